@@ -1,0 +1,33 @@
+#pragma once
+
+#include <google/protobuf/descriptor.h>
+
+#include <string>
+#include <vector>
+
+#include "proto/dxg/options.pb.h"
+
+// The generator: reads the options of proto/dxg/*.proto (they are linked in, so no file is parsed) and writes the
+// tables, codecs and pages that would otherwise be second lists of the calls.
+
+namespace dxg::gen {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+
+// Every message with that option, over all files of the contract, in order of number.
+std::vector<const Descriptor*> CallMessages();
+std::vector<const Descriptor*> ElementMessages();
+std::vector<const Descriptor*> CommandMessages();
+std::vector<UnhandledNumber> Unhandled();
+
+// The class protoc makes of a message: "dxg::CreateDevice::Request" is dxg::CreateDevice_Request.
+std::string CppName(const Descriptor* message);
+
+// One generated file's text.
+std::string CallsHeader();
+std::string CallsSource();
+std::string HostCommandsHeader();
+std::string HostCommandsSource();
+
+}  // namespace dxg::gen
