@@ -1,0 +1,58 @@
+#include "cuse-dxg/backend/vmbus/message.h"
+
+#include "proto/contract/wire.h"
+
+namespace dxg::vmbus {
+namespace {
+
+using contract::wire::Get;
+using contract::wire::Put;
+
+constexpr uint32_t kChannelGlobal = 1;
+constexpr uint32_t kChannelHostToGuest = 2;
+constexpr uint32_t kSetGuestData = 2;
+constexpr size_t kGuestDataBytes = 44;  // up to and with its bits
+
+}  // namespace
+
+std::vector<std::byte> EncodeRequest(const contract::HostCommand& command, const MessageAddress& address,
+                                     const contract::Message& request) {
+  const uint32_t ext = address.interface_version >= kExtHeaderSince ? kExtHeaderBytes : 0;
+  std::vector<std::byte> message(ext + command.request_size(request));
+  if (ext != 0) {
+    Put<4>(message.data(), kExtHeaderBytes);
+    Put<8>(message.data() + 8, address.vgpu_luid);
+  }
+  std::byte* header = message.data() + ext;
+  Put<4>(header + 8, address.process);
+  Put<4>(header + 12, command.channel == GLOBAL ? kChannelGlobal : 0);
+  Put<4>(header + 16, command.id);
+  command.encode_request(request, header);
+  return message;
+}
+
+std::optional<MessageHead> DecodeHead(std::span<const std::byte> message, bool has_ext_header) {
+  MessageHead head{};
+  if (has_ext_header) {
+    if (message.size() < kExtHeaderBytes) return std::nullopt;
+    head.vgpu_luid = Get<8>(message.data() + 8);
+    message = message.subspan(kExtHeaderBytes);
+  }
+  if (message.size() < kCommandHeaderBytes) return std::nullopt;
+  head.process = Get<4>(message.data() + 8);
+  head.channel_type = Get<1>(message.data() + 12);
+  head.command = Get<4>(message.data() + 16);
+  head.bytes = message;
+  return head;
+}
+
+std::optional<GuestData> DecodeGuestData(std::span<const std::byte> message) {
+  const auto head = DecodeHead(message, /*has_ext_header=*/false);
+  if (!head || head->channel_type != kChannelHostToGuest || head->command != kSetGuestData) return std::nullopt;
+  if (head->bytes.size() < kGuestDataBytes) return std::nullopt;
+  const uint32_t data = Get<4>(head->bytes.data() + 32);
+  const uint32_t type = (Get<4>(head->bytes.data() + 40) >> 1) & 0xf;  // 0: a 32-bit value, the only kind that counts
+  return GuestData{Get<8>(head->bytes.data() + 24), type == 0 && data != 0};
+}
+
+}  // namespace dxg::vmbus

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <vector>
+
+#include "proto/contract/contract.h"
+
+// A command to the host as the bytes of a VMBus message, around the contract's codec:
+//
+//   [ ext header, 16 bytes, interface version 40 on ]  command_offset u32 = 16, reserved u32, vgpu_luid u64
+//   command header, 24 bytes                           command_id u64 = 0, process u32, channel type u32, command u32, 0
+//   the command                                        by host.proto, offsets counted from the command header
+
+namespace dxg::vmbus {
+
+inline constexpr uint32_t kExtHeaderBytes = 16;
+inline constexpr uint32_t kExtHeaderSince = 40;
+inline constexpr uint32_t kCommandHeaderBytes = 24;
+
+struct MessageAddress {
+  uint32_t process = 0;     // the host's handle; 0: none
+  uint64_t vgpu_luid = 0;   // of the adapter; 0 for global commands
+  uint32_t interface_version = 40;
+};
+
+std::vector<std::byte> EncodeRequest(const contract::HostCommand& command, const MessageAddress& address,
+                                     const contract::Message& request);
+
+// What a message says of itself; none where it is too short to say it.
+struct MessageHead {
+  uint32_t process;
+  uint64_t vgpu_luid;
+  uint32_t channel_type;       // 0 per adapter, 1 global, 2 host to guest
+  uint32_t command;
+  std::span<const std::byte> bytes;  // from the command header on
+};
+std::optional<MessageHead> DecodeHead(std::span<const std::byte> message, bool has_ext_header);
+
+// A host's unasked notice that a device's execution state changed (SETGUESTDATA): the cookie that CreateDevice gave, and
+// whether the data is of the kind that counts.
+struct GuestData {
+  uint64_t cookie;
+  bool bumps;
+};
+std::optional<GuestData> DecodeGuestData(std::span<const std::byte> message);
+
+}  // namespace dxg::vmbus

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <string>
+
+// What the device may know and touch of a client: its memory and who it is. The only way from here into another
+// process; tests put a made-up client in its place.
+
+namespace dxg::client {
+
+// The thread group behind a caller, as it was when it opened the node.
+struct Identity {
+  pid_t tgid = 0;            // as seen from this process
+  uint64_t start_time = 0;   // of the group's leader: tells a reused tgid apart
+  pid_t own_pid = 0;         // the caller's pid in its own pid namespace
+  uint64_t pid_namespace = 0;
+  std::string name;          // the caller's task name
+
+  bool SameProcess(const Identity& other) const { return tgid == other.tgid && start_time == other.start_time; }
+};
+
+class Access {
+ public:
+  virtual ~Access() = default;
+  // Copies to or from the client of thread `tid`, which waits in a call meanwhile. All or nothing as far as the caller
+  // may rely on; false where any byte is not mapped or not allowed (the driver's EFAULT).
+  virtual bool Read(pid_t tid, uint64_t address, std::span<std::byte> to) = 0;
+  virtual bool Write(pid_t tid, uint64_t address, std::span<const std::byte> from) = 0;
+  // None where the thread is gone or not visible from here.
+  virtual std::optional<Identity> Identify(pid_t tid) = 0;
+  // Whether the thread belongs to that thread group. Asked for every call, so it must be cheap.
+  virtual bool InGroup(pid_t tid, pid_t tgid) = 0;
+  // The pid namespace of the thread: an identity of its own, or 0 where it cannot be known.
+  virtual uint64_t PidNamespace(pid_t tid) = 0;
+};
+
+}  // namespace dxg::client

@@ -1,0 +1,84 @@
+#include "cuse-dxg/client/process_vm.h"
+
+#include <fmt/format.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <fstream>
+#include <sstream>
+
+namespace dxg::client {
+namespace {
+
+iovec Remote(uint64_t address, size_t size) {
+  return {reinterpret_cast<void*>(address), size};  // Safety: never followed here, only by the kernel in the client
+}
+
+std::string Slurp(const std::string& path) {
+  std::ifstream file(path);
+  std::ostringstream text;
+  text << file.rdbuf();
+  return text.str();
+}
+
+// The number after `key` in /proc/<tid>/status; the last one of the line where there are several (NSpid).
+std::optional<pid_t> StatusNumber(const std::string& status, const std::string& key) {
+  const size_t at = status.find("\n" + key + ":");
+  if (at == std::string::npos) return std::nullopt;
+  std::istringstream line(status.substr(at + key.size() + 2, status.find('\n', at + 1) - at - key.size() - 2));
+  std::optional<pid_t> last;
+  for (pid_t number; line >> number;) last = number;
+  return last;
+}
+
+}  // namespace
+
+bool ProcessVm::Read(pid_t tid, uint64_t address, std::span<std::byte> to) {
+  const iovec local{to.data(), to.size()};
+  const iovec remote = Remote(address, to.size());
+  return process_vm_readv(tid, &local, 1, &remote, 1, 0) == static_cast<ssize_t>(to.size());
+}
+
+bool ProcessVm::Write(pid_t tid, uint64_t address, std::span<const std::byte> from) {
+  const iovec local{const_cast<std::byte*>(from.data()), from.size()};  // Safety: only read from
+  const iovec remote = Remote(address, from.size());
+  return process_vm_writev(tid, &local, 1, &remote, 1, 0) == static_cast<ssize_t>(from.size());
+}
+
+std::optional<Identity> ProcessVm::Identify(pid_t tid) {
+  const std::string status = Slurp(fmt::format("/proc/{}/status", tid));
+  const auto tgid = StatusNumber(status, "Tgid");
+  if (!tgid) return std::nullopt;
+  Identity identity;
+  identity.tgid = *tgid;
+  identity.own_pid = StatusNumber(status, "NSpid").value_or(tid);
+  identity.pid_namespace = PidNamespace(tid);
+  identity.name = Slurp(fmt::format("/proc/{}/comm", tid));
+  if (!identity.name.empty() && identity.name.back() == '\n') identity.name.pop_back();
+  // Field 22 of stat; the name in field 2 may hold anything, so count from its closing parenthesis.
+  const std::string stat = Slurp(fmt::format("/proc/{}/stat", *tgid));
+  const size_t name_end = stat.rfind(')');
+  if (name_end == std::string::npos) return std::nullopt;
+  std::istringstream fields(stat.substr(name_end + 1));
+  std::string field;
+  for (int i = 3; i <= 21; ++i) fields >> field;
+  fields >> identity.start_time;
+  return identity;
+}
+
+bool ProcessVm::InGroup(pid_t tid, pid_t tgid) {
+  // Signal 0 is never delivered; ESRCH says that the thread is not of that group. The thread waits in our call, so its
+  // number cannot have been given to another one.
+  return syscall(SYS_tgkill, tgid, tid, 0) == 0 || errno == EPERM;
+}
+
+uint64_t ProcessVm::PidNamespace(pid_t tid) {
+  struct stat info {};
+  if (stat(fmt::format("/proc/{}/ns/pid", tid).c_str(), &info) != 0) return 0;
+  return info.st_ino;
+}
+
+}  // namespace dxg::client

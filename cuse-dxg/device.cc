@@ -1,0 +1,48 @@
+// Puts the device together: guest driver, back-end, access to clients, trace.
+#include "cuse-dxg/device.h"
+
+#include "cuse-dxg/backend/in_process.h"
+#include "cuse-dxg/client/process_vm.h"
+#include "cuse-dxg/guest/driver.h"
+#include "cuse-dxg/trace/text_trace.h"
+
+namespace dxg {
+namespace {
+
+class Device final : public attach::Node {
+ public:
+  Device(std::unique_ptr<Backend> backend, std::unique_ptr<trace::TextTrace> trace)
+      : backend_(std::move(backend)), trace_(std::move(trace)), driver_(*backend_, clients_) {
+    driver_.set_observer(trace_.get());
+  }
+
+  Status Start() { return backend_->Start(&driver_); }
+
+  void Open(std::unique_ptr<attach::OpenRequest> request) override { driver_.Open(std::move(request)); }
+  void Ioctl(std::unique_ptr<attach::IoctlRequest> request) override { driver_.Ioctl(std::move(request)); }
+  void Release(uint64_t file) override { driver_.Release(file); }
+
+ private:
+  client::ProcessVm clients_;
+  std::unique_ptr<Backend> backend_;
+  std::unique_ptr<trace::TextTrace> trace_;
+  guest::Driver driver_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<attach::Node>> MakeDevice(const DeviceOptions& options) {
+  if (options.backend != "sim") {
+    return Status::Refuse(EINVAL, "--backend {}: no such back-end; the simulator in this process is \"sim\"", options.backend);
+  }
+  std::unique_ptr<trace::TextTrace> trace;
+  if (!options.trace_text.empty()) {
+    DXG_ASSIGN(trace, trace::TextTrace::Create(options.trace_text));
+  }
+  DXG_ASSIGN(auto backend, CreateInProcessBackend(options.profiles));
+  auto device = std::make_unique<Device>(std::move(backend), std::move(trace));
+  DXG_TRY(device->Start());
+  return std::unique_ptr<attach::Node>(std::move(device));
+}
+
+}  // namespace dxg

@@ -1,0 +1,83 @@
+#include "cuse-dxg/guest/call.h"
+
+#include <algorithm>
+#include <vector>
+
+namespace dxg::guest {
+
+Status Call::CopyArgsIn() {
+  static_assert(sizeof(d3dkmt_querystatistics) == kArgsBytesMax, "the largest fixed struct");
+  const auto in = ioctl_->in();
+  if (!in.empty()) {
+    if (in.size() != row.args_size) {
+      return Status::Refuse(EFAULT, "the kernel handed in {} bytes of the argument; expected {}", in.size(), row.args_size);
+    }
+    std::copy(in.begin(), in.end(), args_.begin());
+  } else if (!access_.Read(tid(), ioctl_->argument(), {args_.data(), row.args_size})) {
+    return Status::Refuse(EFAULT, "the argument at {:#x} cannot be read ({} bytes)", ioctl_->argument(), row.args_size);
+  }
+  row.read_request(args_.data(), &request_message());
+  return Status::Ok();
+}
+
+uint64_t Call::AddressOf(const contract::Buffer& buffer) const {
+  uint64_t address = 0;
+  std::copy_n(args_.data() + buffer.pointer, sizeof(address), reinterpret_cast<std::byte*>(&address));  // Safety: bytes
+  return address;
+}
+
+Status Call::CopyIn(const contract::Buffer& buffer) {
+  if (!buffer.present(args_.data())) return Status::Ok();
+  const uint64_t count = buffer.count(args_.data());
+  if (count > buffer.max) {
+    return Status::Refuse(EINVAL, "{} announces {} elements; at most {} are allowed", buffer.name, count, buffer.max);
+  }
+  const uint64_t address = AddressOf(buffer);
+  const uint32_t elements = static_cast<uint32_t>(count);
+  bool read = true;
+  if (buffer.resize != nullptr) {
+    std::byte* to = buffer.resize(&request_message(), elements);
+    if (elements != 0) read = access_.Read(tid(), address, {to, elements * buffer.element_size});
+  } else {
+    std::vector<std::byte> bytes(elements * buffer.element_size);
+    if (!bytes.empty()) read = access_.Read(tid(), address, bytes);
+    if (read) buffer.read(bytes.data(), elements, &request_message());
+  }
+  if (read) return Status::Ok();
+  return Status::Refuse(EFAULT, "{} at {:#x} cannot be read ({} bytes)", buffer.name, address, elements * buffer.element_size);
+}
+
+Status Call::CopyOut(const contract::Buffer& buffer) {
+  const uint32_t elements = buffer.size(reply_message());
+  if (elements == 0) return Status::Ok();
+  const uint64_t address = AddressOf(buffer);
+  const size_t size = size_t{elements} * buffer.element_size;
+  bool written = false;
+  if (buffer.data != nullptr) {
+    written = access_.Write(tid(), address, {buffer.data(reply_message()), size});
+  } else {
+    std::vector<std::byte> bytes(size);
+    buffer.write(reply_message(), bytes.data());
+    written = access_.Write(tid(), address, bytes);
+  }
+  if (written) return Status::Ok();
+  return Status::Refuse(EFAULT, "{} at {:#x} cannot be written ({} bytes)", buffer.name, address, size);
+}
+
+Status Call::OutNow(contract::Member member) {
+  row.write_reply(reply_message(), args_.data());
+  if (access_.Write(tid(), ioctl_->argument() + member.offset, {args_.data() + member.offset, member.size})) return Status::Ok();
+  return Status::Refuse(EFAULT, "the argument at {:#x} cannot be written ({} bytes at offset {})", ioctl_->argument(),
+                        member.size, member.offset);
+}
+
+Status Call::OutLate(contract::Member member) {
+  if (!ioctl_->kernel_copies_out()) return OutNow(member);
+  row.write_reply(reply_message(), args_.data());
+  out_bytes_ = std::max<uint16_t>(out_bytes_, member.offset + member.size);
+  return Status::Ok();
+}
+
+void Call::Answer(const Status& status) { ioctl_->Answer(status.value(), {args_.data(), out_bytes_}); }
+
+}  // namespace dxg::guest

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <memory>
+#include <utility>
+
+#include "cuse-dxg/attach/node.h"
+#include "cuse-dxg/client/access.h"
+#include "cuse-dxg/guest/host.h"
+#include "cuse-dxg/guest/process.h"
+#include "cuse-dxg/guest/task.h"
+#include "proto/contract/calls.gen.h"
+
+namespace dxg::guest {
+
+class Driver;
+
+// One ioctl while it is served: the caller, the fixed struct as copied in, and the copies between the client's memory
+// and the messages. Handlers decide WHEN something is copied, because the driver's order decides which error a client
+// sees; the contract's tables say HOW.
+class Call {
+ public:
+  Call(Driver& driver, const contract::Call& row, std::shared_ptr<Process> process,
+       std::unique_ptr<attach::IoctlRequest> ioctl, client::Access& access)
+      : driver(driver), row(row), process(std::move(process)), ioctl_(std::move(ioctl)), access_(access) {}
+  virtual ~Call() = default;
+
+  Driver& driver;
+  const contract::Call& row;
+  const std::shared_ptr<Process> process;
+
+  virtual contract::Message& request_message() = 0;
+  virtual contract::Message& reply_message() = 0;
+
+  pid_t tid() const { return ioctl_->caller().tid; }
+  client::Access& access() { return access_; }
+
+  // COPYIN: the fixed struct, and from it the request.
+  Status CopyArgsIn();
+
+  // Where that buffer lies in the client, as the struct says.
+  uint64_t AddressOf(const contract::Buffer& buffer) const;
+
+  // A buffer of the Request, from the client. A count over the contract's limit is the handler's to refuse, in its
+  // place in the driver's order; here it is EINVAL, as a last line.
+  Status CopyIn(const contract::Buffer& buffer);
+  // A buffer of the Reply, to the client: as many elements as the field has.
+  Status CopyOut(const contract::Buffer& buffer);
+
+  // Members of the struct, to the client, with the reply's values. Now() writes at once and knows whether it worked;
+  // a handler with something to undo uses it. Late() may leave the copy to the kernel, which does it together with the
+  // answer and without another system call.
+  Status OutNow(contract::Member member);
+  Status OutNowAll() { return OutNow({0, row.args_size}); }
+  Status OutLate(contract::Member member);
+  Status OutLateAll() { return OutLate({0, row.args_size}); }
+
+  std::byte* args() { return args_.data(); }
+
+  // Answers the client. The last thing that happens to a call.
+  void Answer(const Status& status);
+
+ private:
+  static constexpr size_t kArgsBytesMax = 808;
+
+  std::unique_ptr<attach::IoctlRequest> ioctl_;
+  client::Access& access_;
+  uint16_t out_bytes_ = 0;  // of args_, that the kernel copies with the answer
+  alignas(8) std::array<std::byte, kArgsBytesMax> args_;
+};
+
+// A Call with its messages. `Traits` is the call's struct of dxg::calls.
+template <class Traits>
+class CallOf final : public Call {
+ public:
+  using Call::Call;
+  typename Traits::Request request;
+  typename Traits::Reply reply;
+
+  contract::Message& request_message() override { return request; }
+  contract::Message& reply_message() override { return reply; }
+};
+
+}  // namespace dxg::guest

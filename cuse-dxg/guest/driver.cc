@@ -1,0 +1,249 @@
+#include "cuse-dxg/guest/driver.h"
+
+#include <spdlog/spdlog.h>
+#include <time.h>
+
+#include <algorithm>
+#include <array>
+
+#include "cuse-dxg/guest/handlers.h"
+#include "cuse-dxg/guest/teardown.h"
+#include "proto/contract/text.h"
+#include "proto/dxg/host.pb.h"
+
+namespace dxg::guest {
+namespace {
+
+// Only observers want to know how long a call took.
+uint64_t NowNs() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+}
+
+// Task names as the host gets them: UTF-16, byte by byte, zeros after the end.
+constexpr size_t kProcessNameBytes = 522;
+constexpr uint32_t kProcessIsLinux = 8;
+
+std::string WideName(const std::string& name) {
+  std::string wide(kProcessNameBytes, '\0');
+  for (size_t i = 0; i < name.size() && 2 * i + 2 < wide.size(); ++i) wide[2 * i] = name[i];
+  return wide;
+}
+
+}  // namespace
+
+// -- Dispatch ----------------------------------------------------------------------------------------------------------
+
+// Runs a handler on its call and answers. One instance of Run for each served call.
+class CallRunner {
+ public:
+  using Runner = void (*)(Driver&, const contract::Call&, std::shared_ptr<Process>, std::unique_ptr<attach::IoctlRequest>);
+
+  template <class Traits, Task (*kHandler)(CallOf<Traits>&)>
+  static void Run(Driver& driver, const contract::Call& row, std::shared_ptr<Process> process,
+                  std::unique_ptr<attach::IoctlRequest> ioctl) {
+    auto* call = new CallOf<Traits>(driver, row, std::move(process), std::move(ioctl), driver.access_);
+    const uint64_t start_ns = driver.observer_ != nullptr ? NowNs() : 0;
+    if (Status status = call->CopyArgsIn(); !status.ok()) {
+      Finish(call, start_ns, status);
+      return;
+    }
+    kHandler(*call).Start([call, start_ns](Status status) { Finish(call, start_ns, status); });
+  }
+
+ private:
+  static void Finish(Call* call, uint64_t start_ns, const Status& status) {
+    Driver& driver = call->driver;
+    // Before the answer: a client that saw its call end finds it in the trace.
+    if (driver.observer_ != nullptr) {
+      driver.Report({&call->row, call->row.code, call->tid(), &call->request_message(), &call->reply_message(), &status,
+                     NowNs() - start_ns});
+    }
+    if (!status.why().empty()) {
+      SPDLOG_DEBUG("{} by {}: {}: {}", call->row.name, call->tid(), contract::ResultText(status.value()), status.why());
+    }
+    call->Answer(status);
+    delete call;
+  }
+};
+
+namespace {
+
+using RunnerTable = std::array<CallRunner::Runner, 256>;
+
+const RunnerTable& Runners() {
+  static const RunnerTable table = [] {
+    RunnerTable runners{};
+#define DXG_RUNNER(Name) runners[calls::Name::Row().nr] = &CallRunner::Run<calls::Name, &handlers::Name>;
+    DXG_FOR_EACH_SERVED_CALL(DXG_RUNNER)
+#undef DXG_RUNNER
+    return runners;
+  }();
+  return table;
+}
+
+// A call that no handler serves yet is logged the first time, so that its user learns what is missing.
+void LogNotServed(const contract::Call& row) {
+  static std::array<std::atomic_flag, 256> logged;
+  if (!logged[row.nr].test_and_set()) SPDLOG_WARN("{} ({}): known, not served yet; it answers ENOTTY", row.ioctl, row.summary);
+}
+
+}  // namespace
+
+void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
+  const contract::Call* row = contract::FindCall(request->code());
+  if (row == nullptr) {
+    return Refuse(*request, nullptr, Status::Refuse(ENOTTY, "request code {:#010x} is no call of /dev/dxg (number, size, direction and type must all fit)", request->code()));
+  }
+  // Safety: `file` is the File that Open handed out; the kernel sends no call after its release.
+  auto* file = reinterpret_cast<File*>(request->file());
+  const auto& process = file->process;
+  if (!access_.InGroup(request->caller().tid, process->identity.tgid)) {
+    return Refuse(*request, row, Status::Refuse(ENOTTY, "thread {} is not of process {}, which opened this descriptor; a child has to open the node itself", request->caller().tid, process->identity.tgid));
+  }
+  const auto runner = Runners()[row->nr];
+  if (runner == nullptr) {
+    LogNotServed(*row);
+    return Refuse(*request, row, Status::Refuse(ENOTTY, "known, not served yet"));
+  }
+  runner(*this, *row, process, std::move(request));
+}
+
+void Driver::Refuse(attach::IoctlRequest& request, const contract::Call* row, const Status& status) {
+  if (observer_ != nullptr) Report({row, request.code(), request.caller().tid, nullptr, nullptr, &status, 0});
+  SPDLOG_DEBUG("{:#010x} by {}: {}: {}", request.code(), request.caller().tid, contract::ResultText(status.value()), status.why());
+  request.Answer(status.value(), {});
+}
+
+void Driver::Report(const CallReport& report) { observer_->OnCall(report); }
+
+// -- Open and release --------------------------------------------------------------------------------------------------
+
+void Driver::Open(std::unique_ptr<attach::OpenRequest> request) {
+  auto identity = access_.Identify(request->caller().tid);
+  if (!identity) {
+    SPDLOG_WARN("open by thread {}: refused, it is not visible from here (another pid namespace?)", request->caller().tid);
+    return request->Refuse(EBADF);
+  }
+  std::shared_ptr<Process> process;
+  {
+    std::lock_guard lock(mutex_);
+    auto entry = std::find_if(processes_.begin(), processes_.end(),
+                              [&](const Entry& each) { return each.process->identity.SameProcess(*identity); });
+    if (entry != processes_.end()) {
+      if (!entry->created) {
+        entry->waiting.push_back(std::move(request));
+        return;
+      }
+      ++entry->files;
+      process = entry->process;
+    } else {
+      processes_.push_back({std::make_shared<Process>(std::move(*identity)), 0, false, {}});
+      processes_.back().waiting.push_back(std::move(request));
+      process = processes_.back().process;
+    }
+  }
+  if (request != nullptr) return request->Accept(reinterpret_cast<uint64_t>(new File{process}));  // Safety: see Ioctl
+  CreateProcess(process).Start([this, process](Status status) { FinishOpen(process, status); });
+}
+
+Task Driver::CreateProcess(std::shared_ptr<Process> process) {
+  host::CreateProcess::Request request;
+  host::CreateProcess::Reply reply;
+  request.set_cookie(reinterpret_cast<uint64_t>(process.get()));  // Safety: never followed, by nobody
+  request.set_process_id(process->identity.own_pid);
+  request.set_process_name(WideName(process->identity.name));
+  request.set_process_bits(kProcessIsLinux);
+  DXG_CO_TRY(co_await host_.AskGlobal(0, request, &reply));
+  if (reply.process() == 0) co_return Status::Refuse(EBADF, "the host refused to create the process");
+  process->host_handle = reply.process();
+  co_return Status::Ok();
+}
+
+void Driver::FinishOpen(const std::shared_ptr<Process>& process, const Status& status) {
+  std::vector<std::unique_ptr<attach::OpenRequest>> waiting;
+  {
+    std::lock_guard lock(mutex_);
+    auto entry = std::find_if(processes_.begin(), processes_.end(), [&](const Entry& each) { return each.process == process; });
+    DXG_CHECK(entry != processes_.end());
+    waiting = std::move(entry->waiting);
+    entry->waiting.clear();
+    entry->created = true;
+    entry->files = waiting.size();
+    if (!status.ok()) processes_.erase(entry);
+  }
+  if (!status.ok()) SPDLOG_WARN("open by process {}: {}", process->identity.tgid, status.why());
+  for (auto& request : waiting) {
+    if (status.ok()) {
+      request->Accept(reinterpret_cast<uint64_t>(new File{process}));  // Safety: see Ioctl
+    } else {
+      request->Refuse(EBADF);  // whatever the reason
+    }
+  }
+}
+
+void Driver::Release(uint64_t file) {
+  std::unique_ptr<File> released(reinterpret_cast<File*>(file));  // Safety: see Ioctl; this is its last use
+  const auto process = released->process;
+  {
+    std::lock_guard lock(mutex_);
+    auto entry = std::find_if(processes_.begin(), processes_.end(), [&](const Entry& each) { return each.process == process; });
+    DXG_CHECK(entry != processes_.end());
+    if (--entry->files != 0 || !entry->waiting.empty()) return;
+    processes_.erase(entry);
+  }
+  EndProcess(host_, process).Start(nullptr);
+}
+
+std::vector<std::shared_ptr<Process>> Driver::Processes() {
+  std::lock_guard lock(mutex_);
+  std::vector<std::shared_ptr<Process>> processes;
+  for (const Entry& entry : processes_) {
+    if (entry.created) processes.push_back(entry.process);
+  }
+  return processes;
+}
+
+// -- Adapters ----------------------------------------------------------------------------------------------------------
+
+void Driver::AdapterArrived(const HostAdapter& adapter) {
+  std::lock_guard lock(mutex_);
+  adapters_.push_back(std::make_shared<Adapter>(adapter));
+}
+
+void Driver::AdapterStopped(uint64_t luid) {
+  std::lock_guard lock(mutex_);
+  for (const auto& adapter : adapters_) {
+    if (adapter->info.luid == luid) adapter->active = false;
+  }
+}
+
+void Driver::AdapterRemoved(uint64_t luid) {
+  AdapterStopped(luid);
+  std::lock_guard lock(mutex_);
+  std::erase_if(adapters_, [&](const auto& adapter) { return adapter->info.luid == luid; });
+}
+
+std::vector<std::shared_ptr<Adapter>> Driver::Adapters() {
+  std::lock_guard lock(mutex_);
+  return adapters_;
+}
+
+// -- Checks that many handlers share -----------------------------------------------------------------------------------
+
+Status CheckActive(const Adapter& adapter) {
+  return adapter.active ? Status::Ok() : Status::Refuse(ENODEV, "the adapter was removed");
+}
+
+Status CheckActive(const Device& device) {
+  return device.active ? Status::Ok() : Status::Refuse(ENODEV, "device {:#x} is being destroyed", device.handle.value);
+}
+
+Result<ContextAndDevice> FindContextAndDevice(Process& process, uint32_t handle) {
+  DXG_ASSIGN(auto context, process.FindContext(handle));
+  DXG_ASSIGN(auto device, process.FindDevice(context->device.value));
+  return ContextAndDevice{std::move(context), std::move(device)};
+}
+
+}  // namespace dxg::guest

@@ -1,0 +1,109 @@
+#pragma once
+
+#include <atomic>
+#include <functional>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <vector>
+
+#include "cuse-dxg/attach/node.h"
+#include "cuse-dxg/backend/backend.h"
+#include "cuse-dxg/client/access.h"
+#include "cuse-dxg/guest/call.h"
+#include "cuse-dxg/guest/host.h"
+#include "cuse-dxg/guest/process.h"
+
+namespace dxg::guest {
+
+// What an observer learns of a call that was answered.
+struct CallReport {
+  const contract::Call* row;      // null where the code is of no call
+  uint32_t code;
+  pid_t tid;
+  const contract::Message* request;  // null where nothing was decoded
+  const contract::Message* reply;
+  const Status* status;
+  uint64_t duration_ns;
+};
+
+// Sees calls go by; runs on the thread that answers and must be quick.
+class CallObserver {
+ public:
+  virtual ~CallObserver() = default;
+  virtual void OnCall(const CallReport& report) = 0;
+};
+
+// The guest driver: what the kernel module does between a client and the host. Processes come and go with open and
+// release, adapters with the back-end's events; every call is looked up, checked in the driver's order by its handler
+// (one file per family of calls beside this one), and answered.
+class Driver final : public attach::Node, public BackendEvents {
+ public:
+  Driver(Backend& backend, client::Access& access) : host_(backend), access_(access) {}
+
+  void set_observer(CallObserver* observer) { observer_ = observer; }
+
+  // attach::Node
+  void Open(std::unique_ptr<attach::OpenRequest> request) override;
+  void Ioctl(std::unique_ptr<attach::IoctlRequest> request) override;
+  void Release(uint64_t file) override;
+
+  // BackendEvents
+  void AdapterArrived(const HostAdapter& adapter) override;
+  void AdapterStopped(uint64_t luid) override;
+  void AdapterRemoved(uint64_t luid) override;
+  void DeviceStateChanged() override { ++state_changes_; }
+
+  // -- For handlers --
+  Host& host() { return host_; }
+  std::vector<std::shared_ptr<Adapter>> Adapters();  // all known, in order of arrival
+  uint64_t state_changes() const { return state_changes_; }
+  std::vector<std::shared_ptr<Process>> Processes();
+
+  // -- For tests --
+  size_t process_count() { return Processes().size(); }
+
+ private:
+  friend class CallRunner;
+
+  // An open description of the node.
+  struct File {
+    std::shared_ptr<Process> process;
+  };
+  // A process and the opens that it is shared by. `waiting` are opens that arrived while the host was still being told
+  // of the process.
+  struct Entry {
+    std::shared_ptr<Process> process;
+    size_t files = 0;
+    bool created = false;
+    std::vector<std::unique_ptr<attach::OpenRequest>> waiting;
+  };
+
+  Task CreateProcess(std::shared_ptr<Process> process);
+  void FinishOpen(const std::shared_ptr<Process>& process, const Status& status);
+  void Refuse(attach::IoctlRequest& request, const contract::Call* row, const Status& status);
+  void Report(const CallReport& report);
+
+  Host host_;
+  client::Access& access_;
+  CallObserver* observer_ = nullptr;
+  std::atomic<uint64_t> state_changes_{0};  // VM-wide, as in the driver
+
+  std::mutex mutex_;  // guards all below
+  std::list<Entry> processes_;
+  std::vector<std::shared_ptr<Adapter>> adapters_;
+};
+
+// ADPLOCK: the adapter works.
+Status CheckActive(const Adapter& adapter);
+// DEVLOCK: the device is not being destroyed.
+Status CheckActive(const Device& device);
+
+// CTXDEV: a context, and the device that owns it.
+struct ContextAndDevice {
+  std::shared_ptr<Context> context;
+  std::shared_ptr<Device> device;
+};
+Result<ContextAndDevice> FindContextAndDevice(Process& process, uint32_t context);
+
+}  // namespace dxg::guest

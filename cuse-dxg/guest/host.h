@@ -1,0 +1,87 @@
+#pragma once
+
+#include <atomic>
+#include <coroutine>
+
+#include "cuse-dxg/backend/backend.h"
+#include "cuse-dxg/guest/objects.h"
+#include "proto/contract/host_commands.gen.h"
+
+namespace dxg::guest {
+
+// Largest message to the host and largest answer, transport header included.
+inline constexpr uint32_t kMessageBytesMax = 131072;
+// The transport's own header, on this interface version and later.
+inline constexpr uint32_t kTransportHeaderBytes = 16;
+inline constexpr uint32_t kTransportHeaderSince = 40;
+
+// `co_await` sends a command and gives the transport's Status; the host's answer is in `reply`. Request and reply live
+// in the awaiting coroutine's frame.
+class HostAnswer {
+ public:
+  HostAnswer(Backend& backend, HostCall call, uint32_t interface_version)
+      : backend_(backend), call_(call), refused_(CheckSizes(call, interface_version)) {}
+
+  bool await_ready() const { return !refused_.ok(); }
+  bool await_suspend(std::coroutine_handle<> waiter) {
+    waiter_ = waiter;
+    backend_.Submit(call_, {&HostAnswer::Complete, this});
+    // The answer may have come inside Submit, or be coming on another thread: whoever is second goes on.
+    return !second_.exchange(true, std::memory_order_acq_rel);
+  }
+  Status await_resume() { return std::move(refused_); }
+
+ private:
+  static void Complete(void* self, Status transport) {
+    auto* answer = static_cast<HostAnswer*>(self);
+    answer->refused_ = std::move(transport);
+    if (answer->second_.exchange(true, std::memory_order_acq_rel)) answer->waiter_.resume();
+  }
+
+  // A message or an answer that would not fit the channel is refused before anything is sent, whatever the back-end.
+  static Status CheckSizes(const HostCall& call, uint32_t interface_version) {
+    const uint32_t header = interface_version >= kTransportHeaderSince ? kTransportHeaderBytes : 0;
+    const uint32_t request = call.command->request_size(*call.request) + header;
+    const uint32_t reply = call.command->reply_size(*call.request, interface_version);
+    if (request <= kMessageBytesMax && reply <= kMessageBytesMax) return Status::Ok();
+    return Status::Refuse(EINVAL, "{} needs a message of {} bytes and an answer of {}; at most {} fit", call.command->name,
+                          request, reply, kMessageBytesMax);
+  }
+
+  Backend& backend_;
+  const HostCall call_;
+  Status refused_;
+  std::coroutine_handle<> waiter_;
+  std::atomic<bool> second_{false};
+};
+
+// The host as handlers see it.
+class Host {
+ public:
+  explicit Host(Backend& backend) : backend_(backend) {}
+
+  template <class Request, class Reply>
+  HostAnswer Ask(const Adapter& adapter, uint32_t process, const Request& request, Reply* reply) {
+    const auto* command = Row<Request>();
+    return HostAnswer(backend_, {command, command->no_process ? 0 : process, adapter.info.address, &request, reply},
+                      adapter.info.interface_version);
+  }
+
+  // A command of the VM, not of an adapter.
+  template <class Request, class Reply>
+  HostAnswer AskGlobal(uint32_t process, const Request& request, Reply* reply) {
+    const auto* command = Row<Request>();
+    return HostAnswer(backend_, {command, command->no_process ? 0 : process, 0, &request, reply}, kTransportHeaderSince);
+  }
+
+ private:
+  template <class Request>
+  static const contract::HostCommand* Row() {
+    static const contract::HostCommand* const row = contract::FindHostCommand(contract::kHostCommandId<Request>);
+    return row;
+  }
+
+  Backend& backend_;
+};
+
+}  // namespace dxg::guest

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <map>
+#include <set>
+
+#include "cuse-dxg/client/access.h"
+#include "tests/golden/record.h"
+
+namespace dxg::golden {
+
+// The recorded clients' memory, rebuilt: each process has an arena that keeps what earlier records left in it, a page
+// that can only be read, and nothing anywhere else. Callers are told apart by the recorded thread and process numbers.
+class FakeClient final : public client::Access {
+ public:
+  static constexpr uint64_t kArena = 0x5a5000000000, kArenaEnd = 0x5a5004000000;
+  static constexpr uint64_t kReadOnly = 0x5a5100000000, kReadOnlyEnd = 0x5a5100001000;
+
+  void Put(pid_t tgid, uint64_t address, std::span<const std::byte> bytes);
+  Bytes Get(pid_t tgid, uint64_t address, size_t size);  // zeros where nothing was ever put
+
+  void AddThread(pid_t tid, pid_t tgid) { tgid_[tid] = tgid; }
+  void set_task_name(std::string name) { task_name_ = std::move(name); }
+
+  bool Read(pid_t tid, uint64_t address, std::span<std::byte> to) override;
+  bool Write(pid_t tid, uint64_t address, std::span<const std::byte> from) override;
+  std::optional<client::Identity> Identify(pid_t tid) override;
+  bool InGroup(pid_t tid, pid_t tgid) override { return tgid_.at(tid) == tgid; }
+  uint64_t PidNamespace(pid_t) override { return 1; }
+
+ private:
+  static constexpr uint64_t kPage = 4096;
+  std::map<std::pair<pid_t, uint64_t>, Bytes> pages_;  // by process and page number
+  std::map<pid_t, pid_t> tgid_;
+  std::string task_name_;
+};
+
+}  // namespace dxg::golden

@@ -1,0 +1,62 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuse-dxg/guest/driver.h"
+#include "tests/golden/fake_client.h"
+#include "tests/golden/scripted_host.h"
+
+namespace dxg::golden {
+
+// How a record compares with what our guest does.
+enum class Outcome { kMatch, kByDecision, kDiffers, kNotServed, kNotRebuilt };
+
+// A difference that docs/abi.md lists with its reason.
+struct Decision {
+  const char* suite;   // the record's suite and label; empty matches any
+  const char* label;
+  const char* reason;  // heading in docs/abi.md
+};
+
+// Replays recorded sequences through the guest driver: opens, calls and what happened around them, in order, each
+// against the packets and answers of its record. One object for one file.
+class Replay {
+ public:
+  struct Verdict {
+    Outcome outcome;
+    std::string why;  // what differs, or why it was not compared
+  };
+  Verdict Run(const Json& record);
+
+ private:
+  struct Answered {
+    bool answered = false;
+    int32_t result = 0;
+  };
+  class FakeOpen;
+  class FakeIoctl;
+
+  Verdict Load(const Json& record);
+  Verdict Open(const Json& record);
+  Verdict Ioctl(const Json& record);
+  Verdict Action(const Json& record);
+  uint64_t FileOf(pid_t tgid, int fd);
+  void Close(std::map<std::pair<pid_t, int>, uint64_t>::iterator file);
+  void CloseProcess(uint32_t host_process);
+  Verdict AdapterArrives(const Json& record);
+
+  FakeClient client_;
+  std::unique_ptr<ScriptedHost> host_;
+  std::unique_ptr<guest::Driver> driver_;
+  std::map<std::pair<pid_t, int>, uint64_t> files_;
+  std::map<pid_t, uint32_t> host_of_tgid_;  // the host's handle of a process, the only name that a close has
+  std::string program_;                     // the recorded program that is running
+  uint64_t luid_ = 0;                       // of the one adapter
+  uint32_t version_ = 40;
+  bool compute_only_ = false;
+};
+
+}  // namespace dxg::golden

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <deque>
+#include <string>
+
+#include "cuse-dxg/backend/backend.h"
+#include "tests/golden/record.h"
+
+namespace dxg::golden {
+
+// A host that answers what the recorded host answered, and holds every command against the recorded packet, byte by
+// byte in VMBus form: so the guest and the wire codec are checked with nothing else in play.
+class ScriptedHost final : public Backend {
+ public:
+  // -- The script --
+  void set_interface_version(uint32_t version) { version_ = version; }
+  void set_vgpu_luid(uint64_t luid) { vgpu_luid_ = luid; }
+  void set_global_lost() { global_lost_ = true; }
+  // The packets of a record, in order; only those of commands that the contract has.
+  void Expect(const Json& record);
+  // Until the next Expect every command is answered with zeros: for what happened between two records.
+  void ExpectAnything() { anything_ = true; }
+  // What went wrong since Expect: a packet that differs, was not expected, or never came. Empty: nothing.
+  std::string Verdict();
+
+  // -- Backend --
+  Status Start(BackendEvents*) override { return Status::Ok(); }
+  void Submit(const HostCall& call, Completion completion) override;
+
+ private:
+  struct Packet {
+    std::string name;
+    Json data;                   // hex, or a digest
+    Bytes answer;
+    std::vector<Range> ignore;
+  };
+
+  Status Play(const HostCall& call);
+
+  uint32_t version_ = 40;
+  uint64_t vgpu_luid_ = 0;
+  bool global_lost_ = false;
+  bool anything_ = false;
+  std::deque<Packet> expected_;
+  std::string trouble_;
+};
+
+}  // namespace dxg::golden
