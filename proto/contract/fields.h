@@ -22,6 +22,7 @@ inline void ReadInline(const std::byte* args, google::protobuf::RepeatedField<T>
 template <size_t kOffset, size_t kSize, typename T>
 inline void WriteInline(std::byte* args, const google::protobuf::RepeatedField<T>& field) {
   const size_t bytes = field.size() * sizeof(T);
+  if (bytes == 0) return;  // an empty field has no address
   std::memcpy(args + kOffset, field.data(), bytes < kSize ? bytes : kSize);
 }
 

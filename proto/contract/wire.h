@@ -23,6 +23,12 @@ inline uint64_t Get(const std::byte* in) {
   return value;
 }
 
+// The first `size` bytes of a run, or all of a shorter one. Without bytes `out` may be null: a reply can be empty.
+inline void PutBytes(const std::string& in, size_t size, std::byte* out) {
+  const size_t bytes = size < in.size() ? size : in.size();
+  if (bytes != 0) std::memcpy(out, in.data(), bytes);
+}
+
 // As many of `size` bytes as there are.
 inline void GetBytes(std::span<const std::byte> in, size_t offset, size_t size, std::string* out) {
   const size_t there = offset < in.size() ? in.size() - offset : 0;

@@ -36,7 +36,7 @@ const FieldDescriptor* Since(const Descriptor* message) {
 }
 
 std::string Offset(const FieldDescriptor* field, const FieldDescriptor* since) {
-  return since != nullptr && After(field, since) ? fmt::format("{} - gone", Wire(field).at())
+  return since != nullptr && After(field, since) ? fmt::format("({} - gone)", Wire(field).at())
                                                  : fmt::format("{}", Wire(field).at());
 }
 
@@ -49,7 +49,8 @@ std::string Guard(const FieldDescriptor* field) {
   return Wire(field).since() == 0 ? "" : fmt::format("if (version >= {}) ", Wire(field).since());
 }
 
-std::string EncodeFields(const Descriptor* message) {
+// A tail is never longer than `tail_limit` bytes, where that is not empty: the caller's buffer ends there.
+std::string EncodeFields(const Descriptor* message, const std::string& tail_limit) {
   const FieldDescriptor* since = Since(message);
   std::string text = Gone(since);
   for (int i = 0; i < message->field_count(); ++i) {
@@ -57,10 +58,10 @@ std::string EncodeFields(const Descriptor* message) {
     if (!HasWire(field)) continue;
     const std::string offset = Offset(field, since);
     if (IsTail(field)) {
-      text += fmt::format("  std::memcpy(out + {0}, m.{1}().data(), m.{1}().size());\n", offset, field->name());
+      text += fmt::format("  wire::PutBytes(m.{0}(), {1}, out + {2});\n", field->name(),
+                          tail_limit.empty() ? fmt::format("m.{}().size()", field->name()) : tail_limit, offset);
     } else if (IsBytes(field)) {
-      text += fmt::format("  {0}std::memcpy(out + {1}, m.{2}().data(), std::min<size_t>(m.{2}().size(), {3}));\n", Guard(field), offset,
-                          field->name(), Width(field));
+      text += fmt::format("  {0}wire::PutBytes(m.{1}(), {2}, out + {3});\n", Guard(field), field->name(), Width(field), offset);
     } else {
       text += fmt::format("  {0}wire::Put<{1}>(out + {2}, m.{3}());\n", Guard(field), Width(field), offset, field->name());
     }
@@ -106,18 +107,18 @@ std::string Functions(const Descriptor* command) {
       "  [[maybe_unused]] const auto& m = static_cast<const {3}&>(request);\n{4}}}\n"
       "bool Decode{0}Request(std::span<const std::byte> in, [[maybe_unused]] Message* request) {{\n"
       "  if (in.size() < {1}) return false;\n"
-      "  [[maybe_unused]] auto* m = static_cast<{3}*>(request);\n{5}{6}  return true;\n}}\n"
+      "  [[maybe_unused]] auto* m = static_cast<{3}*>(request);\n  m->Clear();\n{5}{6}  return true;\n}}\n"
       "uint32_t {0}ReplySize([[maybe_unused]] const Message& request, [[maybe_unused]] uint32_t version) {{\n  return {7}{8}{9};\n}}\n"
       "void Encode{0}Reply([[maybe_unused]] const Message& request, [[maybe_unused]] const Message& reply, [[maybe_unused]] uint32_t version, [[maybe_unused]] std::byte* out) {{\n"
       "{10}  [[maybe_unused]] const auto& m = static_cast<const {11}&>(reply);\n{12}}}\n"
       "bool Decode{0}Reply(std::span<const std::byte> in, const Message& request, uint32_t version, [[maybe_unused]] Message* reply) {{\n"
       "  if (in.size() < {0}ReplySize(request, version)) return false;\n"
-      "  [[maybe_unused]] auto* m = static_cast<{11}*>(reply);\n{13}  return true;\n}}\n\n",
-      name, options.request_bytes(), tail_bytes, CppName(request), EncodeFields(request), DecodeFields(request, request_tail),
+      "  [[maybe_unused]] auto* m = static_cast<{11}*>(reply);\n  m->Clear();\n{13}  return true;\n}}\n\n",
+      name, options.request_bytes(), tail_bytes, CppName(request), EncodeFields(request, ""), DecodeFields(request, request_tail),
       tail ? fmt::format("  if (in.size() < {} + m->{}().size() || m->{}().size() != m->{}_size()) return false;\n",
                          options.request_bytes(), tail->name(), tail->name(), tail->name())
            : "",
-      options.reply_bytes(), reply_tail, gone, echo, CppName(reply), EncodeFields(reply), DecodeFields(reply, tail_bytes));
+      options.reply_bytes(), reply_tail, gone, echo, CppName(reply), EncodeFields(reply, tail_bytes), DecodeFields(reply, tail_bytes));
 }
 
 }  // namespace

@@ -1,0 +1,144 @@
+#include "cuse-dxg/attach/cuse.h"
+
+#include <fcntl.h>
+#include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <fstream>
+
+#include "cuse-dxg/attach/libfuse.h"
+
+namespace dxg::attach {
+namespace {
+
+constexpr char kCuse[] = "/dev/cuse";
+constexpr char kNode[] = "/dev/dxg";
+constexpr char kClass[] = "/sys/class/cuse/dxg";
+
+Session& SessionOf(fuse_req_t request) { return *static_cast<Session*>(fuse_req_userdata(request)); }
+
+// The node has open, release and ioctl, and the kernel's defaults for the rest.
+constexpr cuse_lowlevel_ops kOperations = {
+    .init_done = [](void* session) { static_cast<Session*>(session)->HandleInitialized(); },
+    .open = [](fuse_req_t request, fuse_file_info*) { SessionOf(request).HandleOpen(request); },
+    .read = [](fuse_req_t request, size_t, off_t, fuse_file_info*) { fuse_reply_err(request, EINVAL); },
+    .write = [](fuse_req_t request, const char*, size_t, off_t, fuse_file_info*) { fuse_reply_err(request, EINVAL); },
+    .release = [](fuse_req_t request, fuse_file_info* file) { SessionOf(request).HandleRelease(request, *file); },
+    .ioctl =
+        [](fuse_req_t request, int code, void* argument, fuse_file_info* file, unsigned flags, const void* in,
+           size_t in_bytes, size_t out_bytes_max) {
+          SessionOf(request).HandleIoctl(
+              request, {.file = file->fh,
+                        .code = static_cast<uint32_t>(code),
+                        // Safety: an address in the client, never followed here.
+                        .argument = reinterpret_cast<uintptr_t>(argument),
+                        .kernel_copies = (flags & FUSE_IOCTL_UNRESTRICTED) == 0,
+                        .in = {static_cast<const std::byte*>(in), in_bytes},
+                        .out_bytes_max = out_bytes_max});
+        },
+};
+
+fuse_session* MakeFuse(Session* session) {
+  const char* description[] = {"DEVNAME=dxg"};
+  const cuse_info info = {
+      .dev_info_argc = 1, .dev_info_argv = description, .flags = CUSE_UNRESTRICTED_IOCTL};
+  char name[] = "cuse-dxg";
+  char* arguments[] = {name, nullptr};
+  fuse_args args = FUSE_ARGS_INIT(1, arguments);
+  fuse_session* fuse = cuse_lowlevel_new(&args, &info, &kOperations, session);
+  fuse_opt_free_args(&args);
+  return fuse;
+}
+
+Status CheckNodeIsFree() {
+  struct stat node;
+  if (access(kClass, F_OK) == 0)
+    return Status::Refuse(EEXIST,
+                          "a CUSE device named dxg exists already ({}): another cuse-dxg serves it. Stop that one, or "
+                          "use it as it is",
+                          kClass);
+  if (lstat(kNode, &node) != 0) return Status::Ok();
+  if (S_ISCHR(node.st_mode))
+    return Status::Refuse(EEXIST,
+                          "{} exists already as a character device ({}:{}): this machine has a real one, or one was "
+                          "left behind. Use it as it is; give one program a node of its own by 'cuse-dxg run -- "
+                          "PROGRAM'; or, if nothing drives it, remove it: rm {}",
+                          kNode, major(node.st_rdev), minor(node.st_rdev), kNode);
+  return Status::Refuse(EEXIST,
+                        "{} exists already and is not a device node: a 'cuse-dxg serve --attach=fuse' serves it, or "
+                        "left it behind. Stop that one, or: umount {}; rm {}",
+                        kNode, kNode, kNode);
+}
+
+class CuseNode final : public Attachment {
+ public:
+  explicit CuseNode(std::unique_ptr<Session> session) : session_(std::move(session)) {}
+  ~CuseNode() override {
+    if (made_by_us_) unlink(kNode);
+  }
+
+  Status Publish(Node& node, int workers) override {
+    session_->Start(node, workers);
+    DXG_TRY(session_->WaitInitialized());
+    if (access(kNode, F_OK) != 0) DXG_TRY(MakeNode());
+    if (chmod(kNode, 0666) != 0)
+      return Status::Refuse(errno, "cannot give {} the mode 0666: {}", kNode, std::strerror(errno));
+    return Status::Ok();
+  }
+  Session& session() override { return *session_; }
+  const std::string& path() const override { return path_; }
+
+ private:
+  // The kernel has the device, but nobody (devtmpfs, udev) makes nodes in this /dev.
+  Status MakeNode() {
+    unsigned major = 0, minor = 0;
+    char colon = 0;
+    std::ifstream numbers(std::string(kClass) + "/dev");
+    if (!(numbers >> major >> colon >> minor))
+      return Status::Refuse(ENODEV, "the kernel did not make the device dxg (see the kernel log: dmesg)");
+    if (mknod(kNode, S_IFCHR | 0666, makedev(major, minor)) != 0)
+      return Status::Refuse(errno, "the kernel made device {}:{}, but {} cannot be made for it: {}", major, minor,
+                            kNode, std::strerror(errno));
+    made_by_us_ = true;
+    return Status::Ok();
+  }
+
+  std::unique_ptr<Session> session_;
+  std::string path_ = kNode;
+  bool made_by_us_ = false;
+};
+
+}  // namespace
+
+Status CheckCuse() {
+  UniqueFd cuse(open(kCuse, O_RDWR | O_CLOEXEC));
+  if (cuse.valid()) return Status::Ok();
+  if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
+    return Status::Refuse(errno,
+                          "{} is not there: the kernel module cuse is not loaded, or not in this kernel. Load it as "
+                          "root (modprobe cuse), or use --attach=fuse or 'cuse-dxg run -- PROGRAM'",
+                          kCuse);
+  if (errno == EACCES || errno == EPERM)
+    return Status::Refuse(errno,
+                          "{} may not be opened by this user ({}): run as root, or use 'cuse-dxg run -- PROGRAM', "
+                          "which needs no root",
+                          kCuse, std::strerror(errno));
+  return Status::Refuse(errno, "{} cannot be opened: {}", kCuse, std::strerror(errno));
+}
+
+Result<std::unique_ptr<Session>> CreateCuseSession() { return Session::Create(MakeFuse); }
+
+Result<std::unique_ptr<Attachment>> AttachCuse() {
+  DXG_TRY(CheckCuse());
+  DXG_TRY(CheckNodeIsFree());
+  DXG_ASSIGN(std::unique_ptr<Session> session, CreateCuseSession());
+  DXG_TRY(session->Attach(UniqueFd(open(kCuse, O_RDWR | O_CLOEXEC))));
+  return std::unique_ptr<Attachment>(std::make_unique<CuseNode>(std::move(session)));
+}
+
+}  // namespace dxg::attach

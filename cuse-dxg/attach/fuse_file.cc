@@ -1,0 +1,184 @@
+#include "cuse-dxg/attach/fuse_file.h"
+
+#include <fcntl.h>
+#include <linux/magic.h>
+#include <spdlog/spdlog.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/vfs.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+#include "cuse-dxg/attach/libfuse.h"
+
+namespace dxg::attach {
+namespace {
+
+// The file never changes, so the kernel has to ask for its attributes only once.
+constexpr double kAttributesValid_s = 365.0 * 24 * 3600;
+
+Session& SessionOf(fuse_req_t request) { return *static_cast<Session*>(fuse_req_userdata(request)); }
+
+void ReplyAttributes(fuse_req_t request) {
+  struct stat attributes = {};
+  attributes.st_ino = FUSE_ROOT_ID;
+  attributes.st_mode = S_IFREG | 0666;
+  attributes.st_nlink = 1;
+  attributes.st_uid = geteuid();
+  attributes.st_gid = getegid();
+  fuse_reply_attr(request, &attributes, kAttributesValid_s);
+}
+
+// open with O_TRUNC and touch work on a device node, and change nothing; its mode and owner stay ours.
+void SetAttributes(fuse_req_t request, int what) {
+  if (what & (FUSE_SET_ATTR_MODE | FUSE_SET_ATTR_UID | FUSE_SET_ATTR_GID)) {
+    fuse_reply_err(request, EPERM);
+    return;
+  }
+  ReplyAttributes(request);
+}
+
+void Init(void* session, fuse_conn_info* connection) {
+  connection->want &= FUSE_CAP_ATOMIC_O_TRUNC;
+  static_cast<Session*>(session)->HandleInitialized();
+}
+
+constexpr fuse_lowlevel_ops kOperations = {
+    .init = Init,
+    .getattr = [](fuse_req_t request, fuse_ino_t, fuse_file_info*) { ReplyAttributes(request); },
+    .setattr = [](fuse_req_t request, fuse_ino_t, struct stat*, int what,
+                  fuse_file_info*) { SetAttributes(request, what); },
+    .open = [](fuse_req_t request, fuse_ino_t, fuse_file_info*) { SessionOf(request).HandleOpen(request); },
+    .read = [](fuse_req_t request, fuse_ino_t, size_t, off_t, fuse_file_info*) { fuse_reply_err(request, EINVAL); },
+    .write = [](fuse_req_t request, fuse_ino_t, const char*, size_t, off_t,
+                fuse_file_info*) { fuse_reply_err(request, EINVAL); },
+    .release = [](fuse_req_t request, fuse_ino_t,
+                  fuse_file_info* file) { SessionOf(request).HandleRelease(request, *file); },
+    .ioctl =
+        [](fuse_req_t request, fuse_ino_t, unsigned code, void* argument, fuse_file_info* file, unsigned flags,
+           const void* in, size_t in_bytes, size_t out_bytes_max) {
+          SessionOf(request).HandleIoctl(
+              request, {.file = file->fh,
+                        .code = code,
+                        // Safety: an address in the client, never followed here.
+                        .argument = reinterpret_cast<uintptr_t>(argument),
+                        .kernel_copies = (flags & FUSE_IOCTL_UNRESTRICTED) == 0,
+                        .in = {static_cast<const std::byte*>(in), in_bytes},
+                        .out_bytes_max = out_bytes_max});
+        },
+};
+
+fuse_session* MakeFuse(Session* session) {
+  char name[] = "cuse-dxg";
+  char flag[] = "-o";
+  // Only root may let other users in without a word in /etc/fuse.conf.
+  std::string options = "fsname=cuse-dxg,subtype=dxg";
+  if (geteuid() == 0) options += ",allow_other";
+  char* arguments[] = {name, flag, options.data(), nullptr};
+  fuse_args args = FUSE_ARGS_INIT(3, arguments);
+  fuse_session* fuse = fuse_session_new(&args, &kOperations, sizeof(kOperations), session);
+  fuse_opt_free_args(&args);
+  return fuse;
+}
+
+// Something is mounted on it (a file and its directory differ in their device), and that is FUSE.
+bool IsServed(const std::string& path) {
+  struct statfs fs;
+  struct stat file, directory;
+  const size_t slash = path.rfind('/');
+  const std::string parent = slash == std::string::npos ? "." : path.substr(0, slash + 1);
+  if (stat(path.c_str(), &file) != 0 || stat(parent.c_str(), &directory) != 0) return false;
+  return file.st_dev != directory.st_dev && statfs(path.c_str(), &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
+}
+
+// What a killed daemon leaves: a mount that answers with ENOTCONN. Not by stat, which the kernel answers from memory.
+void ClearDeadMount(const std::string& path) {
+  struct statfs fs;
+  if (statfs(path.c_str(), &fs) == 0 || errno != ENOTCONN) return;
+  spdlog::info("{} is the mount of a daemon that was killed; unmounting it", path);
+  if (umount2(path.c_str(), MNT_DETACH) != 0)
+    spdlog::warn("cannot unmount {}: {}. As its user: fusermount3 -u {}", path, std::strerror(errno), path);
+}
+
+// True: the file was made here.
+Result<bool> PrepareMountPoint(const std::string& path) {
+  ClearDeadMount(path);
+  struct stat file;
+  if (lstat(path.c_str(), &file) != 0) {
+    UniqueFd made(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
+    if (made.valid()) return true;
+    return Status::Refuse(errno,
+                          "cannot make {}: {}. Run as root, choose another place by --device PATH, or use 'cuse-dxg "
+                          "run -- PROGRAM', which needs no root",
+                          path, std::strerror(errno));
+  }
+  if (S_ISCHR(file.st_mode))
+    return Status::Refuse(EEXIST,
+                          "{} is a character device already: this machine has a real one. Use it as it is, serve "
+                          "another place by --device PATH, or use 'cuse-dxg run -- PROGRAM'",
+                          path);
+  if (!S_ISREG(file.st_mode))
+    return Status::Refuse(EINVAL, "{} is not a regular file, and only on one can the node be mounted", path);
+  if (IsServed(path))
+    return Status::Refuse(EEXIST, "{} is served already: stop the cuse-dxg that does, or choose another --device", path);
+  if (file.st_size != 0)
+    return Status::Refuse(EEXIST, "{} has content ({} bytes), which the node would hide: choose another --device", path,
+                          file.st_size);
+  return false;
+}
+
+class FuseFile final : public Attachment {
+ public:
+  FuseFile(std::unique_ptr<Session> session, std::string path, bool made_by_us)
+      : session_(std::move(session)), path_(std::move(path)), made_by_us_(made_by_us) {}
+  ~FuseFile() override {
+    session_->Stop();
+    session_->Unmount();
+    session_.reset();
+    ClearDeadMount(path_);  // where somebody had aborted the connection, libfuse leaves the mount
+    if (made_by_us_) unlink(path_.c_str());
+  }
+
+  Status Mount() { return session_->Mount(path_); }
+  Status Publish(Node& node, int workers) override {
+    session_->Start(node, workers);
+    return session_->WaitInitialized();
+  }
+  Session& session() override { return *session_; }
+  const std::string& path() const override { return path_; }
+
+ private:
+  std::unique_ptr<Session> session_;
+  std::string path_;
+  bool made_by_us_;
+};
+
+}  // namespace
+
+Status CheckFuse() {
+  UniqueFd fuse(open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  if (fuse.valid()) return Status::Ok();
+  if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
+    return Status::Refuse(errno,
+                          "/dev/fuse is not there: load the kernel module as root (modprobe fuse); in a container, "
+                          "start it with --device /dev/fuse");
+  return Status::Refuse(errno,
+                        "/dev/fuse cannot be opened: {}. It should have mode 0666 (as root: chmod 666 /dev/fuse); in a "
+                        "container, start it with --device /dev/fuse",
+                        std::strerror(errno));
+}
+
+Result<std::unique_ptr<Session>> CreateFuseFileSession() { return Session::Create(MakeFuse); }
+
+Result<std::unique_ptr<Attachment>> AttachFuseFile(const std::string& path) {
+  DXG_TRY(CheckFuse());
+  DXG_ASSIGN(std::unique_ptr<Session> session, CreateFuseFileSession());
+  DXG_ASSIGN(const bool made_by_us, PrepareMountPoint(path));
+  auto file = std::make_unique<FuseFile>(std::move(session), path, made_by_us);
+  DXG_TRY(file->Mount());
+  return std::unique_ptr<Attachment>(std::move(file));
+}
+
+}  // namespace dxg::attach

@@ -1,0 +1,183 @@
+#include "cuse-dxg/attach/launch.h"
+
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "cuse-dxg/attach/private_dev.h"
+
+namespace dxg::attach {
+namespace {
+
+// What the child says, one message each: the connection (as ancillary data), or why there is none.
+struct Message {
+  int32_t error = 0;  // 0 or a positive errno
+  char why[1200] = {};
+};
+
+constexpr char kGo = 'g';
+
+// The ones that a user or a supervisor sends to end, or to tell something to, the program.
+constexpr int kPassedOn[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCONT};
+
+sigset_t HandledSignals() {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGCHLD);
+  for (int signal : kPassedOn) sigaddset(&set, signal);
+  return set;
+}
+
+void Send(int socket, const Message& message, int descriptor) {
+  iovec bytes = {const_cast<Message*>(&message), sizeof(message)};
+  alignas(cmsghdr) char ancillary[CMSG_SPACE(sizeof(int))] = {};
+  msghdr header = {.msg_iov = &bytes, .msg_iovlen = 1};
+  if (descriptor >= 0) {
+    header.msg_control = ancillary;
+    header.msg_controllen = sizeof(ancillary);
+    cmsghdr* rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(int));
+    std::memcpy(CMSG_DATA(rights), &descriptor, sizeof(int));
+  }
+  if (sendmsg(socket, &header, MSG_NOSIGNAL) < 0) _exit(1);  // the parent is gone: nobody to tell
+}
+
+Message ToMessage(const Status& status) {
+  Message message = {.error = std::max(1, -status.value())};
+  status.why().copy(message.why, sizeof(message.why) - 1);
+  return message;
+}
+
+ssize_t ReadRetrying(int socket, void* into, size_t bytes) {
+  ssize_t got;
+  do {
+    got = recv(socket, into, bytes, 0);
+  } while (got < 0 && errno == EINTR);
+  return got;
+}
+
+// The child's whole life before the program.
+[[noreturn]] void BecomeProgram(const std::vector<std::string>& command, UniqueFd parent, const sigset_t& signals) {
+  {
+    Result<UniqueFd> fuse = EnterPrivateDev();
+    Send(parent.get(), fuse.ok() ? Message{} : ToMessage(fuse.status()), fuse.ok() ? fuse->get() : -1);
+    if (!fuse.ok()) _exit(1);
+  }  // our copy of the connection is closed here
+
+  char go = 0;
+  if (ReadRetrying(parent.get(), &go, 1) != 1 || go != kGo) _exit(1);  // the parent gave up, or was killed
+
+  std::vector<char*> arguments;
+  for (const std::string& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
+  arguments.push_back(nullptr);
+  sigprocmask(SIG_SETMASK, &signals, nullptr);
+  execvp(arguments[0], arguments.data());
+  Send(parent.get(), ToMessage(Status::Refuse(errno, "cannot run {}: {}", command[0], std::strerror(errno))), -1);
+  _exit(127);
+}
+
+}  // namespace
+
+Result<Launch> Launch::Fork(const std::vector<std::string>& command) {
+  DXG_CHECK(!command.empty());
+  int ends[2];
+  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
+    return Status::Refuse(errno, "no socket pair to the program: {}", std::strerror(errno));
+  UniqueFd ours(ends[0]), theirs(ends[1]);
+
+  const sigset_t handled = HandledSignals();
+  sigset_t before;
+  sigprocmask(SIG_BLOCK, &handled, &before);
+  UniqueFd signals(signalfd(-1, &handled, SFD_CLOEXEC));
+  if (!signals.valid()) return Status::Refuse(errno, "no signalfd: {}", std::strerror(errno));
+
+  const pid_t child = fork();
+  if (child < 0) return Status::Refuse(errno, "cannot fork: {}", std::strerror(errno));
+  if (child == 0) {
+    ours.reset();
+    BecomeProgram(command, std::move(theirs), before);
+  }
+  return Launch(child, std::move(ours), std::move(signals));
+}
+
+Launch::~Launch() {
+  if (!to_child_.valid()) return;  // it went, or we were moved from
+  to_child_.reset();
+  waitpid(child_, nullptr, 0);
+}
+
+Result<UniqueFd> Launch::Connection() {
+  Message message;
+  iovec bytes = {&message, sizeof(message)};
+  alignas(cmsghdr) char ancillary[CMSG_SPACE(sizeof(int))] = {};
+  msghdr header = {
+      .msg_iov = &bytes, .msg_iovlen = 1, .msg_control = ancillary, .msg_controllen = sizeof(ancillary)};
+  ssize_t got;
+  do {
+    got = recvmsg(to_child_.get(), &header, MSG_CMSG_CLOEXEC);
+  } while (got < 0 && errno == EINTR);
+  if (got != sizeof(message))
+    return Status::Refuse(ECHILD, "the process that was to become the program ended while it made its /dev");
+  if (message.error) return Status::Refuse(message.error, "{}", message.why);
+  const cmsghdr* rights = CMSG_FIRSTHDR(&header);
+  if (!rights || rights->cmsg_type != SCM_RIGHTS)
+    return Status::Refuse(EMFILE, "the connection to the program's node did not arrive (too many open files?)");
+  int descriptor = -1;
+  std::memcpy(&descriptor, CMSG_DATA(rights), sizeof(int));
+  return UniqueFd(descriptor);
+}
+
+Status Launch::Go() {
+  UniqueFd to_child = std::move(to_child_);
+  if (send(to_child.get(), &kGo, 1, MSG_NOSIGNAL) != 1)
+    return Status::Refuse(ECHILD, "the process that was to become the program has ended");
+  Message message;
+  if (ReadRetrying(to_child.get(), &message, sizeof(message)) <= 0) return Status::Ok();  // closed by the exec
+  waitpid(child_, nullptr, 0);
+  return Status::Refuse(message.error, "{}", message.why);
+}
+
+int Launch::Wait() {
+  for (;;) {
+    int status = 0;
+    const pid_t ended = waitpid(child_, &status, WNOHANG);
+    if (ended == child_) return status;
+    DXG_CHECK(ended == 0);
+    HandleSignal();
+  }
+}
+
+void Launch::HandleSignal() {
+  signalfd_siginfo signal;
+  if (read(signals_.get(), &signal, sizeof(signal)) != sizeof(signal)) return;
+  if (signal.ssi_signo == SIGCHLD) return;
+  // A key on the terminal signals the whole process group, the program included.
+  if (signal.ssi_code == SI_KERNEL) return;
+  kill(child_, static_cast<int>(signal.ssi_signo));
+}
+
+void ExitLike(int wait_status) {
+  if (WIFEXITED(wait_status)) std::exit(WEXITSTATUS(wait_status));
+  const int deadly = WTERMSIG(wait_status);
+  const rlimit no_core = {0, 0};  // the program's core is the one of interest
+  setrlimit(RLIMIT_CORE, &no_core);
+  signal(deadly, SIG_DFL);
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, deadly);
+  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
+  raise(deadly);
+  std::exit(128 + deadly);
+}
+
+}  // namespace dxg::attach

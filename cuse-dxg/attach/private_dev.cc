@@ -1,0 +1,175 @@
+#include "cuse-dxg/attach/private_dev.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <sched.h>
+#include <spdlog/spdlog.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <fstream>
+#include <memory>
+
+#include "cuse-dxg/attach/fuse_file.h"
+
+namespace dxg::attach {
+namespace {
+
+constexpr char kWaysOut[] =
+    "Ways out: run as root; or 'cuse-dxg serve' as root, which gives every user a /dev/dxg; or lift the limit named here";
+
+// A kernel setting that is a number; -1 where this kernel does not have it.
+long Setting(const char* path) {
+  long value = -1;
+  std::ifstream(path) >> value;
+  return value;
+}
+
+Status WriteSetting(const char* path, const std::string& text) {
+  UniqueFd file(open(path, O_WRONLY | O_CLOEXEC));
+  if (file.valid() && write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()))
+    return Status::Ok();
+  const int error = errno;
+  return Status::Refuse(error, "cannot write {}: {}. {}", path, std::strerror(error), WhyNoUserNamespace(error));
+}
+
+Status MapOwnIds(uid_t uid, gid_t gid) {
+  DXG_TRY(WriteSetting("/proc/self/setgroups", "deny"));  // the kernel's condition for a gid_map without privilege
+  DXG_TRY(WriteSetting("/proc/self/uid_map", fmt::format("{} {} 1", uid, uid)));
+  return WriteSetting("/proc/self/gid_map", fmt::format("{} {} 1", gid, gid));
+}
+
+// True: inside a new user namespace.
+Result<bool> EnterNamespaces() {
+  const uid_t uid = geteuid();
+  const gid_t gid = getegid();
+  if (uid == 0) {
+    if (unshare(CLONE_NEWNS) == 0) return false;
+    if (errno != EPERM)
+      return Status::Refuse(errno, "no mount namespace of its own for the program: {}", std::strerror(errno));
+    // root without CAP_SYS_ADMIN, as in a container: as good as any other user
+  }
+  if (unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) {
+    const int error = errno;
+    return Status::Refuse(error, "no user namespace of its own for the program: {}. {}", std::strerror(error),
+                          WhyNoUserNamespace(error));
+  }
+  DXG_TRY(MapOwnIds(uid, gid));
+  return true;
+}
+
+Status Mount(const char* source, const std::string& target, const char* type, unsigned long flags,
+             const std::string& options) {
+  if (mount(source, target.c_str(), type, flags, options.c_str()) == 0) return Status::Ok();
+  const int error = errno;
+  // Where a security module empties a new user namespace, unshare works and this is the first thing that fails.
+  const std::string why = error == EPERM || error == EACCES ? WhyNoUserNamespace(error) : "";
+  return Status::Refuse(error, "cannot mount {} on {}: {}. {}", type ? type : source, target, std::strerror(error), why);
+}
+
+std::string LinkTarget(const std::string& path) {
+  char target[4096];
+  const ssize_t bytes = readlink(path.c_str(), target, sizeof(target));
+  return std::string(target, bytes > 0 ? static_cast<size_t>(bytes) : 0);
+}
+
+bool MakeEmptyFile(const std::string& path, mode_t mode) {
+  return UniqueFd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)).valid();
+}
+
+// One entry of the old /dev. What cannot be carried over is left out: the program may never ask for it.
+void CarryOver(const std::string& from, const std::string& to) {
+  struct stat entry;
+  if (lstat(from.c_str(), &entry) != 0) return;  // gone since it was listed
+  bool done = false;
+  if (S_ISLNK(entry.st_mode)) {
+    done = symlink(LinkTarget(from).c_str(), to.c_str()) == 0;
+  } else if (S_ISDIR(entry.st_mode)) {
+    done = mkdir(to.c_str(), 0755) == 0 && mount(from.c_str(), to.c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0;
+  } else {
+    done = MakeEmptyFile(to, 0644) && mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) == 0;
+  }
+  if (!done) spdlog::debug("{} is not in the program's /dev: {}", from, std::strerror(errno));
+}
+
+Status CarryOverAll(const std::string& stage) {
+  std::unique_ptr<DIR, int (*)(DIR*)> dev(opendir("/dev"), closedir);
+  if (!dev) return Status::Refuse(errno, "cannot list /dev: {}", std::strerror(errno));
+  while (const dirent* entry = readdir(dev.get())) {
+    const std::string name = entry->d_name;
+    const bool made_anew = name == "dxg" || name == "pts" || name == "ptmx";
+    if (name == "." || name == ".." || made_anew) continue;
+    CarryOver("/dev/" + name, stage + "/" + name);
+  }
+  return Status::Ok();
+}
+
+// The old /dev/pts finds its ptmx by the directory that both are in, which is another one now: so an instance of its
+// own. Terminals cannot do without, but a machine without devpts has none to lose.
+void MakeTerminals(const std::string& stage) {
+  const std::string pts = stage + "/pts";
+  const bool done = mkdir(pts.c_str(), 0755) == 0 &&
+                    mount("devpts", pts.c_str(), "devpts", MS_NOSUID | MS_NOEXEC,
+                          "newinstance,ptmxmode=0666,mode=0620") == 0 &&
+                    symlink("pts/ptmx", (stage + "/ptmx").c_str()) == 0;
+  if (!done) spdlog::warn("the program's /dev has no pseudo terminals: {}", std::strerror(errno));
+}
+
+// /dev/fuse is opened here, after the namespaces: the kernel accepts only a descriptor of the namespace that mounts.
+Result<UniqueFd> MakeDxg(const std::string& stage) {
+  DXG_TRY(CheckFuse());
+  UniqueFd fuse(open("/dev/fuse", O_RDWR | O_CLOEXEC));
+  const std::string dxg = stage + "/dxg";
+  if (!fuse.valid() || !MakeEmptyFile(dxg, 0666))
+    return Status::Refuse(errno, "cannot prepare {}: {}", dxg, std::strerror(errno));
+  DXG_TRY(Mount("cuse-dxg", dxg, "fuse.dxg", MS_NOSUID | MS_NODEV,
+                fmt::format("fd={},rootmode=100000,user_id={},group_id={},allow_other", fuse.get(), geteuid(), getegid())));
+  return fuse;
+}
+
+// A directory to build in, before the result is moved over /dev. What is below it is hidden for that moment, for us
+// alone.
+Result<std::string> Stage() {
+  for (const char* directory : {"/tmp", "/mnt", "/run", "/var"}) {
+    struct stat found;
+    if (lstat(directory, &found) == 0 && S_ISDIR(found.st_mode)) return std::string(directory);
+  }
+  return Status::Refuse(ENOENT, "no directory to build a /dev in: expected /tmp, /mnt, /run or /var");
+}
+
+}  // namespace
+
+std::string WhyNoUserNamespace(int error) {
+  if (error == ENOSPC && Setting("/proc/sys/user/max_user_namespaces") == 0)
+    return fmt::format("User namespaces are switched off: /proc/sys/user/max_user_namespaces is 0. {}", kWaysOut);
+  if (error == ENOSPC) return fmt::format("Too many user namespaces, or nested too deeply. {}", kWaysOut);
+  if (error == EINVAL) return fmt::format("This kernel is built without user namespaces. {}", kWaysOut);
+  if (Setting("/proc/sys/kernel/unprivileged_userns_clone") == 0)
+    return fmt::format("User namespaces are for root only: /proc/sys/kernel/unprivileged_userns_clone is 0. {}", kWaysOut);
+  if (Setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") > 0)
+    return fmt::format(
+        "AppArmor restricts user namespaces: /proc/sys/kernel/apparmor_restrict_unprivileged_userns is 1. {}", kWaysOut);
+  return fmt::format(
+      "The process may be in a chroot, or a container or security policy (seccomp, AppArmor, SELinux) may forbid it. {}",
+      kWaysOut);
+}
+
+Result<UniqueFd> EnterPrivateDev() {
+  DXG_TRY(CheckFuse());
+  DXG_ASSIGN(const bool in_user_namespace, EnterNamespaces());
+  if (in_user_namespace) spdlog::debug("the program runs in a user namespace of its own");
+  // Mounts made outside later are still seen, ours are not seen outside.
+  DXG_TRY(Mount("", "/", nullptr, MS_REC | MS_SLAVE, ""));
+  DXG_ASSIGN(const std::string stage, Stage());
+  DXG_TRY(Mount("cuse-dxg", stage, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755"));
+  DXG_TRY(CarryOverAll(stage));
+  MakeTerminals(stage);
+  DXG_ASSIGN(UniqueFd fuse, MakeDxg(stage));
+  DXG_TRY(Mount(stage.c_str(), "/dev", nullptr, MS_MOVE, ""));
+  return fuse;
+}
+
+}  // namespace dxg::attach

@@ -1,0 +1,94 @@
+#pragma once
+
+#include <pthread.h>
+
+#include <atomic>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <span>
+#include <string>
+#include <thread>
+#include <vector>
+
+#include "cuse-dxg/attach/interrupts.h"
+#include "cuse-dxg/attach/node.h"
+#include "cuse-dxg/attach/reading_turn.h"
+#include "cuse-dxg/attach/requests.h"
+#include "cuse-dxg/attach/unique_fd.h"
+#include "cuse-dxg/status.h"
+
+struct fuse_session;
+struct fuse_file_info;
+struct fuse_buf;
+
+namespace dxg::attach {
+
+// One connection to the kernel, CUSE or FUSE, and the workers that serve it.
+//
+//     kernel -> read by the worker whose turn it is -> libfuse decodes -> Handle... -> Node -> Answer, from any thread
+//
+// The Node must be gone before the Session is: what it still holds unanswered is answered into the connection.
+class Session {
+ public:
+  static constexpr int kWorkersDefault = 2;
+  static constexpr int kWorkersMax = 64;
+
+  // Makes the libfuse session whose operations call Handle... of the Session passed in.
+  using MakeFuse = fuse_session* (*)(Session* session);
+  static Result<std::unique_ptr<Session>> Create(MakeFuse make);
+  ~Session();
+
+  // Exactly one of these, before Start. `connection` is an open /dev/cuse, the /dev/fuse of a mount that somebody has
+  // made, or one end of a socket pair where a test plays the kernel.
+  Status Attach(UniqueFd connection);
+  Status Mount(const std::string& path);
+  void Unmount();
+
+  // Starts the workers. `workers` is 1 to kWorkersMax.
+  void Start(Node& node, int workers);
+  // Waits until the kernel has agreed to serve (INIT), or has hung up.
+  Status WaitInitialized();
+  // No request reaches the Node any more once this has returned. Calls that still wait stay unanswered; their clients
+  // get ECONNABORTED when the connection closes. Not from a worker.
+  void Stop();
+  // Becomes readable when the kernel's side has ended by itself (unmounted, aborted).
+  int ended_fd() const { return ended_fd_.get(); }
+
+  Node& node() { return *node_; }
+  Interrupts& interrupts() { return interrupts_; }
+
+  // Called by the operation tables in cuse.cc and fuse_file.cc.
+  void HandleInitialized();
+  void HandleOpen(fuse_req* request);
+  void HandleRelease(fuse_req* request, const fuse_file_info& file);
+  void HandleIoctl(fuse_req* request, const FuseIoctlRequest::Call& call);
+
+ private:
+  Session() = default;
+  void Work();
+  bool ProcessUntilTurnIsLost(fuse_buf& buffer);
+  bool IsStranger(fuse_req* request, Caller* caller);
+  void Ended(int error);
+  void WakeReader();
+
+  fuse_session* fuse_ = nullptr;
+  Node* node_ = nullptr;
+  Interrupts interrupts_;
+  UniqueFd ended_fd_;
+
+  ReadingTurn turn_;
+  std::vector<std::thread> workers_;
+  std::atomic<pthread_t> reader_ = 0;  // 0: nobody reads
+  std::atomic<bool> stopping_ = false;
+  std::atomic<bool> stranger_reported_ = false;
+
+  std::mutex mutex_;  // guards the state below
+  std::condition_variable changed_;
+  int working_ = 0;
+  bool initialized_ = false;
+  bool ended_ = false;
+};
+
+}  // namespace dxg::attach

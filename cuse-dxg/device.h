@@ -1,0 +1,25 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuse-dxg/attach/node.h"
+#include "cuse-dxg/status.h"
+
+// What the command line asks of the device behind the node. The attach modes know nothing of it.
+
+namespace dxg {
+
+struct DeviceOptions {
+  std::vector<std::string> profiles;  // adapter profiles, a name or a file each; none: the built-in default
+  std::string backend = "sim";
+  std::string trace_text;  // where every call is written as text; "-" is stdout, empty is nowhere
+};
+
+Result<std::unique_ptr<attach::Node>> MakeDevice(const DeviceOptions& options);
+
+// Prints every call of the ABI and what this device does with it. Returns the exit status.
+int PrintCalls(bool json);
+
+}  // namespace dxg

@@ -1,0 +1,194 @@
+#include "cuse-dxg/doctor.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <sys/utsname.h>
+#include <sys/vfs.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <string>
+
+#include "cuse-dxg/attach/cuse.h"
+#include "cuse-dxg/attach/fuse_file.h"
+#include "cuse-dxg/attach/private_dev.h"
+#include "cuse-dxg/attach/unique_fd.h"
+#include "cuse-dxg/status.h"
+
+namespace dxg {
+namespace {
+
+constexpr rlim_t kOpenFilesWanted = 65536;  // every shared object and every mapped range of a client is a descriptor
+
+// One line: what was looked at, and how it is. `note` is neither good nor bad.
+void Line(const char* verdict, const char* what, const std::string& how) {
+  fmt::print("{:<5} {:<16} {}\n", verdict, what, how);
+}
+void Ok(const char* what, const std::string& how) { Line("ok", what, how); }
+void No(const char* what, const std::string& how) { Line("no", what, how); }
+void Note(const char* what, const std::string& how) { Line("note", what, how); }
+
+std::string FirstLine(const char* path) {
+  std::string line;
+  std::ifstream file(path);
+  std::getline(file, line);
+  return line;
+}
+
+// Where we are changes which answers are to be expected.
+void ShowMachine() {
+  utsname kernel;
+  uname(&kernel);
+  std::string where;
+  if (FirstLine("/proc/cpuinfo").find("User Mode Linux") != std::string::npos) where = ", User Mode Linux";
+  if (access("/.dockerenv", F_OK) == 0 || access("/run/.containerenv", F_OK) == 0) where += ", in a container";
+  Note("machine", fmt::format("Linux {}{}, {}", kernel.release, where, geteuid() == 0 ? "root" : "not root"));
+}
+
+bool CheckCuse() {
+  const Status status = attach::CheckCuse();
+  if (status.ok()) {
+    Ok("CUSE", "/dev/cuse can be opened -> cuse-dxg serve --attach=cuse");
+  } else {
+    No("CUSE", status.why());
+  }
+  return status.ok();
+}
+
+bool CheckFuse() {
+  const Status status = attach::CheckFuse();
+  if (status.ok()) {
+    Ok("FUSE", "/dev/fuse can be opened");
+  } else {
+    No("FUSE", status.why());
+  }
+  return status.ok();
+}
+
+void ShowNode() {
+  struct statfs fs;
+  struct stat node;
+  if (statfs("/dev/dxg", &fs) != 0 && errno == ENOTCONN)
+    return No("/dev/dxg", "the mount of a daemon that was killed -> umount /dev/dxg (serve does that by itself)");
+  if (stat("/dev/dxg", &node) != 0) return Note("/dev/dxg", "does not exist (serve makes it)");
+  const char* kind = S_ISCHR(node.st_mode) ? "a character device" : "a file";
+  const unsigned mode = node.st_mode & 07777;
+  const bool opens = attach::UniqueFd(open("/dev/dxg", O_RDWR | O_CLOEXEC)).valid();
+  const std::string how = fmt::format("exists: {}, mode {:04o}, {}", kind, mode,
+                                      opens ? "can be opened" : fmt::format("cannot be opened: {}", std::strerror(errno)));
+  if (opens && (mode & 0666) == 0666) return Ok("/dev/dxg", how);
+  No("/dev/dxg", how + " -> chmod 666 /dev/dxg (as root), and the udev rule 60-dxg.rules to keep it so");
+}
+
+bool CanServeFile(bool fuse) {
+  if (!fuse) return false;
+  if (access("/dev/dxg", F_OK) == 0) return false;
+  if (geteuid() == 0) {
+    Ok("serve as a file", "cuse-dxg serve --attach=fuse");
+    return true;
+  }
+  No("serve as a file", "only root can put a node into /dev -> sudo cuse-dxg serve, or cuse-dxg run -- PROGRAM");
+  return false;
+}
+
+// Really tried, in a child: too many settings and policies decide it.
+bool CheckPrivateDev() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return false;
+  attach::UniqueFd reads(ends[0]), writes(ends[1]);
+  const pid_t child = fork();
+  if (child == 0) {
+    Result<attach::UniqueFd> entered = attach::EnterPrivateDev();
+    const std::string why = entered.ok() ? "" : entered.status().why();
+    _exit(write(writes.get(), why.data(), why.size()) == static_cast<ssize_t>(why.size()) ? 0 : 1);
+  }
+  writes.reset();
+  char text[2000];
+  ssize_t got = 0;
+  std::string why;
+  while ((got = read(reads.get(), text, sizeof(text))) > 0) why.append(text, static_cast<size_t>(got));
+  if (child < 0 || waitpid(child, nullptr, 0) != child) why = "the trial process did not run";
+  if (!why.empty()) {
+    No("private /dev", why);
+    return false;
+  }
+  Ok("private /dev", "a program can have a /dev of its own -> cuse-dxg run -- PROGRAM");
+  return true;
+}
+
+// What the device does with every call that has a pointer in its struct: reads and writes its caller's memory.
+void CheckCallerMemory() {
+  volatile uint64_t word = 1;
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0) return;
+  attach::UniqueFd reads(ends[0]), writes(ends[1]);
+  const pid_t child = fork();
+  if (child == 0) {
+    writes.reset();
+    char end;
+    _exit(read(reads.get(), &end, 1) == 0 ? 0 : 1);  // stays until the parent has looked
+  }
+  reads.reset();
+  uint64_t copy = 0;
+  iovec here = {&copy, sizeof(copy)};
+  iovec there = {const_cast<uint64_t*>(&word), sizeof(copy)};  // the child has it at the same address
+  const bool can = process_vm_readv(child, &here, 1, &there, 1, 0) == sizeof(copy) &&
+                   process_vm_writev(child, &here, 1, &there, 1, 0) == sizeof(copy);
+  const int error = errno;
+  writes.reset();
+  if (child > 0) waitpid(child, nullptr, 0);
+  if (can) {
+    Ok("caller's memory", "process_vm_readv and process_vm_writev work on a child");
+  } else {
+    No("caller's memory", fmt::format("process_vm_readv is refused: {} -> in a container, start it with "
+                                      "--cap-add SYS_PTRACE, or a seccomp profile that allows it",
+                                      std::strerror(error)));
+  }
+}
+
+void ShowPtraceScope() {
+  const std::string scope = FirstLine("/proc/sys/kernel/yama/ptrace_scope");
+  if (scope.empty() || scope == "0") return Ok("ptrace", "no limits by Yama");
+  if (scope == "3")
+    return No("ptrace", "Yama ptrace_scope is 3: nobody may, not even root. Memory cannot be mapped into programs -> "
+                        "boot with another setting (sysctl kernel.yama.ptrace_scope)");
+  if (geteuid() == 0) return Ok("ptrace", fmt::format("Yama ptrace_scope is {}, which does not hold root", scope));
+  Note("ptrace", fmt::format("Yama ptrace_scope is {}: fine for 'run'; serve has to be root", scope));
+}
+
+void ShowFileLimit() {
+  rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  const std::string how = fmt::format("{} descriptors, {} at most (raised at start)", files.rlim_cur, files.rlim_max);
+  if (files.rlim_max >= kOpenFilesWanted) return Ok("open files", how);
+  Note("open files", fmt::format("{} -> ulimit -Hn {} for clients with very many objects", how, kOpenFilesWanted));
+}
+
+}  // namespace
+
+int Doctor() {
+  ShowMachine();
+  const bool cuse = CheckCuse();
+  const bool fuse = CheckFuse();
+  ShowNode();
+  const bool file = CanServeFile(fuse);
+  std::fflush(stdout);  // the trials fork, and must not print this again
+  const bool private_dev = CheckPrivateDev();
+  CheckCallerMemory();
+  ShowPtraceScope();
+  ShowFileLimit();
+  if (cuse || file || private_dev) return 0;
+  fmt::print("\nNo way to make a node here: mend one of CUSE, FUSE, private /dev, as said above.\n");
+  return 1;
+}
+
+}  // namespace dxg

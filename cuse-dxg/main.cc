@@ -1,0 +1,243 @@
+#include <CLI/CLI.hpp>
+#include <poll.h>
+#include <signal.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <iostream>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuse-dxg/attach/attachment.h"
+#include "cuse-dxg/attach/cuse.h"
+#include "cuse-dxg/attach/fuse_file.h"
+#include "cuse-dxg/attach/launch.h"
+#include "cuse-dxg/attach/unique_fd.h"
+#include "cuse-dxg/device.h"
+#include "cuse-dxg/doctor.h"
+#include "cuse-dxg/status.h"
+
+namespace dxg {
+namespace {
+
+using attach::Attachment;
+using attach::Launch;
+using attach::Node;
+using attach::Session;
+using attach::UniqueFd;
+
+constexpr int kExitRefused = 1;  // the reason is on stderr
+
+// Of run, as env(1) and timeout(1) have them; any other status is the program's own.
+constexpr int kExitNotStarted = 125;
+constexpr int kExitCannotRun = 126;
+constexpr int kExitNotFound = 127;
+
+struct Options {
+  DeviceOptions device;
+  int workers = Session::kWorkersDefault;
+  std::string log_level;
+
+  // serve
+  std::string attach = "auto";
+  std::string path = "/dev/dxg";
+  int ready_fd = -1;
+
+  // run
+  std::vector<std::string> command;
+};
+
+int Refused(const Status& status, int exit_status = kExitRefused) {
+  spdlog::error("{}", status.why());
+  return exit_status;
+}
+
+void StartLog(const std::string& level, spdlog::level::level_enum level_default) {
+  auto log = spdlog::stderr_color_mt("cuse-dxg");
+  log->set_pattern("%H:%M:%S.%e cuse-dxg %^%l%$: %v");
+  log->set_level(level.empty() ? level_default : spdlog::level::from_str(level));
+  spdlog::set_default_logger(log);
+}
+
+// A descriptor for every exported object: the soft limit is often 1024, the hard one far above.
+void RaiseFileLimit() {
+  rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+}
+
+Result<std::unique_ptr<Attachment>> AttachAuto(const std::string& path) {
+  const Status cuse = attach::CheckCuse();
+  if (cuse.ok() && path == "/dev/dxg") {
+    spdlog::info("attach: cuse (picked: /dev/cuse can be opened)");
+    return attach::AttachCuse();
+  }
+  if (cuse.ok()) {
+    spdlog::info("attach: fuse (picked: a CUSE device can only be /dev/dxg, and --device asks for {})", path);
+  } else {
+    spdlog::info("attach: fuse (picked: no CUSE: {})", cuse.why());
+  }
+  return attach::AttachFuseFile(path);
+}
+
+Result<std::unique_ptr<Attachment>> Attach(const Options& options) {
+  if (options.attach == "auto") return AttachAuto(options.path);
+  if (options.attach == "fuse") return attach::AttachFuseFile(options.path);
+  if (options.path != "/dev/dxg")
+    return Status::Refuse(EINVAL, "--attach=cuse makes /dev/dxg and no other node; --device {} needs --attach=fuse",
+                          options.path);
+  return attach::AttachCuse();
+}
+
+void ReportReady(int fd) {
+  if (fd < 0) return;
+  if (write(fd, "\n", 1) != 1) spdlog::warn("cannot write to --ready-fd {}: {}", fd, std::strerror(errno));
+  close(fd);
+}
+
+// Blocked before any thread is made, so that every thread inherits that and only `signals` sees them.
+Result<UniqueFd> TakeStopSignals() {
+  sigset_t stop;
+  sigemptyset(&stop);
+  for (int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&stop, signal);
+  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+  UniqueFd signals(signalfd(-1, &stop, SFD_CLOEXEC));
+  if (!signals.valid()) return Status::Refuse(errno, "no signalfd: {}", std::strerror(errno));
+  return signals;
+}
+
+// True: asked to stop. False: the kernel's side has ended.
+bool WaitForEnd(const UniqueFd& signals, const Session& session) {
+  pollfd events[] = {{signals.get(), POLLIN, 0}, {session.ended_fd(), POLLIN, 0}};
+  while (poll(events, std::size(events), -1) < 0 && errno == EINTR) {
+  }
+  return events[0].revents != 0;
+}
+
+int Serve(const Options& options) {
+  StartLog(options.log_level, spdlog::level::info);
+  RaiseFileLimit();
+  Result<UniqueFd> signals = TakeStopSignals();
+  if (!signals.ok()) return Refused(signals.status());
+  Result<std::unique_ptr<Node>> device = MakeDevice(options.device);
+  if (!device.ok()) return Refused(device.status());
+  Result<std::unique_ptr<Attachment>> attached = Attach(options);
+  if (!attached.ok()) return Refused(attached.status());
+
+  std::unique_ptr<Attachment> attachment = *std::move(attached);
+  std::unique_ptr<Node> node = *std::move(device);  // after the attachment: it goes first
+  if (Status status = attachment->Publish(*node, options.workers); !status.ok()) {
+    attachment->session().Stop();
+    return Refused(status);
+  }
+  spdlog::info("serving {} with back-end {}, {} workers, pid {}", attachment->path(), options.device.backend,
+               options.workers, getpid());
+  ReportReady(options.ready_fd);
+
+  const bool asked = WaitForEnd(*signals, attachment->session());
+  attachment->session().Stop();
+  if (!asked) {
+    spdlog::error("{} was unmounted or aborted by somebody else; nothing left to serve", attachment->path());
+    return kExitRefused;
+  }
+  spdlog::info("stopped, {} is gone", attachment->path());
+  return 0;
+}
+
+// Everything between the fork and the program's end, so that all of it is destroyed before we end like the program.
+Result<int> RunServed(const Options& options, Launch launch) {
+  RaiseFileLimit();
+  DXG_ASSIGN(std::unique_ptr<Session> session, attach::CreateFuseFileSession());
+  DXG_ASSIGN(std::unique_ptr<Node> node, MakeDevice(options.device));
+  DXG_ASSIGN(UniqueFd connection, launch.Connection());
+  DXG_TRY(session->Attach(std::move(connection)));
+  session->Start(*node, options.workers);
+  int ended = 0;
+  if (Status status = launch.Go(); status.ok()) {
+    ended = launch.Wait();
+  } else {
+    spdlog::error("{}", status.why());
+    ended = W_EXITCODE(status.value() == -ENOENT ? kExitNotFound : kExitCannotRun, 0);
+  }
+  session->Stop();
+  return ended;
+}
+
+int Run(const Options& options) {
+  StartLog(options.log_level, spdlog::level::warn);
+  Result<Launch> launch = Launch::Fork(options.command);
+  if (!launch.ok()) return Refused(launch.status(), kExitNotStarted);
+  Result<int> ended = RunServed(options, *std::move(launch));
+  if (ended.ok()) attach::ExitLike(*ended);
+  return Refused(ended.status(), kExitNotStarted);
+}
+
+void AddDeviceOptions(CLI::App* command, Options* options) {
+  command->add_option("--profile", options->device.profiles, "Adapter profile, a name or a file; once per adapter")
+      ->type_name("NAME|FILE")
+      ->take_all()
+      ->allow_extra_args(false);
+  command->add_option("--backend", options->device.backend, "What answers as the host")->capture_default_str();
+  command->add_option("--workers", options->workers, "Threads that serve requests")
+      ->check(CLI::Range(1, Session::kWorkersMax))
+      ->capture_default_str();
+  command->add_option("--trace-text", options->device.trace_text, "Write every call as text to FILE (- is stdout)")
+      ->type_name("FILE");
+  command->add_option("--log-level", options->log_level, "trace, debug, info, warn, error or off")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  bool json = false;
+  bool foreground = true;
+  CLI::App app{"cuse-dxg: a /dev/dxg in userspace"};
+  app.set_version_flag("--version", "cuse-dxg " DXG_VERSION);
+  app.set_help_all_flag("--help-all", "Help of every command");
+  app.require_subcommand(1);
+  app.footer(
+      "Quick start, no root needed:   cuse-dxg run -- PROGRAM ARGS\n"
+      "For every program, as root:    cuse-dxg serve\n"
+      "What this machine can do:      cuse-dxg doctor");
+
+  CLI::App* serve = app.add_subcommand("serve", "Serve /dev/dxg to every program, in the foreground, until SIGTERM");
+  serve->add_option("--attach", options.attach, "How the node is made: cuse, fuse, or auto (cuse where it can be had)")
+      ->check(CLI::IsMember({"auto", "cuse", "fuse"}))
+      ->capture_default_str();
+  serve->add_option("--device", options.path, "Where the node is (other places than /dev/dxg: fuse only)")
+      ->type_name("PATH")
+      ->capture_default_str();
+  serve->add_option("--ready-fd", options.ready_fd, "Write a newline to descriptor N when the node can be opened")
+      ->type_name("N");
+  serve->add_flag("--foreground", foreground, "Stay in the foreground (there is nothing else: accepted for unit files)");
+  AddDeviceOptions(serve, &options);
+
+  CLI::App* run = app.add_subcommand("run", "Run one program with a private /dev that has a dxg; no root needed");
+  AddDeviceOptions(run, &options);
+  run->add_option("PROGRAM", options.command, "The program and its arguments, after --")->required();
+  run->footer("Usage: cuse-dxg run [OPTIONS] -- PROGRAM [ARGS...]");
+
+  CLI::App* doctor = app.add_subcommand("doctor", "Say what this machine can do, what stands in the way, how to mend it");
+  CLI::App* calls = app.add_subcommand("calls", "List the calls of the ABI and what happens with each");
+  calls->add_flag("--json", json, "As JSON");
+
+  CLI11_PARSE(app, argc, argv);
+  if (*serve) return Serve(options);
+  if (*run) return Run(options);
+  if (*doctor) return Doctor();
+  DXG_CHECK(*calls);
+  return PrintCalls(json);
+}
+
+}  // namespace
+}  // namespace dxg
+
+int main(int argc, char** argv) { return dxg::Main(argc, argv); }

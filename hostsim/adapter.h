@@ -1,0 +1,80 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "hostsim/memory_budget.h"
+#include "proto/dxg/profile.pb.h"
+
+namespace dxg::hostsim {
+
+// Every adapter here is one GPU, not a chain of linked ones: the only physical adapter index is 0.
+inline constexpr uint32_t kPhysicalAdapters = 1;
+
+// How the guest knows an adapter. The three LUIDs differ: programs see guest_luid, messages about the adapter
+// carry vgpu_luid, statistics ask by host_luid.
+struct AdapterInfo {
+  uint64_t guest_luid = 0;
+  uint64_t host_luid = 0;
+  uint64_t vgpu_luid = 0;
+  uint32_t host_handle = 0;
+  bool compute_only = false;
+  bool async_messages = false;
+  uint32_t interface_version = 0;
+  std::string name;         // of the profile
+  std::string description;  // what programs show
+};
+
+// A memory segment as statistics number them: in the order of the list.
+struct Segment {
+  SegmentGroup group;
+  uint64_t size_bytes;
+  bool aperture;  // system memory that the GPU reaches
+};
+
+// A simulated GPU: what its profile says, and the little that changes while it runs. Everything but the
+// atomics and the memory budget is fixed from the start, so that queries need no lock.
+class Adapter {
+ public:
+  // `profile` has passed ParseProfile or LoadProfile.
+  Adapter(AdapterProfile profile, AdapterInfo info);
+
+  const AdapterProfile& profile() const { return profile_; }
+  const AdapterInfo& info() const { return info_; }
+  const std::string& guid() const { return guid_; }  // {8-4-4-4-12}, upper case
+  const std::vector<Segment>& segments() const { return segments_; }
+  uint32_t nodes() const { return static_cast<uint32_t>(profile_.nodes_size()); }
+  bool hardware_queues() const { return profile_.hardware_scheduling() == AdapterProfile::ENABLED; }
+  bool unified_memory() const { return profile_.memory().dedicated_video_bytes() == 0; }
+  // The path, as the guest may see it, of a file in the driver's folder; the folder itself for an empty name.
+  std::string DriverStorePath(const std::string& file) const;
+  // Whether an answer of the profile replaces ours for this QueryAdapterInfo type.
+  bool has_answers(uint32_t type) const { return type < kAnswerTypes && has_answers_[type]; }
+
+  MemoryBudget& memory() { return memory_; }
+  const MemoryBudget& memory() const { return memory_; }
+
+  // A removed adapter answers DEVICE_REMOVED and lets its objects be destroyed.
+  bool removed() const { return removed_.load(std::memory_order_acquire); }
+  void Remove() { removed_.store(true, std::memory_order_release); }
+
+  uint32_t tdr_count() const { return tdr_count_.load(std::memory_order_relaxed); }
+  void CountTdr() { tdr_count_.fetch_add(1, std::memory_order_relaxed); }
+
+  static constexpr uint32_t kAnswerTypes = 256;
+
+ private:
+  const AdapterProfile profile_;
+  const AdapterInfo info_;
+  const std::string guid_;
+  const std::vector<Segment> segments_;
+  std::vector<bool> has_answers_;
+  MemoryBudget memory_;
+  std::atomic<bool> removed_{false};
+  std::atomic<uint32_t> tdr_count_{0};
+};
+
+}  // namespace dxg::hostsim

@@ -1,0 +1,15 @@
+#pragma once
+
+#include "hostsim/device.h"
+#include "hostsim/machine.h"
+
+namespace dxg::hostsim {
+
+// Puts every active device of the adapter, of whatever process, into that state.
+void FailDevices(Machine& machine, const Adapter& adapter, ExecutionState state, StateChanges* changes);
+
+// A timeout that an engine's reset did not cure: the whole adapter starts anew, and no device survives it.
+// The adapter stays and takes new devices.
+void ResetAdapter(Machine& machine, Adapter& adapter, StateChanges* changes);
+
+}  // namespace dxg::hostsim

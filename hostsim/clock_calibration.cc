@@ -1,0 +1,39 @@
+#include "hostsim/call.h"
+#include "hostsim/commands.h"
+#include "proto/abi/ntstatus.h"
+
+namespace dxg::hostsim {
+namespace {
+
+constexpr uint64_t kNsPerSecond = 1'000'000'000;
+constexpr uint64_t kCpuCounterHz = 10'000'000;  // as QueryPerformanceCounter on today's Windows
+
+uint64_t Ticks(uint64_t now_ns, uint64_t frequency_hz) {
+  // In two parts, because the product of all of it does not fit.
+  return now_ns / kNsPerSecond * frequency_hz + now_ns % kNsPerSecond * frequency_hz / kNsPerSecond;
+}
+
+}  // namespace
+
+// Both counters come from one look at the clock, so they are as close together as can be.
+void Commands::Handle(Call& call, const host::QueryClockCalibration::Request& request,
+                      host::QueryClockCalibration::Reply* reply) {
+  auto query = [&]() -> int32_t {
+    if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;
+    const Adapter& adapter = *call.adapter;
+    if (request.adapter() != adapter.info().host_handle || request.node_ordinal() >= adapter.nodes() ||
+        request.physical_adapter_index() >= kPhysicalAdapters) {
+      return kStatusInvalidParameter;
+    }
+    const uint64_t frequency_hz =
+        adapter.profile().nodes(static_cast<int>(request.node_ordinal())).clock_hz();
+    const uint64_t now_ns = call.machine.NowNs();
+    reply->set_gpu_frequency(frequency_hz);
+    reply->set_gpu_clock_counter(Ticks(now_ns, frequency_hz));
+    reply->set_cpu_clock_counter(Ticks(now_ns, kCpuCounterHz));
+    return kStatusSuccess;
+  };
+  reply->set_status(query());
+}
+
+}  // namespace dxg::hostsim

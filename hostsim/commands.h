@@ -1,0 +1,61 @@
+#pragma once
+
+#include "proto/dxg/host.pb.h"
+
+namespace dxg::hostsim {
+
+struct Call;
+
+// What the host does for each command of proto/dxg/host.proto: one overload each, defined in the file of its
+// noun. The generated dispatch calls them by command id, so a command without an overload does not compile. A
+// reply comes in empty; a command whose reply has a status always sets it.
+struct Commands {
+  // process.cc
+  void Handle(Call& call, const host::CreateProcess::Request& request, host::CreateProcess::Reply* reply);
+  void Handle(Call& call, const host::DestroyProcess::Request& request, host::DestroyProcess::Reply* reply);
+
+  // adapter.cc
+  void Handle(Call& call, const host::SetIospaceRegion::Request& request,
+              host::SetIospaceRegion::Reply* reply);
+  void Handle(Call& call, const host::OpenAdapter::Request& request, host::OpenAdapter::Reply* reply);
+  void Handle(Call& call, const host::CloseAdapter::Request& request, host::CloseAdapter::Reply* reply);
+  void Handle(Call& call, const host::GetInternalAdapterInfo::Request& request,
+              host::GetInternalAdapterInfo::Reply* reply);
+  void Handle(Call& call, const host::FlushHeapTransitions::Request& request,
+              host::FlushHeapTransitions::Reply* reply);
+
+  // device.cc
+  void Handle(Call& call, const host::CreateDevice::Request& request, host::CreateDevice::Reply* reply);
+  void Handle(Call& call, const host::DestroyDevice::Request& request, host::DestroyDevice::Reply* reply);
+  void Handle(Call& call, const host::FlushDevice::Request& request, host::FlushDevice::Reply* reply);
+  void Handle(Call& call, const host::GetDeviceState::Request& request, host::GetDeviceState::Reply* reply);
+  void Handle(Call& call, const host::MarkDeviceAsError::Request& request,
+              host::MarkDeviceAsError::Reply* reply);
+
+  // context.cc
+  void Handle(Call& call, const host::CreateContextVirtual::Request& request,
+              host::CreateContextVirtual::Reply* reply);
+  void Handle(Call& call, const host::DestroyContext::Request& request, host::DestroyContext::Reply* reply);
+  void Handle(Call& call, const host::SetContextSchedulingPriority::Request& request,
+              host::SetContextSchedulingPriority::Reply* reply);
+  void Handle(Call& call, const host::GetContextSchedulingPriority::Request& request,
+              host::GetContextSchedulingPriority::Reply* reply);
+
+  // query_adapter_info.cc, statistics.cc, clock_calibration.cc, features.cc, escape.cc
+  void Handle(Call& call, const host::QueryAdapterInfo::Request& request,
+              host::QueryAdapterInfo::Reply* reply);
+  void Handle(Call& call, const host::QueryStatistics::Request& request, host::QueryStatistics::Reply* reply);
+  void Handle(Call& call, const host::QueryClockCalibration::Request& request,
+              host::QueryClockCalibration::Reply* reply);
+  void Handle(Call& call, const host::IsFeatureEnabled::Request& request,
+              host::IsFeatureEnabled::Reply* reply);
+  void Handle(Call& call, const host::Escape::Request& request, host::Escape::Reply* reply);
+
+  // memory_budget.cc
+  void Handle(Call& call, const host::QueryVideoMemoryInfo::Request& request,
+              host::QueryVideoMemoryInfo::Reply* reply);
+  void Handle(Call& call, const host::ChangeVideoMemoryReservation::Request& request,
+              host::ChangeVideoMemoryReservation::Reply* reply);
+};
+
+}  // namespace dxg::hostsim

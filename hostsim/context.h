@@ -1,0 +1,37 @@
+#pragma once
+
+#include <cstdint>
+
+#include "hostsim/device.h"
+#include "hostsim/object.h"
+
+namespace dxg::hostsim {
+
+// A stream of work for one node. The process's lock guards it.
+class Context : public Object {
+ public:
+  static constexpr ObjectKind kKind = ObjectKind::kContext;
+
+  // D3DDDI_CREATECONTEXTFLAGS
+  static constexpr uint32_t kNullRendering = 1u << 0;
+  static constexpr uint32_t kInitialData = 1u << 1;
+  static constexpr uint32_t kDisableGpuTimeout = 1u << 2;
+  static constexpr uint32_t kSynchronizationOnly = 1u << 3;
+  static constexpr uint32_t kHwQueueSupported = 1u << 4;
+  static constexpr uint32_t kNoKmdAccess = 1u << 5;
+  static constexpr uint32_t kKnownFlags = (1u << 6) - 1;
+
+  Context(Device& device, uint32_t node, uint32_t flags, std::atomic<uint64_t>& count)
+      : Object(kKind), device(device), node(node), flags(flags), counted_(count) {}
+
+  Device& device;  // outlives its contexts
+  const uint32_t node;
+  const uint32_t flags;
+  int32_t priority = 0;
+  int32_t in_process_priority = 0;
+
+ private:
+  Counted counted_;
+};
+
+}  // namespace dxg::hostsim

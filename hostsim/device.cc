@@ -1,0 +1,155 @@
+#include "hostsim/device.h"
+
+#include "hostsim/bytes.h"
+#include "hostsim/call.h"
+#include "hostsim/commands.h"
+#include "proto/abi/d3dkmthk.h"
+#include "proto/abi/ntstatus.h"
+
+namespace dxg::hostsim {
+namespace {
+
+// D3DKMT_CREATEDEVICEFLAGS: legacy mode, vertical sync, no timeout, GDI. None changes anything before there
+// is work.
+constexpr uint32_t kKnownDeviceFlags = 0xF;
+
+// FLUSHDEVICE: the device ends. The only reason that guests have.
+constexpr uint32_t kFlushDeviceTerminate = 4;
+
+constexpr size_t kStateBytes = sizeof(d3dkmt_getdevicestate::alignment);
+
+void PutPageFault(Bytes state, const PageFault& fault) {
+  Put<uint64_t>(state, offsetof(d3dkmt_devicepagefault_state, faulted_primitive_api_sequence_number),
+                fault.primitive_sequence);
+  Put<uint32_t>(state, offsetof(d3dkmt_devicepagefault_state, faulted_pipeline_stage), fault.pipeline_stage);
+  Put<uint32_t>(state, offsetof(d3dkmt_devicepagefault_state, faulted_bind_table_entry),
+                fault.bind_table_entry);
+  Put<uint32_t>(state, offsetof(d3dkmt_devicepagefault_state, page_fault_flags), fault.flags);
+  Put<uint32_t>(state, offsetof(d3dkmt_devicepagefault_state, fault_error_code), fault.error_code);
+  Put<uint64_t>(state, offsetof(d3dkmt_devicepagefault_state, faulted_virtual_address),
+                fault.virtual_address);
+}
+
+}  // namespace
+
+void Device::Fail(const Process& process, ExecutionState state, StateChanges* changes) {
+  if (!active()) return;
+  state_ = state;
+  changes->push_back({process.handle, adapter->info().vgpu_luid, cookie, state});
+}
+
+void Device::FailByPageFault(const Process& process, const PageFault& fault, StateChanges* changes) {
+  if (!active()) return;
+  page_fault_ = fault;
+  Fail(process, ExecutionState::kDmaPageFault, changes);
+}
+
+Device* FindDevice(const Call& call, Process& process, uint32_t handle) {
+  Device* device = process.Find<Device>(handle);
+  return device && device->adapter == call.adapter ? device : nullptr;
+}
+
+// The reply has no status: a refusal is handle 0.
+void Commands::Handle(Call& call, const host::CreateDevice::Request& request,
+                      host::CreateDevice::Reply* reply) {
+  if (call.CheckLiveAdapter() != kStatusSuccess) return;
+  if ((request.flags() & ~kKnownDeviceFlags) != 0 || request.cdd_device() != 0) return;
+  if (call.machine.Hit(FaultPoint::kCreateDevice)) return;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  if (call.adapter->removed())
+    return;  // between the check and the lock; a removal looks through us after this
+  AdapterUse* use = process.UseAdapter(call.adapter);
+  if (!use) return;
+  const uint32_t handle = process.Insert(std::make_unique<Device>(
+      call.adapter, request.flags(), request.state_cookie(), call.machine.counts.devices));
+  if (handle == 0) return;
+  if (use->devices++ == 0) call.adapter->memory().Activate(use->memory);
+  reply->set_device(handle);
+}
+
+void Commands::Handle(Call& call, const host::DestroyDevice::Request& request,
+                      host::DestroyDevice::Reply* reply) {
+  auto destroy = [&]() -> int32_t {
+    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+    Process& process = *call.process;
+    MutexLock lock(process.mutex());
+    Device* device = FindDevice(call, process, request.device());
+    if (!device) return kStatusInvalidParameter;
+    for (const uint32_t child : device->children) process.Erase(child);
+    process.Erase(request.device());
+    AdapterUse* use = process.UseAdapter(call.adapter);
+    if (--use->devices == 0) call.adapter->memory().Deactivate(use->memory);
+    return kStatusSuccess;
+  };
+  reply->set_status(destroy());
+}
+
+// Comes before the guest takes a device apart. No work is queued yet that would have to be thrown away.
+void Commands::Handle(Call& call, const host::FlushDevice::Request& request,
+                      host::FlushDevice::Reply* reply) {
+  auto flush = [&]() -> int32_t {
+    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+    if (request.reason() != kFlushDeviceTerminate) return kStatusInvalidParameter;
+    Process& process = *call.process;
+    MutexLock lock(process.mutex());
+    return FindDevice(call, process, request.device()) ? kStatusSuccess : kStatusInvalidParameter;
+  };
+  reply->set_status(flush());
+}
+
+void Commands::Handle(Call& call, const host::GetDeviceState::Request& request,
+                      host::GetDeviceState::Reply* reply) {
+  // The struct goes back whole; what a state does not fill stays as the caller had it.
+  std::string* state = reply->mutable_state();
+  state->assign(request.state(), 0, kStateBytes);
+  state->resize(kStateBytes);
+  reply->set_device(request.device());
+  reply->set_state_type(request.state_type());
+  auto get = [&]() -> int32_t {
+    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+    Process& process = *call.process;
+    MutexLock lock(process.mutex());
+    const Device* device = FindDevice(call, process, request.device());
+    if (!device) return kStatusInvalidParameter;
+    if (device->adapter->removed()) return kStatusDeviceRemoved;
+    const Bytes bytes = BytesOf(*state);
+    switch (request.state_type()) {
+      case _D3DKMT_DEVICESTATE_EXECUTION:
+        Put<uint32_t>(bytes, 0, static_cast<uint32_t>(device->state()));
+        return kStatusSuccess;
+      case _D3DKMT_DEVICESTATE_RESET:
+        Put<uint32_t>(bytes, 0, 0);  // no desktop that could have been switched
+        return kStatusSuccess;
+      case _D3DKMT_DEVICESTATE_PAGE_FAULT:
+        PutPageFault(bytes, device->page_fault());
+        return kStatusSuccess;
+      default:  // the states of presentation, which a render adapter does not have
+        return kStatusInvalidParameter;
+    }
+  };
+  reply->set_status(get());
+}
+
+void Commands::Handle(Call& call, const host::MarkDeviceAsError::Request& request,
+                      host::MarkDeviceAsError::Reply* reply) {
+  auto mark = [&]() -> int32_t {
+    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+    Process& process = *call.process;
+    MutexLock lock(process.mutex());
+    Device* device = FindDevice(call, process, request.device());
+    if (!device) return kStatusInvalidParameter;
+    if (device->adapter->removed()) return kStatusDeviceRemoved;
+    switch (request.reason()) {
+      case _D3DKMT_DEVICE_ERROR_REASON_GENERIC:
+      case _D3DKMT_DEVICE_ERROR_REASON_DRIVER_ERROR:
+        device->Fail(process, ExecutionState::kDmaFault, &call.changes);
+        return kStatusSuccess;
+      default:
+        return kStatusInvalidParameter;
+    }
+  };
+  reply->set_status(mark());
+}
+
+}  // namespace dxg::hostsim

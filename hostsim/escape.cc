@@ -1,0 +1,112 @@
+#include "hostsim/escape.h"
+
+#include "hostsim/adapter_reset.h"
+#include "hostsim/bytes.h"
+#include "hostsim/call.h"
+#include "hostsim/commands.h"
+#include "hostsim/context.h"
+#include "hostsim/query_adapter_info.h"
+#include "proto/abi/d3dkmthk.h"
+#include "proto/abi/ntstatus.h"
+#include "proto/abi/qaitype.h"
+
+namespace dxg::hostsim {
+namespace {
+
+constexpr size_t kPrivateDataMax = 128 * 1024;
+
+// D3DKMT_ESCAPETYPE
+constexpr uint32_t kDriverPrivate = _D3DKMT_ESCAPE_DRIVERPRIVATE;
+constexpr uint32_t kTdrDebugControl = 2;
+
+// D3DKMT_TDRDBGCTRLTYPE, the first number of a kTdrDebugControl escape
+constexpr uint32_t kForceTdr = 0;
+constexpr uint32_t kGpuTdr = 5;
+
+// D3DDDI_ESCAPEFLAGS
+constexpr uint32_t kHardwareAccess = 1u << 0;
+constexpr uint32_t kDeviceStatusQuery = 1u << 1;
+constexpr uint32_t kChangeFrameLatency = 1u << 2;
+constexpr uint32_t kNoAdapterSynchronization = 1u << 3;
+constexpr uint32_t kDriverKnownEscape = 1u << 6;
+constexpr uint32_t kDriverCommonEscape = 1u << 7;
+constexpr uint32_t kKnownFlags = kHardwareAccess | kDeviceStatusQuery | kChangeFrameLatency |
+                                 kNoAdapterSynchronization | kDriverKnownEscape | kDriverCommonEscape;
+
+bool ValidFlags(uint32_t flags) {
+  if ((flags & ~kKnownFlags) != 0) return false;
+  return (flags & kHardwareAccess) == 0 || (flags & (kDeviceStatusQuery | kChangeFrameLatency)) == 0;
+}
+
+// A device is optional, and so is a context of it. A device in error is only for asking about its state.
+bool ValidObjects(const Call& call, const host::Escape::Request& request) {
+  if (request.device() == 0) return request.context() == 0;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  const Device* device = FindDevice(call, process, request.device());
+  if (!device || (!device->active() && (request.flags() & kDeviceStatusQuery) == 0)) return false;
+  if (request.context() == 0) return true;
+  const Context* context = process.Find<Context>(request.context());
+  return context && &context->device == device;
+}
+
+bool DriverPrivate(const Adapter& adapter, Bytes data) {
+  if (data.size() < kEscapeHeaderBytes || Get<uint32_t>(data, 0) != kEscapeMagic) return false;
+  const auto op = Get<uint32_t>(data, 4);
+  switch (op) {
+    case kEscapePing:
+      break;
+    case kEscapeQueryVersion:
+      if (data.size() < kEscapeQueryVersionBytes) return false;
+      Put<uint32_t>(data, 8, kEscapesVersion);
+      Put<uint32_t>(data, 12, adapter.profile().driver_version());
+      if (QueryTypes()[KMTQAITYPE_KMD_DRIVER_VERSION].answer(adapter, 0, data.subspan(16)) !=
+          kStatusSuccess) {
+        return false;
+      }
+      break;
+    default:
+      return false;
+  }
+  Put<uint32_t>(data, 4, op | kEscapeReply);
+  return true;
+}
+
+bool TdrDebugControl(Call& call, Bytes data) {
+  if (data.size() < sizeof(uint32_t)) return false;
+  const auto control = Get<uint32_t>(data, 0);
+  if (control != kForceTdr && control != kGpuTdr) return false;
+  ResetAdapter(call.machine, *call.adapter, &call.changes);
+  return true;
+}
+
+bool Serve(Call& call, const host::Escape::Request& request, Bytes data) {
+  const AdapterProfile::Policy& policy = call.adapter->profile().policy();
+  // A secure VM passes only escapes whose form the host knows, and it knows none that gets here.
+  if (policy.secure() || (request.flags() & kDriverKnownEscape) != 0) return false;
+  switch (request.type()) {
+    case kDriverPrivate:
+      return DriverPrivate(*call.adapter, data);
+    case kTdrDebugControl:
+      return policy.test_escapes() && TdrDebugControl(call, data);
+    default:
+      return false;
+  }
+}
+
+}  // namespace
+
+// The reply has no status: a refusal is a reply without data.
+void Commands::Handle(Call& call, const host::Escape::Request& request, host::Escape::Reply* reply) {
+  const std::string& sent = request.priv_drv_data();
+  const bool valid = call.CheckLiveAdapter() == kStatusSuccess &&
+                     request.adapter() == call.adapter->info().host_handle &&
+                     sent.size() == request.priv_drv_data_size() && sent.size() < kPrivateDataMax &&
+                     ValidFlags(request.flags()) && ValidObjects(call, request);
+  if (!valid) return;
+  std::string* data = reply->mutable_priv_drv_data();
+  data->assign(sent);
+  if (!Serve(call, request, BytesOf(*data))) data->clear();
+}
+
+}  // namespace dxg::hostsim

@@ -1,0 +1,124 @@
+#include "hostsim/machine.h"
+
+#include <algorithm>
+
+#include "hostsim/call.h"
+#include "proto/abi/ntstatus.h"
+
+namespace dxg::hostsim {
+namespace {
+
+// LUIDs of an adapter lie in a row from here, 16 apart, as small as those of a Windows that has just booted.
+constexpr uint64_t kFirstLuid = 0x10000;
+constexpr uint64_t kLuidStep = 0x10;
+
+// The host's names of adapters, in the form of all handles.
+constexpr uint32_t kFirstAdapterHandle = 0x40000000;
+constexpr uint32_t kAdapterHandleStep = 0x40;
+constexpr uint64_t kAdapterHandles = 1u << 24;
+
+}  // namespace
+
+uint64_t Machine::NewGuestLuid(uint64_t wanted) {
+  const uint64_t base = kFirstLuid + adapter_serial_ * kLuidStep;
+  if (wanted != 0 && guest_luids_.insert(wanted).second) return wanted;
+  uint64_t luid = base;
+  while (!guest_luids_.insert(luid).second) luid += kLuidStep << 32;
+  return luid;
+}
+
+std::shared_ptr<Adapter> Machine::AddAdapter(AdapterProfile profile) {
+  WriterLock lock(mutex_);
+  if (adapters_.size() >= kAdaptersMax) return nullptr;
+  AdapterInfo info;
+  info.guest_luid = NewGuestLuid(profile.luid());
+  info.host_luid = kFirstLuid + adapter_serial_ * kLuidStep + 1;
+  info.vgpu_luid = kFirstLuid + adapter_serial_ * kLuidStep + 2;
+  info.host_handle =
+      kFirstAdapterHandle + static_cast<uint32_t>(adapter_serial_ % kAdapterHandles) * kAdapterHandleStep;
+  info.compute_only = profile.kind() == AdapterProfile::COMPUTE_ONLY;
+  info.async_messages = profile.messages().asynchronous();
+  info.interface_version = profile.messages().interface_version();
+  info.name = profile.name();
+  info.description = profile.description();
+  ++adapter_serial_;
+  adapters_.push_back(std::make_shared<Adapter>(std::move(profile), std::move(info)));
+  return adapters_.back();
+}
+
+void Machine::Find(uint32_t process, uint64_t vgpu_luid, std::shared_ptr<Process>* found_process,
+                   std::shared_ptr<Adapter>* found_adapter) {
+  ReaderLock lock(mutex_);
+  *found_process = processes_.Share(process);
+  auto is_it = [vgpu_luid](const auto& adapter) { return adapter->info().vgpu_luid == vgpu_luid; };
+  if (auto it = std::find_if(adapters_.begin(), adapters_.end(), is_it); it != adapters_.end()) {
+    *found_adapter = *it;
+  } else if (auto gone = std::find_if(removed_adapters_.begin(), removed_adapters_.end(), is_it);
+             gone != removed_adapters_.end()) {
+    *found_adapter = *gone;
+  }
+}
+
+std::shared_ptr<Adapter> Machine::FindAdapter(uint64_t vgpu_luid) {
+  std::shared_ptr<Process> process;
+  std::shared_ptr<Adapter> adapter;
+  Find(0, vgpu_luid, &process, &adapter);
+  return adapter;
+}
+
+std::vector<std::shared_ptr<Adapter>> Machine::Adapters() {
+  ReaderLock lock(mutex_);
+  return adapters_;
+}
+
+std::shared_ptr<Adapter> Machine::TakeAdapter(uint64_t vgpu_luid) {
+  WriterLock lock(mutex_);
+  auto it = std::find_if(adapters_.begin(), adapters_.end(),
+                         [vgpu_luid](const auto& adapter) { return adapter->info().vgpu_luid == vgpu_luid; });
+  if (it == adapters_.end()) return nullptr;
+  std::shared_ptr<Adapter> adapter = *it;
+  adapters_.erase(it);
+  removed_adapters_.push_back(adapter);
+  if (removed_adapters_.size() > kRemovedAdaptersMax) removed_adapters_.pop_front();
+  adapter->Remove();
+  return adapter;
+}
+
+uint32_t Machine::AddProcess(std::shared_ptr<Process> process) {
+  WriterLock lock(mutex_);
+  Process* const added = process.get();
+  const uint32_t handle = processes_.Insert(std::move(process));
+  if (handle != 0) added->handle = handle;
+  return handle;
+}
+
+std::shared_ptr<Process> Machine::FindProcess(uint32_t handle) {
+  ReaderLock lock(mutex_);
+  return processes_.Share(handle);
+}
+
+std::vector<std::shared_ptr<Process>> Machine::Processes() {
+  ReaderLock lock(mutex_);
+  return processes_.ShareAll();
+}
+
+bool Machine::EndProcess(uint32_t handle) {
+  std::shared_ptr<Process> process;
+  {
+    WriterLock lock(mutex_);
+    process = processes_.Remove(handle);
+  }
+  if (!process) return false;
+  MutexLock lock(process->mutex());
+  process->End();
+  return true;
+}
+
+int32_t Call::CheckCaller() const { return process && adapter ? kStatusSuccess : kStatusInvalidParameter; }
+
+int32_t Call::CheckLiveAdapter() const {
+  if (const int32_t status = CheckCaller(); status != kStatusSuccess) return status;
+  return adapter->removed() ? kStatusDeviceRemoved : kStatusSuccess;
+}
+
+}  // namespace dxg::hostsim

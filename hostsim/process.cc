@@ -1,0 +1,67 @@
+#include "hostsim/process.h"
+
+#include "hostsim/call.h"
+#include "hostsim/commands.h"
+#include "hostsim/utf16.h"
+#include "proto/abi/ntstatus.h"
+
+namespace dxg::hostsim {
+
+uint32_t Process::Insert(std::unique_ptr<Object> object) {
+  if (ended_) return 0;
+  Object* const inserted = object.get();
+  const uint32_t handle = objects_.Insert(std::move(object));
+  if (handle != 0) inserted->handle = handle;
+  return handle;
+}
+
+AdapterUse* Process::FindUse(const Adapter& adapter) {
+  for (auto& use : uses_) {
+    if (use->adapter.get() == &adapter) return use.get();
+  }
+  return nullptr;
+}
+
+AdapterUse* Process::UseAdapter(const std::shared_ptr<Adapter>& adapter) {
+  if (ended_) return nullptr;
+  if (AdapterUse* use = FindUse(*adapter)) return use;
+  // A place for a new adapter is the moment to let go of adapters that went away.
+  std::erase_if(uses_, [](const auto& use) {
+    if (!use->adapter->removed() || use->devices != 0) return false;
+    use->adapter->memory().Release(use->memory);
+    return true;
+  });
+  uses_.push_back(std::make_unique<AdapterUse>());
+  uses_.back()->adapter = adapter;
+  return uses_.back().get();
+}
+
+const ProcessMemory& Process::MemoryOn(const Adapter& adapter) {
+  static const ProcessMemory kNothing;
+  const AdapterUse* use = FindUse(adapter);
+  return use ? use->memory : kNothing;
+}
+
+void Process::End() {
+  ended_ = true;
+  objects_.Drain();
+  for (auto& use : uses_) use->adapter->memory().Release(use->memory);
+  uses_.clear();
+}
+
+void Commands::Handle(Call& call, const host::CreateProcess::Request& request,
+                      host::CreateProcess::Reply* reply) {
+  constexpr size_t kNameBytes = 522;
+  const std::string& name = request.process_name();
+  if (name.size() > kNameBytes || call.machine.Hit(FaultPoint::kCreateProcess)) return;  // handle 0
+  const std::u16string text = GetUtf16(BytesOf(std::string_view(name)), 0, name.size() / 2);
+  reply->set_process(call.machine.AddProcess(std::make_shared<Process>(
+      request.cookie(), request.process_id(), ToUtf8(text), call.machine.counts.processes)));
+}
+
+void Commands::Handle(Call& call, const host::DestroyProcess::Request&, host::DestroyProcess::Reply* reply) {
+  const bool destroyed = call.process && call.machine.EndProcess(call.caller.process);
+  reply->set_status(destroyed ? kStatusSuccess : kStatusInvalidParameter);
+}
+
+}  // namespace dxg::hostsim

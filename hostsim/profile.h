@@ -1,0 +1,32 @@
+#pragma once
+
+#include <span>
+#include <string>
+#include <vector>
+
+#include "proto/dxg/profile.pb.h"
+
+// Adapter profiles: text files of one dxg.AdapterProfile, some of them compiled in. docs/profiles.md is their
+// guide.
+
+namespace dxg::hostsim {
+
+inline constexpr size_t kProfileBytesMax = 1024 * 1024;
+
+// A profile that is compiled in: its name and its text.
+struct ShippedProfile {
+  const char* name;
+  const char* text;
+};
+std::span<const ShippedProfile> ShippedProfiles();
+
+// Reads a profile's text, fills in the defaults and checks every value, so that the host need not. On failure
+// `error` says, each in a line, where it is (source, line, field), what is wrong, and what would be right;
+// `profile` is then not usable. `source` only serves the messages.
+bool ParseProfile(const std::string& text, const std::string& source, AdapterProfile* profile,
+                  std::string* error);
+
+// As ParseProfile, of a shipped profile's name or of a file's path.
+bool LoadProfile(const std::string& name_or_file, AdapterProfile* profile, std::string* error);
+
+}  // namespace dxg::hostsim

@@ -1,0 +1,111 @@
+// Writes what follows from the finished table of calls: docs/calls.md for people, a dictionary for fuzzers. A
+// program of its own, because dxg-gen writes that table and so cannot read it: only the compiler knows the
+// sizes of the structs.
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <fstream>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "proto/contract/contract.h"
+
+namespace dxg::gen {
+namespace {
+
+using contract::Call;
+using contract::UnhandledNumber;
+
+// '|' would end the column.
+std::string Cell(std::string_view text) {
+  std::string cell;
+  for (char c : text) {
+    if (c == '|') cell += '\\';
+    cell += c;
+  }
+  return cell;
+}
+
+std::string CallRow(const Call& call) {
+  return fmt::format("| {:#04x} | {} | `{}` | {:#010x} | {} | {} | {} | {} | {} |\n", call.nr, call.name,
+                     call.ioctl, call.code, call.args_size, CallClass_Name(call.call_class),
+                     call.served ? "yes" : "no", Cell(call.summary), Cell(call.differs));
+}
+
+std::string UnhandledRow(const UnhandledNumber& number) {
+  if (number.legacy_code == 0) return fmt::format("| {:#04x} | | |\n", number.nr);
+  return fmt::format("| {:#04x} | {} | {:#010x} |\n", number.nr, number.name, number.legacy_code);
+}
+
+std::string CallsPage() {
+  const auto calls = contract::Calls();
+  const auto served = std::ranges::count(calls, true, &Call::served);
+  std::string text = fmt::format(
+      "<!-- Written by `dxg-docs --docs docs/calls.md` from proto/dxg/*.proto. Do not edit. -->\n"
+      "# Calls\n\n"
+      "The {} ioctls of /dev/dxg, {} of them served. A code holds the size of the fixed struct and the "
+      "number; only the\n"
+      "whole code is a call, everything else ends with ENOTTY.\n\n"
+      "Class says how long a call may take. LOCAL: it never leaves the guest. HOST: it waits for the host's "
+      "answer. ASYNC: it\n"
+      "is queued without an answer where the host announced asynchronous messages, else like HOST. WAIT: it "
+      "may wait without\n"
+      "limit and ends on a signal.\n\n"
+      "| number | name | ioctl | code | size | class | served | what it does | what differs from the driver "
+      "|\n"
+      "|---|---|---|---|---:|---|---|---|---|\n",
+      calls.size(), served);
+  for (const Call& call : calls) text += CallRow(call);
+  text +=
+      "\n## Numbers without a call\n\n"
+      "They have no handler in any driver: every code with such a number ends with ENOTTY. Older clients "
+      "still send the\n"
+      "codes below.\n\n"
+      "| number | name in older interfaces | code |\n|---|---|---|\n";
+  for (const UnhandledNumber& number : contract::UnhandledNumbers()) text += UnhandledRow(number);
+  return text;
+}
+
+// name="\x01\x47\x0c\xc0": a code as it lies in memory.
+std::string Dictionary() {
+  std::string text = "# Written by dxg-docs --dict. The codes of the calls, as libFuzzer reads them.\n";
+  for (const Call& call : contract::Calls()) {
+    text += call.ioctl;
+    text += "=\"";
+    for (int shift = 0; shift < 32; shift += 8) text += fmt::format("\\x{:02x}", call.code >> shift & 0xff);
+    text += "\"\n";
+  }
+  return text;
+}
+
+bool Write(const std::string& path, const std::string& text) {
+  std::ofstream file(path, std::ios::trunc);
+  file << text;
+  if (file.flush()) return true;
+  fmt::print(stderr, "dxg-docs: cannot write {}: expected a directory that exists and can be written\n",
+             path);
+  return false;
+}
+
+int Main(const std::vector<std::string>& args) {
+  // Look at all of the line before anything is written.
+  bool usable = !args.empty() && args.size() % 2 == 0;
+  for (size_t i = 0; usable && i < args.size(); i += 2) usable = args[i] == "--docs" || args[i] == "--dict";
+  if (!usable) {
+    fmt::print(
+        stderr,
+        "usage: dxg-docs [--docs FILE] [--dict FILE]\n"
+        "--docs writes the page of calls (docs/calls.md), --dict their codes as a libFuzzer dictionary.\n");
+    return 2;
+  }
+  for (size_t i = 0; i < args.size(); i += 2) {
+    if (!Write(args[i + 1], args[i] == "--docs" ? CallsPage() : Dictionary())) return 1;
+  }
+  return 0;
+}
+
+}  // namespace
+}  // namespace dxg::gen
+
+int main(int argc, char** argv) { return dxg::gen::Main({argv + 1, argv + argc}); }

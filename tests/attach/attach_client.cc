@@ -1,0 +1,291 @@
+// attach-client PATH [CHECK]...
+// What a client can see of an attach mode with the echo device behind it: every check by name, or all of them. Runs
+// unchanged on a CUSE node, a FUSE file and in a private /dev; where those differ, the kind of the node decides what is
+// expected. Prints what was wrong; the exit status is 0 when nothing was.
+
+#include <fcntl.h>
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "cuse-dxg/attach/unique_fd.h"
+#include "tests/attach/echo_device.h"
+
+namespace dxg::attach {
+namespace {
+
+using echo::Small;
+
+std::string path;
+bool is_device = false;  // a character device, so CUSE: unrestricted
+int wrong = 0;
+
+#define EXPECT(condition)                                                                     \
+  do {                                                                                        \
+    if (!(condition)) {                                                                       \
+      ++wrong;                                                                                \
+      std::printf("line %d: expected %s (errno %s)\n", __LINE__, #condition, strerror(errno)); \
+    }                                                                                         \
+  } while (0)
+
+UniqueFd Open(int flags = O_RDWR) {
+  UniqueFd node(open(path.c_str(), flags | O_CLOEXEC));
+  EXPECT(node.valid());
+  return node;
+}
+
+int Call(const UniqueFd& node, uint32_t code, void* argument) { return ioctl(node.get(), code, argument); }
+int Call(const UniqueFd& node, uint32_t code) { return ioctl(node.get(), code, nullptr); }
+
+bool Fails(int result, int error) { return result == -1 && errno == error; }
+
+void CheckEcho() {
+  UniqueFd node = Open();
+  Small small = {.value = 41};
+  EXPECT(Call(node, echo::kEcho, &small) == 0);
+  EXPECT(small.value == 42);
+  EXPECT(small.tid == gettid());
+  EXPECT(small.uid == getuid());
+  std::thread([&] {
+    EXPECT(Call(node, echo::kEcho, &small) == 0);
+    EXPECT(small.tid == gettid());
+  }).join();
+}
+
+void CheckFiles() {
+  UniqueFd first = Open(), second = Open(O_RDONLY);
+  Small of_first = {}, of_second = {}, again = {};
+  EXPECT(Call(first, echo::kEcho, &of_first) == 0);
+  EXPECT(Call(second, echo::kEcho, &of_second) == 0);
+  EXPECT(Call(first, echo::kEcho, &again) == 0);
+  EXPECT(of_first.file != of_second.file);
+  EXPECT(of_first.file == again.file);
+}
+
+void CheckLarge() {
+  UniqueFd node = Open();
+  echo::Large large;
+  for (size_t i = 0; i < sizeof(large.bytes); ++i) large.bytes[i] = static_cast<unsigned char>(i * 7);
+  EXPECT(Call(node, echo::kEchoLarge, &large) == 0);
+  for (size_t i = 0; i < sizeof(large.bytes); ++i) {
+    if (large.bytes[i] == static_cast<unsigned char>(~(i * 7))) continue;
+    EXPECT(!"every byte inverted");
+    return;
+  }
+}
+
+void CheckResults() {
+  UniqueFd node = Open();
+  Small small = {.value = 1};
+  EXPECT(Fails(Call(node, echo::kFail, &small), EPERM));
+  EXPECT(small.value == 2);  // copied with the error
+  EXPECT(Call(node, echo::kRawStatus, &small) == static_cast<int32_t>(0xc000000d));
+  EXPECT(small.value == 3);
+  EXPECT(ioctl(node.get(), echo::kNoData, 77) == 77);
+  small.value = 100;
+  EXPECT(Call(node, echo::kOnlyIn, &small) == 100);
+  EXPECT(small.value == 100);
+  EXPECT(Call(node, echo::kOnlyOut, &small) == 0);
+  EXPECT(small.value == 1);
+}
+
+void CheckRefusals() {
+  UniqueFd node = Open();
+  Small small = {};
+  constexpr uint32_t kUnknown = _IOWR('E', 200, Small);
+  EXPECT(Fails(Call(node, kUnknown, &small), ENOTTY));
+  // A file's struct is copied by the kernel before anybody looks at the code.
+  EXPECT(Fails(Call(node, kUnknown, nullptr), is_device ? ENOTTY : EFAULT));
+  EXPECT(Fails(Call(node, echo::kEcho, nullptr), EFAULT));
+  const auto page = static_cast<Small*>(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  EXPECT(Fails(Call(node, echo::kEcho, page), EFAULT));  // readable, so found out only when the answer is stored
+  munmap(page, 4096);
+}
+
+void CheckOtherOperations() {
+  UniqueFd node = Open();
+  char byte = 0;
+  EXPECT(Fails(static_cast<int>(read(node.get(), &byte, 1)), EINVAL));
+  EXPECT(Fails(static_cast<int>(write(node.get(), &byte, 1)), EINVAL));
+  if (is_device) {
+    EXPECT(lseek(node.get(), 0, SEEK_SET) == 0);  // the CUSE module ignores what we say here
+  } else {
+    EXPECT(lseek(node.get(), 0, SEEK_SET) == -1 && errno == ESPIPE);
+  }
+  EXPECT(mmap(nullptr, 4096, PROT_READ, MAP_SHARED, node.get(), 0) == MAP_FAILED && errno == ENODEV);
+  pollfd ready = {node.get(), POLLIN | POLLOUT, 0};
+  EXPECT(poll(&ready, 1, -1) == 1 && ready.revents == (POLLIN | POLLOUT));
+}
+
+void CheckOpenFlags() {
+  for (int flags : {O_RDONLY, O_WRONLY, O_RDWR, O_RDWR | O_TRUNC, O_WRONLY | O_APPEND, O_RDONLY | O_NONBLOCK}) {
+    UniqueFd node = Open(flags);
+    EXPECT(ioctl(node.get(), echo::kNoData, 5) == 5);
+  }
+  struct stat status;
+  EXPECT(stat(path.c_str(), &status) == 0 && (status.st_mode & 0777) == 0666);
+}
+
+// Other clients may be there, but none comes or goes meanwhile.
+void CheckReleaseBeforeOpen() {
+  UniqueFd node = Open();
+  const int others = Call(node, echo::kOpenFiles);
+  for (int i = 0; i < 300; ++i) {
+    UniqueFd second = Open(O_RDONLY);
+    const int now = Call(second, echo::kOpenFiles);
+    if (now == others + 1) continue;
+    std::printf("%d files open, expected %d\n", now, others + 1);
+    EXPECT(!"every release is complete before the next open");
+    return;
+  }
+}
+
+void CheckWaitAndWake() {
+  UniqueFd node = Open();
+  Small small = {};
+  int result = -1;
+  std::thread waiter([&] { result = Call(node, echo::kWait, &small); });
+  while (Call(node, echo::kWake) == 0) std::this_thread::yield();
+  waiter.join();
+  EXPECT(result == 0);
+}
+
+void CheckSignalEndsAWait() {
+  struct sigaction nothing = {};
+  nothing.sa_handler = [](int) {};
+  sigaction(SIGUSR1, &nothing, nullptr);
+  UniqueFd node = Open();
+  Small small = {};
+  std::atomic<bool> ended = false;
+  std::thread waiter([&] {
+    EXPECT(Fails(Call(node, echo::kWait, &small), EINTR));
+    ended = true;
+  });
+  while (!ended) {
+    pthread_kill(waiter.native_handle(), SIGUSR1);
+    std::this_thread::yield();
+  }
+  waiter.join();
+}
+
+void CheckKilledWaiterLeaves() {
+  UniqueFd watch = Open();
+  const pid_t child = fork();
+  if (child == 0) {
+    UniqueFd node = Open();
+    Small small = {};
+    Call(node, echo::kWait, &small);
+    _exit(1);
+  }
+  while (ioctl(watch.get(), echo::kWaiting, child) == 0) std::this_thread::yield();
+  kill(child, SIGKILL);
+  int status = 0;
+  EXPECT(waitpid(child, &status, 0) == child);  // hangs where a call of a killed client is not ended
+  EXPECT(WIFSIGNALED(status));
+}
+
+void CheckFork() {
+  UniqueFd node = Open();
+  const pid_t child = fork();
+  if (child == 0) {
+    Small small = {};
+    _exit(Call(node, echo::kEcho, &small) == 0 && small.tid == getpid() ? 0 : 1);
+  }
+  int status = 0;
+  EXPECT(waitpid(child, &status, 0) == child && status == 0);
+}
+
+void CheckTerminals() {
+  int controller = -1, terminal = -1;
+  EXPECT(openpty(&controller, &terminal, nullptr, nullptr, nullptr) == 0);
+  EXPECT(ttyname(terminal) != nullptr);
+  UniqueFd closes_controller(controller), closes_terminal(terminal);
+}
+
+// The daemon dies while one call waits: that one, the next one and the next open fail, and none hangs.
+void CheckDaemonIsKilled() {
+  UniqueFd node = Open();
+  const int daemon = Call(node, echo::kServerPid);
+  std::atomic<bool> failed = false;
+  std::thread waiter([&] {
+    Small small = {};
+    EXPECT(Call(node, echo::kWait, &small) == -1 && (errno == ECONNABORTED || errno == ENOTCONN));
+    failed = true;
+  });
+  while (Call(node, echo::kWaiting) == 0) std::this_thread::yield();
+  kill(daemon, SIGKILL);
+  waiter.join();
+  EXPECT(failed);
+  EXPECT(Call(node, echo::kNoData) == -1 && (errno == ENOTCONN || errno == ENODEV || errno == ECONNABORTED));
+  EXPECT(open(path.c_str(), O_RDONLY) == -1);
+}
+
+struct Check {
+  const char* name;
+  std::function<void()> run;
+  bool by_name_only = false;
+};
+
+const std::vector<Check> kChecks = {
+    {"echo", CheckEcho},
+    {"files", CheckFiles},
+    {"large", CheckLarge},
+    {"results", CheckResults},
+    {"refusals", CheckRefusals},
+    {"other-operations", CheckOtherOperations},
+    {"open-flags", CheckOpenFlags},
+    {"release-before-open", CheckReleaseBeforeOpen},
+    {"wait-and-wake", CheckWaitAndWake},
+    {"signal-ends-a-wait", CheckSignalEndsAWait},
+    {"killed-waiter-leaves", CheckKilledWaiterLeaves},
+    {"fork", CheckFork},
+    {"terminals", CheckTerminals},
+    {"daemon-is-killed", CheckDaemonIsKilled, true},
+};
+
+int Main(int argc, char** argv) {
+  if (argc < 2) {
+    std::fprintf(stderr, "usage: attach-client PATH [CHECK]...\n");
+    return 2;
+  }
+  path = argv[1];
+  const std::vector<std::string> names(argv + 2, argv + argc);
+  struct stat status;
+  is_device = stat(path.c_str(), &status) == 0 && S_ISCHR(status.st_mode);
+  size_t ran = 0;
+  for (const Check& check : kChecks) {
+    const bool named = std::find(names.begin(), names.end(), check.name) != names.end();
+    if (!named && (!names.empty() || check.by_name_only)) continue;
+    const int wrong_before = wrong;
+    std::fflush(stdout);  // checks fork
+    check.run();
+    ++ran;
+    if (wrong != wrong_before) std::printf("FAILED %s on %s\n", check.name, path.c_str());
+  }
+  if (ran < names.size() || ran == 0) {
+    std::fprintf(stderr, "attach-client: an unknown check was named\n");
+    return 2;
+  }
+  return wrong ? 1 : 0;
+}
+
+}  // namespace
+}  // namespace dxg::attach
+
+int main(int argc, char** argv) { return dxg::attach::Main(argc, argv); }

@@ -1,0 +1,50 @@
+#pragma once
+
+#include <condition_variable>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "cuse-dxg/attach/node.h"
+
+namespace dxg::attach {
+
+// A node that does what the test says.
+class ScriptedNode final : public Node {
+ public:
+  std::function<void(std::unique_ptr<OpenRequest>)> open = [](auto request) { request->Accept(7); };
+  std::function<void(std::unique_ptr<IoctlRequest>)> ioctl = [](auto request) { request->Answer(0, {}); };
+  std::function<void(uint64_t)> release = [](uint64_t) {};
+
+  void Open(std::unique_ptr<OpenRequest> request) override { open(std::move(request)); }
+  void Ioctl(std::unique_ptr<IoctlRequest> request) override { ioctl(std::move(request)); }
+  void Release(uint64_t file) override { release(file); }
+};
+
+// Something that happens once, and that others wait for.
+class Event {
+ public:
+  void Set() {
+    std::lock_guard lock(mutex_);
+    set_ = true;
+    changed_.notify_all();  // with the lock held: whoever waits may destroy us next
+  }
+  void Wait() {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this] { return set_; });
+  }
+  // For what must NOT happen: false when it has not, for that long.
+  template <typename Duration>
+  bool WaitFor(Duration duration) {
+    std::unique_lock lock(mutex_);
+    return changed_.wait_for(lock, duration, [this] { return set_; });
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  bool set_ = false;
+};
+
+}  // namespace dxg::attach

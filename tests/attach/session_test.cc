@@ -1,0 +1,322 @@
+#include "cuse-dxg/attach/session.h"
+
+#include <gtest/gtest.h>
+#include <linux/fuse.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+
+#include <cerrno>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "cuse-dxg/attach/reading_turn.h"
+#include "tests/attach/echo_device.h"
+#include "tests/attach/fake_kernel.h"
+#include "tests/attach/scripted_node.h"
+
+namespace dxg::attach {
+namespace {
+
+using echo::Small;
+
+// How long to look for something that must not happen: enough for another worker to take the turn, were it offered.
+constexpr auto kLongEnough = 10 * ReadingTurn::kTick;
+
+class SessionTest : public testing::TestWithParam<Kind> {
+ protected:
+  ~SessionTest() override { kernel_.session().Stop(); }
+
+  void SetUp() override { init_ = kernel_.Init(); }
+  bool restricted() const { return GetParam() == Kind::kFuseFile; }
+
+  ScriptedNode node_;
+  FakeKernel kernel_{GetParam(), node_};
+  Reply init_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, SessionTest, testing::Values(Kind::kCuse, Kind::kFuseFile),
+                         [](const auto& info) { return info.param == Kind::kCuse ? "Cuse" : "FuseFile"; });
+
+TEST_P(SessionTest, ReadIsRefused) {
+  const Reply reply = kernel_.ReceiveOf(kernel_.Send(FUSE_READ, BytesOf(fuse_read_in{.size = 4})));
+  EXPECT_EQ(reply.error, -EINVAL);
+}
+
+TEST_P(SessionTest, WriteIsRefused) {
+  std::vector<std::byte> payload = BytesOf(fuse_write_in{.size = 4});
+  payload.resize(payload.size() + 4);
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.Send(FUSE_WRITE, payload)).error, -EINVAL);
+}
+
+TEST_P(SessionTest, ClientOutsideOurPidNamespaceIsRefused) {
+  node_.open = [](auto) { FAIL() << "an open of nobody reached the node"; };
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendOpen(0)).error, -EIO);
+  node_.ioctl = [](auto) { FAIL() << "an ioctl of nobody reached the node"; };
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kNoData, nullptr, 0)).error, -EIO);
+}
+
+TEST_P(SessionTest, OpenIsRefusedWithTheNodesError) {
+  node_.open = [](auto request) { request->Refuse(EBADF); };
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendOpen()).error, -EBADF);
+}
+
+TEST_P(SessionTest, DroppedRequestsAreAnsweredAllTheSame) {
+  node_.open = [](auto) {};
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendOpen()).error, -EIO);
+  node_.ioctl = [](auto) {};
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kNoData, nullptr)).result(), -EIO);
+}
+
+TEST_P(SessionTest, InitAsksForWhatTheKindNeeds) {
+  EXPECT_TRUE(kernel_.session().WaitInitialized().ok());
+  ASSERT_EQ(init_.error, 0);
+  if (restricted()) return;
+  EXPECT_EQ(init_.As<cuse_init_out>().flags, static_cast<uint32_t>(CUSE_UNRESTRICTED_IOCTL));
+  // Safety: bytes of the reply, read as the characters that they are.
+  const std::string description(reinterpret_cast<const char*>(init_.payload.data()) + sizeof(cuse_init_out));
+  EXPECT_EQ(description, "DEVNAME=dxg");
+}
+
+TEST_P(SessionTest, OpenTellsWhoCallsAndGivesTheFileBack) {
+  Caller caller;
+  node_.open = [&](auto request) {
+    caller = request->caller();
+    request->Accept(99);
+  };
+  const Reply reply = kernel_.ReceiveOf(kernel_.SendOpen());
+  ASSERT_EQ(reply.error, 0);
+  EXPECT_EQ(reply.As<fuse_open_out>().fh, 99u);
+  EXPECT_EQ(reply.As<fuse_open_out>().open_flags, static_cast<uint32_t>(FOPEN_DIRECT_IO | FOPEN_NONSEEKABLE));
+  EXPECT_EQ(caller.tid, static_cast<pid_t>(FakeKernel::kPid));
+  EXPECT_EQ(caller.uid, 1000u);
+  EXPECT_EQ(caller.gid, 100u);
+}
+
+TEST_P(SessionTest, OpenMayBeAnsweredLater) {
+  std::unique_ptr<OpenRequest> parked;
+  Event is_parked;
+  node_.open = [&](auto request) {
+    parked = std::move(request);
+    is_parked.Set();
+  };
+  const uint64_t open = kernel_.SendOpen();
+  is_parked.Wait();
+  parked->Accept(5);
+  EXPECT_EQ(kernel_.ReceiveOf(open).As<fuse_open_out>().fh, 5u);
+}
+
+TEST_P(SessionTest, IoctlBringsTheCallAndTheStructWhereTheKernelCopies) {
+  const Small argument = {.value = 41};
+  node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
+    EXPECT_EQ(request->file(), 7u);
+    EXPECT_EQ(request->code(), echo::kEcho);
+    EXPECT_EQ(request->argument(), reinterpret_cast<uintptr_t>(&argument));
+    EXPECT_EQ(request->caller().tid, static_cast<pid_t>(FakeKernel::kPid));
+    EXPECT_EQ(request->kernel_copies_out(), restricted());
+    ASSERT_EQ(request->in().size(), restricted() ? sizeof(Small) : 0);
+    if (!restricted()) return request->Answer(3, {});
+    Small small = FromBytes<Small>({request->in().begin(), request->in().end()});
+    ++small.value;
+    request->Answer(3, std::as_bytes(std::span(&small, 1)));
+  };
+  const Reply reply = kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kEcho, &argument));
+  EXPECT_EQ(reply.result(), 3);
+  if (restricted()) {
+    EXPECT_EQ(FromBytes<Small>(reply.out()).value, 42u);
+  }
+  EXPECT_EQ(reply.out().size(), restricted() ? sizeof(Small) : 0);
+}
+
+TEST_P(SessionTest, ErrorCarriesData) {
+  if (!restricted()) return;  // nothing is copied for us
+  node_.ioctl = [](std::unique_ptr<IoctlRequest> request) {
+    const Small small = {.value = 5};
+    request->Answer(-EPERM, std::as_bytes(std::span(&small, 1)));
+  };
+  const Small argument = {};
+  const Reply reply = kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kEcho, &argument));
+  EXPECT_EQ(reply.error, 0);
+  EXPECT_EQ(reply.result(), -EPERM);
+  EXPECT_EQ(FromBytes<Small>(reply.out()).value, 5u);
+}
+
+TEST_P(SessionTest, RawNtStatusPasses) {
+  node_.ioctl = [](auto request) { request->Answer(static_cast<int32_t>(0xc000000d), {}); };
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kNoData, nullptr)).result(),
+            static_cast<int32_t>(0xc000000d));
+}
+
+TEST_P(SessionTest, NoMoreGoesBackThanTheCodeSays) {
+  node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
+    const std::vector<std::byte> much(restricted() ? 4096 : 0);
+    request->Answer(0, much);
+  };
+  const Small argument = {};
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kOnlyIn, &argument)).out().size(), 0u);
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kOnlyOut, &argument)).out().size(),
+            restricted() ? sizeof(Small) : 0);
+}
+
+TEST_P(SessionTest, CodeWithoutDataBringsNone) {
+  node_.ioctl = [](std::unique_ptr<IoctlRequest> request) {
+    EXPECT_TRUE(request->in().empty());
+    request->Answer(static_cast<int32_t>(request->argument()), {});
+  };
+  int anything;
+  const auto low_bits = static_cast<int32_t>(reinterpret_cast<uintptr_t>(&anything));
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kNoData, &anything)).result(), low_bits);
+}
+
+TEST_P(SessionTest, LargeStructOutlivesTheReadBuffer) {
+  if (!restricted()) return;
+  std::unique_ptr<IoctlRequest> parked;
+  Event is_parked;
+  node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
+    if (request->code() != echo::kEchoLarge) return request->Answer(0, {});
+    parked = std::move(request);
+    is_parked.Set();
+  };
+  echo::Large large = {};
+  large.bytes[4095] = 77;
+  const uint64_t parked_call = kernel_.SendIoctl(7, echo::kEchoLarge, &large);
+  is_parked.Wait();
+  large.bytes[4095] = 0;
+  kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kOnlyIn, &large));  // goes through the same buffers
+  parked->Answer(0, parked->in());
+  EXPECT_EQ(FromBytes<echo::Large>(kernel_.ReceiveOf(parked_call).out()).bytes[4095], 77);
+}
+
+TEST_P(SessionTest, InterruptReachesAParkedCall) {
+  std::unique_ptr<IoctlRequest> parked;
+  Event is_parked;
+  node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
+    parked = std::move(request);
+    parked->OnInterrupt([&] { parked->Answer(-EINTR, {}); });
+    is_parked.Set();
+  };
+  const uint64_t call = kernel_.SendIoctl(7, echo::kNoData, nullptr);
+  is_parked.Wait();
+  kernel_.SendInterrupt(call);
+  EXPECT_EQ(kernel_.ReceiveOf(call).result(), -EINTR);
+}
+
+TEST_P(SessionTest, InterruptThatComesFirstIsNotLost) {
+  std::mutex held_while_arming;  // a node may well hold its lock there, and take it in the callback
+  std::unique_ptr<IoctlRequest> parked;
+  node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
+    std::lock_guard lock(held_while_arming);
+    parked = std::move(request);
+    parked->OnInterrupt([&] {
+      std::lock_guard lock(held_while_arming);
+      parked->Answer(-EINTR, {});
+    });
+  };
+  constexpr uint64_t kUnique = 1000;
+  kernel_.SendInterrupt(kUnique);
+  kernel_.SendIoctl(7, echo::kNoData, nullptr, FakeKernel::kPid, kUnique);
+  EXPECT_EQ(kernel_.ReceiveOf(kUnique).result(), -EINTR);
+  kernel_.session().Stop();  // before the mutex goes
+}
+
+TEST_P(SessionTest, InterruptOfAnAnsweredCallIsNothing) {
+  node_.ioctl = [](std::unique_ptr<IoctlRequest> request) {
+    request->OnInterrupt([] { FAIL() << "interrupted after its answer"; });
+    request->Answer(0, {});
+  };
+  const uint64_t call = kernel_.SendIoctl(7, echo::kNoData, nullptr);
+  kernel_.ReceiveOf(call);
+  kernel_.SendInterrupt(call);
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kNoData, nullptr)).result(), 0);
+}
+
+TEST_P(SessionTest, ReleaseIsCompleteBeforeALaterOpenIsSeen) {
+  Event opened;
+  bool opened_during_release = true;
+  node_.release = [&](uint64_t file) {
+    EXPECT_EQ(file, 7u);
+    opened_during_release = opened.WaitFor(kLongEnough);
+  };
+  kernel_.Open();
+  node_.open = [&](auto request) {
+    opened.Set();
+    request->Accept(8);
+  };
+  const uint64_t release = kernel_.SendRelease(7);
+  const uint64_t open = kernel_.SendOpen();
+  EXPECT_EQ(kernel_.ReceiveOf(release).error, 0);
+  EXPECT_EQ(kernel_.ReceiveOf(open).error, 0);
+  EXPECT_FALSE(opened_during_release);
+}
+
+TEST_P(SessionTest, LongCallDoesNotKeepTheNextOneWaiting) {
+  Event next_is_served;
+  node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
+    request->argument() ? next_is_served.Set() : next_is_served.Wait();
+    request->Answer(0, {});
+  };
+  const uint64_t slow = kernel_.SendIoctl(7, echo::kNoData, nullptr);
+  const uint64_t next = kernel_.SendIoctl(7, echo::kNoData, this);
+  EXPECT_EQ(kernel_.ReceiveOf(next).result(), 0);
+  EXPECT_EQ(kernel_.ReceiveOf(slow).result(), 0);
+}
+
+// The turn goes from the first worker to the second, and back while the second is busy: Stop has to find the reader.
+TEST_P(SessionTest, StopsAfterTheTurnHasMoved) {
+  Event second_is_served, third_is_served;
+  node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
+    switch (request->code()) {
+      case _IO('E', 1): second_is_served.Wait(); break;
+      case _IO('E', 2): second_is_served.Set(), third_is_served.Wait(); break;
+      case _IO('E', 3): third_is_served.Set(); break;
+    }
+    request->Answer(0, {});
+  };
+  for (uint32_t code : {_IO('E', 1), _IO('E', 2), _IO('E', 3)}) kernel_.SendIoctl(7, code, nullptr);
+  for (int i = 0; i < 3; ++i) EXPECT_EQ(kernel_.Receive().result(), 0);
+  kernel_.session().Stop();
+}
+
+TEST_P(SessionTest, StopsWithCallsStillParked) {
+  std::mutex mutex;
+  std::vector<std::unique_ptr<IoctlRequest>> parked;
+  Event all_parked;
+  node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
+    std::lock_guard lock(mutex);
+    parked.push_back(std::move(request));
+    parked.back()->OnInterrupt([] {});
+    if (parked.size() == 3) all_parked.Set();
+  };
+  for (int i = 0; i < 3; ++i) kernel_.SendIoctl(7, echo::kNoData, nullptr);
+  all_parked.Wait();
+  kernel_.session().Stop();
+  for (auto& request : parked) request->Answer(-EINTR, {});  // late, but not wrong: the session is still there
+}
+
+TEST_P(SessionTest, HangUpIsReported) {
+  kernel_.HangUp();
+  pollfd ended = {kernel_.session().ended_fd(), POLLIN, 0};
+  EXPECT_EQ(poll(&ended, 1, -1), 1);
+}
+
+TEST_P(SessionTest, ManyCallsOfManyKindsThenStop) {
+  node_.ioctl = [](auto request) { request->Answer(static_cast<int32_t>(request->file()), {}); };
+  for (int32_t round = 0; round < 500; ++round) {
+    const uint64_t open = kernel_.SendOpen();
+    const uint64_t call = kernel_.SendIoctl(static_cast<uint64_t>(round), echo::kNoData, nullptr);
+    const uint64_t release = kernel_.SendRelease(7);
+    EXPECT_EQ(kernel_.ReceiveOf(call).result(), round);
+    EXPECT_EQ(kernel_.ReceiveOf(open).error, 0);
+    EXPECT_EQ(kernel_.ReceiveOf(release).error, 0);
+  }
+}
+
+TEST(SessionWithoutInit, HangUpIsARefusalToStart) {
+  ScriptedNode node;
+  FakeKernel kernel(Kind::kCuse, node);
+  kernel.HangUp();
+  EXPECT_EQ(kernel.session().WaitInitialized().value(), -ENOTCONN);
+}
+
+}  // namespace
+}  // namespace dxg::attach

@@ -1,0 +1,46 @@
+#include "tests/bench/echo_server.h"
+
+#define FUSE_USE_VERSION 312
+#include <fuse3/fuse_lowlevel.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+
+namespace dxg::bench {
+namespace {
+
+void GetAttr(fuse_req_t request, fuse_ino_t, fuse_file_info*) {
+  struct stat attributes {};
+  attributes.st_ino = FUSE_ROOT_ID;
+  attributes.st_mode = S_IFREG | 0666;
+  attributes.st_nlink = 1;
+  fuse_reply_attr(request, &attributes, 3600);
+}
+
+void Open(fuse_req_t request, fuse_ino_t, fuse_file_info* info) { fuse_reply_open(request, info); }
+
+void Ioctl(fuse_req_t request, fuse_ino_t, unsigned, void*, fuse_file_info*, unsigned, const void* in, size_t in_bytes, size_t out_bytes) {
+  fuse_reply_ioctl(request, 0, in, in_bytes < out_bytes ? in_bytes : out_bytes);
+}
+
+}  // namespace
+
+int ServeEcho(const std::string& path, int ready_fd) {
+  fuse_lowlevel_ops operations{};
+  operations.getattr = GetAttr;
+  operations.open = Open;
+  operations.ioctl = Ioctl;
+  char* arguments[] = {const_cast<char*>("echo"), nullptr};
+  fuse_args args = FUSE_ARGS_INIT(1, arguments);
+  fuse_session* session = fuse_session_new(&args, &operations, sizeof(operations), nullptr);
+  if (session == nullptr || fuse_session_mount(session, path.c_str()) != 0) return 1;
+  fuse_set_signal_handlers(session);
+  if (write(ready_fd, "r", 1) != 1) return 1;
+  fuse_session_loop(session);
+  fuse_session_unmount(session);
+  fuse_session_destroy(session);
+  return 0;
+}
+
+}  // namespace dxg::bench

@@ -1,0 +1,12 @@
+#pragma once
+
+#include <string>
+
+namespace dxg::bench {
+
+// Serves a FUSE file at `path` whose every ioctl gives back what it was given, by libfuse's own single-threaded loop:
+// the least that any device process of this kind can cost. Writes a byte to `ready_fd` when it can be opened; returns
+// when it is unmounted.
+int ServeEcho(const std::string& path, int ready_fd);
+
+}  // namespace dxg::bench

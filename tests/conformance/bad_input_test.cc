@@ -1,0 +1,170 @@
+// What each call does with bad memory, bad handles and bad sizes: the product of the table of calls and of
+// what can be wrong with a field of that kind. A row of the table is enough to have a call tested here.
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <ostream>
+#include <string>
+#include <vector>
+
+#include "tests/conformance/call_table.h"
+
+namespace dxg::conformance {
+namespace {
+
+struct BadCase {
+  std::string name;
+  const CallRow* row;
+  int expected;
+  // Spoils a call that would succeed. Returns the address to pass, for cases about the struct's own memory.
+  std::function<uint64_t(World& world, GuardedMemory& args)> spoil;
+};
+
+void PrintTo(const BadCase& bad, std::ostream* out) { *out << bad.name; }
+
+struct Cases {
+  std::vector<BadCase> anywhere;   // hold on every node
+  std::vector<BadCase> simulator;  // the host has its say, and only the simulator's is known
+};
+
+template <typename T>
+void Put(GuardedMemory& args, size_t offset, T value, size_t width = sizeof(T)) {
+  std::memcpy(args.bytes().data() + offset, &value, width);
+}
+
+// Where a case goes that succeeds on the guest's side, and then it is up to the host.
+std::vector<BadCase>& HostsSay(const CallRow& row, Cases& cases) {
+  return row.host_may_refuse ? cases.simulator : cases.anywhere;
+}
+
+void AddStructCases(const CallRow& row, Cases& cases) {
+  const auto at = [](uint64_t address) { return [=](World&, GuardedMemory&) { return address; }; };
+  const auto all = [](int byte) {
+    return [=](World&, GuardedMemory& args) {
+      std::memset(args.bytes().data(), byte, args.bytes().size());
+      return args.address();
+    };
+  };
+  for (const BadCase& bad :
+       std::vector<BadCase>{{"StructNull", &row, -EFAULT, at(0)},
+                            {"StructUnmapped", &row, -EFAULT, at(kUnmappedAddress)},
+                            {"StructInTheKernel", &row, -EFAULT, at(kKernelAddress)},
+                            {"StructOneByteShort", &row, -EFAULT,
+                             [](World&, GuardedMemory& args) { return args.one_byte_short(); }},
+                            {"StructAllZero", &row, row.all_zero, all(0)},
+                            {"StructAllOnes", &row, row.all_ones, all(0xff)}})
+    cases.anywhere.push_back(bad);
+  HostsSay(row, cases)
+      .push_back({"StructReadOnly", &row, row.read_only_struct,
+                  [](World&, GuardedMemory& args) { return args.MakeReadOnly(), args.address(); }});
+}
+
+void AddHandleCases(const CallRow& row, const HandleField& field, Cases& cases) {
+  const auto add = [&](std::vector<BadCase>& list, const char* what, int expected, auto handle_of) {
+    list.push_back({std::string(field.name) + what, &row, expected, [=](World& world, GuardedMemory& args) {
+                      Put(args, field.offset, handle_of(world).v);
+                      return args.address();
+                    }});
+  };
+  const auto number = [](uint32_t value) { return [=](World&) { return Handle(value); }; };
+  const ObjectType type = field.type;
+  add(cases.anywhere, "Zero", field.zero, number(0));
+  add(cases.anywhere, "AllOnes", -EINVAL, number(0xffffffff));
+  add(cases.anywhere, "UnknownIndex", -EINVAL, number(0x40fff000));
+  add(cases.anywhere, "LargestIndex", -EINVAL, number(0x7fffffc0));
+  add(cases.anywhere, "Destroyed", -EINVAL, [=](World& world) { return world.Stale(type); });
+  add(cases.anywhere, "OfAnotherProcess", -EINVAL, [=](World& world) { return world.Foreign(type); });
+  add(cases.anywhere, "OfAnotherType", -EINVAL, [=](World& world) { return world.OfOtherType(type); });
+  add(cases.anywhere, "WithWrongUniqueBits", -EINVAL,
+      [=](World& world) { return Handle(world.Live(type).v ^ 0xc0000000); });
+  // The guest looks the object up without these bits. The host gets an adapter's handle from the guest,
+  // anything else as the client wrote it.
+  add(type == ObjectType::kAdapter ? HostsSay(row, cases) : cases.simulator, "WithInstanceBits", 0,
+      [=](World& world) { return Handle(world.Live(type).v | 0x15); });
+}
+
+void AddPointerCases(const CallRow& row, const PointerField& field, Cases& cases) {
+  const auto add = [&](std::vector<BadCase>& list, const char* what, int expected, auto address_of) {
+    list.push_back({std::string(field.name) + what, &row, expected, [=](World& world, GuardedMemory& args) {
+                      GuardedMemory& memory = world.Room(field.memory_bytes);
+                      std::memcpy(memory.bytes().data(), field.content.data(),
+                                  field.content.size() * sizeof(uint32_t));
+                      Put(args, field.offset, address_of(memory));
+                      Put(args, field.size_offset, field.size_value, field.size_width);
+                      return args.address();
+                    }});
+  };
+  using Memory = GuardedMemory;
+  add(cases.anywhere, "Null", field.null, [](Memory&) { return uint64_t{0}; });
+  add(cases.anywhere, "Unmapped", field.unmapped, [](Memory&) { return kUnmappedAddress; });
+  add(cases.anywhere, "InTheKernel", field.unmapped, [](Memory&) { return kKernelAddress; });
+  if (field.one_byte_short)
+    add(cases.anywhere, "OneByteShort", *field.one_byte_short,
+        [](Memory& memory) { return memory.one_byte_short(); });
+  add(field.read_only_asks_host ? cases.simulator : cases.anywhere, "ReadOnly", field.read_only,
+      [](Memory& memory) { return memory.MakeReadOnly(), memory.address(); });
+}
+
+Cases Product() {
+  Cases cases;
+  for (const CallRow& row : CallTable()) {
+    const size_t first = cases.anywhere.size(), first_simulator = cases.simulator.size();
+    AddStructCases(row, cases);
+    for (const HandleField& field : row.handles) AddHandleCases(row, field, cases);
+    for (const PointerField& field : row.pointers) AddPointerCases(row, field, cases);
+    for (const FieldValue& value : row.values)
+      cases.anywhere.push_back({value.name, &row, value.result, [=](World&, GuardedMemory& args) {
+                                  Put(args, value.offset, value.value, value.width);
+                                  return args.address();
+                                }});
+    const std::string prefix = std::string(row.name) + "_";
+    for (size_t i = first; i < cases.anywhere.size(); ++i) cases.anywhere[i].name.insert(0, prefix);
+    for (size_t i = first_simulator; i < cases.simulator.size(); ++i)
+      cases.simulator[i].name.insert(0, prefix);
+  }
+  return cases;
+}
+
+// Makes the spoilt call and checks its result, that a refusal leaves the struct as it was, and that the
+// client can go on.
+void Check(const BadCase& bad) {
+  World world;
+  GuardedMemory args(_IOC_SIZE(bad.row->code));
+  bad.row->fill(world, args.bytes().data());
+  const uint64_t address = bad.spoil(world, args);
+  const std::vector<std::byte> before(args.bytes().begin(), args.bytes().end());
+  const int result = world.node.TryIoctlAt(bad.row->code, address);
+  EXPECT_EQ(result, bad.expected) << "expected " << ResultName(bad.expected) << ", got "
+                                  << ResultName(result);
+  const bool unchanged = std::equal(before.begin(), before.end(), args.bytes().begin());
+  EXPECT_TRUE(result >= 0 || bad.row->writes_when_refused || unchanged)
+      << "a refused call wrote to its struct";
+  const d3dkmthandle device = world.node.CreateDevice(world.node.OpenAdapter(world.node.FirstLuid()));
+  EXPECT_TRUE(world.node.IsDevice(device));
+}
+
+class BadInput : public testing::TestWithParam<BadCase> {};
+class SimBadInput : public testing::TestWithParam<BadCase> {};
+
+TEST_P(BadInput, GetsTheAnswerOfTheDriver) {
+  if (GetParam().row->needs_context) {
+    SKIP_WITHOUT_CONTEXTS();
+  }
+  if (GetParam().row->needs_full_adapter) {
+    SKIP_WITHOUT_FULL_ADAPTER();
+  }
+  Check(GetParam());
+}
+
+TEST_P(SimBadInput, GetsTheAnswerOfTheDriver) { Check(GetParam()); }
+
+std::string NameOf(const testing::TestParamInfo<BadCase>& info) { return info.param.name; }
+
+INSTANTIATE_TEST_SUITE_P(Calls, BadInput, testing::ValuesIn(Product().anywhere), NameOf);
+INSTANTIATE_TEST_SUITE_P(Calls, SimBadInput, testing::ValuesIn(Product().simulator), NameOf);
+
+}  // namespace
+}  // namespace dxg::conformance

@@ -1,0 +1,95 @@
+#pragma once
+
+#include <cerrno>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "tests/conformance/memory.h"
+#include "tests/conformance/node.h"
+#include "tests/conformance/peer.h"
+
+// The calls that a node serves, as a table of what each takes: the product of this table and of a list of bad
+// values is the suite BadInput.
+
+namespace dxg::conformance {
+
+enum class ObjectType { kAdapter, kDevice, kContext };
+
+// A client with one object of each type, and ways to get bad ones.
+class World {
+ public:
+  World() : node(OpenNode()) {}
+  ~World();
+
+  Node node;
+
+  d3dkmthandle Live(ObjectType type);     // the same one each time
+  d3dkmthandle Stale(ObjectType type);    // was one, and has been destroyed
+  d3dkmthandle Foreign(ObjectType type);  // live in another process, unknown in this one
+  d3dkmthandle OfOtherType(ObjectType type);
+  // Zeroed memory that lives as long as the world and ends at an unmapped page.
+  GuardedMemory& Room(size_t bytes);
+
+ private:
+  d3dkmthandle Make(ObjectType type);
+
+  std::map<ObjectType, d3dkmthandle> live_;
+  std::vector<std::unique_ptr<GuardedMemory>> rooms_;
+  std::unique_ptr<Peer> other_;
+};
+
+struct HandleField {
+  const char* name;
+  size_t offset;
+  ObjectType type;
+  int zero = -EINVAL;  // the result for handle 0
+};
+
+// A pointer, and the size or count that makes the call follow it.
+struct PointerField {
+  const char* name;
+  size_t offset;
+  size_t size_offset;
+  size_t size_width;    // bytes of the size or count
+  uint64_t size_value;  // what to put there
+  size_t memory_bytes;  // what the call then reads or writes
+  int null;
+  int unmapped;
+  std::optional<int> one_byte_short;
+  int read_only;
+  bool read_only_asks_host = false;    // the host has its say first, so only the simulator's is known
+  std::vector<uint32_t> content = {};  // what is at the beginning of the memory
+};
+
+// One value of one field, and its result.
+struct FieldValue {
+  const char* name;
+  size_t offset;
+  size_t width;
+  uint64_t value;
+  int result;
+};
+
+struct CallRow {
+  const char* name;
+  uint32_t code;
+  void (*fill)(World& world, std::byte* args);  // makes zeroed bytes a call that succeeds
+  int read_only_struct;                         // the result when the struct itself cannot be written
+  int all_zero;                                 // the result when every byte of it is 0
+  int all_ones;                                 // the same for 0xff
+  bool needs_context = false;
+  bool needs_full_adapter = false;  // one that is not compute-only
+  bool writes_when_refused = false;
+  bool host_may_refuse = false;  // even a good call
+  std::vector<HandleField> handles = {};
+  std::vector<PointerField> pointers = {};
+  std::vector<FieldValue> values = {};
+};
+
+const std::vector<CallRow>& CallTable();
+
+}  // namespace dxg::conformance

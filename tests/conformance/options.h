@@ -1,0 +1,19 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+// What the command line of dxg-conformance said. Set once by main() before any test runs.
+
+namespace dxg::conformance {
+
+struct Options {
+  std::string device = "/dev/dxg";
+  bool simulator = false;               // run the suites whose name begins with Sim
+  std::vector<std::string> allow_skip;  // names of tests that may skip; * and ? as in a shell
+  double stress_s = 2;
+};
+
+Options& options();
+
+}  // namespace dxg::conformance

@@ -1,0 +1,75 @@
+#pragma once
+
+#include <fmt/format.h>
+
+#include <cstdint>
+#include <cstring>
+#include <stdexcept>
+#include <string>
+#include <vector>
+
+#include "tests/conformance/node.h"
+
+// Answers of QueryAdapterInfo that several suites of the simulator need.
+
+namespace dxg::conformance {
+
+// Asks the first adapter; throws when it does not answer. `question` is what the client writes into the
+// buffer.
+template <typename T>
+T Ask(Node& node, uint32_t type, T question = {}) {
+  const int result = node.TryQuery(node.FirstAdapter(), type, &question, sizeof(question));
+  if (result != 0)
+    throw std::runtime_error(fmt::format("QueryAdapterInfo {} gave {}", type, ResultName(result)));
+  return question;
+}
+
+inline constexpr size_t kNodeMetadataBytes = 78;
+inline constexpr uint32_t kEngineOther = 0;
+
+// One engine of an adapter. Packed on the wire.
+struct __attribute__((packed)) NodeMetadata {
+  uint32_t node_and_adapter;  // in: node in the low half, physical adapter in the high half
+  uint32_t engine_type;
+  char16_t name[32];
+  uint32_t flags;
+  uint8_t gpu_mmu;
+  uint8_t io_mmu;
+
+  std::u16string NameField() const {
+    std::u16string text(sizeof(name) / sizeof(char16_t), u'\0');
+    std::memcpy(text.data(), name, sizeof(name));
+    return text;
+  }
+};
+static_assert(sizeof(NodeMetadata) == kNodeMetadataBytes);
+
+// All engines of the first adapter: 0, 1, ... until the adapter says that there is none.
+inline std::vector<NodeMetadata> Nodes(Node& node) {
+  std::vector<NodeMetadata> nodes;
+  for (uint32_t i = 0; i < 256; ++i) {
+    NodeMetadata metadata = {};
+    metadata.node_and_adapter = i;
+    if (node.TryQuery(node.FirstAdapter(), KMTQAITYPE_NODEMETADATA, &metadata, sizeof(metadata)) != 0) break;
+    nodes.push_back(metadata);
+  }
+  return nodes;
+}
+
+// Bytes of memory, from three queries that describe the same thing.
+struct SegmentSizes {
+  uint64_t dedicated_video, dedicated_system, shared_system;
+};
+struct SegmentGroupSizes {
+  uint32_t physical_adapter, padding;
+  SegmentSizes legacy;
+  uint64_t local, non_local, non_budget;
+};
+static_assert(sizeof(SegmentGroupSizes) == 56);
+
+inline SegmentSizes GetSegmentSizes(Node& node) { return Ask<SegmentSizes>(node, KMTQAITYPE_GETSEGMENTSIZE); }
+inline SegmentGroupSizes GetSegmentGroupSizes(Node& node) {
+  return Ask<SegmentGroupSizes>(node, KMTQAITYPE_GETSEGMENTGROUPSIZE);
+}
+
+}  // namespace dxg::conformance

@@ -1,0 +1,606 @@
+// The commands to the host as they lie on the VMBus, against the golden packets.
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <fstream>
+#include <nlohmann/json.hpp>
+#include <random>
+#include <set>
+#include <stdexcept>
+
+#include "proto/contract/host_commands.gen.h"
+
+namespace dxg::contract {
+namespace {
+
+using google::protobuf::Descriptor;
+using google::protobuf::FieldDescriptor;
+
+using Json = nlohmann::json;
+using Bytes = std::vector<std::byte>;
+using Random = std::mt19937_64;
+
+constexpr uint64_t kSeed = 20260517;
+constexpr uint32_t kOldVersion = 27, kVersion = 40;  // the interface versions that look different on the bus
+constexpr size_t kExtHeader = 16, kCommandHeader = 24;
+
+Bytes FromHex(const std::string& hex) {
+  Bytes bytes;
+  for (size_t i = 0; i + 1 < hex.size(); i += 2) {
+    bytes.push_back(static_cast<std::byte>(std::stoul(hex.substr(i, 2), nullptr, 16)));
+  }
+  return bytes;
+}
+
+std::string ToHex(std::span<const std::byte> bytes) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  std::string hex;
+  for (std::byte byte : bytes) {
+    hex += kDigits[std::to_integer<unsigned>(byte) >> 4];
+    hex += kDigits[std::to_integer<unsigned>(byte) & 0xf];
+  }
+  return hex;
+}
+
+uint32_t NumberAt(std::span<const std::byte> bytes, size_t offset) {
+  uint32_t value;
+  std::memcpy(&value, bytes.data() + offset, sizeof(value));
+  return value;
+}
+
+std::unique_ptr<Message> New(const Message* prototype) { return std::unique_ptr<Message>(prototype->New()); }
+
+const Descriptor* DescriptorOf(const HostCommand& command) {
+  return command.request->GetDescriptor()->containing_type();
+}
+const CommandOptions& Options(const HostCommand& command) {
+  return DescriptorOf(command)->options().GetExtension(dxg::command);
+}
+const WireRule& Wire(const FieldDescriptor* field) { return field->options().GetExtension(dxg::wire); }
+
+const FieldDescriptor* TailOf(const Message* message) {
+  for (int i = 0; i < message->GetDescriptor()->field_count(); ++i) {
+    if (Wire(message->GetDescriptor()->field(i)).tail()) return message->GetDescriptor()->field(i);
+  }
+  return nullptr;
+}
+
+uint32_t WidthOf(const FieldDescriptor* field) {
+  if (Wire(field).tail()) return 0;
+  if (Wire(field).bytes() != 0) return Wire(field).bytes();
+  return field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64 ? 8 : 4;
+}
+
+// The whole command without ext header: a header of zeroes and what encode_request wrote behind it.
+Bytes Encoded(const HostCommand& command, const Message& request) {
+  Bytes bytes(command.request_size(request));
+  command.encode_request(request, bytes.data());
+  return bytes;
+}
+
+Bytes EncodedReply(const HostCommand& command, const Message& request, const Message& reply,
+                   uint32_t version) {
+  Bytes bytes(command.reply_size(request, version));
+  command.encode_reply(request, reply, version, bytes.data());
+  return bytes;
+}
+
+// A request whose tail has `size` bytes, where the command has a tail.
+std::unique_ptr<Message> RequestWithTail(const HostCommand& command, size_t size) {
+  auto request = New(command.request);
+  if (const FieldDescriptor* tail = TailOf(command.request); tail != nullptr) {
+    const auto* length = command.request->GetDescriptor()->FindFieldByName(tail->name() + "_size");
+    request->GetReflection()->SetString(request.get(), tail, std::string(size, 't'));
+    request->GetReflection()->SetUInt32(request.get(), length, static_cast<uint32_t>(size));
+  }
+  return request;
+}
+
+// -- Golden packets -------------------------------------------------------------------------------
+
+struct GoldenCommand {
+  std::string title;
+  const HostCommand* command;
+  Bytes bytes;     // from the command header on
+  Bytes response;  // without the padding of the packet
+  uint32_t version;
+};
+
+// The examples of commands that the contract has. The others of the file wait for their command.
+std::vector<GoldenCommand> GoldenCommands() {
+  std::ifstream file(DXG_GOLDEN_DIR "/vmbus-golden.json");
+  if (!file) throw std::runtime_error("cannot read " DXG_GOLDEN_DIR "/vmbus-golden.json");
+  std::vector<GoldenCommand> found;
+  for (const Json& example : Json::parse(file)) {
+    const std::string channel = example.at("channel");
+    if (channel.find("host->guest") != std::string::npos) continue;
+    Bytes bytes = FromHex(example.at("payload"));
+    // The ext header starts with its own length; without it the command id comes first, which is 0.
+    const bool has_ext_header = NumberAt(bytes, 0) == kExtHeader;
+    if (has_ext_header) bytes.erase(bytes.begin(), bytes.begin() + kExtHeader);
+    const HostCommand* command = FindHostCommand(NumberAt(bytes, 16));
+    if (command == nullptr) continue;
+    found.push_back({example.at("title"), command, bytes,
+                     example.at("response").is_null() ? Bytes() : FromHex(example.at("response")),
+                     has_ext_header ? kVersion : kOldVersion});
+  }
+  return found;
+}
+
+const GoldenCommand& Golden(const std::string& title) {
+  static const auto commands = GoldenCommands();
+  const auto found =
+      std::ranges::find_if(commands, [&](const auto& each) { return each.title.starts_with(title); });
+  if (found == commands.end()) throw std::runtime_error("vmbus-golden.json has no " + title);
+  return *found;
+}
+
+// The bytes behind the command header, which the transport writes.
+std::string Body(std::span<const std::byte> command) { return ToHex(command.subspan(kCommandHeader)); }
+
+TEST(GoldenCommands, AreNotForgotten) { EXPECT_GE(GoldenCommands().size(), 11u); }
+
+TEST(GoldenCommands, NameTheirCommandAndChannel) {
+  for (const GoldenCommand& golden : GoldenCommands()) {
+    SCOPED_TRACE(golden.title);
+    const std::string name = golden.command->name;
+    EXPECT_TRUE(golden.title.starts_with(name)) << name;
+    EXPECT_EQ(NumberAt(golden.bytes, 12), golden.command->channel == GLOBAL ? 1u : 0u);
+    EXPECT_EQ(NumberAt(golden.bytes, 8) == 0, golden.command->no_process);
+  }
+}
+
+TEST(GoldenCommands, DecodeAndEncodeToTheSameBytes) {
+  for (const GoldenCommand& golden : GoldenCommands()) {
+    SCOPED_TRACE(golden.title);
+    const auto request = New(golden.command->request);
+    ASSERT_TRUE(golden.command->decode_request(golden.bytes, request.get()));
+    const Bytes again = Encoded(*golden.command, *request);
+    EXPECT_EQ(Body(again), Body(golden.bytes)) << request->ShortDebugString();
+    EXPECT_EQ(ToHex(std::span(again).first(kCommandHeader)), std::string(2 * kCommandHeader, '0'));
+  }
+}
+
+TEST(GoldenCommands, RepliesDecodeAndEncodeToTheSameBytes) {
+  for (const GoldenCommand& golden : GoldenCommands()) {
+    SCOPED_TRACE(golden.title);
+    const auto request = New(golden.command->request), reply = New(golden.command->reply);
+    ASSERT_TRUE(golden.command->decode_request(golden.bytes, request.get()));
+    ASSERT_EQ(golden.command->reply_size(*request, golden.version), golden.response.size());
+    ASSERT_TRUE(golden.command->decode_reply(golden.response, *request, golden.version, reply.get()));
+    Bytes again = EncodedReply(*golden.command, *request, *reply, golden.version);
+    // An echo has the command's header too, which the transport writes.
+    if (Options(*golden.command).echo()) {
+      std::copy_n(golden.bytes.begin(), kCommandHeader, again.begin());
+    }
+    EXPECT_EQ(ToHex(again), ToHex(golden.response)) << reply->ShortDebugString();
+  }
+}
+
+TEST(GoldenCommands, SetIospaceRegionFromItsFields) {
+  host::SetIospaceRegion::Request request;
+  request.set_start(0xFC0000000);
+  request.set_length(512 << 20);
+  const GoldenCommand& golden = Golden("SETIOSPACEREGION");
+  EXPECT_EQ(Body(Encoded(*golden.command, request)), Body(golden.bytes));
+}
+
+TEST(GoldenCommands, CreateProcessFromItsFields) {
+  host::CreateProcess::Request request;
+  request.set_cookie(0xFFFF888012345678);
+  request.set_process_id(1234);
+  request.set_process_name(std::string("v\0m\0t\0e\0s\0t\0", 12));
+  request.set_process_bits(8);
+  const GoldenCommand& golden = Golden("CREATEPROCESS");
+  EXPECT_EQ(Body(Encoded(*golden.command, request)), Body(golden.bytes));
+  host::CreateProcess::Reply reply;
+  ASSERT_TRUE(golden.command->decode_reply(golden.response, request, kVersion, &reply));
+  EXPECT_EQ(reply.process(), 0x40000040u);
+}
+
+TEST(GoldenCommands, OpenAdapterFromItsFields) {
+  for (const auto& [title, version] :
+       {std::pair{"OPENADAPTER (interface 40)", 40u}, {"OPENADAPTER (interface 27", 27u}}) {
+    SCOPED_TRACE(title);
+    host::OpenAdapter::Request request;
+    request.set_interface_version(version);
+    request.set_last_compatible_interface_version(16);
+    const GoldenCommand& golden = Golden(title);
+    EXPECT_EQ(golden.version, version);
+    EXPECT_EQ(Body(Encoded(*golden.command, request)), Body(golden.bytes));
+    host::OpenAdapter::Reply reply;
+    ASSERT_TRUE(golden.command->decode_reply(golden.response, request, version, &reply));
+    EXPECT_EQ(reply.host_adapter_handle(), 0x40000002u);
+    EXPECT_EQ(reply.status(), 0);
+    EXPECT_EQ(reply.interface_version(), version);
+    EXPECT_EQ(reply.last_compatible_interface_version(), 16u);
+  }
+}
+
+TEST(GoldenCommands, CreateDeviceFromItsFields) {
+  host::CreateDevice::Request request;
+  request.set_state_cookie(0xFFFFFFFFC0201000);
+  const GoldenCommand& golden = Golden("CREATEDEVICE");
+  EXPECT_EQ(Body(Encoded(*golden.command, request)), Body(golden.bytes));
+  host::CreateDevice::Reply reply;
+  ASSERT_TRUE(golden.command->decode_reply(golden.response, request, kVersion, &reply));
+  EXPECT_EQ(reply.device(), 0x40000080u);
+}
+
+TEST(GoldenCommands, QueryAdapterInfoFromItsFields) {
+  host::QueryAdapterInfo::Request request;
+  request.set_query_type(15);
+  request.set_private_data_size(4);
+  request.set_private_data(std::string(4, '\0'));
+  const GoldenCommand& golden = Golden("QUERYADAPTERINFO");
+  EXPECT_EQ(Body(Encoded(*golden.command, request)), Body(golden.bytes));
+}
+
+TEST(GoldenCommands, CreateContextVirtualFromItsFields) {
+  host::CreateContextVirtual::Request request;
+  request.set_device(0x40000080);
+  request.set_engine_affinity(1);
+  request.set_flags(0x10);
+  request.set_client_hint(10);
+  request.set_priv_drv_data_size(4);
+  request.set_priv_drv_data("\x11\x22\x33\x44");
+  const GoldenCommand& golden = Golden("CREATECONTEXTVIRTUAL");
+  EXPECT_EQ(Body(Encoded(*golden.command, request)), Body(golden.bytes));
+  host::CreateContextVirtual::Reply reply;
+  ASSERT_TRUE(golden.command->decode_reply(golden.response, request, kVersion, &reply));
+  EXPECT_EQ(reply.context(), 0x400000c0u);
+  EXPECT_EQ(reply.priv_drv_data(), "\x55\x66\x77\x88");
+}
+
+TEST(GoldenCommands, EscapeFromItsFields) {
+  host::Escape::Request request;
+  request.set_adapter(0x40000002);
+  request.set_device(0x40000080);
+  request.set_priv_drv_data_size(4);
+  request.set_priv_drv_data("\xaa\xbb\xcc\xdd");
+  const GoldenCommand& golden = Golden("ESCAPE");
+  EXPECT_EQ(Body(Encoded(*golden.command, request)), Body(golden.bytes));
+}
+
+TEST(GoldenCommands, GetInternalAdapterInfoReply) {
+  const GoldenCommand& golden = Golden("GETINTERNALADAPTERINFO");
+  host::GetInternalAdapterInfo::Request request;
+  host::GetInternalAdapterInfo::Reply reply;
+  ASSERT_TRUE(golden.command->decode_reply(golden.response, request, kVersion, &reply));
+  EXPECT_EQ(reply.device_types(), 0x4000u);
+  EXPECT_EQ(reply.driver_ddi_version(), 0x9000u);
+  EXPECT_EQ(reply.bits(), 0x40u);
+  EXPECT_EQ(reply.host_adapter_luid(), 0xabcdu);
+  EXPECT_EQ(reply.device_description().substr(0, 8), std::string("T\0e\0s\0t\0", 8));
+}
+
+// -- The table ------------------------------------------------------------------------------------
+
+TEST(HostCommands, AreInOrderAndFound) {
+  uint32_t next = 0;
+  for (const HostCommand& command : HostCommands()) {
+    EXPECT_GE(command.id, next) << command.name;
+    next = command.id + 1;
+    EXPECT_EQ(FindHostCommand(command.id), &command);
+    EXPECT_EQ(command.id >= 1000, command.channel == GLOBAL) << command.name;
+  }
+  std::set<uint32_t> ids;
+  for (const HostCommand& command : HostCommands()) ids.insert(command.id);
+  for (uint32_t id = 0; id < 1100; ++id) EXPECT_EQ(FindHostCommand(id) != nullptr, ids.contains(id)) << id;
+  EXPECT_EQ(FindHostCommand(~0u), nullptr);
+}
+
+TEST(HostCommands, FieldsLieInsideAndApart) {
+  for (const HostCommand& command : HostCommands()) {
+    const bool echo = Options(command).echo();
+    for (const Message* message : {command.request, command.reply}) {
+      const bool is_request = message == command.request;
+      SCOPED_TRACE(message->GetTypeName());
+      const uint32_t begin = is_request || echo ? kCommandHeader : 0;
+      const uint32_t end = is_request ? Options(command).request_bytes() : Options(command).reply_bytes();
+      EXPECT_GE(end, is_request ? kCommandHeader : 0);
+      uint32_t free_from = begin;
+      for (int i = 0; i < message->GetDescriptor()->field_count(); ++i) {
+        const FieldDescriptor* field = message->GetDescriptor()->field(i);
+        ASSERT_TRUE(field->options().HasExtension(dxg::wire)) << field->name();
+        EXPECT_GE(Wire(field).at(), free_from) << field->name();
+        free_from = Wire(field).at() + WidthOf(field);
+        EXPECT_LE(free_from, end) << field->name();
+        if (Wire(field).tail()) {
+          EXPECT_EQ(i + 1, message->GetDescriptor()->field_count()) << "fields behind the tail";
+          EXPECT_NE(TailOf(command.request), nullptr) << "a reply's tail is as long as the request's";
+          if (is_request) {
+            EXPECT_NE(message->GetDescriptor()->FindFieldByName(field->name() + "_size"), nullptr);
+          }
+        }
+      }
+    }
+  }
+}
+
+struct PublishedSize {
+  const char* name;
+  uint32_t request;  // with an empty tail
+  uint32_t reply;    // interface 40, with an empty tail
+};
+
+// What the driver sends and what it expects. Data, not another list of the commands: the sizes of those that
+// no golden packet shows would otherwise be checked by nothing.
+constexpr PublishedSize kPublishedSizes[] = {
+    {"CREATEDEVICE", 40, 4},
+    {"DESTROYDEVICE", 32, 4},
+    {"QUERYADAPTERINFO", 39, 4},
+    {"CREATECONTEXTVIRTUAL", 55, 55},
+    {"DESTROYCONTEXT", 32, 4},
+    {"ESCAPE", 55, 0},
+    {"OPENADAPTER", 40, 16},
+    {"CLOSEADAPTER", 32, 0},
+    {"QUERYVIDEOMEMORYINFO", 40, 32},
+    {"GETDEVICESTATE", 80, 64},
+    {"MARKDEVICEASERROR", 32, 4},
+    {"SETCONTEXTSCHEDULINGPRIORITY", 40, 4},
+    {"GETINTERNALADAPTERINFO", 24, 712},
+    {"FLUSHHEAPTRANSITIONS", 24, 4},
+    {"FLUSHDEVICE", 32, 4},
+    {"QUERYSTATISTICS", 832, 784},
+    {"CHANGEVIDEOMEMORYRESERVATION", 56, 4},
+    {"GETCONTEXTSCHEDULINGPRIORITY", 32, 8},
+    {"QUERYCLOCKCALIBRATION", 64, 32},
+    {"ISFEATUREENABLED", 32, 16},
+    {"CREATEPROCESS", 568, 4},
+    {"DESTROYPROCESS", 24, 4},
+    {"SETIOSPACEREGION", 48, 4},
+};
+
+TEST(HostCommands, HaveThePublishedSizes) {
+  for (const HostCommand& command : HostCommands()) {
+    const auto published =
+        std::ranges::find(kPublishedSizes, std::string_view(command.name), &PublishedSize::name);
+    if (published == std::end(kPublishedSizes)) {
+      ADD_FAILURE() << command.name << " has no row in kPublishedSizes";
+      continue;
+    }
+    EXPECT_EQ(command.request_size(*command.request), published->request) << command.name;
+    EXPECT_EQ(command.reply_size(*command.request, kVersion), published->reply) << command.name;
+  }
+}
+
+struct CountingHandler {
+  int handled = 0;
+  template <class Request, class Reply>
+  void Handle(uint32_t& id, const Request&, Reply*) {
+    ++handled;
+    EXPECT_EQ(id, kHostCommandId<Request>);
+  }
+};
+
+TEST(HostCommands, AreDispatchedByNumber) {
+  CountingHandler handler;
+  for (const HostCommand& command : HostCommands()) {
+    uint32_t id = command.id;
+    const auto request = New(command.request), reply = New(command.reply);
+    EXPECT_TRUE(DispatchHostCommand(id, handler, id, *request, reply.get())) << command.name;
+  }
+  EXPECT_EQ(handler.handled, static_cast<int>(HostCommands().size()));
+  uint32_t unknown = 3;  // known to the host's side of the protocol, never sent by a guest
+  host::CreateDevice::Request request;
+  host::CreateDevice::Reply reply;
+  EXPECT_FALSE(DispatchHostCommand(unknown, handler, unknown, request, &reply));
+}
+
+// -- Lengths --------------------------------------------------------------------------------------
+
+constexpr size_t kTailSizes[] = {0, 1, 4, 7, 8, 1000};
+
+TEST(HostCommands, RefuseShortRequests) {
+  for (const HostCommand& command : HostCommands()) {
+    for (size_t tail : kTailSizes) {
+      const auto request = RequestWithTail(command, tail), decoded = New(command.request);
+      const Bytes bytes = Encoded(command, *request);
+      SCOPED_TRACE(std::string(command.name) + ", tail " + std::to_string(tail));
+      for (size_t size = 0; size < bytes.size(); ++size) {
+        const Bytes part(bytes.begin(),
+                         bytes.begin() + static_cast<ptrdiff_t>(size));  // its end is the memory's end
+        ASSERT_FALSE(command.decode_request(part, decoded.get())) << size << " bytes of " << bytes.size();
+      }
+      ASSERT_TRUE(command.decode_request(bytes, decoded.get()));
+      EXPECT_EQ(decoded->SerializeAsString(), [&] {
+        const auto same = New(command.request);
+        EXPECT_TRUE(command.decode_request(Encoded(command, *request), same.get()));
+        return same->SerializeAsString();
+      }());
+    }
+  }
+}
+
+// A packet is a multiple of 8 bytes long, so a payload may have more bytes than its sender wrote.
+TEST(HostCommands, AcceptLongerRequestsAndIgnoreTheRest) {
+  for (const HostCommand& command : HostCommands()) {
+    const auto request = RequestWithTail(command, 5), exact = New(command.request),
+               longer = New(command.request);
+    Bytes bytes = Encoded(command, *request);
+    ASSERT_TRUE(command.decode_request(bytes, exact.get())) << command.name;
+    bytes.resize(bytes.size() + 64, std::byte{0xee});
+    ASSERT_TRUE(command.decode_request(bytes, longer.get())) << command.name;
+    EXPECT_EQ(longer->SerializeAsString(), exact->SerializeAsString()) << command.name;
+  }
+}
+
+TEST(HostCommands, RefuseShortRepliesAndAcceptLongerOnes) {
+  for (const HostCommand& command : HostCommands()) {
+    for (uint32_t version : {kOldVersion, kVersion}) {
+      for (size_t tail : kTailSizes) {
+        SCOPED_TRACE(std::string(command.name) + ", version " + std::to_string(version) + ", tail " +
+                     std::to_string(tail));
+        const auto request = RequestWithTail(command, tail), exact = New(command.reply),
+                   longer = New(command.reply);
+        const size_t size = command.reply_size(*request, version);
+        Random random(kSeed);
+        Bytes bytes(size + 64);
+        for (std::byte& byte : bytes) byte = static_cast<std::byte>(random());
+        for (size_t less = 1; less <= std::min<size_t>(size, 16); ++less) {
+          const Bytes part(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(size - less));
+          ASSERT_FALSE(command.decode_reply(part, *request, version, longer.get())) << less << " bytes less";
+        }
+        const Bytes part(bytes.begin(), bytes.begin() + static_cast<ptrdiff_t>(size));
+        ASSERT_TRUE(command.decode_reply(part, *request, version, exact.get()));
+        ASSERT_TRUE(command.decode_reply(bytes, *request, version, longer.get()));
+        EXPECT_EQ(longer->SerializeAsString(), exact->SerializeAsString());
+      }
+    }
+  }
+}
+
+TEST(HostCommands, RefuseATailThatLiesAboutItsLength) {
+  size_t with_tail = 0;
+  for (const HostCommand& command : HostCommands()) {
+    const FieldDescriptor* tail = TailOf(command.request);
+    if (tail == nullptr) continue;
+    ++with_tail;
+    SCOPED_TRACE(command.name);
+    const auto* length = command.request->GetDescriptor()->FindFieldByName(tail->name() + "_size");
+    Bytes bytes = Encoded(command, *RequestWithTail(command, 16));
+    const auto decoded = New(command.request);
+    const auto declare = [&](uint32_t size) {
+      std::memcpy(bytes.data() + Wire(length).at(), &size, sizeof(size));
+      return command.decode_request(bytes, decoded.get());
+    };
+    for (uint32_t lie : {17u, 24u, 1000u, 131072u, 0x7fffffffu, 0x80000000u, 0xfffffff0u, 0xffffffffu}) {
+      EXPECT_FALSE(declare(lie)) << lie;
+    }
+    // Less than there is: as any other payload with bytes to spare.
+    for (uint32_t size : {16u, 15u, 1u, 0u}) {
+      EXPECT_TRUE(declare(size)) << size;
+      EXPECT_EQ(decoded->GetReflection()->GetString(*decoded, tail).size(), size);
+    }
+  }
+  EXPECT_EQ(with_tail, 3u);
+}
+
+// A host that answers more than was asked for must not write behind the buffer that reply_size announced.
+TEST(HostCommands, CutAReplysTailToTheRequests) {
+  for (const HostCommand& command : HostCommands()) {
+    const FieldDescriptor* tail = TailOf(command.reply);
+    if (tail == nullptr) continue;
+    for (uint32_t version : {kOldVersion, kVersion}) {
+      SCOPED_TRACE(command.name);
+      const auto request = RequestWithTail(command, 4), reply = New(command.reply),
+                 decoded = New(command.reply);
+      reply->GetReflection()->SetString(reply.get(), tail, std::string(4000, 'r'));
+      const Bytes bytes = EncodedReply(command, *request, *reply, version);
+      ASSERT_TRUE(command.decode_reply(bytes, *request, version, decoded.get()));
+      EXPECT_EQ(decoded->GetReflection()->GetString(*decoded, tail), "rrrr");
+    }
+  }
+}
+
+// Where there is nothing to write there may be no memory either.
+TEST(HostCommands, EncodeEmptyRepliesIntoNoMemory) {
+  size_t empty = 0;
+  for (const HostCommand& command : HostCommands()) {
+    for (uint32_t version : {kOldVersion, kVersion}) {
+      if (command.reply_size(*command.request, version) != 0) continue;
+      ++empty;
+      command.encode_reply(*command.request, *command.reply, version, nullptr);
+      const auto reply = New(command.reply);
+      EXPECT_TRUE(command.decode_reply({}, *command.request, version, reply.get())) << command.name;
+    }
+  }
+  EXPECT_EQ(empty, 5u);  // CloseAdapter and Escape, and QueryAdapterInfo of an old host
+}
+
+// -- Versions -------------------------------------------------------------------------------------
+
+TEST(Versions, QueryAdapterInfoHasAStatusFromInterface40On) {
+  const HostCommand& command = *FindHostCommand(kHostCommandId<host::QueryAdapterInfo::Request>);
+  const auto request = RequestWithTail(command, 4);
+  EXPECT_EQ(command.reply_size(*request, kOldVersion), 4u);
+  EXPECT_EQ(command.reply_size(*request, 39), 4u);
+  EXPECT_EQ(command.reply_size(*request, kVersion), 8u);
+
+  host::QueryAdapterInfo::Reply reply;
+  reply.set_status(-1);
+  reply.set_private_data("data");
+  EXPECT_EQ(ToHex(EncodedReply(command, *request, reply, kOldVersion)), "64617461");
+  EXPECT_EQ(ToHex(EncodedReply(command, *request, reply, kVersion)), "ffffffff64617461");
+
+  host::QueryAdapterInfo::Reply decoded;
+  ASSERT_TRUE(command.decode_reply(FromHex("64617461eeeeeeee"), *request, kOldVersion, &decoded));
+  EXPECT_EQ(decoded.private_data(), "data");
+  EXPECT_EQ(decoded.status(), 0);
+  ASSERT_TRUE(command.decode_reply(FromHex("0301000064617461"), *request, kVersion, &decoded));
+  EXPECT_EQ(decoded.private_data(), "data");
+  EXPECT_EQ(decoded.status(), 0x103);
+}
+
+TEST(Versions, GetInternalAdapterInfoNamesTheVgpuFromInterface40On) {
+  const HostCommand& command = *FindHostCommand(kHostCommandId<host::GetInternalAdapterInfo::Request>);
+  host::GetInternalAdapterInfo::Request request;
+  EXPECT_EQ(command.reply_size(request, kOldVersion), 704u);
+  EXPECT_EQ(command.reply_size(request, kVersion), 712u);
+
+  host::GetInternalAdapterInfo::Reply reply, decoded;
+  reply.set_host_vgpu_luid(0x1122334455667788);
+  Bytes bytes = EncodedReply(command, request, reply, kVersion);
+  EXPECT_EQ(ToHex(std::span(bytes).last(8)), "8877665544332211");
+  ASSERT_TRUE(command.decode_reply(bytes, request, kVersion, &decoded));
+  EXPECT_EQ(decoded.host_vgpu_luid(), 0x1122334455667788u);
+  // The same bytes from an old host: what follows its reply is no LUID, and nothing is left of the last
+  // reply.
+  ASSERT_TRUE(command.decode_reply(bytes, request, kOldVersion, &decoded));
+  EXPECT_EQ(decoded.host_vgpu_luid(), 0u);
+}
+
+TEST(Versions, NothingElseDepends) {
+  const std::set<std::string> depends = {"QUERYADAPTERINFO", "GETINTERNALADAPTERINFO"};
+  for (const HostCommand& command : HostCommands()) {
+    const auto request = RequestWithTail(command, 8);
+    EXPECT_EQ(command.reply_size(*request, kOldVersion) != command.reply_size(*request, kVersion),
+              depends.contains(command.name))
+        << command.name;
+  }
+}
+
+// -- Garbage --------------------------------------------------------------------------------------
+
+Bytes RandomBytes(size_t size, Random* random) {
+  Bytes bytes(size);
+  for (std::byte& byte : bytes) byte = static_cast<std::byte>((*random)());
+  return bytes;
+}
+
+// Random bytes of any length: decoding never fails badly, and what it accepts comes back as it was.
+TEST(Garbage, IsRefusedOrStable) {
+  Random random(kSeed);
+  for (const HostCommand& command : HostCommands()) {
+    const FieldDescriptor* tail = TailOf(command.request);
+    for (int attempt = 0; attempt < 1000; ++attempt) {
+      SCOPED_TRACE(std::string(command.name) + ", seed " + std::to_string(kSeed) + ", try " +
+                   std::to_string(attempt));
+      Bytes bytes = RandomBytes(random() % 1200, &random);
+      if (tail != nullptr && attempt % 2 == 0 && bytes.size() >= Options(command).request_bytes()) {
+        // Otherwise hardly any tail is as long as it says.
+        const uint32_t size = static_cast<uint32_t>(random() % (bytes.size() + 8));
+        const auto* length = command.request->GetDescriptor()->FindFieldByName(tail->name() + "_size");
+        std::memcpy(bytes.data() + Wire(length).at(), &size, sizeof(size));
+      }
+      const auto request = New(command.request);
+      if (!command.decode_request(bytes, request.get())) continue;
+      const auto again = New(command.request);
+      ASSERT_TRUE(command.decode_request(Encoded(command, *request), again.get()));
+      ASSERT_EQ(again->SerializeAsString(), request->SerializeAsString());
+
+      for (uint32_t version : {kOldVersion, kVersion}) {
+        const Bytes answer = RandomBytes(random() % 1200, &random);
+        const auto reply = New(command.reply), same = New(command.reply);
+        if (!command.decode_reply(answer, *request, version, reply.get())) continue;
+        ASSERT_TRUE(command.decode_reply(EncodedReply(command, *request, *reply, version), *request, version,
+                                         same.get()));
+        ASSERT_EQ(same->SerializeAsString(), reply->SerializeAsString());
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace dxg::contract

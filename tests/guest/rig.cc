@@ -1,0 +1,173 @@
+#include "tests/guest/rig.h"
+
+namespace dxg::guest {
+namespace {
+
+class TestOpen final : public attach::OpenRequest {
+ public:
+  TestOpen(pid_t tid, std::shared_ptr<Outcome> outcome) : outcome_(std::move(outcome)) { caller_.tid = tid; }
+  const attach::Caller& caller() const override { return caller_; }
+  void Accept(uint64_t file) override { outcome_->Done(0, {}, file); }
+  void Refuse(int error) override { outcome_->Done(-error, {}, 0); }
+
+ private:
+  attach::Caller caller_;
+  std::shared_ptr<Outcome> outcome_;
+};
+
+class TestIoctl final : public attach::IoctlRequest {
+ public:
+  TestIoctl(pid_t tid, uint64_t file, uint32_t code, uint64_t argument, size_t restricted_bytes, std::shared_ptr<Outcome> outcome)
+      : file_(file), code_(code), argument_(argument), restricted_(restricted_bytes != 0), outcome_(std::move(outcome)) {
+    caller_.tid = tid;
+    const auto* bytes = reinterpret_cast<const std::byte*>(argument);
+    in_.assign(bytes, bytes + restricted_bytes);
+  }
+  const attach::Caller& caller() const override { return caller_; }
+  uint64_t file() const override { return file_; }
+  uint32_t code() const override { return code_; }
+  uint64_t argument() const override { return argument_; }
+  std::span<const std::byte> in() const override { return in_; }
+  bool kernel_copies_out() const override { return restricted_; }
+  void Answer(int32_t result, std::span<const std::byte> out) override { outcome_->Done(result, out, 0); }
+  void OnInterrupt(std::function<void()>) override {}
+
+ private:
+  attach::Caller caller_;
+  uint64_t file_;
+  uint32_t code_;
+  uint64_t argument_;
+  bool restricted_;
+  std::vector<std::byte> in_;
+  std::shared_ptr<Outcome> outcome_;
+};
+
+}  // namespace
+
+bool FakeAccess::Read(pid_t, uint64_t address, std::span<std::byte> to) {
+  if (address < 4096 || unreadable.contains(address)) return false;
+  std::memcpy(to.data(), reinterpret_cast<const void*>(address), to.size());
+  return true;
+}
+
+bool FakeAccess::Write(pid_t, uint64_t address, std::span<const std::byte> from) {
+  if (address < 4096) return false;
+  for (uint64_t at = address; at < address + from.size(); ++at) {
+    if (unwritable.contains(at)) return false;
+  }
+  std::memcpy(reinterpret_cast<void*>(address), from.data(), from.size());
+  return true;
+}
+
+std::optional<client::Identity> FakeAccess::Identify(pid_t tid) {
+  if (!tgid_of.contains(tid)) return std::nullopt;
+  client::Identity identity;
+  identity.tgid = tgid_of[tid];
+  identity.start_time = start_of[identity.tgid];
+  identity.own_pid = tid;
+  identity.pid_namespace = 1;
+  identity.name = "test";
+  return identity;
+}
+
+void FakeHost::Submit(const HostCall& call, Completion completion) {
+  {
+    std::lock_guard lock(mutex_);
+    asked.push_back(call.command->name);
+    if (hold.contains(call.command->name)) {
+      held_.emplace_back(call, completion);
+      return;
+    }
+  }
+  Answer(call, completion);
+}
+
+void FakeHost::Answer(const HostCall& call, Completion completion) {
+  if (refuse.contains(call.command->name)) return completion.run(completion.context, Status::Refuse(EOVERFLOW, "refused by the test"));
+  uint32_t handle = 0;
+  {
+    std::lock_guard lock(mutex_);
+    handle = next_handle_ += 0x40;
+  }
+  if (auto* process = dynamic_cast<host::CreateProcess::Reply*>(call.reply)) process->set_process(handle);
+  if (auto* device = dynamic_cast<host::CreateDevice::Reply*>(call.reply)) device->set_device(handle);
+  if (auto* context = dynamic_cast<host::CreateContextVirtual::Reply*>(call.reply)) context->set_context(handle);
+  if (auto* state = dynamic_cast<host::GetDeviceState::Reply*>(call.reply)) {
+    const auto& request = static_cast<const host::GetDeviceState::Request&>(*call.request);
+    state->set_device(request.device());
+    state->set_state_type(request.state_type());
+    state->set_state(std::string(48, '\3'));
+  }
+  if (auto* memory = dynamic_cast<host::QueryVideoMemoryInfo::Reply*>(call.reply)) memory->set_budget(1234);
+  completion.run(completion.context, Status::Ok());
+}
+
+void FakeHost::Release() {
+  std::vector<std::pair<HostCall, Completion>> held;
+  {
+    std::lock_guard lock(mutex_);
+    held.swap(held_);
+  }
+  std::vector<std::thread> threads;
+  for (const auto& [call, completion] : held) threads.emplace_back([this, call = call, completion = completion] { Answer(call, completion); });
+  for (auto& thread : threads) thread.join();
+}
+
+void Outcome::Done(int32_t value, std::span<const std::byte> bytes, uint64_t opened) {
+  std::lock_guard lock(mutex);
+  EXPECT_FALSE(done) << "answered twice";
+  done = true;
+  result = value;
+  out.assign(bytes.begin(), bytes.end());
+  file = opened;
+  changed.notify_all();
+}
+
+int32_t Outcome::Wait() {
+  std::unique_lock lock(mutex);
+  changed.wait(lock, [this] { return done; });
+  return result;
+}
+
+DriverTest::DriverTest() {
+  HostAdapter adapter;
+  adapter.luid = kLuid;
+  adapter.address = 7;
+  adapter.host_handle = 0x40000740;
+  driver.AdapterArrived(adapter);
+  access.tgid_of = {{100, 100}, {101, 100}, {200, 200}};
+}
+
+std::shared_ptr<Outcome> DriverTest::StartOpen(pid_t tid) {
+  auto outcome = std::make_shared<Outcome>();
+  driver.Open(std::make_unique<TestOpen>(tid, outcome));
+  return outcome;
+}
+
+uint64_t DriverTest::Open(pid_t tid) {
+  auto outcome = StartOpen(tid);
+  EXPECT_EQ(outcome->Wait(), 0);
+  return outcome->file;
+}
+
+std::shared_ptr<Outcome> DriverTest::StartRaw(uint64_t file, pid_t tid, uint32_t code, uint64_t argument, size_t restricted_bytes) {
+  auto outcome = std::make_shared<Outcome>();
+  driver.Ioctl(std::make_unique<TestIoctl>(tid, file, code, argument, restricted_bytes, outcome));
+  return outcome;
+}
+
+uint32_t DriverTest::OpenAdapter(uint64_t file, pid_t tid) {
+  d3dkmt_openadapterfromluid args{};
+  std::memcpy(&args.adapter_luid, &kLuid, sizeof(kLuid));
+  EXPECT_EQ(Call(file, tid, LX_DXOPENADAPTERFROMLUID, &args), 0);
+  return args.adapter_handle.v;
+}
+
+uint32_t DriverTest::CreateDevice(uint64_t file, pid_t tid, uint32_t adapter) {
+  d3dkmt_createdevice args{};
+  args.adapter.v = adapter;
+  EXPECT_EQ(Call(file, tid, LX_DXCREATEDEVICE, &args), 0);
+  return args.device.v;
+}
+
+}  // namespace dxg::guest

@@ -1,0 +1,176 @@
+#include "hostsim/profile.h"
+
+#include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <fstream>
+#include <sstream>
+
+#include "tests/hostsim/rig.h"
+
+namespace dxg::hostsim {
+namespace {
+
+const char kSmallest[] = R"(name: "x"
+description: "X"
+memory { shared_system_bytes: 65536 }
+nodes { engine: COPY }
+)";
+
+std::string ErrorOf(const std::string& text) {
+  AdapterProfile profile;
+  std::string error;
+  const bool parsed = ParseProfile(text, "my.textproto", &profile, &error);
+  EXPECT_EQ(parsed, error.empty());
+  return error;
+}
+
+void ExpectError(const std::string& text, const std::string& start, const std::string& part = "") {
+  const std::string error = ErrorOf(text);
+  EXPECT_EQ(error.substr(0, start.size()), start) << text;
+  EXPECT_NE(error.find(part), std::string::npos) << error;
+  EXPECT_EQ(error.find('\n'), std::string::npos) << "one complaint: " << error;
+}
+
+TEST(Profile, NamesFileLineAndFieldOfASyntaxError) {
+  ExpectError(std::string(kSmallest) + "colour: 7\n", "my.textproto:5: column 7: ", "colour");
+  ExpectError(std::string(kSmallest) + "driver_version: \"new\"\n", "my.textproto:5: column 17: ");
+  ExpectError(std::string(kSmallest) + "kind: FAST\n", "my.textproto:6: column 1: ", "FAST");
+}
+
+TEST(Profile, NamesFileLineAndFieldOfAWrongValue) {
+  const std::string base = kSmallest;
+  ExpectError(base + "\ndriver_version: 1300\n",
+              "my.textproto:6: driver_version: 1300 is out of range; give 2000 to 3200");
+  ExpectError(base + "driver_version: 2750\n", "my.textproto:5: driver_version: 2750 is no WDDM version");
+  ExpectError(base + "driver_version: 2000\nhardware_scheduling: ENABLED\n",
+              "my.textproto:6: hardware_scheduling: ");
+  ExpectError(base + "guid: \"{1-2-3}\"\n", "my.textproto:5: guid: ");
+  ExpectError(base + "pci {\n  slot: 32\n}\n", "my.textproto:6: pci.slot: 32 is out of range; give 0 to 31");
+  ExpectError(base + "nodes {\n  engine: COPY\n  name: \"copy\"\n}\n", "my.textproto:7: nodes[1].name: ");
+  ExpectError(base + "nodes { engine: OTHER }\n", "my.textproto: nodes[1].name: is missing");
+  ExpectError(base + "nodes { clock_hz: 5 engine: COPY }\n", "my.textproto:5: nodes[1].clock_hz: ");
+  ExpectError(base + "driver {\n  direct3d_12: \"a/b.so\"\n}\n",
+              "my.textproto:6: driver.direct3d_12: ", "is a path");
+  ExpectError(base + "driver { store_directory: \"" + std::string(120, 'a') + "\" }\n",
+              "my.textproto:5: driver.store_directory: 120 characters are too long");
+  ExpectError(base + "driver { version: \"1.2.3\" }\n", "my.textproto:5: driver.version: ");
+  ExpectError(base + "driver { version: \"1.2.3.70000\" }\n", "my.textproto:5: driver.version: ");
+  ExpectError(base + "caps { graphics_preemption: 150 }\n", "my.textproto:5: caps.graphics_preemption: ");
+  ExpectError(base + "caps { virtual_address_bits: 64 }\n", "my.textproto:5: caps.virtual_address_bits: ");
+  ExpectError(base + "strings { bios: \"" + std::string(32, 'b') + "\" }\n",
+              "my.textproto:5: strings.bios: ");
+  ExpectError(base + "performance { temperature_warning_decicelsius: 2000 }\n",
+              "my.textproto:5: performance.temperature_warning_decicelsius: ");
+  ExpectError(base + "registry { name: \"A\" }\n", "my.textproto:5: registry[0].name: 'A' has no value");
+  ExpectError(base + "registry { name: \"A\" number: 1 }\nregistry { name: \"a\" number: 1 }\n",
+              "my.textproto:6: registry[1].name: 'a' is already in this key");
+  ExpectError(base + "features { id: 0 }\n", "my.textproto:5: features[0].id: ");
+  ExpectError(base + "features { id: 5 }\nfeatures { id: 5 }\n",
+              "my.textproto:6: features[1].id: 5 is given twice");
+  ExpectError(base + "answers { type: 256 refusal: NOT_SUPPORTED }\n", "my.textproto:5: answers[0].type: ");
+  ExpectError(base + "answers { type: 2 }\n", "my.textproto: answers[0].data: exactly one");
+  ExpectError(base + "messages { interface_version: 30 }\n", "my.textproto:5: messages.interface_version: ");
+}
+
+TEST(Profile, NamesWhatIsMissing) {
+  ExpectError("description: \"X\"\nmemory { shared_system_bytes: 65536 }\nnodes { engine: COPY }\n",
+              "my.textproto: name: ");
+  ExpectError("name: \"x\"\nmemory { shared_system_bytes: 65536 }\nnodes { engine: COPY }\n",
+              "my.textproto: description: ");
+  ExpectError("name: \"x\"\ndescription: \"X\"\nnodes { engine: COPY }\n",
+              "my.textproto: memory.dedicated_video_bytes: ");
+  ExpectError("name: \"x\"\ndescription: \"X\"\nmemory { shared_system_bytes: 65536 }\n",
+              "my.textproto: nodes: ");
+  const std::string rest = "description: \"X\"\nnodes { engine: COPY }\n";
+  ExpectError("name: \"x y\"\nmemory { shared_system_bytes: 65536 }\n" + rest,
+              "my.textproto:1: name: 'x y' ");
+  ExpectError("name: \"x\"\nmemory { shared_system_bytes: 1 }\n" + rest,
+              "my.textproto:2: memory.shared_system_bytes: ");
+  ExpectError("name: \"x\"\nmemory { dedicated_video_bytes: 65536 dedicated_system_bytes: 65536 }\n" + rest,
+              "my.textproto:2: memory.dedicated_system_bytes: ");
+}
+
+TEST(Profile, SaysEverythingAtOnce) {
+  const std::string error = ErrorOf("driver_version: 1\n");
+  EXPECT_GE(std::count(error.begin(), error.end(), '\n'), 4) << error;
+}
+
+TEST(Profile, LoadSaysWhatThereIs) {
+  AdapterProfile profile;
+  std::string error;
+  EXPECT_FALSE(LoadProfile("no-such-profile", &profile, &error));
+  EXPECT_EQ(
+      error,
+      "no-such-profile: No such file or directory, and no profile of that name is built in; give discrete, "
+      "integrated, compute or the path of a profile file");
+  EXPECT_FALSE(LoadProfile("/", &profile, &error)) << "a directory";
+  EXPECT_FALSE(LoadProfile("", &profile, &error));
+  EXPECT_FALSE(LoadProfile("/dev/zero", &profile, &error));
+  EXPECT_NE(error.find("larger than"), std::string::npos) << error;
+}
+
+TEST(Profile, LoadsAFile) {
+  const std::string path = testing::TempDir() + "hostsim_profile_" + std::to_string(getpid()) + ".textproto";
+  std::ofstream(path) << kSmallest;
+  AdapterProfile profile;
+  std::string error;
+  EXPECT_TRUE(LoadProfile(path, &profile, &error)) << error;
+  EXPECT_EQ(profile.name(), "x");
+  unlink(path.c_str());
+}
+
+TEST(Profile, SmallestOneGetsItsDefaults) {
+  AdapterProfile profile;
+  std::string error;
+  ASSERT_TRUE(ParseProfile(kSmallest, "smallest", &profile, &error)) << error;
+  EXPECT_EQ(profile.driver_version(), 3000u);
+  EXPECT_EQ(profile.memory().budget_percent(), 90u);
+  EXPECT_EQ(profile.nodes(0).clock_hz(), 1'000'000'000u);
+  EXPECT_EQ(profile.strings().chip(), "X");
+  EXPECT_EQ(profile.messages().interface_version(), 40u);
+  EXPECT_TRUE(profile.messages().asynchronous());
+  Rig rig({profile});
+  const Caller caller = rig.NewCaller();
+  rig.NewContext(caller, rig.NewDevice(caller));
+}
+
+TEST(Profile, ShippedOnesAreSoundAndNamedAsTheyAre) {
+  ASSERT_FALSE(ShippedProfiles().empty());
+  EXPECT_STREQ(ShippedProfiles()[0].name, "discrete") << "the default comes first";
+  for (const ShippedProfile& shipped : ShippedProfiles())
+    EXPECT_EQ(Shipped(shipped.name).name(), shipped.name);
+}
+
+// The complete example of the page is the text between ```textproto and ```.
+TEST(Profile, ExampleOfThePageParsesAndLeavesNothingOut) {
+  std::ifstream file(DXG_PROFILES_PAGE);
+  ASSERT_TRUE(file) << DXG_PROFILES_PAGE;
+  std::stringstream page;
+  page << file.rdbuf();
+  const std::string fence = "```textproto\n";
+  const size_t start = page.str().find(fence);
+  ASSERT_NE(start, std::string::npos);
+  const size_t end = page.str().find("```", start + fence.size());
+  ASSERT_NE(end, std::string::npos);
+  AdapterProfile profile;
+  std::string error;
+  ASSERT_TRUE(ParseProfile(page.str().substr(start + fence.size(), end - start - fence.size()),
+                           "docs/profiles.md", &profile, &error))
+      << error;
+  Rig rig({profile});
+  EXPECT_EQ(rig.host().Adapters().size(), 1u);
+  const auto* descriptor = profile.GetDescriptor();
+  for (int i = 0; i < descriptor->field_count(); ++i) {
+    const auto* field = descriptor->field(i);
+    const auto* reflection = profile.GetReflection();
+    const bool given = field->is_repeated()    ? reflection->FieldSize(profile, field) > 0
+                       : field->has_presence() ? reflection->HasField(profile, field)
+                                               : page.str().find(field->name() + ":") != std::string::npos;
+    EXPECT_TRUE(given) << "the page's example does not show " << field->name();
+  }
+}
+
+}  // namespace
+}  // namespace dxg::hostsim

@@ -1,0 +1,178 @@
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <mutex>
+#include <string>
+#include <tuple>
+#include <vector>
+
+#include "hostsim/bytes.h"
+#include "hostsim/host.h"
+#include "hostsim/profile.h"
+#include "proto/abi/ntstatus.h"
+#include "proto/dxg/host.pb.h"
+#include "proto/dxg/options.pb.h"
+
+// A host with a virtual clock, and commands as a guest sends them.
+
+namespace dxg::hostsim {
+
+// Hears what the host tells.
+class Ears : public Events {
+ public:
+  struct Change {
+    uint32_t process;
+    uint64_t vgpu_luid;
+    uint64_t cookie;
+    uint32_t state;
+    bool operator==(const Change&) const = default;
+  };
+
+  void DeviceStateChanged(uint32_t process, uint64_t vgpu_luid, uint64_t cookie, uint32_t state) override {
+    std::lock_guard lock(mutex_);
+    changes.push_back({process, vgpu_luid, cookie, state});
+  }
+  void AdapterRemoved(uint64_t vgpu_luid) override {
+    std::lock_guard lock(mutex_);
+    removed.push_back(vgpu_luid);
+  }
+  void AdapterArrived(const AdapterInfo& adapter) override {
+    std::lock_guard lock(mutex_);
+    arrived.push_back(adapter.vgpu_luid);
+  }
+
+  std::vector<Change> changes;
+  std::vector<uint64_t> removed;
+  std::vector<uint64_t> arrived;
+
+ private:
+  std::mutex mutex_;
+};
+
+inline AdapterProfile Shipped(const std::string& name) {
+  AdapterProfile profile;
+  std::string error;
+  EXPECT_TRUE(LoadProfile(name, &profile, &error)) << error;
+  return profile;
+}
+
+template <class Command>
+struct Answer {
+  bool accepted = false;
+  int completions = 0;
+  typename Command::Reply reply;
+};
+
+class Rig {
+ public:
+  explicit Rig(std::vector<AdapterProfile> profiles = {Shipped("discrete")}, Faults* faults = nullptr)
+      : host_(Host::Create(World{.clock = clock, .faults = faults}, profiles)) {
+    host_->SetEvents(&ears);
+  }
+  ~Rig() { host_->SetEvents(nullptr); }
+
+  Host& host() { return *host_; }
+  AdapterInfo adapter(size_t index = 0) { return host_->Adapters().at(index); }
+
+  template <class Command>
+  Answer<Command> Ask(const Caller& caller, const typename Command::Request& request) {
+    Answer<Command> answer;
+    const uint32_t id = Command::descriptor()->options().GetExtension(dxg::command).id();
+    host_->Submit(caller, id, request, &answer.reply, [&](bool accepted) {
+      answer.accepted = accepted;
+      ++answer.completions;
+    });
+    EXPECT_EQ(answer.completions, 1);
+    return answer;
+  }
+
+  // -- The usual beginnings; each asserts that it works.
+
+  uint32_t NewProcess(uint64_t pid = 100) {
+    host::CreateProcess::Request request;
+    request.set_process_id(pid);
+    request.set_process_bits(8);
+    const uint32_t process = Ask<host::CreateProcess>({}, request).reply.process();
+    EXPECT_NE(process, 0u);
+    return process;
+  }
+
+  // A new process on an adapter.
+  Caller NewCaller(size_t adapter_index = 0) { return {NewProcess(), adapter(adapter_index).vgpu_luid}; }
+
+  uint32_t TryDevice(const Caller& caller, uint32_t flags = 0, uint64_t cookie = 0) {
+    host::CreateDevice::Request request;
+    request.set_flags(flags);
+    request.set_state_cookie(cookie);
+    return Ask<host::CreateDevice>(caller, request).reply.device();
+  }
+  uint32_t NewDevice(const Caller& caller, uint64_t cookie = 0) {
+    const uint32_t device = TryDevice(caller, 0, cookie);
+    EXPECT_NE(device, 0u);
+    return device;
+  }
+  int32_t DestroyDevice(const Caller& caller, uint32_t device) {
+    host::DestroyDevice::Request request;
+    request.set_device(device);
+    return Ask<host::DestroyDevice>(caller, request).reply.status();
+  }
+
+  uint32_t TryContext(const Caller& caller, uint32_t device, uint32_t node = 0, uint32_t affinity = 0,
+                      uint32_t flags = 0) {
+    host::CreateContextVirtual::Request request;
+    request.set_device(device);
+    request.set_node_ordinal(node);
+    request.set_engine_affinity(affinity);
+    request.set_flags(flags);
+    return Ask<host::CreateContextVirtual>(caller, request).reply.context();
+  }
+  uint32_t NewContext(const Caller& caller, uint32_t device) {
+    const uint32_t context = TryContext(caller, device);
+    EXPECT_NE(context, 0u);
+    return context;
+  }
+  int32_t DestroyContext(const Caller& caller, uint32_t context) {
+    host::DestroyContext::Request request;
+    request.set_context(context);
+    return Ask<host::DestroyContext>(caller, request).reply.status();
+  }
+
+  int32_t MarkAsError(const Caller& caller, uint32_t device, uint32_t reason = 0x80000000) {
+    host::MarkDeviceAsError::Request request;
+    request.set_device(device);
+    request.set_reason(reason);
+    return Ask<host::MarkDeviceAsError>(caller, request).reply.status();
+  }
+
+  // The NTSTATUS, and the state where that is a success.
+  std::tuple<int32_t, uint32_t> State(const Caller& caller, uint32_t device) {
+    host::GetDeviceState::Request request;
+    request.set_device(device);
+    request.set_state_type(1);
+    request.set_state(std::string(48, '\0'));
+    const auto answer = Ask<host::GetDeviceState>(caller, request);
+    EXPECT_EQ(answer.reply.state().size(), 48u);
+    return {answer.reply.status(), Get<uint32_t>(BytesOf(std::string_view(answer.reply.state())), 0)};
+  }
+
+  // Sends `data` and gets what came back.
+  int32_t Query(const Caller& caller, uint32_t type, std::string* data) {
+    host::QueryAdapterInfo::Request request;
+    request.set_query_type(type);
+    request.set_private_data_size(static_cast<uint32_t>(data->size()));
+    request.set_private_data(*data);
+    const auto answer = Ask<host::QueryAdapterInfo>(caller, request);
+    EXPECT_EQ(answer.reply.private_data().size(), data->size()) << "type " << type;
+    *data = answer.reply.private_data();
+    return answer.reply.status();
+  }
+
+  VirtualClock clock{5'000'000'000};
+  Ears ears;
+
+ private:
+  std::unique_ptr<Host> host_;
+};
+
+}  // namespace dxg::hostsim
