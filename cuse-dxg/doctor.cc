@@ -27,7 +27,8 @@
 namespace dxg {
 namespace {
 
-constexpr rlim_t kOpenFilesWanted = 65536;  // every shared object and every mapped range of a client is a descriptor
+constexpr rlim_t kOpenFilesWanted =
+    65536;  // every shared object and every mapped range of a client is a descriptor
 
 // One line: what was looked at, and how it is. `note` is neither good nor bad.
 void Line(const char* verdict, const char* what, const std::string& how) {
@@ -50,7 +51,8 @@ void ShowMachine() {
   uname(&kernel);
   std::string where;
   if (FirstLine("/proc/cpuinfo").find("User Mode Linux") != std::string::npos) where = ", User Mode Linux";
-  if (access("/.dockerenv", F_OK) == 0 || access("/run/.containerenv", F_OK) == 0) where += ", in a container";
+  if (access("/.dockerenv", F_OK) == 0 || access("/run/.containerenv", F_OK) == 0)
+    where += ", in a container";
   Note("machine", fmt::format("Linux {}{}, {}", kernel.release, where, geteuid() == 0 ? "root" : "not root"));
 }
 
@@ -78,13 +80,15 @@ void ShowNode() {
   struct statfs fs;
   struct stat node;
   if (statfs("/dev/dxg", &fs) != 0 && errno == ENOTCONN)
-    return No("/dev/dxg", "the mount of a daemon that was killed -> umount /dev/dxg (serve does that by itself)");
+    return No("/dev/dxg",
+              "the mount of a daemon that was killed -> umount /dev/dxg (serve does that by itself)");
   if (stat("/dev/dxg", &node) != 0) return Note("/dev/dxg", "does not exist (serve makes it)");
   const char* kind = S_ISCHR(node.st_mode) ? "a character device" : "a file";
   const unsigned mode = node.st_mode & 07777;
   const bool opens = attach::UniqueFd(open("/dev/dxg", O_RDWR | O_CLOEXEC)).valid();
-  const std::string how = fmt::format("exists: {}, mode {:04o}, {}", kind, mode,
-                                      opens ? "can be opened" : fmt::format("cannot be opened: {}", std::strerror(errno)));
+  const std::string how =
+      fmt::format("exists: {}, mode {:04o}, {}", kind, mode,
+                  opens ? "can be opened" : fmt::format("cannot be opened: {}", std::strerror(errno)));
   if (opens && (mode & 0666) == 0666) return Ok("/dev/dxg", how);
   No("/dev/dxg", how + " -> chmod 666 /dev/dxg (as root), and the udev rule 60-dxg.rules to keep it so");
 }
@@ -96,7 +100,8 @@ bool CanServeFile(bool fuse) {
     Ok("serve as a file", "cuse-dxg serve --attach=fuse");
     return true;
   }
-  No("serve as a file", "only root can put a node into /dev -> sudo cuse-dxg serve, or cuse-dxg run -- PROGRAM");
+  No("serve as a file",
+     "only root can put a node into /dev -> sudo cuse-dxg serve, or cuse-dxg run -- PROGRAM");
   return false;
 }
 
@@ -125,7 +130,8 @@ bool CheckPrivateDev() {
   return true;
 }
 
-// What the device does with every call that has a pointer in its struct: reads and writes its caller's memory.
+// What the device does with every call that has a pointer in its struct: reads and writes its caller's
+// memory.
 void CheckCallerMemory() {
   volatile uint64_t word = 1;
   int ends[2];
@@ -159,18 +165,22 @@ void ShowPtraceScope() {
   const std::string scope = FirstLine("/proc/sys/kernel/yama/ptrace_scope");
   if (scope.empty() || scope == "0") return Ok("ptrace", "no limits by Yama");
   if (scope == "3")
-    return No("ptrace", "Yama ptrace_scope is 3: nobody may, not even root. Memory cannot be mapped into programs -> "
-                        "boot with another setting (sysctl kernel.yama.ptrace_scope)");
-  if (geteuid() == 0) return Ok("ptrace", fmt::format("Yama ptrace_scope is {}, which does not hold root", scope));
+    return No("ptrace",
+              "Yama ptrace_scope is 3: nobody may, not even root. Memory cannot be mapped into programs -> "
+              "boot with another setting (sysctl kernel.yama.ptrace_scope)");
+  if (geteuid() == 0)
+    return Ok("ptrace", fmt::format("Yama ptrace_scope is {}, which does not hold root", scope));
   Note("ptrace", fmt::format("Yama ptrace_scope is {}: fine for 'run'; serve has to be root", scope));
 }
 
 void ShowFileLimit() {
   rlimit files;
   if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
-  const std::string how = fmt::format("{} descriptors, {} at most (raised at start)", files.rlim_cur, files.rlim_max);
+  const std::string how =
+      fmt::format("{} descriptors, {} at most (raised at start)", files.rlim_cur, files.rlim_max);
   if (files.rlim_max >= kOpenFilesWanted) return Ok("open files", how);
-  Note("open files", fmt::format("{} -> ulimit -Hn {} for clients with very many objects", how, kOpenFilesWanted));
+  Note("open files",
+       fmt::format("{} -> ulimit -Hn {} for clients with very many objects", how, kOpenFilesWanted));
 }
 
 }  // namespace

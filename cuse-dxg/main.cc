@@ -1,4 +1,3 @@
-#include <CLI/CLI.hpp>
 #include <poll.h>
 #include <signal.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
@@ -8,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstring>
 #include <iostream>
@@ -92,7 +92,8 @@ Result<std::unique_ptr<Attachment>> Attach(const Options& options) {
   if (options.attach == "auto") return AttachAuto(options.path);
   if (options.attach == "fuse") return attach::AttachFuseFile(options.path);
   if (options.path != "/dev/dxg")
-    return Status::Refuse(EINVAL, "--attach=cuse makes /dev/dxg and no other node; --device {} needs --attach=fuse",
+    return Status::Refuse(EINVAL,
+                          "--attach=cuse makes /dev/dxg and no other node; --device {} needs --attach=fuse",
                           options.path);
   return attach::AttachCuse();
 }
@@ -152,7 +153,8 @@ int Serve(const Options& options) {
   return 0;
 }
 
-// Everything between the fork and the program's end, so that all of it is destroyed before we end like the program.
+// Everything between the fork and the program's end, so that all of it is destroyed before we end like the
+// program.
 Result<int> RunServed(const Options& options, Launch launch) {
   RaiseFileLimit();
   DXG_ASSIGN(std::unique_ptr<Session> session, attach::CreateFuseFileSession());
@@ -181,15 +183,20 @@ int Run(const Options& options) {
 }
 
 void AddDeviceOptions(CLI::App* command, Options* options) {
-  command->add_option("--profile", options->device.profiles, "Adapter profile, a name or a file; once per adapter")
+  command
+      ->add_option("--profile", options->device.profiles,
+                   "Adapter profile, a name or a file; once per adapter")
       ->type_name("NAME|FILE")
       ->take_all()
       ->allow_extra_args(false);
-  command->add_option("--backend", options->device.backend, "What answers as the host")->capture_default_str();
+  command->add_option("--backend", options->device.backend, "What answers as the host")
+      ->capture_default_str();
   command->add_option("--workers", options->workers, "Threads that serve requests")
       ->check(CLI::Range(1, Session::kWorkersMax))
       ->capture_default_str();
-  command->add_option("--trace-text", options->device.trace_text, "Write every call as text to FILE (- is stdout)")
+  command
+      ->add_option("--trace-text", options->device.trace_text,
+                   "Write every call as text to FILE (- is stdout)")
       ->type_name("FILE");
   command->add_option("--log-level", options->log_level, "trace, debug, info, warn, error or off")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
@@ -208,24 +215,32 @@ int Main(int argc, char** argv) {
       "For every program, as root:    cuse-dxg serve\n"
       "What this machine can do:      cuse-dxg doctor");
 
-  CLI::App* serve = app.add_subcommand("serve", "Serve /dev/dxg to every program, in the foreground, until SIGTERM");
-  serve->add_option("--attach", options.attach, "How the node is made: cuse, fuse, or auto (cuse where it can be had)")
+  CLI::App* serve =
+      app.add_subcommand("serve", "Serve /dev/dxg to every program, in the foreground, until SIGTERM");
+  serve
+      ->add_option("--attach", options.attach,
+                   "How the node is made: cuse, fuse, or auto (cuse where it can be had)")
       ->check(CLI::IsMember({"auto", "cuse", "fuse"}))
       ->capture_default_str();
   serve->add_option("--device", options.path, "Where the node is (other places than /dev/dxg: fuse only)")
       ->type_name("PATH")
       ->capture_default_str();
-  serve->add_option("--ready-fd", options.ready_fd, "Write a newline to descriptor N when the node can be opened")
+  serve
+      ->add_option("--ready-fd", options.ready_fd,
+                   "Write a newline to descriptor N when the node can be opened")
       ->type_name("N");
-  serve->add_flag("--foreground", foreground, "Stay in the foreground (there is nothing else: accepted for unit files)");
+  serve->add_flag("--foreground", foreground,
+                  "Stay in the foreground (there is nothing else: accepted for unit files)");
   AddDeviceOptions(serve, &options);
 
-  CLI::App* run = app.add_subcommand("run", "Run one program with a private /dev that has a dxg; no root needed");
+  CLI::App* run =
+      app.add_subcommand("run", "Run one program with a private /dev that has a dxg; no root needed");
   AddDeviceOptions(run, &options);
   run->add_option("PROGRAM", options.command, "The program and its arguments, after --")->required();
   run->footer("Usage: cuse-dxg run [OPTIONS] -- PROGRAM [ARGS...]");
 
-  CLI::App* doctor = app.add_subcommand("doctor", "Say what this machine can do, what stands in the way, how to mend it");
+  CLI::App* doctor =
+      app.add_subcommand("doctor", "Say what this machine can do, what stands in the way, how to mend it");
   CLI::App* calls = app.add_subcommand("calls", "List the calls of the ABI and what happens with each");
   calls->add_flag("--json", json, "As JSON");
 

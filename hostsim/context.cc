@@ -68,7 +68,7 @@ void Commands::Handle(Call& call, const host::DestroyContext::Request& request,
     MutexLock lock(process.mutex());
     Context* context = FindContext(call, process, request.context());
     if (!context) return kStatusInvalidParameter;
-    context->device.children.erase(request.context());
+    context->device.children.erase(CanonicalHandle(request.context()));
     process.Erase(request.context());
     return kStatusSuccess;
   };

@@ -8,6 +8,11 @@
 
 namespace dxg::hostsim {
 
+inline constexpr uint32_t kHandleIndexShift = 6;
+
+// A handle as it was given out. A guest passes on what its client wrote, with any of the instance bits set.
+inline constexpr uint32_t CanonicalHandle(uint32_t handle) { return handle & ~((1u << kHandleIndexShift) - 1); }
+
 // Names objects with 32-bit handles, so that an old name does not hit a new object. Pointer is a smart
 // pointer.
 //
@@ -54,7 +59,7 @@ class HandleTable {
   // Empty if there is no such object.
   Pointer Remove(uint32_t handle) {
     if (!At(handle)) return Pointer();
-    const uint32_t index = (handle >> kIndexShift) & (kIndexes - 1);
+    const uint32_t index = (handle >> kHandleIndexShift) & (kIndexes - 1);
     Slot& slot = slots_[index];
     Pointer object = std::move(slot.object);
     slot.object = Pointer();
@@ -94,7 +99,6 @@ class HandleTable {
   uint32_t size() const { return size_; }
 
  private:
-  static constexpr uint32_t kIndexShift = 6;
   static constexpr uint32_t kIndexes = 1u << 24;
   static constexpr uint32_t kUniqueShift = 30;
   static constexpr size_t kRestingMin = 128;
@@ -105,12 +109,12 @@ class HandleTable {
   };
 
   uint32_t Handle(uint32_t index) const {
-    return (static_cast<uint32_t>(slots_[index].unique) << kUniqueShift) | (index << kIndexShift);
+    return (static_cast<uint32_t>(slots_[index].unique) << kUniqueShift) | (index << kHandleIndexShift);
   }
 
   const Slot* At(uint32_t handle) const {
-    const uint32_t index = (handle >> kIndexShift) & (kIndexes - 1);
-    if (index >= slots_.size() || !slots_[index].object || Handle(index) != handle) return nullptr;
+    const uint32_t index = (handle >> kHandleIndexShift) & (kIndexes - 1);
+    if (index >= slots_.size() || !slots_[index].object || Handle(index) != CanonicalHandle(handle)) return nullptr;
     return &slots_[index];
   }
 

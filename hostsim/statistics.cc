@@ -16,8 +16,6 @@ constexpr uint32_t kSegmentGroupUsage = 17;  // published later than the header'
 constexpr uint32_t kSegmentGroupUsageDriverVersion = 3100;
 
 constexpr size_t kResultBytes = sizeof(d3dkmt_querystatistics_result);
-// What a query selects (a segment, a node, a group, a physical adapter) follows the result in the struct.
-constexpr size_t kSelector = kResultBytes;
 
 // NODE: the global and the system's share of a node's work, each a PROCESS_NODE, then the performance data.
 constexpr size_t kNodePerfData = 544;
@@ -26,7 +24,7 @@ constexpr size_t kNodePerfData = 544;
 struct Statistics {
   const Call& call;
   const Adapter& adapter;
-  uint32_t selector;
+  uint32_t selector;  // a segment, a node, a group, a physical adapter
   Bytes result;
 
   int32_t OfAdapter() {
@@ -137,12 +135,6 @@ struct Statistics {
   }
 };
 
-// The selector, where the guest sent what follows the result; else 0.
-uint32_t SelectorOf(const std::string& sent) {
-  if (sent.size() < kSelector + sizeof(uint32_t)) return 0;
-  return Get<uint32_t>(BytesOf(std::string_view(sent)), kSelector);
-}
-
 }  // namespace
 
 // The header's process is the one that is asked about.
@@ -155,7 +147,7 @@ void Commands::Handle(Call& call, const host::QueryStatistics::Request& request,
     if (request.process() != 0 || request.adapter_luid() != call.adapter->info().host_luid) {
       return kStatusInvalidParameter;
     }
-    Statistics statistics{call, *call.adapter, SelectorOf(request.result()), BytesOf(*result)};
+    Statistics statistics{call, *call.adapter, static_cast<uint32_t>(request.selector()), BytesOf(*result)};
     return statistics.Of(request.type());
   };
   reply->set_status(query());

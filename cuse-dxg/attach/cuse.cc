@@ -4,6 +4,7 @@
 #include <spdlog/spdlog.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
+#include <sys/utsname.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -27,26 +28,26 @@ constexpr cuse_lowlevel_ops kOperations = {
     .init_done = [](void* session) { static_cast<Session*>(session)->HandleInitialized(); },
     .open = [](fuse_req_t request, fuse_file_info*) { SessionOf(request).HandleOpen(request); },
     .read = [](fuse_req_t request, size_t, off_t, fuse_file_info*) { fuse_reply_err(request, EINVAL); },
-    .write = [](fuse_req_t request, const char*, size_t, off_t, fuse_file_info*) { fuse_reply_err(request, EINVAL); },
-    .release = [](fuse_req_t request, fuse_file_info* file) { SessionOf(request).HandleRelease(request, *file); },
+    .write = [](fuse_req_t request, const char*, size_t, off_t,
+                fuse_file_info*) { fuse_reply_err(request, EINVAL); },
+    .release = [](fuse_req_t request,
+                  fuse_file_info* file) { SessionOf(request).HandleRelease(request, *file); },
     .ioctl =
         [](fuse_req_t request, int code, void* argument, fuse_file_info* file, unsigned flags, const void* in,
            size_t in_bytes, size_t out_bytes_max) {
-          SessionOf(request).HandleIoctl(
-              request, {.file = file->fh,
-                        .code = static_cast<uint32_t>(code),
-                        // Safety: an address in the client, never followed here.
-                        .argument = reinterpret_cast<uintptr_t>(argument),
-                        .kernel_copies = (flags & FUSE_IOCTL_UNRESTRICTED) == 0,
-                        .in = {static_cast<const std::byte*>(in), in_bytes},
-                        .out_bytes_max = out_bytes_max});
+          SessionOf(request).HandleIoctl(request, {.file = file->fh,
+                                                   .code = static_cast<uint32_t>(code),
+                                                   // Safety: an address in the client, never followed here.
+                                                   .argument = reinterpret_cast<uintptr_t>(argument),
+                                                   .kernel_copies = (flags & FUSE_IOCTL_UNRESTRICTED) == 0,
+                                                   .in = {static_cast<const std::byte*>(in), in_bytes},
+                                                   .out_bytes_max = out_bytes_max});
         },
 };
 
 fuse_session* MakeFuse(Session* session) {
   const char* description[] = {"DEVNAME=dxg"};
-  const cuse_info info = {
-      .dev_info_argc = 1, .dev_info_argv = description, .flags = CUSE_UNRESTRICTED_IOCTL};
+  const cuse_info info = {.dev_info_argc = 1, .dev_info_argv = description, .flags = CUSE_UNRESTRICTED_IOCTL};
   char name[] = "cuse-dxg";
   char* arguments[] = {name, nullptr};
   fuse_args args = FUSE_ARGS_INIT(1, arguments);
@@ -58,21 +59,24 @@ fuse_session* MakeFuse(Session* session) {
 Status CheckNodeIsFree() {
   struct stat node;
   if (access(kClass, F_OK) == 0)
-    return Status::Refuse(EEXIST,
-                          "a CUSE device named dxg exists already ({}): another cuse-dxg serves it. Stop that one, or "
-                          "use it as it is",
-                          kClass);
+    return Status::Refuse(
+        EEXIST,
+        "a CUSE device named dxg exists already ({}): another cuse-dxg serves it. Stop that one, or "
+        "use it as it is",
+        kClass);
   if (lstat(kNode, &node) != 0) return Status::Ok();
   if (S_ISCHR(node.st_mode))
-    return Status::Refuse(EEXIST,
-                          "{} exists already as a character device ({}:{}): this machine has a real one, or one was "
-                          "left behind. Use it as it is; give one program a node of its own by 'cuse-dxg run -- "
-                          "PROGRAM'; or, if nothing drives it, remove it: rm {}",
-                          kNode, major(node.st_rdev), minor(node.st_rdev), kNode);
-  return Status::Refuse(EEXIST,
-                        "{} exists already and is not a device node: a 'cuse-dxg serve --attach=fuse' serves it, or "
-                        "left it behind. Stop that one, or: umount {}; rm {}",
-                        kNode, kNode, kNode);
+    return Status::Refuse(
+        EEXIST,
+        "{} exists already as a character device ({}:{}): this machine has a real one, or one was "
+        "left behind. Use it as it is; give one program a node of its own by 'cuse-dxg run -- "
+        "PROGRAM'; or, if nothing drives it, remove it: rm {}",
+        kNode, major(node.st_rdev), minor(node.st_rdev), kNode);
+  return Status::Refuse(
+      EEXIST,
+      "{} exists already and is not a device node: a 'cuse-dxg serve --attach=fuse' serves it, or "
+      "left it behind. Stop that one, or: umount {}; rm {}",
+      kNode, kNode, kNode);
 }
 
 class CuseNode final : public Attachment {
@@ -102,8 +106,8 @@ class CuseNode final : public Attachment {
     if (!(numbers >> major >> colon >> minor))
       return Status::Refuse(ENODEV, "the kernel did not make the device dxg (see the kernel log: dmesg)");
     if (mknod(kNode, S_IFCHR | 0666, makedev(major, minor)) != 0)
-      return Status::Refuse(errno, "the kernel made device {}:{}, but {} cannot be made for it: {}", major, minor,
-                            kNode, std::strerror(errno));
+      return Status::Refuse(errno, "the kernel made device {}:{}, but {} cannot be made for it: {}", major,
+                            minor, kNode, std::strerror(errno));
     made_by_us_ = true;
     return Status::Ok();
   }
@@ -113,22 +117,35 @@ class CuseNode final : public Attachment {
   bool made_by_us_ = false;
 };
 
+// Whether modprobe would find it, as far as the usual place tells.
+std::string HowToLoadCuse() {
+  utsname kernel;
+  uname(&kernel);
+  const std::string module = fmt::format("/lib/modules/{}/kernel/fs/fuse/cuse.ko", kernel.release);
+  for (const char* packed : {"", ".xz", ".zst", ".gz"}) {
+    if (access((module + packed).c_str(), F_OK) == 0)
+      return "The kernel module is not loaded: modprobe cuse (as root)";
+  }
+  return fmt::format(
+      "This kernel ({}) has no module cuse in /lib/modules: install it, or boot a kernel with CONFIG_CUSE",
+      kernel.release);
+}
+
 }  // namespace
 
 Status CheckCuse() {
   UniqueFd cuse(open(kCuse, O_RDWR | O_CLOEXEC));
   if (cuse.valid()) return Status::Ok();
-  if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
-    return Status::Refuse(errno,
-                          "{} is not there: the kernel module cuse is not loaded, or not in this kernel. Load it as "
-                          "root (modprobe cuse), or use --attach=fuse or 'cuse-dxg run -- PROGRAM'",
-                          kCuse);
-  if (errno == EACCES || errno == EPERM)
-    return Status::Refuse(errno,
-                          "{} may not be opened by this user ({}): run as root, or use 'cuse-dxg run -- PROGRAM', "
-                          "which needs no root",
-                          kCuse, std::strerror(errno));
-  return Status::Refuse(errno, "{} cannot be opened: {}", kCuse, std::strerror(errno));
+  const int error = errno;
+  if (error == ENOENT || error == ENODEV || error == ENXIO)
+    return Status::Refuse(error, "{} is not there. {}; or use --attach=fuse, or 'cuse-dxg run -- PROGRAM'",
+                          kCuse, HowToLoadCuse());
+  if (error == EACCES || error == EPERM)
+    return Status::Refuse(error,
+                          "{} may not be opened by this user ({}): run as root, or use 'cuse-dxg run -- "
+                          "PROGRAM', which needs no root",
+                          kCuse, std::strerror(error));
+  return Status::Refuse(error, "{} cannot be opened: {}", kCuse, std::strerror(error));
 }
 
 Result<std::unique_ptr<Session>> CreateCuseSession() { return Session::Create(MakeFuse); }

@@ -9,9 +9,9 @@ namespace dxg::attach {
 
 class Session;
 
-// A real character device /dev/dxg, made by the kernel's CUSE. Ioctls are unrestricted: every copy from and to the
-// client is made by the device itself, so that it can refuse an unknown code before it looks at the pointer, and learns
-// when its answer could not be stored.
+// A real character device /dev/dxg, made by the kernel's CUSE. Ioctls are unrestricted: every copy from and
+// to the client is made by the device itself, so that it can refuse an unknown code before it looks at the
+// pointer, and learns when its answer could not be stored.
 Result<std::unique_ptr<Attachment>> AttachCuse();
 
 // Whether /dev/cuse can be used, and if not, why and what to do. Changes nothing.

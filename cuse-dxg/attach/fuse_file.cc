@@ -51,22 +51,22 @@ constexpr fuse_lowlevel_ops kOperations = {
     .setattr = [](fuse_req_t request, fuse_ino_t, struct stat*, int what,
                   fuse_file_info*) { SetAttributes(request, what); },
     .open = [](fuse_req_t request, fuse_ino_t, fuse_file_info*) { SessionOf(request).HandleOpen(request); },
-    .read = [](fuse_req_t request, fuse_ino_t, size_t, off_t, fuse_file_info*) { fuse_reply_err(request, EINVAL); },
+    .read = [](fuse_req_t request, fuse_ino_t, size_t, off_t,
+               fuse_file_info*) { fuse_reply_err(request, EINVAL); },
     .write = [](fuse_req_t request, fuse_ino_t, const char*, size_t, off_t,
                 fuse_file_info*) { fuse_reply_err(request, EINVAL); },
     .release = [](fuse_req_t request, fuse_ino_t,
                   fuse_file_info* file) { SessionOf(request).HandleRelease(request, *file); },
     .ioctl =
-        [](fuse_req_t request, fuse_ino_t, unsigned code, void* argument, fuse_file_info* file, unsigned flags,
-           const void* in, size_t in_bytes, size_t out_bytes_max) {
-          SessionOf(request).HandleIoctl(
-              request, {.file = file->fh,
-                        .code = code,
-                        // Safety: an address in the client, never followed here.
-                        .argument = reinterpret_cast<uintptr_t>(argument),
-                        .kernel_copies = (flags & FUSE_IOCTL_UNRESTRICTED) == 0,
-                        .in = {static_cast<const std::byte*>(in), in_bytes},
-                        .out_bytes_max = out_bytes_max});
+        [](fuse_req_t request, fuse_ino_t, unsigned code, void* argument, fuse_file_info* file,
+           unsigned flags, const void* in, size_t in_bytes, size_t out_bytes_max) {
+          SessionOf(request).HandleIoctl(request, {.file = file->fh,
+                                                   .code = code,
+                                                   // Safety: an address in the client, never followed here.
+                                                   .argument = reinterpret_cast<uintptr_t>(argument),
+                                                   .kernel_copies = (flags & FUSE_IOCTL_UNRESTRICTED) == 0,
+                                                   .in = {static_cast<const std::byte*>(in), in_bytes},
+                                                   .out_bytes_max = out_bytes_max});
         },
 };
 
@@ -93,7 +93,8 @@ bool IsServed(const std::string& path) {
   return file.st_dev != directory.st_dev && statfs(path.c_str(), &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
 }
 
-// What a killed daemon leaves: a mount that answers with ENOTCONN. Not by stat, which the kernel answers from memory.
+// What a killed daemon leaves: a mount that answers with ENOTCONN. Not by stat, which the kernel answers from
+// memory.
 void ClearDeadMount(const std::string& path) {
   struct statfs fs;
   if (statfs(path.c_str(), &fs) == 0 || errno != ENOTCONN) return;
@@ -109,23 +110,27 @@ Result<bool> PrepareMountPoint(const std::string& path) {
   if (lstat(path.c_str(), &file) != 0) {
     UniqueFd made(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666));
     if (made.valid()) return true;
-    return Status::Refuse(errno,
-                          "cannot make {}: {}. Run as root, choose another place by --device PATH, or use 'cuse-dxg "
-                          "run -- PROGRAM', which needs no root",
-                          path, std::strerror(errno));
+    return Status::Refuse(
+        errno,
+        "cannot make {}: {}. Run as root, choose another place by --device PATH, or use 'cuse-dxg "
+        "run -- PROGRAM', which needs no root",
+        path, std::strerror(errno));
   }
   if (S_ISCHR(file.st_mode))
-    return Status::Refuse(EEXIST,
-                          "{} is a character device already: this machine has a real one. Use it as it is, serve "
-                          "another place by --device PATH, or use 'cuse-dxg run -- PROGRAM'",
-                          path);
+    return Status::Refuse(
+        EEXIST,
+        "{} is a character device already: this machine has a real one. Use it as it is, serve "
+        "another place by --device PATH, or use 'cuse-dxg run -- PROGRAM'",
+        path);
   if (!S_ISREG(file.st_mode))
     return Status::Refuse(EINVAL, "{} is not a regular file, and only on one can the node be mounted", path);
   if (IsServed(path))
-    return Status::Refuse(EEXIST, "{} is served already: stop the cuse-dxg that does, or choose another --device", path);
+    return Status::Refuse(
+        EEXIST, "{} is served already: stop the cuse-dxg that does, or choose another --device", path);
   if (file.st_size != 0)
-    return Status::Refuse(EEXIST, "{} has content ({} bytes), which the node would hide: choose another --device", path,
-                          file.st_size);
+    return Status::Refuse(EEXIST,
+                          "{} has content ({} bytes), which the node would hide: choose another --device",
+                          path, file.st_size);
   return false;
 }
 
@@ -161,13 +166,15 @@ Status CheckFuse() {
   UniqueFd fuse(open("/dev/fuse", O_RDWR | O_CLOEXEC));
   if (fuse.valid()) return Status::Ok();
   if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
-    return Status::Refuse(errno,
-                          "/dev/fuse is not there: load the kernel module as root (modprobe fuse); in a container, "
-                          "start it with --device /dev/fuse");
-  return Status::Refuse(errno,
-                        "/dev/fuse cannot be opened: {}. It should have mode 0666 (as root: chmod 666 /dev/fuse); in a "
-                        "container, start it with --device /dev/fuse",
-                        std::strerror(errno));
+    return Status::Refuse(
+        errno,
+        "/dev/fuse is not there: load the kernel module as root (modprobe fuse); in a container, "
+        "start it with --device /dev/fuse");
+  return Status::Refuse(
+      errno,
+      "/dev/fuse cannot be opened: {}. It should have mode 0666 (as root: chmod 666 /dev/fuse); in a "
+      "container, start it with --device /dev/fuse",
+      std::strerror(errno));
 }
 
 Result<std::unique_ptr<Session>> CreateFuseFileSession() { return Session::Create(MakeFuse); }

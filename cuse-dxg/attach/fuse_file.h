@@ -8,13 +8,13 @@
 
 namespace dxg::attach {
 
-// A FUSE mount whose root is a regular file, mounted on a file: every ioctl on that file arrives here, so it serves
-// where the kernel has no CUSE. Ioctls are restricted: the kernel copies the struct in and out by the size in the code.
-// What a client can tell apart from the device: fstat says regular file, epoll accepts it, and mmap of it privately
-// is not refused.
+// A FUSE mount whose root is a regular file, mounted on a file: every ioctl on that file arrives here, so it
+// serves where the kernel has no CUSE. Ioctls are restricted: the kernel copies the struct in and out by the
+// size in the code. What a client can tell apart from the device: fstat says regular file, epoll accepts it,
+// and mmap of it privately is not refused.
 //
-// `path` is made when missing, and removed at the end when it was made here. As root every user can open it; else
-// only the user that mounted it.
+// `path` is made when missing, and removed at the end when it was made here. As root every user can open it;
+// else only the user that mounted it.
 Result<std::unique_ptr<Attachment>> AttachFuseFile(const std::string& path);
 
 // Whether /dev/fuse can be used, and if not, why and what to do. Changes nothing.

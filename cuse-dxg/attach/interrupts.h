@@ -14,14 +14,14 @@ namespace dxg::attach {
 
 // Signals that reach a client while its ioctl waits.
 //
-// libfuse reports one by calling back with a lock of the request held, with a raw pointer, and without a word when it
-// has stopped using that: an answer and an interrupt of the same request may cross, and an interrupt that came before
-// the request was armed is reported from within Arm. So what it gets is a ticket, and all its callback does is to put
-// the ticket into a queue. A thread of our own (made when the first interrupt comes) takes it out, free of all locks;
-// the ticket of an answered request finds nothing.
+// libfuse reports one by calling back with a lock of the request held, with a raw pointer, and without a word
+// when it has stopped using that: an answer and an interrupt of the same request may cross, and an interrupt
+// that came before the request was armed is reported from within Arm. So what it gets is a ticket, and all
+// its callback does is to put the ticket into a queue. A thread of our own (made when the first interrupt
+// comes) takes it out, free of all locks; the ticket of an answered request finds nothing.
 //
-// A callback may still be running when another thread answers its request: it must name the request by something that
-// can be missing (a number, a weak_ptr), never by address.
+// A callback may still be running when another thread answers its request: it must name the request by
+// something that can be missing (a number, a weak_ptr), never by address.
 class Interrupts {
  public:
   ~Interrupts() { Stop(); }

@@ -67,7 +67,8 @@ ssize_t ReadRetrying(int socket, void* into, size_t bytes) {
 }
 
 // The child's whole life before the program.
-[[noreturn]] void BecomeProgram(const std::vector<std::string>& command, UniqueFd parent, const sigset_t& signals) {
+[[noreturn]] void BecomeProgram(const std::vector<std::string>& command, UniqueFd parent,
+                                const sigset_t& signals) {
   {
     Result<UniqueFd> fuse = EnterPrivateDev();
     Send(parent.get(), fuse.ok() ? Message{} : ToMessage(fuse.status()), fuse.ok() ? fuse->get() : -1);
@@ -82,7 +83,8 @@ ssize_t ReadRetrying(int socket, void* into, size_t bytes) {
   arguments.push_back(nullptr);
   sigprocmask(SIG_SETMASK, &signals, nullptr);
   execvp(arguments[0], arguments.data());
-  Send(parent.get(), ToMessage(Status::Refuse(errno, "cannot run {}: {}", command[0], std::strerror(errno))), -1);
+  Send(parent.get(), ToMessage(Status::Refuse(errno, "cannot run {}: {}", command[0], std::strerror(errno))),
+       -1);
   _exit(127);
 }
 
@@ -131,7 +133,8 @@ Result<UniqueFd> Launch::Connection() {
   if (message.error) return Status::Refuse(message.error, "{}", message.why);
   const cmsghdr* rights = CMSG_FIRSTHDR(&header);
   if (!rights || rights->cmsg_type != SCM_RIGHTS)
-    return Status::Refuse(EMFILE, "the connection to the program's node did not arrive (too many open files?)");
+    return Status::Refuse(EMFILE,
+                          "the connection to the program's node did not arrive (too many open files?)");
   int descriptor = -1;
   std::memcpy(&descriptor, CMSG_DATA(rights), sizeof(int));
   return UniqueFd(descriptor);
@@ -142,7 +145,8 @@ Status Launch::Go() {
   if (send(to_child.get(), &kGo, 1, MSG_NOSIGNAL) != 1)
     return Status::Refuse(ECHILD, "the process that was to become the program has ended");
   Message message;
-  if (ReadRetrying(to_child.get(), &message, sizeof(message)) <= 0) return Status::Ok();  // closed by the exec
+  if (ReadRetrying(to_child.get(), &message, sizeof(message)) <= 0)
+    return Status::Ok();  // closed by the exec
   waitpid(child_, nullptr, 0);
   return Status::Refuse(message.error, "{}", message.why);
 }

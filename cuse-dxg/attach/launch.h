@@ -21,8 +21,8 @@ namespace dxg::attach {
 //     Go()          ------------------------> exec
 //     Wait()        <------ exit status ----  the program, and its end
 //
-// The program shares our process group and terminal. When we are killed before Go, the child ends; after it, the
-// program's calls fail at once, because the connection is ours alone.
+// The program shares our process group and terminal. When we are killed before Go, the child ends; after it,
+// the program's calls fail at once, because the connection is ours alone.
 class Launch {
  public:
   // Before any thread is made. Blocks the signals that Wait handles.

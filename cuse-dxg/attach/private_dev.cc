@@ -19,7 +19,8 @@ namespace dxg::attach {
 namespace {
 
 constexpr char kWaysOut[] =
-    "Ways out: run as root; or 'cuse-dxg serve' as root, which gives every user a /dev/dxg; or lift the limit named here";
+    "Ways out: run as root; or 'cuse-dxg serve' as root, which gives every user a /dev/dxg; or lift the "
+    "limit named here";
 
 // A kernel setting that is a number; -1 where this kernel does not have it.
 long Setting(const char* path) {
@@ -33,11 +34,13 @@ Status WriteSetting(const char* path, const std::string& text) {
   if (file.valid() && write(file.get(), text.data(), text.size()) == static_cast<ssize_t>(text.size()))
     return Status::Ok();
   const int error = errno;
-  return Status::Refuse(error, "cannot write {}: {}. {}", path, std::strerror(error), WhyNoUserNamespace(error));
+  return Status::Refuse(error, "cannot write {}: {}. {}", path, std::strerror(error),
+                        WhyNoUserNamespace(error));
 }
 
 Status MapOwnIds(uid_t uid, gid_t gid) {
-  DXG_TRY(WriteSetting("/proc/self/setgroups", "deny"));  // the kernel's condition for a gid_map without privilege
+  DXG_TRY(WriteSetting("/proc/self/setgroups",
+                       "deny"));  // the kernel's condition for a gid_map without privilege
   DXG_TRY(WriteSetting("/proc/self/uid_map", fmt::format("{} {} 1", uid, uid)));
   return WriteSetting("/proc/self/gid_map", fmt::format("{} {} 1", gid, gid));
 }
@@ -65,9 +68,11 @@ Status Mount(const char* source, const std::string& target, const char* type, un
              const std::string& options) {
   if (mount(source, target.c_str(), type, flags, options.c_str()) == 0) return Status::Ok();
   const int error = errno;
-  // Where a security module empties a new user namespace, unshare works and this is the first thing that fails.
+  // Where a security module empties a new user namespace, unshare works and this is the first thing that
+  // fails.
   const std::string why = error == EPERM || error == EACCES ? WhyNoUserNamespace(error) : "";
-  return Status::Refuse(error, "cannot mount {} on {}: {}. {}", type ? type : source, target, std::strerror(error), why);
+  return Status::Refuse(error, "cannot mount {} on {}: {}. {}", type ? type : source, target,
+                        std::strerror(error), why);
 }
 
 std::string LinkTarget(const std::string& path) {
@@ -88,7 +93,8 @@ void CarryOver(const std::string& from, const std::string& to) {
   if (S_ISLNK(entry.st_mode)) {
     done = symlink(LinkTarget(from).c_str(), to.c_str()) == 0;
   } else if (S_ISDIR(entry.st_mode)) {
-    done = mkdir(to.c_str(), 0755) == 0 && mount(from.c_str(), to.c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0;
+    done = mkdir(to.c_str(), 0755) == 0 &&
+           mount(from.c_str(), to.c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0;
   } else {
     done = MakeEmptyFile(to, 0644) && mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) == 0;
   }
@@ -107,8 +113,8 @@ Status CarryOverAll(const std::string& stage) {
   return Status::Ok();
 }
 
-// The old /dev/pts finds its ptmx by the directory that both are in, which is another one now: so an instance of its
-// own. Terminals cannot do without, but a machine without devpts has none to lose.
+// The old /dev/pts finds its ptmx by the directory that both are in, which is another one now: so an instance
+// of its own. Terminals cannot do without, but a machine without devpts has none to lose.
 void MakeTerminals(const std::string& stage) {
   const std::string pts = stage + "/pts";
   const bool done = mkdir(pts.c_str(), 0755) == 0 &&
@@ -118,7 +124,8 @@ void MakeTerminals(const std::string& stage) {
   if (!done) spdlog::warn("the program's /dev has no pseudo terminals: {}", std::strerror(errno));
 }
 
-// /dev/fuse is opened here, after the namespaces: the kernel accepts only a descriptor of the namespace that mounts.
+// /dev/fuse is opened here, after the namespaces: the kernel accepts only a descriptor of the namespace that
+// mounts.
 Result<UniqueFd> MakeDxg(const std::string& stage) {
   DXG_TRY(CheckFuse());
   UniqueFd fuse(open("/dev/fuse", O_RDWR | O_CLOEXEC));
@@ -126,12 +133,13 @@ Result<UniqueFd> MakeDxg(const std::string& stage) {
   if (!fuse.valid() || !MakeEmptyFile(dxg, 0666))
     return Status::Refuse(errno, "cannot prepare {}: {}", dxg, std::strerror(errno));
   DXG_TRY(Mount("cuse-dxg", dxg, "fuse.dxg", MS_NOSUID | MS_NODEV,
-                fmt::format("fd={},rootmode=100000,user_id={},group_id={},allow_other", fuse.get(), geteuid(), getegid())));
+                fmt::format("fd={},rootmode=100000,user_id={},group_id={},allow_other", fuse.get(), geteuid(),
+                            getegid())));
   return fuse;
 }
 
-// A directory to build in, before the result is moved over /dev. What is below it is hidden for that moment, for us
-// alone.
+// A directory to build in, before the result is moved over /dev. What is below it is hidden for that moment,
+// for us alone.
 Result<std::string> Stage() {
   for (const char* directory : {"/tmp", "/mnt", "/run", "/var"}) {
     struct stat found;
@@ -144,16 +152,20 @@ Result<std::string> Stage() {
 
 std::string WhyNoUserNamespace(int error) {
   if (error == ENOSPC && Setting("/proc/sys/user/max_user_namespaces") == 0)
-    return fmt::format("User namespaces are switched off: /proc/sys/user/max_user_namespaces is 0. {}", kWaysOut);
+    return fmt::format("User namespaces are switched off: /proc/sys/user/max_user_namespaces is 0. {}",
+                       kWaysOut);
   if (error == ENOSPC) return fmt::format("Too many user namespaces, or nested too deeply. {}", kWaysOut);
   if (error == EINVAL) return fmt::format("This kernel is built without user namespaces. {}", kWaysOut);
   if (Setting("/proc/sys/kernel/unprivileged_userns_clone") == 0)
-    return fmt::format("User namespaces are for root only: /proc/sys/kernel/unprivileged_userns_clone is 0. {}", kWaysOut);
+    return fmt::format(
+        "User namespaces are for root only: /proc/sys/kernel/unprivileged_userns_clone is 0. {}", kWaysOut);
   if (Setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") > 0)
     return fmt::format(
-        "AppArmor restricts user namespaces: /proc/sys/kernel/apparmor_restrict_unprivileged_userns is 1. {}", kWaysOut);
+        "AppArmor restricts user namespaces: /proc/sys/kernel/apparmor_restrict_unprivileged_userns is 1. {}",
+        kWaysOut);
   return fmt::format(
-      "The process may be in a chroot, or a container or security policy (seccomp, AppArmor, SELinux) may forbid it. {}",
+      "The process may be in a chroot, or a container or security policy (seccomp, AppArmor, SELinux) may "
+      "forbid it. {}",
       kWaysOut);
 }
 

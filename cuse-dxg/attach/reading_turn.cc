@@ -18,8 +18,8 @@ bool ReadingTurn::Take() {
   return false;
 }
 
-// The order of the two stores and loads here and in Offer (all sequentially consistent) makes sure that either we see
-// the new offer, or its maker sees us asleep.
+// The order of the two stores and loads here and in Offer (all sequentially consistent) makes sure that
+// either we see the new offer, or its maker sees us asleep.
 void ReadingTurn::SleepUntilOffer(std::unique_lock<std::mutex>& lock, uint64_t offers_seen) {
   awake_.store(false);
   if (offers_.load() == offers_seen) wake_.wait(lock, [this] { return awake_.load() || stopping_; });

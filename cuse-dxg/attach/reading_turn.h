@@ -10,11 +10,12 @@ namespace dxg::attach {
 
 // Which worker reads the kernel's next request.
 //
-// One at a time: what has to be in order (a RELEASE before the OPEN behind it) is processed by the reader before
-// anybody reads on. Passing the turn to another worker at every request would give that order too, but the thread
-// switches double the round trip (8 us to 15, client and daemon on one core). So the reader only OFFERS the turn while
-// it processes, and as handlers are short it nearly always finds it still its own afterwards. One other worker
-// watches, and takes an offered turn over when the reader has been at the same request for a whole tick:
+// One at a time: what has to be in order (a RELEASE before the OPEN behind it) is processed by the reader
+// before anybody reads on. Passing the turn to another worker at every request would give that order too, but
+// the thread switches double the round trip (8 us to 15, client and daemon on one core). So the reader only
+// OFFERS the turn while it processes, and as handlers are short it nearly always finds it still its own
+// afterwards. One other worker watches, and takes an offered turn over when the reader has been at the same
+// request for a whole tick:
 //
 //     reader    read | Offer . process . Resume | read | Offer . process ................. Resume: lost
 //     watcher   ............ tick ............ tick ............ tick: taken | read | Offer . process ...

@@ -15,7 +15,8 @@ namespace dxg::attach {
 
 FuseOpenRequest::~FuseOpenRequest() {
   if (!request_) return;
-  spdlog::error("bug: an open was dropped without an answer; refused with EIO so that the client does not hang");
+  spdlog::error(
+      "bug: an open was dropped without an answer; refused with EIO so that the client does not hang");
   Refuse(EIO);
 }
 
@@ -51,8 +52,9 @@ FuseIoctlRequest::FuseIoctlRequest(Session& session, fuse_req* request, Caller c
 
 FuseIoctlRequest::~FuseIoctlRequest() {
   if (!request_) return;
-  spdlog::error("bug: ioctl {:#010x} of thread {} was dropped without an answer; it gets EIO, else it would hang",
-                code_, caller_.tid);
+  spdlog::error(
+      "bug: ioctl {:#010x} of thread {} was dropped without an answer; it gets EIO, else it would hang",
+      code_, caller_.tid);
   Answer(-EIO, {});
 }
 

@@ -29,7 +29,8 @@ class FuseOpenRequest final : public OpenRequest {
   Caller caller_;
 };
 
-// An ioctl(2) as libfuse hands it over. One block of memory with its struct inside: this is the path of every call.
+// An ioctl(2) as libfuse hands it over. One block of memory with its struct inside: this is the path of every
+// call.
 class FuseIoctlRequest final : public IoctlRequest {
  public:
   // What the kernel says of the call beside who makes it.
@@ -37,8 +38,8 @@ class FuseIoctlRequest final : public IoctlRequest {
     uint64_t file = 0;
     uint32_t code = 0;
     uint64_t argument = 0;
-    bool kernel_copies = false;      // restricted: the struct came along, the answer is copied for us
-    std::span<const std::byte> in;   // in the worker's read buffer, so only valid now
+    bool kernel_copies = false;     // restricted: the struct came along, the answer is copied for us
+    std::span<const std::byte> in;  // in the worker's read buffer, so only valid now
     size_t out_bytes_max = 0;
   };
 
@@ -55,7 +56,8 @@ class FuseIoctlRequest final : public IoctlRequest {
   void OnInterrupt(std::function<void()> interrupted) override;
 
  private:
-  // The largest struct of the published calls is below this; a code made up by a client may name up to 16 KiB.
+  // The largest struct of the published calls is below this; a code made up by a client may name up to 16
+  // KiB.
   static constexpr size_t kInlineBytes = 256;
 
   const std::byte* in_data() const { return large_in_ ? large_in_.get() : small_in_.data(); }

@@ -52,7 +52,8 @@ Result<std::unique_ptr<Session>> Session::Create(MakeFuse make) {
   if (!session->ended_fd_.valid())
     return Status::Refuse(errno, "no eventfd for the FUSE session: {}", std::strerror(errno));
   session->fuse_ = make(session.get());
-  if (!session->fuse_) return Status::Refuse(ENOMEM, "libfuse refused to make a session (its message is above)");
+  if (!session->fuse_)
+    return Status::Refuse(ENOMEM, "libfuse refused to make a session (its message is above)");
   return session;
 }
 
@@ -65,14 +66,16 @@ Status Session::Attach(UniqueFd connection) {
   // The documented way to give libfuse a connection that it did not open.
   const std::string name = fmt::format("/dev/fd/{}", connection.get());
   if (fuse_session_mount(fuse_, name.c_str()) != 0)
-    return Status::Refuse(EBADF, "libfuse refused descriptor {} as a connection to the kernel", connection.get());
+    return Status::Refuse(EBADF, "libfuse refused descriptor {} as a connection to the kernel",
+                          connection.get());
   connection.release();
   return Status::Ok();
 }
 
 Status Session::Mount(const std::string& path) {
   if (fuse_session_mount(fuse_, path.c_str()) != 0)
-    return Status::Refuse(EPERM, "cannot mount on {} (the reason is in the line of fusermount or mount above)", path);
+    return Status::Refuse(
+        EPERM, "cannot mount on {} (the reason is in the line of fusermount or mount above)", path);
   fcntl(fuse_session_fd(fuse_), F_SETFD, FD_CLOEXEC);
   return Status::Ok();
 }
@@ -101,7 +104,8 @@ void Session::Stop() {
   fuse_session_exit(fuse_);
   turn_.Stop();
   {
-    // A signal sent between a worker's look at the exit flag and its read(2) is lost; so it is sent until all are out.
+    // A signal sent between a worker's look at the exit flag and its read(2) is lost; so it is sent until all
+    // are out.
     std::unique_lock lock(mutex_);
     while (working_ > 0) {
       WakeReader();
@@ -113,8 +117,8 @@ void Session::Stop() {
   interrupts_.Stop();
 }
 
-// A worker takes itself out of reader_ before it ends, and ends only under mutex_, which the caller holds: so the
-// thread named there exists.
+// A worker takes itself out of reader_ before it ends, and ends only under mutex_, which the caller holds: so
+// the thread named there exists.
 void Session::WakeReader() {
   if (const pthread_t reader = reader_.load()) pthread_kill(reader, kWakeSignal);
 }
@@ -164,7 +168,8 @@ void Session::Ended(int error) {
   }
   changed_.notify_all();
   const uint64_t one = 1;
-  if (write(ended_fd_.get(), &one, sizeof(one)) != sizeof(one)) spdlog::error("cannot report the end of the session");
+  if (write(ended_fd_.get(), &one, sizeof(one)) != sizeof(one))
+    spdlog::error("cannot report the end of the session");
 }
 
 void Session::HandleInitialized() {
@@ -175,15 +180,16 @@ void Session::HandleInitialized() {
   changed_.notify_all();
 }
 
-// The kernel gives process ids as seen from the pid namespace in which the connection was made, and 0 for a process
-// outside it. Serving such a client would mean to touch the memory of a process that we cannot name.
+// The kernel gives process ids as seen from the pid namespace in which the connection was made, and 0 for a
+// process outside it. Serving such a client would mean to touch the memory of a process that we cannot name.
 bool Session::IsStranger(fuse_req* request, Caller* caller) {
   const fuse_ctx* context = fuse_req_ctx(request);
   *caller = {.tid = context->pid, .uid = context->uid, .gid = context->gid};
   if (caller->tid != 0) return false;
   if (!stranger_reported_.exchange(true))
-    spdlog::warn("refused a client with EIO: it runs outside the pid namespace of this process, so its memory cannot "
-                 "be reached. Run cuse-dxg in the outer pid namespace, or inside the client's. (Reported once.)");
+    spdlog::warn(
+        "refused a client with EIO: it runs outside the pid namespace of this process, so its memory cannot "
+        "be reached. Run cuse-dxg in the outer pid namespace, or inside the client's. (Reported once.)");
   fuse_reply_err(request, EIO);
   return true;
 }

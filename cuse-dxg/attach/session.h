@@ -27,9 +27,11 @@ namespace dxg::attach {
 
 // One connection to the kernel, CUSE or FUSE, and the workers that serve it.
 //
-//     kernel -> read by the worker whose turn it is -> libfuse decodes -> Handle... -> Node -> Answer, from any thread
+//     kernel -> read by the worker whose turn it is -> libfuse decodes -> Handle... -> Node -> Answer, from
+//     any thread
 //
-// The Node must be gone before the Session is: what it still holds unanswered is answered into the connection.
+// The Node must be gone before the Session is: what it still holds unanswered is answered into the
+// connection.
 class Session {
  public:
   static constexpr int kWorkersDefault = 2;
@@ -40,8 +42,8 @@ class Session {
   static Result<std::unique_ptr<Session>> Create(MakeFuse make);
   ~Session();
 
-  // Exactly one of these, before Start. `connection` is an open /dev/cuse, the /dev/fuse of a mount that somebody has
-  // made, or one end of a socket pair where a test plays the kernel.
+  // Exactly one of these, before Start. `connection` is an open /dev/cuse, the /dev/fuse of a mount that
+  // somebody has made, or one end of a socket pair where a test plays the kernel.
   Status Attach(UniqueFd connection);
   Status Mount(const std::string& path);
   void Unmount();
@@ -50,8 +52,8 @@ class Session {
   void Start(Node& node, int workers);
   // Waits until the kernel has agreed to serve (INIT), or has hung up.
   Status WaitInitialized();
-  // No request reaches the Node any more once this has returned. Calls that still wait stay unanswered; their clients
-  // get ECONNABORTED when the connection closes. Not from a worker.
+  // No request reaches the Node any more once this has returned. Calls that still wait stay unanswered; their
+  // clients get ECONNABORTED when the connection closes. Not from a worker.
   void Stop();
   // Becomes readable when the kernel's side has ended by itself (unmounted, aborted).
   int ended_fd() const { return ended_fd_.get(); }

@@ -64,6 +64,7 @@ Task QueryStatistics(CallOf<calls::QueryStatistics>& call) {
   request.set_type(call.request.type());
   request.set_adapter_luid(adapter->info.host_luid);
   request.set_result(call.request.result());
+  request.set_selector(call.request.selector());
   DXG_CO_TRY(co_await call.driver.host().Ask(*adapter, target, request, &reply));
   DXG_CO_TRY(FromNtStatus(reply.status(), "QueryStatistics"));
   call.reply.set_process(0);

@@ -27,6 +27,15 @@ std::string MemberPath(const FieldDescriptor* field) {
 }
 
 std::string At(const std::string& member) { return fmt::format("DXG_AT({})", member); }
+std::string At(const FieldDescriptor* field) {
+  if (Rule(field).bytes() == 0) return At(MemberPath(field));
+  return fmt::format("offsetof(Args, {}), {}", MemberPath(field), Rule(field).bytes());
+}
+// The same as a Member of a struct named outright.
+std::string MemberText(const std::string& args, const std::string& member, uint32_t bytes) {
+  const std::string size = bytes != 0 ? fmt::format("{}", bytes) : fmt::format("sizeof(static_cast<::{}*>(nullptr)->{})", args, member);
+  return fmt::format("{{offsetof(::{}, {}), {}}}", args, member, size);
+}
 
 // "(Load<...>(args) & 0x2) == 0x2", or "true".
 std::string ConditionText(const Condition& when) {
@@ -49,17 +58,17 @@ std::string ReadField(const FieldDescriptor* field, const std::string& to, int i
                        pad, ConditionText(Rule(field).when()), to, field->name(),
                        ReadFields(field->message_type(), "group", indent + 2));
   }
-  const std::string member = MemberPath(field);
+  const std::string member = At(field);
   if (field->is_repeated()) {
-    return fmt::format("{0}contract::ReadInline<{1}>(args, {2}->mutable_{3}());\n", pad, At(member), to, field->name());
+    return fmt::format("{0}contract::ReadInline<{1}>(args, {2}->mutable_{3}());\n", pad, member, to, field->name());
   }
   if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
-    return fmt::format("{0}contract::ReadBytes<{1}>(args, {2}->mutable_{3}());\n", pad, At(member), to, field->name());
+    return fmt::format("{0}contract::ReadBytes<{1}>(args, {2}->mutable_{3}());\n", pad, member, to, field->name());
   }
   const char* type = field->cpp_type() == FieldDescriptor::CPPTYPE_INT32    ? "int32_t"
                      : field->cpp_type() == FieldDescriptor::CPPTYPE_UINT32 ? "uint32_t"
                                                                             : "uint64_t";
-  return fmt::format("{}{}->set_{}(static_cast<{}>(contract::Load<{}>(args)));\n", pad, to, field->name(), type, At(member));
+  return fmt::format("{}{}->set_{}(static_cast<{}>(contract::Load<{}>(args)));\n", pad, to, field->name(), type, member);
 }
 
 std::string WriteField(const FieldDescriptor* field, const std::string& from, int indent) {
@@ -68,15 +77,15 @@ std::string WriteField(const FieldDescriptor* field, const std::string& from, in
     return fmt::format("{0}if ({1}.has_{2}()) {{\n{0}  const auto& group = {1}.{2}();\n{3}{0}}}\n", pad, from, field->name(),
                        WriteFields(field->message_type(), "group", indent + 2));
   }
-  const std::string member = MemberPath(field);
+  const std::string member = At(field);
   if (field->is_repeated()) {
-    return fmt::format("{0}contract::WriteInline<{1}>(args, {2}.{3}());\n", pad, At(member), from, field->name());
+    return fmt::format("{0}contract::WriteInline<{1}>(args, {2}.{3}());\n", pad, member, from, field->name());
   }
   if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
-    return fmt::format("{0}contract::WriteBytes<{1}>(args, {2}.{3}());\n", pad, At(member), from, field->name());
+    return fmt::format("{0}contract::WriteBytes<{1}>(args, {2}.{3}());\n", pad, member, from, field->name());
   }
   const char* cast = field->cpp_type() == FieldDescriptor::CPPTYPE_INT32 ? "static_cast<uint32_t>" : "";
-  return fmt::format("{}contract::Store<{}>(args, {}({}.{}()));\n", pad, At(member), cast, from, field->name());
+  return fmt::format("{}contract::Store<{}>(args, {}({}.{}()));\n", pad, member, cast, from, field->name());
 }
 
 std::string ReadFields(const Descriptor* message, const std::string& to, int indent) {
@@ -179,24 +188,22 @@ std::string BufferTable(const Descriptor* message, const std::string& args, cons
   return text + "};\n";
 }
 
-void CollectMembers(const Descriptor* message, std::vector<std::string>* members) {
+void CollectMembers(const Descriptor* message, const std::string& args, std::vector<std::string>* members) {
   for (int i = 0; i < message->field_count(); ++i) {
     const FieldDescriptor* field = message->field(i);
     if (IsBuffer(field) || IsGuest(field)) continue;
     if (IsMessage(field)) {
-      CollectMembers(field->message_type(), members);
+      CollectMembers(field->message_type(), args, members);
     } else {
-      members->push_back(MemberPath(field));
+      members->push_back(MemberText(args, MemberPath(field), Rule(field).bytes()));
     }
   }
 }
 
-std::string MemberTable(const std::vector<std::string>& members, const std::string& args, const std::string& name) {
+std::string MemberTable(const std::vector<std::string>& members, const std::string& name) {
   if (members.empty()) return "";
   std::string text = fmt::format("const contract::Member k{}[] = {{\n", name);
-  for (const auto& member : members) {
-    text += fmt::format("    {{offsetof(::{0}, {1}), sizeof(static_cast<::{0}*>(nullptr)->{1})}},\n", args, member);
-  }
+  for (const auto& member : members) text += fmt::format("    {},\n", member);
   return text + "};\n";
 }
 
@@ -209,14 +216,17 @@ struct Tables {
 };
 
 Tables StructTables(const std::vector<const Descriptor*>& messages, const Shape& shape, const std::string& name) {
-  std::vector<std::string> members, addresses = shape.addresses;
+  std::vector<std::string> members, addresses, unused;
+  for (const auto& member : shape.addresses) addresses.push_back(MemberText(shape.args, member, 0));
+  for (const auto& member : shape.unused) unused.push_back(MemberText(shape.args, member, 0));
   for (const Descriptor* message : messages) {
-    CollectMembers(message, &members);
-    for (const auto* field : Buffers(message)) addresses.push_back(field->options().GetExtension(dxg::buffer).pointer());
+    CollectMembers(message, shape.args, &members);
+    for (const auto* field : Buffers(message)) {
+      addresses.push_back(MemberText(shape.args, field->options().GetExtension(dxg::buffer).pointer(), 0));
+    }
   }
   Tables tables;
-  tables.text = MemberTable(members, shape.args, name + "Members") + MemberTable(addresses, shape.args, name + "Addresses") +
-                MemberTable(shape.unused, shape.args, name + "Unused");
+  tables.text = MemberTable(members, name + "Members") + MemberTable(addresses, name + "Addresses") + MemberTable(unused, name + "Unused");
   tables.members = SpanOf(!members.empty(), name + "Members");
   tables.addresses = SpanOf(!addresses.empty(), name + "Addresses");
   tables.unused = SpanOf(!shape.unused.empty(), name + "Unused");
@@ -232,8 +242,7 @@ std::string TraitsFields(const Descriptor* message, const std::string& args, con
     if (IsBuffer(field)) {
       text += fmt::format("    static const contract::Buffer& {}() {{ return Row().{}[{}]; }}\n", field->name(), row_table, index++);
     } else if (!IsMessage(field)) {
-      text += fmt::format("    static constexpr contract::Member {0}{{offsetof(::{1}, {2}), sizeof(static_cast<::{1}*>(nullptr)->{2})}};\n",
-                          field->name(), args, MemberPath(field));
+      text += fmt::format("    static constexpr contract::Member {}{};\n", field->name(), MemberText(args, MemberPath(field), Rule(field).bytes()));
     }
   }
   return text;

@@ -1,7 +1,7 @@
 // attach-client PATH [CHECK]...
-// What a client can see of an attach mode with the echo device behind it: every check by name, or all of them. Runs
-// unchanged on a CUSE node, a FUSE file and in a private /dev; where those differ, the kind of the node decides what is
-// expected. Prints what was wrong; the exit status is 0 when nothing was.
+// What a client can see of an attach mode with the echo device behind it: every check by name, or all of
+// them. Runs unchanged on a CUSE node, a FUSE file and in a private /dev; where those differ, the kind of the
+// node decides what is expected. Prints what was wrong; the exit status is 0 when nothing was.
 
 #include <fcntl.h>
 #include <poll.h>
@@ -36,12 +36,12 @@ std::string path;
 bool is_device = false;  // a character device, so CUSE: unrestricted
 int wrong = 0;
 
-#define EXPECT(condition)                                                                     \
-  do {                                                                                        \
-    if (!(condition)) {                                                                       \
-      ++wrong;                                                                                \
+#define EXPECT(condition)                                                                      \
+  do {                                                                                         \
+    if (!(condition)) {                                                                        \
+      ++wrong;                                                                                 \
       std::printf("line %d: expected %s (errno %s)\n", __LINE__, #condition, strerror(errno)); \
-    }                                                                                         \
+    }                                                                                          \
   } while (0)
 
 UniqueFd Open(int flags = O_RDWR) {
@@ -114,7 +114,8 @@ void CheckRefusals() {
   EXPECT(Fails(Call(node, kUnknown, nullptr), is_device ? ENOTTY : EFAULT));
   EXPECT(Fails(Call(node, echo::kEcho, nullptr), EFAULT));
   const auto page = static_cast<Small*>(mmap(nullptr, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-  EXPECT(Fails(Call(node, echo::kEcho, page), EFAULT));  // readable, so found out only when the answer is stored
+  EXPECT(
+      Fails(Call(node, echo::kEcho, page), EFAULT));  // readable, so found out only when the answer is stored
   munmap(page, 4096);
 }
 
@@ -134,7 +135,8 @@ void CheckOtherOperations() {
 }
 
 void CheckOpenFlags() {
-  for (int flags : {O_RDONLY, O_WRONLY, O_RDWR, O_RDWR | O_TRUNC, O_WRONLY | O_APPEND, O_RDONLY | O_NONBLOCK}) {
+  for (int flags :
+       {O_RDONLY, O_WRONLY, O_RDWR, O_RDWR | O_TRUNC, O_WRONLY | O_APPEND, O_RDONLY | O_NONBLOCK}) {
     UniqueFd node = Open(flags);
     EXPECT(ioctl(node.get(), echo::kNoData, 5) == 5);
   }

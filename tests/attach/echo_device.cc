@@ -40,19 +40,32 @@ class EchoDevice final : public attach::Node {
 
   void Ioctl(std::unique_ptr<IoctlRequest> request) override {
     switch (request->code()) {
-      case echo::kEcho: return Echo(*request, 0);
-      case echo::kFail: return Echo(*request, -EPERM);
-      case echo::kRawStatus: return Echo(*request, static_cast<int32_t>(0xc000000d));
-      case echo::kOnlyOut: return Echo(*request, 0);
-      case echo::kOnlyIn: return OnlyIn(*request);
-      case echo::kEchoLarge: return Invert(*request);
-      case echo::kNoData: return request->Answer(static_cast<int32_t>(request->argument() & 0xff), {});
-      case echo::kOpenFiles: return request->Answer(OpenFiles(), {});
-      case echo::kServerPid: return request->Answer(getpid(), {});
-      case echo::kWaiting: return request->Answer(Waiting(static_cast<pid_t>(request->argument())), {});
-      case echo::kWait: return Wait(std::move(request));
-      case echo::kWake: return Wake(*request);
-      default: return request->Answer(-ENOTTY, {});
+      case echo::kEcho:
+        return Echo(*request, 0);
+      case echo::kFail:
+        return Echo(*request, -EPERM);
+      case echo::kRawStatus:
+        return Echo(*request, static_cast<int32_t>(0xc000000d));
+      case echo::kOnlyOut:
+        return Echo(*request, 0);
+      case echo::kOnlyIn:
+        return OnlyIn(*request);
+      case echo::kEchoLarge:
+        return Invert(*request);
+      case echo::kNoData:
+        return request->Answer(static_cast<int32_t>(request->argument() & 0xff), {});
+      case echo::kOpenFiles:
+        return request->Answer(OpenFiles(), {});
+      case echo::kServerPid:
+        return request->Answer(getpid(), {});
+      case echo::kWaiting:
+        return request->Answer(Waiting(static_cast<pid_t>(request->argument())), {});
+      case echo::kWait:
+        return Wait(std::move(request));
+      case echo::kWake:
+        return Wake(*request);
+      default:
+        return request->Answer(-ENOTTY, {});
     }
   }
 
@@ -66,7 +79,8 @@ class EchoDevice final : public attach::Node {
     }
     if (!(request.code() & IOC_IN)) return true;
     iovec here = {into, sizeof(T)};
-    iovec there = {reinterpret_cast<void*>(request.argument()), sizeof(T)};  // Safety: used by the kernel only
+    iovec there = {reinterpret_cast<void*>(request.argument()),
+                   sizeof(T)};  // Safety: used by the kernel only
     return process_vm_readv(request.caller().tid, &here, 1, &there, 1, 0) == sizeof(T);
   }
 
@@ -74,7 +88,8 @@ class EchoDevice final : public attach::Node {
   static void Reply(IoctlRequest& request, int32_t result, const T& from) {
     if (request.kernel_copies_out()) return request.Answer(result, std::as_bytes(std::span(&from, 1)));
     iovec here = {const_cast<T*>(&from), sizeof(T)};
-    iovec there = {reinterpret_cast<void*>(request.argument()), sizeof(T)};  // Safety: used by the kernel only
+    iovec there = {reinterpret_cast<void*>(request.argument()),
+                   sizeof(T)};  // Safety: used by the kernel only
     const bool stored = process_vm_writev(request.caller().tid, &here, 1, &there, 1, 0) == sizeof(T);
     request.Answer(stored ? result : -EFAULT, {});
   }
@@ -152,7 +167,8 @@ class EchoDevice final : public attach::Node {
 }  // namespace
 
 Result<std::unique_ptr<attach::Node>> MakeDevice(const DeviceOptions& options) {
-  if (options.backend != "sim") return Status::Refuse(EINVAL, "no back-end {}: expected sim", options.backend);
+  if (options.backend != "sim")
+    return Status::Refuse(EINVAL, "no back-end {}: expected sim", options.backend);
   return std::unique_ptr<attach::Node>(std::make_unique<EchoDevice>());
 }
 

@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
-// The smallest device: what every attach mode has to carry, and nothing of dxg. It stands behind the product's own
-// command line (the program attach-echo), and beside it in tests that speak to it.
+// The smallest device: what every attach mode has to carry, and nothing of dxg. It stands behind the
+// product's own command line (the program attach-echo), and beside it in tests that speak to it.
 
 namespace dxg::attach::echo {
 

@@ -30,11 +30,13 @@ Reply FakeKernel::Init() {
     const cuse_init_in in = {.major = FUSE_KERNEL_VERSION, .minor = 36, .flags = CUSE_UNRESTRICTED_IOCTL};
     return ReceiveOf(Send(CUSE_INIT, BytesOf(in)));
   }
-  const fuse_init_in in = {.major = FUSE_KERNEL_VERSION, .minor = 36, .flags = FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES};
+  const fuse_init_in in = {
+      .major = FUSE_KERNEL_VERSION, .minor = 36, .flags = FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES};
   return ReceiveOf(Send(FUSE_INIT, BytesOf(in)));
 }
 
-uint64_t FakeKernel::Send(uint32_t opcode, const std::vector<std::byte>& payload, uint32_t pid, uint64_t unique) {
+uint64_t FakeKernel::Send(uint32_t opcode, const std::vector<std::byte>& payload, uint32_t pid,
+                          uint64_t unique) {
   if (unique == 0) unique = last_unique_ += 2;
   fuse_in_header header = {.len = static_cast<uint32_t>(sizeof(header) + payload.size()),
                            .opcode = opcode,
@@ -75,9 +77,12 @@ Reply FakeKernel::ReceiveOf(uint64_t unique) {
 uint64_t FakeKernel::SendOpen(uint32_t pid) { return Send(FUSE_OPEN, BytesOf(fuse_open_in{}), pid); }
 
 // The kernel does not know any more who closes.
-uint64_t FakeKernel::SendRelease(uint64_t file) { return Send(FUSE_RELEASE, BytesOf(fuse_release_in{.fh = file}), 0); }
+uint64_t FakeKernel::SendRelease(uint64_t file) {
+  return Send(FUSE_RELEASE, BytesOf(fuse_release_in{.fh = file}), 0);
+}
 
-uint64_t FakeKernel::SendIoctl(uint64_t file, uint32_t code, const void* argument, uint32_t pid, uint64_t unique) {
+uint64_t FakeKernel::SendIoctl(uint64_t file, uint32_t code, const void* argument, uint32_t pid,
+                               uint64_t unique) {
   const bool restricted = kind_ == Kind::kFuseFile;
   const uint32_t bytes = _IOC_SIZE(code);
   fuse_ioctl_in in = {.fh = file,

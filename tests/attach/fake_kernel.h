@@ -12,8 +12,8 @@
 #include "cuse-dxg/attach/session.h"
 #include "cuse-dxg/attach/unique_fd.h"
 
-// The kernel's end of a session, played by the test: requests and replies are packets of a socket pair, laid out as on
-// /dev/cuse and /dev/fuse. Needs no privileges and no module.
+// The kernel's end of a session, played by the test: requests and replies are packets of a socket pair, laid
+// out as on /dev/cuse and /dev/fuse. Needs no privileges and no module.
 
 namespace dxg::attach {
 
@@ -41,7 +41,8 @@ class FakeKernel {
   Session& session() { return *session_; }
   Reply Init();
   // Returns the number of the request.
-  uint64_t Send(uint32_t opcode, const std::vector<std::byte>& payload, uint32_t pid = kPid, uint64_t unique = 0);
+  uint64_t Send(uint32_t opcode, const std::vector<std::byte>& payload, uint32_t pid = kPid,
+                uint64_t unique = 0);
   Reply Receive();
   // The reply to that request, whatever comes before it.
   Reply ReceiveOf(uint64_t unique);
@@ -49,8 +50,10 @@ class FakeKernel {
 
   uint64_t SendOpen(uint32_t pid = kPid);
   uint64_t SendRelease(uint64_t file);
-  // As the kernel does it: the struct comes along when the session is restricted (a file) and the code says so.
-  uint64_t SendIoctl(uint64_t file, uint32_t code, const void* argument, uint32_t pid = kPid, uint64_t unique = 0);
+  // As the kernel does it: the struct comes along when the session is restricted (a file) and the code says
+  // so.
+  uint64_t SendIoctl(uint64_t file, uint32_t code, const void* argument, uint32_t pid = kPid,
+                     uint64_t unique = 0);
   void SendInterrupt(uint64_t unique);
   uint64_t Open();
 

@@ -9,7 +9,8 @@
 
 namespace dxg::attach {
 
-// A program that a test starts: its input stays open and empty until Wait, its output (both streams) is collected, and it does not outlive the test.
+// A program that a test starts: its input stays open and empty until Wait, its output (both streams) is
+// collected, and it does not outlive the test.
 class Process {
  public:
   // `ready`: the child gets descriptor 9 as --ready-fd, for WaitReady.
@@ -21,7 +22,8 @@ class Process {
   void Signal(int signal);
   // Reads until that text has come out. False when the program ended before.
   bool WaitOutput(const std::string& text);
-  // Closes the input, reads the rest of the output, then waits. The status is an exit status, or 128 + the signal.
+  // Closes the input, reads the rest of the output, then waits. The status is an exit status, or 128 + the
+  // signal.
   int Wait();
 
   const std::string& output() const { return output_; }

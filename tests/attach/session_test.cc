@@ -20,7 +20,8 @@ namespace {
 
 using echo::Small;
 
-// How long to look for something that must not happen: enough for another worker to take the turn, were it offered.
+// How long to look for something that must not happen: enough for another worker to take the turn, were it
+// offered.
 constexpr auto kLongEnough = 10 * ReadingTurn::kTick;
 
 class SessionTest : public testing::TestWithParam<Kind> {
@@ -261,14 +262,21 @@ TEST_P(SessionTest, LongCallDoesNotKeepTheNextOneWaiting) {
   EXPECT_EQ(kernel_.ReceiveOf(slow).result(), 0);
 }
 
-// The turn goes from the first worker to the second, and back while the second is busy: Stop has to find the reader.
+// The turn goes from the first worker to the second, and back while the second is busy: Stop has to find the
+// reader.
 TEST_P(SessionTest, StopsAfterTheTurnHasMoved) {
   Event second_is_served, third_is_served;
   node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
     switch (request->code()) {
-      case _IO('E', 1): second_is_served.Wait(); break;
-      case _IO('E', 2): second_is_served.Set(), third_is_served.Wait(); break;
-      case _IO('E', 3): third_is_served.Set(); break;
+      case _IO('E', 1):
+        second_is_served.Wait();
+        break;
+      case _IO('E', 2):
+        second_is_served.Set(), third_is_served.Wait();
+        break;
+      case _IO('E', 3):
+        third_is_served.Set();
+        break;
     }
     request->Answer(0, {});
   };
@@ -290,7 +298,8 @@ TEST_P(SessionTest, StopsWithCallsStillParked) {
   for (int i = 0; i < 3; ++i) kernel_.SendIoctl(7, echo::kNoData, nullptr);
   all_parked.Wait();
   kernel_.session().Stop();
-  for (auto& request : parked) request->Answer(-EINTR, {});  // late, but not wrong: the session is still there
+  for (auto& request : parked)
+    request->Answer(-EINTR, {});  // late, but not wrong: the session is still there
 }
 
 TEST_P(SessionTest, HangUpIsReported) {

@@ -61,8 +61,9 @@ struct PointerField {
   int unmapped;
   std::optional<int> one_byte_short;
   int read_only;
-  bool read_only_asks_host = false;    // the host has its say first, so only the simulator's is known
-  std::vector<uint32_t> content = {};  // what is at the beginning of the memory
+  bool read_only_asks_host = false;        // the host has its say first, so only the simulator's is known
+  bool written_for_full_adapters = false;  // and for compute-only ones not, so that nothing faults
+  std::vector<uint32_t> content = {};      // what is at the beginning of the memory
 };
 
 // One value of one field, and its result.
@@ -82,7 +83,6 @@ struct CallRow {
   int all_zero;                                 // the result when every byte of it is 0
   int all_ones;                                 // the same for 0xff
   bool needs_context = false;
-  bool needs_full_adapter = false;  // one that is not compute-only
   bool writes_when_refused = false;
   bool host_may_refuse = false;  // even a good call
   std::vector<HandleField> handles = {};

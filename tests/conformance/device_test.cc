@@ -209,12 +209,6 @@ TEST(GetDeviceState, KeepsTheQuestion) {
   EXPECT_EQ(args.state_type, before.state_type);
 }
 
-TEST(GetDeviceState, InstanceBitsAreIgnored) {
-  Node node = OpenNode();
-  const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
-  EXPECT_TRUE(node.IsDevice(Handle(device.v | 0x3f)));
-}
-
 // ---- MarkDeviceAsError ----
 
 TEST(MarkDeviceAsError, MakesTheDeviceNotActive) {

@@ -100,7 +100,8 @@ std::vector<bool> AbiStruct::Covered() const {
 
 bool AbiStruct::InDifferentArms(const std::string& a, const std::string& b) const {
   std::vector<const AbiMember*> way_a, way_b;
-  if (!WayTo(root_, a, &way_a) || !WayTo(root_, b, &way_b)) return false;
+  const auto whole = [](const std::string& path) { return path.substr(0, path.find('[')); };  // a part is where its array is
+  if (!WayTo(root_, whole(a), &way_a) || !WayTo(root_, whole(b), &way_b)) return false;
   size_t common = 0;
   while (common < way_a.size() && common < way_b.size() && way_a[common] == way_b[common]) ++common;
   // One of them inside the other is no choice between arms.

@@ -100,7 +100,9 @@ TEST(Layout, OnlyArmsOfAUnionShareBytes) {
     all.insert(all.end(), carried.unused().begin(), carried.unused().end());
     for (const CarriedMember& a : all) {
       for (const CarriedMember& b : all) {
-        if (a.path == b.path || !a.at.Overlaps(b.at)) continue;
+        // "size[800]" may be carried of an array whose rest is unused.
+        if (a.path.substr(0, a.path.find('[')) == b.path.substr(0, b.path.find('['))) continue;
+        if (!a.at.Overlaps(b.at)) continue;
         EXPECT_TRUE(carried.abi().InDifferentArms(a.path, b.path))
             << carried.name() << ": " << a.path << " and " << b.path << " share bytes";
       }

@@ -121,6 +121,17 @@ CarriedMember CarriedStruct::At(const std::string& path) const {
   return {path, *at};
 }
 
+CarriedMember CarriedStruct::At(const FieldDescriptor* field) const {
+  const std::string path = Path(field);
+  const size_t bracket = path.find('[');
+  if (bracket == std::string::npos) return At(path);
+  // "name[800]", so many bytes of an array of bytes.
+  CarriedMember member{path, At(path.substr(0, bracket)).at};
+  member.at.offset += std::stoul(path.substr(bracket + 1));
+  member.at.size = Rule(field).bytes();
+  return member;
+}
+
 void CarriedStruct::AddAddress(const std::string& path) {
   for (const CarriedMember& address : addresses_) {
     if (address.path == path) return;
@@ -137,12 +148,12 @@ void CarriedStruct::Collect(const Descriptor* message) {
     } else if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
       CarriedGroup group{field->name(), Rule(field).when(), {}};
       for (int k = 0; k < field->message_type()->field_count(); ++k) {
-        group.members.push_back(At(Path(field->message_type()->field(k))));
+        group.members.push_back(At(field->message_type()->field(k)));
         members_.push_back(group.members.back());
       }
       groups_.push_back(group);
     } else {
-      always_.push_back(At(Path(field)));
+      always_.push_back(At(field));
       members_.push_back(always_.back());
     }
   }

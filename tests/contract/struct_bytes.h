@@ -78,6 +78,7 @@ class CarriedStruct {
   void Collect(const google::protobuf::Descriptor* message);
   void AddAddress(const std::string& path);
   CarriedMember At(const std::string& path) const;
+  CarriedMember At(const google::protobuf::FieldDescriptor* field) const;
   void FinishChoices();
 
   std::string name_;

@@ -13,9 +13,7 @@ class Statistics {
     host::QueryStatistics::Request request;
     request.set_type(type);
     request.set_adapter_luid(rig.adapter().host_luid);
-    std::string sent(784, '\0');  // the result and what selects
-    Put<uint32_t>(BytesOf(sent), 776, selector);
-    request.set_result(sent);
+    request.set_selector(selector);
     const auto answer = rig.Ask<host::QueryStatistics>(caller, request);
     EXPECT_EQ(answer.reply.result().size(), 776u);
     result = answer.reply.result();
