@@ -11,7 +11,9 @@ namespace dxg::hostsim {
 inline constexpr uint32_t kHandleIndexShift = 6;
 
 // A handle as it was given out. A guest passes on what its client wrote, with any of the instance bits set.
-inline constexpr uint32_t CanonicalHandle(uint32_t handle) { return handle & ~((1u << kHandleIndexShift) - 1); }
+inline constexpr uint32_t CanonicalHandle(uint32_t handle) {
+  return handle & ~((1u << kHandleIndexShift) - 1);
+}
 
 // Names objects with 32-bit handles, so that an old name does not hit a new object. Pointer is a smart
 // pointer.
@@ -114,7 +116,8 @@ class HandleTable {
 
   const Slot* At(uint32_t handle) const {
     const uint32_t index = (handle >> kHandleIndexShift) & (kIndexes - 1);
-    if (index >= slots_.size() || !slots_[index].object || Handle(index) != CanonicalHandle(handle)) return nullptr;
+    if (index >= slots_.size() || !slots_[index].object || Handle(index) != CanonicalHandle(handle))
+      return nullptr;
     return &slots_[index];
   }
 
