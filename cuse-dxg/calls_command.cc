@@ -33,13 +33,13 @@ void PrintJson() {
 
 void PrintTable() {
   size_t served = 0;
-  fmt::print("{:<5}{:<40}{:<6}{:<7}{}\n", "nr", "call", "class", "served", "what it does");
+  fmt::print("{:<5}{:<40}{:<7}{:<9}{}\n", "nr", "call", "class", "served", "what it does");
   for (const auto& call : contract::Calls()) {
     served += call.served;
-    fmt::print("{:#04x} {:<40}{:<6}{:<7}{}\n", call.nr, call.name, ClassText(call.call_class), call.served ? "yes" : "not yet", call.summary);
-    if (*call.differs != '\0') fmt::print("{:<58}differs: {}\n", "", call.differs);
+    fmt::print("{:#04x} {:<40}{:<7}{:<9}{}\n", call.nr, call.name, ClassText(call.call_class), call.served ? "yes" : "not yet", call.summary);
+    if (*call.differs != '\0') fmt::print("{:<61}differs from the driver: {}\n", "", call.differs);
   }
-  fmt::print("\n{} of {} calls are served; the others answer ENOTTY and say so once in the log.\nNumbers without a handler in any driver:", served,
+  fmt::print("\n{} of {} calls are served, as the real driver was recorded to serve them but for what is said above; the others\nanswer ENOTTY and say so once in the log.\nNumbers without a handler in any driver:", served,
              contract::Calls().size());
   for (const auto& number : contract::UnhandledNumbers()) fmt::print(" {:#04x}", number.nr);
   fmt::print("\n");

@@ -25,6 +25,12 @@ uint64_t NowNs() {
 constexpr size_t kProcessNameBytes = 522;
 constexpr uint32_t kProcessIsLinux = 8;
 
+// Which check refused a call: what users of the real device miss most.
+void LogRefusal(const char* call, pid_t tid, const Status& status) {
+  if (status.why().empty() || !spdlog::should_log(spdlog::level::debug)) return;
+  spdlog::debug("{} by thread {}: {}: {}", call, tid, contract::ResultText(status.value()), status.why());
+}
+
 std::string WideName(const std::string& name) {
   std::string wide(kProcessNameBytes, '\0');
   for (size_t i = 0; i < name.size() && 2 * i + 2 < wide.size(); ++i) wide[2 * i] = name[i];
@@ -60,9 +66,7 @@ class CallRunner {
       driver.Report({&call->row, call->row.code, call->tid(), &call->request_message(), &call->reply_message(), &status,
                      NowNs() - start_ns});
     }
-    if (!status.why().empty()) {
-      SPDLOG_DEBUG("{} by {}: {}: {}", call->row.name, call->tid(), contract::ResultText(status.value()), status.why());
-    }
+    LogRefusal(call->row.name, call->tid(), status);
     call->Answer(status);
     delete call;
   }
@@ -86,7 +90,7 @@ const RunnerTable& Runners() {
 // A call that no handler serves yet is logged the first time, so that its user learns what is missing.
 void LogNotServed(const contract::Call& row) {
   static std::array<std::atomic_flag, 256> logged;
-  if (!logged[row.nr].test_and_set()) SPDLOG_WARN("{} ({}): known, not served yet; it answers ENOTTY", row.ioctl, row.summary);
+  if (!logged[row.nr].test_and_set()) spdlog::warn("{} ({}): known, not served yet; it answers ENOTTY", row.ioctl, row.summary);
 }
 
 }  // namespace
@@ -112,7 +116,7 @@ void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
 
 void Driver::Refuse(attach::IoctlRequest& request, const contract::Call* row, const Status& status) {
   if (observer_ != nullptr) Report({row, request.code(), request.caller().tid, nullptr, nullptr, &status, 0});
-  SPDLOG_DEBUG("{:#010x} by {}: {}: {}", request.code(), request.caller().tid, contract::ResultText(status.value()), status.why());
+  LogRefusal(row != nullptr ? row->name : "unknown call", request.caller().tid, status);
   request.Answer(status.value(), {});
 }
 
@@ -123,7 +127,7 @@ void Driver::Report(const CallReport& report) { observer_->OnCall(report); }
 void Driver::Open(std::unique_ptr<attach::OpenRequest> request) {
   auto identity = access_.Identify(request->caller().tid);
   if (!identity) {
-    SPDLOG_WARN("open by thread {}: refused, it is not visible from here (another pid namespace?)", request->caller().tid);
+    spdlog::warn("open by thread {}: refused, it is not visible from here (another pid namespace?)", request->caller().tid);
     return request->Refuse(EBADF);
   }
   std::shared_ptr<Process> process;
@@ -173,7 +177,7 @@ void Driver::FinishOpen(const std::shared_ptr<Process>& process, const Status& s
     entry->files = waiting.size();
     if (!status.ok()) processes_.erase(entry);
   }
-  if (!status.ok()) SPDLOG_WARN("open by process {}: {}", process->identity.tgid, status.why());
+  if (!status.ok()) spdlog::warn("open by process {}: {}", process->identity.tgid, status.why());
   for (auto& request : waiting) {
     if (status.ok()) {
       request->Accept(reinterpret_cast<uint64_t>(new File{process}));  // Safety: see Ioctl
