@@ -37,7 +37,7 @@ class InProcessBackend final : public Backend, public hostsim::Events {
   }
 
   void Submit(const HostCall& call, Completion completion) override {
-    host_->Submit({call.process, call.adapter}, call.command->id, *call.request, call.reply, [&completion](bool accepted) {
+    host_->Submit({call.process, call.adapter}, call.command->id, *call.request, call.reply, [completion](bool accepted) {
       completion.run(completion.context, accepted ? Status::Ok() : Status::Refuse(EOVERFLOW, "the host answered with less than a whole reply, its way to refuse this command"));
     });
   }

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "proto/abi/ntstatus.h"
+#include "proto/abi/qaitype.h"
 #include "proto/dxg/names.pb.h"
 #include "proto/dxg/options.pb.h"
 
@@ -15,12 +16,28 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-std::string Number(const FieldRule& rule, uint64_t value, bool is_signed) {
-  if (!rule.names().empty()) {
-    const auto* type = QueryAdapterInfoType_descriptor()->file()->FindEnumTypeByName(rule.names());
-    const auto* name = type ? type->FindValueByNumber(static_cast<int>(value)) : nullptr;
-    if (name != nullptr) return name->name();
+const char* QueryAdapterInfoTypeName(uint64_t value) {
+  switch (value) {
+#define DXG_NAME(name, number) \
+  case number:                 \
+    return #name;
+    DXG_FOR_EACH_QUERY_ADAPTER_INFO_TYPE(DXG_NAME)
+#undef DXG_NAME
+    default:
+      return nullptr;
   }
+}
+
+// The name of a value, or null.
+const char* NameOf(const std::string& names, uint64_t value) {
+  if (names == "QueryAdapterInfoType") return QueryAdapterInfoTypeName(value);
+  const auto* type = FeatureId_descriptor()->file()->FindEnumTypeByName(names);
+  const auto* name = type ? type->FindValueByNumber(static_cast<int>(value)) : nullptr;
+  return name != nullptr ? name->name().c_str() : nullptr;
+}
+
+std::string Number(const FieldRule& rule, uint64_t value, bool is_signed) {
+  if (const char* name = NameOf(rule.names(), value)) return name;
   switch (rule.format()) {
     case HANDLE:
     case HEX:

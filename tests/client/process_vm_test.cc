@@ -1,0 +1,91 @@
+#include "cuse-dxg/client/process_vm.h"
+
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <csignal>
+#include <cstring>
+
+namespace dxg::client {
+namespace {
+
+// A child with a readable page, a read-only page behind it, and nothing behind that.
+class ProcessVmTest : public testing::Test {
+ protected:
+  static constexpr size_t kPage = 4096;
+
+  void SetUp() override {
+    memory_ = static_cast<std::byte*>(mmap(nullptr, 3 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ASSERT_NE(memory_, MAP_FAILED);
+    std::memset(memory_, 0x5a, 2 * kPage);
+    ASSERT_EQ(mprotect(memory_ + kPage, kPage, PROT_READ), 0);
+    ASSERT_EQ(munmap(memory_ + 2 * kPage, kPage), 0);
+    child_ = fork();
+    if (child_ == 0) {
+      pause();
+      _exit(0);
+    }
+    ASSERT_GT(child_, 0);
+  }
+  void TearDown() override {
+    kill(child_, SIGKILL);
+    waitpid(child_, nullptr, 0);
+    munmap(memory_, 2 * kPage);
+  }
+  uint64_t Address(size_t offset) const { return reinterpret_cast<uint64_t>(memory_) + offset; }
+
+  ProcessVm access_;
+  std::byte* memory_ = nullptr;
+  pid_t child_ = 0;
+  std::byte buffer_[16] = {};
+};
+
+TEST_F(ProcessVmTest, ReadsWhatIsThere) {
+  EXPECT_TRUE(access_.Read(child_, Address(kPage - 8), buffer_));
+  EXPECT_EQ(buffer_[15], std::byte{0x5a});
+}
+
+TEST_F(ProcessVmTest, ReadThatRunsOffTheEndFails) { EXPECT_FALSE(access_.Read(child_, Address(2 * kPage - 15), buffer_)); }
+TEST_F(ProcessVmTest, NullAndKernelAddressesFail) {
+  EXPECT_FALSE(access_.Read(child_, 0, buffer_));
+  EXPECT_FALSE(access_.Read(child_, 0xffff888000000000, buffer_));
+  EXPECT_FALSE(access_.Write(child_, 0, buffer_));
+}
+
+TEST_F(ProcessVmTest, ReadOnlyMemoryCannotBeWritten) {
+  EXPECT_TRUE(access_.Read(child_, Address(kPage), buffer_));
+  EXPECT_FALSE(access_.Write(child_, Address(kPage), buffer_));
+  EXPECT_FALSE(access_.Write(child_, Address(kPage - 8), buffer_)) << "half of it is read-only";
+}
+
+TEST_F(ProcessVmTest, WritesReachTheChildAlone) {
+  const std::byte value[1] = {std::byte{0x77}};
+  EXPECT_TRUE(access_.Write(child_, Address(0), value));
+  EXPECT_TRUE(access_.Read(child_, Address(0), std::span(buffer_, 1)));
+  EXPECT_EQ(buffer_[0], std::byte{0x77});
+  EXPECT_EQ(memory_[0], std::byte{0x5a});
+}
+
+TEST_F(ProcessVmTest, IdentityIsOfTheThreadGroup) {
+  const auto identity = access_.Identify(child_);
+  ASSERT_TRUE(identity);
+  EXPECT_EQ(identity->tgid, child_);
+  EXPECT_EQ(identity->pid_namespace, access_.PidNamespace(getpid()));
+  EXPECT_NE(identity->start_time, 0u);
+  EXPECT_TRUE(access_.InGroup(child_, child_));
+  EXPECT_FALSE(access_.InGroup(child_, getpid()));
+}
+
+TEST_F(ProcessVmTest, ThreadThatIsGoneHasNoIdentity) {
+  const pid_t gone = fork();
+  if (gone == 0) _exit(0);
+  waitpid(gone, nullptr, 0);
+  EXPECT_FALSE(access_.Identify(gone));
+  EXPECT_FALSE(access_.InGroup(gone, gone));
+  EXPECT_FALSE(access_.Read(gone, Address(0), buffer_));
+}
+
+}  // namespace
+}  // namespace dxg::client
