@@ -91,8 +91,10 @@ void AddPointerCases(const CallRow& row, const PointerField& field, Cases& cases
   const auto add = [&](std::vector<BadCase>& list, const char* what, int expected, auto address_of) {
     list.push_back({std::string(field.name) + what, &row, expected, [=](World& world, GuardedMemory& args) {
                       GuardedMemory& memory = world.Room(field.memory_bytes);
-                      std::memcpy(memory.bytes().data(), field.content.data(),
-                                  field.content.size() * sizeof(uint32_t));
+                      if (!field.content.empty()) {
+                        std::memcpy(memory.bytes().data(), field.content.data(),
+                                    field.content.size() * sizeof(uint32_t));
+                      }
                       Put(args, field.offset, address_of(memory));
                       Put(args, field.size_offset, field.size_value, field.size_width);
                       return args.address();

@@ -99,8 +99,7 @@ Replay::Verdict Replay::Run(const Json& record) {
   client_.AddThread(record["tid"].get<pid_t>(), record["tgid"].get<pid_t>());
   if (ProgramOf(record) != program_) {
     // The end of a program is not always recorded, that a later one runs is.
-    host_->ExpectAnything();
-    while (!files_.empty()) Close(files_.begin());
+    CloseAll();
     program_ = ProgramOf(record);
   }
   if (kind == "open") {
@@ -117,8 +116,8 @@ Replay::Verdict Replay::Run(const Json& record) {
 // -- The machine comes up ----------------------------------------------------------------------------------------------
 
 Replay::Verdict Replay::Load(const Json& record) {
+  CloseAll();
   client_ = FakeClient();
-  files_.clear();
   host_of_tgid_.clear();
   program_ = ProgramOf(record);
   host_ = std::make_unique<ScriptedHost>();
@@ -219,6 +218,11 @@ uint64_t Replay::FileOf(pid_t tgid, int fd) {
 void Replay::Close(std::map<std::pair<pid_t, int>, uint64_t>::iterator file) {
   driver_->Release(file->second);
   files_.erase(file);
+}
+
+void Replay::CloseAll() {
+  if (host_ != nullptr) host_->ExpectAnything();
+  while (!files_.empty()) Close(files_.begin());
 }
 
 void Replay::CloseProcess(uint32_t host_process) {

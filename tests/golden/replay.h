@@ -25,6 +25,8 @@ struct Decision {
 // against the packets and answers of its record. One object for one file.
 class Replay {
  public:
+  ~Replay() { CloseAll(); }
+
   struct Verdict {
     Outcome outcome;
     std::string why;  // what differs, or why it was not compared
@@ -45,6 +47,7 @@ class Replay {
   Verdict Action(const Json& record);
   uint64_t FileOf(pid_t tgid, int fd);
   void Close(std::map<std::pair<pid_t, int>, uint64_t>::iterator file);
+  void CloseAll();  // what happened between two records: nothing is compared
   void CloseProcess(uint32_t host_process);
   Verdict AdapterArrives(const Json& record);
 
