@@ -12,6 +12,7 @@
 #include <cstring>
 #include <fstream>
 #include <memory>
+#include <sstream>
 
 #include "cuse-dxg/attach/fuse_file.h"
 
@@ -148,6 +149,33 @@ Result<std::string> Stage() {
   return Status::Refuse(ENOENT, "no directory to build a /dev in: expected /tmp, /mnt, /run or /var");
 }
 
+// Mounts made outside later are still seen, ours are not seen outside. In a chroot "/" is no mount point and cannot be
+// told so for all; the mounts below it can, one by one. True: it is such a chroot.
+Result<bool> KeepMountsToOurselves() {
+  if (mount("", "/", nullptr, MS_REC | MS_SLAVE, "") == 0) return false;
+  if (errno != EINVAL) return Mount("", "/", nullptr, MS_REC | MS_SLAVE, "");  // for its explanation
+  std::ifstream mounts("/proc/self/mountinfo");
+  std::string line;
+  while (std::getline(mounts, line)) {
+    std::istringstream fields(line);
+    std::string id, parent, device, root, point;
+    fields >> id >> parent >> device >> root >> point;
+    if (mount("", point.c_str(), nullptr, MS_SLAVE, "") != 0) {
+      spdlog::debug("{} stays as it is: {}", point, std::strerror(errno));
+    }
+  }
+  return true;
+}
+
+// Puts what was built over /dev. A mount below one that is shared cannot be moved, and a chroot may be in such a one:
+// there a second way to it takes its place.
+Status PutOverDev(const std::string& stage, bool in_chroot) {
+  if (!in_chroot) return Mount(stage.c_str(), "/dev", nullptr, MS_MOVE, "");
+  DXG_TRY(Mount(stage.c_str(), "/dev", nullptr, MS_BIND | MS_REC, ""));
+  umount2(stage.c_str(), MNT_DETACH);
+  return Status::Ok();
+}
+
 }  // namespace
 
 std::string WhyNoUserNamespace(int error) {
@@ -173,14 +201,15 @@ Result<UniqueFd> EnterPrivateDev() {
   DXG_TRY(CheckFuse());
   DXG_ASSIGN(const bool in_user_namespace, EnterNamespaces());
   if (in_user_namespace) spdlog::debug("the program runs in a user namespace of its own");
-  // Mounts made outside later are still seen, ours are not seen outside.
-  DXG_TRY(Mount("", "/", nullptr, MS_REC | MS_SLAVE, ""));
+  DXG_ASSIGN(const bool in_chroot, KeepMountsToOurselves());
   DXG_ASSIGN(const std::string stage, Stage());
   DXG_TRY(Mount("cuse-dxg", stage, "tmpfs", MS_NOSUID | MS_NOEXEC, "mode=0755"));
+  // In a chroot it may have been mounted for others too; what is built in it is ours alone.
+  DXG_TRY(Mount("", stage, nullptr, MS_PRIVATE, ""));
   DXG_TRY(CarryOverAll(stage));
   MakeTerminals(stage);
   DXG_ASSIGN(UniqueFd fuse, MakeDxg(stage));
-  DXG_TRY(Mount(stage.c_str(), "/dev", nullptr, MS_MOVE, ""));
+  DXG_TRY(PutOverDev(stage, in_chroot));
   return fuse;
 }
 
