@@ -189,15 +189,17 @@ TEST(Process, DescriptorClosedDuringCallsGivesEbadfAndNothingElse) {
   for (int round = 0; round < 20; ++round) {
     Node node = OpenNode();
     std::atomic<bool> closed = false;
+    std::atomic<int> calls = 0;
     std::thread caller = StartThread([&, fd = node.fd()] {
       while (!closed) {
         d3dkmt_openadapterfromluid args = {luid, Handle(0)};
         const int result = ioctl(fd, LX_DXOPENADAPTERFROMLUID, &args);
+        ++calls;
         EXPECT_TRUE(result == 0 || (result == -1 && errno == EBADF)) << result << " " << strerror(errno);
         if (result == 0) stays_open.CloseAdapter(args.adapter_handle);
       }
     });
-    usleep(500);
+    while (calls < 3) std::this_thread::yield();  // it is in full swing
     node.Close();
     closed = true;
     caller.join();
