@@ -20,6 +20,9 @@ std::string Label(const Json& record) { return record["label"].get<std::string>(
 
 Replay::Verdict Differs(std::string why) { return {Outcome::kDiffers, std::move(why)}; }
 
+// Something that happened to the machine: it was done here too, but there is nothing to compare in the record itself.
+Replay::Verdict Applied() { return {Outcome::kNotRebuilt, "an event, applied; what it did shows in the calls that follow"}; }
+
 int32_t ExpectedResult(const Json& record) {
   const int64_t ret = record["ret"].get<int64_t>();
   const int error = record["errno"].get<int>();
@@ -237,22 +240,22 @@ Replay::Verdict Replay::Action(const Json& record) {
   const std::string unserved = UnservedCommand(record);
   if (label == "vgpu channel rescinded") {
     driver_->AdapterStopped(luid_);
-    return {Outcome::kMatch, ""};
+    return Applied();
   }
   if (label == "pci device removed") {
     // The CLOSEADAPTER that the driver sends here is the VMBus side's business, not the guest's.
     driver_->AdapterRemoved(luid_);
-    return {Outcome::kMatch, ""};
+    return Applied();
   }
   if (label == "pci device comes back") return AdapterArrives(record);
   if (label == "global channel rescinded") {
     host_->set_global_lost();
-    return {Outcome::kMatch, ""};
+    return Applied();
   }
   if (label.starts_with("SETGUESTDATA")) {
     // The record has no bytes for these; whether the notice counted shows in the calls that follow.
     if (label.starts_with("SETGUESTDATA dword")) driver_->DeviceStateChanged();
-    return {Outcome::kMatch, ""};
+    return Applied();
   }
   if (const Json* packet = FirstPacket(record, "DESTROYPROCESS")) {
     const auto head = vmbus::DecodeHead(FromHex((*packet)["data"]), version_ >= vmbus::kExtHeaderSince);

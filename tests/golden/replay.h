@@ -11,15 +11,8 @@
 
 namespace dxg::golden {
 
-// How a record compares with what our guest does.
+// How a record compares with what our guest does. kByDecision is for a difference that docs/abi.md lists; there is none.
 enum class Outcome { kMatch, kByDecision, kDiffers, kNotServed, kNotRebuilt };
-
-// A difference that docs/abi.md lists with its reason.
-struct Decision {
-  const char* suite;   // the record's suite and label; empty matches any
-  const char* label;
-  const char* reason;  // heading in docs/abi.md
-};
 
 // Replays recorded sequences through the guest driver: opens, calls and what happened around them, in order, each
 // against the packets and answers of its record. One object for one file.

@@ -9,9 +9,6 @@ using contract::wire::Get;
 using contract::wire::Put;
 
 constexpr uint32_t kChannelGlobal = 1;
-constexpr uint32_t kChannelHostToGuest = 2;
-constexpr uint32_t kSetGuestData = 2;
-constexpr size_t kGuestDataBytes = 44;  // up to and with its bits
 
 }  // namespace
 
@@ -44,15 +41,6 @@ std::optional<MessageHead> DecodeHead(std::span<const std::byte> message, bool h
   head.command = Get<4>(message.data() + 16);
   head.bytes = message;
   return head;
-}
-
-std::optional<GuestData> DecodeGuestData(std::span<const std::byte> message) {
-  const auto head = DecodeHead(message, /*has_ext_header=*/false);
-  if (!head || head->channel_type != kChannelHostToGuest || head->command != kSetGuestData) return std::nullopt;
-  if (head->bytes.size() < kGuestDataBytes) return std::nullopt;
-  const uint32_t data = Get<4>(head->bytes.data() + 32);
-  const uint32_t type = (Get<4>(head->bytes.data() + 40) >> 1) & 0xf;  // 0: a 32-bit value, the only kind that counts
-  return GuestData{Get<8>(head->bytes.data() + 24), type == 0 && data != 0};
 }
 
 }  // namespace dxg::vmbus

@@ -39,12 +39,4 @@ struct MessageHead {
 };
 std::optional<MessageHead> DecodeHead(std::span<const std::byte> message, bool has_ext_header);
 
-// A host's unasked notice that a device's execution state changed (SETGUESTDATA): the cookie that CreateDevice gave, and
-// whether the data is of the kind that counts.
-struct GuestData {
-  uint64_t cookie;
-  bool bumps;
-};
-std::optional<GuestData> DecodeGuestData(std::span<const std::byte> message);
-
 }  // namespace dxg::vmbus
