@@ -56,6 +56,64 @@ struct Commands {
               host::QueryVideoMemoryInfo::Reply* reply);
   void Handle(Call& call, const host::ChangeVideoMemoryReservation::Request& request,
               host::ChangeVideoMemoryReservation::Reply* reply);
+
+  // allocation.cc
+  void Handle(Call& call, const host::CreateAllocation::Request& request,
+              host::CreateAllocation::Reply* reply);
+  void Handle(Call& call, const host::DestroyAllocation::Request& request,
+              host::DestroyAllocation::Reply* reply);
+  void Handle(Call& call, const host::GetStandardAllocationDriverData::Request& request,
+              host::GetStandardAllocationDriverData::Reply* reply);
+  void Handle(Call& call, const host::SetExistingSysmemStore::Request& request,
+              host::SetExistingSysmemStore::Reply* reply);
+  void Handle(Call& call, const host::SetExistingSysmemPages::Request& request,
+              host::SetExistingSysmemPages::Reply* reply);
+
+  // lock.cc
+  void Handle(Call& call, const host::Lock2::Request& request, host::Lock2::Reply* reply);
+  void Handle(Call& call, const host::Unlock2::Request& request, host::Unlock2::Reply* reply);
+  void Handle(Call& call, const host::InvalidateCache::Request& request, host::InvalidateCache::Reply* reply);
+
+  // resource.cc
+  void Handle(Call& call, const host::CreateNtSharedObject::Request& request,
+              host::CreateNtSharedObject::Reply* reply);
+  void Handle(Call& call, const host::DestroyNtSharedObject::Request& request,
+              host::DestroyNtSharedObject::Reply* reply);
+  void Handle(Call& call, const host::OpenResource::Request& request, host::OpenResource::Reply* reply);
+
+  // offer.cc
+  void Handle(Call& call, const host::SetAllocationPriority::Request& request,
+              host::SetAllocationPriority::Reply* reply);
+  void Handle(Call& call, const host::GetAllocationPriority::Request& request,
+              host::GetAllocationPriority::Reply* reply);
+  void Handle(Call& call, const host::OfferAllocations::Request& request,
+              host::OfferAllocations::Reply* reply);
+  void Handle(Call& call, const host::ReclaimAllocations::Request& request,
+              host::ReclaimAllocations::Reply* reply);
+
+  // paging_queue.cc
+  void Handle(Call& call, const host::CreatePagingQueue::Request& request,
+              host::CreatePagingQueue::Reply* reply);
+  void Handle(Call& call, const host::DestroyPagingQueue::Request& request,
+              host::DestroyPagingQueue::Reply* reply);
+
+  // residency.cc
+  void Handle(Call& call, const host::MakeResident::Request& request, host::MakeResident::Reply* reply);
+  void Handle(Call& call, const host::Evict::Request& request, host::Evict::Reply* reply);
+  void Handle(Call& call, const host::QueryAllocationResidency::Request& request,
+              host::QueryAllocationResidency::Reply* reply);
+  void Handle(Call& call, const host::UpdateAllocationProperty::Request& request,
+              host::UpdateAllocationProperty::Reply* reply);
+
+  // gpu_va.cc, update_gpu_va.cc
+  void Handle(Call& call, const host::ReserveGpuVirtualAddress::Request& request,
+              host::ReserveGpuVirtualAddress::Reply* reply);
+  void Handle(Call& call, const host::MapGpuVirtualAddress::Request& request,
+              host::MapGpuVirtualAddress::Reply* reply);
+  void Handle(Call& call, const host::FreeGpuVirtualAddress::Request& request,
+              host::FreeGpuVirtualAddress::Reply* reply);
+  void Handle(Call& call, const host::UpdateGpuVirtualAddress::Request& request,
+              host::UpdateGpuVirtualAddress::Reply* reply);
 };
 
 }  // namespace dxg::hostsim

@@ -1,7 +1,15 @@
 #pragma once
 
 #include <atomic>
+#include <condition_variable>
 #include <cstdint>
+#include <functional>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "hostsim/bytes.h"
 
 // What the simulated host takes from outside: time, chance and trouble. It has none of its own, so that a
 // test which hands in a virtual clock, a seed and a plan of faults sees the same run every time.
@@ -12,23 +20,52 @@ class Clock {
  public:
   virtual ~Clock() = default;
   virtual uint64_t NowNs() = 0;  // never goes back; called from several threads
+  // Calls once when the time has come, on a thread of the clock's choice and without any lock of its own; never
+  // from inside CallAt.
+  virtual void CallAt(uint64_t at_ns, std::function<void()> call) = 0;
 };
 
-// The machine's monotonic clock.
+// Calls that wait for their time: the earliest first, and among those of one time in the order they came.
+using Timers = std::map<std::pair<uint64_t, uint64_t>, std::function<void()>>;  // by time and arrival
+
+// The machine's monotonic clock. The thread that makes its calls starts with the first of them; what is still
+// waiting at the clock's end is dropped.
 class RealClock : public Clock {
  public:
+  ~RealClock() override;
   uint64_t NowNs() override;
+  void CallAt(uint64_t at_ns, std::function<void()> call) override;
+
+ private:
+  void Run();
+
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  Timers timers_;
+  uint64_t arrivals_ = 0;
+  bool stop_ = false;
+  std::thread thread_;
 };
 
-// Stands still until somebody moves it.
+// Stands still until somebody moves it. Whoever moves it makes the calls that fall due, each at its own time, so
+// that a run is the same every time. One thread at a time moves it, and not from inside a call.
 class VirtualClock : public Clock {
  public:
   explicit VirtualClock(uint64_t start_ns = 0) : now_ns_(start_ns) {}
   uint64_t NowNs() override { return now_ns_.load(std::memory_order_acquire); }
-  void AdvanceNs(uint64_t ns) { now_ns_.fetch_add(ns, std::memory_order_acq_rel); }
+  void CallAt(uint64_t at_ns, std::function<void()> call) override;
+
+  void AdvanceNs(uint64_t ns);
+  bool AdvanceToNext();  // to the time of the next call, and makes it; false: none is waiting
+  size_t Pending();
 
  private:
+  bool RunNext(uint64_t until_ns);
+
   std::atomic<uint64_t> now_ns_;
+  std::mutex mutex_;  // guards the rest
+  Timers timers_;
+  uint64_t arrivals_ = 0;
 };
 
 // A generator with a seed (SplitMix64): the same seed gives the same numbers on every machine and compiler.
@@ -47,6 +84,12 @@ enum class FaultPoint {
   kCreateProcess,  // no memory
   kCreateDevice,
   kCreateContext,
+  kCreateAllocation,  // once for each allocation of a command, and for its resource
+  kOpenResource,      // once for each allocation
+  kCreatePagingQueue,
+  kMakeResident,
+  kMapGpuVa,
+  kLock,
   kCount,
 };
 
@@ -70,10 +113,27 @@ class CountedFaults : public Faults {
   Counter counters_[static_cast<int>(FaultPoint::kCount)];
 };
 
+// The guest's own memory, for allocations whose bytes are pages of a client. A run of it that the guest has
+// described to us has a number, its GPADL.
+class GuestMemory {
+ public:
+  virtual ~GuestMemory() = default;
+  // False where the page is gone. Called from several threads.
+  virtual bool Read(uint32_t gpadl, uint64_t offset, Bytes bytes) = 0;
+  virtual bool Write(uint32_t gpadl, uint64_t offset, ConstBytes bytes) = 0;
+  virtual uint64_t Size(uint32_t gpadl) = 0;  // 0: there is no such GPADL
+
+  // As above, of a page by its frame number. Only who says that it knows frames is asked.
+  virtual bool knows_frames() { return false; }
+  virtual bool ReadFrame(uint64_t /*frame*/, uint64_t /*offset*/, Bytes) { return false; }
+  virtual bool WriteFrame(uint64_t /*frame*/, uint64_t /*offset*/, ConstBytes) { return false; }
+};
+
 struct World {
   Clock& clock;  // outlives the host
   Rng rng{0};
   Faults* faults = nullptr;  // outlives the host; null: nothing goes wrong
+  GuestMemory* guest_memory = nullptr;  // outlives the host; null: there is none to reach
 };
 
 }  // namespace dxg::hostsim

@@ -1,7 +1,10 @@
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -20,6 +23,30 @@ struct HostAdapter {
   uint32_t host_handle = 0;    // stands for the client's adapter handle in commands
   uint32_t interface_version = 40;  // of the VMBus protocol; older hosts send shorter answers
   bool compute_only = false;
+  bool map_guest_pages = false;     // takes a client's pages as page frame numbers, not as a memory list
+};
+
+// A part of the window in which the host shows its memory to the guest's CPU ("I/O space"). What the host names by an
+// address of the window lies in one of these.
+struct HostRegion {
+  uint64_t window_address = 0;
+  uint64_t size = 0;         // bytes, whole pages
+  int file = -1;             // holds the region's bytes, from file_offset on; open as long as `keep` is held
+  uint64_t file_offset = 0;
+  std::shared_ptr<const void> keep;
+  uint64_t cookie = 0;       // what the first 8 bytes say, so that a mapping of it can be recognized; 0: no such mark
+};
+
+// Memory of a client that the host works with: whole pages, which stay the client's.
+class ClientPages {
+ public:
+  virtual ~ClientPages() = default;
+  virtual uint64_t size() const = 0;  // bytes
+  // False where the client no longer has the pages.
+  virtual bool Read(uint64_t offset, std::span<std::byte> to) = 0;
+  virtual bool Write(uint64_t offset, std::span<const std::byte> from) = 0;
+  // The numbers of the page frames, from that page on.
+  virtual bool Frames(uint64_t page, std::span<uint64_t> frames) = 0;
 };
 
 // What the host tells without being asked.
@@ -58,6 +85,15 @@ class Backend {
   virtual Status Start(BackendEvents* events) = 0;
   // Never blocks.
   virtual void Submit(const HostCall& call, Completion completion) = 0;
+
+  // The region around an address that the host named; none where no memory of the host is there.
+  virtual std::optional<HostRegion> FindRegion(uint64_t window_address) = 0;
+  // The region that most memory of that process is going to be in, where the back-end has one for each process.
+  virtual std::optional<HostRegion> HomeRegion(uint32_t process) = 0;
+
+  // Gives the host a list of a client's pages and returns the list's number (on the VMBus: a GPADL).
+  virtual Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) = 0;
+  virtual void RemoveClientPages(uint32_t list) = 0;
 };
 
 }  // namespace dxg

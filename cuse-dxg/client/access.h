@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <optional>
 #include <span>
 #include <string>
@@ -24,6 +25,23 @@ struct Identity {
   bool SameProcess(const Identity& other) const { return tgid == other.tgid && start_time == other.start_time; }
 };
 
+// Bytes for one place in the client.
+struct Piece {
+  uint64_t address;
+  std::span<const std::byte> from;
+};
+
+// A client's address space as it was when this was made: it stays that one when the client executes another program, and
+// keeps none of its memory alive. Writes reach pages that were made read-only since, as a device's would.
+class AddressSpace {
+ public:
+  virtual ~AddressSpace() = default;
+  virtual bool Read(uint64_t address, std::span<std::byte> to) = 0;
+  virtual bool Write(uint64_t address, std::span<const std::byte> from) = 0;
+  // Numbers of the page frames from that page on; needs CAP_SYS_ADMIN.
+  virtual bool Frames(uint64_t address, std::span<uint64_t> frames) = 0;
+};
+
 class Access {
  public:
   virtual ~Access() = default;
@@ -31,6 +49,11 @@ class Access {
   // may rely on; false where any byte is not mapped or not allowed (the driver's EFAULT).
   virtual bool Read(pid_t tid, uint64_t address, std::span<std::byte> to) = 0;
   virtual bool Write(pid_t tid, uint64_t address, std::span<const std::byte> from) = 0;
+  // Several writes in one go, in order; those before the first that fails are done.
+  virtual bool WritePieces(pid_t tid, std::span<const Piece> pieces) = 0;
+  // For memory that outlives the call. `address` and `size` are whole pages. None where a device could not hold on to
+  // all of the range: not mapped, not writable (where that is asked for), or of a kind that cannot be pinned.
+  virtual std::unique_ptr<AddressSpace> Pin(pid_t tid, uint64_t address, uint64_t size, bool writable) = 0;
   // None where the thread is gone or not visible from here.
   virtual std::optional<Identity> Identify(pid_t tid) = 0;
   // Whether the thread belongs to that thread group. Asked for every call, so it must be cheap.

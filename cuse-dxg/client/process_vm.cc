@@ -6,12 +6,15 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <fstream>
 #include <sstream>
 
 namespace dxg::client {
 namespace {
+
+constexpr size_t kPiecesAtOnce = 64;  // below IOV_MAX, and on the stack
 
 iovec Remote(uint64_t address, size_t size) {
   return {reinterpret_cast<void*>(address), size};  // Safety: never followed here, only by the kernel in the client
@@ -46,6 +49,22 @@ bool ProcessVm::Write(pid_t tid, uint64_t address, std::span<const std::byte> fr
   const iovec local{const_cast<std::byte*>(from.data()), from.size()};  // Safety: only read from
   const iovec remote = Remote(address, from.size());
   return process_vm_writev(tid, &local, 1, &remote, 1, 0) == static_cast<ssize_t>(from.size());
+}
+
+bool ProcessVm::WritePieces(pid_t tid, std::span<const Piece> pieces) {
+  while (!pieces.empty()) {
+    iovec local[kPiecesAtOnce], remote[kPiecesAtOnce];
+    const size_t count = std::min(pieces.size(), kPiecesAtOnce);
+    ssize_t bytes = 0;
+    for (size_t i = 0; i < count; ++i) {
+      local[i] = {const_cast<std::byte*>(pieces[i].from.data()), pieces[i].from.size()};  // Safety: only read from
+      remote[i] = Remote(pieces[i].address, pieces[i].from.size());
+      bytes += static_cast<ssize_t>(pieces[i].from.size());
+    }
+    if (process_vm_writev(tid, local, count, remote, count, 0) != bytes) return false;
+    pieces = pieces.subspan(count);
+  }
+  return true;
 }
 
 std::optional<Identity> ProcessVm::Identify(pid_t tid) {

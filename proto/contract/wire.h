@@ -1,5 +1,8 @@
 #pragma once
 
+#include <google/protobuf/repeated_field.h>
+
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <span>
@@ -36,5 +39,37 @@ inline void GetBytes(std::span<const std::byte> in, size_t offset, size_t size, 
   out->resize(bytes);
   if (bytes != 0) std::memcpy(out->data(), in.data() + offset, bytes);
 }
+
+// The first `count` numbers of a list; zeros are there already where it has fewer.
+template <typename T>
+inline void PutNumbers(const google::protobuf::RepeatedField<T>& in, uint64_t count, std::byte* out) {
+  const uint64_t there = std::min<uint64_t>(count, in.size());
+  if (there != 0) std::memcpy(out, in.data(), there * sizeof(T));
+}
+
+// As many of `count` numbers as there are.
+template <typename T>
+inline void GetNumbers(std::span<const std::byte> in, uint64_t offset, uint64_t count, google::protobuf::RepeatedField<T>* out) {
+  const uint64_t there = std::min<uint64_t>(count, offset < in.size() ? (in.size() - offset) / sizeof(T) : 0);
+  out->Resize(static_cast<int>(there), 0);
+  if (there != 0) std::memcpy(out->mutable_data(), in.data() + offset, there * sizeof(T));
+}
+
+template <class List, class Value>
+inline uint64_t Sum(const List& list, Value value) {
+  uint64_t sum = 0;
+  for (const auto& each : list) sum += value(each);
+  return sum;
+}
+
+inline uint64_t OrOne(uint64_t count, uint64_t other) { return count == 0 && other != 0 ? 1 : count; }
+
+template <uint64_t kMultiple>
+inline uint64_t RoundUp(uint64_t bytes) {
+  return (bytes + kMultiple - 1) / kMultiple * kMultiple;
+}
+
+// A size far beyond any message stays far beyond it.
+inline uint32_t Limit(uint64_t bytes) { return static_cast<uint32_t>(std::min<uint64_t>(bytes, ~0u)); }
 
 }  // namespace dxg::contract::wire

@@ -19,6 +19,7 @@ using google::protobuf::FieldDescriptor;
 std::vector<const Descriptor*> CallMessages();
 std::vector<const Descriptor*> ElementMessages();
 std::vector<const Descriptor*> CommandMessages();
+std::vector<const Descriptor*> RecordMessages();
 std::vector<UnhandledNumber> Unhandled();
 
 // The class protoc makes of a message: "dxg::CreateDevice::Request" is dxg::CreateDevice_Request.

@@ -9,25 +9,21 @@ namespace {
 
 const WireRule& Wire(const FieldDescriptor* field) { return field->options().GetExtension(dxg::wire); }
 bool HasWire(const FieldDescriptor* field) { return field->options().HasExtension(dxg::wire); }
-bool IsTail(const FieldDescriptor* field) { return Wire(field).tail(); }
-bool IsBytes(const FieldDescriptor* field) { return field->cpp_type() == FieldDescriptor::CPPTYPE_STRING; }
+bool IsTail(const FieldDescriptor* field) { return HasWire(field) && Wire(field).tail(); }
+bool IsBytes(const FieldDescriptor* field) {
+  return field->cpp_type() == FieldDescriptor::CPPTYPE_STRING && !field->is_repeated();
+}
+bool IsRecords(const FieldDescriptor* field) { return field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE; }
 
+// Bytes of a number, of one element of a list, or of a bytes field's fixed room.
 uint32_t Width(const FieldDescriptor* field) {
-  if (Wire(field).bytes() != 0) return Wire(field).bytes();
+  if (IsRecords(field)) return field->message_type()->options().GetExtension(dxg::record).bytes();
+  if (IsBytes(field) && IsTail(field)) return 1;
+  if (Wire(field).bytes() != 0 && !field->is_repeated()) return Wire(field).bytes();
   return field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64 ? 8 : 4;
 }
 
-const FieldDescriptor* Tail(const Descriptor* message) {
-  for (int i = 0; i < message->field_count(); ++i) {
-    if (HasWire(message->field(i)) && IsTail(message->field(i))) return message->field(i);
-  }
-  return nullptr;
-}
-
-// Bytes that are missing before `field` on interface versions older than what came in before it: " - gone", where
-// `gone` is computed once in the function, or nothing.
-bool After(const FieldDescriptor* field, const FieldDescriptor* since) { return Wire(field).at() > Wire(since).at(); }
-
+// A field that older interface versions do not have; what lies behind it moves up by its width, "gone" in the function.
 const FieldDescriptor* Since(const Descriptor* message) {
   for (int i = 0; i < message->field_count(); ++i) {
     if (HasWire(message->field(i)) && Wire(message->field(i)).since() != 0) return message->field(i);
@@ -36,8 +32,8 @@ const FieldDescriptor* Since(const Descriptor* message) {
 }
 
 std::string Offset(const FieldDescriptor* field, const FieldDescriptor* since) {
-  return since != nullptr && After(field, since) ? fmt::format("({} - gone)", Wire(field).at())
-                                                 : fmt::format("{}", Wire(field).at());
+  const bool after = since != nullptr && Wire(field).at() > Wire(since).at();
+  return after ? fmt::format("({} - gone)", Wire(field).at()) : fmt::format("{}", Wire(field).at());
 }
 
 std::string Gone(const FieldDescriptor* since) {
@@ -49,76 +45,173 @@ std::string Guard(const FieldDescriptor* field) {
   return Wire(field).since() == 0 ? "" : fmt::format("if (version >= {}) ", Wire(field).since());
 }
 
-// A tail is never longer than `tail_limit` bytes, where that is not empty: the caller's buffer ends there.
-std::string EncodeFields(const Descriptor* message, const std::string& tail_limit) {
-  const FieldDescriptor* since = Since(message);
-  std::string text = Gone(since);
-  for (int i = 0; i < message->field_count(); ++i) {
-    const FieldDescriptor* field = message->field(i);
-    if (!HasWire(field)) continue;
-    const std::string offset = Offset(field, since);
-    if (IsTail(field)) {
-      text += fmt::format("  wire::PutBytes(m.{0}(), {1}, out + {2});\n", field->name(),
-                          tail_limit.empty() ? fmt::format("m.{}().size()", field->name()) : tail_limit, offset);
-    } else if (IsBytes(field)) {
-      text += fmt::format("  {0}wire::PutBytes(m.{1}(), {2}, out + {3});\n", Guard(field), field->name(), Width(field), offset);
-    } else {
-      text += fmt::format("  {0}wire::Put<{1}>(out + {2}, m.{3}());\n", Guard(field), Width(field), offset, field->name());
-    }
+// The value of a WireRule's path in a function where `m` is the field's own message and `r` the command's request.
+std::string Value(const Descriptor* message, std::string path) {
+  std::string from = "m";
+  if (path.starts_with("request.")) {
+    path = path.substr(8);
+    from = "r";
+    message = message->containing_type()->FindNestedTypeByName("Request");
   }
-  return text;
+  const size_t dot = path.find('.');
+  if (dot == std::string::npos) return fmt::format("uint64_t{{{}.{}()}}", from, path);
+  return fmt::format("wire::Sum({}.{}(), [](const auto& each) {{ return each.{}(); }})", from, path.substr(0, dot), path.substr(dot + 1));
 }
 
-std::string DecodeFields(const Descriptor* message, const std::string& tail_size) {
+// How many elements a tail has by the fields that say so.
+std::string Count(const FieldDescriptor* field) {
+  const WireRule& rule = Wire(field);
+  const Descriptor* message = field->containing_type();
+  std::string count;
+  if (!rule.count().empty()) {
+    count = Value(message, rule.count());
+  } else if (message->name() == "Reply") {
+    count = fmt::format("uint64_t{{r.{}().size()}}", field->name());
+  } else {
+    count = fmt::format("uint64_t{{m.{}_size()}}", field->name());
+  }
+  if (!rule.or_one().empty()) count = fmt::format("wire::OrOne({}, {})", count, Value(message, rule.or_one()));
+  if (rule.at_least_one()) count = fmt::format("std::max<uint64_t>({}, 1)", count);
+  if (!rule.when().empty()) count = fmt::format("({} != 0 ? {} : 0)", Value(message, rule.when()), count);
+  return count;
+}
+
+// Encoding a request, a tail is as long as it is; the fields that say so are the sender's to set.
+std::string ActualCount(const FieldDescriptor* field) {
+  if (IsBytes(field)) return fmt::format("uint64_t{{m.{}().size()}}", field->name());
+  return fmt::format("static_cast<uint64_t>(m.{}_size())", field->name());
+}
+
+std::string TailBytes(const Descriptor* message, bool actual) {
+  std::string sum;
+  for (int i = 0; i < message->field_count(); ++i) {
+    const FieldDescriptor* field = message->field(i);
+    if (IsTail(field)) sum += fmt::format(" + {} * {}", Width(field), actual ? ActualCount(field) : Count(field));
+  }
+  return sum;
+}
+
+// Where a tail begins: at its own place, or where the one before it ended.
+std::string MoveTo(const FieldDescriptor* field, const FieldDescriptor* since) {
+  return Wire(field).at() == 0 ? "" : fmt::format("  at = {};\n", Offset(field, since));
+}
+
+std::string EncodeTail(const FieldDescriptor* field, const FieldDescriptor* since, bool actual) {
+  const std::string count = actual ? ActualCount(field) : Count(field);
+  const std::string name = field->name();
+  std::string put;
+  if (IsBytes(field)) {
+    put = fmt::format("wire::PutBytes(m.{}(), n, out + at);", name);
+  } else if (IsRecords(field)) {
+    put = fmt::format("for (uint64_t i = 0; i < n && i < static_cast<uint64_t>(m.{0}_size()); ++i) EncodeRecord(m.{0}(i), out + at + i * {1});", name, Width(field));
+  } else {
+    put = fmt::format("wire::PutNumbers(m.{}(), n, out + at);", name);
+  }
+  return MoveTo(field, since) + fmt::format("  {{\n    const uint64_t n = {};\n    {}\n    at += n * {};\n  }}\n", count, put, Width(field));
+}
+
+std::string DecodeTail(const FieldDescriptor* field, const FieldDescriptor* since) {
+  const std::string name = field->name();
+  std::string get;
+  if (IsBytes(field)) {
+    get = fmt::format("wire::GetBytes(in, at, n, out->mutable_{}());", name);
+  } else if (IsRecords(field)) {
+    get = fmt::format("for (uint64_t i = 0; i < n && at + (i + 1) * {1} <= in.size(); ++i) DecodeRecord(in.data() + at + i * {1}, out->add_{0}());", name, Width(field));
+  } else {
+    get = fmt::format("wire::GetNumbers(in, at, n, out->mutable_{}());", name);
+  }
+  return MoveTo(field, since) + fmt::format("  {{\n    const uint64_t n = {};\n    {}\n    at += n * {};\n  }}\n", Count(field), get, Width(field));
+}
+
+std::string EncodeFixed(const FieldDescriptor* field, const FieldDescriptor* since) {
+  const std::string offset = Offset(field, since), name = field->name(), guard = Guard(field);
+  if (IsBytes(field)) return fmt::format("  {}wire::PutBytes(m.{}(), {}, out + {});\n", guard, name, Width(field), offset);
+  if (field->is_repeated()) return fmt::format("  wire::PutNumbers(m.{}(), {}, out + {});\n", name, Wire(field).bytes() / Width(field), offset);
+  return fmt::format("  {}wire::Put<{}>(out + {}, m.{}());\n", guard, Width(field), offset, name);
+}
+
+std::string DecodeFixed(const FieldDescriptor* field, const FieldDescriptor* since) {
+  const std::string offset = Offset(field, since), name = field->name(), guard = Guard(field);
+  if (IsBytes(field)) return fmt::format("  {}wire::GetBytes(in, {}, {}, out->mutable_{}());\n", guard, offset, Width(field), name);
+  if (field->is_repeated()) {
+    return fmt::format("  wire::GetNumbers(in, {}, std::min<uint64_t>({}, {}), out->mutable_{}());\n", offset, Count(field), Wire(field).bytes() / Width(field), name);
+  }
+  return fmt::format("  {}out->set_{}(wire::Get<{}>(in.data() + {}));\n", guard, name, Width(field), offset);
+}
+
+std::string EncodeFields(const Descriptor* message, bool actual) {
   const FieldDescriptor* since = Since(message);
-  std::string text = Gone(since);
+  std::string text = Gone(since), tails;
   for (int i = 0; i < message->field_count(); ++i) {
     const FieldDescriptor* field = message->field(i);
     if (!HasWire(field)) continue;
-    const std::string offset = Offset(field, since);
+    (IsTail(field) ? tails : text) += IsTail(field) ? EncodeTail(field, since, actual) : EncodeFixed(field, since);
+  }
+  return text + (tails.empty() ? "" : "  uint64_t at = 0;\n" + tails);
+}
+
+// Numbers first: the tails' lengths are among them.
+std::string DecodeFields(const Descriptor* message) {
+  const FieldDescriptor* since = Since(message);
+  std::string text = Gone(since), lists, tails;
+  for (int i = 0; i < message->field_count(); ++i) {
+    const FieldDescriptor* field = message->field(i);
+    if (!HasWire(field)) continue;
     if (IsTail(field)) {
-      text += fmt::format("  wire::GetBytes(in, {0}, {1}, m->mutable_{2}());\n", offset, tail_size, field->name());
-    } else if (IsBytes(field)) {
-      text += fmt::format("  {0}wire::GetBytes(in, {1}, {2}, m->mutable_{3}());\n", Guard(field), offset, Width(field), field->name());
+      tails += DecodeTail(field, since);
     } else {
-      text += fmt::format("  {0}m->set_{1}(wire::Get<{2}>(in.data() + {3}));\n", Guard(field), field->name(), Width(field), offset);
+      (field->is_repeated() ? lists : text) += DecodeFixed(field, since);
     }
   }
-  return text;
+  return text + lists + (tails.empty() ? "" : "  uint64_t at = 0;\n" + tails);
+}
+
+// A record's own two functions: its fields are numbers at fixed places.
+std::string RecordFunctions(const Descriptor* record) {
+  return fmt::format(
+      "void EncodeRecord(const {0}& m, std::byte* out) {{\n{1}}}\n"
+      "void DecodeRecord(const std::byte* record, {0}* out) {{\n  const std::span<const std::byte> in(record, {2});\n{3}}}\n\n",
+      CppName(record), EncodeFields(record, true), record->options().GetExtension(dxg::record).bytes(), DecodeFields(record));
 }
 
 std::string Functions(const Descriptor* command) {
   const auto& options = command->options().GetExtension(dxg::command);
   const Descriptor* request = command->FindNestedTypeByName("Request");
   const Descriptor* reply = command->FindNestedTypeByName("Reply");
-  const FieldDescriptor* tail = Tail(request);
   const FieldDescriptor* since = Since(reply);
   const std::string name = command->name();
-  const std::string tail_bytes = tail ? fmt::format("static_cast<const {}&>(request).{}().size()", CppName(request), tail->name()) : "0";
-  const std::string reply_tail = Tail(reply) != nullptr ? " + " + tail_bytes : "";
   const std::string gone = since ? fmt::format(" - (version < {} ? {} : 0)", Wire(since).since(), Width(since)) : "";
-  // Where the struct declares the tail's length a decoder believes it only as far as the bytes go.
-  const std::string request_tail = tail ? fmt::format("m->{}_size()", tail->name()) : "0";
-  const std::string echo = options.echo() ? fmt::format("  Encode{}Request(request, out);\n", name) : "";
+  const std::string own = options.carries_reply() ? fmt::format(" + {}ReplySize(request, ~0u)", name) : "";
+  const std::string multiple = options.reply_multiple() != 0 ? fmt::format("wire::RoundUp<{}>", options.reply_multiple()) : "";
+  const std::string request_type = CppName(request), reply_type = CppName(reply);
+  const std::string r = fmt::format("  [[maybe_unused]] const auto& r = static_cast<const {}&>(request);\n", request_type);
   return fmt::format(
       "// {0}\n"
-      "uint32_t {0}RequestSize([[maybe_unused]] const Message& request) {{ return {1} + {2}; }}\n"
+      "uint32_t {0}ReplySize([[maybe_unused]] const Message& request, [[maybe_unused]] uint32_t version) {{\n{1}"
+      "  return wire::Limit({2}({3}{4}{5}));\n}}\n",
+      name, r, multiple, options.reply_bytes(), TailBytes(reply, false), gone) +
+      fmt::format(
+      "uint32_t {0}RequestSize([[maybe_unused]] const Message& request) {{\n"
+      "  [[maybe_unused]] const auto& m = static_cast<const {1}&>(request);\n  return wire::Limit({2}{3}{4});\n}}\n"
       "void Encode{0}Request([[maybe_unused]] const Message& request, [[maybe_unused]] std::byte* out) {{\n"
-      "  [[maybe_unused]] const auto& m = static_cast<const {3}&>(request);\n{4}}}\n"
+      "  [[maybe_unused]] const auto& m = static_cast<const {1}&>(request);\n{5}}}\n",
+      name, request_type, options.request_bytes(), TailBytes(request, true), own, EncodeFields(request, true)) +
+      fmt::format(
       "bool Decode{0}Request(std::span<const std::byte> in, [[maybe_unused]] Message* request) {{\n"
       "  if (in.size() < {1}) return false;\n"
-      "  [[maybe_unused]] auto* m = static_cast<{3}*>(request);\n  m->Clear();\n{5}{6}  return true;\n}}\n"
-      "uint32_t {0}ReplySize([[maybe_unused]] const Message& request, [[maybe_unused]] uint32_t version) {{\n  return {7}{8}{9};\n}}\n"
+      "  [[maybe_unused]] auto* out = static_cast<{2}*>(request);\n  [[maybe_unused]] const auto& m = *out;\n  out->Clear();\n{3}"
+      "  return in.size() >= uint64_t{{{1}}}{4}{5};\n}}\n",
+      name, options.request_bytes(), request_type, DecodeFields(request), TailBytes(request, false),
+      options.carries_reply() ? fmt::format(" + {}ReplySize(*request, ~0u)", name) : "") +
+      fmt::format(
       "void Encode{0}Reply([[maybe_unused]] const Message& request, [[maybe_unused]] const Message& reply, [[maybe_unused]] uint32_t version, [[maybe_unused]] std::byte* out) {{\n"
-      "{10}  [[maybe_unused]] const auto& m = static_cast<const {11}&>(reply);\n{12}}}\n"
+      "{1}{2}  [[maybe_unused]] const auto& m = static_cast<const {3}&>(reply);\n{4}}}\n",
+      name, r, options.echo() ? fmt::format("  Encode{}Request(request, out);\n", name) : "", reply_type, EncodeFields(reply, false)) +
+      fmt::format(
       "bool Decode{0}Reply(std::span<const std::byte> in, const Message& request, uint32_t version, [[maybe_unused]] Message* reply) {{\n"
-      "  if (in.size() < {0}ReplySize(request, version)) return false;\n"
-      "  [[maybe_unused]] auto* m = static_cast<{11}*>(reply);\n  m->Clear();\n{13}  return true;\n}}\n\n",
-      name, options.request_bytes(), tail_bytes, CppName(request), EncodeFields(request, ""), DecodeFields(request, request_tail),
-      tail ? fmt::format("  if (in.size() < {} + m->{}().size() || m->{}().size() != m->{}_size()) return false;\n",
-                         options.request_bytes(), tail->name(), tail->name(), tail->name())
-           : "",
-      options.reply_bytes(), reply_tail, gone, echo, CppName(reply), EncodeFields(reply, tail_bytes), DecodeFields(reply, tail_bytes));
+      "  if (in.size() < {0}ReplySize(request, version)) return false;\n{1}"
+      "  [[maybe_unused]] auto* out = static_cast<{2}*>(reply);\n  [[maybe_unused]] const auto& m = *out;\n  out->Clear();\n{3}  return true;\n}}\n\n",
+      name, r, reply_type, DecodeFields(reply));
 }
 
 }  // namespace
@@ -152,6 +245,7 @@ std::string HostCommandsSource() {
       "// Written by dxg-gen from proto/dxg/host.proto. Do not edit.\n#include \"proto/contract/host_commands.gen.h\"\n\n"
       "#include <algorithm>\n\n#include \"proto/contract/wire.h\"\n\nnamespace dxg::contract {\nnamespace {\n\n";
   std::string rows;
+  for (const Descriptor* record : RecordMessages()) text += RecordFunctions(record);
   for (const Descriptor* command : CommandMessages()) {
     const auto& options = command->options().GetExtension(dxg::command);
     text += Functions(command);

@@ -47,6 +47,7 @@ std::vector<const Descriptor*> CallMessages() {
 }
 
 std::vector<const Descriptor*> ElementMessages() { return MessagesWith(dxg::element); }
+std::vector<const Descriptor*> RecordMessages() { return MessagesWith(dxg::record); }
 
 std::vector<const Descriptor*> CommandMessages() {
   auto commands = MessagesWith(dxg::command);
