@@ -20,6 +20,7 @@
 #include "cuse-dxg/attach/fuse_file.h"
 #include "cuse-dxg/attach/launch.h"
 #include "cuse-dxg/attach/unique_fd.h"
+#include "cuse-dxg/client/injector_process.h"
 #include "cuse-dxg/device.h"
 #include "cuse-dxg/doctor.h"
 #include "cuse-dxg/status.h"
@@ -255,4 +256,7 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace dxg
 
-int main(int argc, char** argv) { return dxg::Main(argc, argv); }
+int main(int argc, char** argv) {
+  if (dxg::client::IsInjectorCommand(argc, argv)) return dxg::client::RunInjector();
+  return dxg::Main(argc, argv);
+}

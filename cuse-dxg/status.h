@@ -32,6 +32,13 @@ class [[nodiscard]] Status {
     return status;
   }
 
+  // A raw NTSTATUS, with its sentence.
+  static Status Raw(int32_t nt_status, const char* why) {
+    Status status(nt_status);
+    status.why_ = why;
+    return status;
+  }
+
   bool ok() const { return value_ >= 0; }
   int32_t value() const { return value_; }
   const std::string& why() const { return why_; }

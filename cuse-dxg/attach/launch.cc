@@ -4,6 +4,7 @@
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -66,6 +67,13 @@ ssize_t ReadRetrying(int socket, void* into, size_t bytes) {
   return got;
 }
 
+// Until the kernel has asked us for the node's attributes, it takes its owner to be user 0, who does not exist in a user
+// namespace of one user; and what belongs to nobody there cannot be opened for writing.
+void LearnOwner() {
+  struct stat attributes;
+  (void)stat("/dev/dxg", &attributes);
+}
+
 // The child's whole life before the program.
 [[noreturn]] void BecomeProgram(const std::vector<std::string>& command, UniqueFd parent,
                                 const sigset_t& signals) {
@@ -77,6 +85,7 @@ ssize_t ReadRetrying(int socket, void* into, size_t bytes) {
 
   char go = 0;
   if (ReadRetrying(parent.get(), &go, 1) != 1 || go != kGo) _exit(1);  // the parent gave up, or was killed
+  LearnOwner();
 
   std::vector<char*> arguments;
   for (const std::string& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));

@@ -127,15 +127,18 @@ void MakeTerminals(const std::string& stage) {
 
 // /dev/fuse is opened here, after the namespaces: the kernel accepts only a descriptor of the namespace that
 // mounts.
-Result<UniqueFd> MakeDxg(const std::string& stage) {
+//
+// allow_other would let in everybody of the user namespace and nobody outside it. Without it, it is the owner, wherever:
+// there is one user inside, and the injector outside is the same one. As root there are others inside.
+Result<UniqueFd> MakeDxg(const std::string& stage, bool in_user_namespace) {
   DXG_TRY(CheckFuse());
   UniqueFd fuse(open("/dev/fuse", O_RDWR | O_CLOEXEC));
   const std::string dxg = stage + "/dxg";
   if (!fuse.valid() || !MakeEmptyFile(dxg, 0666))
     return Status::Refuse(errno, "cannot prepare {}: {}", dxg, std::strerror(errno));
   DXG_TRY(Mount("cuse-dxg", dxg, "fuse.dxg", MS_NOSUID | MS_NODEV,
-                fmt::format("fd={},rootmode=100000,user_id={},group_id={},allow_other", fuse.get(), geteuid(),
-                            getegid())));
+                fmt::format("fd={},rootmode=100000,user_id={},group_id={}{}", fuse.get(), geteuid(), getegid(),
+                            in_user_namespace ? "" : ",allow_other")));
   return fuse;
 }
 
@@ -208,7 +211,7 @@ Result<UniqueFd> EnterPrivateDev() {
   DXG_TRY(Mount("", stage, nullptr, MS_PRIVATE, ""));
   DXG_TRY(CarryOverAll(stage));
   MakeTerminals(stage);
-  DXG_ASSIGN(UniqueFd fuse, MakeDxg(stage));
+  DXG_ASSIGN(UniqueFd fuse, MakeDxg(stage, in_user_namespace));
   DXG_TRY(PutOverDev(stage, in_chroot));
   return fuse;
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <vector>
 
+#include "cuse-dxg/guest/driver.h"
+
 namespace dxg::guest {
 
 Status Call::CopyArgsIn() {
@@ -47,6 +49,21 @@ Status Call::CopyIn(const contract::Buffer& buffer) {
   return Status::Refuse(EFAULT, "{} at {:#x} cannot be read ({} bytes)", buffer.name, address, elements * buffer.element_size);
 }
 
+Status Call::CopyIn(const contract::Buffer& buffer, std::vector<std::byte>* raw) {
+  raw->clear();
+  if (!buffer.present(args_.data())) return Status::Ok();
+  const uint64_t count = buffer.count(args_.data());
+  if (count > buffer.max) {
+    return Status::Refuse(EINVAL, "{} announces {} elements; at most {} are allowed", buffer.name, count, buffer.max);
+  }
+  raw->resize(count * buffer.element_size);
+  if (!raw->empty() && !access_.Read(tid(), AddressOf(buffer), *raw)) {
+    return Status::Refuse(EFAULT, "{} at {:#x} cannot be read ({} bytes)", buffer.name, AddressOf(buffer), raw->size());
+  }
+  buffer.read(raw->data(), static_cast<uint32_t>(count), &request_message());
+  return Status::Ok();
+}
+
 Status Call::CopyOut(const contract::Buffer& buffer) {
   const uint32_t elements = buffer.size(reply_message());
   if (elements == 0) return Status::Ok();
@@ -71,6 +88,15 @@ Status Call::OutNow(contract::Member member) {
                         member.size, member.offset);
 }
 
+client::Piece Call::PieceOf(contract::Member member) {
+  row.write_reply(reply_message(), args_.data());
+  return {ioctl_->argument() + member.offset, {args_.data() + member.offset, member.size}};
+}
+
+void Call::SetAddress(contract::Member member, uint64_t address) {
+  std::copy_n(reinterpret_cast<const std::byte*>(&address), sizeof(address), args_.data() + member.offset);  // Safety: bytes
+}
+
 Status Call::OutLate(contract::Member member) {
   if (!ioctl_->kernel_copies_out()) return OutNow(member);
   row.write_reply(reply_message(), args_.data());
@@ -78,6 +104,37 @@ Status Call::OutLate(contract::Member member) {
   return Status::Ok();
 }
 
-void Call::Answer(const Status& status) { ioctl_->Answer(status.value(), {args_.data(), out_bytes_}); }
+Task Call::Enter() {
+  if (visit_ != nullptr) co_return Status::Ok();
+  client::Delivery* delivery = driver.delivery();
+  if (delivery == nullptr) co_return Status::Refuse(EPERM, "this device has no way to bring memory or descriptors into clients");
+  auto entered = co_await Callback<Result<std::unique_ptr<client::Visit>>>([&](auto done) {
+    delivery->Enter(tid(), process->identity, [this] {
+      answered_ = true;
+      ioctl_->Answer(0, {});
+    }, std::move(done));
+  });
+  if (!entered.ok()) co_return std::move(entered).status();
+  visit_ = *std::move(entered);
+  co_return Status::Ok();
+}
+
+Task Call::InClient(std::vector<client::Step> steps, std::vector<uint64_t>* results) {
+  DXG_CO_TRY(co_await Enter());
+  auto done = co_await Callback<Result<std::vector<uint64_t>>>(
+      [&](auto callback) { visit_->Do(std::move(steps), std::move(callback)); });
+  if (!done.ok()) co_return std::move(done).status();
+  if (results != nullptr) *results = *std::move(done);
+  co_return Status::Ok();
+}
+
+void Call::Answer(const Status& status) {
+  if (!answered_) return ioctl_->Answer(status.value(), {args_.data(), out_bytes_});
+  if (visit_ == nullptr) return;  // the thread was killed on its way
+  // What the kernel was to copy with the answer.
+  int32_t result = status.value();
+  if (out_bytes_ != 0 && !access_.Write(tid(), ioctl_->argument(), {args_.data(), out_bytes_})) result = -EFAULT;
+  visit_->Leave(result);
+}
 
 }  // namespace dxg::guest

@@ -4,9 +4,11 @@
 #include <cstddef>
 #include <memory>
 #include <utility>
+#include <vector>
 
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/client/access.h"
+#include "cuse-dxg/client/delivery.h"
 #include "cuse-dxg/guest/host.h"
 #include "cuse-dxg/guest/process.h"
 #include "cuse-dxg/guest/task.h"
@@ -23,7 +25,7 @@ class Call {
  public:
   Call(Driver& driver, const contract::Call& row, std::shared_ptr<Process> process,
        std::unique_ptr<attach::IoctlRequest> ioctl, client::Access& access)
-      : driver(driver), row(row), process(std::move(process)), ioctl_(std::move(ioctl)), access_(access) {}
+      : driver(driver), row(row), process(std::move(process)), ioctl_(std::move(ioctl)), tid_(ioctl_->caller().tid), access_(access) {}
   virtual ~Call() = default;
 
   Driver& driver;
@@ -33,7 +35,7 @@ class Call {
   virtual contract::Message& request_message() = 0;
   virtual contract::Message& reply_message() = 0;
 
-  pid_t tid() const { return ioctl_->caller().tid; }
+  pid_t tid() const { return tid_; }
   client::Access& access() { return access_; }
 
   // COPYIN: the fixed struct, and from it the request.
@@ -42,6 +44,8 @@ class Call {
   // Where that buffer lies in the client, as the struct says.
   uint64_t AddressOf(const contract::Buffer& buffer) const;
 
+  // As CopyIn, and `raw` gets the bytes as they lie in the client: what a message leaves out may still be needed.
+  Status CopyIn(const contract::Buffer& buffer, std::vector<std::byte>* raw);
   // A buffer of the Request, from the client. A count over the contract's limit is the handler's to refuse, in its
   // place in the driver's order; here it is EINVAL, as a last line.
   Status CopyIn(const contract::Buffer& buffer);
@@ -54,9 +58,22 @@ class Call {
   Status OutNow(contract::Member member);
   Status OutNowAll() { return OutNow({0, row.args_size}); }
   Status OutLate(contract::Member member);
+  // The bytes that OutNow would write, to be written together with others.
+  client::Piece PieceOf(contract::Member member);
+  // A member with an address in the client, which no message holds, as a Now() or PieceOf() of it writes it.
+  void SetAddress(contract::Member member, uint64_t address);
   Status OutLateAll() { return OutLate({0, row.args_size}); }
 
   std::byte* args() { return args_.data(); }
+
+  // -- In the client (cuse-dxg/client/delivery.h) --
+  // Catches the calling thread at the end of its system call, where things can be done in its name. The call stays open:
+  // its result goes back by the visit.
+  Task Enter();
+  // Does the steps, in a visit that it enters where there is none. A step's result is in `results`, where that is asked
+  // for. The first failure ends it.
+  Task InClient(std::vector<client::Step> steps, std::vector<uint64_t>* results);
+  Task InClient(client::Step step, std::vector<uint64_t>* results) { return InClient(std::vector<client::Step>(1, step), results); }
 
   // Answers the client. The last thing that happens to a call.
   void Answer(const Status& status);
@@ -65,6 +82,9 @@ class Call {
   static constexpr size_t kArgsBytesMax = 808;
 
   std::unique_ptr<attach::IoctlRequest> ioctl_;
+  const pid_t tid_;
+  std::unique_ptr<client::Visit> visit_;
+  bool answered_ = false;  // provisionally, for a visit
   client::Access& access_;
   uint16_t out_bytes_ = 0;  // of args_, that the kernel copies with the answer
   alignas(8) std::array<std::byte, kArgsBytesMax> args_;

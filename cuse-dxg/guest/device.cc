@@ -1,4 +1,5 @@
 // Devices: CreateDevice, DestroyDevice, GetDeviceState, MarkDeviceAsError.
+#include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
 #include "cuse-dxg/guest/teardown.h"
@@ -31,13 +32,20 @@ Task CreateDevice(CallOf<calls::CreateDevice>& call) {
   call.reply.set_device(reply.device());
   Status status = call.OutNow(calls::CreateDevice::Out::device);
   if (status.ok()) status = call.process->AddDevice(device);
-  if (!status.ok()) (void)co_await EndDevice(call.driver.host(), call.process, device, device->handle.value);
-  co_return status;
+  if (!status.ok()) {
+    std::vector<Arena::Mapping> nothing;
+    (void)co_await EndDevice(call.driver.host(), call.process, device, device->handle.value, &nothing);
+    co_return status;
+  }
+  (void)co_await BringHome(call);
+  co_return Status::Ok();
 }
 
 Task DestroyDevice(CallOf<calls::DestroyDevice>& call) {
   DXG_CO_ASSIGN(auto device, call.process->RemoveDevice(call.request.device()));
-  co_return co_await EndDevice(call.driver.host(), call.process, device, call.request.device());
+  std::vector<Arena::Mapping> unmap;
+  (void)co_await EndDevice(call.driver.host(), call.process, device, call.request.device(), &unmap);
+  co_return co_await TakeOut(call, std::move(unmap));
 }
 
 Task GetDeviceState(CallOf<calls::GetDeviceState>& call) {

@@ -96,6 +96,9 @@ void LogNotServed(const contract::Call& row) {
 }  // namespace
 
 void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
+  if (delivery_ != nullptr && delivery_->IsIdentifyCall(request->caller().tid, request->code(), request->argument(), request->file())) {
+    return request->Answer(0, {});
+  }
   const contract::Call* row = contract::FindCall(request->code());
   if (row == nullptr) {
     return Refuse(*request, nullptr, Status::Refuse(ENOTTY, "request code {:#010x} is no call of /dev/dxg (number, size, direction and type must all fit)", request->code()));
@@ -103,6 +106,7 @@ void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
   // Safety: `file` is the File that Open handed out; the kernel sends no call after its release.
   auto* file = reinterpret_cast<File*>(request->file());
   const auto& process = file->process;
+  if (process == nullptr) return Refuse(*request, row, Status::Refuse(ENOTTY, "this descriptor is of a shared object, which has no calls"));
   if (!access_.InGroup(request->caller().tid, process->identity.tgid)) {
     return Refuse(*request, row, Status::Refuse(ENOTTY, "thread {} is not of process {}, which opened this descriptor; a child has to open the node itself", request->caller().tid, process->identity.tgid));
   }
@@ -125,6 +129,9 @@ void Driver::Report(const CallReport& report) { observer_->OnCall(report); }
 // -- Open and release --------------------------------------------------------------------------------------------------
 
 void Driver::Open(std::unique_ptr<attach::OpenRequest> request) {
+  if (delivery_ != nullptr) {
+    if (const uint64_t token = delivery_->TokenOfOpener(request->caller().tid)) return OpenObject(*request, token);
+  }
   auto identity = access_.Identify(request->caller().tid);
   if (!identity) {
     spdlog::warn("open by thread {}: refused, it is not visible from here (another pid namespace?)", request->caller().tid);
@@ -190,6 +197,13 @@ void Driver::FinishOpen(const std::shared_ptr<Process>& process, const Status& s
 void Driver::Release(uint64_t file) {
   std::unique_ptr<File> released(reinterpret_cast<File*>(file));  // Safety: see Ioctl; this is its last use
   const auto process = released->process;
+  if (process == nullptr) {
+    {
+      std::lock_guard lock(mutex_);
+      object_files_.erase(released.get());
+    }
+    return DropDescriptor(host_, released->object).Start(nullptr);
+  }
   {
     std::lock_guard lock(mutex_);
     auto entry = std::find_if(processes_.begin(), processes_.end(), [&](const Entry& each) { return each.process == process; });
@@ -198,6 +212,39 @@ void Driver::Release(uint64_t file) {
     processes_.erase(entry);
   }
   EndProcess(host_, process).Start(nullptr);
+}
+
+// -- Descriptors of shared objects -------------------------------------------------------------------------------------
+
+uint64_t Driver::ExpectObjectFile(std::shared_ptr<SharedResource> object) {
+  std::lock_guard lock(mutex_);
+  expected_objects_.emplace(next_token_, std::move(object));
+  return next_token_++;
+}
+
+void Driver::ForgetObjectFile(uint64_t token) {
+  std::lock_guard lock(mutex_);
+  expected_objects_.erase(token);
+}
+
+void Driver::OpenObject(attach::OpenRequest& request, uint64_t token) {
+  File* file = nullptr;
+  {
+    std::lock_guard lock(mutex_);
+    auto expected = expected_objects_.extract(token);
+    if (!expected.empty()) {
+      file = new File{nullptr, std::move(expected.mapped())};
+      object_files_.insert(file);
+    }
+  }
+  if (file == nullptr) return request.Refuse(EBADF);
+  request.Accept(reinterpret_cast<uint64_t>(file));  // Safety: see Ioctl
+}
+
+std::shared_ptr<SharedResource> Driver::ObjectOf(uint64_t file) {
+  std::lock_guard lock(mutex_);
+  const auto found = object_files_.find(reinterpret_cast<File*>(file));  // Safety: only compared
+  return found == object_files_.end() ? nullptr : (*found)->object;
 }
 
 std::vector<std::shared_ptr<Process>> Driver::Processes() {
@@ -242,6 +289,12 @@ Status CheckActive(const Adapter& adapter) {
 
 Status CheckActive(const Device& device) {
   return device.active ? Status::Ok() : Status::Refuse(ENODEV, "device {:#x} is being destroyed", device.handle.value);
+}
+
+Result<PagingQueueAndDevice> FindPagingQueueAndDevice(Process& process, uint32_t handle) {
+  DXG_ASSIGN(auto queue, process.FindPagingQueue(handle));
+  DXG_ASSIGN(auto device, process.FindDevice(queue->device.value));
+  return PagingQueueAndDevice{std::move(queue), std::move(device)};
 }
 
 Result<ContextAndDevice> FindContextAndDevice(Process& process, uint32_t handle) {

@@ -3,13 +3,16 @@
 #include <atomic>
 #include <functional>
 #include <list>
+#include <map>
 #include <memory>
 #include <mutex>
+#include <set>
 #include <vector>
 
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/backend/backend.h"
 #include "cuse-dxg/client/access.h"
+#include "cuse-dxg/client/delivery.h"
 #include "cuse-dxg/guest/call.h"
 #include "cuse-dxg/guest/host.h"
 #include "cuse-dxg/guest/process.h"
@@ -42,6 +45,8 @@ class Driver final : public attach::Node, public BackendEvents {
   Driver(Backend& backend, client::Access& access) : host_(backend), access_(access) {}
 
   void set_observer(CallObserver* observer) { observer_ = observer; }
+  // The way into clients, for calls that bring memory or descriptors there. Outlives the driver.
+  void set_delivery(client::Delivery* delivery) { delivery_ = delivery; }
 
   // attach::Node
   void Open(std::unique_ptr<attach::OpenRequest> request) override;
@@ -56,6 +61,14 @@ class Driver final : public attach::Node, public BackendEvents {
 
   // -- For handlers --
   Host& host() { return host_; }
+  Backend& backend() { return host_.backend(); }
+  client::Delivery* delivery() { return delivery_; }  // null: there is none
+  // An open of the node that is going to be made for a client (Step::kGiveNode, with the token returned) leads to that
+  // shared resource; Forget where it does not come.
+  uint64_t ExpectObjectFile(std::shared_ptr<SharedResource> object);
+  void ForgetObjectFile(uint64_t token);
+  // The shared resource behind a descriptor of the caller's; null: the number means something else, or nothing.
+  std::shared_ptr<SharedResource> ObjectOf(uint64_t file);
   std::vector<std::shared_ptr<Adapter>> Adapters();  // all known, in order of arrival
   uint64_t state_changes() const { return state_changes_; }
   std::vector<std::shared_ptr<Process>> Processes();
@@ -68,7 +81,8 @@ class Driver final : public attach::Node, public BackendEvents {
 
   // An open description of the node.
   struct File {
-    std::shared_ptr<Process> process;
+    std::shared_ptr<Process> process;        // null: a descriptor of an object
+    std::shared_ptr<SharedResource> object;  // only then
   };
   // A process and the opens that it is shared by. `waiting` are opens that arrived while the host was still being told
   // of the process.
@@ -80,6 +94,7 @@ class Driver final : public attach::Node, public BackendEvents {
   };
 
   Task CreateProcess(std::shared_ptr<Process> process);
+  void OpenObject(attach::OpenRequest& request, uint64_t token);
   void FinishOpen(const std::shared_ptr<Process>& process, const Status& status);
   void Refuse(attach::IoctlRequest& request, const contract::Call* row, const Status& status);
   void Report(const CallReport& report);
@@ -87,10 +102,14 @@ class Driver final : public attach::Node, public BackendEvents {
   Host host_;
   client::Access& access_;
   CallObserver* observer_ = nullptr;
+  client::Delivery* delivery_ = nullptr;
   std::atomic<uint64_t> state_changes_{0};  // VM-wide, as in the driver
 
   std::mutex mutex_;  // guards all below
   std::list<Entry> processes_;
+  std::set<File*> object_files_;
+  std::map<uint64_t, std::shared_ptr<SharedResource>> expected_objects_;  // by token
+  uint64_t next_token_ = 1;
   std::vector<std::shared_ptr<Adapter>> adapters_;
 };
 
@@ -105,5 +124,12 @@ struct ContextAndDevice {
   std::shared_ptr<Device> device;
 };
 Result<ContextAndDevice> FindContextAndDevice(Process& process, uint32_t context);
+
+// PQDEV: a paging queue, and the device that owns it.
+struct PagingQueueAndDevice {
+  std::shared_ptr<PagingQueue> queue;
+  std::shared_ptr<Device> device;
+};
+Result<PagingQueueAndDevice> FindPagingQueueAndDevice(Process& process, uint32_t queue);
 
 }  // namespace dxg::guest

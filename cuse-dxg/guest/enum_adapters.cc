@@ -1,5 +1,6 @@
 // EnumAdapters2, EnumAdapters3, OpenAdapterFromLuid, CloseAdapter: how a process gets and gives back adapter handles.
 // Each enumeration opens every adapter it reports: a new handle each time, which the caller has to close.
+#include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/teardown.h"
 
@@ -103,8 +104,10 @@ Task CloseAdapter(CallOf<calls::CloseAdapter>& call) {
   if (call.request.adapter_handle() == 0) co_return Status::Ok();
   std::shared_ptr<ProcessAdapter> last;
   DXG_CO_TRY(call.process->CloseAdapter({call.request.adapter_handle()}, &last));
-  if (last != nullptr) (void)co_await EndAdapter(call.driver.host(), call.process, last);
-  co_return Status::Ok();
+  if (last == nullptr) co_return Status::Ok();
+  std::vector<Arena::Mapping> unmap;
+  (void)co_await EndAdapter(call.driver.host(), call.process, last, &unmap);
+  co_return co_await TakeOut(call, std::move(unmap));
 }
 
 }  // namespace dxg::guest::handlers

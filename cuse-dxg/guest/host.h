@@ -59,6 +59,7 @@ class HostAnswer {
 class Host {
  public:
   explicit Host(Backend& backend) : backend_(backend) {}
+  Backend& backend() { return backend_; }
 
   template <class Request, class Reply>
   HostAnswer Ask(const Adapter& adapter, uint32_t process, const Request& request, Reply* reply) {

@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cuse-dxg/client/access.h"
+#include "cuse-dxg/guest/arena.h"
 #include "cuse-dxg/guest/objects.h"
 #include "cuse-dxg/status.h"
 
@@ -47,6 +48,39 @@ class Process {
   std::shared_ptr<Device> FirstDevice(const ProcessAdapter& held);
   Result<std::shared_ptr<Context>> RemoveContext(uint32_t handle);
 
+  // -- Memory --
+  Result<std::shared_ptr<Allocation>> FindAllocation(uint32_t handle);
+  Result<std::shared_ptr<Resource>> FindResource(uint32_t handle);
+  Result<std::shared_ptr<PagingQueue>> FindPagingQueue(uint32_t handle);
+  // The handle of any live object, adapters excepted; kFree where it is none.
+  HandleType TypeOf(uint32_t handle);
+
+  // What one call created: a resource (null: none, or an existing one), and allocations that belong to it or, where
+  // `into` is null too, stand alone. All handles are entered, or none. `made_entered` tells whether it was an allocation's
+  // handle that could not be.
+  Status AddAllocations(const std::shared_ptr<Device>& device, const std::shared_ptr<Resource>& made,
+                        const std::shared_ptr<Resource>& into, const std::vector<std::shared_ptr<Allocation>>& allocations,
+                        bool* made_entered = nullptr);
+  // Takes all of a list out, or nothing: they have one owner on that device, and it is not a shared resource.
+  Result<std::vector<std::shared_ptr<Allocation>>> RemoveAllocations(const Device& device, const std::vector<uint32_t>& handles);
+  // Takes a resource of that device out, with its allocations.
+  Result<std::shared_ptr<Resource>> RemoveResource(const Device& device, uint32_t handle);
+  Status AddPagingQueue(const std::shared_ptr<Device>& device, const std::shared_ptr<PagingQueue>& queue);
+  Result<std::shared_ptr<PagingQueue>> RemovePagingQueue(uint32_t handle);
+
+  // CPU access. Lock: the address where the client already sees the allocation, counted; 0 where it has to be brought
+  // there first. Locked enters what was brought (or, where another thread was faster, keeps its address).
+  uint64_t Lock(Allocation& allocation);
+  uint64_t Locked(Allocation& allocation, uint64_t cpu_address, uint64_t window_address);
+  // Takes back one lock. `last` tells whether the host is to hear of it.
+  Status Unlock(Allocation& allocation, bool* last);
+
+  // An allocation that was taken out: the host no longer works with the client's pages, and the client is no longer to see
+  // the host's; what has to be unmapped for that is added to `unmap`.
+  void Release(Allocation& allocation, std::vector<Arena::Mapping>* unmap);
+
+  Arena& arena() { return arena_; }
+
   // Live handles of both kinds, for the leak checks of tests.
   size_t live_handles();
 
@@ -55,11 +89,15 @@ class Process {
   Result<std::shared_ptr<T>> Find(HandleTable& table, Handle handle, HandleType type);
   Status Assign(Handle handle, HandleType type, std::shared_ptr<void> object);
   void RemoveDeviceLocked(const std::shared_ptr<Device>& device);
+  Status CheckRemovable(const Device& device, const std::vector<uint32_t>& handles, std::vector<std::shared_ptr<Allocation>>* found);
+  void FreeAllocationLocked(const std::shared_ptr<Allocation>& allocation);
 
   std::mutex mutex_;  // guards all below, and the lists in ProcessAdapter and Device
   HandleTable adapter_handles_;
   HandleTable object_handles_;
   std::list<std::shared_ptr<ProcessAdapter>> adapters_;
+
+  Arena arena_;
 };
 
 }  // namespace dxg::guest

@@ -1,8 +1,10 @@
 #pragma once
 
+#include <atomic>
 #include <coroutine>
 #include <exception>
 #include <functional>
+#include <optional>
 #include <utility>
 
 #include "cuse-dxg/status.h"
@@ -69,6 +71,32 @@ class [[nodiscard]] Task {
   explicit Task(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
 
   std::coroutine_handle<promise_type> handle_;
+};
+
+// `co_await Callback<T>(start)`: waits for what `start` was handed to be called, which may be at once, later, and on any
+// thread. The T is what it was called with.
+template <typename T>
+class Callback {
+ public:
+  using Start = std::function<void(std::function<void(T)> done)>;
+  explicit Callback(Start start) : start_(std::move(start)) {}
+
+  bool await_ready() const noexcept { return false; }
+  bool await_suspend(std::coroutine_handle<> waiter) {
+    waiter_ = waiter;
+    start_([this](T value) {
+      value_.emplace(std::move(value));
+      if (second_.exchange(true, std::memory_order_acq_rel)) waiter_.resume();
+    });
+    return !second_.exchange(true, std::memory_order_acq_rel);  // whoever is second goes on
+  }
+  T await_resume() { return *std::move(value_); }
+
+ private:
+  Start start_;
+  std::optional<T> value_;
+  std::coroutine_handle<> waiter_;
+  std::atomic<bool> second_{false};
 };
 
 }  // namespace dxg::guest

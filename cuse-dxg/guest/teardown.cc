@@ -7,10 +7,50 @@ namespace {
 
 constexpr uint32_t kFlushDeviceTerminate = 4;
 
+// One message for each allocation that stands alone, then one for each resource.
+Task EndMemory(Host& host, std::shared_ptr<Process> process, const Device& device, uint32_t handle) {
+  host::DestroyAllocation::Request request;
+  host::DestroyAllocation::Reply reply;
+  request.set_device(handle);
+  request.set_alloc_count(1);
+  request.add_allocations(0);
+  for (const auto& allocation : device.allocations) {
+    request.set_allocations(0, allocation->handle.value);
+    (void)co_await host.Ask(*device.adapter(), process->host_handle, request, &reply);
+  }
+  request.set_alloc_count(0);
+  request.clear_allocations();
+  for (const auto& resource : device.resources) {
+    request.set_resource(resource->handle.value);
+    (void)co_await host.Ask(*device.adapter(), process->host_handle, request, &reply);
+  }
+  co_return Status::Ok();
+}
+
+// Before the host hears of it: the pages are free from here on.
+void ReleaseDeviceMemory(Process& process, const Device& device, std::vector<Arena::Mapping>* unmap) {
+  for (const auto& allocation : device.allocations) process.Release(*allocation, unmap);
+  for (const auto& resource : device.resources) {
+    for (const auto& allocation : resource->allocations) process.Release(*allocation, unmap);
+  }
+  for (const auto& queue : device.paging_queues) {
+    if (auto mapping = process.arena().Release(queue->window_address)) unmap->push_back(*mapping);
+  }
+}
+
 }  // namespace
 
-Task EndDevice(Host& host, std::shared_ptr<Process> process, std::shared_ptr<Device> device, uint32_t handle) {
+std::vector<Arena::Mapping> ReleaseMemory(Process& process, const std::vector<std::shared_ptr<Allocation>>& allocations) {
+  std::vector<Arena::Mapping> unmap;
+  for (const auto& allocation : allocations) process.Release(*allocation, &unmap);
+  return unmap;
+}
+
+Task EndDevice(Host& host, std::shared_ptr<Process> process, std::shared_ptr<Device> device, uint32_t handle,
+               std::vector<Arena::Mapping>* unmap) {
+  ReleaseDeviceMemory(*process, *device, unmap);
   if (!device->adapter()->active) co_return Status::Ok();  // the host's half went with the adapter
+  (void)co_await EndMemory(host, process, *device, handle);
   host::DestroyDevice::Request request;
   host::DestroyDevice::Reply reply;
   request.set_device(handle);
@@ -18,7 +58,8 @@ Task EndDevice(Host& host, std::shared_ptr<Process> process, std::shared_ptr<Dev
   co_return Status::Ok();
 }
 
-Task EndAdapter(Host& host, std::shared_ptr<Process> process, std::shared_ptr<ProcessAdapter> held) {
+Task EndAdapter(Host& host, std::shared_ptr<Process> process, std::shared_ptr<ProcessAdapter> held,
+                std::vector<Arena::Mapping>* unmap) {
   while (const auto device = process->FirstDevice(*held)) {
     if (held->adapter->active) {
       host::FlushDevice::Request request;
@@ -28,17 +69,32 @@ Task EndAdapter(Host& host, std::shared_ptr<Process> process, std::shared_ptr<Pr
       (void)co_await host.Ask(*held->adapter, process->host_handle, request, &reply);
     }
     process->RemoveDevice(device);
-    (void)co_await EndDevice(host, process, device, device->handle.value);
+    (void)co_await EndDevice(host, process, device, device->handle.value, unmap);
   }
   co_return Status::Ok();
 }
 
 Task EndProcess(Host& host, std::shared_ptr<Process> process) {
+  std::vector<Arena::Mapping> gone;  // with the client
   const auto adapters = process->CloseAllAdapters();
-  for (const auto& held : adapters) (void)co_await EndAdapter(host, process, held);
+  for (const auto& held : adapters) (void)co_await EndAdapter(host, process, held, &gone);
   host::DestroyProcess::Request request;
   host::DestroyProcess::Reply reply;
   (void)co_await host.AskGlobal(process->host_handle, request, &reply);
+  co_return Status::Ok();
+}
+
+Task DropDescriptor(Host& host, std::shared_ptr<SharedResource> object) {
+  uint32_t nt_handle = 0;
+  {
+    std::lock_guard lock(object->mutex);
+    if (--object->descriptors == 0) nt_handle = std::exchange(object->nt_handle, 0);
+  }
+  if (nt_handle == 0) co_return Status::Ok();
+  host::DestroyNtSharedObject::Request request;
+  host::DestroyNtSharedObject::Reply reply;
+  request.set_shared_handle(nt_handle);
+  (void)co_await host.AskGlobal(0, request, &reply);
   co_return Status::Ok();
 }
 

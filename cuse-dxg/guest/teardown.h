@@ -11,14 +11,22 @@
 
 namespace dxg::guest {
 
+// What the client no longer has to see of these, which were taken out of their process.
+std::vector<Arena::Mapping> ReleaseMemory(Process& process, const std::vector<std::shared_ptr<Allocation>>& allocations);
+
 // A device that was taken out of its process. `handle` is how the host hears of it: as the caller named it, instance
-// bits and all.
-Task EndDevice(Host& host, std::shared_ptr<Process> process, std::shared_ptr<Device> device, uint32_t handle);
+// bits and all. What is to be unmapped in the client is added to `unmap`.
+Task EndDevice(Host& host, std::shared_ptr<Process> process, std::shared_ptr<Device> device, uint32_t handle,
+               std::vector<Arena::Mapping>* unmap);
 
 // The devices of an adapter whose last handle is closed.
-Task EndAdapter(Host& host, std::shared_ptr<Process> process, std::shared_ptr<ProcessAdapter> held);
+Task EndAdapter(Host& host, std::shared_ptr<Process> process, std::shared_ptr<ProcessAdapter> held,
+                std::vector<Arena::Mapping>* unmap);
 
 // A process whose last descriptor is closed.
 Task EndProcess(Host& host, std::shared_ptr<Process> process);
+
+// A descriptor of a shared resource that is closed. The last one ends the host's name for it.
+Task DropDescriptor(Host& host, std::shared_ptr<SharedResource> object);
 
 }  // namespace dxg::guest

@@ -234,6 +234,12 @@ TEST_P(RunTest, EveryCheckOfAClient) {
   EXPECT_EQ(run.Wait(), 0) << run.output();
 }
 
+// Not after a stat, which mends what this is about.
+TEST_P(RunTest, FirstThingIsToOpenForWriting) {
+  Process run(RunShell("exec 3<>/dev/dxg"));
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+}
+
 TEST_P(RunTest, ExitStatusPassesThrough) {
   Process run(RunShell("exit 42"));
   EXPECT_EQ(run.Wait(), 42);

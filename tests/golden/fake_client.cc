@@ -9,6 +9,17 @@ bool Inside(uint64_t address, size_t size, uint64_t begin, uint64_t end) {
   return address >= begin && address <= end && size <= end - address;
 }
 
+// Nobody works with the memory in a replay; only the frames' places in the packets are filled.
+class Pinned final : public client::AddressSpace {
+ public:
+  bool Read(uint64_t, std::span<std::byte>) override { return false; }
+  bool Write(uint64_t, std::span<const std::byte>) override { return false; }
+  bool Frames(uint64_t, std::span<uint64_t> frames) override {
+    std::fill(frames.begin(), frames.end(), 0);
+    return true;
+  }
+};
+
 }  // namespace
 
 void FakeClient::Put(pid_t tgid, uint64_t address, std::span<const std::byte> bytes) {
@@ -42,6 +53,16 @@ bool FakeClient::Write(pid_t tid, uint64_t address, std::span<const std::byte> f
   if (!Inside(address, from.size(), kArena, kArenaEnd)) return false;
   Put(tgid_.at(tid), address, from);
   return true;
+}
+
+bool FakeClient::WritePieces(pid_t tid, std::span<const client::Piece> pieces) {
+  return std::all_of(pieces.begin(), pieces.end(), [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
+}
+
+std::unique_ptr<client::AddressSpace> FakeClient::Pin(pid_t, uint64_t address, uint64_t size, bool writable) {
+  if (size == 0 || !Inside(address, size, kSysmem, kSysmemEnd)) return nullptr;
+  if (writable && Inside(address, size, kSysmemReadOnly, kSysmemReadOnlyEnd)) return nullptr;
+  return std::make_unique<Pinned>();
 }
 
 std::optional<client::Identity> FakeClient::Identify(pid_t tid) {

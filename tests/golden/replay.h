@@ -2,11 +2,13 @@
 
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
 #include "cuse-dxg/guest/driver.h"
 #include "tests/golden/fake_client.h"
+#include "tests/golden/fake_delivery.h"
 #include "tests/golden/scripted_host.h"
 
 namespace dxg::golden {
@@ -44,7 +46,14 @@ class Replay {
   void CloseProcess(uint32_t host_process);
   Verdict AdapterArrives(const Json& record);
 
+  void NoteUnserved(const Json& record, const contract::Call* row);
+  bool SharesUnserved(const Json& record, const contract::Call* row);
+  void CloseObjectsOf(uint32_t host_process);
+  void CloseObjects(pid_t tgid);  // 0: of every process
+  uint64_t OpenNode();
+
   FakeClient client_;
+  FakeDelivery delivery_{[this] { return OpenNode(); }};
   std::unique_ptr<ScriptedHost> host_;
   std::unique_ptr<guest::Driver> driver_;
   std::map<std::pair<pid_t, int>, uint64_t> files_;
@@ -52,7 +61,9 @@ class Replay {
   std::string program_;                     // the recorded program that is running
   uint64_t luid_ = 0;                       // of the one adapter
   uint32_t version_ = 40;
-  bool compute_only_ = false;
+  bool compute_only_ = false, map_guest_pages_ = false;
+  std::set<uint32_t> unserved_handles_;
+  std::set<pid_t> shares_unserved_;  // processes
 };
 
 }  // namespace dxg::golden

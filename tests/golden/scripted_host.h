@@ -20,12 +20,19 @@ class ScriptedHost final : public Backend {
   void Expect(const Json& record);
   // Until the next Expect every command is answered with zeros: for what happened between two records.
   void ExpectAnything() { anything_ = true; }
+  bool expects_anything() const { return anything_; }
+  // The driver sent addresses of its client where we send zeros, since Expect.
+  bool pointers_left_out() const { return pointers_left_out_; }
   // What went wrong since Expect: a packet that differs, was not expected, or never came. Empty: nothing.
   std::string Verdict();
 
   // -- Backend --
   Status Start(BackendEvents*) override { return Status::Ok(); }
   void Submit(const HostCall& call, Completion completion) override;
+  std::optional<HostRegion> FindRegion(uint64_t window_address) override;
+  std::optional<HostRegion> HomeRegion(uint32_t) override { return std::nullopt; }
+  Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override;
+  void RemoveClientPages(uint32_t) override { ++lists_removed_; }
 
  private:
   struct Packet {
@@ -33,6 +40,7 @@ class ScriptedHost final : public Backend {
     Json data;                   // hex, or a digest
     Bytes answer;
     std::vector<Range> ignore;
+    std::vector<size_t> pointers;  // where an address of the client is in the data
   };
 
   Status Play(const HostCall& call);
@@ -41,7 +49,10 @@ class ScriptedHost final : public Backend {
   uint64_t vgpu_luid_ = 0;
   bool global_lost_ = false;
   bool anything_ = false;
+  bool pointers_left_out_ = false;
   std::deque<Packet> expected_;
+  std::deque<uint32_t> lists_;  // numbers of the memory lists that the record establishes
+  int lists_removed_ = 0, lists_to_remove_ = 0;
   std::string trouble_;
 };
 

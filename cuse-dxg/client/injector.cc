@@ -1,0 +1,564 @@
+#include "cuse-dxg/client/injector.h"
+
+#include <poll.h>
+#include <spawn.h>
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "cuse-dxg/client/identify_code.h"
+#include "cuse-dxg/client/injector_protocol.h"
+#include "cuse-dxg/client/socket.h"
+
+namespace dxg::client {
+namespace {
+
+using injector::Ask;
+using injector::NodeIdentity;
+using injector::Reply;
+using injector::Request;
+using injector::Tell;
+
+constexpr size_t kWorkersMax = 64;
+constexpr size_t kJobsWaitingMax = 4096;  // beyond the workers; each is a client thread that waits in a call
+
+// A visit, or an Identify. In the order of its life.
+struct Job {
+  uint64_t id = 0;
+  Request begin;
+  std::function<void()> answer;
+  Delivery::Entered entered;
+  std::function<void(uint64_t)> identified;
+  uint64_t file = 0;  // of the identify call
+
+  // The Do under way. Sent in parts: a message has limits, and with one kGiveNode in each it is clear whose
+  // open comes.
+  std::vector<Step> steps;
+  size_t sent = 0;
+  std::vector<uint64_t> results;
+  Visit::Done done;
+  uint64_t token = 0;
+};
+
+struct Worker {
+  UniqueFd socket;
+  pid_t tid = 0;             // known from its first message on
+  std::shared_ptr<Job> job;  // null: idle, or given up
+  bool given_up = false;     // until kFree
+};
+
+// One life of the injector process.
+struct Process {
+  pid_t pid = 0;
+  UniqueFd control;
+  std::map<uint64_t, std::shared_ptr<Worker>> workers;  // by the number that epoll knows
+};
+
+Status StartProcess(const InjectorOptions& options, Process* process) {
+  DXG_ASSIGN(auto ends, MakeSocketPair());
+  posix_spawn_file_actions_t files;
+  posix_spawn_file_actions_init(&files);
+  posix_spawn_file_actions_adddup2(&files, ends.second.get(), injector::kControlDescriptor);
+  posix_spawnattr_t attributes;
+  posix_spawnattr_init(&attributes);
+  sigset_t none, all;
+  sigemptyset(&none);
+  sigfillset(&all);
+  posix_spawnattr_setsigmask(&attributes, &none);
+  posix_spawnattr_setsigdefault(&attributes, &all);
+  posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGMASK | POSIX_SPAWN_SETSIGDEF);
+  std::vector<char*> arguments;
+  for (const std::string& argument : options.command)
+    arguments.push_back(const_cast<char*>(argument.c_str()));
+  arguments.push_back(nullptr);
+  const int error = posix_spawn(&process->pid, arguments[0], &files, &attributes, arguments.data(), environ);
+  posix_spawn_file_actions_destroy(&files);
+  posix_spawnattr_destroy(&attributes);
+  if (error)
+    return Status::Refuse(EIO, "cannot start the injector ({}): {}", arguments[0], std::strerror(error));
+  process->control = std::move(ends.first);
+  return Status::Ok();
+}
+
+// It has ended, or ends now: with its sockets' end it leaves the threads that it holds. Not for ever: a
+// thread may wait for an answer that only comes when we are gone.
+void Reap(pid_t pid) {
+  if (pid == 0) return;
+  UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  pollfd ended = {process.get(), POLLIN, 0};
+  constexpr int kPatience_ms = 2000;
+  if (process.valid() && poll(&ended, 1, kPatience_ms) == 0) return;
+  waitpid(pid, nullptr, 0);
+}
+
+class Injector final : public Delivery, public std::enable_shared_from_this<Injector> {
+ public:
+  explicit Injector(const InjectorOptions& options) : options_(options) {}
+  ~Injector() override = default;
+
+  Status Start();
+  void Stop();
+
+  void Enter(pid_t tid, const Identity& process, std::function<void()> answer, Entered entered) override;
+  uint64_t TokenOfOpener(pid_t tid) override;
+  void Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done) override;
+  bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) override;
+
+  void Do(uint64_t job, std::vector<Step> steps, Visit::Done done);
+  void Leave(uint64_t job, int32_t result);
+
+ private:
+  using Callbacks = std::vector<std::function<void()>>;  // to be run without the lock
+
+  Status EnsureProcess();
+  Result<std::shared_ptr<Worker>> NewWorker();
+  Status Assign(std::shared_ptr<Job> job);
+  void Begin(Worker& worker, std::shared_ptr<Job> job);
+  void Finish(Worker& worker, Callbacks* callbacks);
+  void AssignWaiting();
+  std::shared_ptr<Worker> WorkerOf(uint64_t job);
+  bool SendPart(Worker& worker);
+
+  void Read();
+  void ReadControl();
+  void ReadWorker(uint64_t number);
+  void HandleReply(Worker& worker, const Reply& reply, Callbacks* callbacks);
+  void HandleStopped(Job& job, Callbacks* callbacks);
+  void HandleFailed(Worker& worker, const Status& status, Callbacks* callbacks);
+  void HandleDid(Worker& worker, const Reply& reply, Callbacks* callbacks);
+  void ProcessEnded();
+
+  const InjectorOptions options_;
+  UniqueFd epoll_;
+  UniqueFd stop_;
+  std::thread reader_;
+  std::atomic<pid_t> injector_pid_ = 0;
+
+  std::mutex mutex_;  // guards everything below; held while sending, never while a callback runs
+  bool stopping_ = false;
+  Process process_;
+  uint64_t last_number_ =
+      0;  // of jobs, and of workers in epoll, where 0 is the control socket and 1 is stop_
+  std::deque<std::shared_ptr<Job>> waiting_;
+  std::vector<NodeIdentity> nodes_;
+};
+
+constexpr uint64_t kControlNumber = 0, kStopNumber = 1;
+
+Status WhyEnded() {
+  return Status::Refuse(EIO, "the injector process of cuse-dxg was killed; the next call starts it anew");
+}
+
+// What a job has not been told yet, it is told with that reason.
+void Fail(Job& job, const Status& status, std::vector<std::function<void()>>* callbacks) {
+  if (job.entered) callbacks->push_back([entered = std::move(job.entered), status] { entered(status); });
+  if (job.done) callbacks->push_back([done = std::move(job.done), status] { done(status); });
+  if (job.identified) callbacks->push_back([identified = std::move(job.identified)] { identified(0); });
+  job.entered = nullptr;
+  job.done = nullptr;
+  job.identified = nullptr;
+}
+
+class InjectorVisit final : public Visit {
+ public:
+  InjectorVisit(std::weak_ptr<Injector> injector, uint64_t job) : injector_(std::move(injector)), job_(job) {}
+  ~InjectorVisit() override { Leave(-EINTR); }
+
+  void Do(std::vector<Step> steps, Done done) override {
+    if (auto injector = injector_.lock()) return injector->Do(job_, std::move(steps), std::move(done));
+    done(WhyEnded());
+  }
+  bool holds_thread() const override { return true; }
+  void Leave(int32_t result) override {
+    if (std::exchange(left_, true)) return;
+    if (auto injector = injector_.lock()) injector->Leave(job_, result);
+  }
+
+ private:
+  std::weak_ptr<Injector> injector_;
+  uint64_t job_;
+  bool left_ = false;
+};
+
+Status Injector::Start() {
+  epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+  stop_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
+  epoll_event event = {.events = EPOLLIN, .data = {.u64 = kStopNumber}};
+  if (!epoll_.valid() || !stop_.valid() || epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stop_.get(), &event) != 0)
+    return Status::Refuse(errno, "no epoll for the injector: {}", std::strerror(errno));
+  last_number_ = kStopNumber;
+  {
+    std::lock_guard lock(mutex_);
+    DXG_TRY(EnsureProcess());
+    // Only the first time: a program that cannot be an injector should be known before it is needed.
+    Reply hello;
+    Result<Received> received = Receive(process_.control.get(), std::as_writable_bytes(std::span(&hello, 1)));
+    if (!received.ok() || hello.tell != Tell::kHello) {
+      process_.control.reset();
+      waitpid(process_.pid, nullptr, 0);
+      return Status::Refuse(EIO, "{} {} ended instead of serving", options_.command[0], options_.command[1]);
+    }
+  }
+  reader_ = std::thread([this] { Read(); });
+  return Status::Ok();
+}
+
+void Injector::Stop() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+  }
+  const uint64_t one = 1;
+  (void)!write(stop_.get(), &one, sizeof(one));
+  if (reader_.joinable()) reader_.join();
+}
+
+// With mutex_ held.
+Status Injector::EnsureProcess() {
+  if (stopping_) return Status::Refuse(EIO, "cuse-dxg is stopping");
+  if (process_.control.valid()) return Status::Ok();
+  DXG_TRY(StartProcess(options_, &process_));
+  injector_pid_ = process_.pid;
+  epoll_event event = {.events = EPOLLIN, .data = {.u64 = kControlNumber}};
+  DXG_CHECK(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, process_.control.get(), &event) == 0);
+  return Status::Ok();
+}
+
+// With mutex_ held, as all down to Read.
+Result<std::shared_ptr<Worker>> Injector::NewWorker() {
+  DXG_ASSIGN(auto ends, MakeSocketPair());
+  const std::byte byte{1};
+  const int theirs = ends.second.get();
+  DXG_TRY(Send(process_.control.get(), std::span(&byte, 1), std::span(&theirs, 1)));
+  auto worker = std::make_shared<Worker>();
+  worker->socket = std::move(ends.first);
+  const uint64_t number = ++last_number_;
+  epoll_event event = {.events = EPOLLIN, .data = {.u64 = number}};
+  DXG_CHECK(epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, worker->socket.get(), &event) == 0);
+  process_.workers.emplace(number, worker);
+  return worker;
+}
+
+Status Injector::Assign(std::shared_ptr<Job> job) {
+  DXG_TRY(EnsureProcess());
+  job->id = job->begin.job = ++last_number_;
+  for (auto& [number, worker] : process_.workers) {
+    if (worker->job || worker->given_up) continue;
+    Begin(*worker, std::move(job));
+    return Status::Ok();
+  }
+  if (process_.workers.size() < kWorkersMax) {
+    DXG_ASSIGN(std::shared_ptr<Worker> worker, NewWorker());
+    Begin(*worker, std::move(job));
+    return Status::Ok();
+  }
+  if (waiting_.size() >= kJobsWaitingMax)
+    return Status::Refuse(EIO, "more than {} calls wait for the injector", kJobsWaitingMax);
+  waiting_.push_back(std::move(job));
+  return Status::Ok();
+}
+
+std::span<const std::byte> BytesOf(const Request& request) {
+  return std::as_bytes(std::span(&request, 1))
+      .first(offsetof(Request, steps) + request.steps_count * sizeof(injector::WireStep));
+}
+
+// A failure to send is the end of the process, which the reader sees too.
+void Injector::Begin(Worker& worker, std::shared_ptr<Job> job) {
+  std::copy_n(nodes_.begin(), std::min(nodes_.size(), job->begin.nodes.size()), job->begin.nodes.begin());
+  (void)Send(worker.socket.get(), BytesOf(job->begin));
+  worker.job = std::move(job);
+}
+
+// The job ends with the callbacks, out of the lock: what it still owns may be a Visit.
+void Injector::Finish(Worker& worker, Callbacks* callbacks) {
+  callbacks->push_back([job = std::exchange(worker.job, nullptr)] {});
+  AssignWaiting();
+}
+
+void Injector::AssignWaiting() {
+  while (!waiting_.empty()) {
+    const auto idle = std::find_if(process_.workers.begin(), process_.workers.end(), [](const auto& entry) {
+      return !entry.second->job && !entry.second->given_up;
+    });
+    if (idle == process_.workers.end()) return;
+    Begin(*idle->second, std::move(waiting_.front()));
+    waiting_.pop_front();
+  }
+}
+
+std::shared_ptr<Worker> Injector::WorkerOf(uint64_t job) {
+  for (auto& [number, worker] : process_.workers) {
+    if (worker->job && worker->job->id == job) return worker;
+  }
+  return nullptr;
+}
+
+void Injector::Enter(pid_t tid, const Identity& process, std::function<void()> answer, Entered entered) {
+  auto job = std::make_shared<Job>();
+  job->begin = {.ask = Ask::kBegin, .tid = tid, .tgid = process.tgid};
+  job->answer = std::move(answer);
+  job->entered = std::move(entered);
+  Status status;
+  {
+    std::lock_guard lock(mutex_);
+    status = Assign(job);
+  }
+  if (!status.ok()) job->entered(status);
+}
+
+uint64_t Injector::TokenOfOpener(pid_t tid) {
+  std::lock_guard lock(mutex_);
+  for (auto& [number, worker] : process_.workers) {
+    if (worker->tid == tid && worker->job) return worker->job->token;
+  }
+  return 0;
+}
+
+void Injector::Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done) {
+  auto job = std::make_shared<Job>();
+  job->begin = {.ask = Ask::kIdentify, .tid = process.tgid, .tgid = process.tgid, .number = descriptor};
+  job->identified = std::move(done);
+  Status status;
+  {
+    std::lock_guard lock(mutex_);
+    status = Assign(job);
+  }
+  if (!status.ok()) job->identified(0);
+}
+
+// Signal 0 to a thread of the injector: the kernel says whether it is one. It waits in this call, so it
+// exists.
+bool Injector::IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) {
+  if (code != kIdentifyCode) return false;
+  if (syscall(SYS_tgkill, injector_pid_.load(), tid, 0) != 0) return false;
+  std::lock_guard lock(mutex_);
+  if (const auto worker = WorkerOf(argument)) worker->job->file = file;
+  return true;
+}
+
+void Injector::Do(uint64_t job, std::vector<Step> steps, Visit::Done done) {
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto worker = WorkerOf(job)) {
+      DXG_CHECK(!worker->job->done);  // one Do at a time
+      worker->job->steps = std::move(steps);
+      worker->job->sent = 0;
+      worker->job->results.clear();
+      worker->job->done = std::move(done);
+      if (SendPart(*worker)) return;
+      done = std::exchange(worker->job->done, nullptr);
+    }
+  }
+  done(WhyEnded());
+}
+
+// With mutex_ held. An empty Do is sent too: its answer says that the client is still there.
+bool Injector::SendPart(Worker& worker) {
+  Job& job = *worker.job;
+  Request request = {.ask = Ask::kDo};
+  std::vector<int> files;
+  job.token = 0;
+  for (; job.sent < job.steps.size() && request.steps_count < request.steps.size(); ++job.sent) {
+    const Step& step = job.steps[job.sent];
+    if (step.kind == Step::Kind::kGiveNode) {
+      if (job.token) break;
+      job.token = step.token;
+    }
+    const bool has_file = step.kind == Step::Kind::kMap || step.kind == Step::Kind::kGiveFile;
+    request.steps[request.steps_count++] = {.kind = step.kind,
+                                            .writable = step.writable,
+                                            .has_file = has_file,
+                                            .unused = 0,
+                                            .offset = step.offset,
+                                            .size = step.size,
+                                            .address = step.address};
+    if (has_file) files.push_back(step.file);
+  }
+  return Send(worker.socket.get(), BytesOf(request), files).ok();
+}
+
+void Injector::Leave(uint64_t job, int32_t result) {
+  Callbacks callbacks;
+  std::lock_guard lock(mutex_);
+  const auto worker = WorkerOf(job);
+  if (!worker) return;
+  (void)Send(worker->socket.get(), BytesOf({.ask = Ask::kLeave, .result = result}));
+  Finish(*worker, &callbacks);  // what it is sent next waits in its socket until it has left
+}
+
+void Injector::Read() {
+  for (;;) {
+    epoll_event events[16];
+    const int count = epoll_wait(epoll_.get(), events, std::size(events), -1);
+    if (count < 0) continue;
+    bool stop = false, control = false;
+    for (int i = 0; i < count; ++i) {
+      const uint64_t number = events[i].data.u64;
+      stop |= number == kStopNumber;
+      control |= number == kControlNumber;
+      if (number > kStopNumber) ReadWorker(number);
+    }
+    if (stop) return ProcessEnded();
+    if (control) ReadControl();  // last: what the workers said before the end was said
+  }
+}
+
+void Injector::ReadControl() {
+  {
+    std::lock_guard lock(mutex_);
+    Reply reply;
+    if (Receive(process_.control.get(), std::as_writable_bytes(std::span(&reply, 1)), false).ok()) return;
+  }
+  spdlog::error("the injector process was killed; calls that it was bringing memory to end with EIO");
+  ProcessEnded();
+}
+
+void Injector::ReadWorker(uint64_t number) {
+  Callbacks callbacks;
+  {
+    std::lock_guard lock(mutex_);
+    const auto found = process_.workers.find(number);
+    if (found == process_.workers.end()) return;
+    const std::shared_ptr<Worker> worker = found->second;
+    Reply reply;
+    Result<Received> received =
+        Receive(worker->socket.get(), std::as_writable_bytes(std::span(&reply, 1)), false);
+    if (received.ok()) {
+      HandleReply(*worker, reply, &callbacks);
+    } else if (received.status().value() != -EAGAIN) {
+      epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, worker->socket.get(),
+                nullptr);  // the control socket's end follows
+    }
+  }
+  for (auto& callback : callbacks) callback();
+}
+
+void Injector::HandleReply(Worker& worker, const Reply& reply, Callbacks* callbacks) {
+  if (reply.worker) worker.tid = reply.worker;
+  if (reply.tell == Tell::kFree && worker.given_up) {
+    worker.given_up = false;
+    return AssignWaiting();
+  }
+  if (!worker.job || worker.job->id != reply.job) return;  // forgotten meanwhile
+  Job& job = *worker.job;
+  switch (reply.tell) {
+    case Tell::kHeld:
+      if (job.answer) callbacks->push_back(std::exchange(job.answer, nullptr));
+      return;
+    case Tell::kStopped:
+      return HandleStopped(job, callbacks);
+    case Tell::kFailed:
+      return HandleFailed(worker, Status::Refuse(reply.error, "{}", reply.why.data()), callbacks);
+    case Tell::kGone:
+      worker.given_up = true;
+      return HandleFailed(worker, Status::Refuse(EINTR, "the client's thread is being killed"), callbacks);
+    case Tell::kDid:
+      return HandleDid(worker, reply, callbacks);
+    case Tell::kIdentified:
+      callbacks->push_back(
+          [identified = std::exchange(job.identified, nullptr), file = job.file] { identified(file); });
+      return Finish(worker, callbacks);
+    case Tell::kHello:
+    case Tell::kFree:
+      return;
+  }
+}
+
+void Injector::HandleStopped(Job& job, Callbacks* callbacks) {
+  if (!job.entered) return;
+  callbacks->push_back(
+      [entered = std::exchange(job.entered, nullptr), injector = weak_from_this(), id = job.id] {
+        entered(std::unique_ptr<Visit>(std::make_unique<InjectorVisit>(injector, id)));
+      });
+}
+
+void Injector::HandleFailed(Worker& worker, const Status& status, Callbacks* callbacks) {
+  Fail(*worker.job, status, callbacks);
+  Finish(worker, callbacks);
+}
+
+void Injector::HandleDid(Worker& worker, const Reply& reply, Callbacks* callbacks) {
+  Job& job = *worker.job;
+  if (!job.done) return;
+  job.token = 0;
+  if (reply.node != NodeIdentity{} && std::find(nodes_.begin(), nodes_.end(), reply.node) == nodes_.end()) {
+    if (nodes_.size() == injector::kNodesMax) nodes_.erase(nodes_.begin());
+    nodes_.push_back(reply.node);
+  }
+  if (reply.error) return Fail(job, Status::Refuse(reply.error, "{}", reply.why.data()), callbacks);
+  job.results.insert(job.results.end(), reply.results.begin(), reply.results.begin() + reply.results_count);
+  if (job.sent < job.steps.size()) {
+    if (!SendPart(worker)) Fail(job, WhyEnded(), callbacks);
+    return;
+  }
+  callbacks->push_back([done = std::exchange(job.done, nullptr), results = std::move(job.results)]() mutable {
+    done(std::move(results));
+  });
+}
+
+// All jobs of this life end; the next one begins with the next job.
+void Injector::ProcessEnded() {
+  Callbacks callbacks;
+  Process ended;
+  std::deque<std::shared_ptr<Job>> waiting;
+  {
+    std::lock_guard lock(mutex_);
+    ended = std::exchange(process_, {});
+    waiting.swap(waiting_);
+    for (auto& [number, worker] : ended.workers) {
+      if (worker->job) Fail(*worker->job, WhyEnded(), &callbacks);
+    }
+    for (auto& job : waiting) Fail(*job, WhyEnded(), &callbacks);
+    injector_pid_ = 0;
+  }
+  ended.control.reset();
+  for (auto& [number, worker] : ended.workers) worker->socket.reset();
+  for (auto& callback : callbacks)
+    callback();  // before the wait: a call that is not answered keeps the injector waiting
+  Reap(ended.pid);
+}
+
+// What the caller owns: Visits know the Injector weakly.
+class InjectorOwner final : public Delivery {
+ public:
+  explicit InjectorOwner(std::shared_ptr<Injector> injector) : injector_(std::move(injector)) {}
+  ~InjectorOwner() override { injector_->Stop(); }
+  void Enter(pid_t tid, const Identity& process, std::function<void()> answer, Entered entered) override {
+    injector_->Enter(tid, process, std::move(answer), std::move(entered));
+  }
+  uint64_t TokenOfOpener(pid_t tid) override { return injector_->TokenOfOpener(tid); }
+  void Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done) override {
+    injector_->Identify(process, descriptor, std::move(done));
+  }
+  bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) override {
+    return injector_->IsIdentifyCall(tid, code, argument, file);
+  }
+
+ private:
+  std::shared_ptr<Injector> injector_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Delivery>> StartInjector(const InjectorOptions& options) {
+  auto injector = std::make_shared<Injector>(options);
+  DXG_TRY(injector->Start());
+  return std::unique_ptr<Delivery>(std::make_unique<InjectorOwner>(std::move(injector)));
+}
+
+}  // namespace dxg::client

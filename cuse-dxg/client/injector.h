@@ -1,0 +1,25 @@
+#pragma once
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "cuse-dxg/client/delivery.h"
+#include "cuse-dxg/status.h"
+
+namespace dxg::client {
+
+struct InjectorOptions {
+  // A program whose main begins with IsInjectorCommand.
+  std::vector<std::string> command = {"/proc/self/exe", "inject"};
+};
+
+// The way into clients by ptrace, done in a process of its own (injector_process.h). Where that process is
+// killed, the visits under way end with EIO and the next one starts it anew; the clients it held go on at
+// once (docs/security.md says with what).
+//
+// All callbacks run on one thread of this object's, or, where the process is not to be had, within the call.
+// It must outlive whatever calls Enter and Identify; a Visit may outlive it, and does nothing then.
+Result<std::unique_ptr<Delivery>> StartInjector(const InjectorOptions& options = {});
+
+}  // namespace dxg::client

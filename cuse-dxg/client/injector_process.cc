@@ -1,0 +1,322 @@
+#include "cuse-dxg/client/injector_process.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/capability.h>
+#include <poll.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <sys/timerfd.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <list>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <string_view>
+#include <thread>
+#include <utility>
+
+#include "cuse-dxg/client/identify_code.h"
+#include "cuse-dxg/client/injector_protocol.h"
+#include "cuse-dxg/client/socket.h"
+#include "cuse-dxg/client/stay.h"
+#include "cuse-dxg/client/tracee.h"
+
+namespace dxg::client {
+namespace {
+
+using injector::Ask;
+using injector::NodeIdentity;
+using injector::Reply;
+using injector::Request;
+using injector::Tell;
+
+bool SendReply(int socket, Reply reply) {
+  const size_t text = std::strlen(reply.why.data()) + 1;
+  return Send(socket, std::as_bytes(std::span(&reply, 1)).first(offsetof(Reply, why) + text)).ok();
+}
+
+void SetError(const Status& status, Reply* reply) {
+  reply->error = std::max(1, -status.value());
+  status.why().copy(reply->why.data(), reply->why.size() - 1);
+}
+
+// Looks, while a worker may be stuck with a thread that is being killed, whether it is; then the daemon is
+// told, so that it answers the call, which frees both.
+//
+//     execve in a sibling     holds the cred_guard_mutex, waits for every other thread to die
+//     the calling thread      has SIGKILL, and waits in its ioctl, which cannot be killed, for the daemon's
+//     answer our PTRACE_SEIZE        waits for the cred_guard_mutex
+//
+// The other case is a main thread that dies before the rest of its process: its end is reported to a tracer
+// only when they all are dead.
+class Watch {
+ public:
+  void Begin(pid_t tid, uint64_t job, int socket) {
+    std::lock_guard lock(mutex_);
+    tid_ = tid;
+    job_ = job;
+    socket_ = socket;
+    seizing_ = true;
+    given_up_ = false;
+    begun_ = std::chrono::steady_clock::now();
+  }
+  void Seized() {
+    std::lock_guard lock(mutex_);
+    seizing_ = false;
+  }
+  // Sends only when not given up: whoever comes first has the word.
+  bool Tell(Reply reply) {
+    std::lock_guard lock(mutex_);
+    reply.worker = gettid();
+    reply.job = job_;
+    return !given_up_ && SendReply(socket_, reply);
+  }
+  // Tells the daemon, where it was given up, that the worker is free again.
+  void End() {
+    std::lock_guard lock(mutex_);
+    tid_ = 0;
+    if (given_up_) SendReply(socket_, {.tell = injector::Tell::kFree, .job = job_});
+  }
+  // True while there is something to watch.
+  bool Look() {
+    constexpr auto kPatience = std::chrono::milliseconds(5);
+    std::lock_guard lock(mutex_);
+    if (tid_ == 0 || given_up_) return false;
+    if (std::chrono::steady_clock::now() - begun_ < kPatience) return true;
+    if (!(seizing_ ? IsBeingKilled(tid_) : IsDead(tid_))) return true;
+    given_up_ = true;
+    SendReply(socket_, {.tell = injector::Tell::kGone, .job = job_});
+    return false;
+  }
+
+ private:
+  std::mutex mutex_;  // guards everything below, and the order of what is sent
+  pid_t tid_ = 0;     // 0: nothing to watch
+  uint64_t job_ = 0;
+  int socket_ = -1;
+  bool seizing_ = false;
+  bool given_up_ = false;
+  std::chrono::steady_clock::time_point begun_;
+};
+
+// A timer that runs only while some worker has something to watch.
+class WatchTimer {
+ public:
+  WatchTimer() : timer_(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK)) {}
+  void Arm() {
+    if (armed_.exchange(true)) return;
+    const itimerspec once = {.it_interval = {}, .it_value = {.tv_sec = 0, .tv_nsec = 20'000'000}};
+    timerfd_settime(timer_.get(), 0, &once, nullptr);
+  }
+  void Expired() {
+    uint64_t count;
+    (void)!read(timer_.get(), &count, sizeof(count));
+    armed_ = false;  // before the look: who begins to watch from here on arms it again
+  }
+  int fd() const { return timer_.get(); }
+
+ private:
+  UniqueFd timer_;
+  std::atomic<bool> armed_ = false;
+};
+
+// A thread that does one job at a time: all that is done to one client thread is done by it.
+class Worker {
+ public:
+  Worker(UniqueFd socket, WatchTimer& timer) : socket_(std::move(socket)), timer_(timer) {
+    thread_ = std::thread([this] { Run(); });
+  }
+  ~Worker() { thread_.join(); }
+  bool LookAfter() { return watch_.Look(); }
+  bool ended() const { return ended_; }
+
+ private:
+  void Run();
+  std::optional<Request> Next(std::vector<UniqueFd>* files);
+  void Visit(const Request& begin);
+  Status GetThere(Tracee& tracee);
+  void Do(const Request& request, std::vector<UniqueFd> files, Stay& stay);
+  void Identify(const Request& request);
+  void Failed(const Status& status);
+
+  UniqueFd socket_;
+  WatchTimer& timer_;
+  Watch watch_;
+  std::atomic<bool> ended_ = false;
+  std::thread thread_;
+};
+
+void Worker::Run() {
+  std::vector<UniqueFd> files;
+  while (const std::optional<Request> request = Next(&files)) {
+    if (request->ask == Ask::kBegin) Visit(*request);
+    if (request->ask == Ask::kIdentify) Identify(*request);
+  }
+  ended_ = true;
+}
+
+// None: the daemon is dead.
+std::optional<Request> Worker::Next(std::vector<UniqueFd>* files) {
+  Request request;
+  Result<Received> received = Receive(socket_.get(), std::as_writable_bytes(std::span(&request, 1)));
+  if (!received.ok()) return std::nullopt;
+  *files = std::move(received->files);
+  return request;
+}
+
+void Worker::Failed(const Status& status) {
+  Reply reply = {.tell = Tell::kFailed};
+  SetError(status, &reply);
+  watch_.Tell(reply);
+  watch_.End();
+}
+
+void Worker::Visit(const Request& begin) {
+  watch_.Begin(begin.tid, begin.job, socket_.get());
+  timer_.Arm();
+  Result<Tracee> seized = Tracee::Seize(begin.tid);
+  watch_.Seized();
+  if (!seized.ok()) return Failed(seized.status());
+
+  Tracee& tracee = *seized;
+  if (Status status = GetThere(tracee); !status.ok()) {
+    tracee.Leave(status.value());  // before it is told, so that the error is out when the daemon says so
+    return Failed(status);
+  }
+  Stay stay(tracee, begin.tgid);
+  for (;;) {
+    std::vector<UniqueFd> files;
+    const std::optional<Request> request = Next(&files);
+    if (!request || request->ask == Ask::kLeave) {
+      tracee.Leave(request ? request->result : -ECONNABORTED);
+      break;
+    }
+    if (request->ask == Ask::kDo) Do(*request, std::move(files), stay);
+  }
+  watch_.End();
+}
+
+// From the wait in the kernel to where calls can be made.
+Status Worker::GetThere(Tracee& tracee) {
+  DXG_TRY(tracee.Interrupt());
+  if (!watch_.Tell({.tell = Tell::kHeld}))
+    return Status::Refuse(EINTR, "thread {} is being killed", tracee.tid());
+  DXG_TRY(tracee.WaitStop());
+  DXG_TRY(tracee.Take());
+  if (!watch_.Tell({.tell = Tell::kStopped})) return Status::Refuse(ECONNABORTED, "the daemon is gone");
+  return Status::Ok();
+}
+
+void Worker::Do(const Request& request, std::vector<UniqueFd> files, Stay& stay) {
+  Reply reply = {.tell = Tell::kDid};
+  const size_t count = std::min<size_t>(request.steps_count, request.steps.size());
+  Result<std::vector<uint64_t>> results =
+      stay.Do(std::span(request.steps).first(count), std::move(files), &reply.node);
+  if (results.ok()) {
+    std::copy(results->begin(), results->end(), reply.results.begin());
+    reply.results_count = static_cast<uint32_t>(results->size());
+  } else {
+    SetError(results.status(), &reply);
+  }
+  watch_.Tell(reply);
+}
+
+// The main thread may have ended, and has no descriptors then.
+pid_t LivingThreadOf(pid_t tgid) {
+  if (!IsDead(tgid)) return tgid;
+  const std::unique_ptr<DIR, int (*)(DIR*)> tasks(opendir(fmt::format("/proc/{}/task", tgid).c_str()),
+                                                  closedir);
+  while (const dirent* task = tasks ? readdir(tasks.get()) : nullptr) {
+    if (const pid_t tid = std::atoi(task->d_name); tid != 0 && !IsDead(tid)) return tid;
+  }
+  return tgid;
+}
+
+// The ioctl reaches the daemon on the very file that the client's number means, and says so there.
+void Worker::Identify(const Request& request) {
+  Result<UniqueFd> copy = CopyOf(LivingThreadOf(request.tgid), request.tgid, request.number);
+  if (copy.ok()) {
+    Result<NodeIdentity> identity = IdentityOf(copy->get());
+    const bool ours = identity.ok() &&
+                      std::find(request.nodes.begin(), request.nodes.end(), *identity) != request.nodes.end();
+    if (ours) (void)ioctl(copy->get(), kIdentifyCode, request.job);
+  }
+  copy = UniqueFd();  // our copy is closed before the answer: the client's close is the last one
+  SendReply(socket_.get(), {.tell = Tell::kIdentified, .job = request.job});
+}
+
+// What is not needed goes: rights, descriptors, the terminal, the way to more rights. Not seccomp: a process
+// under a filter may not suspend another's.
+void DropRights() {
+  prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+  prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
+  prctl(PR_SET_NAME, "cuse-dxg-inject", 0, 0, 0);
+  constexpr uint32_t kNeeded = 1u << CAP_SYS_PTRACE | 1u << CAP_SYS_ADMIN;
+  __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct sets[2] = {};
+  if (syscall(SYS_capget, &header, sets) == 0) {
+    sets[0] = {
+        .effective = sets[0].effective & kNeeded, .permitted = sets[0].permitted & kNeeded, .inheritable = 0};
+    sets[1] = {};
+    syscall(SYS_capset, &header, sets);
+  }
+}
+
+void LetGoOfEverything() {
+  const int null = open("/dev/null", O_RDWR | O_CLOEXEC);
+  dup2(null, STDIN_FILENO);
+  dup2(null, STDOUT_FILENO);
+  syscall(SYS_close_range, injector::kControlDescriptor + 1, ~0u, 0);
+  fcntl(injector::kControlDescriptor, F_SETFD, FD_CLOEXEC);
+  if (chdir("/") != 0) std::perror("cuse-dxg inject: chdir /");
+  setsid();  // it may lead its group already; then the terminal's keys are ignored below
+  for (int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGPIPE}) std::signal(signal, SIG_IGN);
+}
+
+}  // namespace
+
+bool IsInjectorCommand(int argc, char** argv) { return argc == 2 && std::string_view(argv[1]) == "inject"; }
+
+int RunInjector() {
+  LetGoOfEverything();
+  DropRights();
+  const int control = injector::kControlDescriptor;
+  if (!SendReply(control, {.tell = Tell::kHello})) {
+    std::fprintf(stderr, "cuse-dxg: inject is started by cuse-dxg itself, not by hand\n");
+    return 2;
+  }
+  WatchTimer timer;
+  std::list<Worker> workers;
+  pollfd events[] = {{control, POLLIN, 0}, {timer.fd(), POLLIN, 0}};
+  for (;;) {
+    if (poll(events, std::size(events), -1) < 0) continue;
+    if (events[1].revents) {
+      timer.Expired();
+      bool watching = false;
+      for (Worker& worker : workers) watching |= worker.LookAfter();
+      if (watching) timer.Arm();
+    }
+    if (!events[0].revents) continue;
+    std::byte message[sizeof(Request)];
+    Result<Received> received = Receive(control, message);
+    if (!received.ok()) break;
+    for (UniqueFd& socket : received->files) workers.emplace_back(std::move(socket), timer);
+  }
+  // The daemon is dead, so the kernel ends the calls that still wait, and the workers see the end of their
+  // sockets.
+  workers.clear();
+  return 0;
+}
+
+}  // namespace dxg::client

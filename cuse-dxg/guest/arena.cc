@@ -1,0 +1,46 @@
+#include "cuse-dxg/guest/arena.h"
+
+namespace dxg::guest {
+
+std::map<uint64_t, Arena::Mapping>::iterator Arena::Around(uint64_t window_address, uint64_t size) {
+  auto after = mappings_.upper_bound(window_address);
+  if (after == mappings_.begin()) return mappings_.end();
+  const auto found = std::prev(after);
+  const uint64_t offset = window_address - found->first;
+  return offset <= found->second.size && size <= found->second.size - offset ? found : mappings_.end();
+}
+
+std::optional<Arena::Mapping> Arena::Find(uint64_t window_address, uint64_t size) {
+  std::lock_guard lock(mutex_);
+  const auto found = Around(window_address, size);
+  if (found == mappings_.end()) return std::nullopt;
+  return found->second;
+}
+
+Arena::Mapping Arena::Add(const Mapping& mapping) {
+  std::lock_guard lock(mutex_);
+  return mappings_.try_emplace(mapping.window_address, mapping).first->second;
+}
+
+void Arena::Hold(uint64_t window_address) {
+  std::lock_guard lock(mutex_);
+  if (const auto found = Around(window_address, 1); found != mappings_.end()) ++found->second.holders;
+}
+
+std::optional<Arena::Mapping> Arena::Release(uint64_t window_address) {
+  std::lock_guard lock(mutex_);
+  const auto found = Around(window_address, 1);
+  // Gone where the client executed another program in between.
+  if (found == mappings_.end() || found->second.holders == 0) return std::nullopt;
+  if (--found->second.holders != 0 || found->second.cookie != 0) return std::nullopt;
+  const Mapping mapping = found->second;
+  mappings_.erase(found);
+  return mapping;
+}
+
+void Arena::Clear() {
+  std::lock_guard lock(mutex_);
+  mappings_.clear();
+}
+
+}  // namespace dxg::guest

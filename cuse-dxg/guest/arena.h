@@ -1,0 +1,44 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <mutex>
+#include <optional>
+#include <vector>
+
+namespace dxg::guest {
+
+// Where a client sees the host's memory. Regions of the host's window are mapped into the client once, whole (most of a
+// process's memory is in one), so that nearly every lock finds its address here and needs no visit:
+//
+//     window   ....[ region, 64 GiB ..... slice ... ]........[ shared resource ]....
+//     client       [ 0x7e1234000000 ..... slice ... ]        [ 0x7e0000000000  ]
+class Arena {
+ public:
+  struct Mapping {
+    uint64_t window_address = 0;
+    uint64_t size = 0;            // bytes
+    uint64_t client_address = 0;
+    uint64_t cookie = 0;          // what its first 8 bytes say; 0: nothing is known of them
+    uint32_t holders = 0;         // allocations that are seen through it
+  };
+
+  // The mapping that holds all of that range.
+  std::optional<Mapping> Find(uint64_t window_address, uint64_t size);
+  // Enters a mapping. Where another thread entered one of the same range meanwhile, that one counts and is returned.
+  Mapping Add(const Mapping& mapping);
+  // An allocation is seen through the mapping around that address, or no longer. Release takes a mapping out with its
+  // last holder, to be unmapped; a mapping with a cookie is the process's own region, and stays.
+  void Hold(uint64_t window_address);
+  std::optional<Mapping> Release(uint64_t window_address);
+  // The client executed another program, or unmapped it all.
+  void Clear();
+
+ private:
+  std::map<uint64_t, Mapping>::iterator Around(uint64_t window_address, uint64_t size);
+
+  std::mutex mutex_;  // guards all below
+  std::map<uint64_t, Mapping> mappings_;  // by window address
+};
+
+}  // namespace dxg::guest

@@ -1,0 +1,97 @@
+#include "cuse-dxg/guest/bring_in.h"
+
+#include <spdlog/spdlog.h>
+
+#include "cuse-dxg/guest/driver.h"
+
+namespace dxg::guest {
+namespace {
+
+client::Step MapStep(const HostRegion& region, uint64_t from, uint64_t size) {
+  client::Step step;
+  step.kind = client::Step::Kind::kMap;
+  step.file = region.file;
+  step.offset = region.file_offset + (from - region.window_address);
+  step.size = size;
+  return step;
+}
+
+client::Step UnmapStep(const Arena::Mapping& mapping) {
+  client::Step step;
+  step.kind = client::Step::Kind::kUnmap;
+  step.address = mapping.client_address;
+  step.size = mapping.size;
+  return step;
+}
+
+// The client may have executed another program since, or unmapped it. Costs a read of the client's memory and saves a
+// client from an address that leads nowhere.
+bool IsStillThere(Call& call, const Arena::Mapping& mapping) {
+  uint64_t first = 0;
+  if (!call.access().Read(call.tid(), mapping.client_address, std::as_writable_bytes(std::span(&first, 1)))) return false;
+  return mapping.cookie == 0 || first == mapping.cookie;
+}
+
+// Maps all of the region, or only what is needed where the client has no room for that (RLIMIT_AS).
+Task MapRegion(Call& call, const HostRegion& region, uint64_t window_address, uint64_t size, Arena::Mapping* mapping) {
+  std::vector<uint64_t> addresses;
+  *mapping = {region.window_address, region.size, 0, region.cookie, 0};
+  Status status = co_await call.InClient(MapStep(region, region.window_address, region.size), &addresses);
+  if (status.value() == -ENOMEM && (region.window_address != window_address || region.size != size)) {
+    *mapping = {window_address, size, 0, 0, 0};
+    status = co_await call.InClient(MapStep(region, window_address, size), &addresses);
+  }
+  if (status.ok()) mapping->client_address = addresses.front();
+  co_return status;
+}
+
+}  // namespace
+
+Task BringIn(Call& call, uint64_t window_address, uint64_t size, uint64_t* client_address) {
+  Arena& arena = call.process->arena();
+  if (const auto mapping = arena.Find(window_address, size)) {
+    if (IsStillThere(call, *mapping)) {
+      *client_address = mapping->client_address + (window_address - mapping->window_address);
+      co_return Status::Ok();
+    }
+    arena.Clear();
+  }
+  const auto region = call.driver.backend().FindRegion(window_address);
+  if (!region || size > region->size - (window_address - region->window_address)) {
+    co_return Status::Refuse(ENOMEM, "the host named memory at {:#x} ({} bytes) that it does not show to the guest", window_address, size);
+  }
+  Arena::Mapping made;
+  if (Status status = co_await MapRegion(call, *region, window_address, size, &made); !status.ok()) {
+    spdlog::warn("{} by thread {}: memory cannot be brought into the client: {}", call.row.name, call.tid(), status.why());
+    co_return status;
+  }
+  const Arena::Mapping mapping = arena.Add(made);
+  if (mapping.client_address != made.client_address) (void)co_await call.InClient(UnmapStep(made), nullptr);
+  *client_address = mapping.client_address + (window_address - mapping.window_address);
+  co_return Status::Ok();
+}
+
+Task BringHome(Call& call) {
+  const auto region = call.driver.backend().HomeRegion(call.process->host_handle);
+  if (!region || call.process->arena().Find(region->window_address, region->size)) co_return Status::Ok();
+  Arena::Mapping made;
+  const Status status = co_await MapRegion(call, *region, region->window_address, region->size, &made);
+  if (!status.ok()) {
+    spdlog::debug("the first device of process {}: its memory is not in place yet: {}", call.process->identity.tgid, status.why());
+    co_return Status::Ok();
+  }
+  const Arena::Mapping mapping = call.process->arena().Add(made);
+  if (mapping.client_address != made.client_address) (void)co_await call.InClient(UnmapStep(made), nullptr);
+  co_return Status::Ok();
+}
+
+Task TakeOut(Call& call, std::vector<Arena::Mapping> mappings) {
+  if (mappings.empty()) co_return Status::Ok();
+  std::vector<client::Step> steps;
+  for (const Arena::Mapping& mapping : mappings) steps.push_back(UnmapStep(mapping));
+  const Status status = co_await call.InClient(std::move(steps), nullptr);
+  if (!status.ok()) spdlog::debug("memory of process {} stays mapped there: {}", call.process->identity.tgid, status.why());
+  co_return Status::Ok();
+}
+
+}  // namespace dxg::guest

@@ -1,0 +1,65 @@
+// Paging queues: CreatePagingQueue, DestroyPagingQueue.
+#include "cuse-dxg/guest/bring_in.h"
+#include "cuse-dxg/guest/handlers.h"
+#include "proto/dxg/host.pb.h"
+
+namespace dxg::guest::handlers {
+namespace {
+
+constexpr uint64_t kFencePageBytes = 4096;
+constexpr contract::Member kFenceAddress{offsetof(d3dkmt_createpagingqueue, fence_cpu_virtual_address),
+                                         sizeof(d3dkmt_createpagingqueue::fence_cpu_virtual_address)};
+
+Task TellHostQueueEnded(Call& call, std::shared_ptr<Adapter> adapter, uint32_t queue) {
+  host::DestroyPagingQueue::Request request;
+  host::DestroyPagingQueue::Reply reply;
+  request.set_paging_queue(queue);
+  co_return co_await call.driver.host().Ask(*adapter, call.process->host_handle, request, &reply);
+}
+
+}  // namespace
+
+Task CreatePagingQueue(CallOf<calls::CreatePagingQueue>& call) {
+  DXG_CO_ASSIGN(auto device, call.process->FindDevice(call.request.device()));
+  DXG_CO_TRY(CheckActive(*device));
+  DXG_CO_TRY(CheckActive(*device->adapter()));
+  host::CreatePagingQueue::Request request;
+  host::CreatePagingQueue::Reply reply;
+  request.set_device(call.request.device());
+  request.set_priority(call.request.priority());
+  request.set_physical_adapter_index(call.request.physical_adapter_index());
+  DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
+
+  // A refusal shows as zeros, and fails here: there is no page of the host at 0.
+  uint64_t fence_address = 0;
+  const uint64_t page = reply.fence_storage_physical_address();
+  DXG_CO_TRY(co_await BringIn(call, page, kFencePageBytes, &fence_address));
+
+  auto queue = std::make_shared<PagingQueue>(PagingQueue{{reply.paging_queue()}, {reply.sync_object()}, device->handle, page});
+  call.reply.set_paging_queue(reply.paging_queue());
+  call.reply.set_sync_object(reply.sync_object());
+  call.SetAddress(kFenceAddress, fence_address);
+  Status status = call.OutNowAll();
+  if (status.ok()) status = call.process->AddPagingQueue(device, queue);
+  if (status.ok()) {
+    call.process->arena().Hold(page);
+  } else {
+    (void)co_await TellHostQueueEnded(call, device->adapter(), queue->handle.value);
+  }
+  co_return status;
+}
+
+Task DestroyPagingQueue(CallOf<calls::DestroyPagingQueue>& call) {
+  // Both handles are gone from here on, whatever follows.
+  DXG_CO_ASSIGN(auto queue, call.process->RemovePagingQueue(call.request.paging_queue()));
+  DXG_CO_ASSIGN(auto device, call.process->FindDevice(queue->device.value));
+  DXG_CO_TRY(CheckActive(*device));
+  DXG_CO_TRY(CheckActive(*device->adapter()));
+  Status status = co_await TellHostQueueEnded(call, device->adapter(), call.request.paging_queue());
+  std::vector<Arena::Mapping> unmap;
+  if (auto mapping = call.process->arena().Release(queue->window_address)) unmap.push_back(*mapping);
+  (void)co_await TakeOut(call, std::move(unmap));
+  co_return status;
+}
+
+}  // namespace dxg::guest::handlers

@@ -1,0 +1,244 @@
+#include "tests/client/delivery_device.h"
+
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/mman.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <filesystem>
+#include <functional>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
+#include <vector>
+
+#include "cuse-dxg/attach/unique_fd.h"
+#include "cuse-dxg/client/injector.h"
+#include "cuse-dxg/client/process_vm.h"
+#include "cuse-dxg/device.h"
+
+namespace dxg {
+namespace {
+
+using attach::IoctlRequest;
+using attach::OpenRequest;
+using attach::UniqueFd;
+using client::Step;
+namespace delivery = client::delivery;
+
+class DeliveryDevice final : public attach::Node {
+ public:
+  Status Start() {
+    memory_ = UniqueFd(memfd_create("delivery", MFD_CLOEXEC));
+    if (!memory_.valid() || ftruncate(memory_.get(), delivery::kMemoryBytes) != 0)
+      return Status::Refuse(errno, "no memory file");
+    bytes_ = static_cast<std::byte*>(
+        mmap(nullptr, delivery::kMemoryBytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory_.get(), 0));
+    DXG_ASSIGN(delivery_, client::StartInjector());
+    return Status::Ok();
+  }
+
+  void Open(std::unique_ptr<OpenRequest> request) override {
+    const uint64_t token = delivery_->TokenOfOpener(request->caller().tid);
+    uint64_t file;
+    {
+      std::lock_guard lock(mutex_);
+      file = ++last_file_;
+      tokens_[file] = token;
+    }
+    request->Accept(file);
+  }
+
+  void Release(uint64_t file) override {
+    std::lock_guard lock(mutex_);
+    tokens_.erase(file);
+  }
+
+  void Ioctl(std::unique_ptr<IoctlRequest> request) override {
+    if (delivery_->IsIdentifyCall(request->caller().tid, request->code(), request->argument(),
+                                  request->file()))
+      return request->Answer(0, {});
+    switch (request->code()) {
+      case delivery::kVisit:
+        return StartVisit(std::move(request));
+      case delivery::kHeld:
+        return request->Answer(HeldCount(), {});
+      case delivery::kGoOn:
+        return request->Answer(GoOn(), {});
+      case delivery::kIdentify:
+        return Identify(std::move(request));
+      case delivery::kPeek:
+        return request->Answer(static_cast<int32_t>(bytes_[request->argument() % delivery::kMemoryBytes]),
+                               {});
+      case delivery::kNodesOpen:
+        return request->Answer(NodesOpen(), {});
+      case delivery::kServerPid:
+        return request->Answer(getpid(), {});
+      case delivery::kNothing:
+        return request->Answer(0, {});
+      case delivery::kServerFiles: {
+        const std::filesystem::directory_iterator files("/proc/self/fd");
+        return request->Answer(static_cast<int32_t>(std::distance(begin(files), end(files))), {});
+      }
+      default:
+        return request->Answer(-ENOTTY, {});
+    }
+  }
+
+ private:
+  // One visit, from the call to its end. Shared by the callbacks.
+  struct Call {
+    std::unique_ptr<IoctlRequest> request;
+    pid_t tid = 0;
+    uint64_t argument = 0;
+    delivery::Visit wanted = {};
+    std::unique_ptr<client::Visit> visit;
+    uint32_t rounds_left = 0;
+  };
+  using CallPtr = std::shared_ptr<Call>;
+
+  void StartVisit(std::unique_ptr<IoctlRequest> request) {
+    auto call = std::make_shared<Call>();
+    call->tid = request->caller().tid;
+    call->argument = request->argument();
+    if (!clients_.Read(call->tid, call->argument, std::as_writable_bytes(std::span(&call->wanted, 1))))
+      return request->Answer(-EFAULT, {});
+    const auto identity = clients_.Identify(call->tid);
+    if (!identity) return request->Answer(-ESRCH, {});
+    call->request = std::move(request);
+    call->rounds_left = std::max(1u, call->wanted.repeat);
+    delivery_->Enter(
+        call->tid, *identity, [this, call] { Answer(call); },
+        [this, call](Result<std::unique_ptr<client::Visit>> visit) { Entered(call, std::move(visit)); });
+  }
+
+  void Answer(const CallPtr& call) {
+    HoldAt(delivery::Hold::kBeforeAnswer, *call, [this, call] {
+      std::unique_ptr<IoctlRequest> request;
+      {
+        std::lock_guard lock(mutex_);
+        request = std::move(call->request);
+      }
+      if (request) request->Answer(0, {});
+    });
+  }
+
+  void Entered(const CallPtr& call, Result<std::unique_ptr<client::Visit>> visit) {
+    if (!visit.ok()) {
+      spdlog::warn("visit refused: {}", visit.status().why());
+      std::unique_ptr<IoctlRequest> request;
+      {
+        std::lock_guard lock(mutex_);
+        request = std::move(call->request);
+      }
+      if (request) request->Answer(visit.status().value(), {});
+      return;
+    }
+    call->visit = *std::move(visit);
+    HoldAt(delivery::Hold::kBeforeSteps, *call, [this, call] { Do(call); });
+  }
+
+  void Do(const CallPtr& call) {
+    std::vector<Step> steps;
+    for (uint32_t i = 0; i < std::min<uint32_t>(call->wanted.steps_count, std::size(call->wanted.steps));
+         ++i) {
+      const delivery::WantedStep& wanted = call->wanted.steps[i];
+      steps.push_back({.kind = static_cast<Step::Kind>(wanted.kind),
+                       .file = memory_.get(),
+                       .offset = wanted.offset,
+                       .size = wanted.size,
+                       .address = wanted.address,
+                       .writable = wanted.writable != 0,
+                       .token = 0});
+      if (steps.back().kind == Step::Kind::kGiveNode) steps.back().token = wanted.address;
+    }
+    call->visit->Do(std::move(steps),
+                    [this, call](Result<std::vector<uint64_t>> results) { Did(call, std::move(results)); });
+  }
+
+  void Did(const CallPtr& call, Result<std::vector<uint64_t>> results) {
+    if (results.ok() && --call->rounds_left > 0) return Do(call);
+    int32_t result = call->wanted.result;
+    if (results.ok()) {
+      for (size_t i = 0; i < results->size(); ++i) call->wanted.steps[i].result = (*results)[i];
+    } else {
+      spdlog::warn("steps failed: {}", results.status().why());
+      result = results.status().value();
+      call->wanted.done_error = -result;
+    }
+    (void)clients_.Write(call->tid, call->argument, std::as_bytes(std::span(&call->wanted, 1)));
+    HoldAt(delivery::Hold::kBeforeLeave, *call, [call, result] {
+      call->visit->Leave(result);
+      call->visit.reset();
+    });
+  }
+
+  void HoldAt(delivery::Hold place, const Call& call, std::function<void()> go_on) {
+    if (call.wanted.hold != place) return go_on();
+    std::lock_guard lock(mutex_);
+    held_.push_back(std::move(go_on));
+  }
+
+  int32_t HeldCount() {
+    std::lock_guard lock(mutex_);
+    return static_cast<int32_t>(held_.size());
+  }
+
+  int32_t GoOn() {
+    std::vector<std::function<void()>> held;
+    {
+      std::lock_guard lock(mutex_);
+      held.swap(held_);
+    }
+    for (auto& go_on : held) go_on();
+    return static_cast<int32_t>(held.size());
+  }
+
+  int32_t NodesOpen() {
+    std::lock_guard lock(mutex_);
+    return static_cast<int32_t>(
+        std::count_if(tokens_.begin(), tokens_.end(), [](const auto& file) { return file.second != 0; }));
+  }
+
+  void Identify(std::unique_ptr<IoctlRequest> request) {
+    const auto identity = clients_.Identify(request->caller().tid);
+    if (!identity) return request->Answer(-ESRCH, {});
+    const int number = static_cast<int>(request->argument());
+    std::shared_ptr<IoctlRequest> shared = std::move(request);
+    delivery_->Identify(*identity, number,
+                        [this, shared](uint64_t file) { shared->Answer(MeaningOf(file), {}); });
+  }
+
+  int32_t MeaningOf(uint64_t file) {
+    std::lock_guard lock(mutex_);
+    const auto found = tokens_.find(file);
+    if (found == tokens_.end()) return 0;
+    return found->second ? static_cast<int32_t>(found->second) : 1000;
+  }
+
+  client::ProcessVm clients_;
+  UniqueFd memory_;
+  std::byte* bytes_ = nullptr;
+  std::mutex mutex_;  // guards everything below, and Call::request
+  uint64_t last_file_ = 0;
+  std::map<uint64_t, uint64_t> tokens_;  // by file
+  std::vector<std::function<void()>> held_;
+  std::unique_ptr<client::Delivery> delivery_;  // last: its callbacks use the rest
+};
+
+}  // namespace
+
+Result<std::unique_ptr<attach::Node>> MakeDevice(const DeviceOptions&) {
+  auto device = std::make_unique<DeliveryDevice>();
+  DXG_TRY(device->Start());
+  return std::unique_ptr<attach::Node>(std::move(device));
+}
+
+int PrintCalls(bool) { return 0; }
+
+}  // namespace dxg

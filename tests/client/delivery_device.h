@@ -1,0 +1,54 @@
+#pragma once
+
+#include <sys/ioctl.h>
+
+#include <cstdint>
+
+// A device that does nothing but bring memory and descriptors into its clients, on request. It stands behind
+// the product's own command line (the program delivery-server), and everything about a visit can be asked
+// for: its steps, its result, and where it is to stop until somebody says go on.
+
+namespace dxg::client::delivery {
+
+constexpr uint64_t kMemoryBytes = 64 << 20;
+
+struct WantedStep {
+  uint32_t kind;  // Step::Kind
+  uint32_t writable;
+  uint64_t offset;  // in the device's memory
+  uint64_t size;
+  uint64_t address;
+  uint64_t result;  // out
+};
+
+enum class Hold : uint32_t { kNowhere, kBeforeAnswer, kBeforeSteps, kBeforeLeave };
+
+struct Visit {
+  WantedStep steps[4];
+  uint32_t steps_count;
+  Hold hold;
+  int32_t result;      // of the call, when all goes well
+  uint32_t repeat;     // how often the steps are done; 0 is once
+  int32_t done_error;  // out, by Leave: a positive errno of the steps; the call's result is it, negative
+  uint32_t unused;
+};
+
+// Visits the caller.
+constexpr uint32_t kVisit = _IOWR('V', 1, Visit);
+// How many visits are held; go on with them all (the result is how many).
+constexpr uint32_t kHeld = _IO('V', 2);
+constexpr uint32_t kGoOn = _IO('V', 3);
+// Which file the argument, a descriptor number, means: the result is its token, 1000 for an open of a
+// client's own, 0.
+constexpr uint32_t kIdentify = _IO('V', 4);
+// The byte of the device's memory at the argument.
+constexpr uint32_t kPeek = _IO('V', 5);
+// Files of kGiveNode that are open.
+constexpr uint32_t kNodesOpen = _IO('V', 6);
+constexpr uint32_t kServerPid = _IO('V', 7);
+// Nothing at all: what a visit is compared to.
+constexpr uint32_t kNothing = _IO('V', 8);
+// The server's own descriptors that are open. One that leaks shows here.
+constexpr uint32_t kServerFiles = _IO('V', 9);
+
+}  // namespace dxg::client::delivery
