@@ -126,6 +126,8 @@ class Extent {
   explicit operator bool() const { return region_ != nullptr; }
   uint64_t bytes() const { return bytes_; }
   uint64_t window_address() const { return region_->info().window_start + offset_; }
+  const Region& region() const { return *region_; }
+  bool whole_region() const { return whole_region_; }
 
   // Ranges lie in it.
   void Read(uint64_t offset, Bytes bytes) const;
