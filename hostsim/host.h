@@ -88,6 +88,12 @@ class Host {
   std::optional<RegionInfo> FindRegion(uint64_t window_address) {
     return machine_.io_space()->Find(window_address);
   }
+  // The region that most memory of the process is going to be in; nothing: no such process.
+  std::optional<RegionInfo> HomeRegion(uint32_t process);
+
+  // The region of one allocation of a shared resource, by the handle of CreateNtSharedObject; nothing: there is none, or
+  // its memory is the guest's own.
+  std::optional<RegionInfo> FindShared(uint32_t nt_handle, uint32_t allocation_index);
 
   // -- What tests and faults do to the host.
 

@@ -127,6 +127,8 @@ class Extent {
   explicit operator bool() const { return region_ != nullptr; }
   uint64_t bytes() const { return bytes_; }
   uint64_t window_address() const { return region_->info().window_start + offset_; }
+  const Region& region() const { return *region_; }
+  bool whole_region() const { return whole_region_; }
 
   // Ranges lie in it.
   void Read(uint64_t offset, Bytes bytes) const;
@@ -157,6 +159,8 @@ class RegionSet {
   Extent Allocate(uint64_t bytes);
   // A file of its own, which other processes may open.
   Extent AllocateAlone(uint64_t bytes);
+  // The first region, made if need be: where most of the process's memory is going to be.
+  std::optional<RegionInfo> Home();
 
  private:
   const std::shared_ptr<IoSpace> space_;
