@@ -41,6 +41,7 @@ struct RegionInfo {
   uint64_t window_start = 0;
   uint64_t bytes = 0;
   uint64_t cookie = 0;  // begins page 0 of a process's region; 0: a region of its own, without such a page
+  bool operator==(const RegionInfo&) const = default;
 };
 
 class IoSpace;
