@@ -48,7 +48,7 @@ class Machine::OpenRequest final : public attach::OpenRequest {
 
 class Machine::IoctlRequest final : public attach::IoctlRequest {
  public:
-  IoctlRequest(pid_t tid, uint64_t file, uint32_t code, uint64_t argument, std::shared_ptr<Answer> answer)
+  IoctlRequest(pid_t tid, uint64_t file, uint32_t code, uint64_t argument, std::shared_ptr<Machine::Answer> answer)
       : file_(file), code_(code), argument_(argument), answer_(std::move(answer)) { caller_.tid = tid; }
   const attach::Caller& caller() const override { return caller_; }
   uint64_t file() const override { return file_; }

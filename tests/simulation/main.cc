@@ -28,6 +28,8 @@ struct DriverData {
   uint64_t allocated = 0;
 };
 
+constexpr uint32_t kSystemOnly = 1;
+
 struct Broken {
   std::string what;
 };
@@ -81,6 +83,7 @@ class Run {
     machine_.Open(Pid());
     Now() = ModelProcess();
     Now().open = true;
+    Now().life = ++lives_;
     d3dkmt_adapterinfo adapters[4]{};
     d3dkmt_enumadapters2 enumerate{};
     enumerate.num_adapters = 4;
@@ -139,6 +142,7 @@ class Run {
     std::vector<char*> memory(count, nullptr);
     for (uint32_t i = 0; i < count; ++i) {
       data[i].size = 1 + Below(kPagesMax * kPage);
+      data[i].flags = kind == 2 && Chance(50) ? kSystemOnly : 0;
       infos[i].priv_drv_data = reinterpret_cast<uint64_t>(&data[i]);
       infos[i].priv_drv_data_size = sizeof(data[i]);
       if (kind != 3) continue;
@@ -168,6 +172,8 @@ class Run {
       allocation.resource = into != nullptr ? into->handle : 0;
       allocation.bytes = std::make_shared<Bytes>();
       allocation.bytes->pages = (data[i].size + kPage - 1) / kPage;
+      allocation.bytes->creator = Now().life;
+      allocation.bytes->system_only = data[i].flags != 0;
       allocation.own_memory = memory[i];
       Equal(data[i].allocated, allocation.bytes->size(), "the size in whole pages, in the private data");
       True(!process.allocations.contains(allocation.handle), "a handle that is in use was given out");
@@ -230,6 +236,10 @@ class Run {
     if (allocation->bytes->offered && allocation->locks == 0 && allocation->own_memory == nullptr) {
       return True(result < 0, "an offered allocation was locked");
     }
+    // Memory that may lie in the adapter shows to its creator alone.
+    if (allocation->bytes->creator != Now().life && !allocation->bytes->system_only && allocation->locks == 0) {
+      return Equal(result, -EINVAL, "Lock2 by an opener");
+    }
     Equal(result, 0, "Lock2");
     if (allocation->own_memory != nullptr) return Equal(args.data, reinterpret_cast<uint64_t>(allocation->own_memory), "the address of own memory");
     if (allocation->locks != 0) Equal(args.data, allocation->address, "the address of a second lock");
@@ -278,10 +288,10 @@ class Run {
     }
     return list;
   }
-  uint64_t Budget() {
+  uint64_t Budget(int group) {
     int active = 0;
     for (const auto& process : processes_) active += process.open ? 1 : 0;
-    return std::max(kGroupBytes / 100 * 90 / static_cast<uint64_t>(active), Now().reservation);
+    return std::max(kGroupBytes / 100 * 90 / static_cast<uint64_t>(active), group == 0 ? Now().reservation : 0);
   }
   void MakeResident() {
     std::vector<uint32_t> list = RandomList(false);
@@ -291,19 +301,22 @@ class Run {
     args.alloc_count = list.size();
     args.allocation_list = reinterpret_cast<uint64_t>(list.data());
     args.flags.cant_trim_further = Chance(25);
-    uint64_t wanted = 0;
+    uint64_t wanted[2] = {};
     std::set<const Bytes*> fresh;
     for (const uint32_t handle : list) {
       const ModelAllocation& allocation = Now().allocations[handle];
-      if (allocation.residency == 0 && fresh.insert(allocation.bytes.get()).second) wanted += allocation.bytes->size();
+      if (!Now().is_resident(*allocation.bytes) && fresh.insert(allocation.bytes.get()).second) wanted[allocation.bytes->system_only] += allocation.bytes->size();
     }
-    uint64_t everybody = 0;
-    for (const auto& process : processes_) everybody += process.usage();
-    const uint64_t limit = args.flags.cant_trim_further ? kGroupBytes : Budget();
-    const bool fits = wanted == 0 || (Now().usage() + wanted <= limit && everybody + wanted <= kGroupBytes);
+    bool fits = true;
+    for (const int group : {0, 1}) {
+      uint64_t everybody = 0;
+      for (const auto& process : processes_) everybody += process.usage(group);
+      const uint64_t limit = args.flags.cant_trim_further ? kGroupBytes : Budget(group);
+      fits &= wanted[group] == 0 || (Now().usage(group) + wanted[group] <= limit && everybody + wanted[group] <= kGroupBytes);
+    }
     const uint64_t before = *Now().fence;
     const int32_t result = Call(LX_DXMAKERESIDENT, &args);
-    Say("make {} resident ({} bytes, usage {}, budget {}): {}", list.size(), wanted, Now().usage(), Budget(), result);
+    Say("make {} resident ({} and {} bytes, usage {} and {}): {}", list.size(), wanted[0], wanted[1], Now().usage(0), Now().usage(1), result);
     if (!fits) return Equal(result, -ENOMEM, "MakeResident beyond the budget or the memory");
     True(result == 0 || result == kStatusPending, "MakeResident within the budget failed");
     if (result == kStatusPending) True(args.paging_fence_value > before, "a pending value that is reached already");
@@ -580,13 +593,16 @@ class Run {
       allocations += process.allocations.size();
       resources += process.resources.size();
       for (const auto& [handle, allocation] : process.allocations) storages.insert(allocation.bytes.get());
-      d3dkmt_queryvideomemoryinfo info{};
-      info.adapter.v = process.adapter;
-      Equal(Call(LX_DXQUERYVIDEOMEMORYINFO, &info), 0, "QueryVideoMemoryInfo");
-      Equal(info.current_usage, process.usage(), "the usage");
-      Equal(info.current_reservation, process.reservation, "the reservation");
-      Equal(info.budget, Budget(), "the budget");
-      True(info.available_for_reservation <= info.budget, "more can be reserved than the budget is");
+      for (const int group : {0, 1}) {
+        d3dkmt_queryvideomemoryinfo info{};
+        info.adapter.v = process.adapter;
+        info.memory_segment_group = static_cast<decltype(info.memory_segment_group)>(group);
+        Equal(Call(LX_DXQUERYVIDEOMEMORYINFO, &info), 0, "QueryVideoMemoryInfo");
+        Equal(info.current_usage, process.usage(group), "the usage");
+        Equal(info.current_reservation, group == 0 ? process.reservation : 0, "the reservation");
+        Equal(info.budget, Budget(group), "the budget");
+        True(info.available_for_reservation <= info.budget, "more can be reserved than the budget is");
+      }
     }
     current_ = current;
     for (const auto& [number, descriptor] : descriptors_) {
@@ -643,6 +659,7 @@ class Run {
   ModelProcess processes_[kProcesses];
   std::map<int, ModelDescriptor> descriptors_;
   int current_ = 0;
+  int lives_ = 0;
   int step_ = 0;
 };
 

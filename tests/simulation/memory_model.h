@@ -18,6 +18,8 @@ struct Bytes {
   uint64_t pages = 0;
   std::map<uint64_t, uint32_t> words;  // by page; absent: 0
   bool offered = false;
+  int creator = 0;           // the life of the process that made it
+  bool system_only = false;  // never in the adapter's own memory: counts in the other group
 
   uint32_t word(uint64_t page) const {
     const auto found = words.find(page);
@@ -55,6 +57,7 @@ struct ModelRange {
 
 struct ModelProcess {
   bool open = false;
+  int life = 0;  // no two processes have the same
   uint32_t adapter = 0, device = 0, queue = 0;
   const volatile uint64_t* fence = nullptr;
   std::map<uint32_t, ModelAllocation> allocations;
@@ -62,11 +65,19 @@ struct ModelProcess {
   std::map<uint64_t, ModelRange> ranges;
   uint64_t reservation = 0;
 
-  uint64_t usage() const {
+  // By whichever of its handles.
+  bool is_resident(const Bytes& bytes) const {
+    for (const auto& [handle, allocation] : allocations) {
+      if (allocation.bytes.get() == &bytes && allocation.residency != 0) return true;
+    }
+    return false;
+  }
+  // What is offered does not count: it may be taken away at any time.
+  uint64_t usage(int group) const {
     uint64_t sum = 0;
     std::set<const Bytes*> counted;
     for (const auto& [handle, allocation] : allocations) {
-      if (allocation.residency != 0 && allocation.own_memory == nullptr && counted.insert(allocation.bytes.get()).second) {
+      if (allocation.residency != 0 && !allocation.bytes->offered && (allocation.bytes->system_only ? 1 : 0) == group && counted.insert(allocation.bytes.get()).second) {
         sum += allocation.bytes->size();
       }
     }
