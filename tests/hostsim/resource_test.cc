@@ -175,6 +175,8 @@ TEST(MemoryConcurrency, ProcessesShareFightAndEnd) {
         for (int step = 0; step < 100; ++step) {
           const uint32_t one = all[rng.Below(all.size())];
           host::MapGpuVirtualAddress::Request map;
+          uint8_t byte[1];
+          GpuFault fault;
           switch (rng.Below(5)) {
             case 0:
               all.push_back(rig.NewFor(caller, device, (1 + rng.Below(64)) * kPage));
@@ -189,7 +191,9 @@ TEST(MemoryConcurrency, ProcessesShareFightAndEnd) {
               map.set_paging_queue(queue.handle);
               map.set_allocation(one);
               map.set_size_in_pages(1);
-              rig.GpuReadAs(caller, rig.Ask<host::MapGpuVirtualAddress>(caller, map).reply.virtual_address());
+              rig.host().ReadGpu(caller,
+                                 rig.Ask<host::MapGpuVirtualAddress>(caller, map).reply.virtual_address(),
+                                 byte, &fault);
               break;
             default:
               rig.LockFor(caller, device, one);
