@@ -53,13 +53,16 @@ std::string Utf16Field(std::string_view text, size_t units) {
 
 }  // namespace
 
-Adapter::Adapter(AdapterProfile profile, AdapterInfo info)
+Adapter::Adapter(AdapterProfile profile, AdapterInfo info, Machine& machine)
     : profile_(std::move(profile)),
       info_(std::move(info)),
       guid_(MakeGuid(profile_, info_)),
-      segments_(MakeSegments(profile_.memory())),
       has_answers_(kAnswerTypes),
-      memory_(profile_) {
+      memory_(profile_),
+      video_memory_(
+          std::make_shared<VideoMemory>(MakeSegments(profile_.memory()), memory_, profile_.trouble())),
+      paging_(std::make_shared<PagingEngine>(machine, profile_.paging())),
+      fail_allocation_(profile_.trouble().fail_allocation()) {
   for (const AdapterProfile::Answer& answer : profile_.answers()) has_answers_[answer.type()] = true;
 }
 

@@ -7,9 +7,13 @@
 #include <vector>
 
 #include "hostsim/memory_budget.h"
+#include "hostsim/paging_engine.h"
+#include "hostsim/video_memory.h"
 #include "proto/dxg/profile.pb.h"
 
 namespace dxg::hostsim {
+
+class Machine;
 
 // Every adapter here is one GPU, not a chain of linked ones: the only physical adapter index is 0.
 inline constexpr uint32_t kPhysicalAdapters = 1;
@@ -28,24 +32,17 @@ struct AdapterInfo {
   std::string description;  // what programs show
 };
 
-// A memory segment as statistics number them: in the order of the list.
-struct Segment {
-  SegmentGroup group;
-  uint64_t size_bytes;
-  bool aperture;  // system memory that the GPU reaches
-};
-
 // A simulated GPU: what its profile says, and the little that changes while it runs. Everything but the
 // atomics and the memory budget is fixed from the start, so that queries need no lock.
 class Adapter {
  public:
-  // `profile` has passed ParseProfile or LoadProfile.
-  Adapter(AdapterProfile profile, AdapterInfo info);
+  // `profile` has passed ParseProfile or LoadProfile. `machine` outlives what runs on the adapter.
+  Adapter(AdapterProfile profile, AdapterInfo info, Machine& machine);
 
   const AdapterProfile& profile() const { return profile_; }
   const AdapterInfo& info() const { return info_; }
   const std::string& guid() const { return guid_; }  // {8-4-4-4-12}, upper case
-  const std::vector<Segment>& segments() const { return segments_; }
+  const std::vector<Segment>& segments() const { return video_memory_->segments(); }
   uint32_t nodes() const { return static_cast<uint32_t>(profile_.nodes_size()); }
   bool hardware_queues() const { return profile_.hardware_scheduling() == AdapterProfile::ENABLED; }
   bool unified_memory() const { return profile_.memory().dedicated_video_bytes() == 0; }
@@ -56,6 +53,15 @@ class Adapter {
 
   MemoryBudget& memory() { return memory_; }
   const MemoryBudget& memory() const { return memory_; }
+
+  // Shared with storages, which may outlive the adapter.
+  const std::shared_ptr<VideoMemory>& video_memory() const { return video_memory_; }
+  PagingEngine& paging() const { return *paging_; }
+
+  // Whether the next allocation is the one that is to fail.
+  bool FailsAllocation() { return ++allocations_ == fail_allocation_.load(std::memory_order_relaxed); }
+  // The n-th from now; 0: none.
+  void FailAllocation(uint64_t n) { fail_allocation_ = n == 0 ? 0 : allocations_ + n; }
 
   // A removed adapter answers DEVICE_REMOVED and lets its objects be destroyed.
   bool removed() const { return removed_.load(std::memory_order_acquire); }
@@ -70,9 +76,12 @@ class Adapter {
   const AdapterProfile profile_;
   const AdapterInfo info_;
   const std::string guid_;
-  const std::vector<Segment> segments_;
   std::vector<bool> has_answers_;
   MemoryBudget memory_;
+  const std::shared_ptr<VideoMemory> video_memory_;
+  const std::shared_ptr<PagingEngine> paging_;
+  std::atomic<uint64_t> allocations_{0};  // ever
+  std::atomic<uint64_t> fail_allocation_;
   std::atomic<bool> removed_{false};
   std::atomic<uint32_t> tdr_count_{0};
 };

@@ -6,10 +6,10 @@
 namespace dxg::hostsim {
 
 // Puts every active device of the adapter, of whatever process, into that state.
-void FailDevices(Machine& machine, const Adapter& adapter, ExecutionState state, StateChanges* changes);
+void FailDevices(Machine& machine, const Adapter& adapter, ExecutionState state, Aftermath* aftermath);
 
 // A timeout that an engine's reset did not cure: the whole adapter starts anew, and no device survives it.
 // The adapter stays and takes new devices.
-void ResetAdapter(Machine& machine, Adapter& adapter, StateChanges* changes);
+void ResetAdapter(Machine& machine, Adapter& adapter, Aftermath* aftermath);
 
 }  // namespace dxg::hostsim

@@ -1,6 +1,8 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <vector>
 
@@ -18,6 +20,17 @@ struct Caller {
   uint64_t adapter_luid = 0;  // AdapterInfo::vgpu_luid
 };
 
+// The end of a command that both its handler and the function that Call::Defer returned have to come to.
+struct Deferred {
+  std::function<void(bool accepted)> done;
+  bool accepted = true;
+  std::atomic<int> expected{2};
+
+  void Arrive() {
+    if (--expected == 0) done(accepted);
+  }
+};
+
 // One command on its way through the host: who asks, and what its answer is besides the reply message.
 struct Call {
   Machine& machine;
@@ -25,10 +38,16 @@ struct Call {
   std::shared_ptr<Process> process;  // null: there is none of that handle
   std::shared_ptr<Adapter> adapter;  // null: there is none of that LUID
   bool accepted = true;
-  StateChanges changes;  // told to the guest when the command has let go of its locks
+  Aftermath aftermath;  // done when the command has let go of its locks
+  std::shared_ptr<Deferred> deferred;
 
   // The answer will be shorter than a whole reply: the only refusal where the reply has no status.
   void Refuse() { accepted = false; }
+
+  // The command is not done when its handler returns, but when the returned function is called: once, from
+  // any thread that holds no lock of the host's, until when the reply may be written. At most once in a
+  // command.
+  std::function<void()> Defer();
 
   // The checks that come before a command's own. Both parties known, or INVALID_PARAMETER; the second also
   // wants the adapter to be there, or DEVICE_REMOVED.

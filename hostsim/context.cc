@@ -2,6 +2,7 @@
 
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
+#include "hostsim/update_gpu_va.h"
 #include "proto/abi/ntstatus.h"
 
 namespace dxg::hostsim {
@@ -68,6 +69,7 @@ void Commands::Handle(Call& call, const host::DestroyContext::Request& request,
     MutexLock lock(process.mutex());
     Context* context = FindContext(call, process, request.context());
     if (!context) return kStatusInvalidParameter;
+    EndUpdates(context->device, request.context(), &call.aftermath);
     context->device.children.erase(CanonicalHandle(request.context()));
     process.Erase(request.context());
     return kStatusSuccess;

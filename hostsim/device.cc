@@ -32,16 +32,26 @@ void PutPageFault(Bytes state, const PageFault& fault) {
 
 }  // namespace
 
-void Device::Fail(const Process& process, ExecutionState state, StateChanges* changes) {
+void Device::Fail(const Process& process, ExecutionState state, Aftermath* aftermath) {
   if (!active()) return;
   state_ = state;
-  changes->push_back({process.handle, adapter->info().vgpu_luid, cookie, state});
+  aftermath->changes.push_back({process.handle, adapter->info().vgpu_luid, cookie, state});
+  EndPaging(aftermath);
 }
 
-void Device::FailByPageFault(const Process& process, const PageFault& fault, StateChanges* changes) {
+void Device::EndPaging(Aftermath* aftermath) {
+  for (const PagingWork& work : paging) {
+    adapter->paging().Close(*work.lane, aftermath);
+    if (work.fence) work.fence->Raise(MonitoredFence::kLost, aftermath);
+  }
+  paging.clear();
+  update_lanes.clear();
+}
+
+void Device::FailByPageFault(const Process& process, const PageFault& fault, Aftermath* aftermath) {
   if (!active()) return;
   page_fault_ = fault;
-  Fail(process, ExecutionState::kDmaPageFault, changes);
+  Fail(process, ExecutionState::kDmaPageFault, aftermath);
 }
 
 Device* FindDevice(const Call& call, Process& process, uint32_t handle) {
@@ -76,6 +86,7 @@ void Commands::Handle(Call& call, const host::DestroyDevice::Request& request,
     MutexLock lock(process.mutex());
     Device* device = FindDevice(call, process, request.device());
     if (!device) return kStatusInvalidParameter;
+    device->EndPaging(&call.aftermath);
     for (const uint32_t child : device->children) process.Erase(child);
     process.Erase(request.device());
     AdapterUse* use = process.UseAdapter(call.adapter);
@@ -143,7 +154,7 @@ void Commands::Handle(Call& call, const host::MarkDeviceAsError::Request& reques
     switch (request.reason()) {
       case _D3DKMT_DEVICE_ERROR_REASON_GENERIC:
       case _D3DKMT_DEVICE_ERROR_REASON_DRIVER_ERROR:
-        device->Fail(process, ExecutionState::kDmaFault, &call.changes);
+        device->Fail(process, ExecutionState::kDmaFault, &call.aftermath);
         return kStatusSuccess;
       default:
         return kStatusInvalidParameter;

@@ -2,25 +2,16 @@
 
 #include <cstdint>
 #include <memory>
+#include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
 #include "hostsim/adapter.h"
+#include "hostsim/aftermath.h"
 #include "hostsim/object.h"
 #include "hostsim/process.h"
 
 namespace dxg::hostsim {
-
-// D3DKMT_DEVICEEXECUTION_STATE
-enum class ExecutionState : uint32_t {
-  kActive = 1,
-  kReset = 2,
-  kHung = 3,
-  kStopped = 4,
-  kOutOfMemory = 5,
-  kDmaFault = 6,
-  kDmaPageFault = 7,
-};
 
 // D3DKMT_DEVICEPAGEFAULT_STATE. As it stands here, no fault has happened.
 struct PageFault {
@@ -32,14 +23,13 @@ struct PageFault {
   uint64_t virtual_address = 0;
 };
 
-// A device whose state has just changed.
-struct StateChange {
-  uint32_t process;
-  uint64_t vgpu_luid;
-  uint64_t cookie;
-  ExecutionState state;
+struct UpdateLane;
+
+// Paging work of a device: a lane, and the fence that its operations raise, if any.
+struct PagingWork {
+  std::shared_ptr<PagingLane> lane;
+  std::shared_ptr<MonitoredFence> fence;
 };
-using StateChanges = std::vector<StateChange>;
 
 // The owner of contexts and, through them, of work. A device is active until its first error; that one
 // stands, so the guest hears of exactly one change in a device's life. The process's lock guards it.
@@ -54,15 +44,21 @@ class Device : public Object {
   ExecutionState state() const { return state_; }
   const PageFault& page_fault() const { return page_fault_; }
 
-  // Puts an active device into error and notes the change; one in error stays as it is.
-  void Fail(const Process& process, ExecutionState state, StateChanges* changes);
+  // Puts an active device into error, which ends its paging work, and notes the change; one in error stays as
+  // it is.
+  void Fail(const Process& process, ExecutionState state, Aftermath* aftermath);
   // As Fail with kDmaPageFault, with a record of the fault.
-  void FailByPageFault(const Process& process, const PageFault& fault, StateChanges* changes);
+  void FailByPageFault(const Process& process, const PageFault& fault, Aftermath* aftermath);
+  // Drops its paging work and ends every wait for it: the device is in error, or ends.
+  void EndPaging(Aftermath* aftermath);
 
   const std::shared_ptr<Adapter> adapter;
   const uint32_t flags;
   const uint64_t cookie;                  // the guest's name for it
   std::unordered_set<uint32_t> children;  // handles of what ends with it
+  std::vector<PagingWork> paging;
+  // Of updates of GPU virtual addresses, by their context; 0: without one.
+  std::unordered_map<uint32_t, std::shared_ptr<UpdateLane>> update_lanes;
 
  private:
   ExecutionState state_ = ExecutionState::kActive;

@@ -76,7 +76,7 @@ bool TdrDebugControl(Call& call, Bytes data) {
   if (data.size() < sizeof(uint32_t)) return false;
   const auto control = Get<uint32_t>(data, 0);
   if (control != kForceTdr && control != kGpuTdr) return false;
-  ResetAdapter(call.machine, *call.adapter, &call.changes);
+  ResetAdapter(call.machine, *call.adapter, &call.aftermath);
   return true;
 }
 

@@ -2,6 +2,7 @@
 
 #include "hostsim/adapter_reset.h"
 #include "hostsim/commands.h"
+#include "hostsim/monitored_fence.h"
 #include "proto/contract/host_commands.gen.h"
 
 namespace dxg::hostsim {
@@ -10,6 +11,13 @@ std::unique_ptr<Host> Host::Create(World world, const std::vector<AdapterProfile
   std::unique_ptr<Host> host(new Host(world));
   for (const AdapterProfile& profile : profiles) host->machine_.AddAdapter(profile);
   return host;
+}
+
+Host::~Host() {
+  machine_.EndCalls();
+  Aftermath aftermath;
+  for (const auto& process : machine_.Processes()) machine_.EndProcess(process->handle, &aftermath);
+  machine_.Deliver(std::move(aftermath));
 }
 
 std::vector<AdapterInfo> Host::Adapters() {
@@ -25,16 +33,16 @@ void Host::Submit(const Caller& caller, uint32_t command_id, const google::proto
   reply->Clear();
   Commands commands;
   if (!contract::DispatchHostCommand(command_id, commands, call, request, reply)) call.Refuse();
-  Tell(call.changes);
-  done(call.accepted);
-}
-
-void Host::Tell(const StateChanges& changes) {
-  Events* events = events_.load();
-  if (!events) return;
-  for (const StateChange& change : changes) {
-    events->DeviceStateChanged(change.process, change.vgpu_luid, change.cookie,
-                               static_cast<uint32_t>(change.state));
+  const std::shared_ptr<Deferred> deferred = std::move(call.deferred);
+  if (deferred) {
+    deferred->done = done;
+    deferred->accepted = call.accepted;
+  }
+  machine_.Deliver(std::move(call.aftermath));
+  if (deferred) {
+    deferred->Arrive();
+  } else {
+    done(call.accepted);
   }
 }
 
@@ -42,68 +50,150 @@ bool Host::AddAdapter(const AdapterProfile& profile, AdapterInfo* info) {
   const std::shared_ptr<Adapter> adapter = machine_.AddAdapter(profile);
   if (!adapter) return false;
   *info = adapter->info();
-  if (Events* events = events_.load()) events->AdapterArrived(adapter->info());
+  if (Events* events = machine_.events.load()) events->AdapterArrived(adapter->info());
   return true;
 }
 
 bool Host::RemoveAdapter(uint64_t vgpu_luid) {
   const std::shared_ptr<Adapter> adapter = machine_.TakeAdapter(vgpu_luid);
   if (!adapter) return false;
-  StateChanges changes;
-  FailDevices(machine_, *adapter, ExecutionState::kStopped, &changes);
-  Tell(changes);
-  if (Events* events = events_.load()) events->AdapterRemoved(vgpu_luid);
+  Aftermath aftermath;
+  FailDevices(machine_, *adapter, ExecutionState::kStopped, &aftermath);
+  machine_.Deliver(std::move(aftermath));
+  if (Events* events = machine_.events.load()) events->AdapterRemoved(vgpu_luid);
   return true;
 }
 
 bool Host::ResetAdapter(uint64_t vgpu_luid) {
   const std::shared_ptr<Adapter> adapter = machine_.FindAdapter(vgpu_luid);
   if (!adapter || adapter->removed()) return false;
-  StateChanges changes;
-  hostsim::ResetAdapter(machine_, *adapter, &changes);
-  Tell(changes);
+  Aftermath aftermath;
+  hostsim::ResetAdapter(machine_, *adapter, &aftermath);
+  machine_.Deliver(std::move(aftermath));
   return true;
 }
 
 bool Host::FailDevice(uint32_t process, uint32_t device, ExecutionState state) {
   const std::shared_ptr<Process> owner = machine_.FindProcess(process);
   if (!owner || state == ExecutionState::kActive) return false;
-  StateChanges changes;
+  Aftermath aftermath;
   {
     Process& locked = *owner;
     MutexLock lock(locked.mutex());
     Device* found = locked.Find<Device>(device);
     if (!found) return false;
-    found->Fail(locked, state, &changes);
+    found->Fail(locked, state, &aftermath);
   }
-  Tell(changes);
+  machine_.Deliver(std::move(aftermath));
   return true;
 }
 
 bool Host::FaultDevice(uint32_t process, uint32_t device, const PageFault& fault) {
   const std::shared_ptr<Process> owner = machine_.FindProcess(process);
   if (!owner) return false;
-  StateChanges changes;
+  Aftermath aftermath;
   {
     Process& locked = *owner;
     MutexLock lock(locked.mutex());
     Device* found = locked.Find<Device>(device);
     if (!found) return false;
-    found->FailByPageFault(locked, fault, &changes);
+    found->FailByPageFault(locked, fault, &aftermath);
   }
-  Tell(changes);
+  machine_.Deliver(std::move(aftermath));
   return true;
 }
 
+bool Host::SetSegmentLimit(uint64_t vgpu_luid, uint32_t segment, uint64_t bytes) {
+  const std::shared_ptr<Adapter> adapter = machine_.FindAdapter(vgpu_luid);
+  if (!adapter || adapter->removed() || segment >= adapter->segments().size()) return false;
+  adapter->video_memory()->SetLimit(segment, bytes);
+  return true;
+}
+
+template <class Access>
+bool Host::OnGpuMemory(const Caller& caller, Access access) {
+  std::shared_ptr<Process> process;
+  std::shared_ptr<Adapter> adapter;
+  machine_.Find(caller.process, caller.adapter_luid, &process, &adapter);
+  if (!process || !adapter) return false;
+  Process& locked = *process;
+  MutexLock lock(locked.mutex());
+  AdapterUse* use = locked.UseAdapter(adapter);
+  return use && access(use->va);
+}
+
+bool Host::ReadGpu(const Caller& caller, uint64_t address, Bytes bytes, GpuFault* fault) {
+  return OnGpuMemory(caller, [&](GpuVa& va) { return va.Read(address, bytes, fault); });
+}
+
+bool Host::WriteGpu(const Caller& caller, uint64_t address, ConstBytes bytes, GpuFault* fault) {
+  return OnGpuMemory(caller, [&](GpuVa& va) { return va.Write(address, bytes, fault); });
+}
+
+uint32_t Host::CreateFence(const Caller& caller, uint32_t device, uint64_t value) {
+  const std::shared_ptr<Process> process = machine_.FindProcess(caller.process);
+  if (!process) return 0;
+  Process& locked = *process;
+  MutexLock lock(locked.mutex());
+  Device* found = locked.Find<Device>(device);
+  if (!found) return 0;
+  auto fence = MonitoredFence::Create(locked.regions(), value, machine_.counts.fences);
+  if (!fence) return 0;
+  const uint32_t handle = locked.Insert(std::make_unique<FenceHandle>(*found, std::move(fence), false));
+  if (handle != 0) found->children.insert(handle);
+  return handle;
+}
+
+bool Host::SignalFence(const Caller& caller, uint32_t fence, uint64_t value) {
+  const std::shared_ptr<Process> process = machine_.FindProcess(caller.process);
+  if (!process) return false;
+  Aftermath aftermath;
+  {
+    Process& locked = *process;
+    MutexLock lock(locked.mutex());
+    FenceHandle* found = locked.Find<FenceHandle>(fence);
+    if (!found) return false;
+    found->fence->Signal(value, &aftermath);
+  }
+  machine_.Deliver(std::move(aftermath));
+  return true;
+}
+
+std::optional<uint64_t> Host::FenceValue(const Caller& caller, uint32_t fence) {
+  const std::shared_ptr<Process> process = machine_.FindProcess(caller.process);
+  if (!process) return std::nullopt;
+  Process& locked = *process;
+  MutexLock lock(locked.mutex());
+  FenceHandle* found = locked.Find<FenceHandle>(fence);
+  return found ? std::optional(found->fence->value()) : std::nullopt;
+}
+
 Accounting Host::Account() {
+  const Counts& counts = machine_.counts;
   Accounting accounting;
-  accounting.processes = machine_.counts.processes;
-  accounting.devices = machine_.counts.devices;
-  accounting.contexts = machine_.counts.contexts;
+  accounting.processes = counts.processes;
+  accounting.devices = counts.devices;
+  accounting.contexts = counts.contexts;
+  accounting.resources = counts.resources;
+  accounting.allocations = counts.allocations;
+  accounting.storages = counts.storages;
+  accounting.mappings = counts.mappings;
+  accounting.paging_queues = counts.paging_queues;
+  accounting.fences = counts.fences;
+  accounting.shared = machine_.shared();
+  accounting.regions = machine_.io_space()->regions();
+  accounting.window_bytes = machine_.io_space()->extent_bytes;
+  accounting.machine_bytes = machine_.io_space()->machine_bytes();
+  accounting.lost_accesses = counts.lost_accesses;
   for (const auto& adapter : machine_.Adapters()) {
     ++accounting.adapters;
     for (uint32_t group = 0; group < kSegmentGroups; ++group) {
       accounting.reserved_bytes[group] += adapter->memory().reserved(static_cast<SegmentGroup>(group));
+    }
+    for (uint32_t segment = 0; segment < adapter->segments().size(); ++segment) {
+      const SegmentUse use = adapter->video_memory()->Use(segment);
+      accounting.placed_bytes[adapter->segments()[segment].group] += use.placed_bytes;
+      accounting.listed_bytes[adapter->segments()[segment].group] += use.listed_bytes;
     }
   }
   return accounting;

@@ -5,11 +5,13 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "hostsim/adapter.h"
 #include "hostsim/call.h"
 #include "hostsim/device.h"
+#include "hostsim/gpu_va.h"
 #include "hostsim/machine.h"
 #include "hostsim/world.h"
 #include "proto/dxg/profile.pb.h"
@@ -37,7 +39,21 @@ struct Accounting {
   uint64_t devices = 0;
   uint64_t contexts = 0;
   uint64_t adapters = 0;
-  uint64_t reserved_bytes[kSegmentGroups] = {};  // all adapters together
+  uint64_t resources = 0;
+  uint64_t allocations = 0;
+  uint64_t storages = 0;  // memory of allocations; those that processes share count once
+  uint64_t mappings = 0;  // ranges of GPU virtual addresses
+  uint64_t paging_queues = 0;
+  uint64_t fences = 0;
+  uint64_t shared = 0;         // handles that all processes can name
+  uint64_t regions = 0;        // parts of the window
+  uint64_t window_bytes = 0;   // of them, what is given out
+  uint64_t machine_bytes = 0;  // what they cost the machine
+  uint64_t lost_accesses = 0;  // ever, to pages of the guest that were gone
+  // All adapters together, by group.
+  uint64_t reserved_bytes[kSegmentGroups] = {};
+  uint64_t placed_bytes[kSegmentGroups] = {};
+  uint64_t listed_bytes[kSegmentGroups] = {};  // what somebody has made resident
 };
 
 // The simulated Windows host behind a guest's GPUs: it takes the commands of proto/dxg/host.proto and answers
@@ -47,22 +63,31 @@ class Host {
  public:
   // `profiles` have passed ParseProfile or LoadProfile; there are at most kAdaptersMax, more are left out.
   static std::unique_ptr<Host> Create(World world, const std::vector<AdapterProfile>& profiles);
+  // Ends every process; commands that are still waiting are done before it returns. Not from inside a
+  // completion.
+  ~Host();
 
   // Before the first command, and with null after the last one.
-  void SetEvents(Events* events) { events_.store(events); }
+  void SetEvents(Events* events) { machine_.events.store(events); }
 
   // The live adapters, in the order of their arrival.
   std::vector<AdapterInfo> Adapters();
 
-  // Called once: when the command is done, which today is always inside Submit. `accepted` is false where the
-  // host answers with less than a whole reply, the refusal of commands without a status. Where a reply has a
-  // status or a handle, that says whether it worked.
+  // Called once: when the command is done, which may be before Submit returns or later, on any thread that
+  // holds no lock of the host's; then it may submit again. `accepted` is false where the host answers with
+  // less than a whole reply, the refusal of commands without a status. Where a reply has a status or a
+  // handle, that says whether it worked.
   using Completion = std::function<void(bool accepted)>;
 
   // Serves one command. `request` and `reply` are the Request and Reply of the command with that id; whatever
   // `reply` held is lost. Both live until `done`.
   void Submit(const Caller& caller, uint32_t command_id, const google::protobuf::Message& request,
               google::protobuf::Message* reply, const Completion& done);
+
+  // The region of the guest-visible window that holds the address; nothing: none does.
+  std::optional<RegionInfo> FindRegion(uint64_t window_address) {
+    return machine_.io_space()->Find(window_address);
+  }
 
   // -- What tests and faults do to the host.
 
@@ -77,14 +102,24 @@ class Host {
   // As FailDevice, by an access to memory that is not there.
   bool FaultDevice(uint32_t process, uint32_t device, const PageFault& fault);
 
+  // A segment of the adapter has only so many bytes left. False: no such live adapter or segment.
+  bool SetSegmentLimit(uint64_t vgpu_luid, uint32_t segment, uint64_t bytes);
+  // As an engine of the adapter accesses the process's GPU virtual addresses. False: `fault` says why.
+  bool ReadGpu(const Caller& caller, uint64_t address, Bytes bytes, GpuFault* fault);
+  bool WriteGpu(const Caller& caller, uint64_t address, ConstBytes bytes, GpuFault* fault);
+  // A fence of the device that nobody but SignalFence and queued updates raise. 0: no such device.
+  uint32_t CreateFence(const Caller& caller, uint32_t device, uint64_t value);
+  bool SignalFence(const Caller& caller, uint32_t fence, uint64_t value);
+  std::optional<uint64_t> FenceValue(const Caller& caller, uint32_t fence);
+
   Accounting Account();
 
  private:
   explicit Host(World world) : machine_(world) {}
-  void Tell(const StateChanges& changes);
+  template <class Access>
+  bool OnGpuMemory(const Caller& caller, Access access);
 
   Machine machine_;
-  std::atomic<Events*> events_{nullptr};
 };
 
 }  // namespace dxg::hostsim

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "hostsim/call.h"
+#include "hostsim/host.h"
 #include "proto/abi/ntstatus.h"
 
 namespace dxg::hostsim {
@@ -42,7 +43,7 @@ std::shared_ptr<Adapter> Machine::AddAdapter(AdapterProfile profile) {
   info.name = profile.name();
   info.description = profile.description();
   ++adapter_serial_;
-  adapters_.push_back(std::make_shared<Adapter>(std::move(profile), std::move(info)));
+  adapters_.push_back(std::make_shared<Adapter>(std::move(profile), std::move(info), *this));
   return adapters_.back();
 }
 
@@ -102,7 +103,7 @@ std::vector<std::shared_ptr<Process>> Machine::Processes() {
   return processes_.ShareAll();
 }
 
-bool Machine::EndProcess(uint32_t handle) {
+bool Machine::EndProcess(uint32_t handle, Aftermath* aftermath) {
   std::shared_ptr<Process> process;
   {
     WriterLock lock(mutex_);
@@ -110,8 +111,57 @@ bool Machine::EndProcess(uint32_t handle) {
   }
   if (!process) return false;
   MutexLock lock(process->mutex());
-  process->End();
+  process->End(aftermath);
   return true;
+}
+
+uint32_t Machine::AddShared(std::shared_ptr<SharedResource> resource) {
+  WriterLock lock(mutex_);
+  return shared_.Insert(std::move(resource));
+}
+
+std::shared_ptr<SharedResource> Machine::FindShared(uint32_t handle) {
+  ReaderLock lock(mutex_);
+  return shared_.Share(handle);
+}
+
+bool Machine::RemoveShared(uint32_t handle) {
+  std::shared_ptr<SharedResource> last;  // ends without the lock
+  WriterLock lock(mutex_);
+  last = shared_.Remove(handle);
+  return last != nullptr;
+}
+
+uint64_t Machine::shared() {
+  ReaderLock lock(mutex_);
+  return shared_.size();
+}
+
+void Machine::CallAt(uint64_t at_ns, std::function<void()> call) {
+  world_.clock.CallAt(at_ns, [gate = gate_, call = std::move(call)] {
+    ReaderLock lock(gate->mutex);
+    if (gate->open) call();
+  });
+}
+
+void Machine::EndCalls() {
+  WriterLock lock(gate_->mutex);
+  gate_->open = false;
+}
+
+void Machine::Deliver(Aftermath aftermath) {
+  if (Events* told = events.load()) {
+    for (const StateChange& change : aftermath.changes) {
+      told->DeviceStateChanged(change.process, change.vgpu_luid, change.cookie,
+                               static_cast<uint32_t>(change.state));
+    }
+  }
+  for (const auto& call : aftermath.calls) call();
+}
+
+std::function<void()> Call::Defer() {
+  deferred = std::make_shared<Deferred>();
+  return [end = deferred] { end->Arrive(); };
 }
 
 int32_t Call::CheckCaller() const { return process && adapter ? kStatusSuccess : kStatusInvalidParameter; }

@@ -9,29 +9,45 @@
 #include <vector>
 
 #include "hostsim/adapter.h"
+#include "hostsim/aftermath.h"
 #include "hostsim/handle_table.h"
+#include "hostsim/io_space.h"
 #include "hostsim/mutex.h"
 #include "hostsim/process.h"
+#include "hostsim/resource.h"
 #include "hostsim/world.h"
 
 namespace dxg::hostsim {
 
 inline constexpr uint32_t kAdaptersMax = 64;  // live ones, as many as a guest can enumerate
 inline constexpr uint32_t kProcessesMax = 1u << 16;
+inline constexpr uint32_t kSharedMax = 1u << 18;
 inline constexpr size_t kRemovedAdaptersMax = 64;  // that still answer DEVICE_REMOVED
 
 struct Counts {
   std::atomic<uint64_t> processes{0};
   std::atomic<uint64_t> devices{0};
   std::atomic<uint64_t> contexts{0};
+  std::atomic<uint64_t> resources{0};
+  std::atomic<uint64_t> allocations{0};
+  std::atomic<uint64_t> storages{0};
+  std::atomic<uint64_t> mappings{0};  // ranges of GPU virtual addresses
+  std::atomic<uint64_t> paging_queues{0};
+  std::atomic<uint64_t> fences{0};
+  std::atomic<uint64_t> lost_accesses{0};  // to pages of the guest that were gone; never falls
 };
+
+class Events;
 
 // The simulated computer: its adapters, the guest's processes, and the world around it. Commands work on it;
 // Host is its door. Shared pointers keep what a command found alive to the command's end, whatever another
 // thread removes.
 class Machine {
  public:
-  explicit Machine(World world) : world_(world) {}
+  explicit Machine(World world)
+      : io_space_(std::make_shared<IoSpace>(world.rng.Next())),
+        world_(world),
+        gate_(std::make_shared<Gate>()) {}
 
   // -- Adapters. LUIDs are never used twice, as until a reboot of Windows.
   std::shared_ptr<Adapter> AddAdapter(AdapterProfile profile);  // null: there are kAdaptersMax
@@ -44,27 +60,50 @@ class Machine {
   uint32_t AddProcess(std::shared_ptr<Process> process);  // 0: there are too many
   std::shared_ptr<Process> FindProcess(uint32_t handle);
   std::vector<std::shared_ptr<Process>> Processes();
-  bool EndProcess(uint32_t handle);
+  bool EndProcess(uint32_t handle, Aftermath* aftermath);
 
   // Both of a command's parties under one lock; null where unknown.
   void Find(uint32_t process, uint64_t vgpu_luid, std::shared_ptr<Process>* found_process,
             std::shared_ptr<Adapter>* found_adapter);
 
+  // -- What all processes of the VM can name.
+  uint32_t AddShared(std::shared_ptr<SharedResource> resource);  // 0: there are too many
+  std::shared_ptr<SharedResource> FindShared(uint32_t handle);
+  bool RemoveShared(uint32_t handle);
+  uint64_t shared();
+
   uint64_t NowNs() const { return world_.clock.NowNs(); }
+  // As Clock::CallAt, but not after EndCalls, which waits for calls that are being made.
+  void CallAt(uint64_t at_ns, std::function<void()> call);
+  void EndCalls();
+  // Tells the guest, then calls. Under no lock.
+  void Deliver(Aftermath aftermath);
+
+  const std::shared_ptr<IoSpace>& io_space() const { return io_space_; }
+  GuestMemory* guest_memory() const { return world_.guest_memory; }
   bool Hit(FaultPoint point) { return world_.faults && world_.faults->Hit(point); }
 
+  std::atomic<Events*> events{nullptr};
   Counts counts;  // before the tables: what is in them counts itself out
 
  private:
+  struct Gate {
+    SharedMutex mutex;
+    bool open HOSTSIM_GUARDED_BY(mutex) = true;
+  };
+
   uint64_t NewGuestLuid(uint64_t wanted) HOSTSIM_REQUIRES(mutex_);
 
+  const std::shared_ptr<IoSpace> io_space_;
   World world_;
+  const std::shared_ptr<Gate> gate_;
   SharedMutex mutex_;
   std::vector<std::shared_ptr<Adapter>> adapters_ HOSTSIM_GUARDED_BY(mutex_);
   std::deque<std::shared_ptr<Adapter>> removed_adapters_ HOSTSIM_GUARDED_BY(mutex_);
   std::unordered_set<uint64_t> guest_luids_ HOSTSIM_GUARDED_BY(mutex_);  // all there ever were
   uint64_t adapter_serial_ HOSTSIM_GUARDED_BY(mutex_) = 0;
   HandleTable<std::shared_ptr<Process>> processes_ HOSTSIM_GUARDED_BY(mutex_){kProcessesMax};
+  HandleTable<std::shared_ptr<SharedResource>> shared_ HOSTSIM_GUARDED_BY(mutex_){kSharedMax};
 };
 
 }  // namespace dxg::hostsim

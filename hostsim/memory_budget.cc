@@ -9,7 +9,7 @@
 namespace dxg::hostsim {
 
 // An adapter without memory of its own has one pool, and everything in it is local.
-MemoryBudget::MemoryBudget(const AdapterProfile& profile) {
+MemoryBudget::MemoryBudget(const AdapterProfile& profile) : percent_(profile.memory().budget_percent()) {
   const AdapterProfile::Memory& memory = profile.memory();
   if (memory.dedicated_video_bytes() != 0) {
     pools_[kLocal].size = memory.dedicated_video_bytes();
@@ -17,7 +17,24 @@ MemoryBudget::MemoryBudget(const AdapterProfile& profile) {
   } else {
     pools_[kLocal].size = memory.dedicated_system_bytes() + memory.shared_system_bytes();
   }
-  for (Pool& pool : pools_) pool.usable = pool.size / 100 * memory.budget_percent();
+  for (Pool& pool : pools_) UpdateUsable(pool);
+}
+
+void MemoryBudget::UpdateUsable(Pool& pool) {
+  const uint64_t size = pool.size;
+  pool.usable = pool.wanted_usable != 0 ? std::min(pool.wanted_usable, size) : size / 100 * percent_;
+}
+
+void MemoryBudget::Resize(SegmentGroup group, uint64_t bytes) {
+  MutexLock lock(reserve_mutex_);
+  pools_[group].size = bytes;
+  UpdateUsable(pools_[group]);
+}
+
+void MemoryBudget::SetUsable(SegmentGroup group, uint64_t bytes) {
+  MutexLock lock(reserve_mutex_);
+  pools_[group].wanted_usable = bytes;
+  UpdateUsable(pools_[group]);
 }
 
 MemoryInfo MemoryBudget::Info(SegmentGroup group, const ProcessMemory& process) const {
@@ -26,10 +43,12 @@ MemoryInfo MemoryBudget::Info(SegmentGroup group, const ProcessMemory& process) 
   const uint64_t own = process.reservation[group];
   const uint64_t others = pool.reserved.load(std::memory_order_relaxed) - own;
   MemoryInfo info;
-  info.budget = std::max(pool.usable / std::max(sharers, 1u), own);
-  info.usage = process.usage[group];
+  const uint64_t usable = pool.usable.load(std::memory_order_relaxed);
+  info.budget = std::max(usable / std::max(sharers, 1u), own);
+  info.usage = process.usage[group].load(std::memory_order_relaxed);
   info.reservation = own;
-  info.available_for_reservation = std::min(info.budget, pool.usable - others);
+  // A pool that has shrunk may be reserved beyond its end.
+  info.available_for_reservation = std::min(info.budget, usable > others ? usable - others : 0);
   return info;
 }
 

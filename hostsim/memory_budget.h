@@ -15,9 +15,10 @@ enum SegmentGroup : uint32_t {
   kSegmentGroups = 2,
 };
 
-// One process's part of an adapter's memory, in bytes. The process's lock guards it.
+// One process's part of an adapter's memory, in bytes. The process's lock guards it, except for the usage,
+// which VideoMemory changes when other processes take memory away.
 struct ProcessMemory {
-  uint64_t usage[kSegmentGroups] = {};
+  std::atomic<uint64_t> usage[kSegmentGroups] = {};
   uint64_t reservation[kSegmentGroups] = {};
   bool active = false;  // has a device on the adapter
 };
@@ -35,12 +36,17 @@ struct MemoryInfo {
 // falls below what its owner has reserved, and all reservations together never exceed the budgets' part of
 // the pool.
 //
-// Reads are two atomic loads, because programs poll the budget.
+// Reads are a few atomic loads, because programs poll the budget.
 class MemoryBudget {
  public:
   explicit MemoryBudget(const AdapterProfile& profile);
 
-  uint64_t size(SegmentGroup group) const { return pools_[group].size; }
+  uint64_t size(SegmentGroup group) const { return pools_[group].size.load(std::memory_order_relaxed); }
+  // A pool that has lost memory, or got it back. Reservations stay.
+  void Resize(SegmentGroup group, uint64_t bytes);
+  // Of a pool, what all budgets are together; 0: as the profile has it.
+  void SetUsable(SegmentGroup group, uint64_t bytes);
+  uint64_t usable(SegmentGroup group) const { return pools_[group].usable.load(std::memory_order_relaxed); }
 
   MemoryInfo Info(SegmentGroup group, const ProcessMemory& process) const;
   // False, and nothing changed, where `bytes` is more than the process has available for reservation.
@@ -57,11 +63,15 @@ class MemoryBudget {
 
  private:
   struct Pool {
-    uint64_t size = 0;
-    uint64_t usable = 0;
+    std::atomic<uint64_t> size{0};
+    std::atomic<uint64_t> usable{0};
+    uint64_t wanted_usable = 0;  // by SetUsable; guarded by reserve_mutex_
     std::atomic<uint64_t> reserved{0};
   };
 
+  void UpdateUsable(Pool& pool);
+
+  const uint32_t percent_;
   Pool pools_[kSegmentGroups];
   std::atomic<uint32_t> active_processes_{0};
   Mutex reserve_mutex_;  // makes check and change of `reserved` one step; taken inside a process's lock

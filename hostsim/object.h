@@ -9,6 +9,10 @@ namespace dxg::hostsim {
 enum class ObjectKind : uint8_t {
   kDevice,
   kContext,
+  kResource,
+  kAllocation,
+  kPagingQueue,
+  kFence,
 };
 
 // Counts the living ones of a kind, for leak checks.

@@ -7,6 +7,14 @@
 
 namespace dxg::hostsim {
 
+Process::Process(uint64_t cookie, uint64_t process_id, std::string name, Machine& machine)
+    : cookie(cookie),
+      process_id(process_id),
+      name(std::move(name)),
+      mappings_(machine.counts.mappings),
+      regions_(machine.io_space()),
+      counted_(machine.counts.processes) {}
+
 uint32_t Process::Insert(std::unique_ptr<Object> object) {
   if (ended_) return 0;
   Object* const inserted = object.get();
@@ -31,8 +39,7 @@ AdapterUse* Process::UseAdapter(const std::shared_ptr<Adapter>& adapter) {
     use->adapter->memory().Release(use->memory);
     return true;
   });
-  uses_.push_back(std::make_unique<AdapterUse>());
-  uses_.back()->adapter = adapter;
+  uses_.push_back(std::make_unique<AdapterUse>(adapter, mappings_));
   return uses_.back().get();
 }
 
@@ -42,8 +49,11 @@ const ProcessMemory& Process::MemoryOn(const Adapter& adapter) {
   return use ? use->memory : kNothing;
 }
 
-void Process::End() {
+void Process::End(Aftermath* aftermath) {
   ended_ = true;
+  objects_.ForEach([&](Object& object) {
+    if (object.kind == Device::kKind) static_cast<Device&>(object).EndPaging(aftermath);
+  });
   objects_.Drain();
   for (auto& use : uses_) use->adapter->memory().Release(use->memory);
   uses_.clear();
@@ -55,12 +65,12 @@ void Commands::Handle(Call& call, const host::CreateProcess::Request& request,
   const std::string& name = request.process_name();
   if (name.size() > kNameBytes || call.machine.Hit(FaultPoint::kCreateProcess)) return;  // handle 0
   const std::u16string text = GetUtf16(BytesOf(std::string_view(name)), 0, name.size() / 2);
-  reply->set_process(call.machine.AddProcess(std::make_shared<Process>(
-      request.cookie(), request.process_id(), ToUtf8(text), call.machine.counts.processes)));
+  reply->set_process(call.machine.AddProcess(
+      std::make_shared<Process>(request.cookie(), request.process_id(), ToUtf8(text), call.machine)));
 }
 
 void Commands::Handle(Call& call, const host::DestroyProcess::Request&, host::DestroyProcess::Reply* reply) {
-  const bool destroyed = call.process && call.machine.EndProcess(call.caller.process);
+  const bool destroyed = call.process && call.machine.EndProcess(call.caller.process, &call.aftermath);
   reply->set_status(destroyed ? kStatusSuccess : kStatusInvalidParameter);
 }
 

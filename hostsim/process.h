@@ -6,7 +6,10 @@
 #include <vector>
 
 #include "hostsim/adapter.h"
+#include "hostsim/aftermath.h"
+#include "hostsim/gpu_va.h"
 #include "hostsim/handle_table.h"
+#include "hostsim/io_space.h"
 #include "hostsim/memory_budget.h"
 #include "hostsim/mutex.h"
 #include "hostsim/object.h"
@@ -15,21 +18,26 @@ namespace dxg::hostsim {
 
 // Objects of all kinds that one process may have. A real host stops where its memory does; a limit keeps one
 // client of the simulator from taking everybody's.
-inline constexpr uint32_t kObjectsPerProcessMax = 1u << 18;
+inline constexpr uint32_t kObjectsPerProcessMax = 1u << 20;
 
 // What a process has of an adapter.
 struct AdapterUse {
-  std::shared_ptr<Adapter> adapter;
+  AdapterUse(std::shared_ptr<Adapter> adapter, std::atomic<uint64_t>& mappings)
+      : adapter(std::move(adapter)),
+        va(*this->adapter->video_memory(), this->adapter->profile().caps().virtual_address_bits(), mappings) {
+  }
+
+  const std::shared_ptr<Adapter> adapter;
   uint32_t devices = 0;
   ProcessMemory memory;
+  GpuVa va;
 };
 
 // A guest process as the host sees it: a name for its handles and the owner of everything behind them. One
 // lock guards it all; it is held for the time of one command, never while anything is waited for.
 class Process {
  public:
-  Process(uint64_t cookie, uint64_t process_id, std::string name, std::atomic<uint64_t>& count)
-      : cookie(cookie), process_id(process_id), name(std::move(name)), counted_(count) {}
+  Process(uint64_t cookie, uint64_t process_id, std::string name, Machine& machine);
 
   Mutex& mutex() HOSTSIM_THREAD_ATTRIBUTE(lock_returned(mutex_)) { return mutex_; }
 
@@ -55,7 +63,10 @@ class Process {
   const ProcessMemory& MemoryOn(const Adapter& adapter) HOSTSIM_REQUIRES(mutex_);
 
   // Destroys all that is left. Later commands find nothing and create nothing.
-  void End() HOSTSIM_REQUIRES(mutex_);
+  void End(Aftermath* aftermath) HOSTSIM_REQUIRES(mutex_);
+
+  // Where the guest's CPU sees the process's GPU memory. Has a lock of its own.
+  RegionSet& regions() { return regions_; }
 
   const uint64_t cookie;  // the guest's name for it
   const uint64_t process_id;
@@ -65,10 +76,12 @@ class Process {
  private:
   AdapterUse* FindUse(const Adapter& adapter) HOSTSIM_REQUIRES(mutex_);
 
+  std::atomic<uint64_t>& mappings_;
+  RegionSet regions_;
   Mutex mutex_;
   bool ended_ HOSTSIM_GUARDED_BY(mutex_) = false;
+  std::vector<std::unique_ptr<AdapterUse>> uses_ HOSTSIM_GUARDED_BY(mutex_);  // objects point into it
   HandleTable<std::unique_ptr<Object>> objects_ HOSTSIM_GUARDED_BY(mutex_){kObjectsPerProcessMax};
-  std::vector<std::unique_ptr<AdapterUse>> uses_ HOSTSIM_GUARDED_BY(mutex_);
   Counted counted_;
 };
 

@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "hostsim/adapter.h"
+#include "hostsim/private_data.h"
 #include "hostsim/utf16.h"
 
 namespace dxg::hostsim {
@@ -86,6 +87,9 @@ void FillDefaults(AdapterProfile* profile) {
   AdapterProfile::Messages* messages = profile->mutable_messages();
   DXG_DEFAULT(messages, interface_version, 40);
   DXG_DEFAULT(messages, asynchronous, true);
+  AdapterProfile::Paging* paging = profile->mutable_paging();
+  DXG_DEFAULT(paging, bytes_per_second, 4ull << 30);
+  DXG_DEFAULT(paging, operation_ns, 20'000);
 }
 
 #undef DXG_DEFAULT
@@ -214,6 +218,7 @@ void CheckMemory(const AdapterProfile& profile, const Place& place) {
     place.Complain("dedicated_system_bytes", "does not go with dedicated_video_bytes; leave one of them out");
   }
   place.Range("budget_percent", memory.budget_percent(), 1, 100);
+  place.Range("unknown_allocation_bytes", memory.unknown_allocation_bytes(), 0, kAllocationBytesMax);
 }
 
 void CheckNodes(const AdapterProfile& profile, const Place& profile_place) {
@@ -375,6 +380,24 @@ void CheckMessages(const AdapterProfile::Messages& messages, const Place& place)
   }
 }
 
+void CheckPaging(const AdapterProfile::Paging& paging, const Place& place) {
+  constexpr uint64_t kBytesPerSecondMax = 1ull << 50;
+  constexpr uint64_t kOperationNsMax = 60'000'000'000;
+  place.Range("bytes_per_second", paging.bytes_per_second(), 1, kBytesPerSecondMax);
+  place.Range("operation_ns", paging.operation_ns(), 0, kOperationNsMax);
+  if (paging.immediate() && paging.stalled()) {
+    place.Complain("stalled", "does not go with immediate; leave one of them out");
+  }
+}
+
+void CheckTrouble(const AdapterProfile& profile, const Place& place) {
+  const AdapterProfile::Trouble& trouble = profile.trouble();
+  place.Range("lose_video_bytes", trouble.lose_video_bytes(), 0, profile.memory().dedicated_video_bytes());
+  if (trouble.discard_offered() && trouble.keep_offered()) {
+    place.Complain("keep_offered", "does not go with discard_offered; leave one of them out");
+  }
+}
+
 void Check(const AdapterProfile& profile, const Place& place) {
   CheckIdentity(profile, place);
   CheckMemory(profile, place.Nested("memory"));
@@ -388,6 +411,8 @@ void Check(const AdapterProfile& profile, const Place& place) {
   CheckFeatures(profile, place);
   CheckAnswers(profile, place);
   CheckMessages(profile.messages(), place.Nested("messages"));
+  CheckPaging(profile.paging(), place.Nested("paging"));
+  CheckTrouble(profile, place.Nested("trouble"));
 }
 
 // What the text parser finds wrong: syntax, unknown fields, values of the wrong kind.

@@ -20,8 +20,8 @@ class Clock {
  public:
   virtual ~Clock() = default;
   virtual uint64_t NowNs() = 0;  // never goes back; called from several threads
-  // Calls once when the time has come, on a thread of the clock's choice and without any lock of its own; never
-  // from inside CallAt.
+  // Calls once when the time has come, on a thread of the clock's choice and without any lock of its own;
+  // never from inside CallAt.
   virtual void CallAt(uint64_t at_ns, std::function<void()> call) = 0;
 };
 
@@ -47,8 +47,8 @@ class RealClock : public Clock {
   std::thread thread_;
 };
 
-// Stands still until somebody moves it. Whoever moves it makes the calls that fall due, each at its own time, so
-// that a run is the same every time. One thread at a time moves it, and not from inside a call.
+// Stands still until somebody moves it. Whoever moves it makes the calls that fall due, each at its own time,
+// so that a run is the same every time. One thread at a time moves it, and not from inside a call.
 class VirtualClock : public Clock {
  public:
   explicit VirtualClock(uint64_t start_ns = 0) : now_ns_(start_ns) {}
@@ -124,7 +124,7 @@ class GuestMemory {
   virtual uint64_t Size(uint32_t gpadl) = 0;  // 0: there is no such GPADL
 
   // As above, of a page by its frame number. Only who says that it knows frames is asked.
-  virtual bool knows_frames() { return false; }
+  virtual bool knows_frames() const { return false; }
   virtual bool ReadFrame(uint64_t /*frame*/, uint64_t /*offset*/, Bytes) { return false; }
   virtual bool WriteFrame(uint64_t /*frame*/, uint64_t /*offset*/, ConstBytes) { return false; }
 };
@@ -132,7 +132,7 @@ class GuestMemory {
 struct World {
   Clock& clock;  // outlives the host
   Rng rng{0};
-  Faults* faults = nullptr;  // outlives the host; null: nothing goes wrong
+  Faults* faults = nullptr;             // outlives the host; null: nothing goes wrong
   GuestMemory* guest_memory = nullptr;  // outlives the host; null: there is none to reach
 };
 

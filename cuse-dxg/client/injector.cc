@@ -364,7 +364,7 @@ void Injector::Do(uint64_t job, std::vector<Step> steps, Visit::Done done) {
       done = std::exchange(worker->job->done, nullptr);
     }
   }
-  done(WhyEnded());
+  done(Status::Refuse(EIO, "the visit is over: the client's thread or the injector was killed"));
 }
 
 // With mutex_ held. An empty Do is sent too: its answer says that the client is still there.

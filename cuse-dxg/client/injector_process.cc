@@ -8,6 +8,7 @@
 #include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -41,6 +42,9 @@ using injector::Reply;
 using injector::Request;
 using injector::Tell;
 
+// Gets a worker out of a wait. Nothing else that it does is harmed by one.
+constexpr int kNudge = SIGURG;
+
 bool SendReply(int socket, Reply reply) {
   const size_t text = std::strlen(reply.why.data()) + 1;
   return Send(socket, std::as_bytes(std::span(&reply, 1)).first(offsetof(Reply, why) + text)).ok();
@@ -51,34 +55,42 @@ void SetError(const Status& status, Reply* reply) {
   status.why().copy(reply->why.data(), reply->why.size() - 1);
 }
 
-// Looks, while a worker may be stuck with a thread that is being killed, whether it is; then the daemon is
-// told, so that it answers the call, which frees both.
+// Looks whether the thread that a worker is busy with is being killed, because then the worker may be stuck:
 //
-//     execve in a sibling     holds the cred_guard_mutex, waits for every other thread to die
-//     the calling thread      has SIGKILL, and waits in its ioctl, which cannot be killed, for the daemon's
-//     answer our PTRACE_SEIZE        waits for the cred_guard_mutex
+//     a sibling in execve     holds the cred_guard_mutex until every other thread is dead
+//     the thread              has SIGKILL, and waits in its ioctl, which cannot be killed, for its answer
+//     our PTRACE_SEIZE        waits for the cred_guard_mutex
 //
-// The other case is a main thread that dies before the rest of its process: its end is reported to a tracer
-// only when they all are dead.
+// So the daemon is told, answers the call, and all three go on. The same where a main thread dies before its
+// process does: its end is reported to a tracer only when all the others are dead too.
+//
+// A thread that dies during a visit is reaped, because a sibling's execve waits for that. And a main thread
+// whose number is taken over by a sibling's execve is gone without a word: the worker that waits for it is
+// nudged.
 class Watch {
  public:
+  enum class Phase { kSeizing, kWaitingForStop, kIdle, kDoing };
+
   void Begin(pid_t tid, uint64_t job, int socket) {
     std::lock_guard lock(mutex_);
     tid_ = tid;
+    worker_ = gettid();
     job_ = job;
     socket_ = socket;
-    seizing_ = true;
+    phase_ = Phase::kSeizing;
     given_up_ = false;
     begun_ = std::chrono::steady_clock::now();
   }
-  void Seized() {
+  // False: given up meanwhile.
+  bool Enter(Phase phase) {
     std::lock_guard lock(mutex_);
-    seizing_ = false;
+    phase_ = phase;
+    return !given_up_;
   }
   // Sends only when not given up: whoever comes first has the word.
   bool Tell(Reply reply) {
     std::lock_guard lock(mutex_);
-    reply.worker = gettid();
+    reply.worker = worker_;
     reply.job = job_;
     return !given_up_ && SendReply(socket_, reply);
   }
@@ -93,19 +105,32 @@ class Watch {
     constexpr auto kPatience = std::chrono::milliseconds(5);
     std::lock_guard lock(mutex_);
     if (tid_ == 0 || given_up_) return false;
-    if (std::chrono::steady_clock::now() - begun_ < kPatience) return true;
-    if (!(seizing_ ? IsBeingKilled(tid_) : IsDead(tid_))) return true;
+    if (std::chrono::steady_clock::now() - begun_ < kPatience || !IsStuck()) return true;
     given_up_ = true;
     SendReply(socket_, {.tell = injector::Tell::kGone, .job = job_});
     return false;
   }
 
  private:
+  bool IsStuck() const {
+    if (phase_ == Phase::kSeizing) return IsBeingKilled(tid_);
+    siginfo_t info = {};
+    const auto id = static_cast<id_t>(tid_);
+    if (waitid(P_PID, id, &info, WEXITED | WSTOPPED | WNOHANG | WNOWAIT | __WALL) != 0) {
+      if (phase_ != Phase::kIdle) syscall(SYS_tgkill, getpid(), worker_, kNudge);
+      return false;
+    }
+    if (!IsDead(tid_)) return false;
+    const bool reaped = waitid(P_PID, id, &info, WEXITED | WNOHANG | __WALL) == 0 && info.si_pid == tid_;
+    return !reaped && phase_ != Phase::kIdle;
+  }
+
   std::mutex mutex_;  // guards everything below, and the order of what is sent
   pid_t tid_ = 0;     // 0: nothing to watch
+  pid_t worker_ = 0;
   uint64_t job_ = 0;
   int socket_ = -1;
-  bool seizing_ = false;
+  Phase phase_ = Phase::kSeizing;
   bool given_up_ = false;
   std::chrono::steady_clock::time_point begun_;
 };
@@ -186,7 +211,7 @@ void Worker::Visit(const Request& begin) {
   watch_.Begin(begin.tid, begin.job, socket_.get());
   timer_.Arm();
   Result<Tracee> seized = Tracee::Seize(begin.tid);
-  watch_.Seized();
+  watch_.Enter(Watch::Phase::kWaitingForStop);
   if (!seized.ok()) return Failed(seized.status());
 
   Tracee& tracee = *seized;
@@ -195,9 +220,10 @@ void Worker::Visit(const Request& begin) {
     return Failed(status);
   }
   Stay stay(tracee, begin.tgid);
-  for (;;) {
+  while (watch_.Enter(Watch::Phase::kIdle)) {
     std::vector<UniqueFd> files;
     const std::optional<Request> request = Next(&files);
+    watch_.Enter(Watch::Phase::kDoing);
     if (!request || request->ask == Ask::kLeave) {
       tracee.Leave(request ? request->result : -ECONNABORTED);
       break;
@@ -282,6 +308,9 @@ void LetGoOfEverything() {
   if (chdir("/") != 0) std::perror("cuse-dxg inject: chdir /");
   setsid();  // it may lead its group already; then the terminal's keys are ignored below
   for (int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGPIPE}) std::signal(signal, SIG_IGN);
+  struct sigaction nudge = {};
+  nudge.sa_handler = [](int) {};  // and no SA_RESTART
+  sigaction(kNudge, &nudge, nullptr);
 }
 
 }  // namespace
@@ -298,24 +327,26 @@ int RunInjector() {
   }
   WatchTimer timer;
   std::list<Worker> workers;
-  pollfd events[] = {{control, POLLIN, 0}, {timer.fd(), POLLIN, 0}};
-  for (;;) {
-    if (poll(events, std::size(events), -1) < 0) continue;
-    if (events[1].revents) {
+  pollfd events[] = {{timer.fd(), POLLIN, 0}, {control, POLLIN, 0}};
+  bool daemon_lives = true;
+  // The daemon dead, the kernel ends the calls that still wait, and the workers see the end of their sockets.
+  while (daemon_lives ||
+         !std::all_of(workers.begin(), workers.end(), [](Worker& worker) { return worker.ended(); })) {
+    if (!daemon_lives) timer.Arm();
+    if (poll(events, daemon_lives ? 2 : 1, -1) < 0) continue;
+    if (events[0].revents) {
       timer.Expired();
       bool watching = false;
       for (Worker& worker : workers) watching |= worker.LookAfter();
       if (watching) timer.Arm();
     }
-    if (!events[0].revents) continue;
+    if (!daemon_lives || !events[1].revents) continue;
     std::byte message[sizeof(Request)];
     Result<Received> received = Receive(control, message);
-    if (!received.ok()) break;
+    daemon_lives = received.ok();
+    if (!received.ok()) continue;
     for (UniqueFd& socket : received->files) workers.emplace_back(std::move(socket), timer);
   }
-  // The daemon is dead, so the kernel ends the calls that still wait, and the workers see the end of their
-  // sockets.
-  workers.clear();
   return 0;
 }
 

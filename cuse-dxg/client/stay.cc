@@ -99,6 +99,7 @@ Result<std::vector<uint64_t>> Stay::Do(std::span<const injector::WireStep> steps
   std::vector<uint64_t> results;
   size_t next_file = 0;
   Status status;
+  DXG_TRY(tracee_.BeginCalls());
   for (const injector::WireStep& step : steps) {
     UniqueFd file;
     if (step.has_file && next_file < files.size()) file = std::move(files[next_file++]);
@@ -108,6 +109,7 @@ Result<std::vector<uint64_t>> Stay::Do(std::span<const injector::WireStep> steps
     results.push_back(*result);
   }
   CloseChannel();
+  tracee_.EndCalls();
   if (!status.ok()) return status;
   return results;
 }
@@ -142,12 +144,14 @@ Result<uint64_t> Stay::Map(const injector::WireStep& step, int file) {
 }
 
 // The node is opened anew by the very descriptor that the interrupted ioctl was made on: no path leads to it
-// from here.
+// from here. By a copy of it, because to look into the client's own list of descriptors would take one more
+// right.
 Result<uint64_t> Stay::GiveNode(injector::NodeIdentity* node) {
-  const std::string path = fmt::format("/proc/{}/fd/{}", tracee_.tid(), tracee_.descriptor());
+  DXG_ASSIGN(UniqueFd copy, CopyOf(tracee_.tid(), tgid_, tracee_.descriptor()));
+  const std::string path = fmt::format("/proc/self/fd/{}", copy.get());
   UniqueFd file(open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!file.valid())
-    return Status::Refuse(errno, "cannot open the client's node anew by {}: {}", path, std::strerror(errno));
+    return Status::Refuse(errno, "cannot open the client's node anew: {}", std::strerror(errno));
   DXG_ASSIGN(*node, IdentityOf(file.get()));
   DXG_ASSIGN(const int number, Give(file.get()));
   return static_cast<uint64_t>(number);

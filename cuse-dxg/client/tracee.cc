@@ -178,16 +178,29 @@ Status Tracee::Take() {
   if (!at_call_)
     return Status::Refuse(EIO, "thread {} is not at a system call (the bytes before {:#x} are {:#06x})", tid_,
                           saved_.rip, instruction);
-  user_regs_struct safe = saved_;
-  safe.rax = static_cast<uint64_t>(-int64_t{EIO});
-  safe.orig_rax = ~0ull;
-  uint64_t all = kAllSignals;
-  if (Trace(PTRACE_GETSIGMASK, tid_, kMaskBytes, AddressOf(&saved_mask_)) != 0 ||
-      Trace(PTRACE_SETREGS, tid_, 0, AddressOf(&safe)) != 0 ||
-      Trace(PTRACE_SETSIGMASK, tid_, kMaskBytes, AddressOf(&all)) != 0)
-    return Gone();
+  if (!MakeSafe()) return Gone();
   taken_ = true;
   return Status::Ok();
+}
+
+bool Tracee::MakeSafe() {
+  user_regs_struct safe = saved_;
+  safe.rax = static_cast<uint64_t>(-int64_t{EIO});
+  safe.orig_rax = ~0ull;  // it is in no system call now, so the kernel must not restart one
+  return Trace(PTRACE_SETREGS, tid_, 0, AddressOf(&safe)) == 0;
+}
+
+Status Tracee::BeginCalls() {
+  uint64_t all = kAllSignals;
+  if (attached_ && Trace(PTRACE_GETSIGMASK, tid_, kMaskBytes, AddressOf(&saved_mask_)) == 0 &&
+      Trace(PTRACE_SETSIGMASK, tid_, kMaskBytes, AddressOf(&all)) == 0)
+    return Status::Ok();
+  return Gone();
+}
+
+void Tracee::EndCalls() {
+  if (!attached_) return;
+  if (!MakeSafe() || Trace(PTRACE_SETSIGMASK, tid_, kMaskBytes, AddressOf(&saved_mask_)) != 0) (void)Gone();
 }
 
 // To the next entry into, or exit out of, a system call. A SIGSTOP is passed on: it stops the others at once,
@@ -214,7 +227,7 @@ Result<int64_t> Tracee::Call(long number, const Arguments& arguments) {
   registers.r8 = arguments[4];
   registers.r9 = arguments[5];
   registers.rip = saved_.rip - 2;
-  registers.orig_rax = ~0ull;  // it is in no system call now, so the kernel must not restart one
+  registers.orig_rax = ~0ull;
   if (Trace(PTRACE_SETREGS, tid_, 0, AddressOf(&registers)) != 0) return Gone();
   DXG_TRY(RunToSyscallStop());
   DXG_TRY(RunToSyscallStop());
@@ -232,7 +245,6 @@ void Tracee::Leave(std::optional<int32_t> result) {
     if (result) registers.rax = static_cast<uint64_t>(int64_t{*result});
     if (Trace(PTRACE_SETREGS, tid_, 0, AddressOf(&registers)) != 0) return (void)Gone();
   }
-  if (taken_ && Trace(PTRACE_SETSIGMASK, tid_, kMaskBytes, AddressOf(&saved_mask_)) != 0) return (void)Gone();
   if (!Resume(PTRACE_DETACH, 0)) return (void)Gone();
   attached_ = false;
 }

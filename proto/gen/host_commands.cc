@@ -19,7 +19,7 @@ bool IsRecords(const FieldDescriptor* field) { return field->cpp_type() == Field
 uint32_t Width(const FieldDescriptor* field) {
   if (IsRecords(field)) return field->message_type()->options().GetExtension(dxg::record).bytes();
   if (IsBytes(field) && IsTail(field)) return 1;
-  if (Wire(field).bytes() != 0 && !field->is_repeated()) return Wire(field).bytes();
+  if (Wire(field).bytes() != 0) return Wire(field).bytes();
   return field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64 ? 8 : 4;
 }
 
@@ -126,16 +126,12 @@ std::string DecodeTail(const FieldDescriptor* field, const FieldDescriptor* sinc
 std::string EncodeFixed(const FieldDescriptor* field, const FieldDescriptor* since) {
   const std::string offset = Offset(field, since), name = field->name(), guard = Guard(field);
   if (IsBytes(field)) return fmt::format("  {}wire::PutBytes(m.{}(), {}, out + {});\n", guard, name, Width(field), offset);
-  if (field->is_repeated()) return fmt::format("  wire::PutNumbers(m.{}(), {}, out + {});\n", name, Wire(field).bytes() / Width(field), offset);
   return fmt::format("  {}wire::Put<{}>(out + {}, m.{}());\n", guard, Width(field), offset, name);
 }
 
 std::string DecodeFixed(const FieldDescriptor* field, const FieldDescriptor* since) {
   const std::string offset = Offset(field, since), name = field->name(), guard = Guard(field);
   if (IsBytes(field)) return fmt::format("  {}wire::GetBytes(in, {}, {}, out->mutable_{}());\n", guard, offset, Width(field), name);
-  if (field->is_repeated()) {
-    return fmt::format("  wire::GetNumbers(in, {}, std::min<uint64_t>({}, {}), out->mutable_{}());\n", offset, Count(field), Wire(field).bytes() / Width(field), name);
-  }
   return fmt::format("  {}out->set_{}(wire::Get<{}>(in.data() + {}));\n", guard, name, Width(field), offset);
 }
 
@@ -153,17 +149,13 @@ std::string EncodeFields(const Descriptor* message, bool actual) {
 // Numbers first: the tails' lengths are among them.
 std::string DecodeFields(const Descriptor* message) {
   const FieldDescriptor* since = Since(message);
-  std::string text = Gone(since), lists, tails;
+  std::string text = Gone(since), tails;
   for (int i = 0; i < message->field_count(); ++i) {
     const FieldDescriptor* field = message->field(i);
     if (!HasWire(field)) continue;
-    if (IsTail(field)) {
-      tails += DecodeTail(field, since);
-    } else {
-      (field->is_repeated() ? lists : text) += DecodeFixed(field, since);
-    }
+    (IsTail(field) ? tails : text) += IsTail(field) ? DecodeTail(field, since) : DecodeFixed(field, since);
   }
-  return text + lists + (tails.empty() ? "" : "  uint64_t at = 0;\n" + tails);
+  return text + (tails.empty() ? "" : "  uint64_t at = 0;\n" + tails);
 }
 
 // A record's own two functions: its fields are numbers at fixed places.
@@ -192,10 +184,10 @@ std::string Functions(const Descriptor* command) {
       name, r, multiple, options.reply_bytes(), TailBytes(reply, false), gone) +
       fmt::format(
       "uint32_t {0}RequestSize([[maybe_unused]] const Message& request) {{\n"
-      "  [[maybe_unused]] const auto& m = static_cast<const {1}&>(request);\n  return wire::Limit({2}{3}{4});\n}}\n"
+      "  [[maybe_unused]] const auto& m = static_cast<const {1}&>(request);\n  return std::max<uint32_t>(wire::Limit({2}{3}{4}), {6});\n}}\n"
       "void Encode{0}Request([[maybe_unused]] const Message& request, [[maybe_unused]] std::byte* out) {{\n"
       "  [[maybe_unused]] const auto& m = static_cast<const {1}&>(request);\n{5}}}\n",
-      name, request_type, options.request_bytes(), TailBytes(request, true), own, EncodeFields(request, true)) +
+      name, request_type, options.request_bytes(), TailBytes(request, true), own, EncodeFields(request, true), options.request_at_least()) +
       fmt::format(
       "bool Decode{0}Request(std::span<const std::byte> in, [[maybe_unused]] Message* request) {{\n"
       "  if (in.size() < {1}) return false;\n"

@@ -112,9 +112,11 @@ class DeliveryDevice final : public attach::Node {
     if (!identity) return request->Answer(-ESRCH, {});
     call->request = std::move(request);
     call->rounds_left = std::max(1u, call->wanted.repeat);
-    delivery_->Enter(
-        call->tid, *identity, [this, call] { Answer(call); },
-        [this, call](Result<std::unique_ptr<client::Visit>> visit) { Entered(call, std::move(visit)); });
+    HoldAt(delivery::Hold::kBeforeEnter, *call, [this, call, identity] {
+      delivery_->Enter(
+          call->tid, *identity, [this, call] { Answer(call); },
+          [this, call](Result<std::unique_ptr<client::Visit>> visit) { Entered(call, std::move(visit)); });
+    });
   }
 
   void Answer(const CallPtr& call) {

@@ -21,7 +21,7 @@ struct WantedStep {
   uint64_t result;  // out
 };
 
-enum class Hold : uint32_t { kNowhere, kBeforeAnswer, kBeforeSteps, kBeforeLeave };
+enum class Hold : uint32_t { kNowhere, kBeforeEnter, kBeforeAnswer, kBeforeSteps, kBeforeLeave };
 
 struct Visit {
   WantedStep steps[4];

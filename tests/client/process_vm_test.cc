@@ -17,7 +17,8 @@ class ProcessVmTest : public testing::Test {
   static constexpr size_t kPage = 4096;
 
   void SetUp() override {
-    memory_ = static_cast<std::byte*>(mmap(nullptr, 3 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    memory_ = static_cast<std::byte*>(
+        mmap(nullptr, 3 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     ASSERT_NE(memory_, MAP_FAILED);
     std::memset(memory_, 0x5a, 2 * kPage);
     ASSERT_EQ(mprotect(memory_ + kPage, kPage, PROT_READ), 0);
@@ -47,7 +48,9 @@ TEST_F(ProcessVmTest, ReadsWhatIsThere) {
   EXPECT_EQ(buffer_[15], std::byte{0x5a});
 }
 
-TEST_F(ProcessVmTest, ReadThatRunsOffTheEndFails) { EXPECT_FALSE(access_.Read(child_, Address(2 * kPage - 15), buffer_)); }
+TEST_F(ProcessVmTest, ReadThatRunsOffTheEndFails) {
+  EXPECT_FALSE(access_.Read(child_, Address(2 * kPage - 15), buffer_));
+}
 TEST_F(ProcessVmTest, NullAndKernelAddressesFail) {
   EXPECT_FALSE(access_.Read(child_, 0, buffer_));
   EXPECT_FALSE(access_.Read(child_, 0xffff888000000000, buffer_));

@@ -29,6 +29,13 @@ class Input {
   size_t at_ = 0;
 };
 
+class FuzzSpace final : public client::AddressSpace {
+ public:
+  bool Read(uint64_t, std::span<std::byte>) override { return false; }
+  bool Write(uint64_t, std::span<const std::byte>) override { return false; }
+  bool Frames(uint64_t, std::span<uint64_t>) override { return false; }
+};
+
 // A client's memory: the low page and the upper half are not mapped, one page in eight cannot be written, and what is
 // read comes out of the input.
 class FuzzAccess final : public client::Access {
@@ -41,6 +48,13 @@ class FuzzAccess final : public client::Access {
   }
   bool Write(pid_t, uint64_t address, std::span<const std::byte>) override {
     return address >= 4096 && address >> 47 == 0 && (address >> 12) % 8 != 3;
+  }
+  bool WritePieces(pid_t tid, std::span<const client::Piece> pieces) override {
+    return std::all_of(pieces.begin(), pieces.end(), [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
+  }
+  std::unique_ptr<client::AddressSpace> Pin(pid_t, uint64_t address, uint64_t size, bool) override {
+    if (size == 0 || address < 4096 || address >> 47 != 0) return nullptr;
+    return std::make_unique<FuzzSpace>();
   }
   std::optional<client::Identity> Identify(pid_t tid) override {
     client::Identity identity;

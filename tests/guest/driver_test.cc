@@ -62,8 +62,8 @@ TEST_F(DriverTest, InheritedDescriptorIsEnottyForEveryCode) {
 
 TEST_F(DriverTest, KnownButNotServedIsEnotty) {
   const uint64_t file = Open(100);
-  d3dddi_makeresident args{};
-  EXPECT_EQ(Call(file, 100, LX_DXMAKERESIDENT, &args), -ENOTTY);
+  d3dkmt_submitcommand args{};
+  EXPECT_EQ(Call(file, 100, LX_DXSUBMITCOMMAND, &args), -ENOTTY);
   driver.Release(file);
 }
 

@@ -1,5 +1,7 @@
 #include "tests/guest/rig.h"
 
+#include <algorithm>
+
 namespace dxg::guest {
 namespace {
 
@@ -42,7 +44,77 @@ class TestIoctl final : public attach::IoctlRequest {
   std::shared_ptr<Outcome> outcome_;
 };
 
+class OwnSpace final : public client::AddressSpace {
+ public:
+  bool Read(uint64_t address, std::span<std::byte> to) override {
+    std::memcpy(to.data(), reinterpret_cast<const void*>(address), to.size());
+    return true;
+  }
+  bool Write(uint64_t address, std::span<const std::byte> from) override {
+    std::memcpy(reinterpret_cast<void*>(address), from.data(), from.size());
+    return true;
+  }
+  bool Frames(uint64_t, std::span<uint64_t>) override { return false; }
+};
+
+class FakeVisit final : public client::Visit {
+ public:
+  explicit FakeVisit(FakeDelivery& delivery) : delivery_(delivery) {}
+  void Do(std::vector<client::Step> steps, Done done) override {
+    if (delivery_.before_step) std::exchange(delivery_.before_step, nullptr)();
+    std::vector<uint64_t> results;
+    for (const auto& step : steps) {
+      delivery_.steps.push_back(step);
+      if (const int error = std::exchange(delivery_.refuse_step, 0)) return done(Status::Refuse(error, "refused by the test"));
+      results.push_back(Result(step));
+    }
+    done(std::move(results));
+  }
+  bool holds_thread() const override { return delivery_.hold_thread; }
+  void Leave(int32_t result) override { delivery_.left.push_back(result); }
+
+ private:
+  uint64_t Result(const client::Step& step) {
+    if (step.kind == client::Step::Kind::kMap) return delivery_.map_result;
+    if (step.kind != client::Step::Kind::kGiveNode) return 0;
+    delivery_.token = step.token;
+    delivery_.files[delivery_.next_descriptor] = delivery_.open_node();
+    delivery_.token = 0;
+    return delivery_.next_descriptor++;
+  }
+
+  FakeDelivery& delivery_;
+};
+
 }  // namespace
+
+void FakeDelivery::Enter(pid_t, const client::Identity&, std::function<void()> answer, Entered done) {
+  ++entered;
+  if (refuse_enter != 0) return done(Status::Refuse(refuse_enter, "refused by the test"));
+  if (hold_thread) answer();
+  if (kill_after_answer) return done(Status::Refuse(EINTR, "killed by the test"));
+  done(std::unique_ptr<client::Visit>(std::make_unique<FakeVisit>(*this)));
+}
+
+std::optional<HostRegion> FakeHost::FindRegion(uint64_t window_address) {
+  for (const auto& [begin, region] : regions) {
+    if (window_address >= begin && window_address - begin < region.size) return region;
+  }
+  return std::nullopt;
+}
+
+std::optional<HostRegion> FakeHost::HomeRegion(uint32_t) {
+  if (home == 0) return std::nullopt;
+  return FindRegion(home);
+}
+
+dxg::Result<uint32_t> FakeHost::AddClientPages(std::shared_ptr<ClientPages> pages) {
+  const uint32_t list = 7 + static_cast<uint32_t>(client_pages.size());
+  client_pages[list] = std::move(pages);
+  return list;
+}
+
+void FakeHost::RemoveClientPages(uint32_t list) { client_pages.erase(list); }
 
 bool FakeAccess::Read(pid_t, uint64_t address, std::span<std::byte> to) {
   if (address < 4096 || unreadable.contains(address)) return false;
@@ -57,6 +129,15 @@ bool FakeAccess::Write(pid_t, uint64_t address, std::span<const std::byte> from)
   }
   std::memcpy(reinterpret_cast<void*>(address), from.data(), from.size());
   return true;
+}
+
+bool FakeAccess::WritePieces(pid_t tid, std::span<const client::Piece> pieces) {
+  return std::all_of(pieces.begin(), pieces.end(), [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
+}
+
+std::unique_ptr<client::AddressSpace> FakeAccess::Pin(pid_t, uint64_t, uint64_t, bool) {
+  if (!pinnable) return nullptr;
+  return std::make_unique<OwnSpace>();
 }
 
 std::optional<client::Identity> FakeAccess::Identify(pid_t tid) {
@@ -98,6 +179,29 @@ void FakeHost::Answer(const HostCall& call, Completion completion) {
     state->set_state_type(request.state_type());
     state->set_state(std::string(48, '\3'));
   }
+  if (auto* made = dynamic_cast<host::CreateAllocation::Reply*>(call.reply)) {
+    const auto& request = static_cast<const host::CreateAllocation::Request&>(*call.request);
+    made->set_resource((request.flags() & 1) != 0 ? handle : 0);
+    for (const auto& element : request.allocations()) {
+      auto* record = made->add_allocations();
+      record->set_allocation(next_handle_ += 0x40);
+      record->set_allocation_size(allocation_bytes);
+      record->set_priv_drv_data_size(element.priv_drv_data_size());
+    }
+    made->set_allocation_data(request.allocation_data());
+  }
+  if (auto* lock = dynamic_cast<host::Lock2::Reply*>(call.reply)) lock->set_cpu_visible_buffer_offset(next_lock);
+  if (auto* shared = dynamic_cast<host::CreateNtSharedObject::Reply*>(call.reply)) shared->set_shared_handle(handle);
+  if (auto* queue = dynamic_cast<host::CreatePagingQueue::Reply*>(call.reply)) {
+    queue->set_paging_queue(handle);
+    queue->set_sync_object(next_handle_ += 0x40);
+    queue->set_fence_storage_physical_address(next_lock);
+  }
+  if (auto* open = dynamic_cast<host::OpenResource::Reply*>(call.reply)) {
+    const auto& request = static_cast<const host::OpenResource::Request&>(*call.request);
+    open->set_resource(handle);
+    for (uint32_t i = 0; i < request.allocation_count(); ++i) open->add_allocations(next_handle_ += 0x40);
+  }
   if (auto* memory = dynamic_cast<host::QueryVideoMemoryInfo::Reply*>(call.reply)) memory->set_budget(1234);
   completion.run(completion.context, Status::Ok());
 }
@@ -136,6 +240,15 @@ DriverTest::DriverTest() {
   adapter.host_handle = 0x40000740;
   driver.AdapterArrived(adapter);
   access.tgid_of = {{100, 100}, {101, 100}, {200, 200}};
+}
+
+void DriverTest::Deliver() {
+  driver.set_delivery(&delivery);
+  access.tgid_of[FakeDelivery::kOpener] = FakeDelivery::kOpener;
+  delivery.open_node = [this] {
+    auto outcome = StartOpen(FakeDelivery::kOpener);
+    return outcome->Wait() == 0 ? outcome->file : 0;
+  };
 }
 
 std::shared_ptr<Outcome> DriverTest::StartOpen(pid_t tid) {

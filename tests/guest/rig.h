@@ -20,9 +20,12 @@ class FakeAccess final : public client::Access {
   std::map<pid_t, pid_t> tgid_of;
   std::map<pid_t, uint64_t> start_of;  // by tgid
   std::set<uint64_t> unreadable, unwritable;
+  bool pinnable = true;
 
   bool Read(pid_t, uint64_t address, std::span<std::byte> to) override;
   bool Write(pid_t, uint64_t address, std::span<const std::byte> from) override;
+  bool WritePieces(pid_t tid, std::span<const client::Piece> pieces) override;
+  std::unique_ptr<client::AddressSpace> Pin(pid_t, uint64_t address, uint64_t size, bool writable) override;
   std::optional<client::Identity> Identify(pid_t tid) override;
   bool InGroup(pid_t tid, pid_t tgid) override { return tgid_of[tid] == tgid; }
   uint64_t PidNamespace(pid_t) override { return 1; }
@@ -35,9 +38,20 @@ class FakeHost final : public Backend {
   std::set<std::string> hold;
   std::set<std::string> refuse;  // transport failure
   std::vector<std::string> asked;
+  // Memory: the regions by the address where they begin, whether processes have one of their own, what allocations lock
+  // to, and the clients' pages that the host has.
+  std::map<uint64_t, HostRegion> regions;
+  uint64_t home = 0;
+  uint64_t next_lock = 0;
+  uint64_t allocation_bytes = 8192;
+  std::map<uint32_t, std::shared_ptr<ClientPages>> client_pages;
 
   Status Start(BackendEvents*) override { return Status::Ok(); }
   void Submit(const HostCall& call, Completion completion) override;
+  std::optional<HostRegion> FindRegion(uint64_t window_address) override;
+  std::optional<HostRegion> HomeRegion(uint32_t) override;
+  Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override;
+  void RemoveClientPages(uint32_t list) override;
   // Answers all that is held, each from a thread of its own, and waits for them.
   void Release();
   size_t held() {
@@ -51,6 +65,35 @@ class FakeHost final : public Backend {
   std::mutex mutex_;
   std::vector<std::pair<HostCall, Completion>> held_;
   uint32_t next_handle_ = 0x40000000;
+};
+
+// A way into clients that are this process: memory is what the test put into `at_address`, nodes are opened as a thread of
+// ours. Every step is noted.
+class FakeDelivery final : public client::Delivery {
+ public:
+  static constexpr pid_t kOpener = 9;
+
+  int refuse_enter = 0;       // errno
+  bool kill_after_answer = false;
+  int refuse_step = 0;        // errno, of the next step
+  bool hold_thread = true;
+  std::function<void()> before_step;
+  uint64_t map_result = 0;    // what the next map gives; 0: kMapped and so on
+  std::function<uint64_t()> open_node;
+  std::map<int, uint64_t> files;  // by descriptor
+  std::vector<client::Step> steps;
+  std::vector<int32_t> left;      // results that went by a visit
+  int entered = 0;
+
+  void Enter(pid_t tid, const client::Identity& process, std::function<void()> answer, Entered done) override;
+  uint64_t TokenOfOpener(pid_t tid) override { return tid == kOpener ? token : 0; }
+  void Identify(const client::Identity&, int descriptor, std::function<void(uint64_t)> done) override {
+    done(files.contains(descriptor) ? files[descriptor] : 0);
+  }
+  bool IsIdentifyCall(pid_t, uint32_t, uint64_t, uint64_t) override { return false; }
+
+  uint64_t token = 0;
+  int next_descriptor = 50;
 };
 
 // What became of one request.
@@ -75,6 +118,8 @@ class DriverTest : public testing::Test {
 
   std::shared_ptr<Outcome> StartOpen(pid_t tid);
   uint64_t Open(pid_t tid);  // asserts success
+  // The driver gets its way into clients; most tests do without.
+  void Deliver();
   template <typename Args>
   std::shared_ptr<Outcome> StartCall(uint64_t file, pid_t tid, uint32_t code, Args* args, bool restricted = false) {
     return StartRaw(file, tid, code, reinterpret_cast<uint64_t>(args), restricted ? sizeof(Args) : 0);
@@ -90,6 +135,7 @@ class DriverTest : public testing::Test {
 
   FakeAccess access;
   FakeHost host;
+  FakeDelivery delivery;
   Driver driver{host, access};
 };
 

@@ -66,8 +66,9 @@ struct Answer {
 
 class Rig {
  public:
-  explicit Rig(std::vector<AdapterProfile> profiles = {Shipped("discrete")}, Faults* faults = nullptr)
-      : host_(Host::Create(World{.clock = clock, .faults = faults}, profiles)) {
+  explicit Rig(std::vector<AdapterProfile> profiles = {Shipped("discrete")}, Faults* faults = nullptr,
+               GuestMemory* guest_memory = nullptr)
+      : host_(Host::Create(World{.clock = clock, .faults = faults, .guest_memory = guest_memory}, profiles)) {
     host_->SetEvents(&ears);
   }
   ~Rig() { host_->SetEvents(nullptr); }
@@ -166,6 +167,22 @@ class Rig {
     EXPECT_EQ(answer.reply.private_data().size(), data->size()) << "type " << type;
     *data = answer.reply.private_data();
     return answer.reply.status();
+  }
+
+  // Nothing of any client is alive.
+  void ExpectNothingLeft() {
+    const Accounting left = host_->Account();
+    EXPECT_EQ(left.processes, 0u);
+    EXPECT_EQ(left.devices + left.contexts + left.paging_queues + left.fences, 0u);
+    EXPECT_EQ(left.resources + left.allocations + left.storages + left.shared, 0u);
+    EXPECT_EQ(left.mappings, 0u);
+    EXPECT_EQ(left.regions + left.window_bytes + left.machine_bytes, 0u);
+    for (uint32_t group = 0; group < kSegmentGroups; ++group) {
+      EXPECT_EQ(left.reserved_bytes[group] + left.placed_bytes[group] + left.listed_bytes[group], 0u);
+    }
+  }
+  void EndProcess(const Caller& caller) {
+    EXPECT_EQ(Ask<host::DestroyProcess>({caller.process, 0}, {}).reply.status(), kStatusSuccess);
   }
 
   VirtualClock clock{5'000'000'000};

@@ -1,0 +1,110 @@
+#include "hostsim/paging_queue.h"
+
+#include "hostsim/call.h"
+#include "hostsim/commands.h"
+
+namespace dxg::hostsim {
+
+PagingResult PagingQueue::Submit(uint64_t bytes, std::function<void()> effect, Aftermath* aftermath) {
+  PagingEngine& engine = device.adapter->paging();
+  if (engine.Prompt(*lane)) {
+    if (effect) effect();
+    return Nothing();
+  }
+  const uint64_t value = ++last_value_;
+  PagingOperation operation;
+  operation.duration_ns = engine.Duration(bytes);
+  operation.done = [fence = fence, value, effect = std::move(effect)](bool executed, Aftermath* after) {
+    if (!executed) return;
+    if (effect) effect();
+    fence->Raise(value, after);
+  };
+  engine.Enqueue(lane, std::move(operation), aftermath);
+  return {kStatusPending, value};
+}
+
+PagingQueue* FindPagingQueue(const Call& call, Process& process, uint32_t handle) {
+  PagingQueue* queue = process.Find<PagingQueue>(handle);
+  return queue && queue->device.adapter == call.adapter ? queue : nullptr;
+}
+
+// The reply has no status: a refusal is all zeros.
+void Commands::Handle(Call& call, const host::CreatePagingQueue::Request& request,
+                      host::CreatePagingQueue::Reply* reply) {
+  if (call.CheckLiveAdapter() != kStatusSuccess) return;
+  if (request.priority() < PagingQueue::kPriorityMin || request.priority() > PagingQueue::kPriorityMax)
+    return;
+  if (request.physical_adapter_index() >= kPhysicalAdapters) return;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  Device* device = FindDevice(call, process, request.device());
+  if (!device || !device->active()) return;
+  if (call.machine.Hit(FaultPoint::kCreatePagingQueue)) return;
+  auto fence = MonitoredFence::Create(process.regions(), 0, call.machine.counts.fences);
+  if (!fence) return;
+  auto lane = call.adapter->paging().AddLane(request.priority());
+  auto created = std::make_unique<PagingQueue>(*device, lane, fence, call.machine.counts.paging_queues);
+  PagingQueue& queue = *created;
+  const uint32_t handle = process.Insert(std::move(created));
+  const uint32_t fence_handle =
+      handle == 0 ? 0 : process.Insert(std::make_unique<FenceHandle>(*device, fence, true));
+  if (fence_handle == 0) {
+    if (handle != 0) process.Erase(handle);
+    return call.adapter->paging().Close(*lane, &call.aftermath);
+  }
+  queue.fence_handle = fence_handle;
+  device->children.insert({handle, fence_handle});
+  device->paging.push_back({lane, fence});
+  reply->set_paging_queue(handle);
+  reply->set_sync_object(fence_handle);
+  reply->set_fence_storage_physical_address(fence->window_address());
+}
+
+namespace {
+
+// A lane has done all that it will.
+void EndLane(const std::shared_ptr<Process>& process, uint32_t owner, const std::shared_ptr<PagingLane>& lane,
+             Aftermath* aftermath) {
+  if (!process || !lane) return;
+  Process& locked = *process;
+  MutexLock lock(locked.mutex());
+  Device* device = locked.Find<Device>(owner);
+  if (!device) return;
+  std::erase_if(device->paging, [&lane](const PagingWork& work) { return work.lane == lane; });
+  device->adapter->paging().Close(*lane, aftermath);
+}
+
+}  // namespace
+
+// The handles are gone at once; the answer comes when the last operation has ended, as an operation of no
+// time behind all others.
+void Commands::Handle(Call& call, const host::DestroyPagingQueue::Request& request,
+                      host::DestroyPagingQueue::Reply*) {
+  if (call.CheckCaller() != kStatusSuccess) return call.Refuse();
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  PagingQueue* queue = FindPagingQueue(call, process, request.paging_queue());
+  if (!queue) return call.Refuse();
+  Device& device = queue->device;
+  PagingEngine& engine = call.adapter->paging();
+  const std::shared_ptr<PagingLane> lane = queue->lane;
+  const std::shared_ptr<MonitoredFence> fence = queue->fence;
+  for (const uint32_t handle : {queue->fence_handle, queue->handle}) {
+    device.children.erase(handle);
+    process.Erase(handle);
+  }
+  if (engine.Outstanding(*lane) == 0) {
+    std::erase_if(device.paging, [&lane](const PagingWork& work) { return work.lane == lane; });
+    return engine.Close(*lane, &call.aftermath);
+  }
+  // The device keeps the lane, so that its error or end reaches it.
+  PagingOperation last;
+  last.done = [process = std::weak_ptr(call.process), owner = device.handle, weak_lane = std::weak_ptr(lane),
+               fence, end = call.Defer()](bool executed, Aftermath* aftermath) {
+    if (executed) EndLane(process.lock(), owner, weak_lane.lock(), aftermath);
+    aftermath->Then(end);
+  };
+  engine.Enqueue(lane, std::move(last), &call.aftermath);
+}
+
+}  // namespace dxg::hostsim

@@ -1,0 +1,56 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+
+#include "hostsim/device.h"
+#include "hostsim/object.h"
+#include "hostsim/paging_engine.h"
+#include "proto/abi/ntstatus.h"
+
+namespace dxg::hostsim {
+
+// What a caller hears of its operation: PENDING with the fence's value at its end, or SUCCESS with a value
+// that the fence has.
+struct PagingResult {
+  int32_t status = kStatusSuccess;
+  uint64_t fence_value = 0;
+  bool pending() const { return status == kStatusPending; }
+};
+
+// A device's order of paging operations, each with its value of the queue's fence. The process's lock guards
+// it.
+class PagingQueue : public Object {
+ public:
+  static constexpr ObjectKind kKind = ObjectKind::kPagingQueue;
+  static constexpr int32_t kPriorityMin = -1;
+  static constexpr int32_t kPriorityMax = 1;
+
+  PagingQueue(Device& device, std::shared_ptr<PagingLane> lane, std::shared_ptr<MonitoredFence> fence,
+              std::atomic<uint64_t>& count)
+      : Object(kKind), device(device), lane(std::move(lane)), fence(std::move(fence)), counted_(count) {}
+
+  // Takes the time of moving `bytes`, then has the effect, which may take no process's lock; then the fence
+  // has the value.
+  PagingResult Submit(uint64_t bytes, std::function<void()> effect, Aftermath* aftermath);
+  // Of a request that had nothing to do.
+  PagingResult Nothing() const { return {kStatusSuccess, fence->value()}; }
+
+  Device& device;  // outlives its queues
+  const std::shared_ptr<PagingLane> lane;
+  const std::shared_ptr<MonitoredFence> fence;
+  uint32_t fence_handle = 0;
+
+ private:
+  uint64_t last_value_ = 0;
+  Counted counted_;
+};
+
+struct Call;
+
+// As FindDevice.
+PagingQueue* FindPagingQueue(const Call& call, Process& process, uint32_t handle)
+    HOSTSIM_REQUIRES(process.mutex());
+
+}  // namespace dxg::hostsim

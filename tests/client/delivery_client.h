@@ -1,0 +1,66 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <cstdio>
+#include <cstring>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "cuse-dxg/attach/unique_fd.h"
+#include "cuse-dxg/client/delivery.h"
+#include "tests/client/delivery_device.h"
+
+// What the checks of delivery-client share.
+
+namespace dxg::client::delivery {
+
+using attach::UniqueFd;
+
+struct Check {
+  const char* name;
+  std::function<void()> run;
+  bool by_name_only = false;  // it ends the server, or needs what not every place has
+};
+extern const std::vector<Check> kBasics, kStates, kDeaths;
+
+extern std::string path;
+void Wrong(int line, const char* condition);
+#define EXPECT(condition)                                                   \
+  do {                                                                      \
+    if (!(condition)) ::dxg::client::delivery::Wrong(__LINE__, #condition); \
+  } while (0)
+
+constexpr uint64_t kPage = 4096;
+
+UniqueFd Open();
+WantedStep Map(uint64_t offset, uint64_t size, uint64_t address = 0, bool writable = true);
+WantedStep Unmap(uint64_t address, uint64_t size);
+WantedStep GiveFile();
+WantedStep GiveNode(uint64_t token);
+WantedStep CloseFile(uint64_t number);
+Visit Wanted(std::vector<WantedStep> steps, int32_t result = 0);
+Visit HeldVisit(Hold hold, std::vector<WantedStep> steps, int32_t result = 0);
+int Ask(const UniqueFd& node, Visit* visit);
+bool Fails(int result, int error);
+unsigned char* Bytes(uint64_t address);
+
+size_t FilesOpen();
+size_t MappingsCount();
+
+// Waits, by looking, for something that another thread or process makes true.
+void Until(const std::function<bool()>& condition);
+void UntilHeld(const UniqueFd& node, int count);
+// Of /proc/<tid>/status, as text.
+std::string StatusOf(pid_t tid, const std::string& key);
+bool KillIsPending(pid_t tid);
+pid_t InjectorPid(const UniqueFd& node);
+// The exit status of a child, or 128 + its signal.
+int Ended(pid_t child);
+// A visit works, and what it needs is as it was.
+void ExpectUndamaged(const UniqueFd& node);
+
+}  // namespace dxg::client::delivery

@@ -1,0 +1,144 @@
+// Memory and descriptors in unmodified clients: delivery-client's checks, on every way to attach that needs
+// no CUSE, as root and as nobody. Needs root and /dev/fuse.
+
+#include <gtest/gtest.h>
+#include <signal.h>
+#include <sys/mount.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <filesystem>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "tests/attach/process.h"
+
+namespace dxg::client {
+namespace {
+
+namespace fs = std::filesystem;
+using attach::Process;
+
+// A directory that every user can enter, with copies of the programs.
+class DeliveryTest : public testing::Test {
+ protected:
+  DeliveryTest() {
+    char name[] = "/tmp/delivery-test-XXXXXX";
+    directory_ = mkdtemp(name);
+    fs::permissions(directory_, fs::perms(0755));
+    server_ = Copy(DELIVERY_SERVER);
+    client_ = Copy(DELIVERY_CLIENT);
+    node_ = directory_ / "dxg";
+  }
+  ~DeliveryTest() override {
+    umount2(node_.c_str(), MNT_DETACH);
+    fs::remove_all(directory_);
+  }
+  void SetUp() override {
+    ASSERT_EQ(geteuid(), 0u) << "these tests mount and change users: run them as root";
+    ASSERT_EQ(access("/dev/fuse", R_OK | W_OK), 0) << "these tests need /dev/fuse: modprobe fuse";
+  }
+
+  std::vector<std::string> Serve() const {
+    return {server_, "serve", "--attach=fuse", "--device", node_, "--log-level", "off", "--ready-fd", "9"};
+  }
+  std::string Copy(const fs::path& program) {
+    const fs::path copy = directory_ / program.filename();
+    fs::copy_file(program, copy);
+    fs::permissions(copy, fs::perms(0755));
+    return copy;
+  }
+  static std::vector<std::string> AsNobody(std::vector<std::string> command) {
+    const std::vector<std::string> change = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
+                                             "--"};
+    command.insert(command.begin(), change.begin(), change.end());
+    return command;
+  }
+
+  fs::path directory_;
+  std::string server_, client_;
+  fs::path node_;
+};
+
+TEST_F(DeliveryTest, InjectorIsNotStartedByHand) {
+  Process injector({server_, "inject"});
+  EXPECT_EQ(injector.Wait(), 2);
+  EXPECT_NE(injector.output().find("not by hand"), std::string::npos) << injector.output();
+}
+
+TEST_F(DeliveryTest, EveryCheckAsRootAndAsNobodyOnOneNode) {
+  Process daemon(Serve(), true);
+  ASSERT_TRUE(daemon.WaitReady());
+  Process root({client_, node_});
+  EXPECT_EQ(root.Wait(), 0) << root.output();
+  Process nobody(AsNobody({client_, node_}));
+  EXPECT_EQ(nobody.Wait(), 0) << nobody.output();
+  daemon.Signal(SIGTERM);
+  EXPECT_EQ(daemon.Wait(), 0) << daemon.output();
+}
+
+// With all that the daemon had open, and nothing left of the injector.
+TEST_F(DeliveryTest, ProgramWithoutSharedLibraries) {
+  Process daemon(Serve(), true);
+  ASSERT_TRUE(daemon.WaitReady());
+  Process client({Copy(DELIVERY_CLIENT_STATIC), node_, "map", "give-file", "threads"});
+  EXPECT_EQ(client.Wait(), 0) << client.output();
+}
+
+TEST_F(DeliveryTest, DaemonStopsDuringAVisit) {
+  for (const char* where : {"before-enter", "before-answer", "before-steps", "before-leave"}) {
+    Process daemon(Serve(), true);
+    ASSERT_TRUE(daemon.WaitReady());
+    Process client({client_, node_, std::string("daemon-stopped-") + where});
+    EXPECT_EQ(client.Wait(), 0) << where << client.output();
+    EXPECT_EQ(daemon.Wait(), 0) << where << daemon.output();
+  }
+}
+
+// P: as root, which makes a mount namespace only; and as nobody, with a user namespace around it.
+class DeliveryRunTest : public DeliveryTest, public testing::WithParamInterface<bool> {
+ protected:
+  std::vector<std::string> Run(const std::vector<std::string>& checks) const {
+    std::vector<std::string> command = {server_, "run", "--log-level", "off", "--", client_, "/dev/dxg"};
+    command.insert(command.end(), checks.begin(), checks.end());
+    return GetParam() ? command : AsNobody(command);
+  }
+  bool is_root() const { return GetParam(); }
+};
+
+INSTANTIATE_TEST_SUITE_P(Users, DeliveryRunTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Root" : "Nobody"; });
+
+TEST_P(DeliveryRunTest, EveryCheck) {
+  Process run(Run({}));
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+}
+
+// A filter can be put aside as root; else the client hears EPERM, and lives.
+TEST_P(DeliveryRunTest, Sandbox) {
+  Process run(Run({is_root() ? "sandbox" : "sandbox-refused"}));
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+}
+
+// On kernels before 6.9 these two get EIO with a sentence.
+TEST_P(DeliveryRunTest, ThreadsThatAreNotTheirGroups) {
+  Process run(Run({"main-thread-ended", "own-descriptors"}));
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+}
+
+TEST_P(DeliveryRunTest, InjectorKilled) {
+  Process run(Run({"injector-killed"}));
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+}
+
+TEST_P(DeliveryRunTest, DaemonKilled) {
+  for (const char* where : {"before-enter", "before-answer", "before-steps", "before-leave"}) {
+    Process run(Run({std::string("daemon-killed-") + where}));
+    EXPECT_EQ(run.Wait(), 128 + SIGKILL) << where;
+    EXPECT_EQ(run.output(), "") << where;  // the client goes on, and finds nothing wrong
+  }
+}
+
+}  // namespace
+}  // namespace dxg::client

@@ -1,0 +1,335 @@
+// What the guest half does about memory beyond the packets and errnos of the golden records: bringing the host's memory and
+// descriptors into clients, and whatever can go wrong on the way.
+#include "tests/guest/rig.h"
+
+namespace dxg::guest {
+namespace {
+
+constexpr uint64_t kHome = 0xf00000000000, kShared = 0xf10000000000;
+constexpr uint64_t kRegionBytes = 1 << 20, kSharedBytes = 8192;
+constexpr uint64_t kCookie = 0x1234567890abcdef;
+
+// A process with a device, and a host with a region for each process and one for a shared allocation. The "client's"
+// mappings of both are buffers of the test.
+class MemoryTest : public DriverTest {
+ protected:
+  MemoryTest() {
+    Deliver();
+    HostRegion region;
+    region.window_address = kHome;
+    region.size = kRegionBytes;
+    region.cookie = kCookie;
+    host.regions[kHome] = region;
+    region.window_address = kShared;
+    region.size = kSharedBytes;
+    region.cookie = 0;
+    host.regions[kShared] = region;
+    host.next_lock = kHome + 0x3000;
+    std::memcpy(home.data(), &kCookie, sizeof(kCookie));
+    delivery.map_result = AddressOf(home);
+    file = Open(100);
+    device = CreateDevice(file, 100, OpenAdapter(file, 100));
+  }
+
+  static uint64_t AddressOf(const std::vector<std::byte>& bytes) { return reinterpret_cast<uint64_t>(bytes.data()); }
+
+  // Flags of CreateAllocation; sets `resource` where one is created.
+  uint32_t CreateAllocation(uint32_t flags = 0) {
+    char data[16] = {1};
+    d3dddi_allocationinfo2 info{};
+    info.priv_drv_data = reinterpret_cast<uint64_t>(data);
+    info.priv_drv_data_size = sizeof(data);
+    info.sysmem = sysmem;
+    d3dkmt_createallocation args{};
+    args.device.v = device;
+    args.alloc_count = 1;
+    args.allocation_info = reinterpret_cast<uint64_t>(&info);
+    args.flags.value = flags;
+    create_result = Call(file, 100, LX_DXCREATEALLOCATION, &args);
+    resource = args.resource.v;
+    return info.allocation.v;
+  }
+  static constexpr uint32_t kSharedResource = 1 | 2 | 64;  // create_resource, create_shared, nt_security_sharing
+
+  int32_t Lock(uint32_t allocation, uint64_t* address = nullptr) {
+    d3dkmt_lock2 args{};
+    args.device.v = device;
+    args.allocation.v = allocation;
+    const size_t left = delivery.left.size();
+    int32_t result = Call(file, 100, LX_DXLOCK2, &args);
+    if (delivery.left.size() > left) result = delivery.left.back();  // it went by the visit
+    if (address != nullptr) *address = args.data;
+    return result;
+  }
+  int32_t Unlock(uint32_t allocation) {
+    d3dkmt_unlock2 args{};
+    args.device.v = device;
+    args.allocation.v = allocation;
+    return Call(file, 100, LX_DXUNLOCK2, &args);
+  }
+  int32_t Destroy(uint32_t allocation, uint32_t of_resource) {
+    d3dkmt_destroyallocation2 args{};
+    args.device.v = device;
+    args.resource.v = of_resource;
+    args.allocations = reinterpret_cast<uint64_t>(&allocation);
+    args.alloc_count = of_resource == 0 ? 1 : 0;
+    return Call(file, 100, LX_DXDESTROYALLOCATION2, &args);
+  }
+  int32_t Share(uint32_t object, uint64_t* descriptor) {
+    d3dkmt_shareobjects args{};
+    args.object_count = 1;
+    args.objects = reinterpret_cast<uint64_t>(&object);
+    args.shared_handle = reinterpret_cast<uint64_t>(descriptor);
+    const size_t left = delivery.left.size();
+    const int32_t result = Call(file, 100, LX_DXSHAREOBJECTS, &args);
+    return delivery.left.size() > left ? delivery.left.back() : result;
+  }
+  size_t Asked(const std::string& command) { return std::count(host.asked.begin(), host.asked.end(), command); }
+  size_t Did(client::Step::Kind kind) {
+    return std::count_if(delivery.steps.begin(), delivery.steps.end(), [kind](const auto& step) { return step.kind == kind; });
+  }
+
+  std::vector<std::byte> home = std::vector<std::byte>(kRegionBytes), shared = std::vector<std::byte>(kSharedBytes);
+  uint64_t file = 0, sysmem = 0;
+  uint32_t device = 0, resource = 0;
+  int32_t create_result = 0;
+};
+
+using Kind = client::Step::Kind;
+
+TEST_F(MemoryTest, FirstLockBringsTheWholeRegionAndLaterOnesNeedNoVisit) {
+  const uint32_t first = CreateAllocation(), second = CreateAllocation();
+  uint64_t address = 0;
+  ASSERT_EQ(Lock(first, &address), 0);
+  EXPECT_EQ(address, AddressOf(home) + 0x3000);
+  ASSERT_EQ(delivery.steps.size(), 1u);
+  EXPECT_EQ(delivery.steps[0].kind, Kind::kMap);
+  EXPECT_EQ(delivery.steps[0].size, kRegionBytes);
+  host.next_lock = kHome + 0x8000;
+  ASSERT_EQ(Lock(second, &address), 0);
+  EXPECT_EQ(address, AddressOf(home) + 0x8000);
+  EXPECT_EQ(delivery.entered, 1);
+}
+
+TEST_F(MemoryTest, FirstDeviceBringsTheProcessesRegion) {
+  host.home = kHome;
+  CreateDevice(file, 100, OpenAdapter(file, 100));
+  EXPECT_EQ(Did(Kind::kMap), 1u);
+  ASSERT_EQ(Lock(CreateAllocation()), 0);
+  EXPECT_EQ(delivery.entered, 1) << "the lock needed a visit";
+}
+
+TEST_F(MemoryTest, DeviceIsCreatedThoughNoMemoryCanBeBrought) {
+  host.home = kHome;
+  delivery.refuse_enter = EPERM;
+  EXPECT_NE(CreateDevice(file, 100, OpenAdapter(file, 100)), 0u);
+}
+
+TEST_F(MemoryTest, LockSaysWhyMemoryCannotBeBroughtAndLeavesNothing) {
+  const uint32_t allocation = CreateAllocation();
+  delivery.refuse_enter = EPERM;
+  EXPECT_EQ(Lock(allocation), -EPERM);
+  EXPECT_EQ(Unlock(allocation), -EINVAL) << "it is locked";
+  delivery.refuse_enter = 0;
+  EXPECT_EQ(Lock(allocation), 0);
+}
+
+TEST_F(MemoryTest, ThreadKilledOnItsWayIsAnsweredOnce) {
+  const uint32_t allocation = CreateAllocation();
+  delivery.kill_after_answer = true;
+  EXPECT_EQ(Lock(allocation), 0);  // the provisional answer, which nobody sees
+  EXPECT_TRUE(delivery.left.empty());
+  EXPECT_EQ(Unlock(allocation), -EINVAL) << "it is locked";
+}
+
+TEST_F(MemoryTest, ClientWithoutRoomGetsOnlyWhatItLocked) {
+  const uint32_t allocation = CreateAllocation();
+  delivery.refuse_step = ENOMEM;
+  uint64_t address = 0;
+  ASSERT_EQ(Lock(allocation, &address), 0);
+  ASSERT_EQ(delivery.steps.size(), 2u);
+  EXPECT_EQ(delivery.steps[1].size, host.allocation_bytes);
+  EXPECT_EQ(delivery.steps[1].offset, 0x3000u);
+  EXPECT_EQ(address, AddressOf(home));
+}
+
+TEST_F(MemoryTest, MappingThatAnotherProgramReplacedIsMadeAnew) {
+  ASSERT_EQ(Lock(CreateAllocation()), 0);
+  home[0] = std::byte{0};  // what is there now is not ours
+  std::vector<std::byte> again(kRegionBytes);
+  delivery.map_result = AddressOf(again);
+  uint64_t address = 0;
+  ASSERT_EQ(Lock(CreateAllocation(), &address), 0);
+  EXPECT_EQ(address, AddressOf(again) + 0x3000);
+  EXPECT_EQ(Did(Kind::kMap), 2u);
+}
+
+TEST_F(MemoryTest, TwoThreadsThatMapAtOnceKeepOneMapping) {
+  const uint32_t first = CreateAllocation(), second = CreateAllocation();
+  std::vector<std::byte> other(kRegionBytes);
+  uint64_t inner = 0, outer = 0;
+  delivery.before_step = [&] {
+    delivery.map_result = AddressOf(home);
+    ASSERT_EQ(Lock(second, &inner), 0);
+    delivery.map_result = AddressOf(other);
+  };
+  ASSERT_EQ(Lock(first, &outer), 0);
+  EXPECT_EQ(inner, outer) << "both are at the same place of one mapping";
+  EXPECT_EQ(Did(Kind::kUnmap), 1u);
+  EXPECT_EQ(delivery.steps.back().address, AddressOf(other));
+}
+
+TEST_F(MemoryTest, AddressOutsideEveryRegionIsENOMEM) {
+  const uint32_t allocation = CreateAllocation();
+  host.next_lock = 0x1000;
+  EXPECT_EQ(Lock(allocation), -ENOMEM);
+  host.next_lock = kHome + kRegionBytes - 4096;  // 8 KiB do not fit there
+  EXPECT_EQ(Lock(allocation), -ENOMEM);
+  EXPECT_EQ(delivery.entered, 0);
+}
+
+TEST_F(MemoryTest, SharedMemoryIsUnmappedWithItsLastAllocation) {
+  host.next_lock = kShared;
+  delivery.map_result = AddressOf(shared);
+  const uint32_t first = CreateAllocation(kSharedResource), first_resource = resource;
+  ASSERT_EQ(Lock(first), 0);
+  const uint32_t second = CreateAllocation(kSharedResource), second_resource = resource;
+  ASSERT_EQ(Lock(second), 0);
+  EXPECT_EQ(Did(Kind::kMap), 1u);
+  ASSERT_EQ(Destroy(0, first_resource), 0);
+  EXPECT_EQ(Did(Kind::kUnmap), 0u) << "another allocation is seen through it";
+  ASSERT_EQ(Destroy(0, second_resource), 0);
+  EXPECT_EQ(Did(Kind::kUnmap), 1u);
+  EXPECT_EQ(delivery.steps.back().address, AddressOf(shared));
+  EXPECT_EQ(delivery.left.back(), 0) << "the result went by the visit";
+}
+
+TEST_F(MemoryTest, DestroyedDeviceUnmapsWhatWasShared) {
+  host.next_lock = kShared;
+  delivery.map_result = AddressOf(shared);
+  ASSERT_EQ(Lock(CreateAllocation(kSharedResource)), 0);
+  d3dkmt_destroydevice args{};
+  args.device.v = device;
+  Call(file, 100, LX_DXDESTROYDEVICE, &args);
+  EXPECT_EQ(Did(Kind::kUnmap), 1u);
+  EXPECT_EQ(delivery.left.back(), 0);
+}
+
+TEST_F(MemoryTest, OwnRegionStaysWhenItsLastAllocationEnds) {
+  const uint32_t allocation = CreateAllocation();
+  ASSERT_EQ(Lock(allocation), 0);
+  ASSERT_EQ(Destroy(allocation, 0), 0);
+  EXPECT_EQ(Did(Kind::kUnmap), 0u);
+}
+
+// -- The client's own memory --
+
+TEST_F(MemoryTest, ClientPagesAreTheHostsUntilTheAllocationEnds) {
+  alignas(4096) static char memory[8192] = "client";
+  sysmem = reinterpret_cast<uint64_t>(memory);
+  const uint32_t allocation = CreateAllocation();
+  ASSERT_EQ(create_result, 0);
+  ASSERT_EQ(host.client_pages.size(), 1u);
+  auto& pages = *host.client_pages.begin()->second;
+  EXPECT_EQ(pages.size(), host.allocation_bytes);
+  std::byte there[6];
+  ASSERT_TRUE(pages.Read(0, there));
+  EXPECT_EQ(std::memcmp(there, "client", 6), 0);
+  EXPECT_FALSE(pages.Read(8190, there)) << "beyond the end";
+  uint64_t address = 0;
+  ASSERT_EQ(Lock(allocation, &address), 0);
+  EXPECT_EQ(address, sysmem);
+  EXPECT_EQ(delivery.entered, 0);
+  ASSERT_EQ(Destroy(allocation, 0), 0);
+  EXPECT_TRUE(host.client_pages.empty());
+}
+
+TEST_F(MemoryTest, MemoryThatCannotBePinnedIsENOMEMAndTheHostsHalfIsUndone) {
+  sysmem = 0x10000;
+  access.pinnable = false;
+  CreateAllocation();
+  EXPECT_EQ(create_result, -ENOMEM);
+  EXPECT_EQ(Asked("DESTROYALLOCATION"), 1u);
+  EXPECT_TRUE(host.client_pages.empty());
+}
+
+// -- Descriptors of shared resources --
+
+TEST_F(MemoryTest, LastDescriptorEndsTheHostsName) {
+  CreateAllocation(kSharedResource);
+  uint64_t first = 0, second = 0;
+  ASSERT_EQ(Share(resource, &first), 0);
+  ASSERT_EQ(Share(resource, &second), 0);
+  EXPECT_NE(first, second);
+  EXPECT_EQ(Asked("CREATENTSHAREDOBJECT"), 1u);
+  driver.Release(delivery.files[static_cast<int>(first)]);
+  EXPECT_EQ(Asked("DESTROYNTSHAREDOBJECT"), 0u);
+  driver.Release(delivery.files[static_cast<int>(second)]);
+  EXPECT_EQ(Asked("DESTROYNTSHAREDOBJECT"), 1u);
+  ASSERT_EQ(Share(resource, &first), 0) << "shared again, under a new name";
+  EXPECT_EQ(Asked("CREATENTSHAREDOBJECT"), 2u);
+}
+
+TEST_F(MemoryTest, DescriptorThatCannotBeGivenIsENOTRECOVERABLE) {
+  CreateAllocation(kSharedResource);
+  uint64_t descriptor = ~0ull;
+  delivery.refuse_step = EMFILE;
+  EXPECT_EQ(Share(resource, &descriptor), -ENOTRECOVERABLE);
+  EXPECT_EQ(Asked("DESTROYNTSHAREDOBJECT"), 1u);
+  EXPECT_EQ(descriptor, ~0ull);
+}
+
+TEST_F(MemoryTest, DescriptorIsClosedAgainWhereItsNumberCannotBeWritten) {
+  CreateAllocation(kSharedResource);
+  EXPECT_EQ(Share(resource, nullptr), -EFAULT);
+  EXPECT_EQ(Did(Kind::kCloseFile), 1u);
+}
+
+TEST_F(MemoryTest, DescriptorOfAnObjectHasNoCalls) {
+  CreateAllocation(kSharedResource);
+  uint64_t descriptor = 0;
+  ASSERT_EQ(Share(resource, &descriptor), 0);
+  d3dkmt_enumadapters2 args{};
+  EXPECT_EQ(Call(delivery.files[static_cast<int>(descriptor)], 100, LX_DXENUMADAPTERS2, &args), -ENOTTY);
+}
+
+TEST_F(MemoryTest, OpenedResourceLivesOnWithoutItsCreatorAndItsDescriptor) {
+  CreateAllocation(kSharedResource);
+  uint64_t descriptor = 0;
+  ASSERT_EQ(Share(resource, &descriptor), 0);
+  char data[16];
+  d3dddi_openallocationinfo2 info{};
+  d3dkmt_openresourcefromnthandle args{};
+  args.device.v = device;
+  args.nt_handle = descriptor;
+  args.allocation_count = 1;
+  args.open_alloc_info = reinterpret_cast<uint64_t>(&info);
+  args.total_priv_drv_data = reinterpret_cast<uint64_t>(data);
+  args.total_priv_drv_data_size = sizeof(data);
+  ASSERT_EQ(Call(file, 100, LX_DXOPENRESOURCEFROMNTHANDLE, &args), 0);
+  EXPECT_EQ(info.priv_drv_data, reinterpret_cast<uint64_t>(data));
+  EXPECT_EQ(data[0], 1);
+  driver.Release(delivery.files[static_cast<int>(descriptor)]);
+  ASSERT_EQ(Destroy(0, resource), 0);
+  EXPECT_EQ(Lock(info.allocation.v), 0);
+}
+
+TEST_F(MemoryTest, NumberOfNoDescriptorOfOursIsEINVAL) {
+  d3dkmt_queryresourceinfofromnthandle args{};
+  args.device.v = device;
+  for (const uint64_t number : {uint64_t{3}, uint64_t{50}, uint64_t{0xffffffff}}) {
+    args.nt_handle = number;
+    EXPECT_EQ(Call(file, 100, LX_DXQUERYRESOURCEINFOFROMNTHANDLE, &args), -EINVAL) << number;
+  }
+}
+
+TEST_F(MemoryTest, NothingIsAliveAfterTheLastClose) {
+  CreateAllocation(kSharedResource);
+  CreateAllocation();
+  driver.Release(file);
+  EXPECT_EQ(driver.process_count(), 0u);
+  EXPECT_EQ(Asked("DESTROYALLOCATION"), 2u);
+}
+
+}  // namespace
+}  // namespace dxg::guest
