@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
-// The half of a test that runs after execve: the program starts itself with a flag, the name of what to do and
-// the numbers that it knew before, and ends with 0 when all was as it should be.
+// The half of a test that runs after execve: the program starts itself with a flag, the name of what to do
+// and the numbers that it knew before, and ends with 0 when all was as it should be.
 
 namespace dxg::conformance {
 

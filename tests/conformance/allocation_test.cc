@@ -361,7 +361,8 @@ TEST(CreateAllocation, AddsToAResource) {
   ASSERT_EQ(more.Try(client.node), 0);
   EXPECT_EQ(more.args.resource.v, resource.resource.v);
   client.DestroyResource(resource.resource);
-  for (d3dkmthandle allocation : {resource.allocations[0], more.infos[0].allocation, more.infos[1].allocation})
+  for (d3dkmthandle allocation :
+       {resource.allocations[0], more.infos[0].allocation, more.infos[1].allocation})
     EXPECT_FALSE(client.IsAllocation(allocation));
 }
 
@@ -547,8 +548,7 @@ TEST(DestroyAllocation, OneOfManyThreadsWins) {
     const d3dkmthandle allocation = client.Create();
     int results[4] = {};
     std::vector<std::thread> threads;
-    for (int& result : results)
-      threads.emplace_back([&] { result = client.TryDestroy({&allocation, 1}); });
+    for (int& result : results) threads.emplace_back([&] { result = client.TryDestroy({&allocation, 1}); });
     for (std::thread& thread : threads) thread.join();
     int successes = 0;
     for (int result : results) {

@@ -143,7 +143,8 @@ SharedResource MemoryClient::CreateResource(uint32_t count, uint64_t bytes, bool
   return {creation.args.resource, creation.Handles()};
 }
 
-int MemoryClient::TryCreateHeap(void* memory, uint64_t bytes, d3dkmthandle* allocation, bool read_only) const {
+int MemoryClient::TryCreateHeap(void* memory, uint64_t bytes, d3dkmthandle* allocation,
+                                bool read_only) const {
   d3dkmt_createstandardallocation heap = {};
   heap.type = _D3DKMT_STANDARDALLOCATIONTYPE_EXISTINGHEAP;
   heap.existing_heap_data.size = bytes;
@@ -253,8 +254,8 @@ int MemoryClient::TryDestroyPagingQueue(d3dkmthandle queue) const {
   return node.TryIoctl(LX_DXDESTROYPAGINGQUEUE, args);
 }
 
-int MemoryClient::TryMakeResident(const PagingQueue& queue, std::span<const d3dkmthandle> list, uint32_t flags,
-                                  uint64_t* fence_value) const {
+int MemoryClient::TryMakeResident(const PagingQueue& queue, std::span<const d3dkmthandle> list,
+                                  uint32_t flags, uint64_t* fence_value) const {
   d3dddi_makeresident args = {};
   args.paging_queue = queue.handle;
   args.alloc_count = static_cast<uint32_t>(list.size());
@@ -272,7 +273,8 @@ void MemoryClient::MakeResident(const PagingQueue& queue, std::span<const d3dkmt
   queue.WaitFor(fence_value);
 }
 
-int MemoryClient::TryEvict(std::span<const d3dkmthandle> list, uint32_t flags, uint64_t* bytes_to_trim) const {
+int MemoryClient::TryEvict(std::span<const d3dkmthandle> list, uint32_t flags,
+                           uint64_t* bytes_to_trim) const {
   d3dkmt_evict args = {};
   args.device = device;
   args.alloc_count = static_cast<uint32_t>(list.size());

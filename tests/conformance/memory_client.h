@@ -36,8 +36,8 @@ struct AllocationData {
 };
 static_assert(sizeof(AllocationData) == 32);
 
-// One CreateAllocation with the memory that its pointers lead to. Tests change `args`, `infos` and the data in
-// place, and make the call.
+// One CreateAllocation with the memory that its pointers lead to. Tests change `args`, `infos` and the data
+// in place, and make the call.
 struct Creation {
   explicit Creation(d3dkmthandle device, uint32_t count = 1, uint64_t bytes = kPageBytes);
   Creation(const Creation&) = delete;
@@ -128,7 +128,8 @@ class MemoryClient {
                       uint64_t* fence_value = nullptr) const;
   // And waits.
   void MakeResident(const PagingQueue& queue, std::span<const d3dkmthandle> list) const;
-  int TryEvict(std::span<const d3dkmthandle> list, uint32_t flags = 0, uint64_t* bytes_to_trim = nullptr) const;
+  int TryEvict(std::span<const d3dkmthandle> list, uint32_t flags = 0,
+               uint64_t* bytes_to_trim = nullptr) const;
   void Evict(std::span<const d3dkmthandle> list) const;
   uint32_t Residency(d3dkmthandle allocation) const;
 

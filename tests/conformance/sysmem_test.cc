@@ -27,7 +27,8 @@ TEST(ExistingMemory, RefusesMemoryThatIsNotThere) {
   memory.Unmap();
   d3dkmthandle allocation;
   EXPECT_EQ(client.TryCreateHeap(address, kPageBytes, &allocation), -ENOMEM);
-  EXPECT_EQ(client.TryCreateHeap(reinterpret_cast<void*>(kUnmappedAddress), kPageBytes, &allocation), -ENOMEM);
+  EXPECT_EQ(client.TryCreateHeap(reinterpret_cast<void*>(kUnmappedAddress), kPageBytes, &allocation),
+            -ENOMEM);
   EXPECT_EQ(client.TryCreateHeap(reinterpret_cast<void*>(kKernelAddress), kPageBytes, &allocation), -ENOMEM);
 }
 
@@ -106,7 +107,8 @@ TEST(ExistingMemory, LockGivesTheVeryPointerAndCountsNothing) {
   const Pages memory(4 * kPageBytes);
   const d3dkmthandle allocation = client.CreateHeap(memory.data(), memory.bytes());
   for (int i = 0; i < 3; ++i) EXPECT_EQ(client.Lock(allocation), memory.data());
-  for (int i = 0; i < 5; ++i) client.TryUnlock(allocation);  // goes to the host each time, which has its own view
+  for (int i = 0; i < 5; ++i)
+    client.TryUnlock(allocation);  // goes to the host each time, which has its own view
   EXPECT_EQ(client.Lock(allocation), memory.data());
   uint64_t address = 0;
   EXPECT_EQ(client.TryLock(allocation, Handle(0), &address), 0) << "nobody asks for the device";
@@ -191,8 +193,8 @@ TEST(ExistingMemory, MayBeSharedWithOthers) {
   munmap(mapping, 4 * kPageBytes);
 }
 
-// Private memory is copied by a fork, and then it is a question of who has the pages that were pinned: the one
-// who asked for it.
+// Private memory is copied by a fork, and then it is a question of who has the pages that were pinned: the
+// one who asked for it.
 TEST(ExistingMemory, BelongsToTheParentAfterAFork) {
   const MemoryClient client;
   const Pages memory(4 * kPageBytes);
