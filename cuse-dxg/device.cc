@@ -2,6 +2,7 @@
 #include "cuse-dxg/device.h"
 
 #include "cuse-dxg/backend/in_process.h"
+#include "cuse-dxg/client/injector.h"
 #include "cuse-dxg/client/process_vm.h"
 #include "cuse-dxg/guest/driver.h"
 #include "cuse-dxg/trace/text_trace.h"
@@ -11,9 +12,10 @@ namespace {
 
 class Device final : public attach::Node {
  public:
-  Device(std::unique_ptr<Backend> backend, std::unique_ptr<trace::TextTrace> trace)
-      : backend_(std::move(backend)), trace_(std::move(trace)), driver_(*backend_, clients_) {
+  Device(std::unique_ptr<client::Delivery> delivery, std::unique_ptr<Backend> backend, std::unique_ptr<trace::TextTrace> trace)
+      : delivery_(std::move(delivery)), backend_(std::move(backend)), trace_(std::move(trace)), driver_(*backend_, clients_) {
     driver_.set_observer(trace_.get());
+    driver_.set_delivery(delivery_.get());
   }
 
   Status Start() { return backend_->Start(&driver_); }
@@ -24,6 +26,7 @@ class Device final : public attach::Node {
 
  private:
   client::ProcessVm clients_;
+  std::unique_ptr<client::Delivery> delivery_;
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<trace::TextTrace> trace_;
   guest::Driver driver_;
@@ -39,8 +42,9 @@ Result<std::unique_ptr<attach::Node>> MakeDevice(const DeviceOptions& options) {
   if (!options.trace_text.empty()) {
     DXG_ASSIGN(trace, trace::TextTrace::Create(options.trace_text));
   }
+  DXG_ASSIGN(auto delivery, client::StartInjector());
   DXG_ASSIGN(auto backend, CreateInProcessBackend(options.profiles));
-  auto device = std::make_unique<Device>(std::move(backend), std::move(trace));
+  auto device = std::make_unique<Device>(std::move(delivery), std::move(backend), std::move(trace));
   DXG_TRY(device->Start());
   return std::unique_ptr<attach::Node>(std::move(device));
 }

@@ -46,6 +46,11 @@ void Host::Submit(const Caller& caller, uint32_t command_id, const google::proto
   }
 }
 
+std::optional<RegionInfo> Host::HomeRegion(uint32_t process) {
+  const std::shared_ptr<Process> owner = machine_.FindProcess(process);
+  return owner ? owner->regions().Home() : std::nullopt;
+}
+
 bool Host::AddAdapter(const AdapterProfile& profile, AdapterInfo* info) {
   const std::shared_ptr<Adapter> adapter = machine_.AddAdapter(profile);
   if (!adapter) return false;

@@ -88,6 +88,8 @@ class Host {
   std::optional<RegionInfo> FindRegion(uint64_t window_address) {
     return machine_.io_space()->Find(window_address);
   }
+  // The region that most memory of the process is going to be in; nothing: no such process.
+  std::optional<RegionInfo> HomeRegion(uint32_t process);
 
   // -- What tests and faults do to the host.
 

@@ -253,6 +253,16 @@ Extent RegionSet::Allocate(uint64_t bytes) {
   return offset ? Extent(space_, region, *offset, bytes, false) : Extent();
 }
 
+std::optional<RegionInfo> RegionSet::Home() {
+  MutexLock lock(mutex_);
+  if (regions_.empty()) {
+    auto region = Region::Create(space_, kRegionBytes, space_->NewCookie());
+    if (!region) return std::nullopt;
+    regions_.push_back(std::move(region));
+  }
+  return regions_.front()->info();
+}
+
 Extent RegionSet::AllocateAlone(uint64_t bytes) {
   bytes = RoundToPages(bytes);
   auto region = Region::Create(space_, bytes, 0);

@@ -156,6 +156,8 @@ class RegionSet {
   Extent Allocate(uint64_t bytes);
   // A file of its own, which other processes may open.
   Extent AllocateAlone(uint64_t bytes);
+  // The first region, made if need be: where most of the process's memory is going to be.
+  std::optional<RegionInfo> Home();
 
  private:
   const std::shared_ptr<IoSpace> space_;

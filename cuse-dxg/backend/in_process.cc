@@ -1,5 +1,6 @@
 #include "cuse-dxg/backend/in_process.h"
 
+#include <map>
 #include <mutex>
 #include <random>
 
@@ -20,10 +21,62 @@ HostAdapter ToGuest(const hostsim::AdapterInfo& info) {
   return adapter;
 }
 
+std::optional<HostRegion> ToGuest(const std::optional<hostsim::RegionInfo>& info) {
+  if (!info) return std::nullopt;
+  HostRegion region;
+  region.window_address = info->window_start;
+  region.size = info->bytes;
+  region.file = info->file->number();
+  region.keep = info->file;
+  region.cookie = info->cookie;
+  return region;
+}
+
+// The clients' pages that the host was given, by the number of their list.
+class PageLists final : public hostsim::GuestMemory {
+ public:
+  uint32_t Add(std::shared_ptr<ClientPages> pages) {
+    std::lock_guard lock(mutex_);
+    while (lists_.contains(++last_) || last_ == 0) {
+    }
+    lists_[last_] = std::move(pages);
+    return last_;
+  }
+  void Remove(uint32_t list) {
+    std::lock_guard lock(mutex_);
+    lists_.erase(list);
+  }
+
+  // hostsim::GuestMemory
+  bool Read(uint32_t list, uint64_t offset, hostsim::Bytes bytes) override {
+    const auto pages = Find(list);
+    return pages != nullptr && pages->Read(offset, std::as_writable_bytes(bytes));
+  }
+  bool Write(uint32_t list, uint64_t offset, hostsim::ConstBytes bytes) override {
+    const auto pages = Find(list);
+    return pages != nullptr && pages->Write(offset, std::as_bytes(bytes));
+  }
+  uint64_t Size(uint32_t list) override {
+    const auto pages = Find(list);
+    return pages != nullptr ? pages->size() : 0;
+  }
+
+ private:
+  std::shared_ptr<ClientPages> Find(uint32_t list) {
+    std::lock_guard lock(mutex_);
+    const auto found = lists_.find(list);
+    return found == lists_.end() ? nullptr : found->second;
+  }
+
+  std::mutex mutex_;  // guards all below
+  std::map<uint32_t, std::shared_ptr<ClientPages>> lists_;
+  uint32_t last_ = 0;
+};
+
 class InProcessBackend final : public Backend, public hostsim::Events {
  public:
   explicit InProcessBackend(const std::vector<AdapterProfile>& profiles)
-      : host_(hostsim::Host::Create({clock_, hostsim::Rng(std::random_device{}())}, profiles)) {}
+      : host_(hostsim::Host::Create({clock_, hostsim::Rng(std::random_device{}()), nullptr, &pages_}, profiles)) {}
   ~InProcessBackend() override { host_->SetEvents(nullptr); }
 
   Status Start(BackendEvents* events) override {
@@ -41,6 +94,11 @@ class InProcessBackend final : public Backend, public hostsim::Events {
       completion.run(completion.context, accepted ? Status::Ok() : Status::Refuse(EOVERFLOW, "the host answered with less than a whole reply, its way to refuse this command"));
     });
   }
+
+  std::optional<HostRegion> FindRegion(uint64_t window_address) override { return ToGuest(host_->FindRegion(window_address)); }
+  std::optional<HostRegion> HomeRegion(uint32_t process) override { return ToGuest(host_->HomeRegion(process)); }
+  Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override { return pages_.Add(std::move(pages)); }
+  void RemoveClientPages(uint32_t list) override { pages_.Remove(list); }
 
   // hostsim::Events
   void DeviceStateChanged(uint32_t, uint64_t, uint64_t, uint32_t) override { events_->DeviceStateChanged(); }
@@ -68,6 +126,7 @@ class InProcessBackend final : public Backend, public hostsim::Events {
   };
 
   hostsim::RealClock clock_;
+  PageLists pages_;
   std::unique_ptr<hostsim::Host> host_;
   BackendEvents* events_ = nullptr;
   std::mutex mutex_;  // guards known_
