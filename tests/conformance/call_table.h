@@ -94,7 +94,7 @@ struct CallRow {
   int read_only_struct;                         // the result when the struct itself cannot be written
   int all_zero;                                 // the result when every byte of it is 0
   int all_ones;                                 // the same for 0xff
-  int filled = 0;  // the result of the call as it is filled
+  int filled = 0;                               // the result of the call as it is filled
   bool needs_context = false;
   bool needs_allocations = false;
   bool may_be_pending = false;  // STATUS_PENDING is as good as 0

@@ -157,7 +157,7 @@ TEST(Lock, GivesTheSameAddressEachTimeAndCounts) {
     EXPECT_EQ(FindWrongByte({first, kPageBytes}, 1), -1);
   }
   client.Unlock(allocation);
-  EXPECT_FALSE(IsMapped(first));
+  EXPECT_TRUE(IsGivenBack(first));
   EXPECT_EQ(client.TryUnlock(allocation), -EINVAL);
 }
 
@@ -210,7 +210,7 @@ TEST(Unlock, OfTheLastOneRefusesAWrongDeviceTooLate) {
   const d3dkmthandle allocation = client.Create();
   const std::byte* const address = client.Lock(allocation);
   EXPECT_EQ(client.TryUnlock(allocation, Handle(0)), -EINVAL);
-  EXPECT_FALSE(IsMapped(address));
+  EXPECT_TRUE(IsGivenBack(address));
   EXPECT_EQ(client.TryUnlock(allocation), -EINVAL) << "not locked";
 }
 
@@ -221,14 +221,14 @@ TEST(Lock, EndsWithTheAllocationOrTheDevice) {
   const std::byte* address = client.Lock(allocation);
   client.Lock(allocation);
   client.Destroy(allocation);
-  EXPECT_FALSE(IsMapped(address)) << "however often it was locked";
+  EXPECT_TRUE(IsGivenBack(address)) << "however often it was locked";
   const SharedResource resource = client.CreateResource();
   address = client.Lock(resource.allocations[0]);
   client.DestroyResource(resource.resource);
-  EXPECT_FALSE(IsMapped(address));
+  EXPECT_TRUE(IsGivenBack(address));
   address = client.Lock(client.Create());
   client.node.DestroyDevice(client.device);
-  EXPECT_FALSE(IsMapped(address));
+  EXPECT_TRUE(IsGivenBack(address));
 }
 
 // The parts of a large allocation are where they should be, and what is not touched costs nothing.

@@ -353,6 +353,8 @@ bool IsMapped(const void* address) {
   return mincore(reinterpret_cast<void*>(page), kPageBytes, &present) == 0 || errno != ENOMEM;
 }
 
+bool IsGivenBack(const void* address) { return KindOfNode() != NodeKind::kDriver || !IsMapped(address); }
+
 void Descriptor::Close() {
   if (fd_ >= 0) close(fd_);
   fd_ = -1;

@@ -154,9 +154,11 @@ void FillPattern(std::span<std::byte> bytes, uint64_t seed);
 ptrdiff_t FindWrongByte(std::span<const std::byte> bytes, uint64_t seed);
 bool IsZero(std::span<const std::byte> bytes);
 
-// Whether any page is mapped there in this process. Of an address that the process has just given up, so
-// nothing must map between.
+// Whether any page is mapped there in this process.
 bool IsMapped(const void* address);
+// What the driver has unmapped is not mapped any more; to be asked before anything else is mapped. A node
+// that is served from userspace maps a process's memory once, and lets it be.
+bool IsGivenBack(const void* address);
 
 // A descriptor that ends with its scope.
 class Descriptor {

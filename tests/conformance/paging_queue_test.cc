@@ -162,7 +162,7 @@ TEST(DestroyPagingQueue, TakesTheFenceAway) {
   const MemoryClient client;
   const PagingQueue queue = client.CreatePagingQueue(), kept = client.CreatePagingQueue();
   ASSERT_EQ(client.TryDestroyPagingQueue(queue.handle), 0);
-  EXPECT_FALSE(IsMapped(const_cast<const uint64_t*>(queue.value)));
+  EXPECT_TRUE(IsGivenBack(const_cast<const uint64_t*>(queue.value)));
   EXPECT_EQ(kept.Value(), 0u);
 }
 
@@ -187,7 +187,7 @@ TEST(DestroyPagingQueue, HappensWithItsDevice) {
   const PagingQueue queue = client.CreatePagingQueueOn(other), kept = client.CreatePagingQueue();
   client.node.DestroyDevice(other);
   EXPECT_EQ(client.TryDestroyPagingQueue(queue.handle), -EINVAL);
-  EXPECT_FALSE(IsMapped(const_cast<const uint64_t*>(queue.value)));
+  EXPECT_TRUE(IsGivenBack(const_cast<const uint64_t*>(queue.value)));
   EXPECT_EQ(kept.Value(), 0u);
 }
 
