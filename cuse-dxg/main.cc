@@ -10,6 +10,7 @@
 #include <CLI/CLI.hpp>
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 #include <iostream>
 #include <memory>
 #include <string>
@@ -52,6 +53,7 @@ struct Options {
   int ready_fd = -1;
 
   // run
+  bool preload = false;
   std::vector<std::string> command;
 };
 
@@ -156,11 +158,12 @@ int Serve(const Options& options) {
 
 // Everything between the fork and the program's end, so that all of it is destroyed before we end like the
 // program.
-Result<int> RunServed(const Options& options, Launch launch) {
+Result<int> RunServed(Options options, Launch launch) {
   RaiseFileLimit();
   DXG_ASSIGN(std::unique_ptr<Session> session, attach::CreateFuseFileSession());
-  DXG_ASSIGN(std::unique_ptr<Node> node, MakeDevice(options.device));
   DXG_ASSIGN(UniqueFd connection, launch.Connection());
+  options.device.agents = launch.TakeAgents().release();
+  DXG_ASSIGN(std::unique_ptr<Node> node, MakeDevice(options.device));
   DXG_TRY(session->Attach(std::move(connection)));
   session->Start(*node, options.workers);
   int ended = 0;
@@ -174,9 +177,24 @@ Result<int> RunServed(const Options& options, Launch launch) {
   return ended;
 }
 
+// Beside the program, as built; or where it is installed.
+Result<std::string> FindPreloadLibrary() {
+  const std::filesystem::path here = std::filesystem::read_symlink("/proc/self/exe").parent_path();
+  for (const auto& place : {here / "libdxg-preload.so", here.parent_path() / "lib/cuse-dxg/libdxg-preload.so"}) {
+    if (std::filesystem::exists(place)) return place.string();
+  }
+  return Status::Refuse(ENOENT, "--preload: libdxg-preload.so is neither in {} nor in ../lib/cuse-dxg of it", here.string());
+}
+
 int Run(const Options& options) {
   StartLog(options.log_level, spdlog::level::warn);
-  Result<Launch> launch = Launch::Fork(options.command);
+  std::string library;
+  if (options.preload) {
+    Result<std::string> found = FindPreloadLibrary();
+    if (!found.ok()) return Refused(found.status(), kExitNotStarted);
+    library = *std::move(found);
+  }
+  Result<Launch> launch = Launch::Fork(options.command, library);
   if (!launch.ok()) return Refused(launch.status(), kExitNotStarted);
   Result<int> ended = RunServed(options, *std::move(launch));
   if (ended.ok()) attach::ExitLike(*ended);
@@ -237,6 +255,8 @@ int Main(int argc, char** argv) {
   CLI::App* run =
       app.add_subcommand("run", "Run one program with a private /dev that has a dxg; no root needed");
   AddDeviceOptions(run, &options);
+  run->add_flag("--preload", options.preload,
+                "Load a helper into the program, for runs under a debugger or strace (see docs/security.md)");
   run->add_option("PROGRAM", options.command, "The program and its arguments, after --")->required();
   run->footer("Usage: cuse-dxg run [OPTIONS] -- PROGRAM [ARGS...]");
 

@@ -5,6 +5,7 @@
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
 #include "hostsim/context.h"
+#include "hostsim/paging_queue.h"
 #include "hostsim/query_adapter_info.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/ntstatus.h"
@@ -17,6 +18,7 @@ constexpr size_t kPrivateDataMax = 128 * 1024;
 
 // D3DKMT_ESCAPETYPE
 constexpr uint32_t kDriverPrivate = _D3DKMT_ESCAPE_DRIVERPRIVATE;
+constexpr uint32_t kMemory = 1;
 constexpr uint32_t kTdrDebugControl = 2;
 
 // D3DKMT_TDRDBGCTRLTYPE, the first number of a kTdrDebugControl escape
@@ -80,6 +82,66 @@ bool TdrDebugControl(Call& call, Bytes data) {
   return true;
 }
 
+// D3DKMT_VIDMM_ESCAPETYPE, the first number of a kMemory escape; docs/simulated-gpu.md has the layouts.
+constexpr uint32_t kSetFault = 0;
+constexpr uint32_t kEvictAll = 5;
+constexpr uint32_t kSetBudget = 8;
+constexpr uint32_t kGetBudget = 11;
+constexpr uint32_t kDelayExecution = 16;
+
+constexpr uint32_t kAlwaysDiscard = 1u << 0;
+constexpr uint32_t kNeverDiscard = 1u << 1;
+constexpr uint64_t kNsPerMs = 1'000'000;
+constexpr uint32_t kStallForever = ~0u;
+
+bool SetFault(Adapter& adapter, ConstBytes data) {
+  const auto flags = Get<uint32_t>(data, 8);
+  if ((flags & ~(kAlwaysDiscard | kNeverDiscard)) != 0) return false;
+  adapter.video_memory()->SetDiscard((flags & kAlwaysDiscard) != 0, (flags & kNeverDiscard) != 0);
+  adapter.FailAllocation(Get<uint32_t>(data, 12));
+  return true;
+}
+
+// One queue of the process, or the whole engine; for some time, for ever, or no longer.
+bool DelayExecution(Call& call, ConstBytes data) {
+  const auto handle = Get<uint32_t>(data, 8);
+  const auto ms = Get<uint32_t>(data, 12);
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  PagingQueue* queue = handle == 0 ? nullptr : FindPagingQueue(call, process, handle);
+  if (handle != 0 && !queue) return false;
+  const uint64_t until_ns = ms == 0               ? 0
+                            : ms == kStallForever ? PagingEngine::kForever
+                                                  : call.machine.NowNs() + ms * kNsPerMs;
+  call.adapter->paging().Stall(queue ? queue->lane.get() : nullptr, until_ns, &call.aftermath);
+  return true;
+}
+
+bool MemoryControl(Call& call, Bytes data) {
+  constexpr size_t kBytes = 24;
+  if (data.size() < kBytes) return false;
+  Adapter& adapter = *call.adapter;
+  switch (Get<uint32_t>(data, 0)) {
+    case kSetFault:
+      return SetFault(adapter, data);
+    case kEvictAll:
+      adapter.video_memory()->Trim();
+      return true;
+    case kSetBudget:
+      adapter.memory().SetUsable(kLocal, Get<uint64_t>(data, 8));
+      adapter.memory().SetUsable(kNonLocal, Get<uint64_t>(data, 16));
+      return true;
+    case kGetBudget:
+      Put<uint64_t>(data, 8, adapter.memory().usable(kLocal));
+      Put<uint64_t>(data, 16, adapter.memory().usable(kNonLocal));
+      return true;
+    case kDelayExecution:
+      return DelayExecution(call, data);
+    default:
+      return false;
+  }
+}
+
 bool Serve(Call& call, const host::Escape::Request& request, Bytes data) {
   const AdapterProfile::Policy& policy = call.adapter->profile().policy();
   // A secure VM passes only escapes whose form the host knows, and it knows none that gets here.
@@ -87,6 +149,8 @@ bool Serve(Call& call, const host::Escape::Request& request, Bytes data) {
   switch (request.type()) {
     case kDriverPrivate:
       return DriverPrivate(*call.adapter, data);
+    case kMemory:
+      return policy.test_escapes() && MemoryControl(call, data);
     case kTdrDebugControl:
       return policy.test_escapes() && TdrDebugControl(call, data);
     default:

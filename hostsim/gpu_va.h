@@ -41,11 +41,15 @@ struct GpuFault {
   bool write = false;
 };
 
-// When a change of page tables counts: once a paging fence has a value. Without a fence at once.
+// When a change of page tables counts: once a paging fence has a value. Without a fence at once, and a fence
+// that is gone had all its values.
 struct EffectiveAt {
-  std::shared_ptr<const MonitoredFence> fence;
+  std::weak_ptr<const MonitoredFence> fence;
   uint64_t value = 0;
-  bool reached() const { return !fence || fence->reached(value); }
+  bool reached() const {
+    const auto alive = fence.lock();
+    return !alive || alive->reached(value);
+  }
 };
 
 // What some bytes of GPU virtual addresses are: a piece of a storage, or zeros where there is none.

@@ -3,6 +3,7 @@
 #include "hostsim/adapter_reset.h"
 #include "hostsim/commands.h"
 #include "hostsim/monitored_fence.h"
+#include "hostsim/resource.h"
 #include "proto/contract/host_commands.gen.h"
 
 namespace dxg::hostsim {
@@ -49,6 +50,12 @@ void Host::Submit(const Caller& caller, uint32_t command_id, const google::proto
 std::optional<RegionInfo> Host::HomeRegion(uint32_t process) {
   const std::shared_ptr<Process> owner = machine_.FindProcess(process);
   return owner ? owner->regions().Home() : std::nullopt;
+}
+
+std::optional<RegionInfo> Host::FindShared(uint32_t nt_handle, uint32_t allocation_index) {
+  const std::shared_ptr<SharedResource> shared = machine_.FindShared(nt_handle);
+  if (!shared || allocation_index >= shared->storages.size()) return std::nullopt;
+  return shared->storages[allocation_index]->OwnRegion();
 }
 
 bool Host::AddAdapter(const AdapterProfile& profile, AdapterInfo* info) {

@@ -91,6 +91,10 @@ class Host {
   // The region that most memory of the process is going to be in; nothing: no such process.
   std::optional<RegionInfo> HomeRegion(uint32_t process);
 
+  // The region of one allocation of a shared resource, by the handle of CreateNtSharedObject; nothing: there is none, or
+  // its memory is the guest's own.
+  std::optional<RegionInfo> FindShared(uint32_t nt_handle, uint32_t allocation_index);
+
   // -- What tests and faults do to the host.
 
   // A new adapter of that profile. False: there are kAdaptersMax.

@@ -41,6 +41,7 @@ struct RegionInfo {
   uint64_t window_start = 0;
   uint64_t bytes = 0;
   uint64_t cookie = 0;  // begins page 0 of a process's region; 0: a region of its own, without such a page
+  bool operator==(const RegionInfo&) const = default;
 };
 
 class IoSpace;
@@ -126,6 +127,8 @@ class Extent {
   explicit operator bool() const { return region_ != nullptr; }
   uint64_t bytes() const { return bytes_; }
   uint64_t window_address() const { return region_->info().window_start + offset_; }
+  const Region& region() const { return *region_; }
+  bool whole_region() const { return whole_region_; }
 
   // Ranges lie in it.
   void Read(uint64_t offset, Bytes bytes) const;

@@ -93,7 +93,9 @@ void PagingEngine::Run() {
     while (again_) {
       again_ = false;
       const uint64_t now_ns = machine_.NowNs();
-      again_ = FinishCurrent(now_ns) | StartNext(now_ns) | again_;
+      const bool ended = FinishCurrent(now_ns);
+      const bool started = StartNext(now_ns);
+      again_ = again_ || ended || started;
     }
     running_ = false;
   }

@@ -12,8 +12,8 @@ namespace dxg::hostsim {
 // All of it takes time that grows with the logarithm of their number: programs have a million ranges.
 //
 // A treap ordered by address. Each node knows, of its subtree, the first and the last address and the largest
-// gap between two neighbours, once in bytes and once in whole units of `coarse` bytes, so that a search for
-// an aligned gap skips every subtree without one.
+// gap between two neighbours, once in all and once from its first multiple of `coarse` bytes on, so that a
+// search for an aligned gap skips every subtree without one.
 template <class Value>
 class RangeTree {
  public:
@@ -109,8 +109,7 @@ class RangeTree {
   void Widen(Gaps& gaps, uint64_t from, uint64_t to) const {
     gaps.fine = std::max(gaps.fine, to - from);
     const uint64_t up = RoundUp(from);
-    const uint64_t down = to & ~(coarse_ - 1);
-    if (down > up) gaps.coarse = std::max(gaps.coarse, down - up);
+    if (to > up) gaps.coarse = std::max(gaps.coarse, to - up);
   }
 
   static void Join(Gaps& gaps, const Gaps& other) {

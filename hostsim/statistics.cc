@@ -53,7 +53,13 @@ struct Statistics {
     constexpr size_t kProperties = 104;  // bit 0: system memory
     if (selector >= adapter.segments().size()) return kStatusInvalidParameter;
     const Segment& segment = adapter.segments()[selector];
-    Put<uint64_t>(result, 0, segment.size_bytes);  // commit limit
+    const SegmentUse use = adapter.video_memory()->Use(selector);
+    Put<uint64_t>(result, 0, use.limit);
+    Put<uint64_t>(result, 8, use.placed_bytes);   // committed
+    Put<uint64_t>(result, 16, use.listed_bytes);  // resident
+    Put<uint64_t>(result, 24, use.evicted_bytes);
+    Put<uint32_t>(result, 32, use.placed);
+    Put<uint32_t>(result, 36, use.listed);
     Put<uint32_t>(result, kAperture, segment.aperture ? 1 : 0);
     Put<uint64_t>(result, kProperties, segment.aperture ? 1 : 0);
     return kStatusSuccess;
@@ -61,6 +67,10 @@ struct Statistics {
 
   int32_t OfProcessOnSegment() {
     if (selector >= adapter.segments().size()) return kStatusInvalidParameter;
+    const SegmentGroup group = adapter.segments()[selector].group;  // each is a segment of its own
+    Process& process = *call.process;
+    MutexLock lock(process.mutex());
+    Put<uint64_t>(result, 0, adapter.memory().Info(group, process.MemoryOn(adapter)).usage);
     Put<uint64_t>(result, 8, adapter.segments()[selector].size_bytes);  // largest working set
     return kStatusSuccess;
   }
@@ -103,7 +113,13 @@ struct Statistics {
         group >= kSegmentGroups) {
       return kStatusInvalidParameter;
     }
-    Put<uint64_t>(result, 8, adapter.memory().size(static_cast<SegmentGroup>(group)));
+    for (uint32_t i = 0; i < adapter.segments().size(); ++i) {
+      if (adapter.segments()[i].group != group) continue;
+      const SegmentUse use = adapter.video_memory()->Use(i);
+      Put<uint64_t>(result, 0, use.listed_bytes);
+      Put<uint64_t>(result, 8, use.limit - use.placed_bytes);
+      Put<uint64_t>(result, 32, use.placed_bytes - use.listed_bytes);
+    }
     return kStatusSuccess;
   }
 

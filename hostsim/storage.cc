@@ -67,6 +67,12 @@ uint64_t Storage::ShowInWindow() {
   return extent_.window_address();
 }
 
+std::optional<RegionInfo> Storage::OwnRegion() {
+  if (traits.of_guest || !extent_.whole_region()) return std::nullopt;
+  extent_.Touch();
+  return extent_.region().info();
+}
+
 bool Storage::BindGpadl(uint32_t gpadl) {
   if (!traits.of_guest || !guest_ || guest_->Size(gpadl) < traits.bytes) return false;
   MutexLock lock(guest_mutex_);

@@ -87,6 +87,8 @@ class Storage {
 
   // For the guest's CPU, which may write from now on. Only of one that is not of the guest.
   uint64_t ShowInWindow();
+  // As ShowInWindow, of one in a file of its own; nothing for others.
+  std::optional<RegionInfo> OwnRegion();
 
   // False: it is not of the guest, or that memory is not there or too small.
   bool BindGpadl(uint32_t gpadl);

@@ -5,6 +5,7 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include <cstring>
 
 #include "cuse-dxg/attach/private_dev.h"
+#include "cuse-dxg/preload/protocol.h"
 
 namespace dxg::attach {
 namespace {
@@ -24,6 +26,7 @@ struct Message {
   char why[1200] = {};
 };
 
+constexpr size_t kDescriptorsMax = 2;  // the connection, and the socket for agents
 constexpr char kGo = 'g';
 
 // The ones that a user or a supervisor sends to end, or to tell something to, the program.
@@ -37,18 +40,20 @@ sigset_t HandledSignals() {
   return set;
 }
 
-void Send(int socket, const Message& message, int descriptor) {
+void Send(int socket, const Message& message, const std::vector<int>& descriptors) {
   iovec bytes = {const_cast<Message*>(&message), sizeof(message)};
-  alignas(cmsghdr) char ancillary[CMSG_SPACE(sizeof(int))] = {};
+  alignas(cmsghdr) char ancillary[CMSG_SPACE(kDescriptorsMax * sizeof(int))] = {};
   msghdr header = {.msg_iov = &bytes, .msg_iovlen = 1};
-  if (descriptor >= 0) {
+  DXG_CHECK(descriptors.size() <= kDescriptorsMax);
+  if (!descriptors.empty()) {
+    const size_t size = descriptors.size() * sizeof(int);
     header.msg_control = ancillary;
-    header.msg_controllen = sizeof(ancillary);
+    header.msg_controllen = CMSG_SPACE(size);
     cmsghdr* rights = CMSG_FIRSTHDR(&header);
     rights->cmsg_level = SOL_SOCKET;
     rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(rights), &descriptor, sizeof(int));
+    rights->cmsg_len = CMSG_LEN(size);
+    std::memcpy(CMSG_DATA(rights), descriptors.data(), size);
   }
   if (sendmsg(socket, &header, MSG_NOSIGNAL) < 0) _exit(1);  // the parent is gone: nobody to tell
 }
@@ -74,15 +79,46 @@ void LearnOwner() {
   (void)stat("/dev/dxg", &attributes);
 }
 
-// The child's whole life before the program.
-[[noreturn]] void BecomeProgram(const std::vector<std::string>& command, UniqueFd parent,
-                                const sigset_t& signals) {
-  {
-    Result<UniqueFd> fuse = EnterPrivateDev();
-    Send(parent.get(), fuse.ok() ? Message{} : ToMessage(fuse.status()), fuse.ok() ? fuse->get() : -1);
-    if (!fuse.ok()) _exit(1);
-  }  // our copy of the connection is closed here
+// Where the preload agents of the program, and of what it starts, find the daemon: in the private /dev, whatever other
+// namespaces they are in.
+Result<UniqueFd> ListenForAgents() {
+  UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+  static_assert(sizeof(preload::kSocketPath) <= sizeof(address.sun_path));
+  std::memcpy(address.sun_path, preload::kSocketPath, sizeof(preload::kSocketPath));
+  // Safety: the interface's way to pass one of its kinds of address.
+  if (!listener.valid() || bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
+      chmod(preload::kSocketPath, 0666) != 0 || listen(listener.get(), SOMAXCONN) != 0)
+    return Status::Refuse(errno, "cannot listen at {}: {}", preload::kSocketPath, std::strerror(errno));
+  return listener;
+}
 
+void LoadInto(const std::string& library) {
+  const char* others = getenv("LD_PRELOAD");
+  setenv("LD_PRELOAD", (others && *others ? library + ":" + others : library).c_str(), 1);
+  setenv(preload::kSocketVariable, preload::kSocketPath, 1);
+}
+
+// Makes the program's /dev and tells the parent.
+Status Prepare(int parent, const std::string& preload) {
+  DXG_ASSIGN(const UniqueFd fuse, EnterPrivateDev());
+  if (preload.empty()) {
+    Send(parent, Message{}, {fuse.get()});
+    return Status::Ok();
+  }
+  DXG_ASSIGN(const UniqueFd agents, ListenForAgents());
+  LoadInto(preload);
+  Send(parent, Message{}, {fuse.get(), agents.get()});
+  return Status::Ok();
+}  // our copies are closed here
+
+// The child's whole life before the program.
+[[noreturn]] void BecomeProgram(const std::vector<std::string>& command, const std::string& preload, UniqueFd parent,
+                                const sigset_t& signals) {
+  if (Status status = Prepare(parent.get(), preload); !status.ok()) {
+    Send(parent.get(), ToMessage(status), {});
+    _exit(1);
+  }
   char go = 0;
   if (ReadRetrying(parent.get(), &go, 1) != 1 || go != kGo) _exit(1);  // the parent gave up, or was killed
   LearnOwner();
@@ -93,13 +129,13 @@ void LearnOwner() {
   sigprocmask(SIG_SETMASK, &signals, nullptr);
   execvp(arguments[0], arguments.data());
   Send(parent.get(), ToMessage(Status::Refuse(errno, "cannot run {}: {}", command[0], std::strerror(errno))),
-       -1);
+       {});
   _exit(127);
 }
 
 }  // namespace
 
-Result<Launch> Launch::Fork(const std::vector<std::string>& command) {
+Result<Launch> Launch::Fork(const std::vector<std::string>& command, const std::string& preload) {
   DXG_CHECK(!command.empty());
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
@@ -116,7 +152,7 @@ Result<Launch> Launch::Fork(const std::vector<std::string>& command) {
   if (child < 0) return Status::Refuse(errno, "cannot fork: {}", std::strerror(errno));
   if (child == 0) {
     ours.reset();
-    BecomeProgram(command, std::move(theirs), before);
+    BecomeProgram(command, preload, std::move(theirs), before);
   }
   return Launch(child, std::move(ours), std::move(signals));
 }
@@ -130,7 +166,7 @@ Launch::~Launch() {
 Result<UniqueFd> Launch::Connection() {
   Message message;
   iovec bytes = {&message, sizeof(message)};
-  alignas(cmsghdr) char ancillary[CMSG_SPACE(sizeof(int))] = {};
+  alignas(cmsghdr) char ancillary[CMSG_SPACE(kDescriptorsMax * sizeof(int))] = {};
   msghdr header = {
       .msg_iov = &bytes, .msg_iovlen = 1, .msg_control = ancillary, .msg_controllen = sizeof(ancillary)};
   ssize_t got;
@@ -144,9 +180,10 @@ Result<UniqueFd> Launch::Connection() {
   if (!rights || rights->cmsg_type != SCM_RIGHTS)
     return Status::Refuse(EMFILE,
                           "the connection to the program's node did not arrive (too many open files?)");
-  int descriptor = -1;
-  std::memcpy(&descriptor, CMSG_DATA(rights), sizeof(int));
-  return UniqueFd(descriptor);
+  int descriptors[kDescriptorsMax] = {-1, -1};
+  std::memcpy(descriptors, CMSG_DATA(rights), std::min(sizeof(descriptors), rights->cmsg_len - CMSG_LEN(0)));
+  agents_ = UniqueFd(descriptors[1]);
+  return UniqueFd(descriptors[0]);
 }
 
 Status Launch::Go() {

@@ -15,8 +15,8 @@ namespace dxg::attach {
 //
 //     parent (serves)                         child (becomes the program)
 //     Launch::Fork  ------------------------> namespaces, /dev, FUSE mount
-//     make the device, meanwhile
-//     Connection()  <------ descriptor -----  waits
+//     Connection()  <------ descriptors ----  waits
+//     make the device
 //     start serving
 //     Go()          ------------------------> exec
 //     Wait()        <------ exit status ----  the program, and its end
@@ -25,14 +25,17 @@ namespace dxg::attach {
 // the program's calls fail at once, because the connection is ours alone.
 class Launch {
  public:
-  // Before any thread is made. Blocks the signals that Wait handles.
-  static Result<Launch> Fork(const std::vector<std::string>& command);
+  // Before any thread is made. Blocks the signals that Wait handles. With a `preload` library (see preload/agent.cc)
+  // the program and all that it starts load it, and there is a socket for its agents.
+  static Result<Launch> Fork(const std::vector<std::string>& command, const std::string& preload = "");
   Launch(Launch&&) = default;
   Launch& operator=(Launch&&) = delete;
   // Ends a child that has not been told to go.
   ~Launch();
 
   Result<UniqueFd> Connection();
+  // After Connection. The socket, listening; not valid without a `preload`.
+  UniqueFd TakeAgents() { return std::move(agents_); }
   // Returns when the program runs. The Status of a command that cannot be run is -ENOENT or what execvp said.
   Status Go();
   // Passes signals on until the program ends. Returns its status as waitpid gives it.
@@ -48,6 +51,7 @@ class Launch {
   pid_t child_ = 0;
   UniqueFd to_child_;
   UniqueFd signals_;
+  UniqueFd agents_;
 };
 
 // Ends this process the way the program ended: its exit status, or the signal that killed it.

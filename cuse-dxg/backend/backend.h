@@ -91,6 +91,10 @@ class Backend {
   // The region that most memory of that process is going to be in, where the back-end has one for each process.
   virtual std::optional<HostRegion> HomeRegion(uint32_t process) = 0;
 
+  // The region that is the memory of one allocation of a shared resource, by the host's name for the resource; none where
+  // the host does not show it as a file.
+  virtual std::optional<HostRegion> FindShared(uint32_t nt_handle, uint32_t allocation_index) = 0;
+
   // Gives the host a list of a client's pages and returns the list's number (on the VMBus: a GPADL).
   virtual Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) = 0;
   virtual void RemoveClientPages(uint32_t list) = 0;

@@ -97,6 +97,9 @@ class InProcessBackend final : public Backend, public hostsim::Events {
 
   std::optional<HostRegion> FindRegion(uint64_t window_address) override { return ToGuest(host_->FindRegion(window_address)); }
   std::optional<HostRegion> HomeRegion(uint32_t process) override { return ToGuest(host_->HomeRegion(process)); }
+  std::optional<HostRegion> FindShared(uint32_t nt_handle, uint32_t allocation_index) override {
+    return ToGuest(host_->FindShared(nt_handle, allocation_index));
+  }
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override { return pages_.Add(std::move(pages)); }
   void RemoveClientPages(uint32_t list) override { pages_.Remove(list); }
 

@@ -1,5 +1,6 @@
 #include "cuse-dxg/client/injector.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <spawn.h>
 #include <spdlog/spdlog.h>
@@ -23,6 +24,7 @@
 #include "cuse-dxg/client/identify_code.h"
 #include "cuse-dxg/client/injector_protocol.h"
 #include "cuse-dxg/client/socket.h"
+#include "cuse-dxg/client/stay.h"
 
 namespace dxg::client {
 namespace {
@@ -105,18 +107,19 @@ void Reap(pid_t pid) {
   waitpid(pid, nullptr, 0);
 }
 
-class Injector final : public Delivery, public std::enable_shared_from_this<Injector> {
+class InjectorState final : public std::enable_shared_from_this<InjectorState> {
  public:
-  explicit Injector(const InjectorOptions& options) : options_(options) {}
-  ~Injector() override = default;
+  explicit InjectorState(const InjectorOptions& options) : options_(options) {}
 
   Status Start();
   void Stop();
 
-  void Enter(pid_t tid, const Identity& process, std::function<void()> answer, Entered entered) override;
-  uint64_t TokenOfOpener(pid_t tid) override;
-  void Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done) override;
-  bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) override;
+  void Enter(pid_t tid, const Identity& process, std::function<void()> answer, Delivery::Entered entered);
+  uint64_t TokenOfOpener(pid_t tid);
+  void Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done);
+  bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file);
+
+  void LearnNode(pid_t tgid, int descriptor);
 
   void Do(uint64_t job, std::vector<Step> steps, Visit::Done done);
   void Leave(uint64_t job, int32_t result);
@@ -140,6 +143,7 @@ class Injector final : public Delivery, public std::enable_shared_from_this<Inje
   void HandleStopped(Job& job, Callbacks* callbacks);
   void HandleFailed(Worker& worker, const Status& status, Callbacks* callbacks);
   void HandleDid(Worker& worker, const Reply& reply, Callbacks* callbacks);
+  void Learn(const NodeIdentity& node);
   void ProcessEnded();
 
   const InjectorOptions options_;
@@ -175,7 +179,8 @@ void Fail(Job& job, const Status& status, std::vector<std::function<void()>>* ca
 
 class InjectorVisit final : public Visit {
  public:
-  InjectorVisit(std::weak_ptr<Injector> injector, uint64_t job) : injector_(std::move(injector)), job_(job) {}
+  InjectorVisit(std::weak_ptr<InjectorState> injector, uint64_t job)
+      : injector_(std::move(injector)), job_(job) {}
   ~InjectorVisit() override { Leave(-EINTR); }
 
   void Do(std::vector<Step> steps, Done done) override {
@@ -189,12 +194,12 @@ class InjectorVisit final : public Visit {
   }
 
  private:
-  std::weak_ptr<Injector> injector_;
+  std::weak_ptr<InjectorState> injector_;
   uint64_t job_;
   bool left_ = false;
 };
 
-Status Injector::Start() {
+Status InjectorState::Start() {
   epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
   stop_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
   epoll_event event = {.events = EPOLLIN, .data = {.u64 = kStopNumber}};
@@ -217,7 +222,7 @@ Status Injector::Start() {
   return Status::Ok();
 }
 
-void Injector::Stop() {
+void InjectorState::Stop() {
   {
     std::lock_guard lock(mutex_);
     stopping_ = true;
@@ -228,7 +233,7 @@ void Injector::Stop() {
 }
 
 // With mutex_ held.
-Status Injector::EnsureProcess() {
+Status InjectorState::EnsureProcess() {
   if (stopping_) return Status::Refuse(EIO, "cuse-dxg is stopping");
   if (process_.control.valid()) return Status::Ok();
   DXG_TRY(StartProcess(options_, &process_));
@@ -239,7 +244,7 @@ Status Injector::EnsureProcess() {
 }
 
 // With mutex_ held, as all down to Read.
-Result<std::shared_ptr<Worker>> Injector::NewWorker() {
+Result<std::shared_ptr<Worker>> InjectorState::NewWorker() {
   DXG_ASSIGN(auto ends, MakeSocketPair());
   const std::byte byte{1};
   const int theirs = ends.second.get();
@@ -253,7 +258,7 @@ Result<std::shared_ptr<Worker>> Injector::NewWorker() {
   return worker;
 }
 
-Status Injector::Assign(std::shared_ptr<Job> job) {
+Status InjectorState::Assign(std::shared_ptr<Job> job) {
   DXG_TRY(EnsureProcess());
   job->id = job->begin.job = ++last_number_;
   for (auto& [number, worker] : process_.workers) {
@@ -278,19 +283,19 @@ std::span<const std::byte> BytesOf(const Request& request) {
 }
 
 // A failure to send is the end of the process, which the reader sees too.
-void Injector::Begin(Worker& worker, std::shared_ptr<Job> job) {
+void InjectorState::Begin(Worker& worker, std::shared_ptr<Job> job) {
   std::copy_n(nodes_.begin(), std::min(nodes_.size(), job->begin.nodes.size()), job->begin.nodes.begin());
   (void)Send(worker.socket.get(), BytesOf(job->begin));
   worker.job = std::move(job);
 }
 
 // The job ends with the callbacks, out of the lock: what it still owns may be a Visit.
-void Injector::Finish(Worker& worker, Callbacks* callbacks) {
+void InjectorState::Finish(Worker& worker, Callbacks* callbacks) {
   callbacks->push_back([job = std::exchange(worker.job, nullptr)] {});
   AssignWaiting();
 }
 
-void Injector::AssignWaiting() {
+void InjectorState::AssignWaiting() {
   while (!waiting_.empty()) {
     const auto idle = std::find_if(process_.workers.begin(), process_.workers.end(), [](const auto& entry) {
       return !entry.second->job && !entry.second->given_up;
@@ -301,14 +306,15 @@ void Injector::AssignWaiting() {
   }
 }
 
-std::shared_ptr<Worker> Injector::WorkerOf(uint64_t job) {
+std::shared_ptr<Worker> InjectorState::WorkerOf(uint64_t job) {
   for (auto& [number, worker] : process_.workers) {
     if (worker->job && worker->job->id == job) return worker;
   }
   return nullptr;
 }
 
-void Injector::Enter(pid_t tid, const Identity& process, std::function<void()> answer, Entered entered) {
+void InjectorState::Enter(pid_t tid, const Identity& process, std::function<void()> answer,
+                          Delivery::Entered entered) {
   auto job = std::make_shared<Job>();
   job->begin = {.ask = Ask::kBegin, .tid = tid, .tgid = process.tgid};
   job->answer = std::move(answer);
@@ -321,7 +327,7 @@ void Injector::Enter(pid_t tid, const Identity& process, std::function<void()> a
   if (!status.ok()) job->entered(status);
 }
 
-uint64_t Injector::TokenOfOpener(pid_t tid) {
+uint64_t InjectorState::TokenOfOpener(pid_t tid) {
   std::lock_guard lock(mutex_);
   for (auto& [number, worker] : process_.workers) {
     if (worker->tid == tid && worker->job) return worker->job->token;
@@ -329,7 +335,7 @@ uint64_t Injector::TokenOfOpener(pid_t tid) {
   return 0;
 }
 
-void Injector::Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done) {
+void InjectorState::Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done) {
   auto job = std::make_shared<Job>();
   job->begin = {.ask = Ask::kIdentify, .tid = process.tgid, .tgid = process.tgid, .number = descriptor};
   job->identified = std::move(done);
@@ -343,7 +349,7 @@ void Injector::Identify(const Identity& process, int descriptor, std::function<v
 
 // Signal 0 to a thread of the injector: the kernel says whether it is one. It waits in this call, so it
 // exists.
-bool Injector::IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) {
+bool InjectorState::IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) {
   if (code != kIdentifyCode) return false;
   if (syscall(SYS_tgkill, injector_pid_.load(), tid, 0) != 0) return false;
   std::lock_guard lock(mutex_);
@@ -351,7 +357,7 @@ bool Injector::IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint6
   return true;
 }
 
-void Injector::Do(uint64_t job, std::vector<Step> steps, Visit::Done done) {
+void InjectorState::Do(uint64_t job, std::vector<Step> steps, Visit::Done done) {
   {
     std::lock_guard lock(mutex_);
     if (const auto worker = WorkerOf(job)) {
@@ -368,7 +374,7 @@ void Injector::Do(uint64_t job, std::vector<Step> steps, Visit::Done done) {
 }
 
 // With mutex_ held. An empty Do is sent too: its answer says that the client is still there.
-bool Injector::SendPart(Worker& worker) {
+bool InjectorState::SendPart(Worker& worker) {
   Job& job = *worker.job;
   Request request = {.ask = Ask::kDo};
   std::vector<int> files;
@@ -392,7 +398,7 @@ bool Injector::SendPart(Worker& worker) {
   return Send(worker.socket.get(), BytesOf(request), files).ok();
 }
 
-void Injector::Leave(uint64_t job, int32_t result) {
+void InjectorState::Leave(uint64_t job, int32_t result) {
   Callbacks callbacks;
   std::lock_guard lock(mutex_);
   const auto worker = WorkerOf(job);
@@ -401,7 +407,7 @@ void Injector::Leave(uint64_t job, int32_t result) {
   Finish(*worker, &callbacks);  // what it is sent next waits in its socket until it has left
 }
 
-void Injector::Read() {
+void InjectorState::Read() {
   for (;;) {
     epoll_event events[16];
     const int count = epoll_wait(epoll_.get(), events, std::size(events), -1);
@@ -418,7 +424,7 @@ void Injector::Read() {
   }
 }
 
-void Injector::ReadControl() {
+void InjectorState::ReadControl() {
   {
     std::lock_guard lock(mutex_);
     Reply reply;
@@ -428,7 +434,7 @@ void Injector::ReadControl() {
   ProcessEnded();
 }
 
-void Injector::ReadWorker(uint64_t number) {
+void InjectorState::ReadWorker(uint64_t number) {
   Callbacks callbacks;
   {
     std::lock_guard lock(mutex_);
@@ -448,7 +454,7 @@ void Injector::ReadWorker(uint64_t number) {
   for (auto& callback : callbacks) callback();
 }
 
-void Injector::HandleReply(Worker& worker, const Reply& reply, Callbacks* callbacks) {
+void InjectorState::HandleReply(Worker& worker, const Reply& reply, Callbacks* callbacks) {
   if (reply.worker) worker.tid = reply.worker;
   if (reply.tell == Tell::kFree && worker.given_up) {
     worker.given_up = false;
@@ -479,7 +485,7 @@ void Injector::HandleReply(Worker& worker, const Reply& reply, Callbacks* callba
   }
 }
 
-void Injector::HandleStopped(Job& job, Callbacks* callbacks) {
+void InjectorState::HandleStopped(Job& job, Callbacks* callbacks) {
   if (!job.entered) return;
   callbacks->push_back(
       [entered = std::exchange(job.entered, nullptr), injector = weak_from_this(), id = job.id] {
@@ -487,19 +493,30 @@ void Injector::HandleStopped(Job& job, Callbacks* callbacks) {
       });
 }
 
-void Injector::HandleFailed(Worker& worker, const Status& status, Callbacks* callbacks) {
+void InjectorState::HandleFailed(Worker& worker, const Status& status, Callbacks* callbacks) {
   Fail(*worker.job, status, callbacks);
   Finish(worker, callbacks);
 }
 
-void Injector::HandleDid(Worker& worker, const Reply& reply, Callbacks* callbacks) {
+// With mutex_ held.
+void InjectorState::Learn(const NodeIdentity& node) {
+  if (std::find(nodes_.begin(), nodes_.end(), node) != nodes_.end()) return;
+  if (nodes_.size() == injector::kNodesMax) nodes_.erase(nodes_.begin());
+  nodes_.push_back(node);
+}
+
+void InjectorState::LearnNode(pid_t tgid, int descriptor) {
+  const UniqueFd file(open(fmt::format("/proc/{}/fd/{}", tgid, descriptor).c_str(), O_PATH | O_CLOEXEC));
+  Result<NodeIdentity> node = IdentityOf(file.get());
+  std::lock_guard lock(mutex_);
+  if (node.ok()) Learn(*node);
+}
+
+void InjectorState::HandleDid(Worker& worker, const Reply& reply, Callbacks* callbacks) {
   Job& job = *worker.job;
   if (!job.done) return;
   job.token = 0;
-  if (reply.node != NodeIdentity{} && std::find(nodes_.begin(), nodes_.end(), reply.node) == nodes_.end()) {
-    if (nodes_.size() == injector::kNodesMax) nodes_.erase(nodes_.begin());
-    nodes_.push_back(reply.node);
-  }
+  if (reply.node != NodeIdentity{}) Learn(reply.node);
   if (reply.error) return Fail(job, Status::Refuse(reply.error, "{}", reply.why.data()), callbacks);
   job.results.insert(job.results.end(), reply.results.begin(), reply.results.begin() + reply.results_count);
   if (job.sent < job.steps.size()) {
@@ -512,7 +529,7 @@ void Injector::HandleDid(Worker& worker, const Reply& reply, Callbacks* callback
 }
 
 // All jobs of this life end; the next one begins with the next job.
-void Injector::ProcessEnded() {
+void InjectorState::ProcessEnded() {
   Callbacks callbacks;
   Process ended;
   std::deque<std::shared_ptr<Job>> waiting;
@@ -534,9 +551,9 @@ void Injector::ProcessEnded() {
 }
 
 // What the caller owns: Visits know the Injector weakly.
-class InjectorOwner final : public Delivery {
+class InjectorOwner final : public Injector {
  public:
-  explicit InjectorOwner(std::shared_ptr<Injector> injector) : injector_(std::move(injector)) {}
+  explicit InjectorOwner(std::shared_ptr<InjectorState> injector) : injector_(std::move(injector)) {}
   ~InjectorOwner() override { injector_->Stop(); }
   void Enter(pid_t tid, const Identity& process, std::function<void()> answer, Entered entered) override {
     injector_->Enter(tid, process, std::move(answer), std::move(entered));
@@ -548,17 +565,18 @@ class InjectorOwner final : public Delivery {
   bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) override {
     return injector_->IsIdentifyCall(tid, code, argument, file);
   }
+  void LearnNode(pid_t tgid, int descriptor) override { injector_->LearnNode(tgid, descriptor); }
 
  private:
-  std::shared_ptr<Injector> injector_;
+  std::shared_ptr<InjectorState> injector_;
 };
 
 }  // namespace
 
-Result<std::unique_ptr<Delivery>> StartInjector(const InjectorOptions& options) {
-  auto injector = std::make_shared<Injector>(options);
+Result<std::unique_ptr<Injector>> StartInjector(const InjectorOptions& options) {
+  auto injector = std::make_shared<InjectorState>(options);
   DXG_TRY(injector->Start());
-  return std::unique_ptr<Delivery>(std::make_unique<InjectorOwner>(std::move(injector)));
+  return std::unique_ptr<Injector>(std::make_unique<InjectorOwner>(std::move(injector)));
 }
 
 }  // namespace dxg::client

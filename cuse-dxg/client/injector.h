@@ -20,6 +20,11 @@ struct InjectorOptions {
 //
 // All callbacks run on one thread of this object's, or, where the process is not to be had, within the call.
 // It must outlive whatever calls Enter and Identify; a Visit may outlive it, and does nothing then.
-Result<std::unique_ptr<Delivery>> StartInjector(const InjectorOptions& options = {});
+class Injector : public Delivery {
+ public:
+  // Tells which files Identify is to take for files of our node, where the node was given by somebody else.
+  virtual void LearnNode(pid_t tgid, int descriptor) = 0;
+};
+Result<std::unique_ptr<Injector>> StartInjector(const InjectorOptions& options = {});
 
 }  // namespace dxg::client

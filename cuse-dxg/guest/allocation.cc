@@ -161,8 +161,10 @@ Status PrepareElements(Creation& c) {
     if ((element.sysmem != 0) != c.has_sysmem()) {
       return Status::Refuse(EINVAL, "element {}: all elements have memory of the caller, or none has", i);
     }
+    // Openers get an allocation that was added later too, but only what came with create_shared has private data for them.
+    if (c.flags.create_shared || (c.into != nullptr && c.into->shared != nullptr)) c.shared_elements.emplace_back();
     if (!c.flags.create_shared) continue;
-    c.shared_elements.emplace_back().private_data = c.standard_data;
+    c.shared_elements.back().private_data = c.standard_data;
     if (!c.flags.standard_allocation) {
       DXG_TRY(ReadBytes(c.call, element.priv_drv_data, element.priv_drv_data_size, &c.shared_elements.back().private_data));
     }

@@ -3,8 +3,6 @@
 #include <algorithm>
 #include <vector>
 
-#include "cuse-dxg/guest/driver.h"
-
 namespace dxg::guest {
 
 Status Call::CopyArgsIn() {
@@ -104,37 +102,6 @@ Status Call::OutLate(contract::Member member) {
   return Status::Ok();
 }
 
-Task Call::Enter() {
-  if (visit_ != nullptr) co_return Status::Ok();
-  client::Delivery* delivery = driver.delivery();
-  if (delivery == nullptr) co_return Status::Refuse(EPERM, "this device has no way to bring memory or descriptors into clients");
-  auto entered = co_await Callback<Result<std::unique_ptr<client::Visit>>>([&](auto done) {
-    delivery->Enter(tid(), process->identity, [this] {
-      answered_ = true;
-      ioctl_->Answer(0, {});
-    }, std::move(done));
-  });
-  if (!entered.ok()) co_return std::move(entered).status();
-  visit_ = *std::move(entered);
-  co_return Status::Ok();
-}
-
-Task Call::InClient(std::vector<client::Step> steps, std::vector<uint64_t>* results) {
-  DXG_CO_TRY(co_await Enter());
-  auto done = co_await Callback<Result<std::vector<uint64_t>>>(
-      [&](auto callback) { visit_->Do(std::move(steps), std::move(callback)); });
-  if (!done.ok()) co_return std::move(done).status();
-  if (results != nullptr) *results = *std::move(done);
-  co_return Status::Ok();
-}
-
-void Call::Answer(const Status& status) {
-  if (!answered_) return ioctl_->Answer(status.value(), {args_.data(), out_bytes_});
-  if (visit_ == nullptr) return;  // the thread was killed on its way
-  // What the kernel was to copy with the answer.
-  int32_t result = status.value();
-  if (out_bytes_ != 0 && !access_.Write(tid(), ioctl_->argument(), {args_.data(), out_bytes_})) result = -EFAULT;
-  visit_->Leave(result);
-}
+void Call::Answer(const Status& status) { Caller::Answer(status, {args_.data(), out_bytes_}); }
 
 }  // namespace dxg::guest

@@ -6,9 +6,8 @@
 #include <utility>
 #include <vector>
 
-#include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/client/access.h"
-#include "cuse-dxg/client/delivery.h"
+#include "cuse-dxg/guest/caller.h"
 #include "cuse-dxg/guest/host.h"
 #include "cuse-dxg/guest/process.h"
 #include "cuse-dxg/guest/task.h"
@@ -18,14 +17,14 @@ namespace dxg::guest {
 
 class Driver;
 
-// One ioctl while it is served: the caller, the fixed struct as copied in, and the copies between the client's memory
-// and the messages. Handlers decide WHEN something is copied, because the driver's order decides which error a client
+// One ioctl while it is served: the caller's fixed struct as copied in, and the copies between the client's memory and the
+// messages. Handlers decide WHEN something is copied, because the driver's order decides which error a client
 // sees; the contract's tables say HOW.
-class Call {
+class Call : public Caller {
  public:
   Call(Driver& driver, const contract::Call& row, std::shared_ptr<Process> process,
        std::unique_ptr<attach::IoctlRequest> ioctl, client::Access& access)
-      : driver(driver), row(row), process(std::move(process)), ioctl_(std::move(ioctl)), tid_(ioctl_->caller().tid), access_(access) {}
+      : Caller(std::move(ioctl), access, process->identity), driver(driver), row(row), process(std::move(process)) {}
   virtual ~Call() = default;
 
   Driver& driver;
@@ -34,9 +33,6 @@ class Call {
 
   virtual contract::Message& request_message() = 0;
   virtual contract::Message& reply_message() = 0;
-
-  pid_t tid() const { return tid_; }
-  client::Access& access() { return access_; }
 
   // COPYIN: the fixed struct, and from it the request.
   Status CopyArgsIn();
@@ -66,26 +62,12 @@ class Call {
 
   std::byte* args() { return args_.data(); }
 
-  // -- In the client (cuse-dxg/client/delivery.h) --
-  // Catches the calling thread at the end of its system call, where things can be done in its name. The call stays open:
-  // its result goes back by the visit.
-  Task Enter();
-  // Does the steps, in a visit that it enters where there is none. A step's result is in `results`, where that is asked
-  // for. The first failure ends it.
-  Task InClient(std::vector<client::Step> steps, std::vector<uint64_t>* results);
-  Task InClient(client::Step step, std::vector<uint64_t>* results) { return InClient(std::vector<client::Step>(1, step), results); }
-
   // Answers the client. The last thing that happens to a call.
   void Answer(const Status& status);
 
  private:
   static constexpr size_t kArgsBytesMax = 808;
 
-  std::unique_ptr<attach::IoctlRequest> ioctl_;
-  const pid_t tid_;
-  std::unique_ptr<client::Visit> visit_;
-  bool answered_ = false;  // provisionally, for a visit
-  client::Access& access_;
   uint16_t out_bytes_ = 0;  // of args_, that the kernel copies with the answer
   alignas(8) std::array<std::byte, kArgsBytesMax> args_;
 };

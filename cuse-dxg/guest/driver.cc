@@ -6,8 +6,10 @@
 #include <algorithm>
 #include <array>
 
+#include "cuse-dxg/guest/export.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/teardown.h"
+#include "proto/abi/dxg_export.h"
 #include "proto/contract/text.h"
 #include "proto/dxg/host.pb.h"
 
@@ -50,6 +52,7 @@ class CallRunner {
   static void Run(Driver& driver, const contract::Call& row, std::shared_ptr<Process> process,
                   std::unique_ptr<attach::IoctlRequest> ioctl) {
     auto* call = new CallOf<Traits>(driver, row, std::move(process), std::move(ioctl), driver.access_);
+    call->set_delivery(driver.delivery_);
     const uint64_t start_ns = driver.observer_ != nullptr ? NowNs() : 0;
     if (Status status = call->CopyArgsIn(); !status.ok()) {
       Finish(call, start_ns, status);
@@ -99,12 +102,13 @@ void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
   if (delivery_ != nullptr && delivery_->IsIdentifyCall(request->caller().tid, request->code(), request->argument(), request->file())) {
     return request->Answer(0, {});
   }
+  // Safety: `file` is the File that Open handed out; the kernel sends no call after its release.
+  auto* file = reinterpret_cast<File*>(request->file());
+  if (file->object != nullptr && request->code() == DXG_IOCTL_EXPORT) return Export(*this, access_, std::move(request), file->object);
   const contract::Call* row = contract::FindCall(request->code());
   if (row == nullptr) {
     return Refuse(*request, nullptr, Status::Refuse(ENOTTY, "request code {:#010x} is no call of /dev/dxg (number, size, direction and type must all fit)", request->code()));
   }
-  // Safety: `file` is the File that Open handed out; the kernel sends no call after its release.
-  auto* file = reinterpret_cast<File*>(request->file());
   const auto& process = file->process;
   if (process == nullptr) return Refuse(*request, row, Status::Refuse(ENOTTY, "this descriptor is of a shared object, which has no calls"));
   if (!access_.InGroup(request->caller().tid, process->identity.tgid)) {

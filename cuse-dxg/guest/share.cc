@@ -55,10 +55,17 @@ Task AddDescriptor(Call& call, std::shared_ptr<SharedResource> object, uint32_t 
   const Status status = co_await call.driver.host().AskGlobal(call.process->host_handle, request, &reply);
   if (!status.ok()) co_return status;
   if (reply.shared_handle() == 0) co_return Status::Refuse(ENOTRECOVERABLE, "the host gave no handle for the shared object");
-  std::lock_guard lock(object->mutex);
-  // Where two threads share an object for the first time at once, the host counts the name it gave to both.
-  object->nt_handle = reply.shared_handle();
-  ++object->descriptors;
+  uint32_t second = 0;  // two threads share an object for the first time at once: one name is enough
+  {
+    std::lock_guard lock(object->mutex);
+    if (object->nt_handle != 0) {
+      second = reply.shared_handle();
+    } else {
+      object->nt_handle = reply.shared_handle();
+    }
+    ++object->descriptors;
+  }
+  if (second != 0) (void)co_await EndSharedName(call.driver.host(), second);
   co_return Status::Ok();
 }
 

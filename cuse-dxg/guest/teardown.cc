@@ -90,7 +90,11 @@ Task DropDescriptor(Host& host, std::shared_ptr<SharedResource> object) {
     std::lock_guard lock(object->mutex);
     if (--object->descriptors == 0) nt_handle = std::exchange(object->nt_handle, 0);
   }
-  if (nt_handle == 0) co_return Status::Ok();
+  if (nt_handle != 0) (void)co_await EndSharedName(host, nt_handle);
+  co_return Status::Ok();
+}
+
+Task EndSharedName(Host& host, uint32_t nt_handle) {
   host::DestroyNtSharedObject::Request request;
   host::DestroyNtSharedObject::Reply reply;
   request.set_shared_handle(nt_handle);

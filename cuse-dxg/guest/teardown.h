@@ -29,4 +29,7 @@ Task EndProcess(Host& host, std::shared_ptr<Process> process);
 // A descriptor of a shared resource that is closed. The last one ends the host's name for it.
 Task DropDescriptor(Host& host, std::shared_ptr<SharedResource> object);
 
+// The host's name for a shared object, given up.
+Task EndSharedName(Host& host, uint32_t nt_handle);
+
 }  // namespace dxg::guest

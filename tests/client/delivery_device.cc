@@ -18,6 +18,7 @@
 #include <vector>
 
 #include "cuse-dxg/attach/unique_fd.h"
+#include "cuse-dxg/client/agents.h"
 #include "cuse-dxg/client/injector.h"
 #include "cuse-dxg/client/process_vm.h"
 #include "cuse-dxg/device.h"
@@ -33,13 +34,18 @@ namespace delivery = client::delivery;
 
 class DeliveryDevice final : public attach::Node {
  public:
-  Status Start() {
+  Status Start(int agents) {
     memory_ = UniqueFd(memfd_create("delivery", MFD_CLOEXEC));
     if (!memory_.valid() || ftruncate(memory_.get(), delivery::kMemoryBytes) != 0)
       return Status::Refuse(errno, "no memory file");
     bytes_ = static_cast<std::byte*>(
         mmap(nullptr, delivery::kMemoryBytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory_.get(), 0));
-    DXG_ASSIGN(delivery_, client::StartInjector());
+    DXG_ASSIGN(auto injector, client::StartInjector());
+    if (agents < 0) {
+      delivery_ = std::move(injector);
+    } else {
+      DXG_ASSIGN(delivery_, client::StartAgents(std::move(injector), UniqueFd(agents)));
+    }
     return Status::Ok();
   }
 
@@ -120,26 +126,22 @@ class DeliveryDevice final : public attach::Node {
   }
 
   void Answer(const CallPtr& call) {
-    HoldAt(delivery::Hold::kBeforeAnswer, *call, [this, call] {
-      std::unique_ptr<IoctlRequest> request;
-      {
-        std::lock_guard lock(mutex_);
-        request = std::move(call->request);
-      }
-      if (request) request->Answer(0, {});
-    });
+    HoldAt(delivery::Hold::kBeforeAnswer, *call, [this, call] { Reply(*call, 0); });
+  }
+
+  void Reply(Call& call, int32_t result) {
+    std::unique_ptr<IoctlRequest> request;
+    {
+      std::lock_guard lock(mutex_);
+      request = std::move(call.request);
+    }
+    if (request) request->Answer(result, {});
   }
 
   void Entered(const CallPtr& call, Result<std::unique_ptr<client::Visit>> visit) {
     if (!visit.ok()) {
       spdlog::warn("visit refused: {}", visit.status().why());
-      std::unique_ptr<IoctlRequest> request;
-      {
-        std::lock_guard lock(mutex_);
-        request = std::move(call->request);
-      }
-      if (request) request->Answer(visit.status().value(), {});
-      return;
+      return Reply(*call, visit.status().value());
     }
     call->visit = *std::move(visit);
     HoldAt(delivery::Hold::kBeforeSteps, *call, [this, call] { Do(call); });
@@ -174,7 +176,8 @@ class DeliveryDevice final : public attach::Node {
       call->wanted.done_error = -result;
     }
     (void)clients_.Write(call->tid, call->argument, std::as_bytes(std::span(&call->wanted, 1)));
-    HoldAt(delivery::Hold::kBeforeLeave, *call, [call, result] {
+    HoldAt(delivery::Hold::kBeforeLeave, *call, [this, call, result] {
+      if (!call->visit->holds_thread()) Reply(*call, result);
       call->visit->Leave(result);
       call->visit.reset();
     });
@@ -235,9 +238,9 @@ class DeliveryDevice final : public attach::Node {
 
 }  // namespace
 
-Result<std::unique_ptr<attach::Node>> MakeDevice(const DeviceOptions&) {
+Result<std::unique_ptr<attach::Node>> MakeDevice(const DeviceOptions& options) {
   auto device = std::make_unique<DeliveryDevice>();
-  DXG_TRY(device->Start());
+  DXG_TRY(device->Start(options.agents));
   return std::unique_ptr<attach::Node>(std::move(device));
 }
 

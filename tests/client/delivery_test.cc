@@ -140,5 +140,56 @@ TEST_P(DeliveryRunTest, DaemonKilled) {
   }
 }
 
+// With the preload agent: what the injector would be refused, works.
+class DeliveryPreloadTest : public DeliveryRunTest {
+ protected:
+  DeliveryPreloadTest() { Copy(DELIVERY_PRELOAD); }
+  std::vector<std::string> RunUnder(std::vector<std::string> tool) const {
+    std::vector<std::string> command = {server_, "run", "--preload", "--log-level", "off", "--"};
+    command.insert(command.end(), tool.begin(), tool.end());
+    for (const char* word :
+         {client_.c_str(), "/dev/dxg", "map", "map-at-an-address", "give-file", "failing-steps", "threads",
+          "give-node", "identify", "main-thread-ended", "fork-during-a-visit"})
+      command.push_back(word);
+    return GetParam() ? command : AsNobody(command);
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Users, DeliveryPreloadTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Root" : "Nobody"; });
+
+TEST_P(DeliveryPreloadTest, LibraryThatIsMissing) {
+  fs::remove(directory_ / "libdxg-preload.so");
+  const std::vector<std::string> command = {server_, "run", "--preload", "--", "true"};
+  Process run(GetParam() ? command : AsNobody(command));
+  EXPECT_EQ(run.Wait(), 125);
+  EXPECT_NE(run.output().find("neither in"), std::string::npos) << run.output();
+}
+
+TEST_P(DeliveryPreloadTest, Alone) {
+  Process run(RunUnder({}));
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+}
+
+TEST_P(DeliveryPreloadTest, UnderStrace) {
+  Process run(RunUnder({"strace", "-f", "-o", "/dev/null"}));
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+}
+
+TEST_P(DeliveryPreloadTest, UnderGdb) {
+  Process run(RunUnder({"gdb", "-q", "-batch", "-ex", "set debuginfod enabled off", "-ex", "run", "-ex",
+                        "info inferiors", "--args"}));
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+  EXPECT_NE(run.output().find("exited normally"), std::string::npos) << run.output();
+}
+
+TEST_P(DeliveryPreloadTest, InAnotherNetworkAndInAChildOfAShell) {
+  Process run(RunUnder({"sh", "-c", "\"$@\"; exit $?", "sh"}));
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+  if (!is_root()) return;
+  Process elsewhere(RunUnder({"unshare", "-n"}));
+  EXPECT_EQ(elsewhere.Wait(), 0) << elsewhere.output();
+}
+
 }  // namespace
 }  // namespace dxg::client

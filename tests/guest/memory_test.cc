@@ -1,5 +1,6 @@
 // What the guest half does about memory beyond the packets and errnos of the golden records: bringing the host's memory and
 // descriptors into clients, and whatever can go wrong on the way.
+#include "proto/abi/dxg_export.h"
 #include "tests/guest/rig.h"
 
 namespace dxg::guest {
@@ -312,6 +313,35 @@ TEST_F(MemoryTest, OpenedResourceLivesOnWithoutItsCreatorAndItsDescriptor) {
   driver.Release(delivery.files[static_cast<int>(descriptor)]);
   ASSERT_EQ(Destroy(0, resource), 0);
   EXPECT_EQ(Lock(info.allocation.v), 0);
+}
+
+TEST_F(MemoryTest, SharedResourceIsExportedAsAFile) {
+  CreateAllocation(kSharedResource);
+  uint64_t descriptor = 0;
+  ASSERT_EQ(Share(resource, &descriptor), 0);
+  const uint64_t object = delivery.files[static_cast<int>(descriptor)];
+  host.exported = kShared;
+  dxg_export args{};
+  args.kind = DXG_EXPORT_MEMFD;
+  const auto ask = [&] {
+    const size_t left = delivery.left.size();
+    const int32_t result = Call(object, 200, DXG_IOCTL_EXPORT, &args);  // any process may
+    return delivery.left.size() > left ? delivery.left.back() : result;
+  };
+  ASSERT_EQ(ask(), 0);
+  EXPECT_EQ(args.size, kSharedBytes);
+  EXPECT_EQ(Did(Kind::kGiveFile), 1u);
+  args.allocation_index = 1;
+  EXPECT_EQ(ask(), -EINVAL);
+  args = {};
+  EXPECT_EQ(ask(), -EINVAL) << "kind 0";
+  args.kind = DXG_EXPORT_MEMFD;
+  args.reserved = 1;
+  EXPECT_EQ(ask(), -EINVAL);
+  args.reserved = 0;
+  host.exported = 0;
+  EXPECT_EQ(ask(), -EPERM) << "not a file on this host";
+  EXPECT_EQ(Call(file, 100, DXG_IOCTL_EXPORT, &args), -ENOTTY) << "the node itself has nothing to export";
 }
 
 TEST_F(MemoryTest, NumberOfNoDescriptorOfOursIsEINVAL) {

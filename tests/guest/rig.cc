@@ -108,6 +108,11 @@ std::optional<HostRegion> FakeHost::HomeRegion(uint32_t) {
   return FindRegion(home);
 }
 
+std::optional<HostRegion> FakeHost::FindShared(uint32_t nt_handle, uint32_t) {
+  if (nt_handle == 0 || exported == 0) return std::nullopt;
+  return FindRegion(exported);
+}
+
 dxg::Result<uint32_t> FakeHost::AddClientPages(std::shared_ptr<ClientPages> pages) {
   const uint32_t list = 7 + static_cast<uint32_t>(client_pages.size());
   client_pages[list] = std::move(pages);

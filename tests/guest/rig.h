@@ -41,7 +41,7 @@ class FakeHost final : public Backend {
   // Memory: the regions by the address where they begin, whether processes have one of their own, what allocations lock
   // to, and the clients' pages that the host has.
   std::map<uint64_t, HostRegion> regions;
-  uint64_t home = 0;
+  uint64_t home = 0, exported = 0;
   uint64_t next_lock = 0;
   uint64_t allocation_bytes = 8192;
   std::map<uint32_t, std::shared_ptr<ClientPages>> client_pages;
@@ -50,6 +50,7 @@ class FakeHost final : public Backend {
   void Submit(const HostCall& call, Completion completion) override;
   std::optional<HostRegion> FindRegion(uint64_t window_address) override;
   std::optional<HostRegion> HomeRegion(uint32_t) override;
+  std::optional<HostRegion> FindShared(uint32_t nt_handle, uint32_t allocation_index) override;
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override;
   void RemoveClientPages(uint32_t list) override;
   // Answers all that is held, each from a thread of its own, and waits for them.

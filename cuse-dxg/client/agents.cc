@@ -1,0 +1,337 @@
+#include "cuse-dxg/client/agents.h"
+
+#include <fcntl.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "cuse-dxg/client/socket.h"
+#include "cuse-dxg/client/stay.h"
+#include "cuse-dxg/client/tracee.h"
+#include "cuse-dxg/preload/protocol.h"
+
+namespace dxg::client {
+namespace {
+
+using preload::AgentAnswer;
+using preload::AgentAsk;
+using preload::AgentHello;
+
+constexpr uint64_t kListenerNumber = 0, kStopNumber = 1;  // for epoll; agents have higher ones
+
+// A Do, under way or waiting for its turn: the agent does one step at a time.
+struct Errand {
+  std::vector<Step> steps;
+  std::vector<uint64_t> results;
+  Visit::Done done;
+};
+
+struct Agent {
+  UniqueFd socket;
+  pid_t tgid = 0;     // as we see it
+  pid_t own_tid = 0;  // as the client sees it; 0 until it has said hello
+  std::deque<Errand> errands;
+};
+
+Status WhyGone() {
+  return Status::Refuse(EINTR, "the client's preload agent ended, with its process or by it");
+}
+
+class Agents final {
+ public:
+  Agents(std::unique_ptr<Injector> otherwise, UniqueFd listener)
+      : otherwise_(std::move(otherwise)), listener_(std::move(listener)) {}
+
+  Status Start();
+  void Stop();
+  Injector& otherwise() { return *otherwise_; }
+
+  bool Has(pid_t tgid);
+  void Do(pid_t tgid, std::vector<Step> steps, Visit::Done done);
+  uint64_t TokenOfOpener(pid_t tid);
+
+ private:
+  using Callbacks = std::vector<std::function<void()>>;  // to be run without the lock
+  using AgentMap = std::map<uint64_t, std::unique_ptr<Agent>>;
+
+  AgentMap::iterator Find(pid_t tgid);
+  void Read();
+  void Accept();
+  void ReadAgent(uint64_t number);
+  void ReadMessage(AgentMap::iterator agent, Callbacks* callbacks);
+  bool HandleMessage(Agent& agent, std::span<const std::byte> message, Callbacks* callbacks);
+  bool HandleAnswer(Agent& agent, const AgentAnswer& answer, Callbacks* callbacks);
+  bool SendStep(Agent& agent);
+  void End(AgentMap::iterator agent, Callbacks* callbacks);
+
+  std::unique_ptr<Injector> otherwise_;
+  UniqueFd listener_, epoll_, stop_;
+  std::thread reader_;
+
+  std::mutex mutex_;  // guards everything below; held while sending, never while a callback runs
+  uint64_t last_number_ = kStopNumber;
+  AgentMap agents_;  // by the number that epoll knows
+};
+
+Status Agents::Start() {
+  fcntl(listener_.get(), F_SETFL, O_NONBLOCK);
+  epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+  stop_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
+  epoll_event listener = {.events = EPOLLIN, .data = {.u64 = kListenerNumber}};
+  epoll_event stop = {.events = EPOLLIN, .data = {.u64 = kStopNumber}};
+  if (!epoll_.valid() || !stop_.valid() ||
+      epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener_.get(), &listener) != 0 ||
+      epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stop_.get(), &stop) != 0)
+    return Status::Refuse(errno, "no epoll for the preload agents: {}", std::strerror(errno));
+  reader_ = std::thread([this] { Read(); });
+  return Status::Ok();
+}
+
+void Agents::Stop() {
+  const uint64_t one = 1;
+  (void)!write(stop_.get(), &one, sizeof(one));
+  if (reader_.joinable()) reader_.join();
+  Callbacks callbacks;
+  {
+    std::lock_guard lock(mutex_);
+    while (!agents_.empty()) End(agents_.begin(), &callbacks);
+  }
+  for (auto& callback : callbacks) callback();
+}
+
+// With mutex_ held. The latest: after an execve the old one's end may not have been seen yet.
+Agents::AgentMap::iterator Agents::Find(pid_t tgid) {
+  for (auto agent = agents_.rbegin(); agent != agents_.rend(); ++agent) {
+    if (agent->second->tgid == tgid && agent->second->own_tid != 0) return std::prev(agent.base());
+  }
+  return agents_.end();
+}
+
+// An agent has said hello before its program goes on; here that may still be in the sockets.
+bool Agents::Has(pid_t tgid) {
+  Callbacks callbacks;
+  bool has = false;
+  {
+    std::lock_guard lock(mutex_);
+    has = Find(tgid) != agents_.end();
+    if (!has) {
+      Accept();
+      for (auto next = agents_.begin(); next != agents_.end();) {
+        const auto agent = next++;
+        if (agent->second->tgid == tgid) ReadMessage(agent, &callbacks);
+      }
+      has = Find(tgid) != agents_.end();
+    }
+  }
+  for (auto& callback : callbacks) callback();
+  return has;
+}
+
+void Agents::Do(pid_t tgid, std::vector<Step> steps, Visit::Done done) {
+  Callbacks callbacks;
+  {
+    std::lock_guard lock(mutex_);
+    const auto found = Find(tgid);
+    if (found == agents_.end()) {
+      callbacks.push_back([done = std::move(done)] { done(WhyGone()); });
+    } else if (steps.empty()) {
+      callbacks.push_back([done = std::move(done)] { done(std::vector<uint64_t>()); });
+    } else {
+      Agent& agent = *found->second;
+      agent.errands.push_back({.steps = std::move(steps), .results = {}, .done = std::move(done)});
+      if (agent.errands.size() == 1 && !SendStep(agent)) End(found, &callbacks);
+    }
+  }
+  for (auto& callback : callbacks) callback();
+}
+
+// An open by an agent's own thread while it does a kGiveNode. The thread is known by the number that it has
+// in its own pid namespace, which is all that it could tell.
+uint64_t Agents::TokenOfOpener(pid_t tid) {
+  std::lock_guard lock(mutex_);
+  for (auto& [number, agent] : agents_) {
+    if (agent->errands.empty()) continue;
+    const Errand& errand = agent->errands.front();
+    const Step& step = errand.steps[errand.results.size()];
+    if (step.kind != Step::Kind::kGiveNode || std::to_string(agent->tgid) != StatusField(tid, "Tgid"))
+      continue;
+    const std::string numbers = "\t" + StatusField(tid, "NSpid");
+    if (std::atoi(numbers.c_str() + numbers.rfind('\t') + 1) == agent->own_tid) return step.token;
+  }
+  return 0;
+}
+
+// With mutex_ held.
+bool Agents::SendStep(Agent& agent) {
+  const Errand& errand = agent.errands.front();
+  const Step& step = errand.steps[errand.results.size()];
+  const AgentAsk ask = {.kind = static_cast<uint32_t>(step.kind),
+                        .writable = step.writable,
+                        .offset = step.offset,
+                        .size = step.size,
+                        .address = step.address};
+  const bool has_file = step.kind == Step::Kind::kMap || step.kind == Step::Kind::kGiveFile;
+  return Send(agent.socket.get(), std::as_bytes(std::span(&ask, 1)), std::span(&step.file, has_file ? 1 : 0))
+      .ok();
+}
+
+void Agents::Read() {
+  for (;;) {
+    epoll_event events[16];
+    const int count = epoll_wait(epoll_.get(), events, std::size(events), -1);
+    for (int i = 0; i < count; ++i) {
+      const uint64_t number = events[i].data.u64;
+      if (number == kStopNumber) return;
+      if (number == kListenerNumber) {
+        std::lock_guard lock(mutex_);
+        Accept();
+      } else {
+        ReadAgent(number);
+      }
+    }
+  }
+}
+
+// With mutex_ held.
+void Agents::Accept() {
+  for (;;) {
+    UniqueFd socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
+    if (!socket.valid()) return;
+    ucred peer;
+    socklen_t bytes = sizeof(peer);
+    if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0 || peer.pid == 0) continue;
+    auto agent = std::make_unique<Agent>();
+    agent->socket = std::move(socket);
+    agent->tgid = peer.pid;
+    const uint64_t number = ++last_number_;
+    epoll_event event = {.events = EPOLLIN, .data = {.u64 = number}};
+    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, agent->socket.get(), &event) == 0)
+      agents_.emplace(number, std::move(agent));
+  }
+}
+
+void Agents::ReadAgent(uint64_t number) {
+  Callbacks callbacks;
+  {
+    std::lock_guard lock(mutex_);
+    if (const auto agent = agents_.find(number); agent != agents_.end()) ReadMessage(agent, &callbacks);
+  }
+  for (auto& callback : callbacks) callback();
+}
+
+// With mutex_ held. The agent may be gone afterwards.
+void Agents::ReadMessage(AgentMap::iterator agent, Callbacks* callbacks) {
+  std::byte message[64];
+  Result<Received> received = Receive(agent->second->socket.get(), message, false);
+  if (!received.ok() && received.status().value() == -EAGAIN) return;
+  if (!received.ok() || !HandleMessage(*agent->second, std::span(message, received->bytes), callbacks))
+    End(agent, callbacks);
+}
+
+// False: nothing that an agent would say.
+bool Agents::HandleMessage(Agent& agent, std::span<const std::byte> message, Callbacks* callbacks) {
+  if (agent.own_tid == 0) {
+    AgentHello hello;
+    if (message.size() != sizeof(hello)) return false;
+    std::memcpy(&hello, message.data(), sizeof(hello));
+    agent.own_tid = hello.tid;
+    return hello.version == preload::kVersion && hello.tid > 0;
+  }
+  AgentAnswer answer;
+  if (message.size() != sizeof(answer) || agent.errands.empty()) return false;
+  std::memcpy(&answer, message.data(), sizeof(answer));
+  return HandleAnswer(agent, answer, callbacks);
+}
+
+bool Agents::HandleAnswer(Agent& agent, const AgentAnswer& answer, Callbacks* callbacks) {
+  Errand& errand = agent.errands.front();
+  const Step& step = errand.steps[errand.results.size()];
+  if (answer.error) {
+    const int error = answer.error > 0 && answer.error < 4096 ? answer.error : EIO;
+    callbacks->push_back([done = std::move(errand.done), error] {
+      done(Status::Refuse(error, "the client's preload agent failed: {}", std::strerror(error)));
+    });
+    agent.errands.pop_front();
+    return agent.errands.empty() || SendStep(agent);
+  }
+  if (step.kind == Step::Kind::kGiveNode)
+    callbacks->push_back([this, tgid = agent.tgid, number = static_cast<int>(answer.result)] {
+      otherwise_->LearnNode(tgid, number);
+    });
+  errand.results.push_back(answer.result);
+  if (errand.results.size() == errand.steps.size()) {
+    callbacks->push_back([done = std::move(errand.done), results = std::move(errand.results)]() mutable {
+      done(std::move(results));
+    });
+    agent.errands.pop_front();
+    if (agent.errands.empty()) return true;
+  }
+  return SendStep(agent);
+}
+
+// With mutex_ held.
+void Agents::End(AgentMap::iterator agent, Callbacks* callbacks) {
+  for (Errand& errand : agent->second->errands)
+    callbacks->push_back([done = std::move(errand.done)] { done(WhyGone()); });
+  agents_.erase(agent);
+}
+
+class AgentVisit final : public Visit {
+ public:
+  AgentVisit(std::weak_ptr<Agents> agents, pid_t tgid) : agents_(std::move(agents)), tgid_(tgid) {}
+  void Do(std::vector<Step> steps, Done done) override {
+    if (auto agents = agents_.lock()) return agents->Do(tgid_, std::move(steps), std::move(done));
+    done(WhyGone());
+  }
+  bool holds_thread() const override { return false; }
+  void Leave(int32_t) override {}
+
+ private:
+  std::weak_ptr<Agents> agents_;
+  pid_t tgid_;
+};
+
+class AgentsFirst final : public Delivery {
+ public:
+  explicit AgentsFirst(std::shared_ptr<Agents> agents) : agents_(std::move(agents)) {}
+  ~AgentsFirst() override { agents_->Stop(); }
+
+  void Enter(pid_t tid, const Identity& process, std::function<void()> answer, Entered entered) override {
+    if (agents_->Has(process.tgid))
+      return entered(std::unique_ptr<Visit>(std::make_unique<AgentVisit>(agents_, process.tgid)));
+    agents_->otherwise().Enter(tid, process, std::move(answer), std::move(entered));
+  }
+  uint64_t TokenOfOpener(pid_t tid) override {
+    if (const uint64_t token = agents_->TokenOfOpener(tid)) return token;
+    return agents_->otherwise().TokenOfOpener(tid);
+  }
+  void Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done) override {
+    agents_->otherwise().Identify(process, descriptor, std::move(done));
+  }
+  bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) override {
+    return agents_->otherwise().IsIdentifyCall(tid, code, argument, file);
+  }
+
+ private:
+  std::shared_ptr<Agents> agents_;
+};
+
+}  // namespace
+
+Result<std::unique_ptr<Delivery>> StartAgents(std::unique_ptr<Injector> otherwise, UniqueFd agents) {
+  auto started = std::make_shared<Agents>(std::move(otherwise), std::move(agents));
+  DXG_TRY(started->Start());
+  return std::unique_ptr<Delivery>(std::make_unique<AgentsFirst>(std::move(started)));
+}
+
+}  // namespace dxg::client

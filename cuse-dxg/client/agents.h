@@ -1,0 +1,18 @@
+#pragma once
+
+#include <memory>
+
+#include "cuse-dxg/attach/unique_fd.h"
+#include "cuse-dxg/client/injector.h"
+#include "cuse-dxg/status.h"
+
+namespace dxg::client {
+
+// The way into clients that carry the preload shim: an agent, a thread of the client's own, does the steps.
+// It needs no rights over the client and does not mind a debugger. The call waits unanswered meanwhile
+// (holds_thread() is false). Processes without an agent are visited by the injector.
+//
+// `agents` is a listening socket, to which the agents connect (preload/protocol.h).
+Result<std::unique_ptr<Delivery>> StartAgents(std::unique_ptr<Injector> otherwise, attach::UniqueFd agents);
+
+}  // namespace dxg::client

@@ -1,0 +1,48 @@
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "cuse-dxg/attach/node.h"
+#include "cuse-dxg/client/access.h"
+#include "cuse-dxg/client/delivery.h"
+#include "cuse-dxg/guest/task.h"
+
+namespace dxg::guest {
+
+// A thread of a client that waits in an ioctl: its memory, what can be done in its name, and its answer.
+class Caller {
+ public:
+  // `process` outlives the caller.
+  Caller(std::unique_ptr<attach::IoctlRequest> ioctl, client::Access& access, const client::Identity& process)
+      : ioctl_(std::move(ioctl)), access_(access), process_(process), tid_(ioctl_->caller().tid) {}
+
+  pid_t tid() const { return tid_; }
+  client::Access& access() { return access_; }
+  // Null: nothing can be brought into this client.
+  void set_delivery(client::Delivery* delivery) { delivery_ = delivery; }
+
+  // Catches the thread at the end of its system call, where things can be done in its name. The call stays open: its
+  // result goes back by the visit.
+  Task Enter();
+  // Does the steps, in a visit that it enters where there is none. A step's result is in `results`, where that is asked
+  // for. The first failure ends it.
+  Task InClient(std::vector<client::Step> steps, std::vector<uint64_t>* results);
+  Task InClient(client::Step step, std::vector<uint64_t>* results) { return InClient(std::vector<client::Step>(1, step), results); }
+
+ protected:
+  // The last thing that happens. `out` is the beginning of the fixed struct, where the kernel is to copy that.
+  void Answer(Status status, std::span<const std::byte> out);
+
+  const std::unique_ptr<attach::IoctlRequest> ioctl_;
+  client::Access& access_;
+
+ private:
+  const client::Identity& process_;
+  const pid_t tid_;
+  client::Delivery* delivery_ = nullptr;
+  std::unique_ptr<client::Visit> visit_;
+  bool answered_ = false;  // provisionally, for a visit
+};
+
+}  // namespace dxg::guest

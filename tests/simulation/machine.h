@@ -1,0 +1,100 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "cuse-dxg/guest/driver.h"
+#include "hostsim/host.h"
+#include "hostsim/profile.h"
+
+// A whole machine in one process and on virtual time: client processes, the guest driver, the simulated host. There is no
+// kernel in it: a client's memory is this process's own, what is brought into a client is mapped here, and every call runs
+// to its end, or to where it waits, before it returns.
+
+namespace dxg::simulation {
+
+class Machine final : private Backend, private client::Access, private client::Delivery, private hostsim::Events {
+ public:
+  // One adapter with so many bytes in each of its two segment groups.
+  explicit Machine(uint64_t group_bytes);
+  ~Machine() override;
+
+  // -- Clients. A process opens the node once; its pid is `pid`.
+  void Open(pid_t pid);
+  void Close(pid_t pid);
+  bool is_open(pid_t pid) const { return files_.contains(pid); }
+  // The result of an ioctl; kWaits where it waits for time to pass.
+  static constexpr int32_t kWaits = INT32_MIN;
+  template <typename Args>
+  int32_t Call(pid_t pid, uint32_t code, Args* args) {
+    return CallAt(pid, code, reinterpret_cast<uint64_t>(args));
+  }
+  // What a call that waited came to, once it is done.
+  bool TakeAnswer(int32_t* result);
+  // A descriptor in another process, as by SCM_RIGHTS: numbers mean the same in all of them here.
+  void CloseDescriptor(int descriptor);
+
+  // -- The world
+  hostsim::VirtualClock& clock() { return clock_; }
+  void Settle();  // lets all the time pass that anybody waits for
+  hostsim::Host& host() { return *host_; }
+  hostsim::Caller HostCaller(pid_t pid);
+  guest::Driver& driver() { return *driver_; }
+  size_t mapped_bytes() const;
+
+ private:
+  struct Answer;
+  class OpenRequest;
+  class IoctlRequest;
+  class Visit;
+
+  int32_t CallAt(pid_t pid, uint32_t code, uint64_t argument);
+
+  // Backend
+  Status Start(BackendEvents* events) override;
+  void Submit(const HostCall& call, Completion completion) override;
+  std::optional<HostRegion> FindRegion(uint64_t window_address) override;
+  std::optional<HostRegion> HomeRegion(uint32_t process) override;
+  std::optional<HostRegion> FindShared(uint32_t nt_handle, uint32_t allocation_index) override;
+  Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override;
+  void RemoveClientPages(uint32_t list) override;
+
+  // client::Access
+  bool Read(pid_t, uint64_t address, std::span<std::byte> to) override;
+  bool Write(pid_t, uint64_t address, std::span<const std::byte> from) override;
+  bool WritePieces(pid_t tid, std::span<const client::Piece> pieces) override;
+  std::unique_ptr<client::AddressSpace> Pin(pid_t, uint64_t address, uint64_t size, bool writable) override;
+  std::optional<client::Identity> Identify(pid_t tid) override;
+  bool InGroup(pid_t tid, pid_t tgid) override { return tid == tgid; }
+  uint64_t PidNamespace(pid_t) override { return 1; }
+
+  // client::Delivery
+  void Enter(pid_t tid, const client::Identity& process, std::function<void()> answer, Entered entered) override;
+  uint64_t TokenOfOpener(pid_t) override { return token_; }
+  void Identify(const client::Identity& process, int descriptor, std::function<void(uint64_t)> done) override;
+  bool IsIdentifyCall(pid_t, uint32_t, uint64_t, uint64_t) override { return false; }
+  Result<uint64_t> DoStep(pid_t pid, const client::Step& step);
+
+  // hostsim::Events
+  void DeviceStateChanged(uint32_t, uint64_t, uint64_t, uint32_t) override { driver_->DeviceStateChanged(); }
+  void AdapterRemoved(uint64_t) override {}
+  void AdapterArrived(const hostsim::AdapterInfo&) override {}
+
+  class Pages;
+
+  hostsim::VirtualClock clock_{1};
+  std::unique_ptr<Pages> pages_;
+  std::unique_ptr<hostsim::Host> host_;
+  std::unique_ptr<guest::Driver> driver_;
+  std::map<pid_t, uint64_t> files_;
+  std::map<pid_t, std::map<uint64_t, uint64_t>> mappings_;  // by process: address and bytes
+  std::map<int, uint64_t> descriptors_;
+  int next_descriptor_ = 10;
+  uint64_t token_ = 0;
+  std::shared_ptr<Answer> waiting_;
+};
+
+}  // namespace dxg::simulation
