@@ -368,6 +368,74 @@ TEST(SimBudget, SharedMemoryCountsOncePerProcess) {
   });
 }
 
+// ---- Statistics ----
+
+uint64_t ResidentBytes(Node& node) {
+  uint64_t bytes = 0;
+  for (const SegmentStatistics& segment : Segments(node)) bytes += segment.resident;
+  return bytes;
+}
+
+// [MSC] 182, [RES] 116
+TEST(SimMemoryStatistics, AddUpOverSegmentsAndProcesses) {
+  InFreshProcess([] {
+    MemoryClient client;
+    const uint64_t before = ResidentBytes(client.node);
+    Peer other([](Peer& parent) {
+      MemoryClient client;
+      Accept(client, client.CreatePagingQueue(), {client.Create(2 * kMiB)});
+      parent.Send(Usage(client));
+      parent.Receive();
+    });
+    const uint64_t of_other = other.Receive();
+    const PagingQueue queue = client.CreatePagingQueue();
+    const d3dkmthandle video = client.Create(kMiB),
+                       system = client.CreateWith({.bytes = 3 * kMiB, .flags = AllocationData::kSystemOnly});
+    client.MakeResident(queue, {&video, 1});
+    client.MakeResident(queue, {&system, 1});
+    EXPECT_EQ(Usage(client), 4 * kMiB);
+    EXPECT_EQ(ResidentBytes(client.node), before + Usage(client) + of_other);
+    uint64_t of_client = 0;
+    const std::vector<SegmentStatistics> segments = Segments(client.node);
+    for (uint32_t i = 0; i < segments.size(); ++i) {
+      EXPECT_LE(segments[i].resident, segments[i].committed);
+      EXPECT_LE(segments[i].committed, segments[i].commit_limit);
+      of_client +=
+          Statistics<ProcessSegmentStatistics>(client.node, _D3DKMT_QUERYSTATISTICS_PROCESS_SEGMENT, i)
+              .committed;
+    }
+    EXPECT_EQ(of_client, Usage(client));
+    other.Send(0);
+    other.Join();
+    EXPECT_TRUE(Eventually([&] { return ResidentBytes(client.node) == before + Usage(client); }));
+    client.node.DestroyDevice(client.device);
+    EXPECT_EQ(ResidentBytes(client.node), before);
+  });
+}
+
+// [GEN] 12
+TEST(SimMemoryStatistics, KilledClientLeavesNothing) {
+  InFreshProcess([] {
+    MemoryClient client;
+    const uint64_t before = ResidentBytes(client.node);
+    Peer other([](Peer& parent) {
+      MemoryClient client;
+      const PagingQueue queue = client.CreatePagingQueue();
+      for (int i = 0; i < 10; ++i) {
+        const d3dkmthandle allocation = client.Create(kMiB);
+        client.Lock(allocation);
+        client.MakeResident(queue, {&allocation, 1});
+      }
+      parent.Send(0);
+      parent.Receive();
+    });
+    other.Receive();
+    EXPECT_EQ(ResidentBytes(client.node), before + 10 * kMiB);
+    other.Kill();
+    EXPECT_TRUE(Eventually([&] { return ResidentBytes(client.node) == before; }));
+  });
+}
+
 // ---- Priorities ----
 
 // [RES] 121
