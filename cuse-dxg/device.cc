@@ -2,7 +2,7 @@
 #include "cuse-dxg/device.h"
 
 #include "cuse-dxg/backend/in_process.h"
-#include "cuse-dxg/client/injector.h"
+#include "cuse-dxg/client/agents.h"
 #include "cuse-dxg/client/process_vm.h"
 #include "cuse-dxg/guest/driver.h"
 #include "cuse-dxg/trace/text_trace.h"
@@ -42,7 +42,7 @@ Result<std::unique_ptr<attach::Node>> MakeDevice(const DeviceOptions& options) {
   if (!options.trace_text.empty()) {
     DXG_ASSIGN(trace, trace::TextTrace::Create(options.trace_text));
   }
-  DXG_ASSIGN(auto delivery, client::StartInjector());
+  DXG_ASSIGN(auto delivery, client::StartDelivery(attach::UniqueFd(options.agents)));
   DXG_ASSIGN(auto backend, CreateInProcessBackend(options.profiles));
   auto device = std::make_unique<Device>(std::move(delivery), std::move(backend), std::move(trace));
   DXG_TRY(device->Start());

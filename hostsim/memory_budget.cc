@@ -22,7 +22,8 @@ MemoryBudget::MemoryBudget(const AdapterProfile& profile) : percent_(profile.mem
 
 void MemoryBudget::UpdateUsable(Pool& pool) {
   const uint64_t size = pool.size;
-  pool.usable = pool.wanted_usable != 0 ? std::min(pool.wanted_usable, size) : size / 100 * percent_;
+  const uint64_t part = percent_ == 100 ? size : size / 100 * percent_;
+  pool.usable = pool.wanted_usable != 0 ? std::min(pool.wanted_usable, size) : part;
 }
 
 void MemoryBudget::Resize(SegmentGroup group, uint64_t bytes) {

@@ -1,4 +1,5 @@
 #include <algorithm>
+#include <unordered_set>
 
 #include "hostsim/allocation.h"
 #include "hostsim/call.h"
@@ -32,15 +33,15 @@ std::vector<Storage*> Storages(const std::vector<Allocation*>& allocations) {
   return storages;
 }
 
-// Of those that no earlier command of the process has made resident, each once.
+// Of those that no earlier command of the process has made resident, each once and in the list's order.
 std::vector<Storage*> NewlyListed(const std::vector<Allocation*>& allocations) {
-  std::vector<Allocation*> fresh;
-  for (Allocation* allocation : allocations) {
-    if (allocation->residency_count == 0) fresh.push_back(allocation);
+  std::vector<Storage*> storages;
+  std::unordered_set<const Allocation*> seen;
+  for (const Allocation* allocation : allocations) {
+    if (allocation->residency_count != 0 || !seen.insert(allocation).second) continue;
+    storages.push_back(allocation->storage.get());
   }
-  std::sort(fresh.begin(), fresh.end());
-  fresh.erase(std::unique(fresh.begin(), fresh.end()), fresh.end());
-  return Storages(fresh);
+  return storages;
 }
 
 PagingResult MoveIn(PagingQueue& queue, const std::vector<Allocation*>& allocations, uint64_t bytes,

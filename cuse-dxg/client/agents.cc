@@ -334,4 +334,10 @@ Result<std::unique_ptr<Delivery>> StartAgents(std::unique_ptr<Injector> otherwis
   return std::unique_ptr<Delivery>(std::make_unique<AgentsFirst>(std::move(started)));
 }
 
+Result<std::unique_ptr<Delivery>> StartDelivery(UniqueFd agents) {
+  DXG_ASSIGN(std::unique_ptr<Injector> injector, StartInjector());
+  if (!agents.valid()) return std::unique_ptr<Delivery>(std::move(injector));
+  return StartAgents(std::move(injector), std::move(agents));
+}
+
 }  // namespace dxg::client

@@ -15,4 +15,7 @@ namespace dxg::client {
 // `agents` is a listening socket, to which the agents connect (preload/protocol.h).
 Result<std::unique_ptr<Delivery>> StartAgents(std::unique_ptr<Injector> otherwise, attach::UniqueFd agents);
 
+// Both: the injector, and before it the agents where there is a socket for them.
+Result<std::unique_ptr<Delivery>> StartDelivery(attach::UniqueFd agents);
+
 }  // namespace dxg::client

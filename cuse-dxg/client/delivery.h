@@ -56,7 +56,9 @@ class Delivery {
   // Visits the thread `tid` of that process, which waits in a call. `answer` is run, at most once and before `entered`,
   // when the thread is caught and the kernel is to be given an answer (0, without data) so that it arrives at the end of
   // its system call. Where that never comes, the call is still unanswered, and `entered` has the reason:
-  // EINTR (the thread is being killed), EPERM (somebody traces it, or we may not), EIO.
+  // EINTR (the thread is being killed), EPERM (somebody traces it, or we may not), EIO. An error after `answer` has run
+  // means that the call has ended with it, or its thread. The request may see one interrupt (FUSE_INTERRUPT) meanwhile,
+  // which is not a signal to the client.
   virtual void Enter(pid_t tid, const Identity& process, std::function<void()> answer, Entered entered) = 0;
 
   // The token of the kGiveNode whose open this thread is making on behalf of a client; 0: a client's own open.

@@ -117,7 +117,7 @@ Task AskStandardData(Creation& c) {
 
 Status ReadBytes(Call& call, uint64_t address, uint32_t size, std::string* to) {
   to->resize(size);
-  if (size == 0 || call.access().Read(call.tid(), address, std::as_writable_bytes(std::span(*to)))) return Status::Ok();
+  if (call.ReadNear(address, std::as_writable_bytes(std::span(*to)))) return Status::Ok();
   return Status::Refuse(EFAULT, "private data at {:#x} cannot be read ({} bytes)", address, size);
 }
 

@@ -55,7 +55,7 @@ Status Call::CopyIn(const contract::Buffer& buffer, std::vector<std::byte>* raw)
     return Status::Refuse(EINVAL, "{} announces {} elements; at most {} are allowed", buffer.name, count, buffer.max);
   }
   raw->resize(count * buffer.element_size);
-  if (!raw->empty() && !access_.Read(tid(), AddressOf(buffer), *raw)) {
+  if (!ReadNear(AddressOf(buffer), *raw)) {
     return Status::Refuse(EFAULT, "{} at {:#x} cannot be read ({} bytes)", buffer.name, AddressOf(buffer), raw->size());
   }
   buffer.read(raw->data(), static_cast<uint32_t>(count), &request_message());

@@ -1,6 +1,22 @@
 #include "cuse-dxg/guest/caller.h"
 
+#include <cstring>
+
 namespace dxg::guest {
+
+bool Caller::ReadNear(uint64_t address, std::span<std::byte> to) {
+  const uint64_t page = address & ~(kPageBytes - 1);
+  if (to.empty()) return true;
+  if (to.size() > kPageBytes - (address - page)) return access_.Read(tid(), address, to);
+  if (near_ == nullptr) near_.reset(new std::byte[kPageBytes]);
+  if (near_address_ != page) {
+    near_address_ = 1;
+    if (!access_.Read(tid(), page, {near_.get(), kPageBytes})) return false;
+    near_address_ = page;
+  }
+  std::memcpy(to.data(), near_.get() + (address - page), to.size());
+  return true;
+}
 
 Task Caller::Enter() {
   if (visit_ != nullptr) co_return Status::Ok();

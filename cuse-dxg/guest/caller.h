@@ -19,6 +19,11 @@ class Caller {
 
   pid_t tid() const { return tid_; }
   client::Access& access() { return access_; }
+
+  // Reads client memory with the rest of the page around it, and takes what is asked for next from there: a struct and what
+  // it points to often lie together on a stack, and it is the reading that costs, not the bytes. What is more than a page
+  // long, or not in one, is read as it is. A page is readable as a whole or not at all.
+  bool ReadNear(uint64_t address, std::span<std::byte> to);
   // Null: nothing can be brought into this client.
   void set_delivery(client::Delivery* delivery) { delivery_ = delivery; }
 
@@ -43,6 +48,9 @@ class Caller {
   client::Delivery* delivery_ = nullptr;
   std::unique_ptr<client::Visit> visit_;
   bool answered_ = false;  // provisionally, for a visit
+  static constexpr uint64_t kPageBytes = 4096;
+  std::unique_ptr<std::byte[]> near_;  // a page of the client ...
+  uint64_t near_address_ = 1;          // ... and where it is there; no page begins at 1
 };
 
 }  // namespace dxg::guest

@@ -152,6 +152,8 @@ int Main(int argc, char** argv) {
   std::vector<Check> checks = kBasics;
   checks.insert(checks.end(), kStates.begin(), kStates.end());
   checks.insert(checks.end(), kDeaths.begin(), kDeaths.end());
+  checks.insert(checks.end(), kStress.begin(), kStress.end());
+  checks.insert(checks.end(), kBench.begin(), kBench.end());
   size_t ran = 0;
   for (const Check& check : checks) {
     const bool named = std::find(names.begin(), names.end(), check.name) != names.end();

@@ -19,7 +19,6 @@
 
 #include "cuse-dxg/attach/unique_fd.h"
 #include "cuse-dxg/client/agents.h"
-#include "cuse-dxg/client/injector.h"
 #include "cuse-dxg/client/process_vm.h"
 #include "cuse-dxg/device.h"
 
@@ -40,12 +39,7 @@ class DeliveryDevice final : public attach::Node {
       return Status::Refuse(errno, "no memory file");
     bytes_ = static_cast<std::byte*>(
         mmap(nullptr, delivery::kMemoryBytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory_.get(), 0));
-    DXG_ASSIGN(auto injector, client::StartInjector());
-    if (agents < 0) {
-      delivery_ = std::move(injector);
-    } else {
-      DXG_ASSIGN(delivery_, client::StartAgents(std::move(injector), UniqueFd(agents)));
-    }
+    DXG_ASSIGN(delivery_, client::StartDelivery(UniqueFd(agents)));
     return Status::Ok();
   }
 

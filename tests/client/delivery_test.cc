@@ -127,6 +127,11 @@ TEST_P(DeliveryRunTest, ThreadsThatAreNotTheirGroups) {
   EXPECT_EQ(run.Wait(), 0) << run.output();
 }
 
+TEST_P(DeliveryRunTest, ShortStress) {
+  Process run(Run({"stress-short", "chaos-short"}));
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+}
+
 TEST_P(DeliveryRunTest, InjectorKilled) {
   Process run(Run({"injector-killed"}));
   EXPECT_EQ(run.Wait(), 0) << run.output();

@@ -1,0 +1,79 @@
+#pragma once
+
+#include <benchmark/benchmark.h>
+#include <fmt/format.h>
+#include <sys/ioctl.h>
+#include <sys/types.h>
+
+#include <cstdint>
+#include <functional>
+#include <string>
+#include <vector>
+
+// What the benchmarks have in common: a pinned core, servers of a FUSE file, medians, ratios.
+
+namespace dxg::bench {
+
+uint64_t NowNs();
+[[noreturn]] void Fail(const std::string& what);
+void PinToOneCore();
+
+// A child process that serves a file, ended and reaped with this object.
+class Server {
+ public:
+  // `serve` runs in the child with the file's path and a descriptor for its ready byte.
+  Server(const std::string& name, const std::function<int(const std::string& path, int ready)>& serve);
+  ~Server();
+  Server(const Server&) = delete;
+
+  // cuse-dxg serve, of the same build.
+  static Server Daemon(const std::vector<std::string>& options = {});
+  // A bare echo of the fixed struct: what a FUSE round trip costs.
+  static Server Echo();
+
+  int fd() const { return fd_; }
+  const std::string& path() const { return path_; }
+  uint64_t started_ns() const { return started_ns_; }
+  uint64_t ResidentKib() const;
+
+ private:
+  std::string path_;
+  pid_t pid_ = 0;
+  int fd_ = -1;
+  uint64_t started_ns_ = 0;
+};
+
+// The medians of a benchmark's repetitions, by its name.
+void AddSamples(benchmark::State& state, const std::string& name, std::vector<uint64_t> samples_ns);
+double P50Us(const std::string& name);
+
+// Times `work`, which returns 0 where it worked; the median over the run is what counts.
+template <typename Work>
+void MeasureWork(benchmark::State& state, const std::string& name, Work work) {
+  std::vector<uint64_t> samples;
+  for (auto _ : state) {
+    const uint64_t start = NowNs();
+    const int result = work();
+    const uint64_t took = NowNs() - start;
+    if (result != 0) Fail(fmt::format("{}: returned {} (errno {})", name, result, errno));
+    state.SetIterationTime(took * 1e-9);
+    samples.push_back(took);
+  }
+  AddSamples(state, name, std::move(samples));
+}
+
+// One ioctl, with a fresh copy of its struct each time.
+template <typename Args>
+void Measure(benchmark::State& state, const std::string& name, int fd, unsigned long code, Args args) {
+  MeasureWork(state, name, [&] {
+    Args copy = args;
+    return ioctl(fd, code, &copy);
+  });
+}
+
+// Several short turns of each benchmark, mixed, so that what else the machine does hits all alike. False: bad arguments.
+bool RunAll(int argc, char** argv);
+
+void PrintRatio(const std::string& what, double ratio, double target);
+
+}  // namespace dxg::bench

@@ -1,0 +1,250 @@
+// dxg-bench-memory: what memory costs through cuse-dxg, in one run and pinned to one core, as ratios to a bare FUSE ioctl
+// echo or to plain memory.
+#include <fcntl.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <string_view>
+
+#include "proto/abi/d3dkmthk.h"
+#include "tests/bench/bench.h"
+
+using namespace dxg::bench;
+
+namespace {
+
+// The private data by which the simulated driver knows an allocation (docs/simulated-gpu.md).
+struct DriverData {
+  uint32_t magic = 0x434C4153, version = 1;
+  uint64_t size = 0;
+  uint32_t flags = 0, segment = 0;
+  uint64_t allocated = 0;
+};
+
+// A client with a device and a paging queue.
+class Client {
+ public:
+  explicit Client(int fd) : fd_(fd) {
+    d3dkmt_enumadapters3 enumerate{};
+    d3dkmt_adapterinfo info{};
+    enumerate.adapter_count = 1;
+    enumerate.filter.value = 1;
+    *reinterpret_cast<uint64_t*>(&enumerate.adapters) = reinterpret_cast<uint64_t>(&info);
+    Do(LX_DXENUMADAPTERS3, &enumerate);
+    adapter_ = info.adapter_handle;
+    d3dkmt_createdevice device{};
+    device.adapter = adapter_;
+    Do(LX_DXCREATEDEVICE, &device);
+    device_ = device.device;
+  }
+  void CreateQueue() {
+    d3dkmt_createpagingqueue queue{};
+    queue.device = device_;
+    Do(LX_DXCREATEPAGINGQUEUE, &queue);
+    queue_ = queue.paging_queue;
+  }
+  d3dkmthandle Create(uint64_t bytes) {
+    DriverData data;
+    data.size = bytes;
+    d3dddi_allocationinfo2 info{};
+    info.priv_drv_data = reinterpret_cast<uint64_t>(&data);
+    info.priv_drv_data_size = sizeof(data);
+    d3dkmt_createallocation args{};
+    args.device = device_;
+    args.alloc_count = 1;
+    args.allocation_info = reinterpret_cast<uint64_t>(&info);
+    Do(LX_DXCREATEALLOCATION, &args);
+    return info.allocation;
+  }
+  void Destroy(d3dkmthandle allocation) {
+    d3dkmt_destroyallocation2 args{};
+    args.device = device_;
+    args.allocations = reinterpret_cast<uint64_t>(&allocation);
+    args.alloc_count = 1;
+    Do(LX_DXDESTROYALLOCATION2, &args);
+  }
+  char* Lock(d3dkmthandle allocation) {
+    d3dkmt_lock2 args{};
+    args.device = device_;
+    args.allocation = allocation;
+    Do(LX_DXLOCK2, &args);
+    return reinterpret_cast<char*>(args.data);
+  }
+  void Unlock(d3dkmthandle allocation) {
+    d3dkmt_unlock2 args{};
+    args.device = device_;
+    args.allocation = allocation;
+    Do(LX_DXUNLOCK2, &args);
+  }
+  uint64_t Map(d3dkmthandle allocation) {
+    d3dddi_mapgpuvirtualaddress args{};
+    args.paging_queue = queue_;
+    args.allocation = allocation;
+    args.size_in_pages = 1;
+    Do(LX_DXMAPGPUVIRTUALADDRESS, &args);
+    return args.virtual_address;
+  }
+  void Free(uint64_t address) {
+    d3dkmt_freegpuvirtualaddress args{};
+    args.adapter = adapter_;
+    args.base_address = address;
+    args.size = 4096;
+    Do(LX_DXFREEGPUVIRTUALADDRESS, &args);
+  }
+
+ private:
+  template <typename Args>
+  void Do(unsigned long code, Args* args) {
+    const int result = ioctl(fd_, code, args);
+    if (result < 0) Fail(fmt::format("ioctl {:#x}: errno {}", code, errno));
+  }
+
+  const int fd_;
+  d3dkmthandle adapter_{}, device_{}, queue_{};
+};
+
+// The first device and the first lock of processes, in microseconds: medians over `processes`.
+struct First {
+  double device_us, lock_us;
+};
+First MeasureFirst(const std::string& path, int processes) {
+  std::vector<uint64_t> devices, locks;
+  for (int i = 0; i < processes; ++i) {
+    int ends[2];
+    if (pipe(ends) != 0) Fail("pipe");
+    const pid_t child = fork();
+    if (child == 0) {
+      const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
+      uint64_t times[2];
+      const uint64_t start = NowNs();
+      Client client(fd);
+      times[0] = NowNs() - start;
+      const auto allocation = client.Create(4096);
+      const uint64_t lock = NowNs();
+      *client.Lock(allocation) = 1;
+      times[1] = NowNs() - lock;
+      _exit(write(ends[1], times, sizeof(times)) == sizeof(times) ? 0 : 1);
+    }
+    uint64_t times[2];
+    if (read(ends[0], times, sizeof(times)) != sizeof(times)) Fail("a client failed");
+    waitpid(child, nullptr, 0);
+    close(ends[0]);
+    close(ends[1]);
+    devices.push_back(times[0]);
+    locks.push_back(times[1]);
+  }
+  std::sort(devices.begin(), devices.end());
+  std::sort(locks.begin(), locks.end());
+  return {devices[devices.size() / 2] / 1000.0, locks[locks.size() / 2] / 1000.0};
+}
+
+uint64_t Touch(char* memory, uint64_t bytes) {
+  const uint64_t start = NowNs();
+  for (uint64_t at = 0; at < bytes; at += 4096) memory[at] = 1;
+  return NowNs() - start;
+}
+
+// Of the fastest of some rounds: the slower ones measure what else the machine does.
+struct Touched {
+  uint64_t first = ~0ull, again = ~0ull;
+  void Add(char* memory, uint64_t bytes) {
+    first = std::min(first, Touch(memory, bytes));
+    again = std::min(again, Touch(memory, bytes));
+  }
+};
+
+void CompareTouch(Client& client, uint64_t bytes, int rounds) {
+  Touched locked, plain;
+  for (int round = 0; round < rounds; ++round) {
+    char* memory = static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    if (memory == MAP_FAILED) Fail("mmap");
+    plain.Add(memory, bytes);
+    munmap(memory, bytes);
+    const auto allocation = client.Create(bytes);
+    locked.Add(client.Lock(allocation), bytes);
+    client.Unlock(allocation);
+    client.Destroy(allocation);
+  }
+  const uint64_t mib = bytes >> 20;
+  PrintRatio(fmt::format("touch {} MiB the first time, locked / anonymous", mib), double(locked.first) / plain.first, 1.05);
+  PrintRatio(fmt::format("touch {} MiB again, locked / anonymous", mib), double(locked.again) / plain.again, 1.05);
+}
+
+double P50OfUs(int times, const std::function<void()>& work) {
+  std::vector<uint64_t> samples;
+  for (int i = 0; i < times; ++i) {
+    const uint64_t start = NowNs();
+    work();
+    samples.push_back(NowNs() - start);
+  }
+  std::nth_element(samples.begin(), samples.begin() + samples.size() / 2, samples.end());
+  return samples[samples.size() / 2] / 1000.0;
+}
+
+// While the mappings of one process grow: what a map and a free cost then, in echoes of the same moment.
+void CompareMappings(Client& client, const Server& echo, const std::vector<uint64_t>& counts) {
+  constexpr int kTimes = 5000;
+  const auto mapped = client.Create(4096);
+  uint64_t live = 0;
+  double first = 0;
+  for (const uint64_t count : counts) {
+    for (; live < count; ++live) client.Map(mapped);
+    const double echo_us = P50OfUs(kTimes, [&] {
+      d3dkmt_lock2 args{};
+      if (ioctl(echo.fd(), LX_DXLOCK2, &args) != 0) Fail("echo");
+    });
+    const double in_echoes = P50OfUs(kTimes, [&] { client.Free(client.Map(mapped)); }) / echo_us;
+    if (first == 0) first = in_echoes;
+    fmt::print("map and free an address with {} live: {:.2f} echoes\n", count, in_echoes);
+    if (count != counts.front()) PrintRatio(fmt::format("map and free, {} live / {} live", count, counts.front()), in_echoes / first, 2);
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  // Of little use as a measurement, but it shows that all of it runs.
+  const bool smoke = argc > 1 && std::string_view(argv[1]) == "--smoke";
+  if (smoke) {
+    std::copy(argv + 2, argv + argc, argv + 1);
+    --argc;
+  }
+  PinToOneCore();
+  const Server echo = Server::Echo();
+  const Server node = Server::Daemon();
+  Client client(node.fd());
+  client.CreateQueue();
+  const auto allocation = client.Create(65536);
+  client.Lock(allocation);
+  client.Unlock(allocation);
+
+  const auto add = [](const std::string& name, auto work) {
+    benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { MeasureWork(state, name, work); })->UseManualTime();
+  };
+  add("echo", [&] {
+    d3dkmt_lock2 args{};
+    return ioctl(echo.fd(), LX_DXLOCK2, &args);
+  });
+  add("lock_unlock", [&] {
+    client.Lock(allocation);
+    client.Unlock(allocation);
+    return 0;
+  });
+  add("create_destroy", [&] {
+    client.Destroy(client.Create(65536));
+    return 0;
+  });
+  if (!RunAll(argc, argv)) return 2;
+
+  const double echo_us = P50Us("echo");
+  fmt::print("\np50 in this run, client and daemon on one core; the bare echo takes {:.1f} us\n", echo_us);
+  PrintRatio("lock and unlock / two echoes", P50Us("lock_unlock") / (2 * echo_us), 1.5);
+  PrintRatio("create and destroy an allocation / two echoes", P50Us("create_destroy") / (2 * echo_us), 1.4);
+  CompareMappings(client, echo, smoke ? std::vector<uint64_t>{10, 1000} : std::vector<uint64_t>{10, 1000, 1'000'000});
+  CompareTouch(client, (smoke ? 64ull : 1024ull) << 20, smoke ? 1 : 3);
+  const First first = MeasureFirst(node.path(), smoke ? 5 : 50);
+  fmt::print("a process's first device, its memory brought in: {:.0f} us; its first lock then: {:.1f} us\n", first.device_us, first.lock_us);
+  return 0;
+}
