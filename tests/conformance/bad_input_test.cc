@@ -2,12 +2,17 @@
 // what can be wrong with a field of that kind. A row of the table is enough to have a call tested here.
 
 #include <gtest/gtest.h>
+#include <sys/ioctl.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <functional>
 #include <ostream>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "tests/conformance/call_table.h"
@@ -173,9 +178,53 @@ TEST_P(BadInput, GetsTheAnswerOfTheDriver) {
 
 TEST_P(SimBadInput, GetsTheAnswerOfTheDriver) { Check(GetParam()); }
 
+// The last descriptor of the process is closed while a call is on its way: it ends as if it had not been, or
+// has never begun, and what the process had goes only then.
+class ClosedDuringTheCall : public testing::TestWithParam<const CallRow*> {};
+
+TEST_P(ClosedDuringTheCall, EndsAsItWouldOrNeverBegins) {
+  const CallRow& row = *GetParam();
+  if (row.needs_context) {
+    SKIP_WITHOUT_CONTEXTS();
+  }
+  if (row.needs_allocations) {
+    SKIP_WITHOUT_ALLOCATIONS();
+  }
+  for (int round = 0; round < 10; ++round) {
+    World world;
+    GuardedMemory args(_IOC_SIZE(row.code));
+    row.fill(world, args.bytes().data());
+    const int last = dup(world.node.fd());  // its number may be somebody else's once it is closed
+    world.node.Close();
+    std::atomic<bool> calling = false;
+    std::thread closer([&] {
+      while (!calling) std::this_thread::yield();
+      for (int i = 0; i < round; ++i) std::this_thread::yield();
+      close(last);
+    });
+    calling = true;
+    int result = ioctl(last, row.code, args.address());
+    if (result == -1) result = -errno;
+    closer.join();
+    if (row.may_be_pending && result == kPending) result = 0;
+    EXPECT_TRUE(result == row.filled || result == -EBADF || row.host_may_refuse) << ResultName(result);
+  }
+  const MemoryClient next;
+  EXPECT_TRUE(next.node.IsDevice(next.device));
+}
+
 std::string NameOf(const testing::TestParamInfo<BadCase>& info) { return info.param.name; }
 
 INSTANTIATE_TEST_SUITE_P(Calls, BadInput, testing::ValuesIn(Product().anywhere), NameOf);
+std::vector<const CallRow*> Rows() {
+  std::vector<const CallRow*> rows;
+  for (const CallRow& row : CallTable())
+    if (row.code != LX_DXSHAREOBJECTS) rows.push_back(&row);
+  return rows;
+}
+
+INSTANTIATE_TEST_SUITE_P(Calls, ClosedDuringTheCall, testing::ValuesIn(Rows()),
+                         [](const auto& info) { return std::string(info.param->name); });
 INSTANTIATE_TEST_SUITE_P(Calls, SimBadInput, testing::ValuesIn(Product().simulator), NameOf);
 
 }  // namespace
