@@ -61,8 +61,10 @@ void SetError(const Status& status, Reply* reply) {
 //     the thread              has SIGKILL, and waits in its ioctl, which cannot be killed, for its answer
 //     our PTRACE_SEIZE        waits for the cred_guard_mutex
 //
-// So the daemon is told, answers the call, and all three go on. The same where a main thread dies before its
-// process does: its end is reported to a tracer only when all the others are dead too.
+// So the daemon is told, answers the call, and all three go on. The same where a thread was killed and its
+// end is not reported: a main thread's comes only when all the others are dead, and that of a thread of a
+// process that dumps core only after the dump, which waits for all the others too; one of them may wait in a
+// call for what we are to report.
 //
 // A thread that dies during a visit is reaped, because a sibling's execve waits for that. And a main thread
 // whose number is taken over by a sibling's execve is gone without a word: the worker that waits for it is
@@ -120,7 +122,7 @@ class Watch {
       if (phase_ != Phase::kIdle) syscall(SYS_tgkill, getpid(), worker_, kNudge);
       return false;
     }
-    if (!IsDead(tid_)) return false;
+    if (!IsBeingKilled(tid_)) return false;
     const bool reaped = waitid(P_PID, id, &info, WEXITED | WNOHANG | __WALL) == 0 && info.si_pid == tid_;
     return !reaped && phase_ != Phase::kIdle;
   }

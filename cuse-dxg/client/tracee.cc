@@ -91,7 +91,8 @@ bool IsBeingKilled(pid_t tid) {
   for (const char* key : {"SigPnd", "ShdPnd"}) {
     if (std::strtoull(StatusField(tid, key).c_str(), nullptr, 16) & kKill) return true;
   }
-  return IsDead(tid);
+  // Waiting for the dump, a thread has taken its SIGKILL already.
+  return StatusField(tid, "CoreDumping") == "1" || IsDead(tid);
 }
 
 Result<Tracee> Tracee::Seize(pid_t tid) {

@@ -74,7 +74,7 @@ class Tracee {
 
 // The line of /proc/<tid>/status that begins with `key`, without it; empty where there is none.
 std::string StatusField(pid_t tid, const std::string& key);
-// Whether a thread has SIGKILL pending, or is dead already.
+// Whether a thread has SIGKILL pending, or belongs to a process that dumps core, or is dead already.
 bool IsBeingKilled(pid_t tid);
 bool IsDead(pid_t tid);
 

@@ -2,6 +2,7 @@
 
 #include <signal.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -33,7 +34,7 @@ void CheckClientKilled() {
     }
     UntilHeld(watch, 1);
     kill(child, SIGKILL);
-    EXPECT(ioctl(watch.get(), kGoOn) == 1);
+    EXPECT(ioctl(watch.get(), kGoOn, 0) == 1);
     EXPECT(Ended(child) == 128 + SIGKILL);
     ExpectUndamaged(watch);
   }
@@ -77,7 +78,7 @@ void SiblingOf(Hold hold, bool main_thread_visits, bool executes) {
       return true;
     return StatusOf(child, "Name") == "sh" || StatusOf(child, "State")[0] == 'Z';
   });
-  EXPECT(ioctl(watch.get(), kGoOn) == 1);
+  EXPECT(ioctl(watch.get(), kGoOn, 0) == 1);
   EXPECT(Ended(child) == 7);
   ExpectUndamaged(watch);
 }
@@ -95,6 +96,40 @@ void CheckSiblingExits() {
   }
 }
 
+// A process that dumps core does so when all its threads have come; one of them waits in a call, and what
+// that is answered with may depend on the end of another's visit.
+void CheckCrash() {
+  UniqueFd watch = Open();
+  const int ended = ioctl(watch.get(), kEnded);
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit no_file = {0, 0};
+    setrlimit(RLIMIT_CORE, &no_file);
+    for (Hold hold : {Hold::kBeforeEnter, Hold::kBeforeSteps}) {
+      std::thread([hold] {
+        UniqueFd node = Open();
+        Visit visit = HeldVisit(hold, {Map(0, kPage)});
+        Ask(node, &visit);
+      }).detach();
+    }
+    UntilHeld(watch, 2);
+    signal(SIGSEGV, SIG_DFL);
+    raise(SIGSEGV);
+  }
+  UntilHeld(watch, 2);
+  Until([&] {
+    for (pid_t tid = child + 1; tid < child + 16; ++tid) {
+      if (StatusOf(tid, "Tgid") == std::to_string(child) && KillIsPending(tid)) return true;
+    }
+    return false;
+  });
+  EXPECT(ioctl(watch.get(), kGoOn, Hold::kBeforeSteps) == 1);
+  Until([&] { return ioctl(watch.get(), kEnded) == ended + 1; });
+  EXPECT(ioctl(watch.get(), kGoOn, 0) == 1);
+  EXPECT(Ended(child) == 128 + SIGSEGV);
+  ExpectUndamaged(watch);
+}
+
 enum class Victim { kInjector, kDaemon };
 void KillDuringAVisit(Hold hold, Victim which, int signal = SIGKILL) {
   const bool injector = which == Victim::kInjector;
@@ -109,7 +144,7 @@ void KillDuringAVisit(Hold hold, Victim which, int signal = SIGKILL) {
     kill(victim, signal);
     if (!injector) return;
     Until([&] { return InjectorPid(node) == 0; });
-    EXPECT(ioctl(node.get(), kGoOn) == 1);
+    EXPECT(ioctl(node.get(), kGoOn, 0) == 1);
   });
   Visit visit = HeldVisit(hold, {Map(0, kPage)}, 4);
   const int result = Ask(node, &visit);
@@ -137,6 +172,7 @@ void CheckInjectorKilled() {
 
 const std::vector<Check> kDeaths = {
     {"client-killed", CheckClientKilled},
+    {"crash", CheckCrash},
     {"sibling-executes", CheckSiblingExecutes},
     {"sibling-exits", CheckSiblingExits},
     {"injector-killed", CheckInjectorKilled, true},  // others would see it

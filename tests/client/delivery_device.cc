@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -69,7 +70,9 @@ class DeliveryDevice final : public attach::Node {
       case delivery::kHeld:
         return request->Answer(HeldCount(), {});
       case delivery::kGoOn:
-        return request->Answer(GoOn(), {});
+        return request->Answer(GoOn(static_cast<delivery::Hold>(request->argument())), {});
+      case delivery::kEnded:
+        return request->Answer(ended_.load(), {});
       case delivery::kIdentify:
         return Identify(std::move(request));
       case delivery::kPeek:
@@ -134,6 +137,7 @@ class DeliveryDevice final : public attach::Node {
 
   void Entered(const CallPtr& call, Result<std::unique_ptr<client::Visit>> visit) {
     if (!visit.ok()) {
+      ++ended_;
       spdlog::warn("visit refused: {}", visit.status().why());
       return Reply(*call, visit.status().value());
     }
@@ -161,6 +165,7 @@ class DeliveryDevice final : public attach::Node {
 
   void Did(const CallPtr& call, Result<std::vector<uint64_t>> results) {
     if (results.ok() && --call->rounds_left > 0) return Do(call);
+    ++ended_;
     int32_t result = call->wanted.result;
     if (results.ok()) {
       for (size_t i = 0; i < results->size(); ++i) call->wanted.steps[i].result = (*results)[i];
@@ -180,7 +185,7 @@ class DeliveryDevice final : public attach::Node {
   void HoldAt(delivery::Hold place, const Call& call, std::function<void()> go_on) {
     if (call.wanted.hold != place) return go_on();
     std::lock_guard lock(mutex_);
-    held_.push_back(std::move(go_on));
+    held_.emplace(place, std::move(go_on));
   }
 
   int32_t HeldCount() {
@@ -188,14 +193,20 @@ class DeliveryDevice final : public attach::Node {
     return static_cast<int32_t>(held_.size());
   }
 
-  int32_t GoOn() {
-    std::vector<std::function<void()>> held;
+  int32_t GoOn(delivery::Hold place) {
+    std::multimap<delivery::Hold, std::function<void()>> going;
     {
       std::lock_guard lock(mutex_);
-      held.swap(held_);
+      if (place == delivery::Hold::kNowhere) {
+        going.swap(held_);
+      } else {
+        const auto [begin, end] = held_.equal_range(place);
+        going.insert(begin, end);
+        held_.erase(begin, end);
+      }
     }
-    for (auto& go_on : held) go_on();
-    return static_cast<int32_t>(held.size());
+    for (auto& [held_at, go_on] : going) go_on();
+    return static_cast<int32_t>(going.size());
   }
 
   int32_t NodesOpen() {
@@ -226,7 +237,8 @@ class DeliveryDevice final : public attach::Node {
   std::mutex mutex_;  // guards everything below, and Call::request
   uint64_t last_file_ = 0;
   std::map<uint64_t, uint64_t> tokens_;  // by file
-  std::vector<std::function<void()>> held_;
+  std::multimap<delivery::Hold, std::function<void()>> held_;
+  std::atomic<int32_t> ended_ = 0;
   std::unique_ptr<client::Delivery> delivery_;  // last: its callbacks use the rest
 };
 

@@ -35,7 +35,7 @@ struct Visit {
 
 // Visits the caller.
 constexpr uint32_t kVisit = _IOWR('V', 1, Visit);
-// How many visits are held; go on with them all (the result is how many).
+// How many visits are held; go on with those held at the place in the argument, or all (0). The result is how many.
 constexpr uint32_t kHeld = _IO('V', 2);
 constexpr uint32_t kGoOn = _IO('V', 3);
 // Which file the argument, a descriptor number, means: the result is its token, 1000 for an open of a
@@ -50,5 +50,7 @@ constexpr uint32_t kServerPid = _IO('V', 7);
 constexpr uint32_t kNothing = _IO('V', 8);
 // The server's own descriptors that are open. One that leaks shows here.
 constexpr uint32_t kServerFiles = _IO('V', 9);
+// How many visits were refused, or had their steps done or failed, so far.
+constexpr uint32_t kEnded = _IO('V', 10);
 
 }  // namespace dxg::client::delivery

@@ -120,7 +120,7 @@ void SignalDuringAVisit(Hold hold, bool restart) {
     UntilHeld(node, 1);
     EXPECT(handled == 0);
     syscall(SYS_tgkill, getpid(), tid, SIGUSR1);
-    EXPECT(ioctl(node.get(), kGoOn) == 1);
+    EXPECT(ioctl(node.get(), kGoOn, 0) == 1);
   });
   Visit visit = HeldVisit(hold, {Map(0, kPage)}, 5);
   EXPECT(Ask(node, &visit) == 5);
@@ -170,7 +170,7 @@ void CheckStopped() {
     }
     UntilHeld(watch, 1);
     kill(child, SIGSTOP);
-    EXPECT(ioctl(watch.get(), kGoOn) == 1);
+    EXPECT(ioctl(watch.get(), kGoOn, 0) == 1);
     int status = 0;
     EXPECT(waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status));
     kill(child, SIGCONT);
@@ -329,7 +329,7 @@ void CheckForkDuringAVisit() {
     const pid_t child = fork();
     if (child == 0) _exit(7);
     EXPECT(Ended(child) == 7);
-    EXPECT(ioctl(node.get(), kGoOn) == 1);
+    EXPECT(ioctl(node.get(), kGoOn, 0) == 1);
   });
   Visit visit = HeldVisit(Hold::kBeforeLeave, {Map(0, kPage)});
   EXPECT(Ask(node, &visit) == 0);
@@ -354,7 +354,7 @@ void CheckManyAtOnce() {
     });
   }
   UntilHeld(node, kWorkers);
-  while (ended < kThreads) ioctl(node.get(), kGoOn);
+  while (ended < kThreads) ioctl(node.get(), kGoOn, 0);
   for (std::thread& thread : threads) thread.join();
 }
 
