@@ -1,9 +1,13 @@
 #include "tests/conformance/call_table.h"
 
+#include <unistd.h>
+
 #include <cerrno>
+#include <cstring>
 #include <stdexcept>
 
 #include "hostsim/escape.h"
+#include "tests/conformance/memory_client.h"
 
 namespace dxg::conformance {
 namespace {
@@ -13,6 +17,10 @@ constexpr int kForeignObjects = 60;
 constexpr uint32_t kMessageMax = 131072;
 constexpr uint32_t kEnumAdapters3Max = 0xffff;
 constexpr uint64_t kProcessesMax = 4096;
+constexpr uint32_t kCreateMax = 1024;
+constexpr uint32_t kListMax = 10240;
+constexpr uint32_t kOperationsMax = 2048;
+constexpr uint64_t kReserveUnit = 65536;
 
 template <typename Args>
 Args& As(std::byte* args) {
@@ -321,9 +329,583 @@ CallRow PriorityRow(const char* name, uint32_t code, int read_only_struct) {
           .handles = kContextFirst};
 }
 
+const std::vector<HandleField> kQueueFirst = {{"PagingQueue", 0, ObjectType::kPagingQueue}};
+
+template <ObjectType type>
+void PutLiveHandle(World& world, std::span<std::byte> memory) {
+  const d3dkmthandle handle = world.Live(type);
+  std::memcpy(memory.data(), &handle, sizeof(handle));
+}
+
+// An element of CreateAllocation from which the simulated driver makes a page.
+void PutElement(World& world, std::span<std::byte> memory) {
+  const AllocationData data = {.bytes = kPageBytes};
+  GuardedMemory& room = world.Room(sizeof(data));
+  std::memcpy(room.bytes().data(), &data, sizeof(data));
+  d3dddi_allocationinfo2 info = {};
+  info.priv_drv_data = room.address();
+  info.priv_drv_data_size = sizeof(data);
+  std::memcpy(memory.data(), &info, sizeof(info));
+}
+
+// The list of handles that a call reads: one, and bad in every way.
+PointerField HandleList(const char* name, size_t offset, size_t count_offset, ObjectType type,
+                        int null = -EFAULT) {
+  return {.name = name,
+          .offset = offset,
+          .size_offset = count_offset,
+          .size_width = 4,
+          .size_value = 1,
+          .memory_bytes = sizeof(d3dkmthandle),
+          .null = null,
+          .unmapped = -EFAULT,
+          .one_byte_short = -EFAULT,
+          .read_only = 0,
+          .prepare = type == ObjectType::kResource ? PutLiveHandle<ObjectType::kResource>
+                                                   : PutLiveHandle<ObjectType::kAllocation>};
+}
+
+// Where a call writes one word for each.
+PointerField Words(const char* name, size_t offset, size_t count_offset, int null, int read_only) {
+  return {.name = name,
+          .offset = offset,
+          .size_offset = count_offset,
+          .size_width = 4,
+          .size_value = 1,
+          .memory_bytes = sizeof(uint32_t),
+          .null = null,
+          .unmapped = -EFAULT,
+          .one_byte_short = -EFAULT,
+          .read_only = read_only};
+}
+
+// Bytes that a call reads.
+PointerField Blob(const char* name, size_t offset, size_t size_offset) {
+  return {.name = name,
+          .offset = offset,
+          .size_offset = size_offset,
+          .size_width = 4,
+          .size_value = 13,
+          .memory_bytes = 13,
+          .null = -EFAULT,
+          .unmapped = -EFAULT,
+          .one_byte_short = -EFAULT,
+          .read_only = 0};
+}
+
+// What is wrong with the output of OpenResourceFromNtHandle is found when the host has opened the resource,
+// and what is reported is how closing it went.
+PointerField Opened(const char* name, size_t offset, size_t bytes) {
+  return {.name = name,
+          .offset = offset,
+          .size_offset = 16,
+          .size_width = 4,
+          .size_value = 1,
+          .memory_bytes = bytes,
+          .null = 0,
+          .unmapped = 0,
+          .one_byte_short = 0,
+          .read_only = 0};
+}
+
+std::vector<CallRow> AllocationRows() {
+  return {
+      {.name = "CreateAllocation",
+       .code = LX_DXCREATEALLOCATION,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& create = As<d3dkmt_createallocation>(args);
+             GuardedMemory& room = world.Room(sizeof(d3dddi_allocationinfo2));
+             PutElement(world, room.bytes());
+             create.device = world.Live(ObjectType::kDevice);
+             create.alloc_count = 1;
+             create.allocation_info = room.address();
+           },
+       .read_only_struct = -EFAULT,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .handles = kDeviceFirst,
+       .pointers = {{.name = "AllocationInfo",
+                     .offset = 48,
+                     .size_offset = 44,
+                     .size_width = 4,
+                     .size_value = 1,
+                     .memory_bytes = sizeof(d3dddi_allocationinfo2),
+                     .null = -EFAULT,
+                     .unmapped = -EFAULT,
+                     .one_byte_short = -EFAULT,
+                     .read_only = -EFAULT,
+                     .prepare = PutElement},
+                    Blob("RuntimeData", 16, 24),
+                    Blob("ResourceData", 32, 40)},
+       .values = {{"Count0", 44, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 44, 4, kCreateMax + 1, -EINVAL},
+                  {"CountMax", 44, 4, 0xffffffff, -EINVAL},
+                  {"RuntimeSizeAboveLimit", 24, 4, kMessageMax, -EOVERFLOW},
+                  {"ResourceSizeAboveLimit", 40, 4, kMessageMax, -EOVERFLOW},
+                  {"Protected", 56, 4, 1 << 3, -EINVAL},
+                  {"ExistingSection", 56, 4, 1 << 17, -EINVAL},
+                  {"SharedWithoutResource", 56, 4, 1 << 1 | 1 << 6, -EINVAL},
+                  {"SharedWithoutSecurity", 56, 4, 1 << 1 | 1 << 0, -EINVAL},
+                  {"ReservedFlag", 56, 4, 1u << 31, -EOVERFLOW, true},
+                  {"Reserved", 12, 4, 0xffffffff, 0},
+                  {"Reserved1", 28, 4, 0xffffffff, 0},
+                  {"Reserved2", 60, 4, 0xffffffff, 0}}},
+      {.name = "DestroyAllocation2",
+       .code = LX_DXDESTROYALLOCATION2,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& destroy = As<d3dkmt_destroyallocation2>(args);
+             destroy.device = world.Live(ObjectType::kDevice);
+             destroy.allocations = world.ListOf(ObjectType::kAllocation);
+             destroy.alloc_count = 1;
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .handles = kDeviceFirst,
+       .pointers = {HandleList("Allocations", 8, 16, ObjectType::kAllocation)},
+       .values = {{"Count0", 16, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 16, 4, kCreateMax + 1, -EINVAL},
+                  {"CountMax", 16, 4, 0xffffffff, -EINVAL},
+                  {"ResourceToo", 4, 4, 0x40000000, -EINVAL},
+                  {"ReservedFlag", 20, 4, 1 << 2, -EINVAL, true},
+                  {"SystemUseOnly", 20, 4, 1u << 31, -EINVAL, true}}},
+      {.name = "DestroyAllocation2OfAResource",
+       .code = LX_DXDESTROYALLOCATION2,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& destroy = As<d3dkmt_destroyallocation2>(args);
+             destroy.device = world.Live(ObjectType::kDevice);
+             destroy.resource = world.Live(ObjectType::kResource);
+             destroy.allocations = kUnmappedAddress;  // not looked at
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .handles = {{"Device", 0, ObjectType::kDevice}, {"Resource", 4, ObjectType::kResource}}},
+      {.name = "Lock2",
+       .code = LX_DXLOCK2,
+       .fill =
+           [](World& world, std::byte* args) {
+             As<d3dkmt_lock2>(args).device = world.Live(ObjectType::kDevice);
+             As<d3dkmt_lock2>(args).allocation = world.Live(ObjectType::kAllocation);
+           },
+       .read_only_struct = -EFAULT,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .handles = {{"Device", 0, ObjectType::kDevice}, {"Allocation", 4, ObjectType::kAllocation}},
+       .values = {{"Flag", 8, 4, 1, -EINVAL, true},
+                  {"AllFlags", 8, 4, 0xffffffff, -EINVAL, true},
+                  {"Reserved", 12, 4, 0xffffffff, 0}}},
+      {.name = "Unlock2",
+       .code = LX_DXUNLOCK2,
+       .fill =
+           [](World& world, std::byte* args) {
+             d3dkmt_lock2 lock = {};
+             lock.device = world.Live(ObjectType::kDevice);
+             lock.allocation = world.Live(ObjectType::kAllocation);
+             world.node.Ioctl(LX_DXLOCK2, lock, "Lock2");
+             As<d3dkmt_unlock2>(args).device = lock.device;
+             As<d3dkmt_unlock2>(args).allocation = lock.allocation;
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .handles = {{"Device", 0, ObjectType::kDevice}, {"Allocation", 4, ObjectType::kAllocation}}},
+      {.name = "InvalidateCache",
+       .code = LX_DXINVALIDATECACHE,
+       .fill =
+           [](World& world, std::byte* args) {
+             As<d3dkmt_invalidatecache>(args).device = world.Live(ObjectType::kDevice);
+             As<d3dkmt_invalidatecache>(args).allocation = world.Live(ObjectType::kAllocation);
+             As<d3dkmt_invalidatecache>(args).length = kPageBytes;
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .handles = {{"Device", 0, ObjectType::kDevice},
+                   {.name = "Allocation", .offset = 4, .type = ObjectType::kAllocation, .of_the_host = true}},
+       .values = {{"OffsetBehindTheEnd", 8, 8, 1, -EINVAL, true},
+                  {"OffsetMax", 8, 8, ~0ull, -EINVAL, true},
+                  {"LengthMax", 16, 8, ~0ull, -EINVAL, true}}},
+      {.name = "OfferAllocations",
+       .code = LX_DXOFFERALLOCATIONS,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& offer = As<d3dkmt_offerallocations>(args);
+             offer.device = world.Live(ObjectType::kDevice);
+             offer.allocations = world.ListOf(ObjectType::kAllocation);
+             offer.allocation_count = 1;
+             offer.priority = _D3DKMT_OFFER_PRIORITY_NORMAL;
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .handles = kDeviceFirst,
+       .pointers = {HandleList("Allocations", 16, 24, ObjectType::kAllocation, -EINVAL)},
+       .values = {{"Count0", 24, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 24, 4, kListMax + 1, -EINVAL},
+                  {"CountMax", 24, 4, 0xffffffff, -EINVAL},
+                  {"ResourcesToo", 8, 8, kUnmappedAddress, -EINVAL},
+                  {"Priority0", 28, 4, 0, -EINVAL, true},
+                  {"PriorityAboveLimit", 28, 4, 5, -EINVAL, true},
+                  {"ReservedFlag", 32, 4, 1 << 2, -EINVAL, true},
+                  {"Reserved", 4, 4, 0xffffffff, 0},
+                  {"Reserved1", 36, 4, 0xffffffff, 0}}},
+      {.name = "SetAllocationPriority",
+       .code = LX_DXSETALLOCATIONPRIORITY,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& set = As<d3dkmt_setallocationpriority>(args);
+             set.device = world.Live(ObjectType::kDevice);
+             set.allocation_list = world.ListOf(ObjectType::kAllocation);
+             set.allocation_count = 1;
+             set.priorities = world.Room(sizeof(uint32_t)).address();
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .handles = kDeviceFirst,
+       .pointers = {HandleList("Allocations", 8, 16, ObjectType::kAllocation),
+                    Words("Priorities", 24, 16, -EFAULT, 0)},
+       .values = {{"Count0", 16, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 16, 4, kMessageMax + 1, -EINVAL},
+                  {"ResourceToo", 4, 4, 0x40000000, -EINVAL},
+                  {"Reserved", 20, 4, 0xffffffff, 0}}},
+      {.name = "GetAllocationPriority",
+       .code = LX_DXGETALLOCATIONPRIORITY,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& get = As<d3dkmt_getallocationpriority>(args);
+             get.device = world.Live(ObjectType::kDevice);
+             get.allocation_list = world.ListOf(ObjectType::kAllocation);
+             get.allocation_count = 1;
+             get.priorities = world.Room(sizeof(uint32_t)).address();
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .handles = kDeviceFirst,
+       .pointers = {HandleList("Allocations", 8, 16, ObjectType::kAllocation),
+                    Words("Priorities", 24, 16, -EFAULT, -EFAULT)},
+       .values = {{"Count0", 16, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 16, 4, kMessageMax + 1, -EINVAL},
+                  {"ResourceToo", 4, 4, 0x40000000, -EINVAL},
+                  {"Reserved", 20, 4, 0xffffffff, 0}}},
+  };
+}
+
+std::vector<CallRow> ResidencyRows() {
+  return {
+      {.name = "CreatePagingQueue",
+       .code = LX_DXCREATEPAGINGQUEUE,
+       .fill = FillFirstHandle<ObjectType::kDevice>,
+       .read_only_struct = -EFAULT,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .handles = kDeviceFirst,
+       .values = {{"PriorityBelowLimit", 4, 4, static_cast<uint32_t>(-2), -ENOMEM, true},
+                  {"PriorityAboveLimit", 4, 4, 2, -ENOMEM, true},
+                  {"PhysicalAdapter1", 24, 4, 1, -ENOMEM, true}}},
+      {.name = "DestroyPagingQueue",
+       .code = LX_DXDESTROYPAGINGQUEUE,
+       .fill = FillFirstHandle<ObjectType::kPagingQueue>,
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .handles = kQueueFirst},
+      {.name = "MakeResident",
+       .code = LX_DXMAKERESIDENT,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& make = As<d3dddi_makeresident>(args);
+             make.paging_queue = world.Live(ObjectType::kPagingQueue);
+             make.alloc_count = 1;
+             make.allocation_list = world.ListOf(ObjectType::kAllocation);
+           },
+       .read_only_struct = -EFAULT,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .may_be_pending = true,
+       .handles = kQueueFirst,
+       .pointers = {HandleList("Allocations", 8, 4, ObjectType::kAllocation)},
+       .values = {{"Count0", 4, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 4, 4, kListMax + 1, -EINVAL},
+                  {"CountMax", 4, 4, 0xffffffff, -EINVAL},
+                  {"PrioritiesAreNotRead", 16, 8, kUnmappedAddress, 0},
+                  {"ReservedFlag", 24, 4, 1 << 2, -EINVAL, true},
+                  {"MustSucceedAlone", 24, 4, 1 << 1, -EINVAL, true}}},
+      {.name = "Evict",
+       .code = LX_DXEVICT,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& evict = As<d3dkmt_evict>(args);
+             evict.device = world.Live(ObjectType::kDevice);
+             evict.alloc_count = 1;
+             evict.allocations = world.ListOf(ObjectType::kAllocation);
+           },
+       .read_only_struct = -EFAULT,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .handles = kDeviceFirst,
+       .pointers = {HandleList("Allocations", 8, 4, ObjectType::kAllocation)},
+       .values = {{"Count0", 4, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 4, 4, kListMax + 1, -EINVAL},
+                  {"CountMax", 4, 4, 0xffffffff, -EINVAL},
+                  {"ReservedFlag", 16, 4, 1 << 2, -EOVERFLOW, true},
+                  {"Reserved", 20, 4, 0xffffffff, 0}}},
+      {.name = "QueryAllocationResidency",
+       .code = LX_DXQUERYALLOCATIONRESIDENCY,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& query = As<d3dkmt_queryallocationresidency>(args);
+             query.device = world.Live(ObjectType::kDevice);
+             query.allocations = world.ListOf(ObjectType::kAllocation);
+             query.allocation_count = 1;
+             query.residency_status = world.Room(sizeof(uint32_t)).address();
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .handles = kDeviceFirst,
+       .pointers = {HandleList("Allocations", 8, 16, ObjectType::kAllocation),
+                    Words("Status", 24, 16, -EFAULT, -EFAULT)},
+       .values = {{"Count0", 16, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 16, 4, kMessageMax + 1, -EINVAL},
+                  {"ResourceToo", 4, 4, 0x40000000, -EINVAL},
+                  {"Reserved", 20, 4, 0xffffffff, 0}}},
+      {.name = "ReclaimAllocations2",
+       .code = LX_DXRECLAIMALLOCATIONS2,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& reclaim = As<d3dkmt_reclaimallocations2>(args);
+             reclaim.paging_queue = world.Live(ObjectType::kPagingQueue);
+             reclaim.allocations = world.ListOf(ObjectType::kAllocation);
+             reclaim.allocation_count = 1;
+             reclaim.results = world.Room(sizeof(uint32_t)).address();
+           },
+       .read_only_struct = -EFAULT,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .may_be_pending = true,
+       .writes_when_refused = true,
+       .handles = kQueueFirst,
+       .pointers = {HandleList("Allocations", 16, 4, ObjectType::kAllocation, -EINVAL),
+                    Words("Results", 24, 4, 0, -EFAULT)},
+       .values = {{"Count0", 4, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 4, 4, kListMax + 1, -EINVAL},
+                  {"CountMax", 4, 4, 0xffffffff, -EINVAL},
+                  {"ResourcesToo", 8, 8, kUnmappedAddress, -EINVAL}}},
+      {.name = "UpdateAllocationProperty",
+       .code = LX_DXUPDATEALLOCPROPERTY,
+       .fill =
+           [](World& world, std::byte* args) {
+             As<d3dddi_updateallocproperty>(args).paging_queue = world.Live(ObjectType::kPagingQueue);
+             As<d3dddi_updateallocproperty>(args).allocation = world.Live(ObjectType::kAllocation);
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .handles = {{"PagingQueue", 0, ObjectType::kPagingQueue},
+                   {.name = "Allocation", .offset = 4, .type = ObjectType::kAllocation, .of_the_host = true}},
+       .values = {{"UnknownProperty", 32, 4, 1u << 31, -EINVAL, true}}},
+  };
+}
+
+std::vector<CallRow> GpuVaRows() {
+  return {
+      {.name = "ReserveGpuVirtualAddress",
+       .code = LX_DXRESERVEGPUVIRTUALADDRESS,
+       .fill =
+           [](World& world, std::byte* args) {
+             As<d3dddi_reservegpuvirtualaddress>(args).adapter = world.Live(ObjectType::kAdapter);
+             As<d3dddi_reservegpuvirtualaddress>(args).size = kReserveUnit;
+           },
+       .read_only_struct = -EFAULT,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .handles = kAdapterFirst},
+      {.name = "MapGpuVirtualAddress",
+       .code = LX_DXMAPGPUVIRTUALADDRESS,
+       .fill =
+           [](World& world, std::byte* args) {
+             As<d3dddi_mapgpuvirtualaddress>(args).paging_queue = world.Live(ObjectType::kPagingQueue);
+             As<d3dddi_mapgpuvirtualaddress>(args).allocation = world.Live(ObjectType::kAllocation);
+             As<d3dddi_mapgpuvirtualaddress>(args).size_in_pages = 1;
+           },
+       .read_only_struct = -EFAULT,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .may_be_pending = true,
+       .handles =
+           {{"PagingQueue", 0, ObjectType::kPagingQueue},
+            {.name = "Allocation", .offset = 32, .type = ObjectType::kAllocation, .of_the_host = true}},
+       .values = {{"Size0", 48, 8, 0, -EINVAL, true},
+                  {"SizeAboveLimit", 48, 8, 2, -EINVAL, true},
+                  {"SizeMax", 48, 8, ~0ull, -EINVAL, true},
+                  {"SizeOf2To52Pages", 48, 8, 1ull << 52, -EINVAL, true},
+                  {"OffsetAboveLimit", 40, 8, 1, -EINVAL, true},
+                  {"OffsetMax", 40, 8, ~0ull, -EINVAL, true},
+                  {"SystemUseOnly", 56, 8, 1 << 4, -EINVAL, true},
+                  {"ZeroAndNoAccess", 56, 8, 3 << 2, -EINVAL, true},
+                  {"ReservedProtection", 56, 8, 1ull << 63, -EINVAL, true},
+                  {"Reserved0", 72, 4, 0xffffffff, 0},
+                  {"Reserved1", 80, 8, ~0ull, 0}}},
+      {.name = "FreeGpuVirtualAddress",
+       .code = LX_DXFREEGPUVIRTUALADDRESS,
+       .fill =
+           [](World& world, std::byte* args) {
+             d3dddi_reservegpuvirtualaddress reserve = {};
+             reserve.adapter = world.Live(ObjectType::kAdapter);
+             reserve.size = kReserveUnit;
+             world.node.Ioctl(LX_DXRESERVEGPUVIRTUALADDRESS, reserve, "ReserveGpuVirtualAddress");
+             As<d3dkmt_freegpuvirtualaddress>(args).adapter = reserve.adapter;
+             As<d3dkmt_freegpuvirtualaddress>(args).base_address = reserve.virtual_address;
+             As<d3dkmt_freegpuvirtualaddress>(args).size = kReserveUnit;
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .handles = kAdapterFirst,
+       .values = {{"Size0", 16, 8, 0, -EINVAL, true},
+                  {"SizeAboveLimit", 16, 8, 2 * kReserveUnit, -EINVAL, true},
+                  {"SizeMax", 16, 8, ~0ull, -EINVAL, true},
+                  {"Base0", 8, 8, 0, -EINVAL, true},
+                  {"BaseMax", 8, 8, ~0ull, -EINVAL, true},
+                  {"Reserved", 4, 4, 0xffffffff, 0}}},
+      {.name = "UpdateGpuVirtualAddress",
+       .code = LX_DXUPDATEGPUVIRTUALADDRESS,
+       .fill =
+           [](World& world, std::byte* args) {
+             As<d3dkmt_updategpuvirtualaddress>(args).device = world.Live(ObjectType::kDevice);
+             As<d3dkmt_updategpuvirtualaddress>(args).num_operations = 1;
+             As<d3dkmt_updategpuvirtualaddress>(args).operations =
+                 world.Room(sizeof(d3dddi_updategpuvirtualaddress_operation)).address();
+           },
+       .read_only_struct = -EINVAL,  // the host's, of an update that needs a context and a fence
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .filled = -EINVAL,
+       .host_may_refuse = true,
+       .handles = {{"Device", 0, ObjectType::kDevice}},
+       .pointers = {{.name = "Operations",
+                     .offset = 16,
+                     .size_offset = 12,
+                     .size_width = 4,
+                     .size_value = 1,
+                     .memory_bytes = sizeof(d3dddi_updategpuvirtualaddress_operation),
+                     .null = -EFAULT,
+                     .unmapped = -EFAULT,
+                     .one_byte_short = -EFAULT,
+                     .read_only = -EINVAL,
+                     .read_only_asks_host = true}},
+       .values = {{"Count0", 12, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 12, 4, kOperationsMax + 1, -EINVAL},
+                  {"CountMax", 12, 4, 0xffffffff, -EINVAL}}},
+  };
+}
+
+std::vector<CallRow> ShareRows() {
+  const std::vector<FieldValue> wrong_descriptors = {{"DescriptorClosed", 8, 8, 0x3ffffff0, -EINVAL},
+                                                     {"DescriptorOfStdin", 8, 8, 0, -EINVAL},
+                                                     {"DescriptorNegative", 8, 8, ~0ull, -EINVAL},
+                                                     {"Descriptor2To31", 8, 8, 1ull << 31, -EINVAL}};
+  std::vector<FieldValue> open_values = wrong_descriptors;
+  for (const FieldValue& value : std::vector<FieldValue>{{"Count0", 16, 4, 0, -EINVAL},
+                                                         {"CountAboveLimit", 16, 4, 2, -EINVAL},
+                                                         {"CountMax", 16, 4, 0xffffffff, -EINVAL},
+                                                         {"DataSizeBelowLimit", 64, 4, 31, -EINVAL},
+                                                         {"Reserved", 4, 4, 0xffffffff, 0},
+                                                         {"Reserved1", 20, 4, 0xffffffff, 0}})
+    open_values.push_back(value);
+  return {
+      {.name = "ShareObjects",
+       .code = LX_DXSHAREOBJECTS,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& share = As<d3dkmt_shareobjects>(args);
+             share.object_count = 1;
+             share.objects = world.ListOf(ObjectType::kResource);
+             share.shared_handle = world.RoomForDescriptor();
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .pointers = {HandleList("Objects", 8, 0, ObjectType::kResource),
+                    {.name = "SharedHandle",
+                     .offset = 32,
+                     .size_offset = 0,
+                     .size_width = 4,
+                     .size_value = 1,
+                     .memory_bytes = sizeof(uint64_t),
+                     .null = -EFAULT,
+                     .unmapped = -EFAULT,
+                     .one_byte_short = -EFAULT,
+                     .read_only = -EFAULT}},
+       .values = {{"Count0", 0, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 0, 4, 2, -EINVAL},
+                  {"Count3", 0, 4, 3, -EINVAL},
+                  {"CountMax", 0, 4, 0xffffffff, -EINVAL},
+                  {"AttributesAreNotRead", 16, 8, kUnmappedAddress, 0},
+                  {"Reserved", 4, 4, 0xffffffff, 0}}},
+      {.name = "QueryResourceInfoFromNtHandle",
+       .code = LX_DXQUERYRESOURCEINFOFROMNTHANDLE,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& query = As<d3dkmt_queryresourceinfofromnthandle>(args);
+             query.device = world.Live(ObjectType::kDevice);
+             query.nt_handle = static_cast<uint64_t>(world.SharedDescriptor());
+           },
+       .read_only_struct = -EFAULT,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .handles = kDeviceFirst,
+       .values = wrong_descriptors},
+      {.name = "OpenResourceFromNtHandle",
+       .code = LX_DXOPENRESOURCEFROMNTHANDLE,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& open = As<d3dkmt_openresourcefromnthandle>(args);
+             open.device = world.Live(ObjectType::kDevice);
+             open.nt_handle = static_cast<uint64_t>(world.SharedDescriptor());
+             open.allocation_count = 1;
+             open.open_alloc_info = world.Room(sizeof(d3dddi_openallocationinfo2)).address();
+             open.total_priv_drv_data = world.Room(sizeof(AllocationData)).address();
+             open.total_priv_drv_data_size = sizeof(AllocationData);
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_allocations = true,
+       .handles = kDeviceFirst,
+       .pointers = {Opened("AllocationInfo", 24, sizeof(d3dddi_openallocationinfo2)),
+                    Opened("Data", 72, sizeof(AllocationData))},
+       .values = open_values},
+  };
+}
+
 std::vector<CallRow> AllRows() {
   std::vector<CallRow> rows = AdapterRows();
-  for (auto& more : {QueryRows(), DeviceRows()}) rows.insert(rows.end(), more.begin(), more.end());
+  for (auto& more : {QueryRows(), DeviceRows(), AllocationRows(), ResidencyRows(), GpuVaRows(), ShareRows()})
+    rows.insert(rows.end(), more.begin(), more.end());
   rows.push_back(PriorityRow("GetContextSchedulingPriority", LX_DXGETCONTEXTSCHEDULINGPRIORITY, -EFAULT));
   rows.push_back(PriorityRow("GetContextInProcessSchedulingPriority",
                              LX_DXGETCONTEXTINPROCESSSCHEDULINGPRIORITY, -EFAULT));
@@ -337,6 +919,11 @@ std::vector<CallRow> AllRows() {
 
 World::~World() {
   if (other_) other_->Send(0);
+  for (GuardedMemory* room : descriptors_) {
+    uint64_t number;
+    std::memcpy(&number, room->bytes().data(), sizeof(number));
+    if (number != ~0ull) close(static_cast<int>(number));
+  }
 }
 
 d3dkmthandle World::Make(ObjectType type) {
@@ -347,6 +934,23 @@ d3dkmthandle World::Make(ObjectType type) {
       return node.CreateDevice(node.FirstAdapter());
     case ObjectType::kContext:
       return node.CreateContext(Live(ObjectType::kDevice));
+    case ObjectType::kAllocation: {
+      Creation creation(Live(ObjectType::kDevice));
+      node.Ioctl(LX_DXCREATEALLOCATION, creation.args, "CreateAllocation");
+      return creation.infos[0].allocation;
+    }
+    case ObjectType::kResource: {
+      Creation creation(Live(ObjectType::kDevice));
+      creation.MakeShared();
+      node.Ioctl(LX_DXCREATEALLOCATION, creation.args, "CreateAllocation");
+      return creation.args.resource;
+    }
+    case ObjectType::kPagingQueue: {
+      d3dkmt_createpagingqueue args = {};
+      args.device = Live(ObjectType::kDevice);
+      node.Ioctl(LX_DXCREATEPAGINGQUEUE, args, "CreatePagingQueue");
+      return args.paging_queue;
+    }
   }
   throw std::logic_error("no such type");
 }
@@ -368,6 +972,24 @@ d3dkmthandle World::Stale(ObjectType type) {
     case ObjectType::kContext:
       node.DestroyContext(handle);
       break;
+    case ObjectType::kAllocation:
+    case ObjectType::kResource: {
+      d3dkmt_destroyallocation2 args = {};
+      args.device = Live(ObjectType::kDevice);
+      if (type == ObjectType::kResource) {
+        args.resource = handle;
+      } else {
+        args.allocations = Address(&handle);
+        args.alloc_count = 1;
+      }
+      node.Ioctl(LX_DXDESTROYALLOCATION2, args, "DestroyAllocation2");
+      break;
+    }
+    case ObjectType::kPagingQueue: {
+      d3dddi_destroypagingqueue args = {handle};
+      node.Ioctl(LX_DXDESTROYPAGINGQUEUE, args, "DestroyPagingQueue");
+      break;
+    }
   }
   return handle;
 }
@@ -386,7 +1008,9 @@ d3dkmthandle World::Foreign(ObjectType type) {
 // Adapters are in a table of their own, so the same number may be an adapter and something else: take one
 // that is not.
 d3dkmthandle World::OfOtherType(ObjectType type) {
-  if (type == ObjectType::kContext) return Live(ObjectType::kDevice);
+  if (type == ObjectType::kAllocation) return Live(ObjectType::kPagingQueue);
+  if (type == ObjectType::kContext || type == ObjectType::kResource || type == ObjectType::kPagingQueue)
+    return Live(ObjectType::kDevice);
   if (type == ObjectType::kDevice && ContextsNeedNoPrivateData()) return Live(ObjectType::kContext);
   const bool adapter_wanted = type == ObjectType::kAdapter;
   d3dkmthandle other;
@@ -398,6 +1022,32 @@ d3dkmthandle World::OfOtherType(ObjectType type) {
 GuardedMemory& World::Room(size_t bytes) {
   rooms_.push_back(std::make_unique<GuardedMemory>(bytes));
   return *rooms_.back();
+}
+
+uint64_t World::ListOf(ObjectType type) {
+  const d3dkmthandle handle = Live(type);
+  GuardedMemory& room = Room(sizeof(handle));
+  std::memcpy(room.bytes().data(), &handle, sizeof(handle));
+  return room.address();
+}
+
+uint64_t World::RoomForDescriptor() {
+  GuardedMemory& room = Room(sizeof(uint64_t));
+  const uint64_t none = ~0ull;
+  std::memcpy(room.bytes().data(), &none, sizeof(none));
+  descriptors_.push_back(&room);
+  return room.address();
+}
+
+int World::SharedDescriptor() {
+  d3dkmt_shareobjects args = {};
+  args.object_count = 1;
+  args.objects = ListOf(ObjectType::kResource);
+  args.shared_handle = RoomForDescriptor();
+  node.Ioctl(LX_DXSHAREOBJECTS, args, "ShareObjects");
+  uint64_t number;
+  std::memcpy(&number, descriptors_.back()->bytes().data(), sizeof(number));
+  return static_cast<int>(number);
 }
 
 const std::vector<CallRow>& CallTable() {

@@ -6,6 +6,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <vector>
 
 #include "tests/conformance/memory.h"
@@ -17,7 +18,7 @@
 
 namespace dxg::conformance {
 
-enum class ObjectType { kAdapter, kDevice, kContext };
+enum class ObjectType { kAdapter, kDevice, kContext, kAllocation, kResource, kPagingQueue };
 
 // A client with one object of each type, and ways to get bad ones.
 class World {
@@ -33,12 +34,19 @@ class World {
   d3dkmthandle OfOtherType(ObjectType type);
   // Zeroed memory that lives as long as the world and ends at an unmapped page.
   GuardedMemory& Room(size_t bytes);
+  // The address of a list with one live object.
+  uint64_t ListOf(ObjectType type);
+  // Of a shared resource with one allocation and 32 bytes of private data.
+  int SharedDescriptor();
+  // Room for the number of a descriptor, which is closed with the world.
+  uint64_t RoomForDescriptor();
 
  private:
   d3dkmthandle Make(ObjectType type);
 
   std::map<ObjectType, d3dkmthandle> live_;
   std::vector<std::unique_ptr<GuardedMemory>> rooms_;
+  std::vector<GuardedMemory*> descriptors_;
   std::unique_ptr<Peer> other_;
 };
 
@@ -46,7 +54,8 @@ struct HandleField {
   const char* name;
   size_t offset;
   ObjectType type;
-  int zero = -EINVAL;  // the result for handle 0
+  int zero = -EINVAL;        // the result for handle 0
+  bool of_the_host = false;  // the guest does not look at it
 };
 
 // A pointer, and the size or count that makes the call follow it.
@@ -64,6 +73,8 @@ struct PointerField {
   bool read_only_asks_host = false;        // the host has its say first, so only the simulator's is known
   bool written_for_full_adapters = false;  // and for compute-only ones not, so that nothing faults
   std::vector<uint32_t> content = {};      // what is at the beginning of the memory
+  // Puts something there that the call can use.
+  void (*prepare)(World& world, std::span<std::byte> memory) = nullptr;
 };
 
 // One value of one field, and its result.
@@ -73,6 +84,7 @@ struct FieldValue {
   size_t width;
   uint64_t value;
   int result;
+  bool of_the_host = false;  // which refuses it; only the simulator's answer is known
 };
 
 struct CallRow {
@@ -82,7 +94,10 @@ struct CallRow {
   int read_only_struct;                         // the result when the struct itself cannot be written
   int all_zero;                                 // the result when every byte of it is 0
   int all_ones;                                 // the same for 0xff
+  int filled = 0;                               // the result of the call as it is filled
   bool needs_context = false;
+  bool needs_allocations = false;
+  bool may_be_pending = false;  // STATUS_PENDING is as good as 0
   bool writes_when_refused = false;
   bool host_may_refuse = false;  // even a good call
   std::vector<HandleField> handles = {};

@@ -31,27 +31,32 @@ constexpr const char* kFooter = R"(Flags of GoogleTest are passed on; those used
   --gtest_help                the complete list
 
 Suites whose name begins with Sim check what the simulated host answers (sizes, budgets, names) and are run only with
---simulator. All others hold on a real WSL2 machine too.
+--simulator. Those whose name begins with SimTrouble need a simulated host that lets a test make trouble for everybody,
+and are run only with --trouble. All others hold on a real WSL2 machine too.
 
 Result: 0 when all tests passed; 1 when one failed, or was skipped without leave; 2 when nothing could be tested.)";
 
 // Parameterised suites are called Instance/Suite.
-bool IsSimulatorSuite(std::string_view suite) {
-  return suite.substr(suite.rfind('/') + 1).substr(0, 3) == "Sim";  // npos + 1 is 0
+bool NameBegins(std::string_view suite, std::string_view prefix) {
+  return suite.substr(suite.rfind('/') + 1).substr(0, prefix.size()) == prefix;  // npos + 1 is 0
 }
 
-void LeaveOutSimulatorSuites() {
+void LeaveOut(std::string_view prefix, const char* why) {
   int count = 0;
   const testing::UnitTest& all = *testing::UnitTest::GetInstance();
   for (int i = 0; i < all.total_test_suite_count(); ++i)
-    if (IsSimulatorSuite(all.GetTestSuite(i)->name())) count += all.GetTestSuite(i)->total_test_count();
+    if (NameBegins(all.GetTestSuite(i)->name(), prefix)) count += all.GetTestSuite(i)->total_test_count();
   std::string filter = GTEST_FLAG_GET(filter);
-  filter += filter.find('-') == std::string::npos ? "-Sim*:*/Sim*" : ":Sim*:*/Sim*";
+  filter += fmt::format("{}{}*:*/{}*", filter.find('-') == std::string::npos ? '-' : ':', prefix, prefix);
   GTEST_FLAG_SET(filter, filter);
-  fmt::print(
-      "{} tests of the suites Sim* are left out: they check what the simulated host answers. Run them with "
-      "--simulator.\n",
-      count);
+  fmt::print("{} tests of the suites {}* are left out: {}\n", count, prefix, why);
+}
+
+void LeaveOutSimulatorSuites() {
+  if (!options().simulator)
+    LeaveOut("Sim", "they check what the simulated host answers. Run them with --simulator.");
+  else if (!options().trouble)
+    LeaveOut("SimTrouble", "they make trouble for the simulated host. Run them with --trouble.");
 }
 
 bool NodeCanBeTested() {
@@ -84,6 +89,8 @@ int Run(int argc, char** argv) {
   app.add_option("--device", opts.device, "The node to test")->capture_default_str();
   app.add_flag("--simulator", opts.simulator,
                "The node's host is the simulator: run the suites Sim* as well");
+  app.add_flag("--trouble", opts.trouble,
+               "The simulator's profile serves test escapes: run the suites SimTrouble* as well");
   app.add_option("--allow-skip", opts.allow_skip,
                  "Tests that may be skipped, with * and ? as in a shell; any other skip is a failure")
       ->type_name("NAME[,NAME...]")
@@ -97,6 +104,8 @@ int Run(int argc, char** argv) {
   } catch (const CLI::ParseError& error) {
     return app.exit(error) == 0 ? 0 : kUsageError;
   }
+
+  opts.simulator |= opts.trouble;
 
   std::vector<std::string> rest = app.remaining();
   std::vector<char*> gtest_argv = {argv[0]};
@@ -113,7 +122,7 @@ int Run(int argc, char** argv) {
   if (!NodeCanBeTested()) return kUsageError;
 
   fmt::print("{}: {}\n", opts.device, ToString(KindOfNode()));
-  if (!opts.simulator) LeaveOutSimulatorSuites();
+  LeaveOutSimulatorSuites();
   auto& listeners = testing::UnitTest::GetInstance()->listeners();
   auto* skips = new SkipReport;  // owned by the listeners, like the others
   listeners.Append(skips);

@@ -10,6 +10,7 @@ namespace dxg::conformance {
 struct Options {
   std::string device = "/dev/dxg";
   bool simulator = false;               // run the suites whose name begins with Sim
+  bool trouble = false;                 // run the suites whose name begins with SimTrouble
   std::vector<std::string> allow_skip;  // names of tests that may skip; * and ? as in a shell
   double stress_s = 2;
 };

@@ -29,14 +29,6 @@
 
 namespace dxg::conformance {
 
-// argv: program, flag, descriptor, device handle, device path.
-int AfterExec(int argc, char** argv) {
-  if (argc != 5) return 2;
-  options().device = argv[4];
-  const Node node(std::atoi(argv[2]));
-  return node.IsDevice(Handle(static_cast<uint32_t>(std::strtoul(argv[3], nullptr, 0)))) ? 0 : 1;
-}
-
 namespace {
 
 int CountQuery(const Node& node) {
@@ -313,23 +305,15 @@ TEST(Process, DescriptorWorksAcrossExec) {
   InFreshProcess([] {
     Node node = OpenNode(O_RDONLY);
     const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
-    const std::string fd = std::to_string(node.fd()), handle = std::to_string(device.v);
-    execl("/proc/self/exe", "dxg-conformance", kAfterExecFlag, fd.c_str(), handle.c_str(),
-          options().device.c_str(), nullptr);
-    ADD_FAILURE() << "execl: " << strerror(errno);
+    ExecAfter("device", {static_cast<uint64_t>(node.fd()), device.v});
   });
 }
 
 TEST(Process, DescriptorAfterExecOfAChildGivesEnotty) {
   Node node = OpenNode(O_RDONLY);
   const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
-  const std::string fd = std::to_string(node.fd()), handle = std::to_string(device.v);
   const pid_t child = fork();
-  if (child == 0) {
-    execl("/proc/self/exe", "dxg-conformance", kAfterExecFlag, fd.c_str(), handle.c_str(),
-          options().device.c_str(), nullptr);
-    _exit(2);
-  }
+  if (child == 0) ExecAfter("device", {static_cast<uint64_t>(node.fd()), device.v});
   EXPECT_EQ(ExitCodeOf(child), 1);  // it started, and the device was not its own
 }
 

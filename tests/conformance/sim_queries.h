@@ -72,4 +72,45 @@ inline SegmentGroupSizes GetSegmentGroupSizes(Node& node) {
   return Ask<SegmentGroupSizes>(node, KMTQAITYPE_GETSEGMENTGROUPSIZE);
 }
 
+// ---- QueryStatistics ----
+
+struct AdapterStatistics {
+  uint32_t segments, nodes;
+};
+struct SegmentStatistics {
+  uint64_t commit_limit, committed, resident, evicted;  // bytes
+  uint32_t allocations_committed, allocations_resident, aperture;
+};
+struct ProcessSegmentStatistics {
+  uint64_t committed, working_set_max;  // bytes
+};
+
+inline int TryStatistics(Node& node, d3dkmt_querystatistics& args, uint32_t type, uint32_t selector) {
+  constexpr size_t kSelectorOffset = 800;  // behind the result
+  args = {};
+  args.type = type;
+  args.adapter_luid = node.FirstLuid();
+  std::memcpy(args.size + kSelectorOffset, &selector, sizeof(selector));
+  return node.TryIoctl(LX_DXQUERYSTATISTICS, args);
+}
+
+template <typename T>
+T Statistics(Node& node, uint32_t type, uint32_t selector = 0) {
+  d3dkmt_querystatistics args;
+  const int result = TryStatistics(node, args, type, selector);
+  if (result != 0)
+    throw std::runtime_error(fmt::format("QueryStatistics type {} gave {}", type, ResultName(result)));
+  T answer;
+  std::memcpy(&answer, args.result.size, sizeof(answer));
+  return answer;
+}
+
+inline std::vector<SegmentStatistics> Segments(Node& node) {
+  std::vector<SegmentStatistics> segments;
+  const uint32_t count = Statistics<AdapterStatistics>(node, _D3DKMT_QUERYSTATISTICS_ADAPTER).segments;
+  for (uint32_t i = 0; i < count; ++i)
+    segments.push_back(Statistics<SegmentStatistics>(node, _D3DKMT_QUERYSTATISTICS_SEGMENT, i));
+  return segments;
+}
+
 }  // namespace dxg::conformance

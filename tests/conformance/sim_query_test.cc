@@ -95,37 +95,9 @@ TEST(SimQueryRegistry, RefusesWhatIsNoQuestion) {
 
 // ---- Statistics ----
 
-constexpr size_t kSelectorOffset = 800;  // behind the result
-
-struct AdapterStatistics {
-  uint32_t segments, nodes;
-};
-struct SegmentStatistics {
-  uint64_t commit_limit, committed, resident, evicted;
-  uint32_t allocations_committed, allocations_resident, aperture;
-};
 struct NodeStatistics {
   uint64_t running_time_us;
 };
-
-int TryStatistics(Node& node, d3dkmt_querystatistics& args, uint32_t type, uint32_t selector) {
-  args = {};
-  args.type = type;
-  args.adapter_luid = node.FirstLuid();
-  std::memcpy(args.size + kSelectorOffset, &selector, sizeof(selector));
-  return node.TryIoctl(LX_DXQUERYSTATISTICS, args);
-}
-
-template <typename T>
-T Statistics(Node& node, uint32_t type, uint32_t selector = 0) {
-  d3dkmt_querystatistics args;
-  const int result = TryStatistics(node, args, type, selector);
-  if (result != 0)
-    throw std::runtime_error(fmt::format("QueryStatistics type {} gave {}", type, ResultName(result)));
-  T answer;
-  std::memcpy(&answer, args.result.size, sizeof(answer));
-  return answer;
-}
 
 TEST(SimQueryStatistics, AdapterCountsWhatOtherQueriesList) {
   Node node = OpenNode();
