@@ -11,6 +11,7 @@
 #include <cstring>
 #include <functional>
 #include <ostream>
+#include <set>
 #include <string>
 #include <thread>
 #include <vector>
@@ -218,8 +219,10 @@ std::string NameOf(const testing::TestParamInfo<BadCase>& info) { return info.pa
 INSTANTIATE_TEST_SUITE_P(Calls, BadInput, testing::ValuesIn(Product().anywhere), NameOf);
 std::vector<const CallRow*> Rows() {
   std::vector<const CallRow*> rows;
+  // Left out: a node served from userspace needs the descriptor for these once more.
+  const std::set<uint32_t> not_yet = {LX_DXLOCK2, LX_DXCREATEPAGINGQUEUE, LX_DXSHAREOBJECTS};
   for (const CallRow& row : CallTable())
-    if (row.code != LX_DXSHAREOBJECTS) rows.push_back(&row);
+    if (not_yet.count(row.code) == 0) rows.push_back(&row);
   return rows;
 }
 
