@@ -18,6 +18,13 @@ class Device final : public attach::Node {
     driver_.set_delivery(delivery_.get());
   }
 
+  // Calls still wait for the one or the other. Each ends them, and they go on in the driver, which is the last to go.
+  ~Device() override {
+    delivery_.reset();
+    driver_.set_delivery(nullptr);
+    backend_->Stop();
+  }
+
   Status Start() { return backend_->Start(&driver_); }
 
   void Open(std::unique_ptr<attach::OpenRequest> request) override { driver_.Open(std::move(request)); }

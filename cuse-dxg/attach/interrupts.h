@@ -1,5 +1,7 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -7,6 +9,7 @@
 #include <mutex>
 #include <thread>
 #include <unordered_map>
+#include <vector>
 
 struct fuse_req;
 
@@ -30,18 +33,29 @@ class Interrupts {
 
   // `interrupted` runs at most once, on the thread of ours. The caller may hold any lock of its own.
   uint64_t Arm(fuse_req* request, std::function<void()> interrupted);
+  // As Arm, for a request that only a fatal signal ends. The kernel tells of the first signal and of no other, so from that
+  // one on the thread is looked at every now and then.
+  uint64_t ArmForDeath(fuse_req* request, pid_t tid, std::function<void()> killed);
   void Drop(uint64_t ticket);
   // Called by libfuse, through the session.
   void Arrived(uint64_t ticket);
 
  private:
+  struct Armed {
+    std::function<void()> run;
+    pid_t dying = 0;  // the thread whose death is meant; 0: any signal is
+  };
+
+  uint64_t Arm(fuse_req* request, Armed armed);
   void Run();
-  std::function<void()> Take(uint64_t ticket);
+  Armed Take(uint64_t ticket);
+  void RunOrWatch(uint64_t ticket, std::unique_lock<std::mutex>& lock);
 
   std::mutex mutex_;  // guards everything below
   uint64_t last_ticket_ = 0;
-  std::unordered_map<uint64_t, std::function<void()>> armed_;
+  std::unordered_map<uint64_t, Armed> armed_;
   std::deque<uint64_t> arrived_;
+  std::vector<uint64_t> watched_;  // interrupted, and not dying when last looked at
   std::condition_variable changed_;
   bool stopping_ = false;
   std::thread thread_;

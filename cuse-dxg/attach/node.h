@@ -54,6 +54,9 @@ class IoctlRequest {
   // `interrupted` runs at most once, from any thread, when a signal arrives at the waiting client before the answer.
   // Only a request that may wait without limit sets it.
   virtual void OnInterrupt(std::function<void()> interrupted) = 0;
+  // As OnInterrupt, but only when the waiting thread is being killed: nothing less ends a wait for the host. Until it is
+  // answered then, the client cannot die.
+  virtual void OnKilled(std::function<void()> killed) = 0;
 };
 
 // What serves the node.

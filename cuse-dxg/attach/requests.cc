@@ -73,4 +73,10 @@ void FuseIoctlRequest::OnInterrupt(std::function<void()> interrupted) {
   interrupt_ticket_ = session_.interrupts().Arm(request_, std::move(interrupted));
 }
 
+void FuseIoctlRequest::OnKilled(std::function<void()> killed) {
+  DXG_CHECK(request_);
+  DXG_CHECK(!interrupt_ticket_);
+  interrupt_ticket_ = session_.interrupts().ArmForDeath(request_, caller_.tid, std::move(killed));
+}
+
 }  // namespace dxg::attach

@@ -83,6 +83,9 @@ class Backend {
   virtual ~Backend() = default;
   // Presents the adapters that are there (AdapterArrived for each, before it returns) and all later events.
   virtual Status Start(BackendEvents* events) = 0;
+  // Ends it, also for calls that wait: they complete before this returns, and whatever is submitted from then on, with
+  // ENODEV. The other questions find nothing.
+  virtual void Stop() = 0;
   // Never blocks.
   virtual void Submit(const HostCall& call, Completion completion) = 0;
 

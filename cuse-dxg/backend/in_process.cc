@@ -1,5 +1,6 @@
 #include "cuse-dxg/backend/in_process.h"
 
+#include <atomic>
 #include <map>
 #include <mutex>
 #include <random>
@@ -77,7 +78,13 @@ class InProcessBackend final : public Backend, public hostsim::Events {
  public:
   explicit InProcessBackend(const std::vector<AdapterProfile>& profiles)
       : host_(hostsim::Host::Create({clock_, hostsim::Rng(std::random_device{}()), nullptr, &pages_}, profiles)) {}
-  ~InProcessBackend() override { host_->SetEvents(nullptr); }
+  ~InProcessBackend() override { Stop(); }
+
+  void Stop() override {
+    if (stopped_.exchange(true)) return;
+    host_->SetEvents(nullptr);
+    host_.reset();
+  }
 
   Status Start(BackendEvents* events) override {
     events_ = events;
@@ -90,14 +97,22 @@ class InProcessBackend final : public Backend, public hostsim::Events {
   }
 
   void Submit(const HostCall& call, Completion completion) override {
+    if (stopped_) return completion.run(completion.context, Status::Refuse(ENODEV, "the device is being taken down"));
     host_->Submit({call.process, call.adapter}, call.command->id, *call.request, call.reply, [completion](bool accepted) {
       completion.run(completion.context, accepted ? Status::Ok() : Status::Refuse(EOVERFLOW, "the host answered with less than a whole reply, its way to refuse this command"));
     });
   }
 
-  std::optional<HostRegion> FindRegion(uint64_t window_address) override { return ToGuest(host_->FindRegion(window_address)); }
-  std::optional<HostRegion> HomeRegion(uint32_t process) override { return ToGuest(host_->HomeRegion(process)); }
+  std::optional<HostRegion> FindRegion(uint64_t window_address) override {
+    if (stopped_) return std::nullopt;
+    return ToGuest(host_->FindRegion(window_address));
+  }
+  std::optional<HostRegion> HomeRegion(uint32_t process) override {
+    if (stopped_) return std::nullopt;
+    return ToGuest(host_->HomeRegion(process));
+  }
   std::optional<HostRegion> FindShared(uint32_t nt_handle, uint32_t allocation_index) override {
+    if (stopped_) return std::nullopt;
     return ToGuest(host_->FindShared(nt_handle, allocation_index));
   }
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override { return pages_.Add(std::move(pages)); }
@@ -132,6 +147,7 @@ class InProcessBackend final : public Backend, public hostsim::Events {
   PageLists pages_;
   std::unique_ptr<hostsim::Host> host_;
   BackendEvents* events_ = nullptr;
+  std::atomic<bool> stopped_{false};
   std::mutex mutex_;  // guards known_
   std::vector<Known> known_;
 };

@@ -10,21 +10,29 @@ std::map<uint64_t, Arena::Mapping>::iterator Arena::Around(uint64_t window_addre
   return offset <= found->second.size && size <= found->second.size - offset ? found : mappings_.end();
 }
 
-std::optional<Arena::Mapping> Arena::Find(uint64_t window_address, uint64_t size) {
+std::optional<Arena::Mapping> Arena::Hold(uint64_t window_address, uint64_t size) {
   std::lock_guard lock(mutex_);
   const auto found = Around(window_address, size);
   if (found == mappings_.end()) return std::nullopt;
+  ++found->second.holders;
   return found->second;
 }
 
 Arena::Mapping Arena::Add(const Mapping& mapping) {
   std::lock_guard lock(mutex_);
-  return mappings_.try_emplace(mapping.window_address, mapping).first->second;
+  const auto entered = mappings_.try_emplace(mapping.window_address, mapping).first;
+  ++entered->second.holders;
+  return entered->second;
 }
 
-void Arena::Hold(uint64_t window_address) {
+bool Arena::Has(uint64_t window_address) {
   std::lock_guard lock(mutex_);
-  if (const auto found = Around(window_address, 1); found != mappings_.end()) ++found->second.holders;
+  return Around(window_address, 1) != mappings_.end();
+}
+
+void Arena::Forget(uint64_t window_address) {
+  std::lock_guard lock(mutex_);
+  if (const auto found = Around(window_address, 1); found != mappings_.end()) mappings_.erase(found);
 }
 
 std::optional<Arena::Mapping> Arena::Release(uint64_t window_address) {

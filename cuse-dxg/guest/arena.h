@@ -20,18 +20,19 @@ class Arena {
     uint64_t size = 0;            // bytes
     uint64_t client_address = 0;
     uint64_t cookie = 0;          // what its first 8 bytes say; 0: nothing is known of them
-    uint32_t holders = 0;         // allocations that are seen through it
+    uint32_t holders = 0;         // allocations that are seen through it, and calls that are about to say so
   };
 
-  // The mapping that holds all of that range.
-  std::optional<Mapping> Find(uint64_t window_address, uint64_t size);
-  // Enters a mapping. Where another thread entered one of the same range meanwhile, that one counts and is returned.
+  // The mapping around all of that range, held: it stays until Release.
+  std::optional<Mapping> Hold(uint64_t window_address, uint64_t size);
+  // Enters a mapping, held. Where another thread entered one of the same range meanwhile, that one counts and is returned.
   Mapping Add(const Mapping& mapping);
-  // An allocation is seen through the mapping around that address, or no longer. Release takes a mapping out with its
-  // last holder, to be unmapped; a mapping with a cookie is the process's own region, and stays.
-  void Hold(uint64_t window_address);
+  // Takes a mapping out with its last holder, to be unmapped; one with a cookie is the process's own region, and stays.
   std::optional<Mapping> Release(uint64_t window_address);
-  // The client executed another program, or unmapped it all.
+  bool Has(uint64_t window_address);
+  // A mapping that the client no longer has.
+  void Forget(uint64_t window_address);
+  // The client executed another program.
   void Clear();
 
  private:

@@ -49,12 +49,13 @@ Task MapRegion(Call& call, const HostRegion& region, uint64_t window_address, ui
 
 Task BringIn(Call& call, uint64_t window_address, uint64_t size, uint64_t* client_address) {
   Arena& arena = call.process->arena();
-  if (const auto mapping = arena.Find(window_address, size)) {
+  if (const auto mapping = arena.Hold(window_address, size)) {
     if (IsStillThere(call, *mapping)) {
       *client_address = mapping->client_address + (window_address - mapping->window_address);
       co_return Status::Ok();
     }
-    arena.Clear();
+    // Without its own region the process is another program; a single mapping may have been unmapped by the client.
+    mapping->cookie != 0 ? arena.Clear() : arena.Forget(window_address);
   }
   const auto region = call.driver.backend().FindRegion(window_address);
   if (!region || size > region->size - (window_address - region->window_address)) {
@@ -73,7 +74,7 @@ Task BringIn(Call& call, uint64_t window_address, uint64_t size, uint64_t* clien
 
 Task BringHome(Call& call) {
   const auto region = call.driver.backend().HomeRegion(call.process->host_handle);
-  if (!region || call.process->arena().Find(region->window_address, region->size)) co_return Status::Ok();
+  if (!region || call.process->arena().Has(region->window_address)) co_return Status::Ok();
   Arena::Mapping made;
   const Status status = co_await MapRegion(call, *region, region->window_address, region->size, &made);
   if (!status.ok()) {

@@ -4,6 +4,38 @@
 
 namespace dxg::guest {
 
+bool Caller::UntilAbandoned::Read(pid_t tid, uint64_t address, std::span<std::byte> to) {
+  std::lock_guard lock(caller_.mutex_);
+  return !caller_.abandoned_ && access_.Read(tid, address, to);
+}
+
+bool Caller::UntilAbandoned::Write(pid_t tid, uint64_t address, std::span<const std::byte> from) {
+  std::lock_guard lock(caller_.mutex_);
+  return !caller_.abandoned_ && access_.Write(tid, address, from);
+}
+
+bool Caller::UntilAbandoned::WritePieces(pid_t tid, std::span<const client::Piece> pieces) {
+  std::lock_guard lock(caller_.mutex_);
+  return !caller_.abandoned_ && access_.WritePieces(tid, pieces);
+}
+
+std::unique_ptr<client::AddressSpace> Caller::UntilAbandoned::Pin(pid_t tid, uint64_t address, uint64_t size, bool writable) {
+  std::lock_guard lock(caller_.mutex_);
+  return caller_.abandoned_ ? nullptr : access_.Pin(tid, address, size, writable);
+}
+
+void Caller::WhenKilled(std::function<void()> killed) {
+  std::lock_guard lock(mutex_);
+  if (!answered_ && !abandoned_) ioctl_->OnKilled(std::move(killed));
+}
+
+void Caller::Abandon() {
+  std::lock_guard lock(mutex_);
+  if (answered_) return;  // a visit is on its way, and whoever makes it sees the thread die
+  abandoned_ = true;
+  ioctl_->Answer(-EINTR, {});
+}
+
 bool Caller::ReadNear(uint64_t address, std::span<std::byte> to) {
   const uint64_t page = address & ~(kPageBytes - 1);
   if (to.empty()) return true;
@@ -23,6 +55,8 @@ Task Caller::Enter() {
   if (delivery_ == nullptr) co_return Status::Refuse(EPERM, "this device has no way to bring memory or descriptors into clients");
   auto entered = co_await Callback<Result<std::unique_ptr<client::Visit>>>([&](auto done) {
     delivery_->Enter(tid(), process_, [this] {
+      std::lock_guard lock(mutex_);
+      if (abandoned_) return;
       answered_ = true;
       ioctl_->Answer(0, {});
     }, std::move(done));
@@ -42,7 +76,11 @@ Task Caller::InClient(std::vector<client::Step> steps, std::vector<uint64_t>* re
 }
 
 void Caller::Answer(Status status, std::span<const std::byte> out) {
-  if (!answered_) return ioctl_->Answer(status.value(), out);
+  {
+    std::lock_guard lock(mutex_);
+    if (abandoned_) return;
+    if (!answered_) return ioctl_->Answer(status.value(), out);
+  }
   if (visit_ == nullptr) return;  // the thread was killed on its way
   // What the kernel was to copy with the answer.
   int32_t result = status.value();

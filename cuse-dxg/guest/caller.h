@@ -1,6 +1,8 @@
 #pragma once
 
+#include <functional>
 #include <memory>
+#include <mutex>
 #include <vector>
 
 #include "cuse-dxg/attach/node.h"
@@ -15,10 +17,15 @@ class Caller {
  public:
   // `process` outlives the caller.
   Caller(std::unique_ptr<attach::IoctlRequest> ioctl, client::Access& access, const client::Identity& process)
-      : ioctl_(std::move(ioctl)), access_(access), process_(process), tid_(ioctl_->caller().tid) {}
+      : ioctl_(std::move(ioctl)), access_(access, *this), process_(process), tid_(ioctl_->caller().tid) {}
 
   pid_t tid() const { return tid_; }
   client::Access& access() { return access_; }
+
+  // Where the call waits for more than a moment: `killed` runs when its thread is being killed.
+  void WhenKilled(std::function<void()> killed);
+  // The thread is being killed while the call waits: it is let go, and nothing of it is touched any more.
+  void Abandon();
 
   // Reads client memory with the rest of the page around it, and takes what is asked for next from there: a struct and what
   // it points to often lie together on a stack, and it is the reading that costs, not the bytes. What is more than a page
@@ -39,15 +46,34 @@ class Caller {
   // The last thing that happens. `out` is the beginning of the fixed struct, where the kernel is to copy that.
   void Answer(Status status, std::span<const std::byte> out);
 
+  // The client's memory, until it is let go: its number may be another's then.
+  class UntilAbandoned final : public client::Access {
+   public:
+    UntilAbandoned(client::Access& access, Caller& caller) : access_(access), caller_(caller) {}
+    bool Read(pid_t tid, uint64_t address, std::span<std::byte> to) override;
+    bool Write(pid_t tid, uint64_t address, std::span<const std::byte> from) override;
+    bool WritePieces(pid_t tid, std::span<const client::Piece> pieces) override;
+    std::unique_ptr<client::AddressSpace> Pin(pid_t tid, uint64_t address, uint64_t size, bool writable) override;
+    std::optional<client::Identity> Identify(pid_t tid) override { return access_.Identify(tid); }
+    bool InGroup(pid_t tid, pid_t tgid) override { return access_.InGroup(tid, tgid); }
+    uint64_t PidNamespace(pid_t tid) override { return access_.PidNamespace(tid); }
+
+   private:
+    client::Access& access_;
+    Caller& caller_;
+  };
+
   const std::unique_ptr<attach::IoctlRequest> ioctl_;
-  client::Access& access_;
+  UntilAbandoned access_;
 
  private:
   const client::Identity& process_;
   const pid_t tid_;
   client::Delivery* delivery_ = nullptr;
   std::unique_ptr<client::Visit> visit_;
-  bool answered_ = false;  // provisionally, for a visit
+  std::mutex mutex_;        // guards the two below
+  bool answered_ = false;   // provisionally, for a visit
+  bool abandoned_ = false;
   static constexpr uint64_t kPageBytes = 4096;
   std::unique_ptr<std::byte[]> near_;  // a page of the client ...
   uint64_t near_address_ = 1;          // ... and where it is there; no page begins at 1

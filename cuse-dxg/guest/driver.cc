@@ -58,10 +58,32 @@ class CallRunner {
       Finish(call, start_ns, status);
       return;
     }
-    kHandler(*call).Start([call, start_ns](Status status) { Finish(call, start_ns, status); });
+    // Whoever has `waiting` locked has the call, where it is still there.
+    auto waiting = std::make_shared<Waiting>();
+    waiting->call = call;
+    kHandler(*call).Start([waiting, start_ns](Status status) {
+      Call* const done = waiting->Take();
+      Finish(done, start_ns, status);
+    });
+    std::lock_guard lock(waiting->mutex);
+    if (waiting->call != nullptr) waiting->call->WhenKilled([waiting] { waiting->Abandon(); });
   }
 
  private:
+  struct Waiting {
+    std::mutex mutex;
+    Call* call = nullptr;
+
+    Call* Take() {
+      std::lock_guard lock(mutex);
+      return std::exchange(call, nullptr);
+    }
+    void Abandon() {
+      std::lock_guard lock(mutex);
+      if (call != nullptr) call->Abandon();
+    }
+  };
+
   static void Finish(Call* call, uint64_t start_ns, const Status& status) {
     Driver& driver = call->driver;
     // Before the answer: a client that saw its call end finds it in the trace.

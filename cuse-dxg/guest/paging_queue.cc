@@ -41,11 +41,11 @@ Task CreatePagingQueue(CallOf<calls::CreatePagingQueue>& call) {
   call.SetAddress(kFenceAddress, fence_address);
   Status status = call.OutNowAll();
   if (status.ok()) status = call.process->AddPagingQueue(device, queue);
-  if (status.ok()) {
-    call.process->arena().Hold(page);
-  } else {
-    (void)co_await TellHostQueueEnded(call, device->adapter(), queue->handle.value);
-  }
+  if (status.ok()) co_return status;
+  std::vector<Arena::Mapping> unmap;
+  if (auto mapping = call.process->arena().Release(page)) unmap.push_back(*mapping);
+  (void)co_await TellHostQueueEnded(call, device->adapter(), queue->handle.value);
+  (void)co_await TakeOut(call, std::move(unmap));
   co_return status;
 }
 

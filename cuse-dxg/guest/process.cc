@@ -273,10 +273,11 @@ uint64_t Process::Lock(Allocation& allocation) {
 
 uint64_t Process::Locked(Allocation& allocation, uint64_t cpu_address, uint64_t window_address) {
   std::lock_guard lock(mutex_);
-  if (allocation.cpu_address == 0) {
-    allocation.cpu_address = cpu_address;
-    if (allocation.window_address == 0) arena_.Hold(window_address);
+  if (allocation.cpu_address == 0) allocation.cpu_address = cpu_address;
+  if (allocation.window_address == 0) {
     allocation.window_address = window_address;
+  } else {
+    (void)arena_.Release(window_address);  // it has one since an earlier lock, so this is not the last
   }
   ++allocation.locks;
   return allocation.cpu_address;

@@ -71,6 +71,8 @@ class Process {
   // CPU access. Lock: the address where the client already sees the allocation, counted; 0 where it has to be brought
   // there first. Locked enters what was brought (or, where another thread was faster, keeps its address).
   uint64_t Lock(Allocation& allocation);
+  // The hold on the mapping that came with it is the allocation's from then on; what the allocation had no use for is
+  // given back.
   uint64_t Locked(Allocation& allocation, uint64_t cpu_address, uint64_t window_address);
   // Takes back one lock. `last` tells whether the host is to hear of it.
   Status Unlock(Allocation& allocation, bool* last);

@@ -103,6 +103,7 @@ class Replay::FakeIoctl final : public attach::IoctlRequest {
   bool kernel_copies_out() const override { return false; }
   void Answer(int32_t result, std::span<const std::byte>) override { *answer_ = {true, result}; }
   void OnInterrupt(std::function<void()>) override {}
+  void OnKilled(std::function<void()>) override {}
 
  private:
   attach::Caller caller_;

@@ -28,6 +28,7 @@ class ScriptedHost final : public Backend {
 
   // -- Backend --
   Status Start(BackendEvents*) override { return Status::Ok(); }
+  void Stop() override {}
   void Submit(const HostCall& call, Completion completion) override;
   std::optional<HostRegion> FindRegion(uint64_t window_address) override;
   std::optional<HostRegion> HomeRegion(uint32_t) override { return std::nullopt; }

@@ -33,6 +33,7 @@ class TestIoctl final : public attach::IoctlRequest {
   bool kernel_copies_out() const override { return restricted_; }
   void Answer(int32_t result, std::span<const std::byte> out) override { outcome_->Done(result, out, 0); }
   void OnInterrupt(std::function<void()>) override {}
+  void OnKilled(std::function<void()> killed) override { outcome_->SetKill(std::move(killed)); }
 
  private:
   attach::Caller caller_;

@@ -47,6 +47,7 @@ class FakeHost final : public Backend {
   std::map<uint32_t, std::shared_ptr<ClientPages>> client_pages;
 
   Status Start(BackendEvents*) override { return Status::Ok(); }
+  void Stop() override {}
   void Submit(const HostCall& call, Completion completion) override;
   std::optional<HostRegion> FindRegion(uint64_t window_address) override;
   std::optional<HostRegion> HomeRegion(uint32_t) override;
@@ -105,7 +106,12 @@ struct Outcome {
   int32_t result = 0;
   std::vector<std::byte> out;
   uint64_t file = 0;
+  std::function<void()> kill;  // set where the call waits for the host
 
+  void SetKill(std::function<void()> killed) {
+    std::lock_guard lock(mutex);
+    kill = std::move(killed);
+  }
   void Done(int32_t value, std::span<const std::byte> bytes, uint64_t opened);
   int32_t Wait();
 };

@@ -58,6 +58,7 @@ class Machine::IoctlRequest final : public attach::IoctlRequest {
   bool kernel_copies_out() const override { return false; }
   void Answer(int32_t result, std::span<const std::byte>) override { *answer_ = {true, result, 0}; }
   void OnInterrupt(std::function<void()>) override {}
+  void OnKilled(std::function<void()>) override {}
 
  private:
   attach::Caller caller_;

@@ -55,6 +55,7 @@ class Machine final : private Backend, private client::Access, private client::D
 
   // Backend
   Status Start(BackendEvents* events) override;
+  void Stop() override {}
   void Submit(const HostCall& call, Completion completion) override;
   std::optional<HostRegion> FindRegion(uint64_t window_address) override;
   std::optional<HostRegion> HomeRegion(uint32_t process) override;
