@@ -206,6 +206,23 @@ TEST(SimTroublePaging, DestroyOfAQueueAnswersWhenAllIsDone) {
   destroyer.join();
 }
 
+TEST(SimTroublePaging, ClientKilledWhileItWaitsLeavesNothing) {
+  MemoryClient client;
+  const uint64_t before = Segments(client.node)[0].resident;
+  const Stall stall(client.node);
+  Peer other([](Peer& parent) {
+    MemoryClient client;
+    const PagingQueue queue = client.CreatePagingQueue();
+    const d3dkmthandle allocation = client.Create(kMiB);
+    EXPECT_EQ(client.TryMakeResident(queue, {&allocation, 1}), kPending);
+    parent.Send(0);
+    client.TryDestroyPagingQueue(queue.handle);  // never answered
+  });
+  other.Receive();
+  other.Kill();
+  EXPECT_TRUE(Eventually([&] { return Segments(client.node)[0].resident == before; }));
+}
+
 // ---- Memory that runs short ----
 
 // [RES] 107, 108
