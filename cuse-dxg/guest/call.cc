@@ -3,6 +3,9 @@
 #include <algorithm>
 #include <vector>
 
+#include "cuse-dxg/guest/driver.h"
+#include "cuse-dxg/guest/teardown.h"
+
 namespace dxg::guest {
 
 Status Call::CopyArgsIn() {
@@ -100,6 +103,10 @@ Status Call::OutLate(contract::Member member) {
   row.write_reply(reply_message(), args_.data());
   out_bytes_ = std::max<uint16_t>(out_bytes_, member.offset + member.size);
   return Status::Ok();
+}
+
+void Call::VisitEnds() {
+  if (process->VisitEnds()) EndProcess(driver.host(), process).Start(nullptr);
 }
 
 void Call::Answer(const Status& status) { Caller::Answer(status, {args_.data(), out_bytes_}); }

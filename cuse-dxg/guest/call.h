@@ -25,7 +25,7 @@ class Call : public Caller {
   Call(Driver& driver, const contract::Call& row, std::shared_ptr<Process> process,
        std::unique_ptr<attach::IoctlRequest> ioctl, client::Access& access)
       : Caller(std::move(ioctl), access, process->identity), driver(driver), row(row), process(std::move(process)) {}
-  virtual ~Call() = default;
+  ~Call() override = default;
 
   Driver& driver;
   const contract::Call& row;
@@ -66,6 +66,9 @@ class Call : public Caller {
   void Answer(const Status& status);
 
  private:
+  void VisitBegins() override { process->VisitBegins(); }
+  void VisitEnds() override;
+
   static constexpr size_t kArgsBytesMax = 808;
 
   uint16_t out_bytes_ = 0;  // of args_, that the kernel copies with the answer

@@ -58,6 +58,7 @@ Task Caller::Enter() {
       std::lock_guard lock(mutex_);
       if (abandoned_) return;
       answered_ = true;
+      VisitBegins();
       ioctl_->Answer(0, {});
     }, std::move(done));
   });
@@ -81,11 +82,13 @@ void Caller::Answer(Status status, std::span<const std::byte> out) {
     if (abandoned_) return;
     if (!answered_) return ioctl_->Answer(status.value(), out);
   }
-  if (visit_ == nullptr) return;  // the thread was killed on its way
-  // What the kernel was to copy with the answer.
-  int32_t result = status.value();
-  if (!out.empty() && !access_.Write(tid(), ioctl_->argument(), out)) result = -EFAULT;
-  visit_->Leave(result);
+  if (visit_ != nullptr) {  // else the thread was killed on its way
+    // What the kernel was to copy with the answer.
+    int32_t result = status.value();
+    if (!out.empty() && !access_.Write(tid(), ioctl_->argument(), out)) result = -EFAULT;
+    visit_->Leave(result);
+  }
+  VisitEnds();
 }
 
 }  // namespace dxg::guest

@@ -19,6 +19,8 @@ class Caller {
   Caller(std::unique_ptr<attach::IoctlRequest> ioctl, client::Access& access, const client::Identity& process)
       : ioctl_(std::move(ioctl)), access_(access, *this), process_(process), tid_(ioctl_->caller().tid) {}
 
+  virtual ~Caller() = default;
+
   pid_t tid() const { return tid_; }
   client::Access& access() { return access_; }
 
@@ -43,6 +45,11 @@ class Caller {
   Task InClient(client::Step step, std::vector<uint64_t>* results) { return InClient(std::vector<client::Step>(1, step), results); }
 
  protected:
+  // A visit begins: the kernel has its answer, and no longer keeps the file open for the call; and it ends, at the latest
+  // with Answer.
+  virtual void VisitBegins() {}
+  virtual void VisitEnds() {}
+
   // The last thing that happens. `out` is the beginning of the fixed struct, where the kernel is to copy that.
   void Answer(Status status, std::span<const std::byte> out);
 

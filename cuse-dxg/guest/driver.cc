@@ -237,7 +237,7 @@ void Driver::Release(uint64_t file) {
     if (--entry->files != 0 || !entry->waiting.empty()) return;
     processes_.erase(entry);
   }
-  EndProcess(host_, process).Start(nullptr);
+  if (process->End()) EndProcess(host_, process).Start(nullptr);
 }
 
 // -- Descriptors of shared objects -------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ class Exporter : public Caller {
       : Caller(std::move(request), access, identity_), driver_(driver), identity_(process), object_(std::move(object)) {
     set_delivery(driver.delivery());
   }
-  ~Exporter() {
+  ~Exporter() override {
     if (dmabuf_ >= 0) close(dmabuf_);
   }
 

@@ -299,6 +299,22 @@ void Process::Release(Allocation& allocation, std::vector<Arena::Mapping>* unmap
   if (auto mapping = arena_.Release(allocation.window_address)) unmap->push_back(*mapping);
 }
 
+void Process::VisitBegins() {
+  std::lock_guard lock(mutex_);
+  ++visits_;
+}
+
+bool Process::VisitEnds() {
+  std::lock_guard lock(mutex_);
+  return --visits_ == 0 && closed_;
+}
+
+bool Process::End() {
+  std::lock_guard lock(mutex_);
+  closed_ = true;
+  return visits_ == 0;
+}
+
 size_t Process::live_handles() {
   std::lock_guard lock(mutex_);
   return adapter_handles_.live_count() + object_handles_.live_count();

@@ -83,6 +83,12 @@ class Process {
 
   Arena& arena() { return arena_; }
 
+  // Calls that are visiting their thread: the process ends after them, although its last descriptor may be closed before.
+  // True from End or from the VisitEnds that is the last: now is the time.
+  void VisitBegins();
+  bool VisitEnds();
+  bool End();
+
   // Live handles of both kinds, for the leak checks of tests.
   size_t live_handles();
 
@@ -98,6 +104,9 @@ class Process {
   HandleTable adapter_handles_;
   HandleTable object_handles_;
   std::list<std::shared_ptr<ProcessAdapter>> adapters_;
+
+  uint32_t visits_ = 0;
+  bool closed_ = false;
 
   Arena arena_;
 };

@@ -218,7 +218,10 @@ std::string NameOf(const testing::TestParamInfo<BadCase>& info) { return info.pa
 INSTANTIATE_TEST_SUITE_P(Calls, BadInput, testing::ValuesIn(Product().anywhere), NameOf);
 std::vector<const CallRow*> Rows() {
   std::vector<const CallRow*> rows;
-  for (const CallRow& row : CallTable()) rows.push_back(&row);
+  // A node served from userspace finds itself by the descriptor of the call when it makes another open of it; without one
+  // left in the process it cannot.
+  for (const CallRow& row : CallTable())
+    if (row.code != LX_DXSHAREOBJECTS) rows.push_back(&row);
   return rows;
 }
 

@@ -406,20 +406,6 @@ TEST(Lock, WorksAfterExec) {
   });
 }
 
-// The driver remembers the address of the program before and hands it out again; nothing is there. Its slip
-// is not ours.
-TEST(Lock, WorksAfterExecWhereItWasLocked) {
-  SKIP_WITHOUT_ALLOCATIONS();
-  if (KindOfNode() == NodeKind::kDriver) GTEST_SKIP() << "the driver gives the address of before the exec";
-  InFreshProcess([] {
-    MemoryClient client;
-    const Node inherited = OpenNode(O_RDONLY);
-    const d3dkmthandle allocation = client.Create(3 * kPageBytes);
-    FillPattern(LockAll(client, allocation, 3 * kPageBytes), kAfterExecSeed);
-    ExecAfter("lock", {static_cast<uint64_t>(inherited.fd()), client.device.v, allocation.v});
-  });
-}
-
 // ---- InvalidateCache ----
 
 TEST(InvalidateCache, RefusesAnUnknownDevice) {

@@ -223,6 +223,37 @@ TEST_F(MemoryTest, OwnRegionStaysWhenItsLastAllocationEnds) {
   EXPECT_EQ(Did(Kind::kUnmap), 0u);
 }
 
+TEST_F(MemoryTest, ProcessEndsAfterTheVisitThatItsCloseOvertook) {
+  const uint32_t allocation = CreateAllocation();
+  delivery.before_step = [&] { driver.Release(file); };  // a character device lets go of it that early
+  EXPECT_EQ(Lock(allocation), 0);
+  EXPECT_EQ(Asked("DESTROYPROCESS"), 1u) << "after the call";
+  EXPECT_EQ(host.asked.back(), "DESTROYPROCESS");
+}
+
+TEST_F(MemoryTest, KilledClientIsLetGoAndNotTouchedAnyMore) {
+  host.hold = {"LOCK2"};
+  const uint32_t allocation = CreateAllocation();
+  d3dkmt_lock2 args{};
+  args.device.v = device;
+  args.allocation.v = allocation;
+  auto outcome = StartCall(file, 100, LX_DXLOCK2, &args);
+  ASSERT_TRUE(outcome->kill) << "the call waits, and nobody would tell of its client's death";
+  outcome->kill();
+  EXPECT_EQ(outcome->Wait(), -EINTR);
+  driver.Release(file);
+  args = {};
+  host.Release();  // the host answers in the end
+  EXPECT_EQ(args.data, 0u);
+  EXPECT_TRUE(delivery.left.empty());
+  outcome->kill();  // too late, and harmless
+}
+
+TEST_F(MemoryTest, CallThatDidNotWaitIsNotWatched) {
+  d3dkmt_unlock2 args{};
+  EXPECT_FALSE(StartCall(file, 100, LX_DXUNLOCK2, &args)->kill);
+}
+
 // -- The client's own memory --
 
 TEST_F(MemoryTest, ClientPagesAreTheHostsUntilTheAllocationEnds) {
