@@ -183,6 +183,16 @@ void ShowFileLimit() {
        fmt::format("{} -> ulimit -Hn {} for clients with very many objects", how, kOpenFilesWanted));
 }
 
+// What programs touch first in locked memory comes in pages of 4 KiB, or of 2 MiB.
+void ShowHugePages() {
+  const std::string path = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
+  const std::string setting = FirstLine(path.c_str());
+  if (setting.empty()) return;
+  if (setting.find("[never]") == std::string::npos && setting.find("[deny]") == std::string::npos)
+    return Ok("huge pages", "locked memory gets them");
+  Note("huge pages", fmt::format("not for locked memory -> echo advise > {} (first touches cost a tenth then)", path));
+}
+
 }  // namespace
 
 int Doctor() {
@@ -195,6 +205,7 @@ int Doctor() {
   const bool private_dev = CheckPrivateDev();
   CheckCallerMemory();
   ShowPtraceScope();
+  ShowHugePages();
   ShowFileLimit();
   if (cuse || file || private_dev) return 0;
   fmt::print("\nNo way to make a node here: mend one of CUSE, FUSE, private /dev, as said above.\n");

@@ -331,6 +331,7 @@ class SelfCheck {
     Step("query clocks", node_.Call(LX_DXQUERYCLOCKCALIBRATION, clocks));
     CheckContext(create.device);
     CheckAllocation(create.device);
+    CheckPagingQueue(create.device);
     d3dkmt_destroydevice destroy = {create.device};
     Step("destroy device", node_.Call(LX_DXDESTROYDEVICE, destroy));
     Expect("destroyed device is refused", node_.Call(LX_DXDESTROYDEVICE, destroy) == -EINVAL);
@@ -353,6 +354,18 @@ class SelfCheck {
     Step("destroy context", node_.Call(LX_DXDESTROYCONTEXT, destroy));
   }
 
+  // Its fence is a page of the host's memory that this process sees.
+  void CheckPagingQueue(d3dkmthandle device) {
+    d3dkmt_createpagingqueue create = {};
+    create.device = device;
+    if (!Step("create paging queue", node_.Call(LX_DXCREATEPAGINGQUEUE, create))) return;
+    // Safety: the node says that a fence is there.
+    const auto* fence = reinterpret_cast<const volatile uint64_t*>(create.fence_cpu_virtual_address);
+    Expect("its fence is there and reads 0", fence != nullptr && *fence == 0);
+    d3dddi_destroypagingqueue destroy = {create.paging_queue};
+    Step("destroy paging queue", node_.Call(LX_DXDESTROYPAGINGQUEUE, destroy));
+  }
+
   // A page of ours as GPU memory: the one kind of allocation that needs no private data.
   void CheckAllocation(d3dkmthandle device) {
     constexpr size_t kPage = 4096;
@@ -370,6 +383,10 @@ class SelfCheck {
     create.flags.standard_allocation = 1;
     create.flags.existing_sysmem = 1;
     if (Step("create allocation", node_.Call(LX_DXCREATEALLOCATION, create))) {
+      d3dkmt_lock2 lock = {};
+      lock.device = device;
+      lock.allocation = info.allocation;
+      if (Step("lock allocation", node_.Call(LX_DXLOCK2, lock))) Expect("it is our memory", lock.data == Address(page));
       d3dkmt_destroyallocation2 destroy = {};
       destroy.device = device;
       destroy.allocations = Address(&info.allocation);
