@@ -30,6 +30,7 @@ class Budget : public testing::Test {
   Caller caller_ = rig_.NewCaller();
 };
 
+// [RES] 118: a bad adapter, index or group; the reply has no status
 TEST_F(Budget, QueryRefusesByAShortAnswer) {
   EXPECT_FALSE(Query(caller_, 2).accepted);
   EXPECT_FALSE(Query(caller_, 0, 1).accepted);
@@ -66,6 +67,7 @@ TEST_F(Budget, IdleProcessHasAllOfIt) {
   EXPECT_EQ(Query(caller_, 1).reply.budget(), 16 * kGiB / 100 * 90);
 }
 
+// [RES] 119
 TEST_F(Budget, ReservationReadsBackAndTooMuchKeepsTheOldOne) {
   const uint64_t available = Query(caller_).reply.available_for_reservation();
   EXPECT_EQ(Reserve(caller_, available + 1), kStatusInvalidParameter);
