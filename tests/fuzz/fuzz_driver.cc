@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <deque>
 
 #include "cuse-dxg/backend/in_process.h"
 #include "cuse-dxg/guest/driver.h"
@@ -128,6 +129,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   uint64_t files[2] = {};
   for (int i = 0; i < 2; ++i) driver.Open(std::make_unique<FuzzOpen>(100 + i, &files[i]));
 
+  std::deque<int> answers;  // of each call; it keeps its place
   for (int calls = 0; calls < 64 && !input.empty(); ++calls) {
     const uint8_t choice = input.Byte(), how = input.Byte();
     const auto rows = contract::Calls();
@@ -135,13 +137,14 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     std::vector<std::byte> args(row.args_size);
     input.Fill(args);
     if (how & 8) MakeLikely(args, how >> 4, input.Byte());
-    int answers = 0;
+    int& answered = answers.emplace_back(0);
     const bool restricted = how & 1;
     driver.Ioctl(std::make_unique<FuzzIoctl>(100 + ((how >> 1) & 1), files[(how >> 2) & 1], row.code, uint64_t{0x10000} + 4096 * choice,
-                                             restricted ? args : std::vector<std::byte>(), &answers));
-    FUZZ_CHECK(answers == 1);
+                                             restricted ? args : std::vector<std::byte>(), &answered));
   }
   for (uint64_t file : files) driver.Release(file);
   FUZZ_CHECK(driver.process_count() == 0);
+  (*backend)->Stop();  // what waited for simulated time is answered now
+  for (const int times : answers) FUZZ_CHECK(times == 1);
   return 0;
 }

@@ -32,6 +32,16 @@ class MemoryTest : public DriverTest {
     device = CreateDevice(file, 100, OpenAdapter(file, 100));
   }
 
+  ~MemoryTest() override {
+    while (!delivery.files.empty()) CloseDescriptor(delivery.files.begin()->first);
+    if (file != 0) CloseNode();
+  }
+  void CloseNode() { driver.Release(std::exchange(file, 0)); }
+  void CloseDescriptor(uint64_t descriptor) {
+    const auto object = delivery.files.extract(static_cast<int>(descriptor));
+    if (!object.empty() && object.mapped() != 0) driver.Release(object.mapped());
+  }
+
   static uint64_t AddressOf(const std::vector<std::byte>& bytes) { return reinterpret_cast<uint64_t>(bytes.data()); }
 
   // Flags of CreateAllocation; sets `resource` where one is created.
@@ -225,7 +235,7 @@ TEST_F(MemoryTest, OwnRegionStaysWhenItsLastAllocationEnds) {
 
 TEST_F(MemoryTest, ProcessEndsAfterTheVisitThatItsCloseOvertook) {
   const uint32_t allocation = CreateAllocation();
-  delivery.before_step = [&] { driver.Release(file); };  // a character device lets go of it that early
+  delivery.before_step = [&] { CloseNode(); };  // a character device lets go of it that early
   EXPECT_EQ(Lock(allocation), 0);
   EXPECT_EQ(Asked("DESTROYPROCESS"), 1u) << "after the call";
   EXPECT_EQ(host.asked.back(), "DESTROYPROCESS");
@@ -241,7 +251,7 @@ TEST_F(MemoryTest, KilledClientIsLetGoAndNotTouchedAnyMore) {
   ASSERT_TRUE(outcome->kill) << "the call waits, and nobody would tell of its client's death";
   outcome->kill();
   EXPECT_EQ(outcome->Wait(), -EINTR);
-  driver.Release(file);
+  CloseNode();
   args = {};
   host.Release();  // the host answers in the end
   EXPECT_EQ(args.data, 0u);
@@ -294,9 +304,9 @@ TEST_F(MemoryTest, LastDescriptorEndsTheHostsName) {
   ASSERT_EQ(Share(resource, &second), 0);
   EXPECT_NE(first, second);
   EXPECT_EQ(Asked("CREATENTSHAREDOBJECT"), 1u);
-  driver.Release(delivery.files[static_cast<int>(first)]);
+  CloseDescriptor(first);
   EXPECT_EQ(Asked("DESTROYNTSHAREDOBJECT"), 0u);
-  driver.Release(delivery.files[static_cast<int>(second)]);
+  CloseDescriptor(second);
   EXPECT_EQ(Asked("DESTROYNTSHAREDOBJECT"), 1u);
   ASSERT_EQ(Share(resource, &first), 0) << "shared again, under a new name";
   EXPECT_EQ(Asked("CREATENTSHAREDOBJECT"), 2u);
@@ -341,7 +351,7 @@ TEST_F(MemoryTest, OpenedResourceLivesOnWithoutItsCreatorAndItsDescriptor) {
   ASSERT_EQ(Call(file, 100, LX_DXOPENRESOURCEFROMNTHANDLE, &args), 0);
   EXPECT_EQ(info.priv_drv_data, reinterpret_cast<uint64_t>(data));
   EXPECT_EQ(data[0], 1);
-  driver.Release(delivery.files[static_cast<int>(descriptor)]);
+  CloseDescriptor(descriptor);
   ASSERT_EQ(Destroy(0, resource), 0);
   EXPECT_EQ(Lock(info.allocation.v), 0);
 }
@@ -387,7 +397,7 @@ TEST_F(MemoryTest, NumberOfNoDescriptorOfOursIsEINVAL) {
 TEST_F(MemoryTest, NothingIsAliveAfterTheLastClose) {
   CreateAllocation(kSharedResource);
   CreateAllocation();
-  driver.Release(file);
+  CloseNode();
   EXPECT_EQ(driver.process_count(), 0u);
   EXPECT_EQ(Asked("DESTROYALLOCATION"), 2u);
 }
