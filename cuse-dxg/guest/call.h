@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <atomic>
 #include <cstddef>
 #include <memory>
 #include <utility>
@@ -62,6 +63,9 @@ class Call : public Caller {
 
   std::byte* args() { return args_.data(); }
 
+  // Of a call that waits: two have it. True for the one who leaves last.
+  bool ReleaseShare() { return shares_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
+
   // Answers the client. The last thing that happens to a call.
   void Answer(const Status& status);
 
@@ -71,6 +75,7 @@ class Call : public Caller {
 
   static constexpr size_t kArgsBytesMax = 808;
 
+  std::atomic<int> shares_{2};
   uint16_t out_bytes_ = 0;  // of args_, that the kernel copies with the answer
   alignas(8) std::array<std::byte, kArgsBytesMax> args_;
 };

@@ -26,12 +26,12 @@ std::unique_ptr<client::AddressSpace> Caller::UntilAbandoned::Pin(pid_t tid, uin
 
 void Caller::WhenKilled(std::function<void()> killed) {
   std::lock_guard lock(mutex_);
-  if (!answered_ && !abandoned_) ioctl_->OnKilled(std::move(killed));
+  if (!answered_ && !finished_) ioctl_->OnKilled(std::move(killed));
 }
 
 void Caller::Abandon() {
   std::lock_guard lock(mutex_);
-  if (answered_) return;  // a visit is on its way, and whoever makes it sees the thread die
+  if (answered_ || finished_) return;  // where a visit is on its way, whoever makes it sees the thread die
   abandoned_ = true;
   ioctl_->Answer(-EINTR, {});
 }
@@ -79,9 +79,10 @@ Task Caller::InClient(std::vector<client::Step> steps, std::vector<uint64_t>* re
 void Caller::Answer(Status status, std::span<const std::byte> out) {
   {
     std::lock_guard lock(mutex_);
+    finished_ = true;
     if (abandoned_) return;
-    if (!answered_) return ioctl_->Answer(status.value(), out);
   }
+  if (!answered_) return ioctl_->Answer(status.value(), out);
   if (visit_ != nullptr) {  // else the thread was killed on its way
     // What the kernel was to copy with the answer.
     int32_t result = status.value();

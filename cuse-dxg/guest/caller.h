@@ -24,7 +24,8 @@ class Caller {
   pid_t tid() const { return tid_; }
   client::Access& access() { return access_; }
 
-  // Where the call waits for more than a moment: `killed` runs when its thread is being killed.
+  // Where the call waits for more than a moment: `killed` runs when its thread is being killed. Nothing where the call has
+  // ended by now.
   void WhenKilled(std::function<void()> killed);
   // The thread is being killed while the call waits: it is let go, and nothing of it is touched any more.
   void Abandon();
@@ -78,9 +79,10 @@ class Caller {
   const pid_t tid_;
   client::Delivery* delivery_ = nullptr;
   std::unique_ptr<client::Visit> visit_;
-  std::mutex mutex_;        // guards the two below
+  std::mutex mutex_;        // guards the three below
   bool answered_ = false;   // provisionally, for a visit
   bool abandoned_ = false;
+  bool finished_ = false;
   static constexpr uint64_t kPageBytes = 4096;
   std::unique_ptr<std::byte[]> near_;  // a page of the client ...
   uint64_t near_address_ = 1;          // ... and where it is there; no page begins at 1

@@ -54,37 +54,37 @@ class CallRunner {
     auto* call = new CallOf<Traits>(driver, row, std::move(process), std::move(ioctl), driver.access_);
     call->set_delivery(driver.delivery_);
     const uint64_t start_ns = driver.observer_ != nullptr ? NowNs() : 0;
-    if (Status status = call->CopyArgsIn(); !status.ok()) {
-      Finish(call, start_ns, status);
-      return;
-    }
-    // Whoever has `waiting` locked has the call, where it is still there.
-    auto waiting = std::make_shared<Waiting>();
-    waiting->call = call;
-    kHandler(*call).Start([waiting, start_ns](Status status) {
-      Call* const done = waiting->Take();
-      Finish(done, start_ns, status);
+    if (Status status = call->CopyArgsIn(); !status.ok()) return Finish(std::unique_ptr<Call>(call), start_ns, status);
+
+    Call* const outer = std::exchange(running_, call);
+    kHandler(*call).Start([call, start_ns](Status status) {
+      const bool at_once = running_ == call;
+      if (at_once) running_ = nullptr;  // tells Run, which must not look at the call any more
+      Finish(std::unique_ptr<Call, Release>(call, Release{at_once}), start_ns, status);
     });
-    std::lock_guard lock(waiting->mutex);
-    if (waiting->call != nullptr) waiting->call->WhenKilled([waiting] { waiting->Abandon(); });
+    const bool finished = std::exchange(running_, outer) != call;
+    if (!finished) WatchItsThread(call);
   }
 
  private:
-  struct Waiting {
-    std::mutex mutex;
-    Call* call = nullptr;
+  // The call whose handler this thread has begun and that has not finished since. Nearly every call finishes at once, and
+  // has one owner; only one that waits is shared, between whoever finishes it and whoever hears of its thread's death.
+  static thread_local Call* running_;
 
-    Call* Take() {
-      std::lock_guard lock(mutex);
-      return std::exchange(call, nullptr);
-    }
-    void Abandon() {
-      std::lock_guard lock(mutex);
-      if (call != nullptr) call->Abandon();
+  struct Release {
+    bool sole_owner;
+    void operator()(Call* call) const {
+      if (sole_owner || call->ReleaseShare()) delete call;
     }
   };
 
-  static void Finish(Call* call, uint64_t start_ns, const Status& status) {
+  static void WatchItsThread(Call* call) {
+    const std::shared_ptr<Call> share(call, Release{false});
+    call->WhenKilled([share] { share->Abandon(); });
+  }
+
+  template <class Owner>
+  static void Finish(Owner call, uint64_t start_ns, const Status& status) {
     Driver& driver = call->driver;
     // Before the answer: a client that saw its call end finds it in the trace.
     if (driver.observer_ != nullptr) {
@@ -93,9 +93,10 @@ class CallRunner {
     }
     LogRefusal(call->row.name, call->tid(), status);
     call->Answer(status);
-    delete call;
   }
 };
+
+thread_local Call* CallRunner::running_ = nullptr;
 
 namespace {
 
