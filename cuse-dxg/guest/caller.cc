@@ -4,23 +4,25 @@
 
 namespace dxg::guest {
 
+thread_local const Caller* Caller::at_once = nullptr;
+
 bool Caller::UntilAbandoned::Read(pid_t tid, uint64_t address, std::span<std::byte> to) {
-  std::lock_guard lock(caller_.mutex_);
+  const auto lock = Lock();
   return !caller_.abandoned_ && access_.Read(tid, address, to);
 }
 
 bool Caller::UntilAbandoned::Write(pid_t tid, uint64_t address, std::span<const std::byte> from) {
-  std::lock_guard lock(caller_.mutex_);
+  const auto lock = Lock();
   return !caller_.abandoned_ && access_.Write(tid, address, from);
 }
 
 bool Caller::UntilAbandoned::WritePieces(pid_t tid, std::span<const client::Piece> pieces) {
-  std::lock_guard lock(caller_.mutex_);
+  const auto lock = Lock();
   return !caller_.abandoned_ && access_.WritePieces(tid, pieces);
 }
 
 std::unique_ptr<client::AddressSpace> Caller::UntilAbandoned::Pin(pid_t tid, uint64_t address, uint64_t size, bool writable) {
-  std::lock_guard lock(caller_.mutex_);
+  const auto lock = Lock();
   return caller_.abandoned_ ? nullptr : access_.Pin(tid, address, size, writable);
 }
 

@@ -24,6 +24,10 @@ class Caller {
   pid_t tid() const { return tid_; }
   client::Access& access() { return access_; }
 
+  // The call whose handler this thread has begun and that has not waited nor ended since: nobody else has it, so nothing of
+  // it needs a lock.
+  static thread_local const Caller* at_once;
+
   // Where the call waits for more than a moment: `killed` runs when its thread is being killed. Nothing where the call has
   // ended by now.
   void WhenKilled(std::function<void()> killed);
@@ -67,6 +71,11 @@ class Caller {
     uint64_t PidNamespace(pid_t tid) override { return access_.PidNamespace(tid); }
 
    private:
+    // What the client's memory may be touched under.
+    std::unique_lock<std::mutex> Lock() const {
+      return at_once == &caller_ ? std::unique_lock<std::mutex>() : std::unique_lock(caller_.mutex_);
+    }
+
     client::Access& access_;
     Caller& caller_;
   };

@@ -56,21 +56,19 @@ class CallRunner {
     const uint64_t start_ns = driver.observer_ != nullptr ? NowNs() : 0;
     if (Status status = call->CopyArgsIn(); !status.ok()) return Finish(std::unique_ptr<Call>(call), start_ns, status);
 
-    Call* const outer = std::exchange(running_, call);
+    const Caller* const outer = std::exchange(Caller::at_once, call);
     kHandler(*call).Start([call, start_ns](Status status) {
-      const bool at_once = running_ == call;
-      if (at_once) running_ = nullptr;  // tells Run, which must not look at the call any more
+      const bool at_once = Caller::at_once == call;
+      if (at_once) Caller::at_once = nullptr;  // tells Run, which must not look at the call any more
       Finish(std::unique_ptr<Call, Release>(call, Release{at_once}), start_ns, status);
     });
-    const bool finished = std::exchange(running_, outer) != call;
+    const bool finished = std::exchange(Caller::at_once, outer) != call;
     if (!finished) WatchItsThread(call);
   }
 
  private:
-  // The call whose handler this thread has begun and that has not finished since. Nearly every call finishes at once, and
-  // has one owner; only one that waits is shared, between whoever finishes it and whoever hears of its thread's death.
-  static thread_local Call* running_;
-
+  // Nearly every call finishes at once, and has one owner; only one that waits is shared, between whoever finishes it and
+  // whoever hears of its thread's death.
   struct Release {
     bool sole_owner;
     void operator()(Call* call) const {
@@ -95,8 +93,6 @@ class CallRunner {
     call->Answer(status);
   }
 };
-
-thread_local Call* CallRunner::running_ = nullptr;
 
 namespace {
 

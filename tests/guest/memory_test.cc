@@ -249,14 +249,15 @@ TEST_F(MemoryTest, KilledClientIsLetGoAndNotTouchedAnyMore) {
   args.allocation.v = allocation;
   auto outcome = StartCall(file, 100, LX_DXLOCK2, &args);
   ASSERT_TRUE(outcome->kill) << "the call waits, and nobody would tell of its client's death";
-  outcome->kill();
+  const auto kill = outcome->kill;
+  kill();
   EXPECT_EQ(outcome->Wait(), -EINTR);
   CloseNode();
   args = {};
   host.Release();  // the host answers in the end
   EXPECT_EQ(args.data, 0u);
   EXPECT_TRUE(delivery.left.empty());
-  outcome->kill();  // too late, and harmless
+  kill();  // too late, and harmless
 }
 
 TEST_F(MemoryTest, CallThatDidNotWaitIsNotWatched) {

@@ -228,7 +228,9 @@ void FakeHost::Release() {
 }
 
 void Outcome::Done(int32_t value, std::span<const std::byte> bytes, uint64_t opened) {
+  std::function<void()> dropped;  // after the lock is given back: it owns a share of the call
   std::lock_guard lock(mutex);
+  dropped = std::exchange(kill, nullptr);
   EXPECT_FALSE(done) << "answered twice";
   done = true;
   result = value;
