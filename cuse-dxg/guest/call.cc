@@ -9,29 +9,28 @@
 namespace dxg::guest {
 
 Status Call::CopyArgsIn() {
-  static_assert(sizeof(d3dkmt_querystatistics) == kArgsBytesMax, "the largest fixed struct");
   const auto in = ioctl_->in();
   if (!in.empty()) {
     if (in.size() != row.args_size) {
       return Status::Refuse(EFAULT, "the kernel handed in {} bytes of the argument; expected {}", in.size(), row.args_size);
     }
-    std::copy(in.begin(), in.end(), args_.begin());
-  } else if (!access_.Read(tid(), ioctl_->argument(), {args_.data(), row.args_size})) {
+    std::copy(in.begin(), in.end(), args_);
+  } else if (!access_.Read(tid(), ioctl_->argument(), {args_, row.args_size})) {
     return Status::Refuse(EFAULT, "the argument at {:#x} cannot be read ({} bytes)", ioctl_->argument(), row.args_size);
   }
-  row.read_request(args_.data(), &request_message());
+  row.read_request(args_, &request_message());
   return Status::Ok();
 }
 
 uint64_t Call::AddressOf(const contract::Buffer& buffer) const {
   uint64_t address = 0;
-  std::copy_n(args_.data() + buffer.pointer, sizeof(address), reinterpret_cast<std::byte*>(&address));  // Safety: bytes
+  std::copy_n(args_ + buffer.pointer, sizeof(address), reinterpret_cast<std::byte*>(&address));  // Safety: bytes
   return address;
 }
 
 Status Call::CopyIn(const contract::Buffer& buffer) {
-  if (!buffer.present(args_.data())) return Status::Ok();
-  const uint64_t count = buffer.count(args_.data());
+  if (!buffer.present(args_)) return Status::Ok();
+  const uint64_t count = buffer.count(args_);
   if (count > buffer.max) {
     return Status::Refuse(EINVAL, "{} announces {} elements; at most {} are allowed", buffer.name, count, buffer.max);
   }
@@ -52,8 +51,8 @@ Status Call::CopyIn(const contract::Buffer& buffer) {
 
 Status Call::CopyIn(const contract::Buffer& buffer, std::vector<std::byte>* raw) {
   raw->clear();
-  if (!buffer.present(args_.data())) return Status::Ok();
-  const uint64_t count = buffer.count(args_.data());
+  if (!buffer.present(args_)) return Status::Ok();
+  const uint64_t count = buffer.count(args_);
   if (count > buffer.max) {
     return Status::Refuse(EINVAL, "{} announces {} elements; at most {} are allowed", buffer.name, count, buffer.max);
   }
@@ -83,24 +82,24 @@ Status Call::CopyOut(const contract::Buffer& buffer) {
 }
 
 Status Call::OutNow(contract::Member member) {
-  row.write_reply(reply_message(), args_.data());
-  if (access_.Write(tid(), ioctl_->argument() + member.offset, {args_.data() + member.offset, member.size})) return Status::Ok();
+  row.write_reply(reply_message(), args_);
+  if (access_.Write(tid(), ioctl_->argument() + member.offset, {args_ + member.offset, member.size})) return Status::Ok();
   return Status::Refuse(EFAULT, "the argument at {:#x} cannot be written ({} bytes at offset {})", ioctl_->argument(),
                         member.size, member.offset);
 }
 
 client::Piece Call::PieceOf(contract::Member member) {
-  row.write_reply(reply_message(), args_.data());
-  return {ioctl_->argument() + member.offset, {args_.data() + member.offset, member.size}};
+  row.write_reply(reply_message(), args_);
+  return {ioctl_->argument() + member.offset, {args_ + member.offset, member.size}};
 }
 
 void Call::SetAddress(contract::Member member, uint64_t address) {
-  std::copy_n(reinterpret_cast<const std::byte*>(&address), sizeof(address), args_.data() + member.offset);  // Safety: bytes
+  std::copy_n(reinterpret_cast<const std::byte*>(&address), sizeof(address), args_ + member.offset);  // Safety: bytes
 }
 
 Status Call::OutLate(contract::Member member) {
   if (!ioctl_->kernel_copies_out()) return OutNow(member);
-  row.write_reply(reply_message(), args_.data());
+  row.write_reply(reply_message(), args_);
   out_bytes_ = std::max<uint16_t>(out_bytes_, member.offset + member.size);
   return Status::Ok();
 }
@@ -109,6 +108,6 @@ void Call::VisitEnds() {
   if (process->VisitEnds()) EndProcess(driver.host(), process).Start(nullptr);
 }
 
-void Call::Answer(const Status& status) { Caller::Answer(status, {args_.data(), out_bytes_}); }
+void Call::Answer(const Status& status) { Caller::Answer(status, {args_, out_bytes_}); }
 
 }  // namespace dxg::guest

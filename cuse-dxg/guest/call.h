@@ -1,6 +1,5 @@
 #pragma once
 
-#include <array>
 #include <atomic>
 #include <cstddef>
 #include <memory>
@@ -23,9 +22,10 @@ class Driver;
 // sees; the contract's tables say HOW.
 class Call : public Caller {
  public:
+  // `args` has room for the row's fixed struct.
   Call(Driver& driver, const contract::Call& row, std::shared_ptr<Process> process,
-       std::unique_ptr<attach::IoctlRequest> ioctl, client::Access& access)
-      : Caller(std::move(ioctl), access, process->identity), driver(driver), row(row), process(std::move(process)) {}
+       std::unique_ptr<attach::IoctlRequest> ioctl, client::Access& access, std::byte* args)
+      : Caller(std::move(ioctl), access, process->identity), driver(driver), row(row), process(std::move(process)), args_(args) {}
   ~Call() override = default;
 
   Driver& driver;
@@ -61,7 +61,7 @@ class Call : public Caller {
   void SetAddress(contract::Member member, uint64_t address);
   Status OutLateAll() { return OutLate({0, row.args_size}); }
 
-  std::byte* args() { return args_.data(); }
+  std::byte* args() { return args_; }
 
   // Of a call that waits: two have it. True for the one who leaves last.
   bool ReleaseShare() { return shares_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
@@ -73,23 +73,26 @@ class Call : public Caller {
   void VisitBegins() override { process->VisitBegins(); }
   void VisitEnds() override;
 
-  static constexpr size_t kArgsBytesMax = 808;
-
   std::atomic<int> shares_{2};
   uint16_t out_bytes_ = 0;  // of args_, that the kernel copies with the answer
-  alignas(8) std::array<std::byte, kArgsBytesMax> args_;
+  std::byte* const args_;
 };
 
 // A Call with its messages. `Traits` is the call's struct of dxg::calls.
 template <class Traits>
 class CallOf final : public Call {
  public:
-  using Call::Call;
+  CallOf(Driver& driver, const contract::Call& row, std::shared_ptr<Process> process,
+         std::unique_ptr<attach::IoctlRequest> ioctl, client::Access& access)
+      : Call(driver, row, std::move(process), std::move(ioctl), access, storage_) {}
   typename Traits::Request request;
   typename Traits::Reply reply;
 
   contract::Message& request_message() override { return request; }
   contract::Message& reply_message() override { return reply; }
+
+ private:
+  alignas(8) std::byte storage_[sizeof(typename Traits::Args)];  // small, so that a call is; not cleared: it is copied over
 };
 
 }  // namespace dxg::guest
