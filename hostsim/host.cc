@@ -14,7 +14,9 @@ std::unique_ptr<Host> Host::Create(World world, const std::vector<AdapterProfile
   return host;
 }
 
-Host::~Host() {
+Host::~Host() { End(); }
+
+void Host::End() {
   machine_.EndCalls();
   Aftermath aftermath;
   for (const auto& process : machine_.Processes()) machine_.EndProcess(process->handle, &aftermath);

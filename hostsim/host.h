@@ -63,9 +63,11 @@ class Host {
  public:
   // `profiles` have passed ParseProfile or LoadProfile; there are at most kAdaptersMax, more are left out.
   static std::unique_ptr<Host> Create(World world, const std::vector<AdapterProfile>& profiles);
-  // Ends every process; commands that are still waiting are done before it returns. Not from inside a
-  // completion.
-  ~Host();
+  ~Host();  // ends it first
+
+  // Ends every process; commands that are still waiting are done before it returns, and what their completions
+  // submit finds no process any more. Not from inside a completion.
+  void End();
 
   // Before the first command, and with null after the last one.
   void SetEvents(Events* events) { machine_.events.store(events); }

@@ -83,7 +83,7 @@ class InProcessBackend final : public Backend, public hostsim::Events {
   void Stop() override {
     if (stopped_.exchange(true)) return;
     host_->SetEvents(nullptr);
-    host_.reset();
+    host_->End();  // the host itself stays: a completion on the clock's thread may be about to submit to it
   }
 
   Status Start(BackendEvents* events) override {
