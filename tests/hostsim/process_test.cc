@@ -40,6 +40,18 @@ TEST(Process, HandlesLookLikeWindows) {
   EXPECT_EQ(rig.NewProcess(), 0x40000040u);
 }
 
+TEST(Process, EndsWithTheHost) {
+  Rig rig;
+  const Caller caller = rig.NewCaller();
+  const uint32_t device = rig.NewDevice(caller);
+  rig.NewContext(caller, device);
+  rig.host().End();
+  rig.ExpectNothingLeft();
+  EXPECT_EQ(rig.TryDevice(caller), 0u) << "a late command finds a host, and no process";
+  EXPECT_EQ(rig.DestroyDevice(caller, device), kStatusInvalidParameter);
+  rig.host().End();
+}
+
 TEST(Process, EndDestroysEverything) {
   Rig rig;
   const Caller caller = rig.NewCaller();
