@@ -25,10 +25,17 @@ struct StateChange {
   ExecutionState state;
 };
 
+// An event of the guest's that has happened.
+struct GuestEvent {
+  uint32_t process;
+  uint64_t event;
+};
+
 // What a step leaves to be done when its thread has let go of all locks: what the guest is told, and then
 // calls of whoever waited for the step. They may come back into the host.
 struct Aftermath {
   std::vector<StateChange> changes;
+  std::vector<GuestEvent> events;
   std::vector<std::function<void()>> calls;
 
   void Then(std::function<void()> call) { calls.push_back(std::move(call)); }

@@ -18,6 +18,8 @@ namespace dxg::hostsim {
 struct Caller {
   uint32_t process = 0;
   uint64_t adapter_luid = 0;  // AdapterInfo::vgpu_luid
+  // Nobody looks at the answer, so what it would refuse puts the device into error.
+  bool asynchronous = false;
 };
 
 // The end of a command that both its handler and the function that Call::Defer returned have to come to.

@@ -114,6 +114,28 @@ struct Commands {
               host::FreeGpuVirtualAddress::Reply* reply);
   void Handle(Call& call, const host::UpdateGpuVirtualAddress::Request& request,
               host::UpdateGpuVirtualAddress::Reply* reply);
+
+  // sync_object.cc
+  void Handle(Call& call, const host::CreateSyncObject::Request& request, host::CreateSyncObject::Reply* reply);
+  void Handle(Call& call, const host::DestroySyncObject::Request& request,
+              host::DestroySyncObject::Reply* reply);
+  void Handle(Call& call, const host::OpenSyncObject::Request& request, host::OpenSyncObject::Reply* reply);
+  void Handle(Call& call, const host::ShareObjectWithHost::Request& request,
+              host::ShareObjectWithHost::Reply* reply);
+  void Handle(Call& call, const host::WaitForSyncObjectFromCpu::Request& request,
+              host::WaitForSyncObjectFromCpu::Reply* reply);
+
+  // signal.cc
+  void Handle(Call& call, const host::SignalSyncObject::Request& request, host::SignalSyncObject::Reply* reply);
+  void Handle(Call& call, const host::WaitForSyncObjectFromGpu::Request& request,
+              host::WaitForSyncObjectFromGpu::Reply* reply);
+
+  // submit.cc
+  void Handle(Call& call, const host::SubmitCommand::Request& request, host::SubmitCommand::Reply* reply);
+  void Handle(Call& call, const host::CreateHwQueue::Request& request, host::CreateHwQueue::Reply* reply);
+  void Handle(Call& call, const host::DestroyHwQueue::Request& request, host::DestroyHwQueue::Reply* reply);
+  void Handle(Call& call, const host::SubmitCommandToHwQueue::Request& request,
+              host::SubmitCommandToHwQueue::Reply* reply);
 };
 
 }  // namespace dxg::hostsim

@@ -28,6 +28,8 @@ class Events {
   // CreateDevice; the device may be gone by now. `state` is a D3DKMT_DEVICEEXECUTION_STATE.
   virtual void DeviceStateChanged(uint32_t process, uint64_t vgpu_luid, uint64_t state_cookie,
                                   uint32_t state) = 0;
+  // What the guest gave that number happened: a wait is over, or a queue came to it. It may have forgotten it.
+  virtual void GuestEvent(uint32_t process, uint64_t event) = 0;
   // After every device of it has stopped.
   virtual void AdapterRemoved(uint64_t vgpu_luid) = 0;
   virtual void AdapterArrived(const AdapterInfo& adapter) = 0;

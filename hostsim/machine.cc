@@ -155,6 +155,7 @@ void Machine::Deliver(Aftermath aftermath) {
       told->DeviceStateChanged(change.process, change.vgpu_luid, change.cookie,
                                static_cast<uint32_t>(change.state));
     }
+    for (const GuestEvent& event : aftermath.events) told->GuestEvent(event.process, event.event);
   }
   for (const auto& call : aftermath.calls) call();
 }

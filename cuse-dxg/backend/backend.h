@@ -23,6 +23,7 @@ struct HostAdapter {
   uint32_t host_handle = 0;    // stands for the client's adapter handle in commands
   uint32_t interface_version = 40;  // of the VMBus protocol; older hosts send shorter answers
   bool compute_only = false;
+  bool async_messages = false;      // takes some commands without answering them
   bool map_guest_pages = false;     // takes a client's pages as page frame numbers, not as a memory list
 };
 
@@ -60,6 +61,9 @@ class BackendEvents {
   virtual void AdapterRemoved(uint64_t luid) = 0;
   // The execution state of some device changed; the guest's cached states are no longer to be believed.
   virtual void DeviceStateChanged() = 0;
+  // The event that the guest gave that number in a command: a wait is over, or a queue came to it. Comes on any thread, also
+  // before the command's completion, and perhaps for an event that the guest has forgotten.
+  virtual void GuestEvent(uint64_t event) = 0;
 };
 
 // One command on its way. All it points to lives until the completion runs.
@@ -69,6 +73,8 @@ struct HostCall {
   uint64_t adapter;        // HostAdapter::address; 0 for global commands
   const google::protobuf::Message* request;
   google::protobuf::Message* reply;
+  bool asynchronous = false;  // nobody wants an answer: it completes when it is on its way, in order with all that is
+                              // submitted before and after it, and the reply stays empty
 };
 
 // Runs exactly once, in Submit or later, on any thread. The Status is the transport's: EOVERFLOW for an answer that is

@@ -19,6 +19,7 @@ HostAdapter ToGuest(const hostsim::AdapterInfo& info) {
   adapter.host_handle = info.host_handle;
   adapter.interface_version = info.interface_version;
   adapter.compute_only = info.compute_only;
+  adapter.async_messages = info.async_messages;
   return adapter;
 }
 
@@ -98,7 +99,8 @@ class InProcessBackend final : public Backend, public hostsim::Events {
 
   void Submit(const HostCall& call, Completion completion) override {
     if (stopped_) return completion.run(completion.context, Status::Refuse(ENODEV, "the device is being taken down"));
-    host_->Submit({call.process, call.adapter}, call.command->id, *call.request, call.reply, [completion](bool accepted) {
+    host_->Submit({call.process, call.adapter, call.asynchronous}, call.command->id, *call.request, call.reply, [completion, call](bool accepted) {
+      if (call.asynchronous) return Forget(call, completion);
       completion.run(completion.context, accepted ? Status::Ok() : Status::Refuse(EOVERFLOW, "the host answered with less than a whole reply, its way to refuse this command"));
     });
   }
@@ -119,6 +121,7 @@ class InProcessBackend final : public Backend, public hostsim::Events {
   void RemoveClientPages(uint32_t list) override { pages_.Remove(list); }
 
   // hostsim::Events
+  void GuestEvent(uint32_t, uint64_t event) override { events_->GuestEvent(event); }
   void DeviceStateChanged(uint32_t, uint64_t, uint64_t, uint32_t) override { events_->DeviceStateChanged(); }
   void AdapterArrived(const hostsim::AdapterInfo& info) override {
     {
@@ -139,6 +142,11 @@ class InProcessBackend final : public Backend, public hostsim::Events {
   }
 
  private:
+  static void Forget(const HostCall& call, Completion completion) {
+    call.reply->Clear();
+    completion.run(completion.context, Status::Ok());
+  }
+
   struct Known {
     uint64_t vgpu_luid, guest_luid;
   };

@@ -58,6 +58,7 @@ class Driver final : public attach::Node, public BackendEvents {
   void AdapterStopped(uint64_t luid) override;
   void AdapterRemoved(uint64_t luid) override;
   void DeviceStateChanged() override { ++state_changes_; }
+  void GuestEvent(uint64_t) override {}
 
   // -- For handlers --
   Host& host() { return host_; }

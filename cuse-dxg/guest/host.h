@@ -64,7 +64,8 @@ class Host {
   template <class Request, class Reply>
   HostAnswer Ask(const Adapter& adapter, uint32_t process, const Request& request, Reply* reply) {
     const auto* command = Row<Request>();
-    return HostAnswer(backend_, {command, command->no_process ? 0 : process, adapter.info.address, &request, reply},
+    return HostAnswer(backend_, {command, command->no_process ? 0 : process, adapter.info.address, &request, reply,
+                                 adapter.info.async_messages && command->may_be_async},
                       adapter.info.interface_version);
   }
 

@@ -101,6 +101,7 @@ struct HostCommand {
   const char* name;  // DXGK_VMBCOMMAND_<name>
   Channel channel;
   bool no_process;
+  bool may_be_async;       // where the host announced asynchronous messages it is sent without an answer
   const Message* request;  // default instances
   const Message* reply;
   // The command's bytes on the VMBus, counted from the 24-byte command header and without the ext header.

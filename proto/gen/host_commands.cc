@@ -13,6 +13,9 @@ bool IsTail(const FieldDescriptor* field) { return HasWire(field) && Wire(field)
 bool IsBytes(const FieldDescriptor* field) {
   return field->cpp_type() == FieldDescriptor::CPPTYPE_STRING && !field->is_repeated();
 }
+bool IsFixedList(const FieldDescriptor* field) { return field->is_repeated() && !IsTail(field); }
+// The bytes of one number, whatever the field's room.
+uint32_t NumberWidth(const FieldDescriptor* field) { return field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64 ? 8 : 4; }
 bool IsRecords(const FieldDescriptor* field) { return field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE; }
 
 // Bytes of a number, of one element of a list, or of a bytes field's fixed room.
@@ -20,7 +23,7 @@ uint32_t Width(const FieldDescriptor* field) {
   if (IsRecords(field)) return field->message_type()->options().GetExtension(dxg::record).bytes();
   if (IsBytes(field) && IsTail(field)) return 1;
   if (Wire(field).bytes() != 0) return Wire(field).bytes();
-  return field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64 ? 8 : 4;
+  return NumberWidth(field);
 }
 
 // A field that older interface versions do not have; what lies behind it moves up by its width, "gone" in the function.
@@ -86,6 +89,7 @@ std::string TailBytes(const Descriptor* message, bool actual) {
   std::string sum;
   for (int i = 0; i < message->field_count(); ++i) {
     const FieldDescriptor* field = message->field(i);
+    if (!actual && IsTail(field) && Wire(field).rest()) continue;  // none is the least
     if (IsTail(field)) sum += fmt::format(" + {} * {}", Width(field), actual ? ActualCount(field) : Count(field));
   }
   return sum;
@@ -112,6 +116,7 @@ std::string EncodeTail(const FieldDescriptor* field, const FieldDescriptor* sinc
 
 std::string DecodeTail(const FieldDescriptor* field, const FieldDescriptor* since) {
   const std::string name = field->name();
+  const std::string count = Wire(field).rest() ? fmt::format("at < in.size() ? (in.size() - at) / {} : 0", Width(field)) : Count(field);
   std::string get;
   if (IsBytes(field)) {
     get = fmt::format("wire::GetBytes(in, at, n, out->mutable_{}());", name);
@@ -120,18 +125,20 @@ std::string DecodeTail(const FieldDescriptor* field, const FieldDescriptor* sinc
   } else {
     get = fmt::format("wire::GetNumbers(in, at, n, out->mutable_{}());", name);
   }
-  return MoveTo(field, since) + fmt::format("  {{\n    const uint64_t n = {};\n    {}\n    at += n * {};\n  }}\n", Count(field), get, Width(field));
+  return MoveTo(field, since) + fmt::format("  {{\n    const uint64_t n = {};\n    {}\n    at += n * {};\n  }}\n", count, get, Width(field));
 }
 
 std::string EncodeFixed(const FieldDescriptor* field, const FieldDescriptor* since) {
   const std::string offset = Offset(field, since), name = field->name(), guard = Guard(field);
   if (IsBytes(field)) return fmt::format("  {}wire::PutBytes(m.{}(), {}, out + {});\n", guard, name, Width(field), offset);
+  if (IsFixedList(field)) return fmt::format("  {}wire::PutNumbers(m.{}(), {}, out + {});\n", guard, name, Width(field) / NumberWidth(field), offset);
   return fmt::format("  {}wire::Put<{}>(out + {}, m.{}());\n", guard, Width(field), offset, name);
 }
 
 std::string DecodeFixed(const FieldDescriptor* field, const FieldDescriptor* since) {
   const std::string offset = Offset(field, since), name = field->name(), guard = Guard(field);
   if (IsBytes(field)) return fmt::format("  {}wire::GetBytes(in, {}, {}, out->mutable_{}());\n", guard, offset, Width(field), name);
+  if (IsFixedList(field)) return fmt::format("  {}wire::GetNumbers(in, {}, {}, out->mutable_{}());\n", guard, offset, Width(field) / NumberWidth(field), name);
   return fmt::format("  {}out->set_{}(wire::Get<{}>(in.data() + {}));\n", guard, name, Width(field), offset);
 }
 
@@ -242,10 +249,10 @@ std::string HostCommandsSource() {
     const auto& options = command->options().GetExtension(dxg::command);
     text += Functions(command);
     rows += fmt::format(
-        "    {{{1}, \"{2}\", {3}, {4}, &{5}::default_instance(), &{6}::default_instance(),\n"
+        "    {{{1}, \"{2}\", {3}, {4}, {7}, &{5}::default_instance(), &{6}::default_instance(),\n"
         "     {0}RequestSize, Encode{0}Request, Decode{0}Request, {0}ReplySize, Encode{0}Reply, Decode{0}Reply}},\n",
         command->name(), options.id(), options.name(), Channel_Name(options.channel()), options.no_process(),
-        CppName(command->FindNestedTypeByName("Request")), CppName(command->FindNestedTypeByName("Reply")));
+        CppName(command->FindNestedTypeByName("Request")), CppName(command->FindNestedTypeByName("Reply")), options.may_be_async());
   }
   return text + "const HostCommand kHostCommands[] = {\n" + rows +
          "};\n\n}  // namespace\n\nstd::span<const HostCommand> HostCommands() { return kHostCommands; }\n\n"

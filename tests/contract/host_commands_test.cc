@@ -79,6 +79,7 @@ uint32_t WidthOf(const FieldDescriptor* field) {
 // The name of the field that says how long a tail is, in the same message; empty: it is a sum, or the request says it.
 std::string CountName(const FieldDescriptor* tail) {
   const std::string& count = Wire(tail).count();
+  if (Wire(tail).rest()) return "";
   if (count.empty()) return tail->name() + "_size";
   return count.find('.') == std::string::npos ? count : "";
 }
@@ -123,6 +124,10 @@ std::unique_ptr<Message> RequestWithTail(const HostCommand& command, size_t size
   const auto* reflection = request->GetReflection();
   for (const FieldDescriptor* tail : TailsOf(command.request)) {
     const std::string name = CountName(tail);
+    if (Wire(tail).rest()) {
+      FillTail(request.get(), tail, size);
+      continue;
+    }
     if (!name.empty()) {
       FillTail(request.get(), tail, size);
       SetNumber(request.get(), name, static_cast<uint32_t>(size));
@@ -419,6 +424,17 @@ constexpr PublishedSize kPublishedSizes[] = {
     {"QUERYALLOCATIONRESIDENCY", 56, 8},
     {"SETEXISTINGSYSMEMSTORE", 40, 4},
     {"UPDATEALLOCATIONPROPERTY", 64, 16},
+    {"CREATESYNCOBJECT", 128, 32},
+    {"SUBMITCOMMAND", 408, 4},
+    {"WAITFORSYNCOBJECTFROMCPU", 56, 4},
+    {"WAITFORSYNCOBJECTFROMGPU", 40, 4},
+    {"SIGNALSYNCOBJECT", 56, 4},
+    {"CREATEHWQUEUE", 71, 72},
+    {"DESTROYHWQUEUE", 32, 4},
+    {"SUBMITCOMMANDTOHWQUEUE", 80, 4},
+    {"OPENSYNCOBJECT", 40, 24},
+    {"DESTROYSYNCOBJECT", 32, 4},
+    {"SHAREOBJECTWITHHOST", 40, 16},
     {"OFFERALLOCATIONS", 44, 4},
     {"RECLAIMALLOCATIONS", 44, 16},
     {"SETALLOCATIONPRIORITY", 40, 4},

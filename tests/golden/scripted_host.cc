@@ -83,7 +83,7 @@ void ScriptedHost::Submit(const HostCall& call, Completion completion) { complet
 Status ScriptedHost::Play(const HostCall& call) {
   if (anything_) return Status::Ok();
   if (global_lost_ && call.command->channel == GLOBAL) return Status::Refuse(ENODEV, "the global channel is gone");
-  const auto message = vmbus::EncodeRequest(*call.command, {call.process, call.command->channel == GLOBAL ? 0 : vgpu_luid_, version_}, *call.request);
+  const auto message = vmbus::EncodeRequest(*call.command, {call.process, call.command->channel == GLOBAL ? 0 : vgpu_luid_, version_, call.asynchronous}, *call.request);
   if (expected_.empty()) {
     if (trouble_.empty()) trouble_ = fmt::format("{} was sent to the host, which the driver did not", call.command->name);
     return Status::Refuse(ENODEV, "not in the script");

@@ -33,6 +33,10 @@ class Ears : public Events {
     std::lock_guard lock(mutex_);
     changes.push_back({process, vgpu_luid, cookie, state});
   }
+  void GuestEvent(uint32_t process, uint64_t event) override {
+    std::lock_guard lock(mutex_);
+    events.emplace_back(process, event);
+  }
   void AdapterRemoved(uint64_t vgpu_luid) override {
     std::lock_guard lock(mutex_);
     removed.push_back(vgpu_luid);
@@ -43,6 +47,7 @@ class Ears : public Events {
   }
 
   std::vector<Change> changes;
+  std::vector<std::pair<uint32_t, uint64_t>> events;  // process and number
   std::vector<uint64_t> removed;
   std::vector<uint64_t> arrived;
 

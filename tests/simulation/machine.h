@@ -81,6 +81,7 @@ class Machine final : private Backend, private client::Access, private client::D
 
   // hostsim::Events
   void DeviceStateChanged(uint32_t, uint64_t, uint64_t, uint32_t) override { driver_->DeviceStateChanged(); }
+  void GuestEvent(uint32_t, uint64_t event) override { driver_->GuestEvent(event); }
   void AdapterRemoved(uint64_t) override {}
   void AdapterArrived(const hostsim::AdapterInfo&) override {}
 

@@ -9,6 +9,7 @@ using contract::wire::Get;
 using contract::wire::Put;
 
 constexpr uint32_t kChannelGlobal = 1;
+constexpr uint32_t kAsynchronous = 1u << 8;
 
 }  // namespace
 
@@ -22,7 +23,7 @@ std::vector<std::byte> EncodeRequest(const contract::HostCommand& command, const
   }
   std::byte* header = message.data() + ext;
   Put<4>(header + 8, address.process);
-  Put<4>(header + 12, command.channel == GLOBAL ? kChannelGlobal : 0);
+  Put<4>(header + 12, command.channel == GLOBAL ? kChannelGlobal : address.asynchronous ? kAsynchronous : 0);
   Put<4>(header + 16, command.id);
   command.encode_request(request, header);
   return message;

@@ -24,6 +24,7 @@ struct MessageAddress {
   uint32_t process = 0;     // the host's handle; 0: none
   uint64_t vgpu_luid = 0;   // of the adapter; 0 for global commands
   uint32_t interface_version = 40;
+  bool asynchronous = false;  // the host is not to answer
 };
 
 std::vector<std::byte> EncodeRequest(const contract::HostCommand& command, const MessageAddress& address,
