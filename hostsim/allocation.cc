@@ -168,7 +168,7 @@ bool PlanAllocations(const Call& call, const host::CreateAllocation::Request& re
 
 // Null where there is no memory.
 std::shared_ptr<Storage> CreateStorage(Call& call, RegionSet& regions, Wanted wanted, bool shared) {
-  if (call.machine.Hit(FaultPoint::kCreateAllocation) || call.adapter->FailsAllocation()) return nullptr;
+  if (call.Strike(FaultPoint::kNoMemoryCreate) || call.adapter->FailsAllocation()) return nullptr;
   const std::shared_ptr<VideoMemory>& memory = call.adapter->video_memory();
   Counts& counts = call.machine.counts;
   std::shared_ptr<Storage> storage;
@@ -192,7 +192,7 @@ Resource* ResourceFor(Call& call, const host::CreateAllocation::Request& request
     Resource* resource = FindResource(call, process, request.resource());
     return resource && &resource->device == &device && !resource->shared->sealed ? resource : nullptr;
   }
-  if (call.machine.Hit(FaultPoint::kCreateAllocation)) return nullptr;
+  if (call.Strike(FaultPoint::kNoMemoryCreate)) return nullptr;
   auto shared = std::make_shared<SharedResource>();
   shared->adapter = call.adapter;
   shared->create_shared = (request.flags() & kCreateShared) != 0;

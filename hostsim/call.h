@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "hostsim/adapter.h"
 #include "hostsim/device.h"
 #include "hostsim/machine.h"
 #include "hostsim/process.h"
+#include "proto/contract/contract.h"
 
 namespace dxg::hostsim {
 
@@ -42,6 +44,7 @@ struct Call {
   bool accepted = true;
   Aftermath aftermath;  // done when the command has let go of its locks
   std::shared_ptr<Deferred> deferred;
+  const contract::HostCommand* command = nullptr;  // its row; null: nobody knows the command
 
   // The answer will be shorter than a whole reply: the only refusal where the reply has no status.
   void Refuse() { accepted = false; }
@@ -55,6 +58,12 @@ struct Call {
   // wants the adapter to be there, or DEVICE_REMOVED.
   int32_t CheckCaller() const;
   int32_t CheckLiveAdapter() const;
+
+  // Passes a fault point: the fault, if this command is struck there. A node or a query's type narrows what rules cover.
+  std::optional<Fault> Strike(FaultPoint point, std::optional<uint32_t> node = {}, std::optional<uint32_t> type = {}) const {
+    return machine.faults().armed(point) ? machine.Strike(At(point, node, type)) : std::nullopt;
+  }
+  Passage At(FaultPoint point, std::optional<uint32_t> node = {}, std::optional<uint32_t> type = {}) const;
 };
 
 }  // namespace dxg::hostsim

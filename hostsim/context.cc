@@ -48,7 +48,7 @@ void Commands::Handle(Call& call, const host::CreateContextVirtual::Request& req
   if (request.node_ordinal() >= call.adapter->nodes() || request.engine_affinity() > kEngineAffinityMax)
     return;
   if ((request.flags() & Context::kHwQueueSupported) != 0 && !call.adapter->hardware_queues()) return;
-  if (call.machine.Hit(FaultPoint::kCreateContext)) return;
+  if (call.Strike(FaultPoint::kNoMemoryCreate)) return;
   Process& process = *call.process;
   MutexLock lock(process.mutex());
   Device* device = FindDevice(call, process, request.device());

@@ -64,7 +64,7 @@ void Commands::Handle(Call& call, const host::CreateDevice::Request& request,
                       host::CreateDevice::Reply* reply) {
   if (call.CheckLiveAdapter() != kStatusSuccess) return;
   if ((request.flags() & ~kKnownDeviceFlags) != 0 || request.cdd_device() != 0) return;
-  if (call.machine.Hit(FaultPoint::kCreateDevice)) return;
+  if (call.Strike(FaultPoint::kNoMemoryCreate)) return;
   Process& process = *call.process;
   MutexLock lock(process.mutex());
   if (call.adapter->removed())

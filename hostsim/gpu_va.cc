@@ -291,7 +291,7 @@ bool ValidProtection(uint64_t protection, bool has_allocation) {
 void Commands::Handle(Call& call, const host::ReserveGpuVirtualAddress::Request& request,
                       host::ReserveGpuVirtualAddress::Reply* reply) {
   if (call.CheckLiveAdapter() != kStatusSuccess || !ValidType(request.reservation_type())) return;
-  if (call.machine.Hit(FaultPoint::kMapGpuVa)) return;
+  if (call.Strike(FaultPoint::kAddressSpaceFull)) return;
   Process& process = *call.process;
   MutexLock lock(process.mutex());
   PagingQueue* queue = FindPagingQueue(call, process, request.adapter());
@@ -342,7 +342,7 @@ void Commands::Handle(Call& call, const host::MapGpuVirtualAddress::Request& req
     }
     AdapterUse* use = process.UseAdapter(call.adapter);
     if (!use) return kStatusInvalidParameter;
-    if (call.machine.Hit(FaultPoint::kMapGpuVa)) return kStatusNoMemory;
+    if (call.Strike(FaultPoint::kAddressSpaceFull)) return kStatusNoMemory;
     const GpuVa::Place place{request.base_address(), request.minimum_address(), request.maximum_address()};
     uint64_t address = 0;
     if (const int32_t status = use->va.Map(place, pages * kPageBytes, mapping, &address);

@@ -38,7 +38,7 @@ void Commands::Handle(Call& call, const host::Lock2::Request& request, host::Loc
     if (!MayLock(process, storage.traits) || memory.Offered(storage) || memory.Decommitted(storage)) {
       return kStatusInvalidParameter;
     }
-    if (call.machine.Hit(FaultPoint::kLock)) return kStatusGraphicsAllocationBusy;
+    if (call.Strike(FaultPoint::kApertureFull)) return kStatusGraphicsAllocationBusy;
     ++allocation->locks;
     // A client's own pages are where the client has them.
     if (!storage.traits.of_guest) reply->set_cpu_visible_buffer_offset(storage.ShowInWindow());

@@ -165,6 +165,14 @@ std::function<void()> Call::Defer() {
   return [end = deferred] { end->Arrive(); };
 }
 
+Passage Call::At(FaultPoint point, std::optional<uint32_t> node, std::optional<uint32_t> type) const {
+  Passage passage{.point = point, .node = node, .type = type};
+  if (process) passage.process = process->process_id;
+  if (adapter) passage.adapter = adapter->info().guest_luid;
+  if (command) passage.command = command->name;
+  return passage;
+}
+
 int32_t Call::CheckCaller() const { return process && adapter ? kStatusSuccess : kStatusInvalidParameter; }
 
 int32_t Call::CheckLiveAdapter() const {

@@ -4,12 +4,14 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
+#include <optional>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
 #include "hostsim/adapter.h"
 #include "hostsim/aftermath.h"
+#include "hostsim/faults.h"
 #include "hostsim/handle_table.h"
 #include "hostsim/io_space.h"
 #include "hostsim/mutex.h"
@@ -47,6 +49,7 @@ class Machine {
   explicit Machine(World world)
       : io_space_(std::make_shared<IoSpace>(world.rng.Next())),
         world_(world),
+        faults_(world.faults ? *world.faults : own_faults_),
         gate_(std::make_shared<Gate>()) {}
 
   // -- Adapters. LUIDs are never used twice, as until a reboot of Windows.
@@ -81,7 +84,11 @@ class Machine {
 
   const std::shared_ptr<IoSpace>& io_space() const { return io_space_; }
   GuestMemory* guest_memory() const { return world_.guest_memory; }
-  bool Hit(FaultPoint point) { return world_.faults && world_.faults->Hit(point); }
+  FaultPlan& faults() { return faults_; }
+  // The fault, if this passage of a point is struck. From any thread, also under locks.
+  std::optional<Fault> Strike(const Passage& passage) {
+    return faults_.armed(passage.point) ? faults_.Strike(passage, NowNs()) : std::nullopt;
+  }
 
   std::atomic<Events*> events{nullptr};
   Counts counts;  // before the tables: what is in them counts itself out
@@ -96,6 +103,8 @@ class Machine {
 
   const std::shared_ptr<IoSpace> io_space_;
   World world_;
+  FaultPlan own_faults_;
+  FaultPlan& faults_;
   const std::shared_ptr<Gate> gate_;
   SharedMutex mutex_;
   std::vector<std::shared_ptr<Adapter>> adapters_ HOSTSIM_GUARDED_BY(mutex_);

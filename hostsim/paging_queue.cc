@@ -39,7 +39,7 @@ void Commands::Handle(Call& call, const host::CreatePagingQueue::Request& reques
   MutexLock lock(process.mutex());
   Device* device = FindDevice(call, process, request.device());
   if (!device || !device->active()) return;
-  if (call.machine.Hit(FaultPoint::kCreatePagingQueue)) return;
+  if (call.Strike(FaultPoint::kNoMemoryCreate)) return;
   auto fence = MonitoredFence::Create(process.regions(), 0, call.machine.counts.fences);
   if (!fence) return;
   auto lane = call.adapter->paging().AddLane(request.priority());

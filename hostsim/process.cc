@@ -63,7 +63,7 @@ void Commands::Handle(Call& call, const host::CreateProcess::Request& request,
                       host::CreateProcess::Reply* reply) {
   constexpr size_t kNameBytes = 522;
   const std::string& name = request.process_name();
-  if (name.size() > kNameBytes || call.machine.Hit(FaultPoint::kCreateProcess)) return;  // handle 0
+  if (name.size() > kNameBytes || call.Strike(FaultPoint::kNoMemoryCreate)) return;  // handle 0
   const std::u16string text = GetUtf16(BytesOf(std::string_view(name)), 0, name.size() / 2);
   reply->set_process(call.machine.AddProcess(
       std::make_shared<Process>(request.cookie(), request.process_id(), ToUtf8(text), call.machine)));

@@ -81,7 +81,7 @@ void Commands::Handle(Call& call, const host::MakeResident::Request& request,
     AdapterUse* use = process.UseAdapter(call.adapter);
     const std::vector<Storage*> all = Storages(allocations);
     uint64_t missing = 0;
-    if (call.machine.Hit(FaultPoint::kMakeResident)) {
+    if (call.Strike(FaultPoint::kNoMemoryResident)) {
       missing = all.front()->bytes();
     } else {
       missing = memory.MakeResident(use->memory, NewlyListed(allocations), request.flags());

@@ -52,7 +52,7 @@ bool Open(Call& call, Process& process, Device& device, AdapterUse& use,
   Resource& resource = *created;
   if (process.Insert(std::move(created)) == 0) return false;
   for (const auto& storage : shared->storages) {
-    const uint32_t handle = call.machine.Hit(FaultPoint::kOpenResource)
+    const uint32_t handle = call.Strike(FaultPoint::kNoMemoryCreate)
                                 ? 0
                                 : process.Insert(std::make_unique<Allocation>(
                                       device, use, &resource, storage, call.machine.counts.allocations));

@@ -91,15 +91,4 @@ uint64_t Rng::Next() {
 // The bias of the remainder is below 2^-32 for every limit that a test uses.
 uint64_t Rng::Below(uint64_t limit) { return Next() % limit; }
 
-void CountedFaults::FailAt(FaultPoint point, uint64_t passage) {
-  Counter& counter = counters_[static_cast<int>(point)];
-  counter.passages = 0;
-  counter.fail_at = passage;
-}
-
-bool CountedFaults::Hit(FaultPoint point) {
-  Counter& counter = counters_[static_cast<int>(point)];
-  return ++counter.passages == counter.fail_at.load();
-}
-
 }  // namespace dxg::hostsim

@@ -79,40 +79,6 @@ class Rng {
   uint64_t state_;
 };
 
-// Where trouble can be made. A point is asked about once at each passage.
-enum class FaultPoint {
-  kCreateProcess,  // no memory
-  kCreateDevice,
-  kCreateContext,
-  kCreateAllocation,  // once for each allocation of a command, and for its resource
-  kOpenResource,      // once for each allocation
-  kCreatePagingQueue,
-  kMakeResident,
-  kMapGpuVa,
-  kLock,
-  kCount,
-};
-
-class Faults {
- public:
-  virtual ~Faults() = default;
-  virtual bool Hit(FaultPoint point) = 0;  // true: it goes wrong now; called from several threads
-};
-
-// Lets each point go wrong at its n-th passage, counted from 1.
-class CountedFaults : public Faults {
- public:
-  void FailAt(FaultPoint point, uint64_t passage);
-  bool Hit(FaultPoint point) override;
-
- private:
-  struct Counter {
-    std::atomic<uint64_t> passages{0};
-    std::atomic<uint64_t> fail_at{0};  // 0: never
-  };
-  Counter counters_[static_cast<int>(FaultPoint::kCount)];
-};
-
 // The guest's own memory, for allocations whose bytes are pages of a client. A run of it that the guest has
 // described to us has a number, its GPADL.
 class GuestMemory {
@@ -129,10 +95,12 @@ class GuestMemory {
   virtual bool WriteFrame(uint64_t /*frame*/, uint64_t /*offset*/, ConstBytes) { return false; }
 };
 
+class FaultPlan;
+
 struct World {
   Clock& clock;  // outlives the host
   Rng rng{0};
-  Faults* faults = nullptr;             // outlives the host; null: nothing goes wrong
+  FaultPlan* faults = nullptr;          // outlives the host; null: the host has its own
   GuestMemory* guest_memory = nullptr;  // outlives the host; null: there is none to reach
 };
 

@@ -93,10 +93,10 @@ TEST(CreateAllocation, RefusesOnADeviceInError) {
 // [ALC] 74
 TEST(CreateAllocation, FailureAtAnyStepLeavesNothing) {
   for (uint64_t step = 1; step <= 4; ++step) {
-    CountedFaults faults;
+    FaultPlan faults;
     MemoryRig rig(Shipped("discrete"), &faults);
     const Accounting before = rig.host().Account();
-    faults.FailAt(FaultPoint::kCreateAllocation, step);
+    faults.FailAt(FaultPoint::kNoMemoryCreate, step, "CREATEALLOCATION");
     const std::vector<std::string> three(3, PrivateData(kMiB));
     EXPECT_FALSE(rig.TryCreate(three, kResourceFlag | kSharedFlag | kNtFlag).accepted) << step;
     const Accounting after = rig.host().Account();
@@ -472,10 +472,10 @@ TEST(Lock, RefusesFlagsAndStrangers) {
 }
 
 TEST(Lock, FailsWhenTheWindowIsFull) {
-  CountedFaults faults;
+  FaultPlan faults;
   MemoryRig rig(Shipped("discrete"), &faults);
   const uint32_t allocation = rig.New(kPage);
-  faults.FailAt(FaultPoint::kLock, 1);
+  faults.FailAt(FaultPoint::kApertureFull, 1);
   EXPECT_EQ(rig.Lock(allocation).status(), kStatusGraphicsAllocationBusy);
   EXPECT_EQ(rig.Unlock(allocation), kStatusInvalidParameter);
   EXPECT_EQ(rig.Lock(allocation).status(), kStatusSuccess);

@@ -68,7 +68,7 @@ class FakeGuest : public GuestMemory {
 
 class MemoryRig : public Rig {
  public:
-  explicit MemoryRig(AdapterProfile profile = Shipped("discrete"), Faults* faults = nullptr,
+  explicit MemoryRig(AdapterProfile profile = Shipped("discrete"), FaultPlan* faults = nullptr,
                      GuestMemory* guest_memory = nullptr)
       : Rig({std::move(profile)}, faults, guest_memory), caller(NewCaller()), device(NewDevice(caller)) {
     queue = NewQueue();

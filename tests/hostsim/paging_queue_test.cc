@@ -43,10 +43,10 @@ TEST(PagingQueue, RefusesWhatItIsNot) {
 }
 
 TEST(PagingQueue, NoMemoryLeavesNothing) {
-  CountedFaults faults;
+  FaultPlan faults;
   MemoryRig rig(Shipped("discrete"), &faults);
   const Accounting before = rig.host().Account();
-  faults.FailAt(FaultPoint::kCreatePagingQueue, 1);
+  faults.FailAt(FaultPoint::kNoMemoryCreate, 1, "CREATEPAGINGQUEUE");
   EXPECT_EQ(rig.TryQueue(rig.device).paging_queue(), 0u);
   EXPECT_EQ(rig.host().Account().fences, before.fences);
   EXPECT_EQ(rig.host().Account().paging_queues, before.paging_queues);

@@ -93,10 +93,10 @@ TEST(MakeResident, OverBudgetChangesNothingAndSaysHowMuch) {
 
 // [RES] 107
 TEST(MakeResident, InjectedFailureAsksForSomething) {
-  CountedFaults faults;
+  FaultPlan faults;
   MemoryRig rig(Small(), &faults);
   const uint32_t allocation = rig.New(kMiB);
-  faults.FailAt(FaultPoint::kMakeResident, 1);
+  faults.FailAt(FaultPoint::kNoMemoryResident, 1);
   const auto refused = rig.MakeResident({allocation});
   EXPECT_EQ(refused.status(), kStatusNoMemory);
   EXPECT_GT(refused.num_bytes_to_trim(), 0u);

@@ -33,7 +33,7 @@ class Sharing : public testing::Test {
     return rig_.Ask<host::OpenResource>(who, request).reply;
   }
 
-  CountedFaults faults_;
+  FaultPlan faults_;
   MemoryRig rig_{Shipped("discrete"), &faults_};
   Caller other_ = rig_.NewCaller();
   uint32_t other_device_ = rig_.NewDevice(other_);
@@ -69,7 +69,7 @@ TEST_F(Sharing, FailureAtAnyStepLeavesNothingOpen) {
   const uint32_t shared = Share(rig_.NewResource(3, kPage, kShareable)[0]);
   const Accounting before = rig_.host().Account();
   for (uint64_t step = 1; step <= 3; ++step) {
-    faults_.FailAt(FaultPoint::kOpenResource, step);
+    faults_.FailAt(FaultPoint::kNoMemoryCreate, step, "OPENRESOURCE");
     EXPECT_EQ(Open(other_, other_device_, shared, 3).status(), kStatusNoMemory);
     EXPECT_EQ(rig_.host().Account().allocations, before.allocations);
     EXPECT_EQ(rig_.host().Account().resources, before.resources);

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hostsim/bytes.h"
+#include "hostsim/faults.h"
 #include "hostsim/host.h"
 #include "hostsim/profile.h"
 #include "proto/abi/ntstatus.h"
@@ -71,7 +72,7 @@ struct Answer {
 
 class Rig {
  public:
-  explicit Rig(std::vector<AdapterProfile> profiles = {Shipped("discrete")}, Faults* faults = nullptr,
+  explicit Rig(std::vector<AdapterProfile> profiles = {Shipped("discrete")}, FaultPlan* faults = nullptr,
                GuestMemory* guest_memory = nullptr)
       : host_(Host::Create(World{.clock = clock, .faults = faults, .guest_memory = guest_memory}, profiles)) {
     host_->SetEvents(&ears);

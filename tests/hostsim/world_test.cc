@@ -36,29 +36,19 @@ TEST(World, SameSeedSameNumbers) {
   for (int i = 0; i < 100; ++i) EXPECT_LT(a.Below(7), 7u);
 }
 
-TEST(World, CountedFaultHitsOnce) {
-  CountedFaults faults;
-  faults.FailAt(FaultPoint::kCreateDevice, 2);
-  EXPECT_FALSE(faults.Hit(FaultPoint::kCreateContext));
-  EXPECT_FALSE(faults.Hit(FaultPoint::kCreateDevice));
-  EXPECT_TRUE(faults.Hit(FaultPoint::kCreateDevice));
-  EXPECT_FALSE(faults.Hit(FaultPoint::kCreateDevice));
-}
-
 TEST(World, NoMemoryAtAnyStepLeavesNothing) {
-  for (const FaultPoint point :
-       {FaultPoint::kCreateProcess, FaultPoint::kCreateDevice, FaultPoint::kCreateContext}) {
-    CountedFaults faults;
-    faults.FailAt(point, 1);
+  for (const std::string command : {"CREATEPROCESS", "CREATEDEVICE", "CREATECONTEXTVIRTUAL"}) {
+    FaultPlan faults;
+    faults.FailAt(FaultPoint::kNoMemoryCreate, 1, command.c_str());
     Rig rig({Shipped("discrete")}, &faults);
     const uint32_t process = rig.Ask<host::CreateProcess>({}, {}).reply.process();
-    EXPECT_EQ(process == 0, point == FaultPoint::kCreateProcess);
+    EXPECT_EQ(process == 0, command == "CREATEPROCESS");
     const Caller caller = process != 0 ? Caller{process, rig.adapter().vgpu_luid} : rig.NewCaller();
     const uint32_t device = rig.TryDevice(caller);
-    EXPECT_EQ(device == 0, point == FaultPoint::kCreateDevice);
+    EXPECT_EQ(device == 0, command == "CREATEDEVICE");
     const uint32_t again = device != 0 ? device : rig.NewDevice(caller);
     const uint32_t context = rig.TryContext(caller, again);
-    EXPECT_EQ(context == 0, point == FaultPoint::kCreateContext);
+    EXPECT_EQ(context == 0, command == "CREATECONTEXTVIRTUAL");
     EXPECT_EQ(rig.DestroyDevice(caller, again), kStatusSuccess);
     const Accounting accounting = rig.host().Account();
     EXPECT_EQ(accounting.devices, 0u);
