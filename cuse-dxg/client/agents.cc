@@ -321,6 +321,10 @@ class AgentsFirst final : public Delivery {
   bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) override {
     return agents_->otherwise().IsIdentifyCall(tid, code, argument, file);
   }
+  // A copy needs no tracing, so a debugger is not in the way.
+  void TakeEventFile(const Identity& process, int descriptor, TookEventFile done) override {
+    agents_->otherwise().TakeEventFile(process, descriptor, std::move(done));
+  }
 
  private:
   std::shared_ptr<Agents> agents_;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cuse-dxg/client/access.h"
+#include "cuse-dxg/client/event_file.h"
 #include "cuse-dxg/status.h"
 
 // Bringing memory and descriptors into an unmodified client. No reply of the kernel's can do that, so it is done in the
@@ -70,6 +71,14 @@ class Delivery {
   // Identify works by an ioctl of a helper of ours on the very file, with this code; the Node hands such a call here
   // first. True: it was one (the request is to be answered with 0), and `file` is what it came with.
   virtual bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) = 0;
+
+  // The eventfd behind a client's descriptor number, to be signalled for as long as it is kept; `done` gets null where the
+  // number is no eventfd of that process, or where it has made us keep too many (EventFiles). Nothing happens to the
+  // client, and its calls are not visited. `done` runs once: within the call where the same number was taken before and
+  // still means the same eventfd, else on any thread.
+  using TookEventFile = std::function<void(std::shared_ptr<EventFile>)>;
+  // A delivery that cannot gives null.
+  virtual void TakeEventFile(const Identity&, int /*descriptor*/, TookEventFile done) { done(nullptr); }
 };
 
 }  // namespace dxg::client

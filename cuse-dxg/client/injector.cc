@@ -38,7 +38,7 @@ using injector::Tell;
 constexpr size_t kWorkersMax = 64;
 constexpr size_t kJobsWaitingMax = 4096;  // beyond the workers; each is a client thread that waits in a call
 
-// A visit, or an Identify. In the order of its life.
+// A visit, an Identify or a TakeEventFile. In the order of its life.
 struct Job {
   uint64_t id = 0;
   Request begin;
@@ -46,6 +46,7 @@ struct Job {
   Delivery::Entered entered;
   std::function<void(uint64_t)> identified;
   uint64_t file = 0;  // of the identify call
+  std::function<void(UniqueFd copy)> taken;
 
   // The Do under way. Sent in parts: a message has limits, and with one kGiveNode in each it is clear whose
   // open comes.
@@ -118,6 +119,7 @@ class InjectorState final : public std::enable_shared_from_this<InjectorState> {
   uint64_t TokenOfOpener(pid_t tid);
   void Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done);
   bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file);
+  void TakeEventFile(const Identity& process, int descriptor, Delivery::TookEventFile done);
 
   void LearnNode(pid_t tgid, int descriptor);
 
@@ -139,7 +141,7 @@ class InjectorState final : public std::enable_shared_from_this<InjectorState> {
   void Read();
   void ReadControl();
   void ReadWorker(uint64_t number);
-  void HandleReply(Worker& worker, const Reply& reply, Callbacks* callbacks);
+  void HandleReply(Worker& worker, const Reply& reply, std::vector<UniqueFd> files, Callbacks* callbacks);
   void HandleStopped(Job& job, Callbacks* callbacks);
   void HandleFailed(Worker& worker, const Status& status, Callbacks* callbacks);
   void HandleDid(Worker& worker, const Reply& reply, Callbacks* callbacks);
@@ -147,6 +149,7 @@ class InjectorState final : public std::enable_shared_from_this<InjectorState> {
   void ProcessEnded();
 
   const InjectorOptions options_;
+  const std::shared_ptr<EventFiles> event_files_ = std::make_shared<EventFiles>();
   UniqueFd epoll_;
   UniqueFd stop_;
   std::thread reader_;
@@ -172,9 +175,11 @@ void Fail(Job& job, const Status& status, std::vector<std::function<void()>>* ca
   if (job.entered) callbacks->push_back([entered = std::move(job.entered), status] { entered(status); });
   if (job.done) callbacks->push_back([done = std::move(job.done), status] { done(status); });
   if (job.identified) callbacks->push_back([identified = std::move(job.identified)] { identified(0); });
+  if (job.taken) callbacks->push_back([taken = std::move(job.taken)] { taken(UniqueFd()); });
   job.entered = nullptr;
   job.done = nullptr;
   job.identified = nullptr;
+  job.taken = nullptr;
 }
 
 class InjectorVisit final : public Visit {
@@ -347,6 +352,24 @@ void InjectorState::Identify(const Identity& process, int descriptor, std::funct
   if (!status.ok()) job->identified(0);
 }
 
+void InjectorState::TakeEventFile(const Identity& process, int descriptor, Delivery::TookEventFile done) {
+  if (auto known = event_files_->Find(process, descriptor)) return done(std::move(known));
+  // So that nobody keeps the injector busy with copies of files that are slow to close. The client may race with this, and
+  // we may be unable to look.
+  if (KindOf(fmt::format("/proc/{}/fd/{}", process.tgid, descriptor)) == FileKind::kOther) return done(nullptr);
+  auto job = std::make_shared<Job>();
+  job->begin = {.ask = Ask::kTake, .tid = process.tgid, .tgid = process.tgid, .number = descriptor};
+  job->taken = [files = event_files_, process, descriptor, done = std::move(done)](UniqueFd copy) {
+    done(files->Add(process, descriptor, std::move(copy)));
+  };
+  Status status;
+  {
+    std::lock_guard lock(mutex_);
+    status = Assign(job);
+  }
+  if (!status.ok()) job->taken(UniqueFd());
+}
+
 // Signal 0 to a thread of the injector: the kernel says whether it is one. It waits in this call, so it
 // exists.
 bool InjectorState::IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) {
@@ -445,7 +468,7 @@ void InjectorState::ReadWorker(uint64_t number) {
     Result<Received> received =
         Receive(worker->socket.get(), std::as_writable_bytes(std::span(&reply, 1)), false);
     if (received.ok()) {
-      HandleReply(*worker, reply, &callbacks);
+      HandleReply(*worker, reply, std::move(received->files), &callbacks);
     } else if (received.status().value() != -EAGAIN) {
       epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, worker->socket.get(),
                 nullptr);  // the control socket's end follows
@@ -454,7 +477,7 @@ void InjectorState::ReadWorker(uint64_t number) {
   for (auto& callback : callbacks) callback();
 }
 
-void InjectorState::HandleReply(Worker& worker, const Reply& reply, Callbacks* callbacks) {
+void InjectorState::HandleReply(Worker& worker, const Reply& reply, std::vector<UniqueFd> files, Callbacks* callbacks) {
   if (reply.worker) worker.tid = reply.worker;
   if (reply.tell == Tell::kFree && worker.given_up) {
     worker.given_up = false;
@@ -478,6 +501,13 @@ void InjectorState::HandleReply(Worker& worker, const Reply& reply, Callbacks* c
     case Tell::kIdentified:
       callbacks->push_back(
           [identified = std::exchange(job.identified, nullptr), file = job.file] { identified(file); });
+      return Finish(worker, callbacks);
+    case Tell::kTaken:
+      // A std::function can be copied, and so must be what it holds.
+      callbacks->push_back([taken = std::exchange(job.taken, nullptr),
+                            copy = std::make_shared<UniqueFd>(files.empty() ? UniqueFd() : std::move(files.front()))] {
+        taken(std::move(*copy));
+      });
       return Finish(worker, callbacks);
     case Tell::kHello:
     case Tell::kFree:
@@ -564,6 +594,9 @@ class InjectorOwner final : public Injector {
   }
   bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) override {
     return injector_->IsIdentifyCall(tid, code, argument, file);
+  }
+  void TakeEventFile(const Identity& process, int descriptor, TookEventFile done) override {
+    injector_->TakeEventFile(process, descriptor, std::move(done));
   }
   void LearnNode(pid_t tgid, int descriptor) override { injector_->LearnNode(tgid, descriptor); }
 

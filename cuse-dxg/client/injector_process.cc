@@ -27,6 +27,7 @@
 #include <thread>
 #include <utility>
 
+#include "cuse-dxg/client/event_file.h"
 #include "cuse-dxg/client/identify_code.h"
 #include "cuse-dxg/client/injector_protocol.h"
 #include "cuse-dxg/client/socket.h"
@@ -45,9 +46,9 @@ using injector::Tell;
 // Gets a worker out of a wait. Nothing else that it does is harmed by one.
 constexpr int kNudge = SIGURG;
 
-bool SendReply(int socket, Reply reply) {
+bool SendReply(int socket, Reply reply, std::span<const int> files = {}) {
   const size_t text = std::strlen(reply.why.data()) + 1;
-  return Send(socket, std::as_bytes(std::span(&reply, 1)).first(offsetof(Reply, why) + text)).ok();
+  return Send(socket, std::as_bytes(std::span(&reply, 1)).first(offsetof(Reply, why) + text), files).ok();
 }
 
 void SetError(const Status& status, Reply* reply) {
@@ -175,6 +176,7 @@ class Worker {
   Status GetThere(Tracee& tracee);
   void Do(const Request& request, std::vector<UniqueFd> files, Stay& stay);
   void Identify(const Request& request);
+  void Take(const Request& request);
   void Failed(const Status& status);
 
   UniqueFd socket_;
@@ -189,6 +191,7 @@ void Worker::Run() {
   while (const std::optional<Request> request = Next(&files)) {
     if (request->ask == Ask::kBegin) Visit(*request);
     if (request->ask == Ask::kIdentify) Identify(*request);
+    if (request->ask == Ask::kTake) Take(*request);
   }
   ended_ = true;
 }
@@ -282,6 +285,14 @@ void Worker::Identify(const Request& request) {
   }
   copy = UniqueFd();  // our copy is closed before the answer: the client's close is the last one
   SendReply(socket_.get(), {.tell = Tell::kIdentified, .job = request.job});
+}
+
+// Nothing but an eventfd goes to the daemon: to close any other file may take as long as somebody likes.
+void Worker::Take(const Request& request) {
+  Result<UniqueFd> copy = CopyOf(LivingThreadOf(request.tgid), request.tgid, request.number);
+  const bool taken = copy.ok() && KindOf(fmt::format("/proc/self/fd/{}", copy->get())) == FileKind::kEventFile;
+  const int file = taken ? copy->get() : -1;
+  SendReply(socket_.get(), {.tell = Tell::kTaken, .job = request.job}, std::span(&file, taken ? 1 : 0));
 }
 
 // What is not needed goes: rights, descriptors, the terminal, the way to more rights. Not seccomp: a process

@@ -27,6 +27,8 @@
 //                         busy with it
 //       or                -> kIdentify{tgid, number}
 //                         <- kIdentified
+//       or                -> kTake{tgid, number}
+//                         <- kTaken, with a copy of the descriptor where it is an eventfd
 //
 // The end of a socket is a message too. The control socket: the other process is dead. A worker's socket, in
 // the injector: the daemon is dead, and a held thread goes on with ECONNABORTED.
@@ -54,20 +56,20 @@ struct WireStep {
   uint64_t address;
 };
 
-enum class Ask : uint32_t { kBegin = 1, kDo, kLeave, kIdentify };
+enum class Ask : uint32_t { kBegin = 1, kDo, kLeave, kIdentify, kTake };
 struct Request {
   Ask ask = Ask::kBegin;
   pid_t tid = 0;
   pid_t tgid = 0;
   int32_t result = 0;  // kLeave
-  int32_t number = 0;  // kIdentify: of a descriptor
+  int32_t number = 0;  // kIdentify, kTake: of a descriptor
   uint32_t steps_count = 0;
   uint64_t job = 0;  // of kBegin and kIdentify, where it is the argument of the ioctl
   std::array<NodeIdentity, kNodesMax> nodes = {};        // kIdentify
   std::array<WireStep, kStepsPerMessageMax> steps = {};  // last: only what is used is sent
 };
 
-enum class Tell : uint32_t { kHello = 1, kHeld, kStopped, kFailed, kDid, kGone, kFree, kIdentified };
+enum class Tell : uint32_t { kHello = 1, kHeld, kStopped, kFailed, kDid, kGone, kFree, kIdentified, kTaken };
 struct Reply {
   Tell tell = Tell::kHello;
   pid_t worker = 0;   // the thread that serves this socket

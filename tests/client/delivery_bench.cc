@@ -1,6 +1,7 @@
 // What a visit costs, as times of a plain call on the same node in the same run. For numbers that can be
 // compared, all on one core: taskset -c 0 delivery-server run -- delivery-client /dev/dxg bench
 
+#include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -63,6 +64,16 @@ void Bench(int rounds) {
   Report("map four", with({Map(0, kPage), Map(0, kPage), Map(0, kPage), Map(0, kPage)}, unmap), plain_us);
   Report("give a file", with({GiveFile()}, close_all), plain_us);
   Report("give a node", with({GiveNode(1)}, close_all), plain_us);
+  UniqueFd event(eventfd(0, EFD_CLOEXEC));
+  Report("take an eventfd, first", MedianUs(rounds,
+                                           [&] {
+                                             ioctl(node.get(), kTake, event.get());
+                                             ioctl(node.get(), kDrop);
+                                           }) - plain_us,
+         plain_us);
+  ioctl(node.get(), kTake, event.get());
+  Report("take an eventfd, again", MedianUs(rounds, [&] { ioctl(node.get(), kTake, event.get()); }), plain_us);
+  ioctl(node.get(), kDrop);
   Report("identify", MedianUs(rounds, [&] { ioctl(node.get(), kIdentify, node.get()); }), plain_us);
 }
 

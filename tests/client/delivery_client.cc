@@ -150,6 +150,7 @@ int Main(int argc, char** argv) {
   path = argv[1];
   const std::vector<std::string> names(argv + 2, argv + argc);
   std::vector<Check> checks = kBasics;
+  checks.insert(checks.end(), kEvents.begin(), kEvents.end());
   checks.insert(checks.end(), kStates.begin(), kStates.end());
   checks.insert(checks.end(), kDeaths.begin(), kDeaths.end());
   checks.insert(checks.end(), kStress.begin(), kStress.end());

@@ -25,7 +25,7 @@ struct Check {
   std::function<void()> run;
   bool by_name_only = false;  // it ends the server, or needs what not every place has
 };
-extern const std::vector<Check> kBasics, kStates, kDeaths, kStress, kBench;
+extern const std::vector<Check> kBasics, kEvents, kStates, kDeaths, kStress, kBench;
 
 extern std::string path;
 void Wrong(int line, const char* condition);

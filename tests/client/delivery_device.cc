@@ -20,6 +20,7 @@
 
 #include "cuse-dxg/attach/unique_fd.h"
 #include "cuse-dxg/client/agents.h"
+#include "cuse-dxg/client/event_file.h"
 #include "cuse-dxg/client/process_vm.h"
 #include "cuse-dxg/device.h"
 
@@ -75,6 +76,12 @@ class DeliveryDevice final : public attach::Node {
         return request->Answer(ended_.load(), {});
       case delivery::kIdentify:
         return Identify(std::move(request));
+      case delivery::kTake:
+        return Take(std::move(request));
+      case delivery::kSignal:
+        return request->Answer(SignalKept(std::max<uint64_t>(1, request->argument())), {});
+      case delivery::kDrop:
+        return request->Answer(DropKept(), {});
       case delivery::kPeek:
         return request->Answer(static_cast<int32_t>(bytes_[request->argument() % delivery::kMemoryBytes]),
                                {});
@@ -224,6 +231,39 @@ class DeliveryDevice final : public attach::Node {
                         [this, shared](uint64_t file) { shared->Answer(MeaningOf(file), {}); });
   }
 
+  void Take(std::unique_ptr<IoctlRequest> request) {
+    const auto identity = clients_.Identify(request->caller().tid);
+    if (!identity) return request->Answer(-ESRCH, {});
+    const int number = static_cast<int>(request->argument());
+    std::shared_ptr<IoctlRequest> shared = std::move(request);
+    delivery_->TakeEventFile(*identity, number, [this, shared](std::shared_ptr<client::EventFile> file) {
+      shared->Answer(file ? Keep(std::move(file)) : 0, {});
+    });
+  }
+
+  int32_t Keep(std::shared_ptr<client::EventFile> file) {
+    std::lock_guard lock(mutex_);
+    const auto found = std::find(kept_.begin(), kept_.end(), file);
+    if (found != kept_.end()) return static_cast<int32_t>(found - kept_.begin()) + 1;
+    kept_.push_back(std::move(file));
+    return static_cast<int32_t>(kept_.size());
+  }
+
+  int32_t SignalKept(uint64_t times) {
+    std::lock_guard lock(mutex_);
+    for (uint64_t i = 0; i < times; ++i) {
+      for (const auto& file : kept_) file->Signal();
+    }
+    return static_cast<int32_t>(kept_.size());
+  }
+
+  int32_t DropKept() {
+    std::lock_guard lock(mutex_);
+    const size_t count = kept_.size();
+    kept_.clear();
+    return static_cast<int32_t>(count);
+  }
+
   int32_t MeaningOf(uint64_t file) {
     std::lock_guard lock(mutex_);
     const auto found = tokens_.find(file);
@@ -238,6 +278,7 @@ class DeliveryDevice final : public attach::Node {
   uint64_t last_file_ = 0;
   std::map<uint64_t, uint64_t> tokens_;  // by file
   std::multimap<delivery::Hold, std::function<void()>> held_;
+  std::vector<std::shared_ptr<client::EventFile>> kept_;
   std::atomic<int32_t> ended_ = 0;
   std::unique_ptr<client::Delivery> delivery_;  // last: its callbacks use the rest
 };

@@ -52,5 +52,12 @@ constexpr uint32_t kNothing = _IO('V', 8);
 constexpr uint32_t kServerFiles = _IO('V', 9);
 // How many visits were refused, or had their steps done or failed, so far.
 constexpr uint32_t kEnded = _IO('V', 10);
+// Takes the eventfd at the argument, a descriptor number, and keeps it. The result is which of the kept ones it is, from 1
+// on; 0: it is none.
+constexpr uint32_t kTake = _IO('V', 11);
+// Signals all that are kept; the result is how many. With an argument: that many times each.
+constexpr uint32_t kSignal = _IO('V', 12);
+// Lets all of them go.
+constexpr uint32_t kDrop = _IO('V', 13);
 
 }  // namespace dxg::client::delivery

@@ -154,7 +154,7 @@ class DeliveryPreloadTest : public DeliveryRunTest {
     command.insert(command.end(), tool.begin(), tool.end());
     for (const char* word :
          {client_.c_str(), "/dev/dxg", "map", "map-at-an-address", "give-file", "failing-steps", "threads",
-          "give-node", "identify", "main-thread-ended", "fork-during-a-visit"})
+          "give-node", "identify", "main-thread-ended", "events", "fork-during-a-visit"})
       command.push_back(word);
     return GetParam() ? command : AsNobody(command);
   }

@@ -1,0 +1,187 @@
+#include "cuse-dxg/client/event_file.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <linux/aio_abi.h>
+#include <linux/kcmp.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cstdlib>
+#include <cstring>
+#include <string_view>
+#include <vector>
+
+namespace dxg::client {
+namespace {
+
+constexpr long kAioEvents = 1024;           // completions that may be unreaped
+constexpr uint32_t kReapEvery = 32;         // submissions
+constexpr size_t kNumbersPerFileMax = 4;    // more numbers of one eventfd are not remembered, and cost a copy each
+constexpr std::string_view kEventFileLink = "anon_inode:[eventfd]";
+
+// The kernel's number of an eventfd, unique while it lives. None before Linux 5.2.
+bool ReadId(int descriptor, uint64_t* id) {
+  attach::UniqueFd info(open(fmt::format("/proc/self/fdinfo/{}", descriptor).c_str(), O_RDONLY | O_CLOEXEC));
+  char text[512];
+  const ssize_t bytes = info.valid() ? read(info.get(), text, sizeof(text) - 1) : -1;
+  if (bytes <= 0) return false;
+  text[bytes] = '\0';
+  constexpr std::string_view kKey = "eventfd-id:";
+  const char* found = std::strstr(text, kKey.data());
+  if (found == nullptr) return false;
+  *id = std::strtoull(found + kKey.size(), nullptr, 10);
+  return true;
+}
+
+}  // namespace
+
+FileKind KindOf(const std::string& path) {
+  char link[64];
+  const ssize_t bytes = readlink(path.c_str(), link, sizeof(link));
+  if (bytes <= 0) return FileKind::kUnknown;
+  return std::string_view(link, static_cast<size_t>(bytes)) == kEventFileLink ? FileKind::kEventFile : FileKind::kOther;
+}
+
+// -- Signaller ---------------------------------------------------------------------------------------------------------
+
+Signaller::Signaller() : nothing_(open("/dev/null", O_RDONLY | O_CLOEXEC)) {
+  aio_context_t context = 0;
+  if (nothing_.valid() && syscall(SYS_io_setup, kAioEvents, &context) == 0) aio_ = context;
+}
+
+Signaller::~Signaller() {
+  if (aio_ != 0) syscall(SYS_io_destroy, aio_context_t{aio_});
+}
+
+void Signaller::Signal(int eventfd) {
+  if (SignalByAio(eventfd)) return;
+  pollfd room = {eventfd, POLLOUT, 0};
+  const uint64_t one = 1;
+  if (poll(&room, 1, 0) == 1 && (room.revents & POLLOUT)) (void)!write(eventfd, &one, sizeof(one));
+}
+
+bool Signaller::SignalByAio(int eventfd) {
+  if (aio_ == 0) return false;
+  iocb read = {};
+  read.aio_lio_opcode = IOCB_CMD_PREAD;
+  read.aio_fildes = static_cast<uint32_t>(nothing_.get());
+  read.aio_flags = IOCB_FLAG_RESFD;
+  read.aio_resfd = static_cast<uint32_t>(eventfd);
+  iocb* list[] = {&read};
+  // It completes before the system call returns: there is nothing to read.
+  long submitted = syscall(SYS_io_submit, aio_context_t{aio_}, 1L, list);
+  if (submitted != 1) {
+    Reap();
+    submitted = syscall(SYS_io_submit, aio_context_t{aio_}, 1L, list);
+  }
+  if (submitted == 1 && submitted_.fetch_add(1, std::memory_order_relaxed) % kReapEvery == kReapEvery - 1) Reap();
+  return submitted == 1;
+}
+
+// Takes the completions out of the kernel's ring, which would fill up.
+void Signaller::Reap() {
+  std::lock_guard lock(reaping_);
+  io_event events[4 * kReapEvery];
+  timespec at_once = {};
+  (void)syscall(SYS_io_getevents, aio_context_t{aio_}, 0L, long{std::size(events)}, events, &at_once);
+}
+
+// -- EventFiles --------------------------------------------------------------------------------------------------------
+
+// Half of what we may have open: the other half is for everything else.
+EventFiles::EventFiles() {
+  rlimit files = {.rlim_cur = 1024, .rlim_max = 1024};
+  getrlimit(RLIMIT_NOFILE, &files);
+  held_max_ = files.rlim_cur / 2;
+}
+
+class EventFiles::Held final : public EventFile {
+ public:
+  Held(std::shared_ptr<EventFiles> owner, attach::UniqueFd copy, const Identity& first_taker)
+      : owner(std::move(owner)), copy(std::move(copy)), payer(first_taker.tgid, first_taker.start_time) {}
+  ~Held() override { owner->Forget(*this); }
+  void Signal() override { owner->signaller_.Signal(copy.get()); }
+
+  const std::shared_ptr<EventFiles> owner;
+  const attach::UniqueFd copy;
+  const std::pair<pid_t, uint64_t> payer;  // the process whose limit it counts towards
+  bool has_id = false;
+  uint64_t id = 0;
+  std::vector<Number> numbers;  // guarded by the owner's mutex
+};
+
+std::shared_ptr<EventFile> EventFiles::Find(const Identity& process, int descriptor) {
+  std::shared_ptr<Held> known;
+  {
+    std::lock_guard lock(mutex_);
+    const auto found = by_number_.find({process.tgid, process.start_time, descriptor});
+    if (found != by_number_.end()) known = found->second.lock();
+  }
+  if (known == nullptr) return nullptr;
+  const long order = syscall(SYS_kcmp, getpid(), process.tgid, KCMP_FILE, known->copy.get(), descriptor);
+  return order == 0 ? known : nullptr;
+}
+
+// With mutex_ held.
+std::shared_ptr<EventFiles::Held> EventFiles::FindById(uint64_t id) {
+  const auto found = by_id_.find(id);
+  return found == by_id_.end() ? nullptr : found->second.lock();
+}
+
+std::shared_ptr<EventFile> EventFiles::Add(const Identity& process, int descriptor, attach::UniqueFd copy) {
+  if (!copy.valid() || KindOf(fmt::format("/proc/self/fd/{}", copy.get())) != FileKind::kEventFile) return nullptr;
+  uint64_t id = 0;
+  const bool has_id = ReadId(copy.get(), &id);
+  const Number number = {process.tgid, process.start_time, descriptor};
+  std::shared_ptr<Held> file;
+  std::lock_guard lock(mutex_);
+  if (has_id) file = FindById(id);
+  if (file == nullptr) {
+    size_t& held = held_by_process_[{process.tgid, process.start_time}];
+    if (held >= kPerProcessMax || held_ >= held_max_) {
+      spdlog::warn("process {} waits with an eventfd more: refused, there are {} of it (at most {}) and {} of all (at most {}: ulimit -Hn)",
+                   process.tgid, held, kPerProcessMax, held_, held_max_);
+      return nullptr;
+    }
+    ++held;
+    ++held_;
+    file = std::make_shared<Held>(shared_from_this(), std::move(copy), process);
+    file->has_id = has_id;
+    file->id = id;
+    if (has_id) by_id_[id] = file;
+  }
+  Remember(number, file);
+  return file;
+}
+
+// With mutex_ held.
+void EventFiles::Remember(const Number& number, const std::shared_ptr<Held>& file) {
+  auto& known = by_number_[number];
+  if (!known.owner_before(file) && !file.owner_before(known)) return;  // without a share of it, which may be the last
+  if (file->numbers.size() >= kNumbersPerFileMax) {
+    by_number_.erase(number);
+    return;
+  }
+  known = file;
+  file->numbers.push_back(number);
+}
+
+// The last holder of a file has let it go. A newer one may have its places by now.
+void EventFiles::Forget(const Held& file) {
+  std::lock_guard lock(mutex_);
+  if (const auto found = by_id_.find(file.id); file.has_id && found != by_id_.end() && found->second.expired()) {
+    by_id_.erase(found);
+  }
+  for (const Number& number : file.numbers) {
+    if (const auto found = by_number_.find(number); found != by_number_.end() && found->second.expired()) by_number_.erase(found);
+  }
+  --held_;
+  const auto held = held_by_process_.find(file.payer);
+  if (--held->second == 0) held_by_process_.erase(held);
+}
+
+}  // namespace dxg::client

@@ -1,0 +1,90 @@
+#pragma once
+
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <utility>
+
+#include "cuse-dxg/attach/unique_fd.h"
+#include "cuse-dxg/client/access.h"
+
+namespace dxg::client {
+
+// An eventfd of a client's, held by us as the driver holds one: the client may close its descriptor, or end.
+class EventFile {
+ public:
+  virtual ~EventFile() = default;
+  // Adds 1 to its counter, as the kernel's own eventfd_signal does: never blocks, and stops at 2^64-1 where the client lets
+  // it fill up. From any thread, also with locks held.
+  virtual void Signal() = 0;
+};
+
+// Adds to eventfds without ever waiting for who reads them. write(2) would: a client can keep the counter full, and the
+// descriptor's flags are the client's. So the kernel is asked to signal the eventfd itself, as a read of nothing
+// completes (Linux AIO). docs/decisions/010 has what else there is, and what each costs.
+class Signaller {
+ public:
+  Signaller();
+  ~Signaller();
+  Signaller(const Signaller&) = delete;
+  Signaller& operator=(const Signaller&) = delete;
+
+  void Signal(int eventfd);
+  // False where the kernel has no AIO: then it is poll and write, which a client that races with us can make wait.
+  bool has_aio() const { return aio_ != 0; }
+
+ private:
+  bool SignalByAio(int eventfd);
+  void Reap();
+
+  unsigned long aio_ = 0;  // aio_context_t
+  attach::UniqueFd nothing_;
+  std::mutex reaping_;
+  std::atomic<uint32_t> submitted_{0};
+};
+
+// The eventfds that we hold. Every eventfd has one EventFile, however often and under whatever numbers it was taken: a
+// hundred thousand waits with one eventfd hold one descriptor.
+class EventFiles : public std::enable_shared_from_this<EventFiles> {
+ public:
+  // Descriptors that one client process can make us hold at a time.
+  static constexpr size_t kPerProcessMax = 4096;
+
+  EventFiles();
+
+  // What `descriptor` of that process means, where it is an eventfd that was taken by that number before. The kernel
+  // compares the two open files, so that a number that was closed and used again is found out; null then.
+  std::shared_ptr<EventFile> Find(const Identity& process, int descriptor);
+  // `copy` is a copy of that descriptor. Null where it is no eventfd, or where the process has made us hold too many.
+  std::shared_ptr<EventFile> Add(const Identity& process, int descriptor, attach::UniqueFd copy);
+
+ private:
+  class Held;
+  struct Number {
+    pid_t tgid;
+    uint64_t start_time;
+    int descriptor;
+    auto operator<=>(const Number&) const = default;
+  };
+
+  std::shared_ptr<Held> FindById(uint64_t id);
+  void Remember(const Number& number, const std::shared_ptr<Held>& file);
+  void Forget(const Held& file);
+
+  Signaller signaller_;
+  std::mutex mutex_;  // guards everything below
+  std::map<uint64_t, std::weak_ptr<Held>> by_id_;
+  std::map<Number, std::weak_ptr<Held>> by_number_;
+  std::map<std::pair<pid_t, uint64_t>, size_t> held_by_process_;
+  size_t held_ = 0, held_max_ = 0;
+};
+
+// What a descriptor's link in /proc leads to. Asks no file system, which may be one that never answers.
+enum class FileKind { kUnknown, kEventFile, kOther };
+FileKind KindOf(const std::string& path);
+
+}  // namespace dxg::client
