@@ -360,7 +360,8 @@ void InjectorState::TakeEventFile(const Identity& process, int descriptor, Deliv
   auto job = std::make_shared<Job>();
   job->begin = {.ask = Ask::kTake, .tid = process.tgid, .tgid = process.tgid, .number = descriptor};
   job->taken = [files = event_files_, process, descriptor, done = std::move(done)](UniqueFd copy) {
-    done(files->Add(process, descriptor, std::move(copy)));
+    auto file = files->Add(process, descriptor, std::move(copy));  // what it has no use for is closed before anybody goes on
+    done(std::move(file));
   };
   Status status;
   {
