@@ -67,6 +67,8 @@ class Adapter {
   bool removed() const { return removed_.load(std::memory_order_acquire); }
   void Remove() { removed_.store(true, std::memory_order_release); }
 
+  std::atomic<uint64_t> clock_ahead_ns{0};  // of the host's clock, in what clock calibrations answer
+
   uint32_t tdr_count() const { return tdr_count_.load(std::memory_order_relaxed); }
   void CountTdr() { tdr_count_.fetch_add(1, std::memory_order_relaxed); }
 

@@ -1,15 +1,33 @@
 #pragma once
 
+#include <memory>
+
 #include "hostsim/device.h"
 #include "hostsim/machine.h"
 
+// What befalls an adapter as a whole.
+
 namespace dxg::hostsim {
 
-// Puts every active device of the adapter, of whatever process, into that state.
-void FailDevices(Machine& machine, const Adapter& adapter, ExecutionState state, Aftermath* aftermath);
+// Puts every active device of the adapter, of whatever process or of one, into that state.
+void FailDevices(Machine& machine, const Adapter& adapter, ExecutionState state, Aftermath* aftermath,
+                 const Process* only_of = nullptr);
 
 // A timeout that an engine's reset did not cure: the whole adapter starts anew, and no device survives it.
 // The adapter stays and takes new devices.
 void ResetAdapter(Machine& machine, Adapter& adapter, Aftermath* aftermath);
+void ResetAdapter(Machine& machine, Adapter& adapter);  // under no lock
+
+// -- Under no lock; the guest is told.
+
+// A new adapter, with the faults of its profile armed. Null: there are kAdaptersMax.
+std::shared_ptr<Adapter> ArriveAdapter(Machine& machine, const AdapterProfile& profile);
+// Its devices stop, and what is still asked of it answers DEVICE_REMOVED. False: no such live adapter.
+bool RemoveAdapter(Machine& machine, uint64_t vgpu_luid);
+
+// Arms a rule that has passed CheckFaultRule; see FaultRule.after_ns.
+void ArmFault(Machine& machine, const FaultRule& rule);
+// The faults that befall the adapter, or the caller's devices on it, before the command of that passage.
+void BefallAdapter(Machine& machine, const std::shared_ptr<Adapter>& adapter, const Process* caller, Passage passage);
 
 }  // namespace dxg::hostsim

@@ -82,8 +82,8 @@ constexpr FaultPointInfo kPoints[] = {
      "first the engine works `delay_ns` for a context of the highest priority", kPacket | kTakesDelay, 10 * kMs},
     {FaultPoint::kOfferDiscard, 22, "offer-discard", "an allocation that is offered", "it loses its content at once",
      kCaller},
-    {FaultPoint::kReclaimNotCommitted, 22, "reclaim-not-committed", "an allocation that is reclaimed",
-     "its memory cannot be committed again", kCaller},
+    {FaultPoint::kOfferDecommit, 22, "offer-decommit", "an allocation that is offered",
+     "it loses its content and its memory, and cannot be reclaimed", kCaller},
     {FaultPoint::kApertureFull, 23, "aperture-full", "a Lock2", "no place where the CPU could see it", kCaller},
     {FaultPoint::kAddressSpaceFull, 24, "address-space-full", "a range of GPU addresses that is reserved or mapped",
      "no free addresses", kCaller},
@@ -106,7 +106,7 @@ constexpr FaultPointInfo kPoints[] = {
     {FaultPoint::kClockJump, 30, "clock-jump", "a QueryClockCalibration",
      "both counters are `delay_ns` ahead, from this one on", kCaller | kTakesNode | kTakesDelay, 1000 * kMs},
     {FaultPoint::kGpuFrequencyChange, 30, "gpu-frequency-change", "a QueryClockCalibration",
-     "the GPU's counter has `value` percent of its frequency in this one", kCaller | kTakesNode | kTakesValue, 0, 50},
+     "the GPU's counter is said to have `value` percent of its frequency", kCaller | kTakesNode | kTakesValue, 0, 50},
 };
 static_assert(std::size(kPoints) == static_cast<size_t>(FaultPoint::kCount));
 
@@ -195,6 +195,8 @@ std::optional<FaultComplaint> CheckFaultRule(const FaultRule& rule) {
   if (auto complaint = CheckWhen(rule)) return complaint;
   if (rule.has_command() && !IsCommand(rule.command()))
     return FaultComplaint{"command", fmt::format("'{}' is no command of the host; give one such as CREATEDEVICE", rule.command())};
+  if (info->point == FaultPoint::kDeviceError && rule.has_value() && (rule.value() < 2 || rule.value() > 7))
+    return FaultComplaint{"value", fmt::format("{} is no state of a device in error; give 2 to 7", rule.value())};
   if (rule.delay_ns() > kFaultDelayNsMax)
     return FaultComplaint{"delay_ns", fmt::format("{} is out of range; give 0 to {}", rule.delay_ns(), kFaultDelayNsMax)};
   return std::nullopt;

@@ -50,7 +50,7 @@ enum class FaultPoint : uint8_t {
   kGpuJitter,
   kGpuStarvation,
   kOfferDiscard,
-  kReclaimNotCommitted,
+  kOfferDecommit,
   kApertureFull,
   kAddressSpaceFull,
   kHandleReuse,

@@ -307,7 +307,7 @@ void Commands::Handle(Call& call, const host::ReserveGpuVirtualAddress::Request&
   }
   reply->set_virtual_address(address);
   if (!queue) return;
-  const PagingResult result = queue->Submit(0, nullptr, &call.aftermath);
+  const PagingResult result = queue->Submit(call, 0, nullptr);
   if (result.pending()) use->va.SetEffective(address, {queue->fence, result.fence_value});
   reply->set_paging_fence_value(result.fence_value);
 }
@@ -349,7 +349,7 @@ void Commands::Handle(Call& call, const host::MapGpuVirtualAddress::Request& req
         status != kStatusSuccess) {
       return status;
     }
-    const PagingResult result = queue->Submit(0, nullptr, &call.aftermath);
+    const PagingResult result = queue->Submit(call, 0, nullptr);
     if (result.pending()) use->va.SetEffective(address, {queue->fence, result.fence_value});
     reply->set_virtual_address(address);
     reply->set_paging_fence_value(result.fence_value);

@@ -31,11 +31,15 @@ class HandleTable {
 
   explicit HandleTable(uint32_t objects_max) : objects_max_(objects_max) {}
 
-  // The handle of the object, or 0 when the table is full. The object is dropped then.
-  uint32_t Insert(Pointer object) {
+  // The handle of the object, or 0 when the table is full. The object is dropped then. `newest`: where an index is free it
+  // gets the one that was freed last, which otherwise rests the longest.
+  uint32_t Insert(Pointer object, bool newest = false) {
     if (size_ >= objects_max_) return 0;
     uint32_t index;
-    if (free_.size() > kRestingMin || slots_.size() == kIndexes) {
+    if (newest && !free_.empty()) {
+      index = free_.back();
+      free_.pop_back();
+    } else if (free_.size() > kRestingMin || slots_.size() == kIndexes) {
       index = free_.front();
       free_.pop_front();
     } else {

@@ -1,5 +1,7 @@
 #include "hostsim/host.h"
 
+#include <fmt/format.h>
+
 #include "hostsim/adapter_reset.h"
 #include "hostsim/commands.h"
 #include "hostsim/monitored_fence.h"
@@ -10,7 +12,7 @@ namespace dxg::hostsim {
 
 std::unique_ptr<Host> Host::Create(World world, const std::vector<AdapterProfile>& profiles) {
   std::unique_ptr<Host> host(new Host(world));
-  for (const AdapterProfile& profile : profiles) host->machine_.AddAdapter(profile);
+  for (const AdapterProfile& profile : profiles) ArriveAdapter(host->machine_, profile);
   return host;
 }
 
@@ -34,6 +36,8 @@ void Host::Submit(const Caller& caller, uint32_t command_id, const google::proto
   Call call{.machine = machine_, .caller = caller, .command = contract::FindHostCommand(command_id)};
   machine_.Find(caller.process, caller.adapter_luid, &call.process, &call.adapter);
   reply->Clear();
+  if (call.adapter && machine_.faults().any_armed())
+    BefallAdapter(machine_, call.adapter, call.process.get(), call.At({}));
   Commands commands;
   if (!contract::DispatchHostCommand(command_id, commands, call, request, reply)) call.Refuse();
   const std::shared_ptr<Deferred> deferred = std::move(call.deferred);
@@ -61,30 +65,32 @@ std::optional<RegionInfo> Host::FindShared(uint32_t nt_handle, uint32_t allocati
 }
 
 bool Host::AddAdapter(const AdapterProfile& profile, AdapterInfo* info) {
-  const std::shared_ptr<Adapter> adapter = machine_.AddAdapter(profile);
+  const std::shared_ptr<Adapter> adapter = ArriveAdapter(machine_, profile);
   if (!adapter) return false;
   *info = adapter->info();
-  if (Events* events = machine_.events.load()) events->AdapterArrived(adapter->info());
   return true;
 }
 
-bool Host::RemoveAdapter(uint64_t vgpu_luid) {
-  const std::shared_ptr<Adapter> adapter = machine_.TakeAdapter(vgpu_luid);
-  if (!adapter) return false;
-  Aftermath aftermath;
-  FailDevices(machine_, *adapter, ExecutionState::kStopped, &aftermath);
-  machine_.Deliver(std::move(aftermath));
-  if (Events* events = machine_.events.load()) events->AdapterRemoved(vgpu_luid);
-  return true;
-}
+bool Host::RemoveAdapter(uint64_t vgpu_luid) { return hostsim::RemoveAdapter(machine_, vgpu_luid); }
 
 bool Host::ResetAdapter(uint64_t vgpu_luid) {
   const std::shared_ptr<Adapter> adapter = machine_.FindAdapter(vgpu_luid);
   if (!adapter || adapter->removed()) return false;
-  Aftermath aftermath;
-  hostsim::ResetAdapter(machine_, *adapter, &aftermath);
-  machine_.Deliver(std::move(aftermath));
+  hostsim::ResetAdapter(machine_, *adapter);
   return true;
+}
+
+std::optional<FaultComplaint> Host::ArmFault(const FaultRule& rule) {
+  if (auto complaint = CheckFaultRule(rule)) return complaint;
+  if (machine_.faults().armed_count() >= kFaultRulesMax)
+    return FaultComplaint{"point", fmt::format("{} rules are armed, which is the most; clear some", kFaultRulesMax)};
+  hostsim::ArmFault(machine_, rule);
+  return std::nullopt;
+}
+
+uint64_t Host::ProcessId(uint32_t process) {
+  const std::shared_ptr<Process> found = machine_.FindProcess(process);
+  return found ? found->process_id : 0;
 }
 
 bool Host::FailDevice(uint32_t process, uint32_t device, ExecutionState state) {

@@ -112,6 +112,13 @@ class Host {
   // As FailDevice, by an access to memory that is not there.
   bool FaultDevice(uint32_t process, uint32_t device, const PageFault& fault);
 
+  // Faults on demand (faults.h). Nothing: the rule is armed.
+  std::optional<FaultComplaint> ArmFault(const FaultRule& rule);
+  FaultPlan& faults() { return machine_.faults(); }
+  uint64_t NowNs() const { return machine_.NowNs(); }
+  // The client's process id of a process; 0: no such process.
+  uint64_t ProcessId(uint32_t process);
+
   // A segment of the adapter has only so many bytes left. False: no such live adapter or segment.
   bool SetSegmentLimit(uint64_t vgpu_luid, uint32_t segment, uint64_t bytes);
   // As an engine of the adapter accesses the process's GPU virtual addresses. False: `fault` says why.

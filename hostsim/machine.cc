@@ -160,6 +160,21 @@ void Machine::Deliver(Aftermath aftermath) {
   for (const auto& call : aftermath.calls) call();
 }
 
+bool Machine::FaultyGuestMemory::Read(uint32_t gpadl, uint64_t offset, Bytes bytes) {
+  return !Gone() && real().Read(gpadl, offset, bytes);
+}
+bool Machine::FaultyGuestMemory::Write(uint32_t gpadl, uint64_t offset, ConstBytes bytes) {
+  return !Gone() && real().Write(gpadl, offset, bytes);
+}
+uint64_t Machine::FaultyGuestMemory::Size(uint32_t gpadl) { return real().Size(gpadl); }
+bool Machine::FaultyGuestMemory::knows_frames() const { return real().knows_frames(); }
+bool Machine::FaultyGuestMemory::ReadFrame(uint64_t frame, uint64_t offset, Bytes bytes) {
+  return !Gone() && real().ReadFrame(frame, offset, bytes);
+}
+bool Machine::FaultyGuestMemory::WriteFrame(uint64_t frame, uint64_t offset, ConstBytes bytes) {
+  return !Gone() && real().WriteFrame(frame, offset, bytes);
+}
+
 std::function<void()> Call::Defer() {
   deferred = std::make_shared<Deferred>();
   return [end = deferred] { end->Arrive(); };

@@ -83,7 +83,7 @@ class Machine {
   void Deliver(Aftermath aftermath);
 
   const std::shared_ptr<IoSpace>& io_space() const { return io_space_; }
-  GuestMemory* guest_memory() const { return world_.guest_memory; }
+  GuestMemory* guest_memory() { return world_.guest_memory ? &guest_memory_ : nullptr; }
   FaultPlan& faults() { return faults_; }
   // The fault, if this passage of a point is struck. From any thread, also under locks.
   std::optional<Fault> Strike(const Passage& passage) {
@@ -105,6 +105,24 @@ class Machine {
   World world_;
   FaultPlan own_faults_;
   FaultPlan& faults_;
+  // The guest's memory, where pages may be gone by a fault.
+  class FaultyGuestMemory final : public GuestMemory {
+   public:
+    explicit FaultyGuestMemory(Machine& machine) : machine_(machine) {}
+    bool Read(uint32_t gpadl, uint64_t offset, Bytes bytes) override;
+    bool Write(uint32_t gpadl, uint64_t offset, ConstBytes bytes) override;
+    uint64_t Size(uint32_t gpadl) override;
+    bool knows_frames() const override;
+    bool ReadFrame(uint64_t frame, uint64_t offset, Bytes bytes) override;
+    bool WriteFrame(uint64_t frame, uint64_t offset, ConstBytes bytes) override;
+
+   private:
+    bool Gone() { return machine_.Strike({.point = FaultPoint::kClientMemoryGone}).has_value(); }
+    GuestMemory& real() const { return *machine_.world_.guest_memory; }
+    Machine& machine_;
+  };
+
+  FaultyGuestMemory guest_memory_{*this};
   const std::shared_ptr<Gate> gate_;
   SharedMutex mutex_;
   std::vector<std::shared_ptr<Adapter>> adapters_ HOSTSIM_GUARDED_BY(mutex_);

@@ -52,9 +52,11 @@ void Commands::Handle(Call& call, const host::OfferAllocations::Request& request
     }
     if (call.adapter->removed() || !device->active()) return kStatusDeviceRemoved;
     for (const Allocation* allocation : allocations) {
-      call.adapter->video_memory()->Offer(*allocation->storage,
-                                          static_cast<OfferPriority>(request.priority()),
-                                          (request.flags() & kAllowDecommit) != 0);
+      const bool decommit = call.Strike(FaultPoint::kOfferDecommit).has_value();
+      const bool discard = call.Strike(FaultPoint::kOfferDiscard).has_value();
+      call.adapter->video_memory()->Offer(
+          *allocation->storage, static_cast<OfferPriority>(request.priority()),
+          decommit || (request.flags() & kAllowDecommit) != 0, decommit || discard);
     }
     return kStatusSuccess;
   };
@@ -98,7 +100,7 @@ void Commands::Handle(Call& call, const host::ReclaimAllocations::Request& reque
     }
     auto arrive = [memory, moved = std::move(moved)] { memory->Arrive(moved); };
     const PagingResult paging =
-        bytes == 0 ? queue->Nothing() : queue->Submit(bytes, std::move(arrive), &call.aftermath);
+        bytes == 0 ? queue->Nothing() : queue->Submit(call, bytes, std::move(arrive));
     reply->set_paging_fence_value(paging.fence_value);
     return paging.status;
   };

@@ -1,25 +1,46 @@
 #include "hostsim/paging_queue.h"
 
+#include "hostsim/adapter_reset.h"
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
 
 namespace dxg::hostsim {
 
-PagingResult PagingQueue::Submit(uint64_t bytes, std::function<void()> effect, Aftermath* aftermath) {
+bool PagingQueue::Trouble(Call& call, uint64_t* duration_ns) {
+  bool pending = false;
+  if (const auto late = call.Strike(FaultPoint::kPagingPending)) {
+    *duration_ns += late->delay_ns;
+    pending = true;
+  }
+  if (const auto stall = call.Strike(FaultPoint::kPagingStall)) {
+    device.adapter->paging().Stall(lane.get(), call.machine.NowNs() + stall->delay_ns, &call.aftermath);
+    pending = true;
+  }
+  if (call.Strike(FaultPoint::kPagingFault)) {
+    call.aftermath.Then([&machine = call.machine, adapter = device.adapter] { ResetAdapter(machine, *adapter); });
+    pending = true;
+  }
+  return pending;
+}
+
+PagingResult PagingQueue::Submit(Call& call, uint64_t bytes, std::function<void()> effect) {
   PagingEngine& engine = device.adapter->paging();
-  if (engine.Prompt(*lane)) {
+  uint64_t duration_ns = engine.Duration(bytes);
+  const bool pending = Trouble(call, &duration_ns);
+  const bool immediate = call.Strike(FaultPoint::kPagingImmediate) && engine.Outstanding(*lane) == 0;
+  if (!pending && (immediate || engine.Prompt(*lane))) {
     if (effect) effect();
     return Nothing();
   }
   const uint64_t value = ++last_value_;
   PagingOperation operation;
-  operation.duration_ns = engine.Duration(bytes);
+  operation.duration_ns = duration_ns;
   operation.done = [fence = fence, value, effect = std::move(effect)](bool executed, Aftermath* after) {
     if (!executed) return;
     if (effect) effect();
     fence->Raise(value, after);
   };
-  engine.Enqueue(lane, std::move(operation), aftermath);
+  engine.Enqueue(lane, std::move(operation), &call.aftermath);
   return {kStatusPending, value};
 }
 

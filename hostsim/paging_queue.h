@@ -19,6 +19,8 @@ struct PagingResult {
   bool pending() const { return status == kStatusPending; }
 };
 
+struct Call;
+
 // A device's order of paging operations, each with its value of the queue's fence. The process's lock guards
 // it.
 class PagingQueue : public Object {
@@ -33,7 +35,7 @@ class PagingQueue : public Object {
 
   // Takes the time of moving `bytes`, then has the effect, which may take no process's lock; then the fence
   // has the value.
-  PagingResult Submit(uint64_t bytes, std::function<void()> effect, Aftermath* aftermath);
+  PagingResult Submit(Call& call, uint64_t bytes, std::function<void()> effect);
   // Of a request that had nothing to do.
   PagingResult Nothing() const { return {kStatusSuccess, fence->value()}; }
 
@@ -43,11 +45,12 @@ class PagingQueue : public Object {
   uint32_t fence_handle = 0;
 
  private:
+  // Faults of the paging engine that befall an operation; true: it has to be pending.
+  bool Trouble(Call& call, uint64_t* duration_ns);
+
   uint64_t last_value_ = 0;
   Counted counted_;
 };
-
-struct Call;
 
 // As FindDevice.
 PagingQueue* FindPagingQueue(const Call& call, Process& process, uint32_t handle)

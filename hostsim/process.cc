@@ -11,6 +11,7 @@ Process::Process(uint64_t cookie, uint64_t process_id, std::string name, Machine
     : cookie(cookie),
       process_id(process_id),
       name(std::move(name)),
+      machine_(machine),
       mappings_(machine.counts.mappings),
       regions_(machine.io_space()),
       counted_(machine.counts.processes) {}
@@ -18,7 +19,8 @@ Process::Process(uint64_t cookie, uint64_t process_id, std::string name, Machine
 uint32_t Process::Insert(std::unique_ptr<Object> object) {
   if (ended_) return 0;
   Object* const inserted = object.get();
-  const uint32_t handle = objects_.Insert(std::move(object));
+  const bool reuse = machine_.Strike({.point = FaultPoint::kHandleReuse, .process = process_id}).has_value();
+  const uint32_t handle = objects_.Insert(std::move(object), reuse);
   if (handle != 0) inserted->handle = handle;
   return handle;
 }

@@ -76,6 +76,7 @@ class Process {
  private:
   AdapterUse* FindUse(const Adapter& adapter) HOSTSIM_REQUIRES(mutex_);
 
+  Machine& machine_;
   std::atomic<uint64_t>& mappings_;
   RegionSet regions_;
   Mutex mutex_;

@@ -13,6 +13,7 @@
 #include <sstream>
 
 #include "hostsim/adapter.h"
+#include "hostsim/faults.h"
 #include "hostsim/private_data.h"
 #include "hostsim/utf16.h"
 
@@ -41,6 +42,7 @@ constexpr size_t kVersionUnits = 31;
 constexpr size_t kRegistryBytesMax = 64 * 1024;
 constexpr size_t kAnswerBytesMax = 128 * 1024;
 constexpr size_t kAnswerInputMax = 64;
+constexpr int kFaultsMax = 32;
 
 size_t Units(const std::string& text) { return ToUtf16(text).size(); }
 
@@ -398,6 +400,18 @@ void CheckTrouble(const AdapterProfile& profile, const Place& place) {
   }
 }
 
+void CheckFaults(const AdapterProfile& profile, const Place& profile_place) {
+  if (profile.faults_size() > kFaultsMax) {
+    profile_place.Complain("faults", fmt::format("{} rules are too many; give at most {}", profile.faults_size(), kFaultsMax));
+  }
+  for (int i = 0; i < profile.faults_size(); ++i) {
+    const FaultRule& rule = profile.faults(i);
+    const Place place = profile_place.Nested("faults", i);
+    if (const auto complaint = CheckFaultRule(rule)) place.Complain(complaint->field, complaint->what);
+    if (rule.has_adapter()) place.Complain("adapter", "a profile's faults are for its adapter; leave it out");
+  }
+}
+
 void Check(const AdapterProfile& profile, const Place& place) {
   CheckIdentity(profile, place);
   CheckMemory(profile, place.Nested("memory"));
@@ -413,6 +427,7 @@ void Check(const AdapterProfile& profile, const Place& place) {
   CheckMessages(profile.messages(), place.Nested("messages"));
   CheckPaging(profile.paging(), place.Nested("paging"));
   CheckTrouble(profile, place.Nested("trouble"));
+  CheckFaults(profile, place);
 }
 
 // What the text parser finds wrong: syntax, unknown fields, values of the wrong kind.

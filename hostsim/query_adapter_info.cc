@@ -469,7 +469,15 @@ void Commands::Handle(Call& call, const host::QueryAdapterInfo::Request& request
   int32_t status = call.CheckLiveAdapter();
   std::string* data = reply->mutable_private_data();
   data->assign(request.private_data());
-  if (status == kStatusSuccess) status = Query(call, request, data);
+  if (status == kStatusSuccess) {
+    if (call.Strike(FaultPoint::kQueryRefused, {}, request.query_type())) {
+      status = kStatusInvalidParameter;
+    } else if (call.Strike(FaultPoint::kQueryNotFound, {}, request.query_type())) {
+      status = kStatusObjectNameNotFound;
+    } else {
+      status = Query(call, request, data);
+    }
+  }
   reply->set_status(status);
 }
 

@@ -44,15 +44,14 @@ std::vector<Storage*> NewlyListed(const std::vector<Allocation*>& allocations) {
   return storages;
 }
 
-PagingResult MoveIn(PagingQueue& queue, const std::vector<Allocation*>& allocations, uint64_t bytes,
-                    Aftermath* aftermath) {
+PagingResult MoveIn(Call& call, PagingQueue& queue, const std::vector<Allocation*>& allocations, uint64_t bytes) {
   if (bytes == 0) return queue.Nothing();
   std::vector<std::weak_ptr<Storage>> moved;  // what is destroyed meanwhile is not waited for
   for (const Allocation* allocation : allocations) moved.push_back(allocation->storage);
   auto arrive = [memory = queue.device.adapter->video_memory(), moved = std::move(moved)] {
     memory->Arrive(moved);
   };
-  return queue.Submit(bytes, std::move(arrive), aftermath);
+  return queue.Submit(call, bytes, std::move(arrive));
 }
 
 }  // namespace
@@ -80,21 +79,25 @@ void Commands::Handle(Call& call, const host::MakeResident::Request& request,
     }
     AdapterUse* use = process.UseAdapter(call.adapter);
     const std::vector<Storage*> all = Storages(allocations);
+    const bool must_succeed = (request.flags() & VideoMemory::kMustSucceed) != 0;
     uint64_t missing = 0;
-    if (call.Strike(FaultPoint::kNoMemoryResident)) {
+    if (call.Strike(FaultPoint::kNoMemoryResident) ||
+        (must_succeed && call.Strike(FaultPoint::kMustSucceedFails))) {
       missing = all.front()->bytes();
     } else {
-      missing = memory.MakeResident(use->memory, NewlyListed(allocations), request.flags());
+      const auto shrunk = call.Strike(FaultPoint::kBudgetShrinks);
+      missing = memory.MakeResident(use->memory, NewlyListed(allocations), request.flags(),
+                                    shrunk ? shrunk->value : VideoMemory::kBudgetAsItIs);
     }
     if (missing != 0) {
       reply->set_num_bytes_to_trim(missing);
-      if ((request.flags() & VideoMemory::kMustSucceed) != 0) {
+      if (must_succeed) {
         queue->device.Fail(process, ExecutionState::kOutOfMemory, &call.aftermath);
       }
       return kStatusNoMemory;
     }
     for (Allocation* allocation : allocations) ++allocation->residency_count;
-    const PagingResult result = MoveIn(*queue, allocations, memory.BytesToMove(all), &call.aftermath);
+    const PagingResult result = MoveIn(call, *queue, allocations, memory.BytesToMove(all));
     reply->set_paging_fence_value(result.fence_value);
     return result.status;
   };
@@ -207,7 +210,7 @@ void Commands::Handle(Call& call, const host::UpdateAllocationProperty::Request&
     const bool same = supported == memory.Supported(storage) && preferred == memory.Preferred(storage);
     uint64_t bytes = 0;
     if (!memory.ChangeSegments(storage, supported, preferred, &bytes)) return kStatusNoMemory;
-    const PagingResult result = same ? queue->Nothing() : queue->Submit(bytes, nullptr, &call.aftermath);
+    const PagingResult result = same ? queue->Nothing() : queue->Submit(call, bytes, nullptr);
     reply->set_paging_fence_value(result.fence_value);
     return result.status;
   };

@@ -209,7 +209,7 @@ std::vector<Storage*> VideoMemory::Once(std::span<Storage* const> storages) {
 }
 
 uint64_t VideoMemory::Missing(const ProcessMemory& process, const std::vector<uint64_t>& wanted,
-                              uint32_t flags) {
+                              uint32_t flags, uint64_t budget_max) {
   uint64_t missing = 0;
   for (uint32_t i = 0; i < segments_.size(); ++i) {
     if (wanted[i] == 0) continue;
@@ -219,7 +219,7 @@ uint64_t VideoMemory::Missing(const ProcessMemory& process, const std::vector<ui
     uint64_t most = above(states_[i].usage, states_[i].use.limit);
     if ((flags & kCantTrimFurther) == 0) {
       const MemoryInfo info = budget_.Info(segments_[i].group, process);
-      most = std::max(most, above(info.usage, info.budget));
+      most = std::max(most, above(info.usage, std::min(info.budget, budget_max)));
     }
     missing += most;
   }
@@ -227,7 +227,7 @@ uint64_t VideoMemory::Missing(const ProcessMemory& process, const std::vector<ui
 }
 
 uint64_t VideoMemory::MakeResident(ProcessMemory& process, std::span<Storage* const> storages,
-                                   uint32_t flags) {
+                                   uint32_t flags, uint64_t budget_max) {
   MutexLock lock(mutex_);
   auto holder = [&process](Placement& at) {
     return std::find_if(at.holders.begin(), at.holders.end(),
@@ -239,7 +239,7 @@ uint64_t VideoMemory::MakeResident(ProcessMemory& process, std::span<Storage* co
     if (at.offered || at.decommitted || holder(at) != at.holders.end()) continue;
     wanted[at.placed() ? static_cast<uint32_t>(at.segment) : at.preferred] += storage->bytes();
   }
-  if (const uint64_t missing = Missing(process, wanted, flags); missing != 0) return missing;
+  if (const uint64_t missing = Missing(process, wanted, flags, budget_max); missing != 0) return missing;
   for (Storage* storage : storages) {
     Placement& at = storage->placement_;
     Detach(*storage);
@@ -365,7 +365,7 @@ uint32_t VideoMemory::Preferred(const Storage& storage) {
 
 // -- Offers.
 
-void VideoMemory::Offer(Storage& storage, OfferPriority priority, bool allow_decommit) {
+void VideoMemory::Offer(Storage& storage, OfferPriority priority, bool allow_decommit, bool discard) {
   MutexLock lock(mutex_);
   Placement& at = storage.placement_;
   Detach(storage);
@@ -373,7 +373,7 @@ void VideoMemory::Offer(Storage& storage, OfferPriority priority, bool allow_dec
   at.offer_priority = priority;
   at.allow_decommit = allow_decommit;
   at.age = ++clock_;
-  if (always_discard_) {
+  if (always_discard_ || discard) {
     Discard(storage);
     MoveTo(at, Placement::kNowhere);
   }

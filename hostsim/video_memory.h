@@ -63,9 +63,11 @@ class VideoMemory {
   // -- Residency. A storage comes once for each allocation of the process whose count becomes 1 or 0.
   static constexpr uint32_t kCantTrimFurther = 1u << 0;
   static constexpr uint32_t kMustSucceed = 1u << 1;
+  static constexpr uint64_t kBudgetAsItIs = ~0ull;
   // How many bytes are too many: the process's budget is exceeded, or the segments are full. 0: they are
-  // listed now. All or nothing.
-  uint64_t MakeResident(ProcessMemory& process, std::span<Storage* const> storages, uint32_t flags);
+  // listed now. All or nothing. `budget_max`: above it no budget of the process counts.
+  uint64_t MakeResident(ProcessMemory& process, std::span<Storage* const> storages, uint32_t flags,
+                        uint64_t budget_max = kBudgetAsItIs);
   // Of listed ones, the bytes that are still on their way.
   uint64_t BytesToMove(std::span<Storage* const> storages);
   // What the process is still above its budget.
@@ -86,7 +88,8 @@ class VideoMemory {
   uint32_t Preferred(const Storage& storage);
 
   // -- Offers.
-  void Offer(Storage& storage, OfferPriority priority, bool allow_decommit);
+  // `discard`: it loses its content at once.
+  void Offer(Storage& storage, OfferPriority priority, bool allow_decommit, bool discard = false);
   bool Offered(const Storage& storage);
   bool Decommitted(const Storage& storage);
   // All or nothing: false where there is no room for those that are listed.
@@ -128,7 +131,8 @@ class VideoMemory {
   void MakeRoom(uint32_t segment) HOSTSIM_REQUIRES(mutex_);
   void BringBack() HOSTSIM_REQUIRES(mutex_);
   void Demote(Storage& storage) HOSTSIM_REQUIRES(mutex_);
-  uint64_t Missing(const ProcessMemory& process, const std::vector<uint64_t>& wanted, uint32_t flags)
+  uint64_t Missing(const ProcessMemory& process, const std::vector<uint64_t>& wanted, uint32_t flags,
+                   uint64_t budget_max)
       HOSTSIM_REQUIRES(mutex_);
   std::vector<Storage*> Once(std::span<Storage* const> storages) HOSTSIM_REQUIRES(mutex_);
   SegmentState& StateOf(const Placement& at) HOSTSIM_REQUIRES(mutex_) {
