@@ -52,7 +52,8 @@ class IoctlRequest {
   virtual void Answer(int32_t result, std::span<const std::byte> out) = 0;
 
   // `interrupted` runs at most once, from any thread, when a signal arrives at the waiting client before the answer.
-  // Only a request that may wait without limit sets it.
+  // Only a request that may wait without limit sets it; it takes the place of OnKilled, and a signal that had arrived by then
+  // counts.
   virtual void OnInterrupt(std::function<void()> interrupted) = 0;
   // As OnInterrupt, but only when the waiting thread is being killed: nothing less ends a wait for the host. Until it is
   // answered then, the client cannot die.

@@ -69,7 +69,8 @@ void FuseIoctlRequest::Answer(int32_t result, std::span<const std::byte> out) {
 
 void FuseIoctlRequest::OnInterrupt(std::function<void()> interrupted) {
   DXG_CHECK(request_);
-  DXG_CHECK(!interrupt_ticket_);
+  // A signal that came while only death counted was not lost: libfuse tells of it again.
+  if (interrupt_ticket_) session_.interrupts().Drop(interrupt_ticket_);
   interrupt_ticket_ = session_.interrupts().Arm(request_, std::move(interrupted));
 }
 

@@ -105,7 +105,7 @@ Status Call::OutLate(contract::Member member) {
 }
 
 void Call::VisitEnds() {
-  if (process->VisitEnds()) EndProcess(driver.host(), process).Start(nullptr);
+  if (process->VisitEnds()) driver.EndProcess(process);
 }
 
 void Call::Answer(const Status& status) { Caller::Answer(status, {args_, out_bytes_}); }

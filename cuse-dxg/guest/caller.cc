@@ -28,14 +28,34 @@ std::unique_ptr<client::AddressSpace> Caller::UntilAbandoned::Pin(pid_t tid, uin
 
 void Caller::WhenKilled(std::function<void()> killed) {
   std::lock_guard lock(mutex_);
-  if (!answered_ && !finished_) ioctl_->OnKilled(std::move(killed));
+  if (!answered_ && !finished_ && parked_ == nullptr) ioctl_->OnKilled(std::move(killed));
 }
 
 void Caller::Abandon() {
-  std::lock_guard lock(mutex_);
-  if (answered_ || finished_) return;  // where a visit is on its way, whoever makes it sees the thread die
-  abandoned_ = true;
-  ioctl_->Answer(-EINTR, {});
+  std::shared_ptr<ParkedCall> parked;
+  {
+    std::lock_guard lock(mutex_);
+    if (answered_ || finished_) return;  // where a visit is on its way, whoever makes it sees the thread die
+    parked = parked_;
+    if (parked == nullptr) {
+      abandoned_ = true;
+      ioctl_->Answer(-EINTR, {});
+    }
+  }
+  if (parked != nullptr) parked->Interrupt();
+}
+
+void Caller::EndBySignal(const std::shared_ptr<ParkedCall>& parked) {
+  {
+    std::lock_guard lock(mutex_);
+    if (!abandoned_) {
+      parked_ = parked;
+      return ioctl_->OnInterrupt([interrupted = std::weak_ptr(parked)] {
+        if (const auto still = interrupted.lock()) still->Interrupt();
+      });
+    }
+  }
+  parked->Interrupt();  // the thread was let go before
 }
 
 bool Caller::ReadNear(uint64_t address, std::span<std::byte> to) {

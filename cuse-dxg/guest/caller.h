@@ -8,6 +8,7 @@
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/client/delivery.h"
+#include "cuse-dxg/guest/events.h"
 #include "cuse-dxg/guest/task.h"
 
 namespace dxg::guest {
@@ -33,11 +34,18 @@ class Caller {
   void WhenKilled(std::function<void()> killed);
   // The thread is being killed while the call waits: it is let go, and nothing of it is touched any more.
   void Abandon();
+  // From here on any signal to the thread ends `parked`, also one that came before, and so does its death.
+  void EndBySignal(const std::shared_ptr<ParkedCall>& parked);
 
   // Reads client memory with the rest of the page around it, and takes what is asked for next from there: a struct and what
   // it points to often lie together on a stack, and it is the reading that costs, not the bytes. What is more than a page
   // long, or not in one, is read as it is. A page is readable as a whole or not at all.
   bool ReadNear(uint64_t address, std::span<std::byte> to);
+  // What ReadNear keeps is not needed any more.
+  void ForgetNear() {
+    near_.reset();
+    near_address_ = 1;
+  }
   // Null: nothing can be brought into this client.
   void set_delivery(client::Delivery* delivery) { delivery_ = delivery; }
 
@@ -88,10 +96,11 @@ class Caller {
   const pid_t tid_;
   client::Delivery* delivery_ = nullptr;
   std::unique_ptr<client::Visit> visit_;
-  std::mutex mutex_;        // guards the three below
+  std::mutex mutex_;        // guards the four below
   bool answered_ = false;   // provisionally, for a visit
   bool abandoned_ = false;
   bool finished_ = false;
+  std::shared_ptr<ParkedCall> parked_;  // from then on any signal ends the call
   static constexpr uint64_t kPageBytes = 4096;
   std::unique_ptr<std::byte[]> near_;  // a page of the client ...
   uint64_t near_address_ = 1;          // ... and where it is there; no page begins at 1

@@ -1,6 +1,8 @@
 // Contexts and their priorities: CreateContextVirtual, DestroyContext, Get/SetContext(InProcess)SchedulingPriority.
+#include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
+#include "cuse-dxg/guest/teardown.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest::handlers {
@@ -89,11 +91,14 @@ Task CreateContextVirtual(CallOf<calls::CreateContextVirtual>& call) {
 Task DestroyContext(CallOf<calls::DestroyContext>& call) {
   // The handle is gone from here on, whatever follows.
   DXG_CO_ASSIGN(auto context, call.process->RemoveContext(call.request.context()));
-  DXG_CO_ASSIGN(auto device, call.process->FindDevice(context->device.value));
-  DXG_CO_TRY(CheckActive(*device->adapter()));
+  std::vector<Arena::Mapping> unmap;
+  ReleaseQueueFences(*call.process, *context, &unmap);
   Status status;
-  (void)co_await TellHostContextEnded(call, device->adapter(), call.request.context(), &status);
-  co_return status;
+  auto device = call.process->FindDevice(context->device.value);
+  if (device.ok()) status = CheckActive(*(*device)->adapter());
+  if (device.ok() && status.ok()) (void)co_await TellHostContextEnded(call, (*device)->adapter(), call.request.context(), &status);
+  (void)co_await TakeOut(call, std::move(unmap));
+  co_return device.ok() ? status : device.status();
 }
 
 Task GetContextSchedulingPriority(CallOf<calls::GetContextSchedulingPriority>& call) {

@@ -123,7 +123,9 @@ void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
   }
   // Safety: `file` is the File that Open handed out; the kernel sends no call after its release.
   auto* file = reinterpret_cast<File*>(request->file());
-  if (file->object != nullptr && request->code() == DXG_IOCTL_EXPORT) return Export(*this, access_, std::move(request), file->object);
+  if (auto resource = std::dynamic_pointer_cast<SharedResource>(file->object); resource != nullptr && request->code() == DXG_IOCTL_EXPORT) {
+    return Export(*this, access_, std::move(request), std::move(resource));
+  }
   const contract::Call* row = contract::FindCall(request->code());
   if (row == nullptr) {
     return Refuse(*request, nullptr, Status::Refuse(ENOTTY, "request code {:#010x} is no call of /dev/dxg (number, size, direction and type must all fit)", request->code()));
@@ -234,12 +236,16 @@ void Driver::Release(uint64_t file) {
     if (--entry->files != 0 || !entry->waiting.empty()) return;
     processes_.erase(entry);
   }
-  if (process->End()) EndProcess(host_, process).Start(nullptr);
+  if (process->End()) EndProcess(process);
+}
+
+void Driver::EndProcess(const std::shared_ptr<Process>& process) {
+  guest::EndProcess(host_, process).Start([this, process](Status) { events_.RemoveAll(*process); });
 }
 
 // -- Descriptors of shared objects -------------------------------------------------------------------------------------
 
-uint64_t Driver::ExpectObjectFile(std::shared_ptr<SharedResource> object) {
+uint64_t Driver::ExpectObjectFile(std::shared_ptr<SharedObject> object) {
   std::lock_guard lock(mutex_);
   expected_objects_.emplace(next_token_, std::move(object));
   return next_token_++;
@@ -264,7 +270,7 @@ void Driver::OpenObject(attach::OpenRequest& request, uint64_t token) {
   request.Accept(reinterpret_cast<uint64_t>(file));  // Safety: see Ioctl
 }
 
-std::shared_ptr<SharedResource> Driver::ObjectOf(uint64_t file) {
+std::shared_ptr<SharedObject> Driver::ObjectOf(uint64_t file) {
   std::lock_guard lock(mutex_);
   const auto found = object_files_.find(reinterpret_cast<File*>(file));  // Safety: only compared
   return found == object_files_.end() ? nullptr : (*found)->object;
@@ -318,6 +324,12 @@ Result<PagingQueueAndDevice> FindPagingQueueAndDevice(Process& process, uint32_t
   DXG_ASSIGN(auto queue, process.FindPagingQueue(handle));
   DXG_ASSIGN(auto device, process.FindDevice(queue->device.value));
   return PagingQueueAndDevice{std::move(queue), std::move(device)};
+}
+
+Result<HwQueueAndDevice> FindHwQueueAndDevice(Process& process, uint32_t handle) {
+  DXG_ASSIGN(auto queue, process.FindHwQueue(handle));
+  DXG_ASSIGN(auto device, process.FindDevice(queue->device.value));
+  return HwQueueAndDevice{std::move(queue), std::move(device)};
 }
 
 Result<ContextAndDevice> FindContextAndDevice(Process& process, uint32_t handle) {

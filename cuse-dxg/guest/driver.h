@@ -14,6 +14,7 @@
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/client/delivery.h"
 #include "cuse-dxg/guest/call.h"
+#include "cuse-dxg/guest/events.h"
 #include "cuse-dxg/guest/host.h"
 #include "cuse-dxg/guest/process.h"
 
@@ -43,6 +44,8 @@ class CallObserver {
 class Driver final : public attach::Node, public BackendEvents {
  public:
   Driver(Backend& backend, client::Access& access) : host_(backend), access_(access) {}
+  // Calls that are parked end; by now the back-end takes no more.
+  ~Driver() override { events_.EndAll(); }
 
   void set_observer(CallObserver* observer) { observer_ = observer; }
   // The way into clients, for calls that bring memory or descriptors there. Outlives the driver.
@@ -58,18 +61,21 @@ class Driver final : public attach::Node, public BackendEvents {
   void AdapterStopped(uint64_t luid) override;
   void AdapterRemoved(uint64_t luid) override;
   void DeviceStateChanged() override { ++state_changes_; }
-  void GuestEvent(uint64_t) override {}
+  void GuestEvent(uint64_t event) override { events_.Happened(event); }
 
   // -- For handlers --
   Host& host() { return host_; }
   Backend& backend() { return host_.backend(); }
   client::Delivery* delivery() { return delivery_; }  // null: there is none
+  Events& events() { return events_; }
   // An open of the node that is going to be made for a client (Step::kGiveNode, with the token returned) leads to that
-  // shared resource; Forget where it does not come.
-  uint64_t ExpectObjectFile(std::shared_ptr<SharedResource> object);
+  // shared object; Forget where it does not come.
+  uint64_t ExpectObjectFile(std::shared_ptr<SharedObject> object);
   void ForgetObjectFile(uint64_t token);
-  // The shared resource behind a descriptor of the caller's; null: the number means something else, or nothing.
-  std::shared_ptr<SharedResource> ObjectOf(uint64_t file);
+  // The shared object behind a descriptor of the caller's; null: the number means something else, or nothing.
+  std::shared_ptr<SharedObject> ObjectOf(uint64_t file);
+  // Ends a process whose last descriptor is closed, with its events.
+  void EndProcess(const std::shared_ptr<Process>& process);
   std::vector<std::shared_ptr<Adapter>> Adapters();  // all known, in order of arrival
   uint64_t state_changes() const { return state_changes_; }
   std::vector<std::shared_ptr<Process>> Processes();
@@ -83,7 +89,7 @@ class Driver final : public attach::Node, public BackendEvents {
   // An open description of the node.
   struct File {
     std::shared_ptr<Process> process;        // null: a descriptor of an object
-    std::shared_ptr<SharedResource> object;  // only then
+    std::shared_ptr<SharedObject> object;  // only then
   };
   // A process and the opens that it is shared by. `waiting` are opens that arrived while the host was still being told
   // of the process.
@@ -101,6 +107,7 @@ class Driver final : public attach::Node, public BackendEvents {
   void Report(const CallReport& report);
 
   Host host_;
+  Events events_;
   client::Access& access_;
   CallObserver* observer_ = nullptr;
   client::Delivery* delivery_ = nullptr;
@@ -109,7 +116,7 @@ class Driver final : public attach::Node, public BackendEvents {
   std::mutex mutex_;  // guards all below
   std::list<Entry> processes_;
   std::set<File*> object_files_;
-  std::map<uint64_t, std::shared_ptr<SharedResource>> expected_objects_;  // by token
+  std::map<uint64_t, std::shared_ptr<SharedObject>> expected_objects_;  // by token
   uint64_t next_token_ = 1;
   std::vector<std::shared_ptr<Adapter>> adapters_;
 };
@@ -125,6 +132,13 @@ struct ContextAndDevice {
   std::shared_ptr<Device> device;
 };
 Result<ContextAndDevice> FindContextAndDevice(Process& process, uint32_t context);
+
+// HWQDEV: a hardware queue, and the device that owns it.
+struct HwQueueAndDevice {
+  std::shared_ptr<HwQueue> queue;
+  std::shared_ptr<Device> device;
+};
+Result<HwQueueAndDevice> FindHwQueueAndDevice(Process& process, uint32_t queue);
 
 // PQDEV: a paging queue, and the device that owns it.
 struct PagingQueueAndDevice {

@@ -35,9 +35,19 @@ struct ProcessAdapter {
   std::list<std::shared_ptr<Device>> devices;  // in order of creation
 };
 
+// A hardware queue, with the fence that says how far it is.
+struct HwQueue {
+  Handle handle;
+  Handle fence;
+  Handle context;
+  Handle device;
+  uint64_t window_address = 0;  // of the page with its fence
+};
+
 struct Context {
   Handle handle;
   Handle device;  // the driver keeps the handle and looks the device up again, call by call
+  std::list<std::shared_ptr<HwQueue>> hw_queues = {};  // in order of creation; guarded by Process::mutex
 };
 
 // Client pages behind allocations. The host's list of them ends with the last allocation that names it.
@@ -70,22 +80,33 @@ struct Allocation {
   uint64_t window_address = 0;                   // what the last lock mapped; 0: nothing
 };
 
-// What all who opened a shared resource have in common; its descriptors lead to it, not to the resource of the process
-// that shared it. Lives until the last of both is gone.
-struct SharedResource {
+// What all who opened a shared object have in common; its descriptors lead to it, not to the object of the process that
+// shared it. Lives until the last of both is gone.
+struct SharedObject {
+  virtual ~SharedObject() = default;
+
+  std::mutex mutex;        // guards all that is not const, here and in what derives from it
+  uint32_t nt_handle = 0;  // the host's name for it while there are descriptors; else 0
+  uint32_t descriptors = 0;
+};
+
+struct SharedSyncObject final : SharedObject {
+  SharedSyncObject(bool is_monitored, uint32_t host_handle) : monitored(is_monitored), global_handle(host_handle) {}
+  const bool monitored;
+  const uint32_t global_handle;  // the host's, by which it is opened
+};
+
+struct SharedResource final : SharedObject {
   struct Element {
     std::string private_data;  // as its creator gave it, not as the host returned it
     uint64_t pages = 0;
     bool cached = false;
   };
 
-  std::mutex mutex;  // guards all below
   std::string runtime_data, private_data;
   std::vector<Element> elements;  // may grow until it is sealed
   bool sealed = false;
   uint64_t total_private_data = 0;  // of the elements, frozen by sealing
-  uint32_t nt_handle = 0;           // the host's name for it while there are descriptors; else 0
-  uint32_t descriptors = 0;
 };
 
 struct Resource {
@@ -102,6 +123,17 @@ struct PagingQueue {
   uint64_t window_address = 0;  // of the page with its fence
 };
 
+// A fence, mutex, semaphore or CPU notification. Monitored ones are the device's and end with it; the others are the
+// process's and outlive the device.
+struct SyncObject {
+  Handle handle;
+  Handle device;
+  bool monitored = false;
+  uint64_t window_address = 0;               // of the page with a monitored fence's value; else 0
+  uint64_t event = 0;                        // of a CPU notification: what the host signals; else 0
+  std::shared_ptr<SharedSyncObject> shared;  // null: private to the process
+};
+
 struct Device {
   Handle handle;
   std::shared_ptr<ProcessAdapter> owner;
@@ -110,6 +142,7 @@ struct Device {
   std::list<std::shared_ptr<Allocation>> allocations;  // that stand alone
   std::list<std::shared_ptr<Resource>> resources;
   std::list<std::shared_ptr<PagingQueue>> paging_queues;
+  std::list<std::shared_ptr<SyncObject>> sync_objects;  // monitored
 
   // Cleared when destruction begins; a call that found the device before fails with ENODEV.
   std::atomic<bool> active{true};

@@ -46,6 +46,16 @@ Result<std::shared_ptr<PagingQueue>> Process::FindPagingQueue(uint32_t handle) {
   return Find<PagingQueue>(object_handles_, {handle}, HandleType::kPagingQueue);
 }
 
+Result<std::shared_ptr<SyncObject>> Process::FindSyncObject(uint32_t handle) {
+  std::lock_guard lock(mutex_);
+  return Find<SyncObject>(object_handles_, {handle}, HandleType::kSyncObject);
+}
+
+Result<std::shared_ptr<HwQueue>> Process::FindHwQueue(uint32_t handle) {
+  std::lock_guard lock(mutex_);
+  return Find<HwQueue>(object_handles_, {handle}, HandleType::kHwQueue);
+}
+
 HandleType Process::TypeOf(uint32_t handle) {
   std::lock_guard lock(mutex_);
   const auto* entry = object_handles_.Find({handle});
@@ -121,10 +131,20 @@ Status Process::AddContext(const std::shared_ptr<Device>& device, const std::sha
   return Status::Ok();
 }
 
+// Its handle, and those of its queues.
+void Process::FreeContextLocked(const Context& context) {
+  object_handles_.Free(context.handle);
+  for (const auto& queue : context.hw_queues) {
+    object_handles_.Free(queue->handle);
+    object_handles_.Free(queue->fence);
+  }
+}
+
 void Process::RemoveDeviceLocked(const std::shared_ptr<Device>& device) {
   if (!device->active.exchange(false)) return;
   object_handles_.Free(device->handle);
-  for (const auto& context : device->contexts) object_handles_.Free(context->handle);
+  for (const auto& object : device->sync_objects) object_handles_.Free(object->handle);
+  for (const auto& context : device->contexts) FreeContextLocked(*context);
   for (const auto& allocation : device->allocations) object_handles_.Free(allocation->handle);
   for (const auto& resource : device->resources) {
     object_handles_.Free(resource->handle);
@@ -157,7 +177,7 @@ std::shared_ptr<Device> Process::FirstDevice(const ProcessAdapter& held) {
 Result<std::shared_ptr<Context>> Process::RemoveContext(uint32_t handle) {
   std::lock_guard lock(mutex_);
   DXG_ASSIGN(auto context, Find<Context>(object_handles_, {handle}, HandleType::kContext));
-  object_handles_.Free(context->handle);
+  FreeContextLocked(*context);
   if (auto device = Find<Device>(object_handles_, context->device, HandleType::kDevice); device.ok()) {
     (*device)->contexts.remove(context);
   }
@@ -265,6 +285,59 @@ Result<std::shared_ptr<PagingQueue>> Process::RemovePagingQueue(uint32_t handle)
   return queue;
 }
 
+// -- Fences and queues -------------------------------------------------------------------------------------------------
+
+Result<bool> Process::IsMonitored(uint32_t handle) {
+  std::lock_guard lock(mutex_);
+  const auto* entry = object_handles_.Find({handle});
+  if (entry != nullptr && entry->type == HandleType::kMonitoredFence) return true;
+  DXG_ASSIGN(auto object, Find<SyncObject>(object_handles_, {handle}, HandleType::kSyncObject));
+  return object->monitored;
+}
+
+Status Process::AddSyncObject(const std::shared_ptr<Device>& device, const std::shared_ptr<SyncObject>& object) {
+  std::lock_guard lock(mutex_);
+  if (!device->active) return Status::Refuse(ENODEV, "the device was destroyed while the sync object was made");
+  DXG_TRY(Assign(object->handle, HandleType::kSyncObject, object));
+  if (object->monitored) device->sync_objects.push_back(object);
+  return Status::Ok();
+}
+
+Result<std::shared_ptr<SyncObject>> Process::RemoveSyncObject(uint32_t handle) {
+  std::lock_guard lock(mutex_);
+  DXG_ASSIGN(auto object, Find<SyncObject>(object_handles_, {handle}, HandleType::kSyncObject));
+  object_handles_.Free(object->handle);
+  if (!object->monitored) return object;
+  if (auto device = Find<Device>(object_handles_, object->device, HandleType::kDevice); device.ok()) (*device)->sync_objects.remove(object);
+  return object;
+}
+
+Status Process::AddHwQueue(const std::shared_ptr<Device>& device, const std::shared_ptr<Context>& context, const std::shared_ptr<HwQueue>& queue) {
+  std::lock_guard lock(mutex_);
+  auto live = Find<Context>(object_handles_, context->handle, HandleType::kContext);
+  if (!device->active || !live.ok() || *live != context) {
+    return Status::Refuse(ENODEV, "the context was destroyed while the hardware queue was created");
+  }
+  // Waits and signals name the fence; there is nothing else that the guest knows of it.
+  DXG_TRY(Assign(queue->fence, HandleType::kMonitoredFence, nullptr));
+  if (Status status = Assign(queue->handle, HandleType::kHwQueue, queue); !status.ok()) {
+    object_handles_.Free(queue->fence);
+    return status;
+  }
+  context->hw_queues.push_back(queue);
+  return Status::Ok();
+}
+
+Result<std::shared_ptr<HwQueue>> Process::RemoveHwQueue(uint32_t handle) {
+  std::lock_guard lock(mutex_);
+  DXG_ASSIGN(auto queue, Find<HwQueue>(object_handles_, {handle}, HandleType::kHwQueue));
+  object_handles_.Free(queue->handle);
+  object_handles_.Free(queue->fence);
+  auto context = Find<Context>(object_handles_, queue->context, HandleType::kContext);
+  if (context.ok()) (*context)->hw_queues.remove(queue);
+  return queue;
+}
+
 uint64_t Process::Lock(Allocation& allocation) {
   std::lock_guard lock(mutex_);
   if (allocation.cpu_address != 0 && !allocation.existing_memory) ++allocation.locks;
@@ -297,6 +370,11 @@ void Process::Release(Allocation& allocation, std::vector<Arena::Mapping>* unmap
   pages = std::move(allocation.client_pages);
   if (allocation.window_address == 0) return;
   if (auto mapping = arena_.Release(allocation.window_address)) unmap->push_back(*mapping);
+}
+
+void Process::ReleaseFence(uint64_t window_address, std::vector<Arena::Mapping>* unmap) {
+  if (window_address == 0) return;
+  if (auto mapping = arena_.Release(window_address)) unmap->push_back(*mapping);
 }
 
 void Process::VisitBegins() {

@@ -68,6 +68,18 @@ class Process {
   Status AddPagingQueue(const std::shared_ptr<Device>& device, const std::shared_ptr<PagingQueue>& queue);
   Result<std::shared_ptr<PagingQueue>> RemovePagingQueue(uint32_t handle);
 
+  // -- Fences and queues --
+  Result<std::shared_ptr<SyncObject>> FindSyncObject(uint32_t handle);
+  Result<std::shared_ptr<HwQueue>> FindHwQueue(uint32_t handle);
+  // Whether waits on that handle are for a value in memory: true for monitored fences, and for the fences of paging and
+  // hardware queues. EINVAL where it is none that can be waited for.
+  Result<bool> IsMonitored(uint32_t handle);
+  Status AddSyncObject(const std::shared_ptr<Device>& device, const std::shared_ptr<SyncObject>& object);
+  Result<std::shared_ptr<SyncObject>> RemoveSyncObject(uint32_t handle);
+  // The queue's handle and its fence's, or none. ENODEV where the context or its device ended meanwhile.
+  Status AddHwQueue(const std::shared_ptr<Device>& device, const std::shared_ptr<Context>& context, const std::shared_ptr<HwQueue>& queue);
+  Result<std::shared_ptr<HwQueue>> RemoveHwQueue(uint32_t handle);
+
   // CPU access. Lock: the address where the client already sees the allocation, counted; 0 where it has to be brought
   // there first. Locked enters what was brought (or, where another thread was faster, keeps its address).
   uint64_t Lock(Allocation& allocation);
@@ -80,6 +92,9 @@ class Process {
   // An allocation that was taken out: the host no longer works with the client's pages, and the client is no longer to see
   // the host's; what has to be unmapped for that is added to `unmap`.
   void Release(Allocation& allocation, std::vector<Arena::Mapping>* unmap);
+
+  // As that, of a page with a fence's value; nothing for 0.
+  void ReleaseFence(uint64_t window_address, std::vector<Arena::Mapping>* unmap);
 
   Arena& arena() { return arena_; }
 
@@ -99,6 +114,7 @@ class Process {
   void RemoveDeviceLocked(const std::shared_ptr<Device>& device);
   Status CheckRemovable(const Device& device, const std::vector<uint32_t>& handles, std::vector<std::shared_ptr<Allocation>>* found);
   void FreeAllocationLocked(const std::shared_ptr<Allocation>& allocation);
+  void FreeContextLocked(const Context& context);
 
   std::mutex mutex_;  // guards all below, and the lists in ProcessAdapter and Device
   HandleTable adapter_handles_;

@@ -1,4 +1,6 @@
-// Resources in other processes: ShareObjects, QueryResourceInfoFromNtHandle, OpenResourceFromNtHandle.
+// Objects in other processes: ShareObjects, ShareObjectWithHost, QueryResourceInfoFromNtHandle, OpenResourceFromNtHandle.
+#include "cuse-dxg/guest/share.h"
+
 #include <cstring>
 #include <numeric>
 
@@ -7,41 +9,9 @@
 #include "cuse-dxg/guest/teardown.h"
 #include "proto/dxg/host.pb.h"
 
-namespace dxg::guest::handlers {
-namespace {
+namespace dxg::guest {
 
-using Open = calls::OpenResourceFromNtHandle;
-
-constexpr uint32_t kAssumeNotInUse = 1;  // DestroyAllocation
-
-// The shared object behind an object that the caller names.
-Result<std::shared_ptr<SharedResource>> FindShareable(Process& process, uint32_t handle) {
-  const HandleType type = process.TypeOf(handle);
-  if (type != HandleType::kResource) {
-    return Status::Refuse(EINVAL, "{:#x} is {}; expected a resource or a sync object", handle, HandleTypeName(type));
-  }
-  DXG_ASSIGN(auto resource, process.FindResource(handle));
-  if (resource->shared == nullptr) {
-    return Status::Refuse(EINVAL, "resource {:#x} was not created to be shared (create_shared and nt_security_sharing)", handle);
-  }
-  return resource->shared;
-}
-
-// From the first descriptor on nothing is added to a shared resource. Nothing to share is refused once only: the driver
-// has marked it by then.
-Status Seal(SharedResource& object) {
-  std::lock_guard lock(object.mutex);
-  if (object.sealed) return Status::Ok();
-  object.sealed = true;
-  const uint64_t total = std::accumulate(object.elements.begin(), object.elements.end(), uint64_t{0},
-                                         [](uint64_t sum, const auto& element) { return sum + element.private_data.size(); });
-  if (total == 0) return Status::Refuse(EINVAL, "the allocations of the resource have no private data at all");
-  object.total_private_data = total;
-  return Status::Ok();
-}
-
-// The host's name for the object, made for its first descriptor. Counts one descriptor.
-Task AddDescriptor(Call& call, std::shared_ptr<SharedResource> object, uint32_t handle) {
+Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t handle) {
   {
     std::lock_guard lock(object->mutex);
     if (object->nt_handle != 0) {
@@ -69,7 +39,57 @@ Task AddDescriptor(Call& call, std::shared_ptr<SharedResource> object, uint32_t 
   co_return Status::Ok();
 }
 
-Task GiveDescriptor(Call& call, std::shared_ptr<SharedResource> object, uint64_t* descriptor) {
+Task FindSharedObject(Call& call, uint64_t descriptor, std::shared_ptr<SharedObject>* object) {
+  client::Delivery* delivery = call.driver.delivery();
+  const int number = static_cast<int>(static_cast<uint32_t>(descriptor));  // the upper half is cut off, as by the driver
+  if (delivery == nullptr || number < 0) co_return Status::Ok();
+  const uint64_t file = co_await Callback<uint64_t>(
+      [&](auto done) { delivery->Identify(call.process->identity, number, std::move(done)); });
+  if (file != 0) *object = call.driver.ObjectOf(file);
+  co_return Status::Ok();
+}
+
+}  // namespace dxg::guest
+
+namespace dxg::guest::handlers {
+namespace {
+
+using Open = calls::OpenResourceFromNtHandle;
+
+constexpr uint32_t kAssumeNotInUse = 1;  // DestroyAllocation
+
+// The shared object behind an object that the caller names.
+Result<std::shared_ptr<SharedObject>> FindShareable(Process& process, uint32_t handle) {
+  const HandleType type = process.TypeOf(handle);
+  if (type == HandleType::kSyncObject) {
+    DXG_ASSIGN(auto object, process.FindSyncObject(handle));
+    if (object->shared != nullptr) return std::shared_ptr<SharedObject>(object->shared);
+    return Status::Refuse(EINVAL, "sync object {:#x} was not created to be shared (shared and nt_security_sharing)", handle);
+  }
+  if (type != HandleType::kResource) {
+    return Status::Refuse(EINVAL, "{:#x} is {}; expected a resource or a sync object", handle, HandleTypeName(type));
+  }
+  DXG_ASSIGN(auto resource, process.FindResource(handle));
+  if (resource->shared == nullptr) {
+    return Status::Refuse(EINVAL, "resource {:#x} was not created to be shared (create_shared and nt_security_sharing)", handle);
+  }
+  return std::shared_ptr<SharedObject>(resource->shared);
+}
+
+// From the first descriptor on nothing is added to a shared resource. Nothing to share is refused once only: the driver
+// has marked it by then.
+Status Seal(SharedResource& object) {
+  std::lock_guard lock(object.mutex);
+  if (object.sealed) return Status::Ok();
+  object.sealed = true;
+  const uint64_t total = std::accumulate(object.elements.begin(), object.elements.end(), uint64_t{0},
+                                         [](uint64_t sum, const auto& element) { return sum + element.private_data.size(); });
+  if (total == 0) return Status::Refuse(EINVAL, "the allocations of the resource have no private data at all");
+  object.total_private_data = total;
+  return Status::Ok();
+}
+
+Task GiveDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint64_t* descriptor) {
   client::Step step;
   step.kind = client::Step::Kind::kGiveNode;
   step.token = call.driver.ExpectObjectFile(object);
@@ -90,17 +110,12 @@ client::Step CloseStep(uint64_t descriptor) {
   return step;
 }
 
-// What the caller's descriptor number leads to.
-Task FindObject(Call& call, uint64_t descriptor, std::shared_ptr<SharedResource>* object) {
-  client::Delivery* delivery = call.driver.delivery();
-  const int number = static_cast<int>(static_cast<uint32_t>(descriptor));  // the upper half is cut off, as by the driver
-  if (delivery != nullptr && number >= 0) {
-    const uint64_t file = co_await Callback<uint64_t>(
-        [&](auto done) { delivery->Identify(call.process->identity, number, std::move(done)); });
-    if (file != 0) *object = call.driver.ObjectOf(file);
-  }
-  if (*object != nullptr) co_return Status::Ok();
-  co_return Status::Refuse(EINVAL, "descriptor {} of the caller is of no shared resource", number);
+Task FindResourceFile(Call& call, uint64_t descriptor, std::shared_ptr<SharedResource>* resource) {
+  std::shared_ptr<SharedObject> object;
+  (void)co_await FindSharedObject(call, descriptor, &object);
+  *resource = std::dynamic_pointer_cast<SharedResource>(object);
+  if (*resource != nullptr) co_return Status::Ok();
+  co_return Status::Refuse(EINVAL, "descriptor {} of the caller is of no shared resource", static_cast<uint32_t>(descriptor));
 }
 
 // -- OpenResourceFromNtHandle --
@@ -224,7 +239,8 @@ Task ShareObjects(CallOf<calls::ShareObjects>& call) {
   DXG_CO_ASSIGN(auto object, FindShareable(*call.process, handle));
   DXG_CO_TRY(co_await AddDescriptor(call, object, handle));
   // From here on the descriptor counts; it is dropped by its close, or here where it does not come to be.
-  Status status = Seal(*object);
+  Status status;
+  if (auto* resource = dynamic_cast<SharedResource*>(object.get())) status = Seal(*resource);
   uint64_t descriptor = 0;
   if (status.ok()) status = co_await GiveDescriptor(call, object, &descriptor);
   if (!status.ok()) {
@@ -237,9 +253,20 @@ Task ShareObjects(CallOf<calls::ShareObjects>& call) {
   co_return status;
 }
 
+Task ShareObjectWithHost(CallOf<calls::ShareObjectWithHost>& call) {
+  host::ShareObjectWithHost::Request request;
+  host::ShareObjectWithHost::Reply reply;
+  request.set_device(call.request.device_handle());
+  request.set_object(call.request.object_handle());
+  DXG_CO_TRY(co_await call.driver.host().AskGlobal(call.process->host_handle, request, &reply));
+  DXG_CO_TRY(FromNtStatus(reply.status(), "ShareObjectWithHost"));
+  call.reply.set_object_vail_nt_handle(reply.vail_nt_handle());
+  co_return call.OutLateAll();
+}
+
 Task QueryResourceInfoFromNtHandle(CallOf<calls::QueryResourceInfoFromNtHandle>& call) {
   std::shared_ptr<SharedResource> object;
-  DXG_CO_TRY(co_await FindObject(call, call.request.nt_handle(), &object));
+  DXG_CO_TRY(co_await FindResourceFile(call, call.request.nt_handle(), &object));
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(call.request.device()));
   DXG_CO_TRY(CheckActive(*device));
   DXG_CO_TRY(Seal(*object));
@@ -255,7 +282,7 @@ Task QueryResourceInfoFromNtHandle(CallOf<calls::QueryResourceInfoFromNtHandle>&
 
 Task OpenResourceFromNtHandle(CallOf<Open>& call) {
   Opening o(call);
-  DXG_CO_TRY(co_await FindObject(call, call.request.nt_handle(), &o.object));
+  DXG_CO_TRY(co_await FindResourceFile(call, call.request.nt_handle(), &o.object));
   DXG_CO_ASSIGN(o.device, call.process->FindDevice(call.request.device()));
   DXG_CO_TRY(CheckActive(*o.device));
   DXG_CO_TRY(CheckActive(*o.device->adapter()));

@@ -33,9 +33,9 @@ void ReleaseDeviceMemory(Process& process, const Device& device, std::vector<Are
   for (const auto& resource : device.resources) {
     for (const auto& allocation : resource->allocations) process.Release(*allocation, unmap);
   }
-  for (const auto& queue : device.paging_queues) {
-    if (auto mapping = process.arena().Release(queue->window_address)) unmap->push_back(*mapping);
-  }
+  for (const auto& queue : device.paging_queues) process.ReleaseFence(queue->window_address, unmap);
+  for (const auto& object : device.sync_objects) process.ReleaseFence(object->window_address, unmap);
+  for (const auto& context : device.contexts) ReleaseQueueFences(process, *context, unmap);
 }
 
 }  // namespace
@@ -44,6 +44,10 @@ std::vector<Arena::Mapping> ReleaseMemory(Process& process, const std::vector<st
   std::vector<Arena::Mapping> unmap;
   for (const auto& allocation : allocations) process.Release(*allocation, &unmap);
   return unmap;
+}
+
+void ReleaseQueueFences(Process& process, const Context& context, std::vector<Arena::Mapping>* unmap) {
+  for (const auto& queue : context.hw_queues) process.ReleaseFence(queue->window_address, unmap);
 }
 
 Task EndDevice(Host& host, std::shared_ptr<Process> process, std::shared_ptr<Device> device, uint32_t handle,
@@ -84,7 +88,7 @@ Task EndProcess(Host& host, std::shared_ptr<Process> process) {
   co_return Status::Ok();
 }
 
-Task DropDescriptor(Host& host, std::shared_ptr<SharedResource> object) {
+Task DropDescriptor(Host& host, std::shared_ptr<SharedObject> object) {
   uint32_t nt_handle = 0;
   {
     std::lock_guard lock(object->mutex);

@@ -14,6 +14,10 @@ namespace dxg::guest {
 // What the client no longer has to see of these, which were taken out of their process.
 std::vector<Arena::Mapping> ReleaseMemory(Process& process, const std::vector<std::shared_ptr<Allocation>>& allocations);
 
+// The pages with the fences of its hardware queues, of a context that was taken out of its process. `unmap` gets what the
+// client no longer has to see.
+void ReleaseQueueFences(Process& process, const Context& context, std::vector<Arena::Mapping>* unmap);
+
 // A device that was taken out of its process. `handle` is how the host hears of it: as the caller named it, instance
 // bits and all. What is to be unmapped in the client is added to `unmap`.
 Task EndDevice(Host& host, std::shared_ptr<Process> process, std::shared_ptr<Device> device, uint32_t handle,
@@ -26,8 +30,8 @@ Task EndAdapter(Host& host, std::shared_ptr<Process> process, std::shared_ptr<Pr
 // A process whose last descriptor is closed.
 Task EndProcess(Host& host, std::shared_ptr<Process> process);
 
-// A descriptor of a shared resource that is closed. The last one ends the host's name for it.
-Task DropDescriptor(Host& host, std::shared_ptr<SharedResource> object);
+// A descriptor of a shared object that is closed. The last one ends the host's name for it.
+Task DropDescriptor(Host& host, std::shared_ptr<SharedObject> object);
 
 // The host's name for a shared object, given up.
 Task EndSharedName(Host& host, uint32_t nt_handle);

@@ -132,7 +132,11 @@ std::string ToText(const Message& message, size_t limit) {
   return text + "}";
 }
 
+// The kernel's own, which it turns into a restarted call or EINTR.
+constexpr int kErestartsys = 512;
+
 std::string ErrnoName(int error) {
+  if (error == kErestartsys) return "ERESTARTSYS";
   const char* name = strerrorname_np(error);
   return name != nullptr ? name : fmt::format("errno {}", error);
 }
@@ -140,7 +144,8 @@ std::string ErrnoName(int error) {
 std::string ResultText(int32_t result) {
   if (result == 0) return "0";
   if (result < 0 && result >= -4095) {
-    return fmt::format("-1 {} ({})", ErrnoName(-result), strerrordesc_np(-result) ? strerrordesc_np(-result) : "?");
+    const char* text = result == -kErestartsys ? "Interrupted by a signal" : strerrordesc_np(-result);
+    return fmt::format("-1 {} ({})", ErrnoName(-result), text != nullptr ? text : "?");
   }
   const char* name = NtStatusName(result);
   return name != nullptr ? fmt::format("{:#x} {}", static_cast<uint32_t>(result), name)

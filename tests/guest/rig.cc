@@ -35,7 +35,7 @@ class TestIoctl final : public attach::IoctlRequest {
   std::span<const std::byte> in() const override { return in_; }
   bool kernel_copies_out() const override { return restricted_; }
   void Answer(int32_t result, std::span<const std::byte> out) override { outcome_->Done(result, out, 0); }
-  void OnInterrupt(std::function<void()>) override {}
+  void OnInterrupt(std::function<void()> interrupted) override { outcome_->SetInterrupt(std::move(interrupted)); }
   void OnKilled(std::function<void()> killed) override { outcome_->SetKill(std::move(killed)); }
 
  private:
@@ -173,7 +173,49 @@ void FakeHost::Submit(const HostCall& call, Completion completion) {
   Answer(call, completion);
 }
 
+namespace {
+
+// The fences' half of the answers.
+void AnswerFences(const HostCall& call, uint32_t handle, uint32_t* next_handle, uint64_t page, int32_t status) {
+  if (auto* made = dynamic_cast<host::CreateSyncObject::Reply*>(call.reply)) {
+    const auto& request = static_cast<const host::CreateSyncObject::Request&>(*call.request);
+    made->set_sync_object(handle);
+    made->set_global_sync_object((request.flags() & 1) != 0 ? handle | 0x80000000 : 0);
+    made->set_fence_gpu_va(0x1000);
+    made->set_fence_storage_address(page);
+  }
+  if (auto* opened = dynamic_cast<host::OpenSyncObject::Reply*>(call.reply)) {
+    opened->set_sync_object(handle);
+    opened->set_gpu_virtual_address(0x2000);
+    opened->set_guest_cpu_physical_address(page);
+  }
+  if (auto* queue = dynamic_cast<host::CreateHwQueue::Reply*>(call.reply)) {
+    queue->set_hwqueue(handle);
+    queue->set_progress_fence(*next_handle += 0x40);
+    queue->set_progress_fence_cpu_va(page);
+  }
+  if (auto* wait = dynamic_cast<host::WaitForSyncObjectFromCpu::Reply*>(call.reply)) wait->set_status(status);
+  if (auto* signal = dynamic_cast<host::SignalSyncObject::Reply*>(call.reply)) signal->set_status(status);
+}
+
+uint64_t EventOf(const HostCall& call) {
+  constexpr uint32_t kEnqueueCpuEvent = 2;
+  if (const auto* wait = dynamic_cast<const host::WaitForSyncObjectFromCpu::Request*>(call.request)) return wait->guest_event();
+  const auto* signal = dynamic_cast<const host::SignalSyncObject::Request*>(call.request);
+  return signal != nullptr && (signal->flags() & kEnqueueCpuEvent) != 0 ? signal->event_or_device() : 0;
+}
+
+}  // namespace
+
 void FakeHost::Answer(const HostCall& call, Completion completion) {
+  if (const uint64_t event = EventOf(call)) {
+    {
+      std::lock_guard lock(mutex_);
+      events.push_back(event);
+    }
+    if (before_answer) before_answer(call);
+  }
+  if (call.asynchronous) return completion.run(completion.context, Status::Ok());
   if (refuse.contains(call.command->name)) return completion.run(completion.context, Status::Refuse(EOVERFLOW, "refused by the test"));
   uint32_t handle = 0;
   {
@@ -212,6 +254,7 @@ void FakeHost::Answer(const HostCall& call, Completion completion) {
     open->set_resource(handle);
     for (uint32_t i = 0; i < request.allocation_count(); ++i) open->add_allocations(next_handle_ += 0x40);
   }
+  AnswerFences(call, handle, &next_handle_, next_lock, status);
   if (auto* memory = dynamic_cast<host::QueryVideoMemoryInfo::Reply*>(call.reply)) memory->set_budget(1234);
   completion.run(completion.context, Status::Ok());
 }
@@ -228,15 +271,47 @@ void FakeHost::Release() {
 }
 
 void Outcome::Done(int32_t value, std::span<const std::byte> bytes, uint64_t opened) {
-  std::function<void()> dropped;  // after the lock is given back: it owns a share of the call
+  std::function<void()> dropped, dropped_too;  // after the lock is given back: they own shares of the call
   std::lock_guard lock(mutex);
   dropped = std::exchange(kill, nullptr);
+  dropped_too = std::exchange(interrupt, nullptr);
   EXPECT_FALSE(done) << "answered twice";
   done = true;
   result = value;
   out.assign(bytes.begin(), bytes.end());
   file = opened;
   changed.notify_all();
+}
+
+// As the kernel and libfuse do: it takes the place of `kill`, and a signal from before is told of at once.
+void Outcome::SetInterrupt(std::function<void()> interrupted) {
+  std::function<void()> dropped;
+  std::lock_guard lock(mutex);
+  dropped = std::exchange(kill, nullptr);
+  interrupt = std::move(interrupted);
+  if (signal_pending) std::thread([this_one = interrupt] { this_one(); }).detach();
+}
+
+bool Outcome::Signal() {
+  std::function<void()> run;
+  {
+    std::lock_guard lock(mutex);
+    signal_pending = true;
+    run = std::exchange(interrupt, nullptr);
+  }
+  if (run) run();
+  return run != nullptr;
+}
+
+bool Outcome::Kill() {
+  std::function<void()> run;
+  {
+    std::lock_guard lock(mutex);
+    run = std::exchange(kill, nullptr);
+    if (!run) run = std::exchange(interrupt, nullptr);
+  }
+  if (run) run();
+  return run != nullptr;
 }
 
 int32_t Outcome::Wait() {
@@ -277,8 +352,13 @@ uint64_t DriverTest::Open(pid_t tid) {
 
 std::shared_ptr<Outcome> DriverTest::StartRaw(uint64_t file, pid_t tid, uint32_t code, uint64_t argument, size_t restricted_bytes) {
   auto outcome = std::make_shared<Outcome>();
-  driver.Ioctl(std::make_unique<TestIoctl>(tid, file, code, argument, restricted_bytes, outcome));
+  StartRawWith(outcome, file, tid, code, argument, restricted_bytes);
   return outcome;
+}
+
+void DriverTest::StartRawWith(std::shared_ptr<Outcome> outcome, uint64_t file, pid_t tid, uint32_t code, uint64_t argument,
+                              size_t restricted_bytes) {
+  driver.Ioctl(std::make_unique<TestIoctl>(tid, file, code, argument, restricted_bytes, std::move(outcome)));
 }
 
 uint32_t DriverTest::OpenAdapter(uint64_t file, pid_t tid) {

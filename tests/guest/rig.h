@@ -44,6 +44,11 @@ class FakeHost final : public Backend {
   uint64_t home = 0, exported = 0;
   uint64_t next_lock = 0;
   uint64_t allocation_bytes = 8192;
+  // Fences: what commands that have one answer, the events that commands named, and what happens before such a command is
+  // answered.
+  int32_t status = 0;
+  std::vector<uint64_t> events;
+  std::function<void(const HostCall&)> before_answer;
   std::map<uint32_t, std::shared_ptr<ClientPages>> client_pages;
 
   Status Start(BackendEvents*) override { return Status::Ok(); }
@@ -69,6 +74,13 @@ class FakeHost final : public Backend {
   uint32_t next_handle_ = 0x40000000;
 };
 
+// An eventfd that only counts.
+class CountingFile final : public client::EventFile {
+ public:
+  std::atomic<int> count{0};
+  void Signal() override { ++count; }
+};
+
 // A way into clients that are this process: memory is what the test put into `at_address`, nodes are opened as a thread of
 // ours. Every step is noted.
 class FakeDelivery final : public client::Delivery {
@@ -83,6 +95,7 @@ class FakeDelivery final : public client::Delivery {
   uint64_t map_result = 0;    // what the next map gives; 0: kMapped and so on
   std::function<uint64_t()> open_node;
   std::map<int, uint64_t> files;  // by descriptor
+  std::map<int, std::shared_ptr<CountingFile>> eventfds;
   std::vector<client::Step> steps;
   std::vector<int32_t> left;      // results that went by a visit
   int entered = 0;
@@ -93,6 +106,10 @@ class FakeDelivery final : public client::Delivery {
     done(files.contains(descriptor) ? files[descriptor] : 0);
   }
   bool IsIdentifyCall(pid_t, uint32_t, uint64_t, uint64_t) override { return false; }
+  void TakeEventFile(const client::Identity&, int descriptor, TookEventFile done) override {
+    const auto found = eventfds.find(descriptor);
+    done(found == eventfds.end() ? nullptr : found->second);
+  }
 
   uint64_t token = 0;
   int next_descriptor = 50;
@@ -106,12 +123,18 @@ struct Outcome {
   int32_t result = 0;
   std::vector<std::byte> out;
   uint64_t file = 0;
-  std::function<void()> kill;  // set where the call waits for the host
+  std::function<void()> kill;       // set where the call waits for the host
+  std::function<void()> interrupt;  // set where any signal ends it
+  bool signal_pending = false;      // one came before that
 
   void SetKill(std::function<void()> killed) {
     std::lock_guard lock(mutex);
     kill = std::move(killed);
   }
+  void SetInterrupt(std::function<void()> interrupted);
+  // A signal reaches the caller: true where that ends the call.
+  bool Signal();
+  bool Kill();
   void Done(int32_t value, std::span<const std::byte> bytes, uint64_t opened);
   int32_t Wait();
 };
@@ -131,6 +154,11 @@ class DriverTest : public testing::Test {
   std::shared_ptr<Outcome> StartCall(uint64_t file, pid_t tid, uint32_t code, Args* args, bool restricted = false) {
     return StartRaw(file, tid, code, reinterpret_cast<uint64_t>(args), restricted ? sizeof(Args) : 0);
   }
+  // As StartCall, with what became of it in `outcome`.
+  template <typename Args>
+  void StartCallWith(std::shared_ptr<Outcome> outcome, uint64_t file, pid_t tid, uint32_t code, Args* args) {
+    StartRawWith(std::move(outcome), file, tid, code, reinterpret_cast<uint64_t>(args), 0);
+  }
   template <typename Args>
   int32_t Call(uint64_t file, pid_t tid, uint32_t code, Args* args) {
     return StartCall(file, tid, code, args)->Wait();
@@ -138,12 +166,14 @@ class DriverTest : public testing::Test {
   uint32_t OpenAdapter(uint64_t file, pid_t tid);
   uint32_t CreateDevice(uint64_t file, pid_t tid, uint32_t adapter);
 
+  void StartRawWith(std::shared_ptr<Outcome> outcome, uint64_t file, pid_t tid, uint32_t code, uint64_t argument, size_t restricted_bytes);
   std::shared_ptr<Outcome> StartRaw(uint64_t file, pid_t tid, uint32_t code, uint64_t argument, size_t restricted_bytes);
 
   FakeAccess access;
   FakeHost host;
   FakeDelivery delivery;
-  Driver driver{host, access};
+  std::unique_ptr<Driver> owned_driver = std::make_unique<Driver>(host, access);
+  Driver& driver = *owned_driver;
 };
 
 }  // namespace dxg::guest

@@ -1,0 +1,20 @@
+#include "cuse-dxg/guest/client_event.h"
+
+#include "cuse-dxg/guest/driver.h"
+
+namespace dxg::guest {
+
+Task AddClientEvent(Call& call, uint64_t descriptor, Events::Lifetime lifetime, uint64_t* event) {
+  client::Delivery* delivery = call.driver.delivery();
+  const int number = static_cast<int>(static_cast<uint32_t>(descriptor));
+  std::shared_ptr<client::EventFile> file;
+  if (delivery != nullptr && number >= 0) {
+    file = co_await Callback<std::shared_ptr<client::EventFile>>(
+        [&](auto done) { delivery->TakeEventFile(call.process->identity, number, std::move(done)); });
+  }
+  if (file == nullptr) co_return Status::Refuse(EINVAL, "descriptor {} of the caller is no eventfd that can be held", number);
+  *event = call.driver.events().Add(*call.process, std::move(file), lifetime);
+  co_return Status::Ok();
+}
+
+}  // namespace dxg::guest

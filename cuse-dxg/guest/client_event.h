@@ -1,0 +1,16 @@
+#pragma once
+
+#include <cstdint>
+
+#include "cuse-dxg/guest/call.h"
+#include "cuse-dxg/guest/events.h"
+
+// Eventfds of clients as events of the host.
+
+namespace dxg::guest {
+
+// Enters an event that signals the eventfd behind a descriptor number of the caller, of which the lower 32 bits count. EINVAL
+// where it is none. Who gets it removes it where the host does not come to know of it.
+Task AddClientEvent(Call& call, uint64_t descriptor, Events::Lifetime lifetime, uint64_t* event);
+
+}  // namespace dxg::guest

@@ -1,0 +1,93 @@
+// Hardware queues and their progress fences: CreateHwQueue, DestroyHwQueue.
+#include "cuse-dxg/guest/bring_in.h"
+#include "cuse-dxg/guest/handlers.h"
+#include "cuse-dxg/guest/nt_status.h"
+#include "proto/dxg/host.pb.h"
+
+namespace dxg::guest::handlers {
+namespace {
+
+using Create = calls::CreateHwQueue;
+
+constexpr uint32_t kPrivateDataBytesMax = 131072;
+constexpr uint64_t kFencePageBytes = 4096;
+constexpr contract::Member kFenceAddress{offsetof(d3dkmt_createhwqueue, queue_progress_fence_cpu_va), 8};
+
+Task TellHostQueueEnded(Call& call, std::shared_ptr<Adapter> adapter, uint32_t queue) {
+  host::DestroyHwQueue::Request request;
+  host::DestroyHwQueue::Reply reply;
+  request.set_hwqueue(queue);
+  DXG_CO_TRY(co_await call.driver.host().Ask(*adapter, call.process->host_handle, request, &reply));
+  co_return FromNtStatus(reply.status(), "DestroyHwQueue");
+}
+
+// Member by member, as the driver does; what is written stays where a later step fails.
+Status WriteOut(CallOf<Create>& call) {
+  DXG_TRY(call.OutNow(Create::Out::queue));
+  DXG_TRY(call.OutNow(Create::Out::queue_progress_fence));
+  DXG_TRY(call.OutNow(kFenceAddress));
+  DXG_TRY(call.OutNow(Create::Out::queue_progress_fence_gpu_va));
+  (void)call.CopyOut(Create::Out::priv_drv_data());  // whether that works is not looked at
+  return Status::Ok();
+}
+
+Task AskForIt(CallOf<Create>& call, std::shared_ptr<Device> device, std::shared_ptr<Context> context, std::shared_ptr<HwQueue> queue) {
+  host::CreateHwQueue::Request request;
+  host::CreateHwQueue::Reply reply;
+  request.set_context(call.request.context());
+  request.set_flags(call.request.flags());
+  request.set_priv_drv_data_size(call.request.priv_drv_data_size());
+  request.set_priv_drv_data(call.request.priv_drv_data());
+  DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
+  queue->handle = {reply.hwqueue()};
+  queue->fence = {reply.progress_fence()};
+  DXG_CO_TRY(FromNtStatus(reply.status(), "CreateHwQueue"));
+  uint64_t address = 0;
+  DXG_CO_TRY(co_await BringIn(call, reply.progress_fence_cpu_va(), kFencePageBytes, &address));
+  queue->window_address = reply.progress_fence_cpu_va();
+  call.reply.set_queue(reply.hwqueue());
+  call.reply.set_queue_progress_fence(reply.progress_fence());
+  call.SetAddress(kFenceAddress, address);
+  call.reply.set_queue_progress_fence_gpu_va(reply.progress_fence_gpu_va());
+  call.reply.mutable_priv_drv_data()->swap(*reply.mutable_priv_drv_data());
+  call.reply.mutable_priv_drv_data()->resize(call.request.priv_drv_data_size());
+  DXG_CO_TRY(WriteOut(call));
+  co_return call.process->AddHwQueue(device, context, queue);
+}
+
+}  // namespace
+
+Task CreateHwQueue(CallOf<Create>& call) {
+  DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, call.request.context()));
+  DXG_CO_TRY(CheckActive(*found.device));
+  DXG_CO_TRY(CheckActive(*found.device->adapter()));
+  const uint32_t size = call.request.priv_drv_data_size();
+  if (size > kPrivateDataBytesMax) {
+    co_return Status::Refuse(EINVAL, "priv_drv_data_size is {}; at most {} bytes are allowed", size, kPrivateDataBytesMax);
+  }
+  DXG_CO_TRY(call.CopyIn(Create::In::priv_drv_data()));
+  auto queue = std::make_shared<HwQueue>();
+  queue->context = found.context->handle;
+  queue->device = found.device->handle;
+  Status status = co_await AskForIt(call, found.device, found.context, queue);
+  if (status.ok()) co_return Status::Ok();
+  std::vector<Arena::Mapping> unmap;
+  call.process->ReleaseFence(queue->window_address, &unmap);
+  if (queue->handle) (void)co_await TellHostQueueEnded(call, found.device->adapter(), queue->handle.value);
+  (void)co_await TakeOut(call, std::move(unmap));
+  co_return status;
+}
+
+Task DestroyHwQueue(CallOf<calls::DestroyHwQueue>& call) {
+  // Both handles are gone from here on, whatever follows.
+  DXG_CO_ASSIGN(auto queue, call.process->RemoveHwQueue(call.request.queue()));
+  std::vector<Arena::Mapping> unmap;
+  call.process->ReleaseFence(queue->window_address, &unmap);
+  auto device = call.process->FindDevice(queue->device.value);
+  Status status = device.ok() ? CheckActive(*(*device)->adapter()) : device.status();
+  if (status.ok()) status = co_await TellHostQueueEnded(call, (*device)->adapter(), call.request.queue());
+  (void)co_await TakeOut(call, std::move(unmap));
+  co_return status;
+}
+
+}  // namespace dxg::guest::handlers

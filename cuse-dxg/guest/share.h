@@ -1,0 +1,19 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "cuse-dxg/guest/call.h"
+
+// Objects that are shared between processes, and the descriptors that lead to them.
+
+namespace dxg::guest {
+
+// Counts one descriptor of an object, whose handle in the caller's process is `handle`; the first makes the host give it a
+// name. ENOTRECOVERABLE where the host gives none, and the transport's errors. DropDescriptor takes it back.
+Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t handle);
+
+// What a descriptor number of the caller leads to; null where it is of no shared object.
+Task FindSharedObject(Call& call, uint64_t descriptor, std::shared_ptr<SharedObject>* object);
+
+}  // namespace dxg::guest

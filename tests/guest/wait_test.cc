@@ -1,0 +1,349 @@
+// Waits, and events of the host: who ends a call that is parked, what is left where it does not come to that, and what one
+// costs.
+#include <malloc.h>
+
+#include <cstdlib>
+#include <new>
+
+#include "cuse-dxg/guest/events.h"
+#include "tests/guest/rig.h"
+
+namespace {
+
+std::atomic<int64_t> bytes_in_use{0};
+
+}  // namespace
+
+// Every allocation of this program is counted, with what the allocator adds to it.
+void* operator new(size_t size) {
+  void* memory = std::malloc(size);
+  if (memory == nullptr) std::abort();
+  bytes_in_use += static_cast<int64_t>(malloc_usable_size(memory)) + 8;
+  return memory;
+}
+void operator delete(void* memory) noexcept {
+  if (memory != nullptr) bytes_in_use -= static_cast<int64_t>(malloc_usable_size(memory)) + 8;
+  std::free(memory);
+}
+void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
+
+namespace dxg::guest {
+namespace {
+
+constexpr int32_t kErestartsys = 512;
+constexpr int kEventfd = 4;
+
+TEST(Events, AreNumberedFromTwoAndNeverAgain) {
+  Events events;
+  const Process process{client::Identity{}};
+  const auto file = std::make_shared<CountingFile>();
+  EXPECT_EQ(events.Add(process, file, Events::Lifetime::kOnce), 2u);
+  events.Remove(2);
+  EXPECT_EQ(events.Add(process, file, Events::Lifetime::kOnce), 3u);
+  events.Happened(3);
+  EXPECT_EQ(events.Add(process, file, Events::Lifetime::kOnce), 4u);
+  EXPECT_EQ(file->count, 1);
+}
+
+TEST(Events, HappenOnceOrUntilRemoved) {
+  Events events;
+  const Process process{client::Identity{}};
+  const auto once = std::make_shared<CountingFile>(), always = std::make_shared<CountingFile>();
+  const uint64_t first = events.Add(process, once, Events::Lifetime::kOnce);
+  const uint64_t second = events.Add(process, always, Events::Lifetime::kUntilRemoved);
+  for (int i = 0; i < 3; ++i) {
+    events.Happened(first);
+    events.Happened(second);
+  }
+  EXPECT_EQ(once->count, 1);
+  EXPECT_EQ(once.use_count(), 1);  // let go
+  EXPECT_EQ(always->count, 3);
+  events.Remove(second);
+  events.Happened(second);
+  EXPECT_EQ(always->count, 3);
+  EXPECT_EQ(always.use_count(), 1);
+  EXPECT_EQ(events.size(), 0u);
+}
+
+TEST(Events, UnknownOnesAreIgnored) {
+  Events events;
+  for (const uint64_t event : {0ull, 1ull, 2ull, 77ull, ~0ull}) {
+    events.Happened(event);
+    events.Remove(event);
+  }
+}
+
+TEST(Events, EndWithTheirProcess) {
+  Events events;
+  const Process one{client::Identity{}}, other{client::Identity{}};
+  const auto file = std::make_shared<CountingFile>();
+  for (int i = 0; i < 3; ++i) events.Add(one, file, Events::Lifetime::kOnce);
+  const uint64_t left = events.Add(other, file, Events::Lifetime::kOnce);
+  events.RemoveAll(one);
+  events.RemoveAll(one);
+  EXPECT_EQ(events.size(), 1u);
+  EXPECT_EQ(file.use_count(), 2);
+  events.Happened(left);
+  EXPECT_EQ(file->count, 1);
+}
+
+// Where each entry's memory goes is said in events.h; the host's part of a wait is not in here.
+TEST(Events, AreSmall) {
+  constexpr int kEvents = 100'000;
+  Events events;
+  const Process process{client::Identity{}};
+  const auto file = std::make_shared<CountingFile>();
+  const int64_t before = bytes_in_use;
+  for (int i = 0; i < kEvents; ++i) events.Add(process, file, Events::Lifetime::kOnce);
+  const int64_t each = (bytes_in_use - before) / kEvents;
+  RecordProperty("bytes", static_cast<int>(each));
+  EXPECT_LE(each, 192);
+  EXPECT_GT(each, 16);
+}
+
+class WaitTest : public DriverTest {
+ protected:
+  static constexpr uint64_t kPage = 0xf00000000000;
+
+  WaitTest() {
+    Deliver();
+    delivery.eventfds[kEventfd] = std::make_shared<CountingFile>();
+    HostRegion region;
+    region.window_address = kPage;
+    region.size = 1 << 20;
+    host.regions[kPage] = region;
+    host.next_lock = kPage + 0x1000;
+    delivery.map_result = 0x7e0000000000;
+    file = Open(100);
+    adapter = OpenAdapter(file, 100);
+    device = CreateDevice(file, 100, adapter);
+    args.device.v = device;
+    args.object_count = 1;
+    args.objects = reinterpret_cast<uint64_t>(&object);
+    args.fence_values = reinterpret_cast<uint64_t>(&value);
+  }
+  ~WaitTest() override {
+    if (owned_driver != nullptr && file != 0) driver.Release(file);
+  }
+
+  std::shared_ptr<Outcome> StartWait() { return StartCall(file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args); }
+  CountingFile& eventfd() { return *delivery.eventfds[kEventfd]; }
+
+  uint64_t file = 0;
+  uint32_t adapter = 0, device = 0;
+  uint32_t object = 0x40000040;
+  uint64_t value = 9;
+  d3dkmt_waitforsynchronizationobjectfromcpu args{};
+};
+
+TEST_F(WaitTest, TheEventEndsIt) {
+  auto wait = StartWait();
+  ASSERT_FALSE(wait->done);
+  ASSERT_EQ(host.events.size(), 1u);
+  EXPECT_EQ(driver.events().size(), 1u);
+  driver.GuestEvent(host.events[0] + 1);
+  driver.GuestEvent(0);
+  ASSERT_FALSE(wait->done);
+  driver.GuestEvent(host.events[0]);
+  EXPECT_EQ(wait->Wait(), 0);
+  driver.GuestEvent(host.events[0]);
+  EXPECT_EQ(driver.events().size(), 0u);
+}
+
+TEST_F(WaitTest, TheEventMayComeBeforeTheAnswer) {
+  host.before_answer = [this](const HostCall&) { driver.GuestEvent(host.events.back()); };
+  auto wait = StartWait();
+  EXPECT_EQ(wait->Wait(), 0);
+  EXPECT_EQ(driver.events().size(), 0u);
+}
+
+TEST_F(WaitTest, APositiveAnswerOfTheHostStillWaits) {
+  host.status = 0x103;  // STATUS_PENDING
+  auto wait = StartWait();
+  ASSERT_FALSE(wait->done);
+  driver.GuestEvent(host.events[0]);
+  EXPECT_EQ(wait->Wait(), 0);
+}
+
+TEST_F(WaitTest, WhatTheHostRefusesLeavesNothing) {
+  host.status = static_cast<int32_t>(0xc0000022);  // STATUS_ACCESS_DENIED
+  EXPECT_EQ(StartWait()->Wait(), -EACCES);
+  args.async_event = kEventfd;
+  EXPECT_EQ(StartWait()->Wait(), -EACCES);
+  EXPECT_EQ(driver.events().size(), 0u);
+  for (const uint64_t event : host.events) driver.GuestEvent(event);
+  EXPECT_EQ(eventfd().count, 0);
+  EXPECT_EQ(delivery.eventfds[kEventfd].use_count(), 1);
+}
+
+TEST_F(WaitTest, BadArgumentsLeaveNothing) {
+  args.fence_values = 8;
+  EXPECT_EQ(StartWait()->Wait(), -EFAULT);
+  args.async_event = kEventfd;
+  EXPECT_EQ(StartWait()->Wait(), -EFAULT);
+  args.async_event = kEventfd + 1;
+  EXPECT_EQ(StartWait()->Wait(), -EINVAL);
+  args.async_event = 0xffffffff;
+  EXPECT_EQ(StartWait()->Wait(), -EINVAL);
+  EXPECT_EQ(driver.events().size(), 0u);
+  EXPECT_TRUE(host.events.empty());
+}
+
+TEST_F(WaitTest, ASignalEndsIt) {
+  auto wait = StartWait();
+  ASSERT_TRUE(wait->Signal());
+  EXPECT_EQ(wait->Wait(), -kErestartsys);
+  EXPECT_EQ(driver.events().size(), 0u);
+  driver.GuestEvent(host.events[0]);  // late
+}
+
+TEST_F(WaitTest, ASignalThatCameWhileTheHostWasAskedEndsIt) {
+  host.hold = {"WAITFORSYNCOBJECTFROMCPU"};
+  auto wait = StartWait();
+  EXPECT_FALSE(wait->Signal());  // nothing less than death ends a wait for the host
+  ASSERT_FALSE(wait->done);
+  host.Release();
+  EXPECT_EQ(wait->Wait(), -kErestartsys);
+}
+
+TEST_F(WaitTest, ADeathWhileTheHostIsAskedLeavesNothing) {
+  host.hold = {"WAITFORSYNCOBJECTFROMCPU"};
+  auto wait = StartWait();
+  ASSERT_TRUE(wait->Kill());
+  EXPECT_EQ(wait->Wait(), -EINTR);
+  host.Release();
+  EXPECT_EQ(driver.events().size(), 0u);
+}
+
+TEST_F(WaitTest, ADeathEndsAParkedCall) {
+  auto wait = StartWait();
+  ASSERT_TRUE(wait->Kill());
+  EXPECT_LT(wait->Wait(), 0);
+  EXPECT_EQ(driver.events().size(), 0u);
+}
+
+TEST_F(WaitTest, TheDevicesEndEndsIt) {
+  auto wait = StartWait();
+  owned_driver.reset();
+  EXPECT_EQ(wait->Wait(), -ENODEV);
+}
+
+// The kernel keeps the file open for a call, so this is for a server that does not.
+TEST_F(WaitTest, TheEndOfTheProcessEndsIt) {
+  auto wait = StartWait();
+  driver.Release(std::exchange(file, 0));
+  EXPECT_EQ(wait->Wait(), -ENODEV);
+}
+
+TEST_F(WaitTest, ADestroyedDeviceLeavesItToTheHost) {
+  auto wait = StartWait();
+  d3dkmt_destroydevice destroy{};
+  destroy.device.v = device;
+  EXPECT_EQ(Call(file, 101, LX_DXDESTROYDEVICE, &destroy), 0);
+  ASSERT_FALSE(wait->done);
+  driver.GuestEvent(host.events[0]);
+  EXPECT_EQ(wait->Wait(), 0);
+}
+
+// The event, a signal and a death at once: one of them ends the call, the rig fails where two do.
+TEST_F(WaitTest, OneOfManyEndsIt) {
+  for (int i = 0; i < 300; ++i) {
+    auto wait = StartWait();
+    const uint64_t event = host.events.back();
+    std::thread happened([&] { driver.GuestEvent(event); }), signalled([&] { wait->Signal(); }), again([&] { driver.GuestEvent(event); });
+    happened.join();
+    signalled.join();
+    again.join();
+    const int32_t result = wait->Wait();
+    EXPECT_TRUE(result == 0 || result == -kErestartsys) << result;
+  }
+  EXPECT_EQ(driver.events().size(), 0u);
+}
+
+// The same while the host still answers.
+TEST_F(WaitTest, OneOfManyEndsItWhileTheHostAnswers) {
+  host.hold = {"WAITFORSYNCOBJECTFROMCPU"};
+  for (int i = 0; i < 200; ++i) {
+    auto wait = StartWait();
+    std::thread answered([&] { host.Release(); }), signalled([&] { wait->Signal(); }), killed([&] { wait->Kill(); });
+    answered.join();
+    signalled.join();
+    killed.join();
+    if (!wait->done) driver.GuestEvent(host.events.back());
+    const int32_t result = wait->Wait();
+    EXPECT_TRUE(result == 0 || result == -kErestartsys || result == -EINTR) << result;
+  }
+  EXPECT_EQ(driver.events().size(), 0u);
+}
+
+TEST_F(WaitTest, AnEventfdIsRaisedOnce) {
+  args.async_event = (7ull << 32) | kEventfd;  // the upper half does not count
+  EXPECT_EQ(StartWait()->Wait(), 0);
+  EXPECT_EQ(eventfd().count, 0);
+  driver.GuestEvent(host.events[0]);
+  driver.GuestEvent(host.events[0]);
+  EXPECT_EQ(eventfd().count, 1);
+  EXPECT_EQ(delivery.eventfds[kEventfd].use_count(), 1);
+}
+
+TEST_F(WaitTest, TheEndOfTheProcessDropsWhatItWaitedFor) {
+  args.async_event = kEventfd;
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(StartWait()->Wait(), 0);
+  EXPECT_EQ(driver.events().size(), 10u);
+  driver.Release(std::exchange(file, 0));
+  EXPECT_EQ(driver.events().size(), 0u);
+  EXPECT_EQ(delivery.eventfds[kEventfd].use_count(), 1);
+}
+
+TEST_F(WaitTest, AQueuedEventIsRaisedOnce) {
+  d3dkmt_createcontextvirtual context{};
+  context.device.v = device;
+  ASSERT_EQ(Call(file, 100, LX_DXCREATECONTEXTVIRTUAL, &context), 0);
+  d3dkmt_signalsynchronizationobject2 signal{};
+  signal.context = context.context;
+  signal.flags.enqueue_cpu_event = 1;
+  signal.cpu_event_handle = kEventfd;
+  ASSERT_EQ(Call(file, 100, LX_DXSIGNALSYNCHRONIZATIONOBJECT, &signal), 0);
+  host.status = static_cast<int32_t>(0xc0000022);
+  EXPECT_EQ(Call(file, 100, LX_DXSIGNALSYNCHRONIZATIONOBJECT, &signal), -EACCES);
+  signal.context.v = 0;
+  EXPECT_EQ(Call(file, 100, LX_DXSIGNALSYNCHRONIZATIONOBJECT, &signal), -EINVAL);
+  EXPECT_EQ(driver.events().size(), 1u);
+  for (const uint64_t event : host.events) driver.GuestEvent(event);
+  EXPECT_EQ(eventfd().count, 1);
+}
+
+// The bytes that a parked call has beyond what stands for the kernel's request and the test's own notes.
+TEST_F(WaitTest, AParkedCallIsSmall) {
+  constexpr int kCalls = 1000;
+  std::vector<std::shared_ptr<Outcome>> outcomes;
+  for (int i = 0; i < kCalls + 1; ++i) outcomes.push_back(std::make_shared<Outcome>());
+  host.events.reserve(kCalls + 1);
+  host.asked.reserve(10 * kCalls);
+  StartCallWith(outcomes[kCalls], file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args);
+  const int64_t before = bytes_in_use;
+  for (int i = 0; i < kCalls; ++i) StartCallWith(outcomes[i], file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args);
+  const int64_t each = (bytes_in_use - before) / kCalls;
+  RecordProperty("bytes", static_cast<int>(each));
+  EXPECT_LE(each, 1152);
+  for (const uint64_t event : host.events) driver.GuestEvent(event);
+  for (const auto& outcome : outcomes) EXPECT_EQ(outcome->Wait(), 0);
+}
+
+// The lists of a long wait are not kept.
+TEST_F(WaitTest, AParkedCallWithManyObjectsIsSmallToo) {
+  std::vector<uint32_t> objects(10000, object);
+  std::vector<uint64_t> values(10000, value);
+  args.object_count = 10000;
+  args.objects = reinterpret_cast<uint64_t>(objects.data());
+  args.fence_values = reinterpret_cast<uint64_t>(values.data());
+  StartWait()->Signal();
+  const int64_t before = bytes_in_use;
+  auto wait = StartWait();
+  EXPECT_LE(bytes_in_use - before, 4096);
+  driver.GuestEvent(host.events.back());
+  EXPECT_EQ(wait->Wait(), 0);
+}
+
+}  // namespace
+}  // namespace dxg::guest
