@@ -22,7 +22,20 @@ class FakeVisit final : public client::Visit {
   FakeDelivery& delivery_;
 };
 
+class FakeEventFile final : public client::EventFile {
+ public:
+  explicit FakeEventFile(uint64_t* signals) : signals_(signals) {}
+  void Signal() override { ++*signals_; }
+
+ private:
+  uint64_t* signals_;
+};
+
 }  // namespace
+
+void FakeDelivery::TakeEventFile(const client::Identity&, int descriptor, TookEventFile done) {
+  done(descriptor == eventfd_ ? std::make_shared<FakeEventFile>(&signals_) : nullptr);
+}
 
 void FakeDelivery::Enter(pid_t, const client::Identity& process, std::function<void()>, Entered entered) {
   tgid_ = process.tgid;

@@ -16,6 +16,9 @@ class FakeDelivery final : public client::Delivery {
   explicit FakeDelivery(OpenNode open) : open_(std::move(open)) {}
 
   void set_next_descriptor(int number) { next_descriptor_ = number; }
+  // The one number that means an eventfd, and how often that was signalled.
+  void set_eventfd(int number) { eventfd_ = number; }
+  uint64_t signals() const { return signals_; }
   void set_process(pid_t tgid) { tgid_ = tgid; }
   // The descriptors of shared objects, by process and number.
   std::map<std::pair<pid_t, int>, uint64_t>& objects() { return objects_; }
@@ -28,6 +31,7 @@ class FakeDelivery final : public client::Delivery {
   uint64_t TokenOfOpener(pid_t) override { return token_; }
   void Identify(const client::Identity& process, int descriptor, std::function<void(uint64_t)> done) override;
   bool IsIdentifyCall(pid_t, uint32_t, uint64_t, uint64_t) override { return false; }
+  void TakeEventFile(const client::Identity&, int descriptor, TookEventFile done) override;
 
   Result<uint64_t> Do(const client::Step& step);
 
@@ -35,6 +39,8 @@ class FakeDelivery final : public client::Delivery {
   OpenNode open_;
   uint64_t token_ = 0, next_address_ = 0x7f0000000000;
   int next_descriptor_ = 3;
+  int eventfd_ = -1;
+  uint64_t signals_ = 0;
   pid_t tgid_ = 0;
   std::map<std::pair<pid_t, int>, uint64_t> objects_;
   std::vector<std::pair<pid_t, int>> closed_;

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <climits>
 
 #include "cuse-dxg/backend/vmbus/message.h"
 #include "proto/contract/text.h"
@@ -13,6 +14,8 @@ namespace {
 
 constexpr uint32_t kInterfaceVersionNewest = 40;
 constexpr uint32_t kInterfaceVersionOld = 27;
+constexpr int32_t kErestartsys = -512;
+constexpr uint32_t kAsyncMessages = 0x40;  // GETINTERNALADAPTERINFO
 
 uint64_t Number(const Json& text) { return std::stoull(text.get<std::string>(), nullptr, 0); }
 
@@ -25,6 +28,7 @@ const char* Decision(const std::string& label) {
   if (label == "createallocation: host returns more private data than was sent") {
     return "the driver writes behind the client's buffer before it refuses";
   }
+  if (label == "waitforsynchronizationobject: object_count = 32") return "the driver sends its stack for the values that the struct has no room for";
   return nullptr;
 }
 
@@ -67,6 +71,15 @@ void TakeAddresses(const contract::Call* row, const Bytes& expected, Bytes* actu
   }
 }
 
+// A CPU notification shows the number of its event, which depends on how many there were before.
+void TakeEvent(const contract::Call* row, uint64_t event, const Bytes& expected, Bytes* actual) {
+  constexpr uint32_t kCpuNotification = 4;
+  constexpr size_t kType = offsetof(d3dkmt_createsynchronizationobject2, info.type);
+  constexpr size_t kEvent = offsetof(d3dkmt_createsynchronizationobject2, info.cpu_notification.event);
+  if (row == nullptr || row->code != LX_DXCREATESYNCHRONIZATIONOBJECT || contract::wire::Get<4>(expected.data() + kType) != kCpuNotification) return;
+  if (contract::wire::Get<8>(actual->data() + kEvent) == event) std::copy_n(expected.begin() + kEvent, 8, actual->begin() + kEvent);
+}
+
 // "process" and "process/child" are one run of one program and what it forked.
 std::string ProgramOf(const Json& record) {
   const std::string suite = record["suite"];
@@ -80,10 +93,10 @@ class Replay::FakeOpen final : public attach::OpenRequest {
   FakeOpen(pid_t tid, std::shared_ptr<Answered> answer, uint64_t* file) : answer_(std::move(answer)), file_(file) { caller_.tid = tid; }
   const attach::Caller& caller() const override { return caller_; }
   void Accept(uint64_t file) override {
-    *answer_ = {true, 0};
+    *answer_ = {true, 0, nullptr};
     *file_ = file;
   }
-  void Refuse(int error) override { *answer_ = {true, -error}; }
+  void Refuse(int error) override { *answer_ = {true, -error, nullptr}; }
 
  private:
   attach::Caller caller_;
@@ -101,8 +114,11 @@ class Replay::FakeIoctl final : public attach::IoctlRequest {
   uint64_t argument() const override { return argument_; }
   std::span<const std::byte> in() const override { return {}; }
   bool kernel_copies_out() const override { return false; }
-  void Answer(int32_t result, std::span<const std::byte>) override { *answer_ = {true, result}; }
-  void OnInterrupt(std::function<void()>) override {}
+  void Answer(int32_t result, std::span<const std::byte>) override {
+    answer_->answered = true;
+    answer_->result = result;
+  }
+  void OnInterrupt(std::function<void()> interrupted) override { answer_->interrupt = std::move(interrupted); }
   void OnKilled(std::function<void()>) override {}
 
  private:
@@ -147,12 +163,14 @@ Replay::Verdict Replay::Load(const Json& record) {
   CloseAll();
   client_ = FakeClient();
   host_of_tgid_.clear();
+  delivery_.set_eventfd(-1);
   program_ = ProgramOf(record);
   host_ = std::make_unique<ScriptedHost>();
   driver_ = std::make_unique<guest::Driver>(*host_, client_);
   driver_->set_delivery(&delivery_);
   compute_only_ = record["mode"].get<std::string>().find("compute") != std::string::npos;
   map_guest_pages_ = record["mode"].get<std::string>().find("map") != std::string::npos;
+  have_sync_files_.clear();
   return AdapterArrives(record);
 }
 
@@ -196,6 +214,7 @@ Replay::Verdict Replay::AdapterArrives(const Json& record) {
     if (const auto* info = dynamic_cast<const host::GetInternalAdapterInfo::Reply*>(reply.get())) {
       adapter.host_luid = info->host_adapter_luid();
       vgpu_luid = info->host_vgpu_luid();
+      adapter.async_messages = (info->bits() & kAsyncMessages) != 0;
       answered = true;
     }
   }
@@ -264,7 +283,7 @@ void Replay::CloseObjects(pid_t tgid) {
 void Replay::CloseObjectsOf(uint32_t host_process) {
   for (const auto& [tgid, process] : host_of_tgid_) {
     if (process != host_process) continue;
-    if (shares_unserved_.contains(tgid)) host_->ExpectAnything();
+    if (have_sync_files_.contains(tgid)) host_->ExpectAnything();
     CloseObjects(tgid);
   }
 }
@@ -289,23 +308,50 @@ void Replay::CloseProcess(uint32_t host_process) {
   }
 }
 
-// Handles that calls made which are not served yet: what names them cannot be compared.
-void Replay::NoteUnserved(const Json& record, const contract::Call* row) {
-  if (row->code != LX_DXCREATESYNCHRONIZATIONOBJECT || !record["out"].is_string() || record["out"] == "=") return;
-  const Bytes out = FromHex(record["out"]);
-  unserved_handles_.insert(static_cast<uint32_t>(contract::wire::Get<4>(out.data() + offsetof(d3dkmt_createsynchronizationobject2, sync_object))));
+// Where the host's messages are only numbers in the record's label: the last event that a command named.
+std::optional<Replay::Verdict> Replay::SignalAction(const std::string& label) {
+  // How much the eventfd's counter grew.
+  static const std::map<std::string, uint64_t> kSignals = {
+      {"signal it", 1}, {"signal it twice", 0}, {"late signal after the interrupted wait", 0},
+      {"signal", 1},    {"signal notification 1", 1}, {"signal notification 2 (stays registered)", 1}};
+  const auto expected = kSignals.find(label);
+  if (expected == kSignals.end() && label != "signal an unknown event id" && label != "signal event id 0") return std::nullopt;
+  const uint64_t before = delivery_.signals();
+  driver_->GuestEvent(label == "signal event id 0" ? 0 : expected == kSignals.end() ? 0x7777 : host_->last_event());
+  const uint64_t grown = delivery_.signals() - before, should = expected == kSignals.end() ? 0 : expected->second;
+  if (grown != should) return Differs(fmt::format("the eventfd was raised {} times instead of {}", grown, should));
+  return Verdict{Outcome::kMatch, ""};
 }
 
-bool Replay::SharesUnserved(const Json& record, const contract::Call* row) {
-  if (row == nullptr || row->code != LX_DXSHAREOBJECTS) return false;
-  for (const Json& buffer : record["bufs"]) {
-    if (buffer["field"] != "objects" || !buffer["in"].is_string()) continue;
-    const Bytes handle = FromHex(buffer["in"]);
-    if (handle.size() < 4 || !unserved_handles_.contains(static_cast<uint32_t>(contract::wire::Get<4>(handle.data())))) continue;
-    if (record["ret"] == 0) shares_unserved_.insert(record["tgid"].get<pid_t>());
-    return true;
+// Which descriptor of an object was closed says only the label: it names one of the record, or counts from the newest.
+std::map<std::pair<pid_t, int>, uint64_t>::iterator Replay::ClosedObject(const Json& record) {
+  const std::string label = Label(record);
+  auto& objects = delivery_.objects();
+  const pid_t tgid = record["tgid"].get<pid_t>();
+  if (label.starts_with("close sync fd")) return objects.find({tgid, static_cast<int>(Number(record["objs"]["sync_fd"]))});
+  if (label.starts_with("close resource fd")) return objects.find({tgid, static_cast<int>(Number(record["objs"]["resource_fd"]))});
+  static const std::map<std::string, int> kFromNewest = {{"close", 1}, {"close second", 1}, {"close shared resource fd", 1}, {"close first", 2}};
+  const auto found = kFromNewest.find(label);
+  if (found == kFromNewest.end() || FirstPacket(record, "DESTROYPROCESS") != nullptr) return objects.end();
+  if (label == "close" && FirstPacket(record, "DESTROYNTSHAREDOBJECT") == nullptr) return objects.end();
+  auto object = objects.upper_bound({tgid, INT_MAX});
+  for (int i = 0; i < found->second; ++i) {
+    if (object == objects.begin() || std::prev(object)->first.first != tgid) return objects.end();
+    --object;
   }
-  return false;
+  return object;
+}
+
+std::optional<Replay::Verdict> Replay::CloseObjectAction(const Json& record) {
+  const auto object = ClosedObject(record);
+  if (object == delivery_.objects().end()) return std::nullopt;
+  const bool held = Label(record).starts_with("close sync") && have_sync_files_.contains(record["tgid"].get<pid_t>());
+  if (held) host_->ExpectAnything();
+  driver_->Release(object->second);
+  delivery_.objects().erase(object);
+  if (held) return Verdict{Outcome::kNotServed, "a sync file, which cannot be made yet, still holds the object"};
+  if (auto trouble = host_->Verdict(); !trouble.empty()) return Differs(trouble);
+  return Verdict{Outcome::kMatch, ""};
 }
 
 Replay::Verdict Replay::Action(const Json& record) {
@@ -330,6 +376,8 @@ Replay::Verdict Replay::Action(const Json& record) {
     if (label.starts_with("SETGUESTDATA dword")) driver_->DeviceStateChanged();
     return Applied();
   }
+  if (auto verdict = SignalAction(label)) return *verdict;
+  if (auto verdict = CloseObjectAction(record)) return *verdict;
   if (const Json* packet = FirstPacket(record, "DESTROYPROCESS")) {
     const auto head = vmbus::DecodeHead(FromHex((*packet)["data"]), version_ >= vmbus::kExtHeaderSince);
     if (FirstPacket(record, "DESTROYNTSHAREDOBJECT") != nullptr) CloseObjectsOf(head->process);
@@ -343,13 +391,29 @@ Replay::Verdict Replay::Action(const Json& record) {
     return {Outcome::kNotRebuilt, "no call of the guest: " + label};
   }
   if (AnyAnswer(record, [](const Json& answer) { return answer.is_null(); })) return {Outcome::kNotRebuilt, "the recorded host never answered"};
-  if (host_->expects_anything()) return {Outcome::kNotServed, "a sync object that cannot be created yet ends with it"};
+  if (host_->expects_anything()) return {Outcome::kNotServed, "a sync file, which cannot be made yet, ends with it"};
   if (auto trouble = host_->Verdict(); !trouble.empty()) return Differs(trouble);
   if (!unserved.empty()) return {Outcome::kNotServed, fmt::format("also asks the host for {}, which is not served yet", unserved)};
   return {Outcome::kMatch, ""};
 }
 
 // -- Calls -------------------------------------------------------------------------------------------------------------
+
+std::string Replay::Signal(const Json& record, const contract::Call* row, Answered& answer) {
+  if (row == nullptr || !row->served) return "";
+  const bool blocked = !answer.answered;
+  const uint64_t before = delivery_.signals();
+  const auto signals = host_->TakeSignals();
+  for (const uint64_t event : signals) driver_->GuestEvent(event);
+  const uint64_t grown = delivery_.signals() - before, should = blocked || answer.result < 0 ? 0 : signals.size();
+  if (grown != should) return fmt::format("the eventfd was raised {} times instead of {}", grown, should);
+  // A signal reached the caller: nothing else is left that could have ended the recorded call.
+  if (!answer.answered && answer.interrupt && ExpectedResult(record) == -EINTR) {
+    answer.interrupt();
+    if (answer.answered && answer.result == kErestartsys) answer.result = -EINTR;  // the kernel does that
+  }
+  return "";
+}
 
 Replay::Verdict Replay::Ioctl(const Json& record) {
   const pid_t tid = record["tid"].get<pid_t>(), tgid = record["tgid"].get<pid_t>();
@@ -376,16 +440,17 @@ Replay::Verdict Replay::Ioctl(const Json& record) {
     if (number.size() == 8) delivery_.set_next_descriptor(static_cast<int>(contract::wire::Get<4>(number.data())));
   }
 
+  if (record.contains("objs") && record["objs"].contains("eventfd")) delivery_.set_eventfd(static_cast<int>(Number(record["objs"]["eventfd"])));
   auto answer = std::make_shared<Answered>();
   driver_->Ioctl(std::make_unique<FakeIoctl>(tid, file, code, argument, answer));
+  if (auto trouble = Signal(record, row, *answer); !trouble.empty()) return Differs(trouble);
   if (!answer->answered) return Differs("the call was not answered");
   // Descriptors that did not come to be after all.
   for (const auto& closed : delivery_.TakeClosed()) {
     if (const auto object = delivery_.objects().extract(closed); !object.empty()) driver_->Release(object.mapped());
   }
-  if (SharesUnserved(record, row)) return {Outcome::kNotServed, "shares a sync object, which cannot be created yet"};
   if (row != nullptr && !row->served) {
-    if (record["ret"] == 0) NoteUnserved(record, row);
+    if (row->code == LX_DXCREATESYNCFILE && record["ret"] == 0) have_sync_files_.insert(tgid);
     if (answer->result != -ENOTTY) return Differs("a call that is not served answered something else than ENOTTY");
     return {Outcome::kNotServed, row->name};
   }
@@ -397,6 +462,7 @@ Replay::Verdict Replay::Ioctl(const Json& record) {
     const Bytes expected = FromHex(record["out"] == "=" ? record["in"].get<std::string>() : record["out"].get<std::string>());
     Bytes actual = client_.Get(tgid, argument, expected.size());
     TakeAddresses(row, expected, &actual);
+    TakeEvent(row, host_->last_event(), expected, &actual);
     const auto difference = Difference(expected, actual, Volatile(record, "out"));
     if (!difference.empty()) return Differs("struct: " + difference);
   }

@@ -1,7 +1,9 @@
 #pragma once
 
+#include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <set>
 #include <string>
 #include <vector>
@@ -32,6 +34,7 @@ class Replay {
   struct Answered {
     bool answered = false;
     int32_t result = 0;
+    std::function<void()> interrupt;  // set where any signal to the caller ends the call
   };
   class FakeOpen;
   class FakeIoctl;
@@ -46,8 +49,11 @@ class Replay {
   void CloseProcess(uint32_t host_process);
   Verdict AdapterArrives(const Json& record);
 
-  void NoteUnserved(const Json& record, const contract::Call* row);
-  bool SharesUnserved(const Json& record, const contract::Call* row);
+  // What the recorded host signalled, and what the caller's signal did. A sentence where an eventfd was not raised as it was.
+  std::string Signal(const Json& record, const contract::Call* row, Answered& answer);
+  std::optional<Verdict> SignalAction(const std::string& label);
+  std::map<std::pair<pid_t, int>, uint64_t>::iterator ClosedObject(const Json& record);
+  std::optional<Verdict> CloseObjectAction(const Json& record);
   void CloseObjectsOf(uint32_t host_process);
   void CloseObjects(pid_t tgid);  // 0: of every process
   uint64_t OpenNode();
@@ -62,8 +68,7 @@ class Replay {
   uint64_t luid_ = 0;                       // of the one adapter
   uint32_t version_ = 40;
   bool compute_only_ = false, map_guest_pages_ = false;
-  std::set<uint32_t> unserved_handles_;
-  std::set<pid_t> shares_unserved_;  // processes
+  std::set<pid_t> have_sync_files_;  // processes; those cannot be made yet, and hold what they are of
 };
 
 }  // namespace dxg::golden

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <deque>
+#include <map>
 #include <string>
 
 #include "cuse-dxg/backend/backend.h"
@@ -21,6 +22,9 @@ class ScriptedHost final : public Backend {
   // Until the next Expect every command is answered with zeros: for what happened between two records.
   void ExpectAnything() { anything_ = true; }
   bool expects_anything() const { return anything_; }
+  // The events that the recorded host signalled, by the numbers that our guest gave them; and the last number given.
+  std::vector<uint64_t> TakeSignals();
+  uint64_t last_event() const { return last_event_; }
   // The driver sent addresses of its client where we send zeros, since Expect.
   bool pointers_left_out() const { return pointers_left_out_; }
   // What went wrong since Expect: a packet that differs, was not expected, or never came. Empty: nothing.
@@ -43,9 +47,13 @@ class ScriptedHost final : public Backend {
     Bytes answer;
     std::vector<Range> ignore;
     std::vector<size_t> pointers;  // where an address of the client is in the data
+    size_t event = 0;              // where the number of an event is in it; 0: nowhere
   };
 
   Status Play(const HostCall& call);
+  void LeaveOutPointers(const Packet& packet, const Bytes& message, Bytes* expected);
+  void NoteEvent(const Packet& packet, const Bytes& recorded, const Bytes& message);
+  void NoteSignal(const Json& event);
 
   uint32_t version_ = 40;
   uint64_t vgpu_luid_ = 0;
@@ -53,6 +61,9 @@ class ScriptedHost final : public Backend {
   bool anything_ = false;
   bool pointers_left_out_ = false;
   std::deque<Packet> expected_;
+  std::map<uint64_t, uint64_t> events_;  // our numbers by the recorded ones, which other calls took too
+  uint64_t last_event_ = 0;
+  std::vector<uint64_t> signals_;        // recorded numbers
   std::deque<uint32_t> lists_;  // numbers of the memory lists that the record establishes
   int lists_removed_ = 0, lists_to_remove_ = 0;
   std::string trouble_;
