@@ -3,6 +3,7 @@
 #include "hostsim/bytes.h"
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
+#include "hostsim/sync_object.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/ntstatus.h"
 
@@ -32,23 +33,24 @@ void PutPageFault(Bytes state, const PageFault& fault) {
 
 }  // namespace
 
-void Device::Fail(const Process& process, ExecutionState state, Aftermath* aftermath) {
+void Device::Fail(Process& process, ExecutionState state, Aftermath* aftermath) {
   if (!active()) return;
   state_ = state;
   aftermath->changes.push_back({process.handle, adapter->info().vgpu_luid, cookie, state});
   EndPaging(aftermath);
+  LoseFences(process, *this, aftermath);
 }
 
 void Device::EndPaging(Aftermath* aftermath) {
   for (const PagingWork& work : paging) {
     adapter->paging().Close(*work.lane, aftermath);
-    if (work.fence) work.fence->Raise(MonitoredFence::kLost, aftermath);
+    if (work.fence) work.fence->domain().Raise(*work.fence, SyncObject::kLost, aftermath);
   }
   paging.clear();
   update_lanes.clear();
 }
 
-void Device::FailByPageFault(const Process& process, const PageFault& fault, Aftermath* aftermath) {
+void Device::FailByPageFault(Process& process, const PageFault& fault, Aftermath* aftermath) {
   if (!active()) return;
   page_fault_ = fault;
   Fail(process, ExecutionState::kDmaPageFault, aftermath);
@@ -57,6 +59,13 @@ void Device::FailByPageFault(const Process& process, const PageFault& fault, Aft
 Device* FindDevice(const Call& call, Process& process, uint32_t handle) {
   Device* device = process.Find<Device>(handle);
   return device && device->adapter == call.adapter ? device : nullptr;
+}
+
+int32_t Heard(Call& call, Process& process, Device* device, int32_t status) {
+  if (!call.caller.asynchronous || status >= 0) return status;
+  ++call.machine.counts.unheard_refusals;
+  if (device) device->Fail(process, ExecutionState::kDmaFault, &call.aftermath);
+  return status;
 }
 
 // The reply has no status: a refusal is handle 0.
@@ -72,7 +81,7 @@ void Commands::Handle(Call& call, const host::CreateDevice::Request& request,
   AdapterUse* use = process.UseAdapter(call.adapter);
   if (!use) return;
   const uint32_t handle = process.Insert(std::make_unique<Device>(
-      call.adapter, request.flags(), request.state_cookie(), call.machine.counts.devices));
+      process, call.adapter, request.flags(), request.state_cookie(), call.machine.counts.devices));
   if (handle == 0) return;
   if (use->devices++ == 0) call.adapter->memory().Activate(use->memory);
   reply->set_device(handle);
@@ -87,6 +96,7 @@ void Commands::Handle(Call& call, const host::DestroyDevice::Request& request,
     Device* device = FindDevice(call, process, request.device());
     if (!device) return kStatusInvalidParameter;
     device->EndPaging(&call.aftermath);
+    EndSyncsOf(process, *device, &call.aftermath);
     for (const uint32_t child : device->children) process.Erase(child);
     process.Erase(request.device());
     AdapterUse* use = process.UseAdapter(call.adapter);

@@ -28,7 +28,7 @@ struct UpdateLane;
 // Paging work of a device: a lane, and the fence that its operations raise, if any.
 struct PagingWork {
   std::shared_ptr<PagingLane> lane;
-  std::shared_ptr<MonitoredFence> fence;
+  std::shared_ptr<SyncObject> fence;
 };
 
 // The owner of contexts and, through them, of work. A device is active until its first error; that one
@@ -37,18 +37,25 @@ class Device : public Object {
  public:
   static constexpr ObjectKind kKind = ObjectKind::kDevice;
 
-  Device(std::shared_ptr<Adapter> adapter, uint32_t flags, uint64_t cookie, std::atomic<uint64_t>& count)
-      : Object(kKind), adapter(std::move(adapter)), flags(flags), cookie(cookie), counted_(count) {}
+  Device(Process& process, std::shared_ptr<Adapter> adapter, uint32_t flags, uint64_t cookie,
+         std::atomic<uint64_t>& count)
+      : Object(kKind),
+        adapter(std::move(adapter)),
+        flags(flags),
+        cookie(cookie),
+        cpu_waits(process.cpu_waits),
+        counted_(count) {}
 
   bool active() const { return state_ == ExecutionState::kActive; }
   ExecutionState state() const { return state_; }
   const PageFault& page_fault() const { return page_fault_; }
 
-  // Puts an active device into error, which ends its paging work, and notes the change; one in error stays as
-  // it is.
-  void Fail(const Process& process, ExecutionState state, Aftermath* aftermath);
+  // Puts an active device into error, which ends its paging work and raises its fences, and notes the change;
+  // one in error stays as it is.
+  void Fail(Process& process, ExecutionState state, Aftermath* aftermath) HOSTSIM_REQUIRES(process.mutex());
   // As Fail with kDmaPageFault, with a record of the fault.
-  void FailByPageFault(const Process& process, const PageFault& fault, Aftermath* aftermath);
+  void FailByPageFault(Process& process, const PageFault& fault, Aftermath* aftermath)
+      HOSTSIM_REQUIRES(process.mutex());
   // Drops its paging work and ends every wait for it: the device is in error, or ends.
   void EndPaging(Aftermath* aftermath);
 
@@ -56,6 +63,7 @@ class Device : public Object {
   const uint32_t flags;
   const uint64_t cookie;                  // the guest's name for it
   std::unordered_set<uint32_t> children;  // handles of what ends with it
+  CpuWaits cpu_waits;
   std::vector<PagingWork> paging;
   // Of updates of GPU virtual addresses, by their context; 0: without one.
   std::unordered_map<uint32_t, std::shared_ptr<UpdateLane>> update_lanes;
@@ -71,5 +79,9 @@ struct Call;
 // The calling process's device on the call's adapter, or null: a device of another adapter is as unknown as a
 // random number.
 Device* FindDevice(const Call& call, Process& process, uint32_t handle) HOSTSIM_REQUIRES(process.mutex());
+
+// What a command comes to that may be asynchronous. Nobody hears of such a one's refusal, so it puts the device
+// into error; null: nobody knows which. The status comes back as it is.
+int32_t Heard(Call& call, Process& process, Device* device, int32_t status) HOSTSIM_REQUIRES(process.mutex());
 
 }  // namespace dxg::hostsim

@@ -58,7 +58,7 @@ int32_t GpuVa::Reserve(const Place& place, uint64_t bytes, ReservationType type,
              ranges_.Overlaps(start, start + bytes)) {
     return kStatusInvalidParameter;
   }
-  Insert(start, bytes, {.reserved = true, .type = type, .owner = nullptr, .effective = {}});
+  Insert(start, bytes, {.reserved = true, .of_fence = false, .type = type, .owner = nullptr, .effective = {}});
   *address = start;
   return kStatusSuccess;
 }
@@ -73,15 +73,15 @@ int32_t GpuVa::Map(const Place& place, uint64_t bytes, const GpuMapping& mapping
       return kStatusInvalidParameter;
     }
     if (const int32_t status = FindRoom(place, bytes, false, &start); status != kStatusSuccess) return status;
-    Insert(start, bytes, {.reserved = false, .type = {}, .owner = mapping.allocation, .effective = {}});
+    Insert(start, bytes, {.reserved = false, .of_fence = false, .type = {}, .owner = mapping.allocation, .effective = {}});
   } else {
     if (start < kStart || bytes > end_ || start > end_ - bytes) return kStatusInvalidParameter;
     if (!ranges_.Overlaps(start, start + bytes)) {
       if (!mapping.allocation) return kStatusInvalidParameter;
-      Insert(start, bytes, {.reserved = false, .type = {}, .owner = mapping.allocation, .effective = {}});
+      Insert(start, bytes, {.reserved = false, .of_fence = false, .type = {}, .owner = mapping.allocation, .effective = {}});
     } else {
       const auto* range = ranges_.Find(start);
-      const bool inside = range && start + bytes <= range->end;
+      const bool inside = range && start + bytes <= range->end && !range->value.of_fence;
       if (!inside || (!mapping.allocation && !range->value.reserved)) return kStatusInvalidParameter;
     }
   }
@@ -93,9 +93,23 @@ int32_t GpuVa::Map(const Place& place, uint64_t bytes, const GpuMapping& mapping
 int32_t GpuVa::Free(uint64_t address, uint64_t bytes) {
   const auto* range = ranges_.Find(address);
   if (!range || range->start != address || range->end - range->start != bytes) return kStatusInvalidParameter;
+  if (range->value.of_fence) return kStatusInvalidParameter;
   Erase(address);
   return kStatusSuccess;
 }
+
+int32_t GpuVa::MapFence(std::shared_ptr<SyncObject> fence, bool writable, uint64_t* address) {
+  if (const int32_t status = FindRoom({}, kPageBytes, false, address); status != kStatusSuccess) return status;
+  GpuMapping mapping;
+  mapping.fence = std::move(fence);
+  mapping.protection = writable ? kProtectWrite : 0;
+  Insert(*address, kPageBytes,
+         {.reserved = false, .of_fence = true, .type = {}, .owner = nullptr, .effective = {}});
+  Show(*address, kPageBytes, mapping);
+  return kStatusSuccess;
+}
+
+void GpuVa::UnmapFence(uint64_t address) { Erase(address); }
 
 void GpuVa::SetEffective(uint64_t address, const EffectiveAt& effective) {
   if (const auto piece = pieces_.find(address); piece != pieces_.end()) {
@@ -187,7 +201,10 @@ void GpuVa::CopyPages(uint64_t source, uint64_t bytes, uint64_t destination) {
 std::optional<GpuFault::Reason> GpuVa::Refusal(const GpuMapping& mapping, bool write) {
   if (!mapping.effective.reached()) return GpuFault::kNotEffective;
   if ((mapping.protection & kProtectNoAccess) != 0) return GpuFault::kNoAccess;
-  if (!mapping.allocation) return std::nullopt;
+  if (!mapping.allocation) {
+    const bool read_only = mapping.fence && (mapping.protection & kProtectWrite) == 0;
+    return write && read_only ? std::optional(GpuFault::kReadOnly) : std::nullopt;
+  }
   const Storage& storage = *mapping.allocation->storage;
   if (write && ((mapping.protection & kProtectWrite) == 0 || storage.traits.read_only)) {
     return GpuFault::kReadOnly;
@@ -198,13 +215,13 @@ std::optional<GpuFault::Reason> GpuVa::Refusal(const GpuMapping& mapping, bool w
 
 void GpuVa::AddSpans(const GpuMapping& mapping, uint64_t bytes, std::vector<GpuSpan>* spans) {
   if (!mapping.allocation) {
-    spans->push_back({nullptr, 0, bytes});
+    spans->push_back({nullptr, mapping.offset, bytes, mapping.fence});
   } else if (mapping.window == 0) {
-    spans->push_back({mapping.allocation->storage, mapping.offset, bytes});
+    spans->push_back({mapping.allocation->storage, mapping.offset, bytes, nullptr});
   } else {
     for (uint64_t phase = mapping.phase; bytes != 0; phase = 0) {
       const uint64_t part = std::min(bytes, mapping.window - phase);
-      spans->push_back({mapping.allocation->storage, mapping.offset + phase, part});
+      spans->push_back({mapping.allocation->storage, mapping.offset + phase, part, nullptr});
       bytes -= part;
     }
   }
@@ -243,26 +260,32 @@ bool GpuVa::Translate(uint64_t address, uint64_t bytes, bool write, std::vector<
   return true;
 }
 
+void GpuSpan::Read(Bytes to) const {
+  if (storage) return storage->Read(offset, to);
+  if (fence) return fence->domain().ReadMemory(*fence, offset, to);
+  std::fill(to.begin(), to.end(), uint8_t{0});
+}
+
+void GpuSpan::Write(ConstBytes from, Aftermath* aftermath) const {
+  if (storage) return storage->Write(offset, from);
+  if (fence) fence->domain().WriteMemory(*fence, offset, from, aftermath);
+}
+
 bool GpuVa::Read(uint64_t address, Bytes bytes, GpuFault* fault) {
   std::vector<GpuSpan> spans;
   if (!Translate(address, bytes.size(), false, &spans, fault)) return false;
   for (const GpuSpan& span : spans) {
-    const Bytes part = bytes.first(span.bytes);
-    if (span.storage) {
-      span.storage->Read(span.offset, part);
-    } else {
-      std::fill(part.begin(), part.end(), uint8_t{0});
-    }
+    span.Read(bytes.first(span.bytes));
     bytes = bytes.subspan(span.bytes);
   }
   return true;
 }
 
-bool GpuVa::Write(uint64_t address, ConstBytes bytes, GpuFault* fault) {
+bool GpuVa::Write(uint64_t address, ConstBytes bytes, GpuFault* fault, Aftermath* aftermath) {
   std::vector<GpuSpan> spans;
   if (!Translate(address, bytes.size(), true, &spans, fault)) return false;
   for (const GpuSpan& span : spans) {
-    if (span.storage) span.storage->Write(span.offset, bytes.first(span.bytes));
+    span.Write(bytes.first(span.bytes), aftermath);
     bytes = bytes.subspan(span.bytes);
   }
   return true;

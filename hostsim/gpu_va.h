@@ -8,9 +8,9 @@
 #include <vector>
 
 #include "hostsim/bytes.h"
-#include "hostsim/monitored_fence.h"
 #include "hostsim/range_tree.h"
 #include "hostsim/storage.h"
+#include "hostsim/sync_domain.h"
 #include "hostsim/video_memory.h"
 
 namespace dxg::hostsim {
@@ -44,7 +44,7 @@ struct GpuFault {
 // When a change of page tables counts: once a paging fence has a value. Without a fence at once, and a fence
 // that is gone had all its values.
 struct EffectiveAt {
-  std::weak_ptr<const MonitoredFence> fence;
+  std::weak_ptr<const SyncObject> fence;
   uint64_t value = 0;
   bool reached() const {
     const auto alive = fence.lock();
@@ -52,21 +52,28 @@ struct EffectiveAt {
   }
 };
 
-// What some bytes of GPU virtual addresses are: a piece of a storage, or zeros where there is none.
+// What some bytes of GPU virtual addresses are: a piece of a storage or of a fence's page, or zeros where
+// there is neither.
 struct GpuSpan {
-  std::shared_ptr<Storage> storage;  // null: reads zero, takes nothing
+  std::shared_ptr<Storage> storage;
   uint64_t offset = 0;
   uint64_t bytes = 0;
+  std::shared_ptr<SyncObject> fence;  // of SyncDomain::ReadMemory and WriteMemory
+
+  // All of the span, under no lock of the host's that is not above the sync domain's.
+  void Read(Bytes to) const;
+  void Write(ConstBytes from, Aftermath* aftermath) const;
 };
 
 // What the pages of a mapping show.
 struct GpuMapping {
-  Allocation* allocation = nullptr;  // null: no memory; the protection says what then
+  Allocation* allocation = nullptr;  // null: a fence, or no memory; the protection says what then
   uint64_t offset = 0;               // of the allocation
   uint64_t window = 0;               // so many bytes again and again; 0: once
   uint64_t phase = 0;                // how far into the window the first byte is
   uint64_t protection = 0;
   EffectiveAt effective;
+  std::shared_ptr<SyncObject> fence;
 };
 
 // The GPU virtual addresses of one process on one adapter. All its contexts there share them; other processes
@@ -98,6 +105,9 @@ class GpuVa {
   int32_t Reserve(const Place& place, uint64_t bytes, ReservationType type, uint64_t* address);
   int32_t Map(const Place& place, uint64_t bytes, const GpuMapping& mapping, uint64_t* address);
   int32_t Free(uint64_t address, uint64_t bytes);
+  // A page that is the fence, wherever there is room. Only UnmapFence ends it.
+  int32_t MapFence(std::shared_ptr<SyncObject> fence, bool writable, uint64_t* address);
+  void UnmapFence(uint64_t address);
   // Of what the last successful Reserve or Map made there.
   void SetEffective(uint64_t address, const EffectiveAt& effective);
   // The allocation ends: its mappings, and the ranges that were made for it.
@@ -116,13 +126,14 @@ class GpuVa {
   // in Write nothing is written.
   bool Translate(uint64_t address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans, GpuFault* fault);
   bool Read(uint64_t address, Bytes bytes, GpuFault* fault);
-  bool Write(uint64_t address, ConstBytes bytes, GpuFault* fault);
+  bool Write(uint64_t address, ConstBytes bytes, GpuFault* fault, Aftermath* aftermath);
 
   size_t ranges() const { return ranges_.size(); }
 
  private:
   struct Range {
     bool reserved = false;  // not mapped
+    bool of_fence = false;  // not the program's to change
     ReservationType type = ReservationType::kNoAccess;
     Allocation* owner = nullptr;  // for which it was mapped
     EffectiveAt effective;

@@ -4,8 +4,8 @@
 
 #include "hostsim/adapter_reset.h"
 #include "hostsim/commands.h"
-#include "hostsim/monitored_fence.h"
 #include "hostsim/resource.h"
+#include "hostsim/sync_object.h"
 #include "proto/contract/host_commands.gen.h"
 
 namespace dxg::hostsim {
@@ -59,8 +59,10 @@ std::optional<RegionInfo> Host::HomeRegion(uint32_t process) {
 }
 
 std::optional<RegionInfo> Host::FindShared(uint32_t nt_handle, uint32_t allocation_index) {
-  const std::shared_ptr<SharedResource> shared = machine_.FindShared(nt_handle);
-  if (!shared || allocation_index >= shared->storages.size()) return std::nullopt;
+  const auto named = machine_.FindShared(nt_handle);
+  if (!named || !named->resource) return std::nullopt;
+  const std::shared_ptr<SharedResource>& shared = named->resource;
+  if (allocation_index >= shared->storages.size()) return std::nullopt;
   return shared->storages[allocation_index]->OwnRegion();
 }
 
@@ -147,45 +149,11 @@ bool Host::ReadGpu(const Caller& caller, uint64_t address, Bytes bytes, GpuFault
 }
 
 bool Host::WriteGpu(const Caller& caller, uint64_t address, ConstBytes bytes, GpuFault* fault) {
-  return OnGpuMemory(caller, [&](GpuVa& va) { return va.Write(address, bytes, fault); });
-}
-
-uint32_t Host::CreateFence(const Caller& caller, uint32_t device, uint64_t value) {
-  const std::shared_ptr<Process> process = machine_.FindProcess(caller.process);
-  if (!process) return 0;
-  Process& locked = *process;
-  MutexLock lock(locked.mutex());
-  Device* found = locked.Find<Device>(device);
-  if (!found) return 0;
-  auto fence = MonitoredFence::Create(locked.regions(), value, machine_.counts.fences);
-  if (!fence) return 0;
-  const uint32_t handle = locked.Insert(std::make_unique<FenceHandle>(*found, std::move(fence), false));
-  if (handle != 0) found->children.insert(handle);
-  return handle;
-}
-
-bool Host::SignalFence(const Caller& caller, uint32_t fence, uint64_t value) {
-  const std::shared_ptr<Process> process = machine_.FindProcess(caller.process);
-  if (!process) return false;
   Aftermath aftermath;
-  {
-    Process& locked = *process;
-    MutexLock lock(locked.mutex());
-    FenceHandle* found = locked.Find<FenceHandle>(fence);
-    if (!found) return false;
-    found->fence->Signal(value, &aftermath);
-  }
+  const bool written =
+      OnGpuMemory(caller, [&](GpuVa& va) { return va.Write(address, bytes, fault, &aftermath); });
   machine_.Deliver(std::move(aftermath));
-  return true;
-}
-
-std::optional<uint64_t> Host::FenceValue(const Caller& caller, uint32_t fence) {
-  const std::shared_ptr<Process> process = machine_.FindProcess(caller.process);
-  if (!process) return std::nullopt;
-  Process& locked = *process;
-  MutexLock lock(locked.mutex());
-  FenceHandle* found = locked.Find<FenceHandle>(fence);
-  return found ? std::optional(found->fence->value()) : std::nullopt;
+  return written;
 }
 
 Accounting Host::Account() {
@@ -199,12 +167,15 @@ Accounting Host::Account() {
   accounting.storages = counts.storages;
   accounting.mappings = counts.mappings;
   accounting.paging_queues = counts.paging_queues;
-  accounting.fences = counts.fences;
+  accounting.sync_objects = counts.sync_objects;
+  accounting.waits = counts.waits;
   accounting.shared = machine_.shared();
   accounting.regions = machine_.io_space()->regions();
   accounting.window_bytes = machine_.io_space()->extent_bytes;
   accounting.machine_bytes = machine_.io_space()->machine_bytes();
   accounting.lost_accesses = counts.lost_accesses;
+  accounting.unheard_refusals = counts.unheard_refusals;
+  accounting.ignored_rewinds = machine_.sync().ignored_rewinds;
   for (const auto& adapter : machine_.Adapters()) {
     ++accounting.adapters;
     for (uint32_t group = 0; group < kSegmentGroups; ++group) {

@@ -46,12 +46,15 @@ struct Accounting {
   uint64_t storages = 0;  // memory of allocations; those that processes share count once
   uint64_t mappings = 0;  // ranges of GPU virtual addresses
   uint64_t paging_queues = 0;
-  uint64_t fences = 0;
+  uint64_t sync_objects = 0;
+  uint64_t waits = 0;  // for them, that are not over
   uint64_t shared = 0;         // handles that all processes can name
   uint64_t regions = 0;        // parts of the window
   uint64_t window_bytes = 0;   // of them, what is given out
   uint64_t machine_bytes = 0;  // what they cost the machine
   uint64_t lost_accesses = 0;  // ever, to pages of the guest that were gone
+  uint64_t unheard_refusals = 0;  // ever, of asynchronous commands
+  uint64_t ignored_rewinds = 0;   // ever, signals that would have lowered a fence without being allowed to
   // All adapters together, by group.
   uint64_t reserved_bytes[kSegmentGroups] = {};
   uint64_t placed_bytes[kSegmentGroups] = {};
@@ -124,10 +127,6 @@ class Host {
   // As an engine of the adapter accesses the process's GPU virtual addresses. False: `fault` says why.
   bool ReadGpu(const Caller& caller, uint64_t address, Bytes bytes, GpuFault* fault);
   bool WriteGpu(const Caller& caller, uint64_t address, ConstBytes bytes, GpuFault* fault);
-  // A fence of the device that nobody but SignalFence and queued updates raise. 0: no such device.
-  uint32_t CreateFence(const Caller& caller, uint32_t device, uint64_t value);
-  bool SignalFence(const Caller& caller, uint32_t fence, uint64_t value);
-  std::optional<uint64_t> FenceValue(const Caller& caller, uint32_t fence);
 
   Accounting Account();
 

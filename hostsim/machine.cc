@@ -115,21 +115,26 @@ bool Machine::EndProcess(uint32_t handle, Aftermath* aftermath) {
   return true;
 }
 
-uint32_t Machine::AddShared(std::shared_ptr<SharedResource> resource) {
+uint32_t Machine::AddShared(SharedObject object) {
+  auto shared = std::make_shared<const SharedObject>(std::move(object));
   WriterLock lock(mutex_);
-  return shared_.Insert(std::move(resource));
+  return shared_.Insert(std::move(shared));
 }
 
-std::shared_ptr<SharedResource> Machine::FindShared(uint32_t handle) {
+std::shared_ptr<const SharedObject> Machine::FindShared(uint32_t handle) {
   ReaderLock lock(mutex_);
   return shared_.Share(handle);
 }
 
-bool Machine::RemoveShared(uint32_t handle) {
-  std::shared_ptr<SharedResource> last;  // ends without the lock
+std::shared_ptr<const SharedObject> Machine::RemoveShared(uint32_t handle, bool nt) {
   WriterLock lock(mutex_);
-  last = shared_.Remove(handle);
-  return last != nullptr;
+  const SharedObject* found = shared_.Find(handle);
+  return found && found->nt == nt ? shared_.Remove(handle) : nullptr;
+}
+
+void Machine::DropSync(SyncObject& object, bool local, Aftermath* aftermath) {
+  if (!sync_.Drop(object, local, aftermath) || object.global_handle == 0) return;
+  RemoveShared(object.global_handle, false);
 }
 
 uint64_t Machine::shared() {

@@ -17,6 +17,7 @@
 #include "hostsim/mutex.h"
 #include "hostsim/process.h"
 #include "hostsim/resource.h"
+#include "hostsim/sync_domain.h"
 #include "hostsim/world.h"
 
 namespace dxg::hostsim {
@@ -35,11 +36,20 @@ struct Counts {
   std::atomic<uint64_t> storages{0};
   std::atomic<uint64_t> mappings{0};  // ranges of GPU virtual addresses
   std::atomic<uint64_t> paging_queues{0};
-  std::atomic<uint64_t> fences{0};
+  std::atomic<uint64_t> sync_objects{0};
+  std::atomic<uint64_t> waits{0};  // for sync objects, of CPUs and queues, that are not over
   std::atomic<uint64_t> lost_accesses{0};  // to pages of the guest that were gone; never falls
+  std::atomic<uint64_t> unheard_refusals{0};  // of asynchronous commands; never falls
 };
 
 class Events;
+
+// What all processes of the VM can name: a resource or a synchronization object.
+struct SharedObject {
+  std::shared_ptr<SharedResource> resource;
+  std::shared_ptr<SyncObject> sync;
+  bool nt = true;  // CreateNtSharedObject gave the name; otherwise it is a synchronization object's global one
+};
 
 // The simulated computer: its adapters, the guest's processes, and the world around it. Commands work on it;
 // Host is its door. Shared pointers keep what a command found alive to the command's end, whatever another
@@ -70,10 +80,19 @@ class Machine {
             std::shared_ptr<Adapter>* found_adapter);
 
   // -- What all processes of the VM can name.
-  uint32_t AddShared(std::shared_ptr<SharedResource> resource);  // 0: there are too many
-  std::shared_ptr<SharedResource> FindShared(uint32_t handle);
-  bool RemoveShared(uint32_t handle);
+  uint32_t AddShared(SharedObject object);  // 0: there are too many
+  std::shared_ptr<const SharedObject> FindShared(uint32_t handle);
+  // Null: there is no such name of that kind.
+  std::shared_ptr<const SharedObject> RemoveShared(uint32_t handle, bool nt);
   uint64_t shared();
+
+  // -- Synchronization objects. The domain's lock is a leaf.
+  SyncDomain& sync() { return sync_; }
+  std::shared_ptr<SyncObject> NewSync(const SyncTraits& traits) {
+    return std::make_shared<SyncObject>(sync_, traits, counts.sync_objects);
+  }
+  // As SyncDomain::Drop; with the last handle the global name goes as well.
+  void DropSync(SyncObject& object, bool local, Aftermath* aftermath);
 
   uint64_t NowNs() const { return world_.clock.NowNs(); }
   // As Clock::CallAt, but not after EndCalls, which waits for calls that are being made.
@@ -101,6 +120,7 @@ class Machine {
 
   uint64_t NewGuestLuid(uint64_t wanted) HOSTSIM_REQUIRES(mutex_);
 
+  SyncDomain sync_{counts.waits};  // outlives the objects
   const std::shared_ptr<IoSpace> io_space_;
   World world_;
   FaultPlan own_faults_;
@@ -130,7 +150,7 @@ class Machine {
   std::unordered_set<uint64_t> guest_luids_ HOSTSIM_GUARDED_BY(mutex_);  // all there ever were
   uint64_t adapter_serial_ HOSTSIM_GUARDED_BY(mutex_) = 0;
   HandleTable<std::shared_ptr<Process>> processes_ HOSTSIM_GUARDED_BY(mutex_){kProcessesMax};
-  HandleTable<std::shared_ptr<SharedResource>> shared_ HOSTSIM_GUARDED_BY(mutex_){kSharedMax};
+  HandleTable<std::shared_ptr<const SharedObject>> shared_ HOSTSIM_GUARDED_BY(mutex_){kSharedMax};
 };
 
 }  // namespace dxg::hostsim

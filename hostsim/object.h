@@ -12,7 +12,8 @@ enum class ObjectKind : uint8_t {
   kResource,
   kAllocation,
   kPagingQueue,
-  kFence,
+  kSync,
+  kHostShare,
 };
 
 // Counts the living ones of a kind, for leak checks.

@@ -29,7 +29,7 @@ void PagingEngine::Close(PagingLane& lane, Aftermath* aftermath) {
     current_.reset();
   }
   for (PagingLane::Entry& entry : lane.waiting_) {
-    if (entry.waiter != 0) entry.operation.after->StopWaiting(entry.waiter);
+    if (entry.waiter != 0) entry.operation.after->domain().StopWaiting(entry.waiter);
     entry.operation.done(false, aftermath);
   }
   lane.waiting_.clear();
@@ -145,7 +145,8 @@ bool PagingEngine::Ready(PagingLane& lane, uint64_t now_ns) {
   if (!entry.operation.after) return true;
   if (entry.released) return entry.released->load();
   auto released = std::make_shared<std::atomic<bool>>(false);
-  entry.waiter = entry.operation.after->Wait(entry.operation.after_value, [released, run = RunLater()] {
+  const SyncPoint point{entry.operation.after, entry.operation.after_value};
+  entry.waiter = point.object->domain().Wait({&point, 1}, false, 0, [released, run = RunLater()] {
     released->store(true);
     run();
   });

@@ -9,8 +9,8 @@
 #include <vector>
 
 #include "hostsim/aftermath.h"
-#include "hostsim/monitored_fence.h"
 #include "hostsim/mutex.h"
+#include "hostsim/sync_domain.h"
 #include "proto/dxg/profile.pb.h"
 
 namespace dxg::hostsim {
@@ -21,7 +21,7 @@ class PagingEngine;
 // A piece of work for the paging engine.
 struct PagingOperation {
   uint64_t duration_ns = 0;
-  std::shared_ptr<MonitoredFence> after;  // null, or a fence that has to reach after_value first
+  std::shared_ptr<SyncObject> after;  // null, or a fence that has to reach after_value first
   uint64_t after_value = 0;
   // Called once. `executed`: the work is done; no lock is held. Otherwise it is dropped, under locks of the
   // dropper, and may only add to the aftermath.

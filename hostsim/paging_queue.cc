@@ -3,6 +3,7 @@
 #include "hostsim/adapter_reset.h"
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
+#include "hostsim/sync_object.h"
 
 namespace dxg::hostsim {
 
@@ -38,7 +39,7 @@ PagingResult PagingQueue::Submit(Call& call, uint64_t bytes, std::function<void(
   operation.done = [fence = fence, value, effect = std::move(effect)](bool executed, Aftermath* after) {
     if (!executed) return;
     if (effect) effect();
-    fence->Raise(value, after);
+    fence->domain().Raise(*fence, value, after);
   };
   engine.Enqueue(lane, std::move(operation), &call.aftermath);
   return {kStatusPending, value};
@@ -61,24 +62,23 @@ void Commands::Handle(Call& call, const host::CreatePagingQueue::Request& reques
   Device* device = FindDevice(call, process, request.device());
   if (!device || !device->active()) return;
   if (call.Strike(FaultPoint::kNoMemoryCreate)) return;
-  auto fence = MonitoredFence::Create(process.regions(), 0, call.machine.counts.fences);
+  SyncHandle* fence = CreateQueueFence(process, *device, SyncHandle::Use::kOfPagingQueue, false);
   if (!fence) return;
   auto lane = call.adapter->paging().AddLane(request.priority());
-  auto created = std::make_unique<PagingQueue>(*device, lane, fence, call.machine.counts.paging_queues);
+  auto created =
+      std::make_unique<PagingQueue>(*device, lane, fence->object, call.machine.counts.paging_queues);
   PagingQueue& queue = *created;
   const uint32_t handle = process.Insert(std::move(created));
-  const uint32_t fence_handle =
-      handle == 0 ? 0 : process.Insert(std::make_unique<FenceHandle>(*device, fence, true));
-  if (fence_handle == 0) {
-    if (handle != 0) process.Erase(handle);
+  if (handle == 0) {
+    EndSync(process, *fence, &call.aftermath);
     return call.adapter->paging().Close(*lane, &call.aftermath);
   }
-  queue.fence_handle = fence_handle;
-  device->children.insert({handle, fence_handle});
-  device->paging.push_back({lane, fence});
+  queue.fence_handle = fence->handle;
+  device->children.insert(handle);
+  device->paging.push_back({lane, fence->object});
   reply->set_paging_queue(handle);
-  reply->set_sync_object(fence_handle);
-  reply->set_fence_storage_physical_address(fence->window_address());
+  reply->set_sync_object(fence->handle);
+  reply->set_fence_storage_physical_address(fence->page->window_address());
 }
 
 namespace {
@@ -109,22 +109,26 @@ void Commands::Handle(Call& call, const host::DestroyPagingQueue::Request& reque
   Device& device = queue->device;
   PagingEngine& engine = call.adapter->paging();
   const std::shared_ptr<PagingLane> lane = queue->lane;
-  const std::shared_ptr<MonitoredFence> fence = queue->fence;
-  for (const uint32_t handle : {queue->fence_handle, queue->handle}) {
-    device.children.erase(handle);
-    process.Erase(handle);
-  }
+  SyncHandle* fence = process.Find<SyncHandle>(queue->fence_handle);
+  device.children.erase(queue->handle);
+  process.Erase(queue->handle);
   if (engine.Outstanding(*lane) == 0) {
+    EndSync(process, *fence, &call.aftermath);
     std::erase_if(device.paging, [&lane](const PagingWork& work) { return work.lane == lane; });
     return engine.Close(*lane, &call.aftermath);
   }
-  // The device keeps the lane, so that its error or end reaches it.
+  // The device keeps the lane, so that its error or end reaches it, and the lane the fence: whoever waits for
+  // it is released by what is still to be done.
   PagingOperation last;
   last.done = [process = std::weak_ptr(call.process), owner = device.handle, weak_lane = std::weak_ptr(lane),
-               fence, end = call.Defer()](bool executed, Aftermath* aftermath) {
+               fence = fence->object, page = fence->page, &machine = call.machine,
+               end = call.Defer()](bool executed, Aftermath* aftermath) {
     if (executed) EndLane(process.lock(), owner, weak_lane.lock(), aftermath);
+    machine.DropSync(*fence, true, aftermath);
     aftermath->Then(end);
   };
+  device.children.erase(fence->handle);
+  process.Erase(fence->handle);
   engine.Enqueue(lane, std::move(last), &call.aftermath);
 }
 

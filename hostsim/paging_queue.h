@@ -29,7 +29,7 @@ class PagingQueue : public Object {
   static constexpr int32_t kPriorityMin = -1;
   static constexpr int32_t kPriorityMax = 1;
 
-  PagingQueue(Device& device, std::shared_ptr<PagingLane> lane, std::shared_ptr<MonitoredFence> fence,
+  PagingQueue(Device& device, std::shared_ptr<PagingLane> lane, std::shared_ptr<SyncObject> fence,
               std::atomic<uint64_t>& count)
       : Object(kKind), device(device), lane(std::move(lane)), fence(std::move(fence)), counted_(count) {}
 
@@ -41,7 +41,7 @@ class PagingQueue : public Object {
 
   Device& device;  // outlives its queues
   const std::shared_ptr<PagingLane> lane;
-  const std::shared_ptr<MonitoredFence> fence;
+  const std::shared_ptr<SyncObject> fence;
   uint32_t fence_handle = 0;
 
  private:

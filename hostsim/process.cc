@@ -2,13 +2,15 @@
 
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
+#include "hostsim/sync_object.h"
 #include "hostsim/utf16.h"
 #include "proto/abi/ntstatus.h"
 
 namespace dxg::hostsim {
 
 Process::Process(uint64_t cookie, uint64_t process_id, std::string name, Machine& machine)
-    : cookie(cookie),
+    : machine(machine),
+      cookie(cookie),
       process_id(process_id),
       name(std::move(name)),
       machine_(machine),
@@ -53,9 +55,16 @@ const ProcessMemory& Process::MemoryOn(const Adapter& adapter) {
 
 void Process::End(Aftermath* aftermath) {
   ended_ = true;
+  std::vector<SyncHandle*> handles;
   objects_.ForEach([&](Object& object) {
-    if (object.kind == Device::kKind) static_cast<Device&>(object).EndPaging(aftermath);
+    if (object.kind == ObjectKind::kHostShare) EndHostShare(*this, object, aftermath);
+    if (object.kind == SyncHandle::kKind) handles.push_back(&static_cast<SyncHandle&>(object));
+    if (object.kind != Device::kKind) return;
+    auto& device = static_cast<Device&>(object);
+    device.EndPaging(aftermath);
+    machine.sync().EndCpuWaits(device.cpu_waits, aftermath);
   });
+  for (SyncHandle* handle : handles) EndSync(*this, *handle, aftermath);
   objects_.Drain();
   for (auto& use : uses_) use->adapter->memory().Release(use->memory);
   uses_.clear();

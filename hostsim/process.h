@@ -13,6 +13,7 @@
 #include "hostsim/memory_budget.h"
 #include "hostsim/mutex.h"
 #include "hostsim/object.h"
+#include "hostsim/sync_domain.h"
 
 namespace dxg::hostsim {
 
@@ -68,10 +69,12 @@ class Process {
   // Where the guest's CPU sees the process's GPU memory. Has a lock of its own.
   RegionSet& regions() { return regions_; }
 
+  Machine& machine;       // outlives it
   const uint64_t cookie;  // the guest's name for it
   const uint64_t process_id;
   const std::string name;
   uint32_t handle = 0;  // set before anybody else sees the process
+  CpuWaitBudget cpu_waits;
 
  private:
   AdapterUse* FindUse(const Adapter& adapter) HOSTSIM_REQUIRES(mutex_);

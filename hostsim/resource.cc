@@ -3,6 +3,7 @@
 #include "hostsim/allocation.h"
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
+#include "hostsim/sync_object.h"
 #include "proto/abi/ntstatus.h"
 
 namespace dxg::hostsim {
@@ -29,16 +30,20 @@ void Commands::Handle(Call& call, const host::CreateNtSharedObject::Request& req
   if (!call.process) return;
   Process& process = *call.process;
   MutexLock lock(process.mutex());
+  if (const SyncHandle* sync = process.Find<SyncHandle>(request.object())) {
+    return reply->set_shared_handle(ShareSync(call.machine, *sync, &call.aftermath));
+  }
   const Resource* resource = process.Find<Resource>(request.object());
   if (!resource || !resource->shared->nt_sharing) return;
-  const uint32_t handle = call.machine.AddShared(resource->shared);
+  const uint32_t handle = call.machine.AddShared({.resource = resource->shared, .sync = nullptr});
   if (handle != 0) resource->shared->sealed = true;
   reply->set_shared_handle(handle);
 }
 
 void Commands::Handle(Call& call, const host::DestroyNtSharedObject::Request& request,
                       host::DestroyNtSharedObject::Reply* reply) {
-  const bool removed = call.machine.RemoveShared(request.shared_handle());
+  const auto removed = call.machine.RemoveShared(request.shared_handle(), true);
+  if (removed && removed->sync) call.machine.DropSync(*removed->sync, false, &call.aftermath);
   reply->set_status(removed ? kStatusSuccess : kStatusInvalidParameter);
 }
 
@@ -76,8 +81,10 @@ void Commands::Handle(Call& call, const host::OpenResource::Request& request,
   auto open = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
     if (request.nt_security_sharing() != 1) return kStatusInvalidParameter;
-    const std::shared_ptr<SharedResource> shared = call.machine.FindShared(request.global_share());
-    if (!shared) return kStatusInvalidHandle;
+    const auto named = call.machine.FindShared(request.global_share());
+    if (!named) return kStatusInvalidHandle;
+    if (!named->resource) return kStatusObjectTypeMismatch;
+    const std::shared_ptr<SharedResource>& shared = named->resource;
     Process& process = *call.process;
     MutexLock lock(process.mutex());
     Device* device = FindDevice(call, process, request.device());

@@ -1,11 +1,65 @@
+#include "hostsim/signal.h"
+
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
+#include "hostsim/sync_object.h"
 #include "proto/abi/ntstatus.h"
 
 namespace dxg::hostsim {
+namespace {
 
-void Commands::Handle(Call&, const host::SignalSyncObject::Request&, host::SignalSyncObject::Reply* reply) { reply->set_status(kStatusNotImplemented); }
+// D3DDDICB_SIGNALFLAGS
+constexpr uint32_t kSignalAtSubmission = 1u << 0;  // means nothing here: there is no packet
+constexpr uint32_t kAllowFenceRewind = 1u << 2;
 
-void Commands::Handle(Call&, const host::WaitForSyncObjectFromGpu::Request&, host::WaitForSyncObjectFromGpu::Reply* reply) { reply->set_status(kStatusNotImplemented); }
+int32_t CheckShape(const host::SignalSyncObject::Request& request) {
+  const uint32_t count = request.object_count();
+  const bool whole = static_cast<int>(count) == request.objects_size() &&
+                     static_cast<int>(count) == request.fence_values_size();
+  const bool known = (request.flags() & ~(kSignalAtSubmission | kAllowFenceRewind)) == 0;
+  return count != 0 && count <= kSyncObjectsPerListMax && whole && known ? kStatusSuccess
+                                                                         : kStatusInvalidParameter;
+}
+
+int32_t Signal(Call& call, const host::SignalSyncObject::Request& request, Process& process,
+               const Device* device) HOSTSIM_REQUIRES(process.mutex()) {
+  if (const int32_t status = CheckShape(request); status != kStatusSuccess || !device) {
+    return kStatusInvalidParameter;
+  }
+  std::vector<SyncPoint> points;
+  int32_t access = kStatusSuccess;
+  for (int i = 0; i < request.objects_size(); ++i) {
+    const SyncHandle* handle = FindSync(call, process, request.objects(i));
+    if (!handle || !handle->object->traits.monitored()) return kStatusInvalidParameter;
+    if (access == kStatusSuccess) access = handle->CheckSignal();
+    points.push_back({handle->object, request.fence_values(i)});
+  }
+  if (call.adapter->removed() || !device->active()) return kStatusDeviceRemoved;
+  if (access != kStatusSuccess) return access;
+  call.machine.sync().Signal(points, (request.flags() & kAllowFenceRewind) != 0, &call.aftermath);
+  return kStatusSuccess;
+}
+
+// All of it, or nothing. The values are there, and the events of those who waited have been told, before the
+// answer.
+int32_t SignalFromCpu(Call& call, const host::SignalSyncObject::Request& request) {
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  const uint64_t named = request.event_or_device();
+  Device* device = named <= UINT32_MAX ? FindDevice(call, process, static_cast<uint32_t>(named)) : nullptr;
+  return Heard(call, process, device, Signal(call, request, process, device));
+}
+
+}  // namespace
+
+void Commands::Handle(Call& call, const host::SignalSyncObject::Request& request,
+                      host::SignalSyncObject::Reply* reply) {
+  auto signal = [&]() -> int32_t {
+    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+    return request.contexts_size() == 0 && request.context_count() == 0 ? SignalFromCpu(call, request)
+                                                                       : SignalFromQueues(call, request);
+  };
+  reply->set_status(signal());
+}
 
 }  // namespace dxg::hostsim

@@ -8,7 +8,7 @@
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
 #include "hostsim/context.h"
-#include "hostsim/monitored_fence.h"
+#include "hostsim/sync_object.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/ntstatus.h"
 
@@ -148,7 +148,7 @@ std::shared_ptr<UpdateLane> LaneOf(Device& device, uint32_t context) {
 struct Submission {
   std::vector<Update> updates;
   Device* device = nullptr;
-  std::shared_ptr<MonitoredFence> fence;
+  std::shared_ptr<SyncObject> fence;
 };
 
 int32_t CheckSubmission(const Call& call, const host::UpdateGpuVirtualAddress::Request& request,
@@ -159,10 +159,13 @@ int32_t CheckSubmission(const Call& call, const host::UpdateGpuVirtualAddress::R
     const Context* context = process.Find<Context>(request.context());
     if (!context || &context->device != submission->device) return kStatusInvalidParameter;
   }
-  const FenceHandle* fence = process.Find<FenceHandle>(request.fence_object());
-  if (!fence || &fence->device != submission->device) return kStatusInvalidParameter;
-  if (fence->of_paging_queue) return kStatusAccessDenied;  // only its queue raises it
-  submission->fence = fence->fence;
+  const SyncHandle* fence = FindSync(call, process, request.fence_object());
+  if (!fence || fence->object->traits.type != SyncType::kMonitoredFence) return kStatusInvalidParameter;
+  if (const int32_t status = fence->CheckSignal(); status != kStatusSuccess) return status;
+  if ((request.flags() & kDoNotWait) == 0) {
+    if (const int32_t status = fence->CheckWait(); status != kStatusSuccess) return status;
+  }
+  submission->fence = fence->object;
   if (call.adapter->removed() || !submission->device->active()) return kStatusDeviceRemoved;
   AdapterUse* use = process.UseAdapter(call.adapter);
   const bool valid = use && Check(call, process, use->va, *submission->device, submission->updates);
@@ -224,7 +227,7 @@ void Commands::Handle(Call& call, const host::UpdateGpuVirtualAddress::Request& 
                       value = request.fence_value() + 1](bool executed, Aftermath* aftermath) {
       if (executed) {
         ApplyAll(process.lock(), adapter.lock(), updates);
-        fence->Signal(value, aftermath);
+        fence->domain().Raise(*fence, value, aftermath);
       }
       if (const auto alive = weak_lane.lock()) alive->Release(aftermath);
     };

@@ -4,7 +4,7 @@
 
 #include <chrono>
 
-#include "tests/hostsim/memory_rig.h"
+#include "tests/hostsim/sync_rig.h"
 
 namespace dxg::hostsim {
 namespace {
@@ -33,7 +33,7 @@ class Addresses : public testing::Test {
     return rig_.TryMap(rig_.MapRequest(allocation, pages, base, protection, offset)).status();
   }
 
-  MemoryRig rig_{Immediate()};
+  SyncRig rig_{Immediate()};
 };
 
 // [GVA] 128
@@ -241,7 +241,8 @@ class Updates : public Addresses {
   }
 
   uint32_t context_ = rig_.NewContext(rig_.caller, rig_.device);
-  uint32_t fence_ = rig_.host().CreateFence(rig_.caller, rig_.device, 0);
+  SyncRig::Sync created_ = rig_.NewFence();
+  uint32_t fence_ = created_.handle;
 };
 
 TEST_F(Updates, RefuseNonsense) {
@@ -263,7 +264,7 @@ TEST_F(Updates, RefuseNonsense) {
   fence_ = own;
   const uint64_t no_access = rig_.Reserve(kUnit);
   EXPECT_EQ(Update({MapOp(no_access, kPage, allocation)}), kStatusInvalidParameter) << "not mapped, not zero";
-  EXPECT_EQ(rig_.host().FenceValue(rig_.caller, fence_), 0u);
+  EXPECT_EQ(rig_.Peek(created_.page), 0u);
 }
 
 // [GVA] 138
@@ -274,14 +275,14 @@ TEST_F(Updates, WaitForTheFenceAndThenRaiseIt) {
   EXPECT_EQ(asked->reply.status(), kStatusSuccess);
   rig_.Settle();
   EXPECT_EQ(rig_.GpuRead(base), 0u) << "not yet";
-  rig_.host().SignalFence(rig_.caller, fence_, 9);
+  rig_.Signal(fence_, 9);
   EXPECT_EQ(rig_.GpuRead(base), 0u);
-  rig_.host().SignalFence(rig_.caller, fence_, 10);
+  rig_.Signal(fence_, 10);
   EXPECT_EQ(rig_.GpuRead(base), 55u);
-  EXPECT_EQ(rig_.host().FenceValue(rig_.caller, fence_), 11u);
+  EXPECT_EQ(rig_.Peek(created_.page), 11u);
   EXPECT_EQ(Update({UnmapOp(base, kPage, kProtectZero)}, 20, 1), kStatusSuccess);
   EXPECT_EQ(rig_.GpuRead(base), 0u) << "without waiting";
-  EXPECT_EQ(rig_.host().FenceValue(rig_.caller, fence_), 21u);
+  EXPECT_EQ(rig_.Peek(created_.page), 21u);
 }
 
 // [GVA] 139
@@ -325,7 +326,7 @@ TEST_F(Updates, TheOneTooManyBlocksItsCallerUntilOneIsDone) {
   EXPECT_EQ(asked[127]->completions, 1);
   EXPECT_EQ(asked[128]->completions, 0);
   EXPECT_EQ(asked[129]->completions, 0);
-  rig_.host().SignalFence(rig_.caller, fence_, 1000);
+  rig_.Signal(fence_, 1000);
   EXPECT_EQ(asked[128]->completions, 1);
   EXPECT_EQ(asked[129]->completions, 0);
   rig_.DestroyContext(rig_.caller, context_);
@@ -338,13 +339,13 @@ TEST_F(Updates, OfFreedAddressesAndGoneAllocationsAreDropped) {
   const uint32_t stays = Numbered(1, 2);
   Ask({MapOp(base, kPage, gone), MapOp(base + kPage, kPage, stays)}, 5);
   rig_.Destroy({gone});
-  rig_.host().SignalFence(rig_.caller, fence_, 5);
+  rig_.Signal(fence_, 5);
   EXPECT_EQ(rig_.GpuRead(base), 0u);
   EXPECT_EQ(rig_.GpuRead(base + kPage), 2u);
   Ask({MapOp(base, kPage, stays)}, 50);
   rig_.Free(base, kUnit);
-  rig_.host().SignalFence(rig_.caller, fence_, 50);
-  EXPECT_EQ(rig_.host().FenceValue(rig_.caller, fence_), 51u);
+  rig_.Signal(fence_, 50);
+  EXPECT_EQ(rig_.Peek(created_.page), 51u);
   rig_.EndAndExpectNothing();
 }
 

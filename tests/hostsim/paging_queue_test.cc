@@ -48,7 +48,7 @@ TEST(PagingQueue, NoMemoryLeavesNothing) {
   const Accounting before = rig.host().Account();
   faults.FailAt(FaultPoint::kNoMemoryCreate, 1, "CREATEPAGINGQUEUE");
   EXPECT_EQ(rig.TryQueue(rig.device).paging_queue(), 0u);
-  EXPECT_EQ(rig.host().Account().fences, before.fences);
+  EXPECT_EQ(rig.host().Account().sync_objects, before.sync_objects);
   EXPECT_EQ(rig.host().Account().paging_queues, before.paging_queues);
   EXPECT_NE(rig.TryQueue(rig.device).paging_queue(), 0u);
 }
@@ -181,7 +181,7 @@ TEST(PagingQueue, DestroyWaitsForAllOutstandingValues) {
   EXPECT_TRUE(destroyed.accepted);
   EXPECT_EQ(rig.GpuRead(last.virtual_address()), 0u) << "carried out";
   EXPECT_EQ(rig.host().Account().paging_queues, 0u);
-  EXPECT_EQ(rig.host().Account().fences, 0u);
+  EXPECT_EQ(rig.host().Account().sync_objects, 0u);
   Destroyed again(rig, rig.queue.handle);
   EXPECT_FALSE(again.accepted);
   Destroyed idle(rig, rig.NewQueue().handle);
@@ -253,37 +253,6 @@ TEST(PagingQueue, StalledProfileHoldsEverything) {
   EXPECT_EQ(destroyed.completions, 0);
   rig.EndAndExpectNothing();
   EXPECT_EQ(destroyed.completions, 1);
-}
-
-TEST(MonitoredFence, ReleasesWhomItReachesOnce) {
-  std::atomic<uint64_t> count{0};
-  auto space = std::make_shared<IoSpace>(1);
-  RegionSet regions(space);
-  auto fence = MonitoredFence::Create(regions, 5, count);
-  ASSERT_NE(fence, nullptr);
-  std::string released;
-  EXPECT_EQ(fence->Wait(5, [&] { released += '!'; }), 0u) << "reached already";
-  EXPECT_NE(fence->Wait(7, [&] { released += 'a'; }), 0u);
-  EXPECT_NE(fence->Wait(9, [&] { released += 'b'; }), 0u);
-  const uint64_t taken_back = fence->Wait(8, [&] { released += 'c'; });
-  fence->StopWaiting(taken_back);
-  auto signal = [&](uint64_t value) {
-    Aftermath aftermath;
-    fence->Signal(value, &aftermath);
-    for (const auto& call : aftermath.calls) call();
-  };
-  signal(6);
-  EXPECT_EQ(released, "");
-  signal(8);
-  EXPECT_EQ(released, "a");
-  signal(1);
-  signal(8);
-  EXPECT_EQ(released, "a") << "does not fire again";
-  signal(MonitoredFence::kLost);
-  EXPECT_EQ(released, "ab");
-  Aftermath aftermath;
-  fence->Raise(3, &aftermath);
-  EXPECT_EQ(fence->value(), MonitoredFence::kLost);
 }
 
 TEST(World, VirtualTimersRunInOrder) {

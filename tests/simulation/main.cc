@@ -625,7 +625,7 @@ class Run {
     machine_.Settle();
     const hostsim::Accounting left = machine_.host().Account();
     Equal(left.processes + left.devices + left.allocations + left.resources + left.storages + left.mappings + left.paging_queues +
-              left.fences + left.shared + left.regions + left.window_bytes + left.machine_bytes,
+              left.sync_objects + left.waits + left.shared + left.regions + left.window_bytes + left.machine_bytes,
           0u, "objects, memory of the window and of the machine that are left at the end");
     Equal(left.listed_bytes[0] + left.placed_bytes[0] + left.listed_bytes[1] + left.placed_bytes[1], 0u, "memory placed at the end");
     Equal(left.reserved_bytes[0] + left.reserved_bytes[1], 0u, "memory reserved at the end");
