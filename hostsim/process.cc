@@ -56,8 +56,9 @@ const ProcessMemory& Process::MemoryOn(const Adapter& adapter) {
 void Process::End(Aftermath* aftermath) {
   ended_ = true;
   std::vector<SyncHandle*> handles;
+  std::vector<const Object*> given_away;
   objects_.ForEach([&](Object& object) {
-    if (object.kind == ObjectKind::kHostShare) EndHostShare(*this, object, aftermath);
+    if (object.kind == ObjectKind::kHostShare) given_away.push_back(&object);
     if (object.kind == SyncHandle::kKind) handles.push_back(&static_cast<SyncHandle&>(object));
     if (object.kind != Device::kKind) return;
     auto& device = static_cast<Device&>(object);
@@ -65,6 +66,7 @@ void Process::End(Aftermath* aftermath) {
     machine.sync().EndCpuWaits(device.cpu_waits, aftermath);
   });
   for (SyncHandle* handle : handles) EndSync(*this, *handle, aftermath);
+  for (const Object* share : given_away) EndHostShare(*this, *share, aftermath);
   objects_.Drain();
   for (auto& use : uses_) use->adapter->memory().Release(use->memory);
   uses_.clear();

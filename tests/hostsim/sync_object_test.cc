@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <thread>
+
 #include "tests/hostsim/sync_rig.h"
 
 // Creating, opening, sharing and destroying synchronization objects, and fences among the GPU's addresses.
@@ -311,6 +313,55 @@ TEST(ShareWithHost, KeepsTheObjectUntilTheProcessEnds) {
   EXPECT_EQ(share(rig.device, resource).status(), kStatusSuccess);
   EXPECT_EQ(rig.DestroySync(fence.handle), kStatusSuccess);
   EXPECT_EQ(rig.OpenFor(rig.caller, rig.device, fence.global).status, kStatusSuccess) << "still there";
+  rig.EndAndExpectNothing();
+}
+
+// Everything ends under everybody's feet. For the thread sanitizer, and nothing may be left.
+TEST(SyncConcurrency, TeardownInTheMiddleOfEverything) {
+  constexpr int kThreads = 4;
+  constexpr int kRounds = 60;
+  SyncRig rig;
+  const auto fence = rig.NewFence(0, kAnySharing);
+  std::atomic<uint64_t> value{0};
+  {
+    std::vector<std::jthread> threads;
+    for (int thread = 0; thread < kThreads; ++thread) {
+      threads.emplace_back([&, thread] {
+        Rng rng(static_cast<uint64_t>(thread));
+        for (int round = 0; round < kRounds; ++round) {
+          const Caller caller = rig.NewCaller();
+          const uint32_t device = rig.NewDevice(caller);
+          const auto opened = rig.OpenFor(caller, device, fence.global);
+          ASSERT_EQ(opened.status, kStatusSuccess);
+          const auto own = rig.TryFor(caller, device, 5, kAnySharing);
+          for (uint64_t event = 1; event <= 8; ++event) {
+            rig.WaitFor(caller, device, {{opened.handle, value + event}, {own.handle, event}}, event, event % 2 == 0);
+          }
+          rig.SignalFor(caller, device, {{opened.handle, ++value}, {own.handle, 3}});
+          rig.Signal(fence.handle, ++value);
+          const uint32_t name = rig.NtShare(caller, own.handle);
+          EXPECT_TRUE(rig.GpuReadAs(caller, own.gpu_address));
+          switch (rng.Below(4)) {
+            case 0:
+              rig.DestroySync(caller, opened.handle);
+              break;
+            case 1:
+              rig.DestroyDevice(caller, device);
+              break;
+            case 2:
+              rig.host().FailDevice(caller.process, device, ExecutionState::kHung);
+              rig.Signal(fence.handle, value, SyncRig::kRewind);
+              break;
+            default:
+              break;
+          }
+          rig.EndProcess(caller);
+          EXPECT_EQ(rig.NtUnshare(name), kStatusSuccess);
+        }
+      });
+    }
+  }
+  EXPECT_EQ(rig.waits(), 0u);
   rig.EndAndExpectNothing();
 }
 
