@@ -23,7 +23,7 @@ constexpr char kClass[] = "/sys/class/cuse/dxg";
 
 Session& SessionOf(fuse_req_t request) { return *static_cast<Session*>(fuse_req_userdata(request)); }
 
-// The node has open, release and ioctl, and the kernel's defaults for the rest.
+// The node has open, release, ioctl and poll, and the kernel's defaults for the rest.
 constexpr cuse_lowlevel_ops kOperations = {
     .init_done = [](void* session) { static_cast<Session*>(session)->HandleInitialized(); },
     .open = [](fuse_req_t request, fuse_file_info*) { SessionOf(request).HandleOpen(request); },
@@ -43,6 +43,8 @@ constexpr cuse_lowlevel_ops kOperations = {
                                                    .in = {static_cast<const std::byte*>(in), in_bytes},
                                                    .out_bytes_max = out_bytes_max});
         },
+    .poll = [](fuse_req_t request, fuse_file_info* file,
+               fuse_pollhandle* waiter) { SessionOf(request).HandlePoll(request, *file, waiter); },
 };
 
 fuse_session* MakeFuse(Session* session) {

@@ -68,6 +68,8 @@ constexpr fuse_lowlevel_ops kOperations = {
                                                    .in = {static_cast<const std::byte*>(in), in_bytes},
                                                    .out_bytes_max = out_bytes_max});
         },
+    .poll = [](fuse_req_t request, fuse_ino_t, fuse_file_info* file,
+               fuse_pollhandle* waiter) { SessionOf(request).HandlePoll(request, *file, waiter); },
 };
 
 fuse_session* MakeFuse(Session* session) {

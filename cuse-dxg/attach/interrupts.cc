@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <csignal>
 #include <fstream>
@@ -37,56 +38,71 @@ bool IsBeingKilled(pid_t tid) {
 
 }  // namespace
 
-uint64_t Interrupts::Arm(fuse_req* request, std::function<void()> interrupted) {
-  return Arm(request, Armed{std::move(interrupted), 0});
-}
-
-uint64_t Interrupts::ArmForDeath(fuse_req* request, pid_t tid, std::function<void()> killed) {
-  return Arm(request, Armed{std::move(killed), tid});
-}
-
-uint64_t Interrupts::Arm(fuse_req* request, Armed armed) {
+uint64_t Interrupts::Arm(fuse_req* request, Wanted wanted) {
   uint64_t ticket;
   {
     std::lock_guard lock(mutex_);
     ticket = ++last_ticket_;
-    armed_.emplace(ticket, std::move(armed));
+    armed_.emplace(ticket, Armed{std::move(wanted)});
   }
   // Safety: see OnInterrupt.
   fuse_req_interrupt_func(request, OnInterrupt, reinterpret_cast<void*>(uintptr_t{ticket}));
   return ticket;
 }
 
-void Interrupts::Drop(uint64_t ticket) {
-  Armed dropped;  // destroyed after the lock is given back: it may own anything
+void Interrupts::Add(uint64_t ticket, Wanted more) {
   std::lock_guard lock(mutex_);
-  dropped = Take(ticket);
+  const auto found = armed_.find(ticket);
+  if (found == armed_.end()) return;
+  Wanted& wanted = found->second.wanted;
+  if (more.interrupted) wanted.interrupted = std::move(more.interrupted);
+  if (more.killed) {
+    wanted.killed = std::move(more.killed);
+    wanted.tid = more.tid;
+  }
+  if (found->second.arrived) Enqueue(ticket);
+}
+
+void Interrupts::Drop(uint64_t ticket) {
+  std::unordered_map<uint64_t, Armed>::node_type dropped;  // destroyed after the lock is given back: it may own anything
+  std::lock_guard lock(mutex_);
+  dropped = armed_.extract(ticket);
 }
 
 void Interrupts::Arrived(uint64_t ticket) {
   std::lock_guard lock(mutex_);
+  Enqueue(ticket);
+}
+
+// With mutex_ held.
+void Interrupts::Enqueue(uint64_t ticket) {
   if (stopping_) return;
   arrived_.push_back(ticket);
   if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
   changed_.notify_one();
 }
 
-// With mutex_ held. Nothing to run where the request was answered.
-Interrupts::Armed Interrupts::Take(uint64_t ticket) {
-  auto node = armed_.extract(ticket);
-  return node.empty() ? Armed() : std::move(node.mapped());
-}
-
+// With the lock held, but not while a callback runs. A callback that answers its request has dropped the ticket.
 void Interrupts::RunOrWatch(uint64_t ticket, std::unique_lock<std::mutex>& lock) {
-  const auto found = armed_.find(ticket);
+  const auto run = [&lock](std::function<void()> callback) {
+    lock.unlock();
+    callback();
+    callback = nullptr;
+    lock.lock();
+  };
+  auto found = armed_.find(ticket);
   if (found == armed_.end()) return;
+  found->second.arrived = true;
+  if (found->second.wanted.interrupted) {
+    run(std::exchange(found->second.wanted.interrupted, nullptr));
+    found = armed_.find(ticket);
+    if (found == armed_.end()) return;
+  }
+  Wanted& wanted = found->second.wanted;
+  if (!wanted.killed) return;
   // A thread that waits in a request of ours cannot be gone, nor its number another's.
-  if (found->second.dying != 0 && !IsBeingKilled(found->second.dying)) return watched_.push_back(ticket);
-  Armed armed = Take(ticket);
-  lock.unlock();
-  armed.run();
-  armed.run = nullptr;
-  lock.lock();
+  if (IsBeingKilled(wanted.tid)) return run(std::exchange(wanted.killed, nullptr));
+  if (std::find(watched_.begin(), watched_.end(), ticket) == watched_.end()) watched_.push_back(ticket);
 }
 
 void Interrupts::Run() {

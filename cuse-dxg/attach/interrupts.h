@@ -31,24 +31,30 @@ class Interrupts {
   // No callback runs any more once this has returned.
   void Stop();
 
-  // `interrupted` runs at most once, on the thread of ours. The caller may hold any lock of its own.
-  uint64_t Arm(fuse_req* request, std::function<void()> interrupted);
-  // As Arm, for a request that only a fatal signal ends. The kernel tells of the first signal and of no other, so from that
-  // one on the thread is looked at every now and then.
-  uint64_t ArmForDeath(fuse_req* request, pid_t tid, std::function<void()> killed);
+  // What a request wants to hear of; each runs at most once, on the thread of ours.
+  struct Wanted {
+    std::function<void()> interrupted;  // any signal
+    // Only a fatal one, of the thread `tid`. The kernel tells of the first signal and of no other, so from that one on the
+    // thread is looked at every now and then.
+    std::function<void()> killed;
+    pid_t tid = 0;
+  };
+  // The caller may hold any lock of its own.
+  uint64_t Arm(fuse_req* request, Wanted wanted);
+  // More for a request that is armed. What it had before stays, and an interrupt that has come meanwhile counts.
+  void Add(uint64_t ticket, Wanted more);
   void Drop(uint64_t ticket);
   // Called by libfuse, through the session.
   void Arrived(uint64_t ticket);
 
  private:
   struct Armed {
-    std::function<void()> run;
-    pid_t dying = 0;  // the thread whose death is meant; 0: any signal is
+    Wanted wanted;
+    bool arrived = false;
   };
 
-  uint64_t Arm(fuse_req* request, Armed armed);
   void Run();
-  Armed Take(uint64_t ticket);
+  void Enqueue(uint64_t ticket);
   void RunOrWatch(uint64_t ticket, std::unique_lock<std::mutex>& lock);
 
   std::mutex mutex_;  // guards everything below

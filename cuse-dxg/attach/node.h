@@ -1,5 +1,6 @@
 #pragma once
 
+#include <poll.h>
 #include <sys/types.h>
 
 #include <cstddef>
@@ -52,12 +53,24 @@ class IoctlRequest {
   virtual void Answer(int32_t result, std::span<const std::byte> out) = 0;
 
   // `interrupted` runs at most once, from any thread, when a signal arrives at the waiting client before the answer.
-  // Only a request that may wait without limit sets it; it takes the place of OnKilled, and a signal that had arrived by then
-  // counts.
+  // Only a request that may wait without limit sets it. Answer(kRestart, {}) is what a driver does then: the kernel
+  // restarts the call, or makes it fail with EINTR, as the signal's handler was installed (SA_RESTART). Only a request that
+  // was interrupted may be answered so. A signal that came before this was asked for counts. A visit to
+  // the thread (client/delivery.h) looks like a signal too.
+  static constexpr int32_t kRestart = -512;  // ERESTARTSYS
   virtual void OnInterrupt(std::function<void()> interrupted) = 0;
   // As OnInterrupt, but only when the waiting thread is being killed: nothing less ends a wait for the host. Until it is
-  // answered then, the client cannot die.
+  // answered then, the client cannot die. A request may have both: then `interrupted` runs first, and `killed` where that
+  // did not answer.
   virtual void OnKilled(std::function<void()> killed) = 0;
+};
+
+// Threads of clients that sleep in poll, select or epoll on one open file, until it changes.
+class PollWaiter {
+ public:
+  virtual ~PollWaiter() = default;
+  // They ask again what is ready. From any thread.
+  virtual void Wake() = 0;
 };
 
 // What serves the node.
@@ -69,6 +82,11 @@ class Node {
   // The last descriptor of the open file is closed; no request of it is under way any more. Runs before any later Open
   // is handed in, so that close-then-open meets a clean slate.
   virtual void Release(uint64_t file) = 0;
+  // What of the open file is ready (POLLIN and so on), at once. `waiter` is not null where somebody is going to sleep until
+  // that changes; it stands for all who sleep on this file, so that a newer one replaces it, and is not kept after Release.
+  // The node itself is always ready, as any file without a poll of its own.
+  virtual uint32_t Poll(uint64_t /*file*/, std::unique_ptr<PollWaiter> /*waiter*/) { return kAlwaysReady; }
+  static constexpr uint32_t kAlwaysReady = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
 };
 
 }  // namespace dxg::attach

@@ -68,16 +68,21 @@ void FuseIoctlRequest::Answer(int32_t result, std::span<const std::byte> out) {
 }
 
 void FuseIoctlRequest::OnInterrupt(std::function<void()> interrupted) {
-  DXG_CHECK(request_);
-  // A signal that came while only death counted was not lost: libfuse tells of it again.
-  if (interrupt_ticket_) session_.interrupts().Drop(interrupt_ticket_);
-  interrupt_ticket_ = session_.interrupts().Arm(request_, std::move(interrupted));
+  Want({.interrupted = std::move(interrupted), .killed = nullptr});
 }
 
 void FuseIoctlRequest::OnKilled(std::function<void()> killed) {
-  DXG_CHECK(request_);
-  DXG_CHECK(!interrupt_ticket_);
-  interrupt_ticket_ = session_.interrupts().ArmForDeath(request_, caller_.tid, std::move(killed));
+  Want({.interrupted = nullptr, .killed = std::move(killed), .tid = caller_.tid});
 }
+
+void FuseIoctlRequest::Want(Interrupts::Wanted wanted) {
+  DXG_CHECK(request_);
+  if (interrupt_ticket_) return session_.interrupts().Add(interrupt_ticket_, std::move(wanted));
+  interrupt_ticket_ = session_.interrupts().Arm(request_, std::move(wanted));
+}
+
+FusePollWaiter::~FusePollWaiter() { fuse_pollhandle_destroy(handle_); }
+
+void FusePollWaiter::Wake() { fuse_lowlevel_notify_poll(handle_); }
 
 }  // namespace dxg::attach

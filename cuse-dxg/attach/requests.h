@@ -4,9 +4,11 @@
 #include <memory>
 #include <span>
 
+#include "cuse-dxg/attach/interrupts.h"
 #include "cuse-dxg/attach/node.h"
 
 struct fuse_req;
+struct fuse_pollhandle;
 
 namespace dxg::attach {
 
@@ -61,6 +63,7 @@ class FuseIoctlRequest final : public IoctlRequest {
   // KiB.
   static constexpr size_t kInlineBytes = 256;
 
+  void Want(Interrupts::Wanted wanted);
   const std::byte* in_data() const { return large_in_ ? large_in_.get() : small_in_.data(); }
 
   Session& session_;
@@ -75,6 +78,17 @@ class FuseIoctlRequest final : public IoctlRequest {
   uint64_t interrupt_ticket_ = 0;
   std::unique_ptr<std::byte[]> large_in_;
   std::array<std::byte, kInlineBytes> small_in_;  // not cleared: in() shows only what was copied
+};
+
+// Clients that sleep in poll(2) on one file, as libfuse names them.
+class FusePollWaiter final : public PollWaiter {
+ public:
+  explicit FusePollWaiter(fuse_pollhandle* handle) : handle_(handle) {}
+  ~FusePollWaiter() override;
+  void Wake() override;
+
+ private:
+  fuse_pollhandle* const handle_;
 };
 
 }  // namespace dxg::attach

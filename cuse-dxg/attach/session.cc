@@ -205,6 +205,11 @@ void Session::HandleRelease(fuse_req* request, const fuse_file_info& file) {
   fuse_reply_err(request, 0);
 }
 
+void Session::HandlePoll(fuse_req* request, const fuse_file_info& file, fuse_pollhandle* waiter) {
+  const uint32_t ready = node_->Poll(file.fh, waiter ? std::make_unique<FusePollWaiter>(waiter) : nullptr);
+  fuse_reply_poll(request, ready);
+}
+
 void Session::HandleIoctl(fuse_req* request, const FuseIoctlRequest::Call& call) {
   Caller caller;
   if (IsStranger(request, &caller)) return;

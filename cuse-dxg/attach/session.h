@@ -22,6 +22,7 @@
 struct fuse_session;
 struct fuse_file_info;
 struct fuse_buf;
+struct fuse_pollhandle;
 
 namespace dxg::attach {
 
@@ -65,6 +66,7 @@ class Session {
   void HandleInitialized();
   void HandleOpen(fuse_req* request);
   void HandleRelease(fuse_req* request, const fuse_file_info& file);
+  void HandlePoll(fuse_req* request, const fuse_file_info& file, fuse_pollhandle* waiter);
   void HandleIoctl(fuse_req* request, const FuseIoctlRequest::Call& call);
 
  private:

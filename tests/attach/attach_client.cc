@@ -7,8 +7,11 @@
 #include <poll.h>
 #include <pty.h>
 #include <signal.h>
+#include <sys/epoll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/select.h>
+#include <sys/syscall.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -168,6 +171,207 @@ void CheckWaitAndWake() {
   EXPECT(result == 0);
 }
 
+// Starts kWaitRestart in a thread that is of interest to signals.
+class Waiter {
+ public:
+  explicit Waiter(const UniqueFd& node) : node_(node), thread_([this] {
+    tid_ = gettid();
+    Small small = {};
+    result_ = Call(node_, echo::kWaitRestart, &small);
+    error_ = errno;
+    ended_ = true;
+  }) {
+    UntilItWaits();
+  }
+  ~Waiter() { thread_.join(); }
+  void UntilItWaits() const {
+    while (tid_ == 0 || ioctl(node_.get(), echo::kWaiting, tid_.load()) == 0) std::this_thread::yield();
+  }
+  void Signal(int signal) const { syscall(SYS_tgkill, getpid(), tid_.load(), signal); }
+  int Join() {
+    while (!ended_) std::this_thread::yield();
+    return result_ == 0 ? 0 : error_.load();
+  }
+  bool ended() const { return ended_; }
+
+ private:
+  const UniqueFd& node_;
+  std::atomic<pid_t> tid_ = 0;
+  std::atomic<int> result_ = 0, error_ = 0;
+  std::atomic<bool> ended_ = false;
+  std::thread thread_;  // last: it uses the rest
+};
+
+std::atomic<int> handled = 0;
+
+void Handle(int signal, int flags) {
+  struct sigaction action = {};
+  action.sa_handler = [](int) { ++handled; };
+  action.sa_flags = flags;
+  sigaction(signal, &action, nullptr);
+}
+
+void CheckSignalRestartsAWait() {
+  UniqueFd node = Open();
+  Handle(SIGUSR1, SA_RESTART);
+  Waiter waiter(node);
+  for (int i = 1; i <= 20; ++i) {
+    handled = 0;
+    waiter.Signal(SIGUSR1);
+    while (handled == 0) std::this_thread::yield();
+    waiter.UntilItWaits();  // again
+  }
+  EXPECT(!waiter.ended());
+  while (Call(node, echo::kWake) == 0) std::this_thread::yield();
+  EXPECT(waiter.Join() == 0);
+}
+
+void CheckSignalWithoutRestartEndsIt() {
+  UniqueFd node = Open();
+  Handle(SIGUSR2, 0);
+  Waiter waiter(node);
+  waiter.Signal(SIGUSR2);
+  EXPECT(waiter.Join() == EINTR);
+}
+
+void CheckIgnoredSignalsAreNotSeen() {
+  UniqueFd node = Open();
+  signal(SIGUSR2, SIG_IGN);
+  Waiter waiter(node);
+  for (int i = 0; i < 20; ++i) waiter.Signal(SIGUSR2);
+  EXPECT(ioctl(node.get(), echo::kWaiting, 0) == 1);
+  EXPECT(Call(node, echo::kWake) == 1);
+  EXPECT(waiter.Join() == 0);
+}
+
+// A stopped process goes on waiting as if nothing had been.
+void CheckStopAndContinue() {
+  const pid_t child = fork();
+  if (child == 0) {
+    UniqueFd node = Open();
+    Small small = {};
+    _exit(Call(node, echo::kWaitRestart, &small) == 0 ? 0 : 1);
+  }
+  UniqueFd watch = Open();
+  const auto until_it_waits = [&] {
+    while (ioctl(watch.get(), echo::kWaiting, child) == 0) std::this_thread::yield();
+  };
+  for (int i = 0; i < 5; ++i) {
+    until_it_waits();
+    kill(child, SIGSTOP);
+    int status = 0;
+    EXPECT(waitpid(child, &status, WUNTRACED) == child && WIFSTOPPED(status));
+    kill(child, SIGCONT);
+  }
+  until_it_waits();
+  while (Call(watch, echo::kWake) == 0) std::this_thread::yield();
+  int status = 1;
+  EXPECT(waitpid(child, &status, 0) == child && status == 0);
+}
+
+void CheckKilledRestartableWaiter() {
+  const pid_t child = fork();
+  if (child == 0) {
+    UniqueFd node = Open();
+    Small small = {};
+    Call(node, echo::kWaitRestart, &small);
+    _exit(0);
+  }
+  UniqueFd watch = Open();
+  while (ioctl(watch.get(), echo::kWaiting, child) == 0) std::this_thread::yield();
+  kill(child, SIGKILL);
+  int status = 0;
+  EXPECT(waitpid(child, &status, 0) == child && WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+  EXPECT(Call(watch, echo::kWaiting) == 0);
+}
+
+// Whoever is first ends it: every wait ends once, with the one or the other.
+void CheckSignalsRaceWithTheAnswer() {
+  UniqueFd node = Open();
+  Handle(SIGUSR2, 0);
+  for (int round = 0; round < 200; ++round) {
+    Waiter waiter(node);
+    std::thread waker([&] {
+      while (!waiter.ended() && Call(node, echo::kWake) == 0) std::this_thread::yield();
+    });
+    waiter.Signal(SIGUSR2);
+    const int result = waiter.Join();
+    EXPECT(result == 0 || result == EINTR);
+    waker.join();
+    EXPECT(Call(node, echo::kWaiting) == 0);
+  }
+}
+
+short Polled(const UniqueFd& node, short events, int timeout_ms = 0) {
+  pollfd ready = {node.get(), events, 0};
+  EXPECT(poll(&ready, 1, timeout_ms) >= 0);
+  return ready.revents;
+}
+
+void CheckPollIsAsked() {
+  UniqueFd node = Open(), other = Open();
+  EXPECT(Polled(node, POLLIN | POLLOUT) == (POLLIN | POLLOUT));
+  EXPECT(ioctl(node.get(), echo::kReady, 0) == 0);
+  EXPECT(Polled(node, POLLIN | POLLOUT) == 0);
+  EXPECT(ioctl(node.get(), echo::kReady, POLLIN) == 0);
+  EXPECT(Polled(node, POLLIN | POLLOUT) == POLLIN);
+  EXPECT(Polled(node, POLLOUT) == 0);
+  EXPECT(ioctl(node.get(), echo::kReady, POLLIN | POLLERR) == 0);
+  EXPECT(Polled(node, 0) == POLLERR);
+  EXPECT(Polled(other, POLLIN) == POLLIN);
+}
+
+// Sleepers of every kind are woken, on all copies of the descriptor.
+void CheckPollWakes() {
+  UniqueFd node = Open();
+  UniqueFd copy(dup(node.get()));
+  EXPECT(ioctl(node.get(), echo::kReady, 0) == 0);
+  UniqueFd set(epoll_create1(EPOLL_CLOEXEC));
+  epoll_event event = {.events = EPOLLIN, .data = {.u64 = 5}};
+  EXPECT(epoll_ctl(set.get(), EPOLL_CTL_ADD, node.get(), &event) == 0);
+  EXPECT(epoll_wait(set.get(), &event, 1, 0) == 0);
+  std::atomic<int> woken = 0;
+  std::vector<std::thread> sleepers;
+  sleepers.emplace_back([&] {
+    EXPECT(Polled(node, POLLIN, -1) == POLLIN);
+    ++woken;
+  });
+  sleepers.emplace_back([&] {
+    EXPECT(Polled(copy, POLLIN, -1) == POLLIN);
+    ++woken;
+  });
+  sleepers.emplace_back([&] {
+    fd_set readable;
+    FD_ZERO(&readable);
+    FD_SET(node.get(), &readable);
+    EXPECT(select(node.get() + 1, &readable, nullptr, nullptr, nullptr) == 1);
+    ++woken;
+  });
+  sleepers.emplace_back([&] {
+    epoll_event woke = {};
+    EXPECT(epoll_wait(set.get(), &woke, 1, -1) == 1 && woke.data.u64 == 5 && woke.events == EPOLLIN);
+    ++woken;
+  });
+  constexpr int kAsked = 4;  // by epoll_ctl, two polls and select
+  while (ioctl(node.get(), echo::kPolls, 0) < kAsked) std::this_thread::yield();
+  EXPECT(woken == 0);
+  EXPECT(ioctl(node.get(), echo::kReady, POLLIN) == 0);
+  for (std::thread& sleeper : sleepers) sleeper.join();
+  EXPECT(ioctl(node.get(), echo::kReady, 0) == 0);
+  EXPECT(epoll_wait(set.get(), &event, 1, 0) == 0);
+}
+
+// No wake-up is lost where readiness comes at the very moment of going to sleep.
+void CheckPollRace() {
+  UniqueFd node = Open();
+  for (int round = 0; round < 300; ++round) {
+    EXPECT(ioctl(node.get(), echo::kReady, 0) == 0);
+    std::thread maker([&] { ioctl(node.get(), echo::kReady, POLLIN); });
+    EXPECT(Polled(node, POLLIN, -1) == POLLIN);
+    maker.join();
+  }
+}
+
 void CheckSignalEndsAWait() {
   struct sigaction nothing = {};
   nothing.sa_handler = [](int) {};
@@ -255,6 +459,15 @@ const std::vector<Check> kChecks = {
     {"release-before-open", CheckReleaseBeforeOpen},
     {"wait-and-wake", CheckWaitAndWake},
     {"signal-ends-a-wait", CheckSignalEndsAWait},
+    {"signal-restarts-a-wait", CheckSignalRestartsAWait},
+    {"signal-without-restart", CheckSignalWithoutRestartEndsIt},
+    {"ignored-signals", CheckIgnoredSignalsAreNotSeen},
+    {"stop-and-continue", CheckStopAndContinue},
+    {"killed-restartable-waiter", CheckKilledRestartableWaiter},
+    {"signals-race-with-the-answer", CheckSignalsRaceWithTheAnswer},
+    {"poll-is-asked", CheckPollIsAsked},
+    {"poll-wakes", CheckPollWakes},
+    {"poll-race", CheckPollRace},
     {"killed-waiter-leaves", CheckKilledWaiterLeaves},
     {"fork", CheckFork},
     {"terminals", CheckTerminals},

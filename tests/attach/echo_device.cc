@@ -33,9 +33,19 @@ class EchoDevice final : public attach::Node {
     request->Accept(file);
   }
 
-  void Release(uint64_t) override {
+  void Release(uint64_t file) override {
     std::lock_guard lock(mutex_);
     --open_files_;
+    pollable_.erase(file);
+  }
+
+  uint32_t Poll(uint64_t file, std::unique_ptr<attach::PollWaiter> waiter) override {
+    std::lock_guard lock(mutex_);
+    const auto found = pollable_.find(file);
+    if (found == pollable_.end()) return kAlwaysReady;
+    ++found->second.polls;
+    if (waiter) found->second.waiter = std::move(waiter);
+    return found->second.ready;
   }
 
   void Ioctl(std::unique_ptr<IoctlRequest> request) override {
@@ -61,7 +71,13 @@ class EchoDevice final : public attach::Node {
       case echo::kWaiting:
         return request->Answer(Waiting(static_cast<pid_t>(request->argument())), {});
       case echo::kWait:
-        return Wait(std::move(request));
+        return Wait(std::move(request), -EINTR);
+      case echo::kWaitRestart:
+        return Wait(std::move(request), IoctlRequest::kRestart);
+      case echo::kReady:
+        return Ready(*request);
+      case echo::kPolls:
+        return Polls(*request);
       case echo::kWake:
         return Wake(*request);
       default:
@@ -129,11 +145,11 @@ class EchoDevice final : public attach::Node {
     }));
   }
 
-  void Wait(std::unique_ptr<IoctlRequest> request) {
+  void Wait(std::unique_ptr<IoctlRequest> request, int32_t when_interrupted) {
     std::lock_guard lock(mutex_);
     const uint64_t ticket = ++last_waiter_;
-    request->OnInterrupt([this, ticket] {
-      if (auto waiter = TakeWaiter(ticket)) waiter->Answer(-EINTR, {});
+    request->OnInterrupt([this, ticket, when_interrupted] {
+      if (auto waiter = TakeWaiter(ticket)) waiter->Answer(when_interrupted, {});
     });
     waiters_.emplace(ticket, std::move(request));
   }
@@ -147,6 +163,25 @@ class EchoDevice final : public attach::Node {
     return waiter;
   }
 
+  void Ready(IoctlRequest& request) {
+    {
+      std::lock_guard lock(mutex_);
+      Pollable& file = pollable_[request.file()];
+      file.ready = static_cast<uint32_t>(request.argument());
+      if (file.waiter) file.waiter->Wake();
+    }
+    request.Answer(0, {});
+  }
+
+  void Polls(IoctlRequest& request) {
+    int32_t polls;
+    {
+      std::lock_guard lock(mutex_);
+      polls = pollable_[request.file()].polls;
+    }
+    request.Answer(polls, {});
+  }
+
   void Wake(IoctlRequest& request) {
     std::map<uint64_t, std::unique_ptr<IoctlRequest>> woken;
     {
@@ -157,7 +192,14 @@ class EchoDevice final : public attach::Node {
     request.Answer(static_cast<int32_t>(woken.size()), {});
   }
 
+  struct Pollable {
+    uint32_t ready = 0;
+    int32_t polls = 0;
+    std::unique_ptr<attach::PollWaiter> waiter;
+  };
+
   std::mutex mutex_;  // guards everything below
+  std::map<uint64_t, Pollable> pollable_;
   uint64_t last_file_ = 0;
   int32_t open_files_ = 0;
   uint64_t last_waiter_ = 0;

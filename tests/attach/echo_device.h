@@ -43,4 +43,11 @@ constexpr uint32_t kServerPid = _IO('E', 11);
 // How many calls of kWait the thread named by the argument has waiting (0: all threads).
 constexpr uint32_t kWaiting = _IO('E', 12);
 
+// As kWait, but a signal restarts it (kRestart) or ends it with EINTR, as its handler was installed.
+constexpr uint32_t kWaitRestart = _IOWR('E', 13, Small);
+// From now on this file is ready for what the argument says (POLLIN and so on), and who sleeps on it is told.
+constexpr uint32_t kReady = _IO('E', 14);
+// How often poll asked about this file.
+constexpr uint32_t kPolls = _IO('E', 15);
+
 }  // namespace dxg::attach::echo

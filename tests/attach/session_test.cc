@@ -220,6 +220,59 @@ TEST_P(SessionTest, InterruptThatComesFirstIsNotLost) {
   kernel_.session().Stop();  // before the mutex goes
 }
 
+TEST_P(SessionTest, ACallMayWatchForDeathAndForSignals) {
+  std::unique_ptr<IoctlRequest> parked;
+  Event is_parked;
+  node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
+    parked = std::move(request);
+    parked->OnKilled([] {});
+    parked->OnInterrupt([&] { parked->Answer(IoctlRequest::kRestart, {}); });
+    is_parked.Set();
+  };
+  const uint64_t call = kernel_.SendIoctl(7, echo::kNoData, nullptr);
+  is_parked.Wait();
+  kernel_.SendInterrupt(call);
+  EXPECT_EQ(kernel_.ReceiveOf(call).result(), -512);
+}
+
+// The kernel tells of the first signal only, and that was while nothing but death counted.
+TEST_P(SessionTest, AnInterruptThatCameBeforeItWasWantedCounts) {
+  std::unique_ptr<IoctlRequest> parked;
+  Event is_parked, seen;
+  node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
+    parked = std::move(request);
+    parked->OnKilled([&] { seen.Set(); });  // no such thread: it looks dead
+    is_parked.Set();
+  };
+  const uint64_t call = kernel_.SendIoctl(7, echo::kNoData, nullptr, 0x7ffffff0);
+  is_parked.Wait();
+  kernel_.SendInterrupt(call);
+  seen.Wait();
+  parked->OnInterrupt([&] { parked->Answer(IoctlRequest::kRestart, {}); });
+  EXPECT_EQ(kernel_.ReceiveOf(call).result(), -512);
+}
+
+TEST_P(SessionTest, PollIsAnsweredAtOnceAndWakesLater) {
+  std::unique_ptr<PollWaiter> sleeper;
+  node_.poll = [&](uint64_t file, std::unique_ptr<PollWaiter> waiter) {
+    EXPECT_EQ(file, 7u);
+    sleeper = std::move(waiter);
+    return uint32_t{POLLOUT};
+  };
+  fuse_poll_in poll = {.fh = 7, .kh = 33, .flags = FUSE_POLL_SCHEDULE_NOTIFY, .events = POLLIN};
+  Reply reply = kernel_.ReceiveOf(kernel_.Send(FUSE_POLL, BytesOf(poll)));
+  EXPECT_EQ(reply.As<fuse_poll_out>().revents, uint32_t{POLLOUT});
+  ASSERT_NE(sleeper, nullptr);
+  sleeper->Wake();
+  reply = kernel_.Receive();
+  EXPECT_EQ(reply.unique, 0u);
+  EXPECT_EQ(reply.error, FUSE_NOTIFY_POLL);
+  EXPECT_EQ(reply.As<fuse_notify_poll_wakeup_out>().kh, 33u);
+  poll.flags = 0;
+  kernel_.ReceiveOf(kernel_.Send(FUSE_POLL, BytesOf(poll)));
+  EXPECT_EQ(sleeper, nullptr);
+}
+
 TEST_P(SessionTest, InterruptOfAnAnsweredCallIsNothing) {
   node_.ioctl = [](std::unique_ptr<IoctlRequest> request) {
     request->OnInterrupt([] { FAIL() << "interrupted after its answer"; });
