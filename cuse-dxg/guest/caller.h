@@ -41,11 +41,6 @@ class Caller {
   // it points to often lie together on a stack, and it is the reading that costs, not the bytes. What is more than a page
   // long, or not in one, is read as it is. A page is readable as a whole or not at all.
   bool ReadNear(uint64_t address, std::span<std::byte> to);
-  // What ReadNear keeps is not needed any more.
-  void ForgetNear() {
-    near_.reset();
-    near_address_ = 1;
-  }
   // Null: nothing can be brought into this client.
   void set_delivery(client::Delivery* delivery) { delivery_ = delivery; }
 

@@ -31,10 +31,10 @@ Status CopyInValues(Call& call, const contract::Buffer& values) {
   return call.AddressOf(values) == 0 ? Status::Ok() : call.CopyIn(values);
 }
 
-// The first handle of a list is looked at before the list is copied.
+// The first handle of a list is looked at before the list is copied, as by the driver: what the host gets is the second look.
 Result<uint32_t> ReadFirst(Call& call, const contract::Buffer& list) {
   uint32_t first = 0;
-  if (call.ReadNear(call.AddressOf(list), std::as_writable_bytes(std::span(&first, 1)))) return first;
+  if (call.access().Read(call.tid(), call.AddressOf(list), std::as_writable_bytes(std::span(&first, 1)))) return first;
   return Status::Refuse(EFAULT, "{} at {:#x} cannot be read (4 bytes)", list.name, call.AddressOf(list));
 }
 
