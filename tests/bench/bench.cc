@@ -143,4 +143,8 @@ void PrintRatio(const std::string& what, double ratio, double target) {
   fmt::print("{:<58}{:6.2f}   target at most {:.2f}   {}\n", what, ratio, target, ratio <= target ? "met" : "MISSED");
 }
 
+void PrintAtLeast(const std::string& what, double ratio, double target) {
+  fmt::print("{:<58}{:6.2f}   target at least {:.2f}  {}\n", what, ratio, target, ratio >= target ? "met" : "MISSED");
+}
+
 }  // namespace dxg::bench

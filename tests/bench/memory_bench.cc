@@ -10,100 +10,11 @@
 
 #include "proto/abi/d3dkmthk.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/client.h"
 
 using namespace dxg::bench;
 
 namespace {
-
-// The private data by which the simulated driver knows an allocation (docs/simulated-gpu.md).
-struct DriverData {
-  uint32_t magic = 0x434C4153, version = 1;
-  uint64_t size = 0;
-  uint32_t flags = 0, segment = 0;
-  uint64_t allocated = 0;
-};
-
-// A client with a device and a paging queue.
-class Client {
- public:
-  explicit Client(int fd) : fd_(fd) {
-    d3dkmt_enumadapters3 enumerate{};
-    d3dkmt_adapterinfo info{};
-    enumerate.adapter_count = 1;
-    enumerate.filter.value = 1;
-    *reinterpret_cast<uint64_t*>(&enumerate.adapters) = reinterpret_cast<uint64_t>(&info);
-    Do(LX_DXENUMADAPTERS3, &enumerate);
-    adapter_ = info.adapter_handle;
-    d3dkmt_createdevice device{};
-    device.adapter = adapter_;
-    Do(LX_DXCREATEDEVICE, &device);
-    device_ = device.device;
-  }
-  void CreateQueue() {
-    d3dkmt_createpagingqueue queue{};
-    queue.device = device_;
-    Do(LX_DXCREATEPAGINGQUEUE, &queue);
-    queue_ = queue.paging_queue;
-  }
-  d3dkmthandle Create(uint64_t bytes) {
-    DriverData data;
-    data.size = bytes;
-    d3dddi_allocationinfo2 info{};
-    info.priv_drv_data = reinterpret_cast<uint64_t>(&data);
-    info.priv_drv_data_size = sizeof(data);
-    d3dkmt_createallocation args{};
-    args.device = device_;
-    args.alloc_count = 1;
-    args.allocation_info = reinterpret_cast<uint64_t>(&info);
-    Do(LX_DXCREATEALLOCATION, &args);
-    return info.allocation;
-  }
-  void Destroy(d3dkmthandle allocation) {
-    d3dkmt_destroyallocation2 args{};
-    args.device = device_;
-    args.allocations = reinterpret_cast<uint64_t>(&allocation);
-    args.alloc_count = 1;
-    Do(LX_DXDESTROYALLOCATION2, &args);
-  }
-  char* Lock(d3dkmthandle allocation) {
-    d3dkmt_lock2 args{};
-    args.device = device_;
-    args.allocation = allocation;
-    Do(LX_DXLOCK2, &args);
-    return reinterpret_cast<char*>(args.data);
-  }
-  void Unlock(d3dkmthandle allocation) {
-    d3dkmt_unlock2 args{};
-    args.device = device_;
-    args.allocation = allocation;
-    Do(LX_DXUNLOCK2, &args);
-  }
-  uint64_t Map(d3dkmthandle allocation) {
-    d3dddi_mapgpuvirtualaddress args{};
-    args.paging_queue = queue_;
-    args.allocation = allocation;
-    args.size_in_pages = 1;
-    Do(LX_DXMAPGPUVIRTUALADDRESS, &args);
-    return args.virtual_address;
-  }
-  void Free(uint64_t address) {
-    d3dkmt_freegpuvirtualaddress args{};
-    args.adapter = adapter_;
-    args.base_address = address;
-    args.size = 4096;
-    Do(LX_DXFREEGPUVIRTUALADDRESS, &args);
-  }
-
- private:
-  template <typename Args>
-  void Do(unsigned long code, Args* args) {
-    const int result = ioctl(fd_, code, args);
-    if (result < 0) Fail(fmt::format("ioctl {:#x}: errno {}", code, errno));
-  }
-
-  const int fd_;
-  d3dkmthandle adapter_{}, device_{}, queue_{};
-};
 
 // The first device and the first lock of processes, in microseconds: medians over `processes`.
 struct First {
