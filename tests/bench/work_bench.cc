@@ -146,9 +146,8 @@ void CompareCopy(Client& client, uint64_t bytes, int rounds) {
   for (const auto allocation : {source, destination, buffer}) client.MakeResident(allocation);
   const uint64_t from = client.Map(source, bytes / kPageBytes), to = client.Map(destination, bytes / kPageBytes);
   const uint64_t commands = client.Map(buffer);
-  dxg_commands::Builder builder;
-  builder.Copy(to, from, bytes);
-  std::memcpy(client.Lock(buffer), builder.data(), builder.size());
+  dxg_commands list = dxg_commands_begin(client.Lock(buffer), kPageBytes);
+  dxg_push_copy(&list, to, from, bytes);
   const auto context = client.CreateContext(0);
   const auto fence = client.CreateFence();
   auto* plain_from = static_cast<char*>(mmap(nullptr, 2 * bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
@@ -161,7 +160,7 @@ void CompareCopy(Client& client, uint64_t bytes, int rounds) {
     std::memcpy(plain_to, plain_from, bytes);
     plain_ns = std::min(plain_ns, NowNs() - start);
     start = NowNs();
-    client.Submit(context, commands, static_cast<uint32_t>(builder.size()));
+    client.Submit(context, commands, static_cast<uint32_t>(list.used));
     client.SignalFromGpu(context, fence, round + 1);
     client.Wait(fence, round + 1);
     gpu_ns = std::min(gpu_ns, NowNs() - start);
@@ -191,10 +190,9 @@ int main(int argc, char** argv) {
   const auto buffer = client.Create(kPageBytes);
   client.MakeResident(buffer);
   const uint64_t commands = client.Map(buffer);
-  dxg_commands::Builder builder;
-  builder.Nop();
-  std::memcpy(client.Lock(buffer), builder.data(), builder.size());
-  const auto bytes = static_cast<uint32_t>(builder.size());
+  dxg_commands list = dxg_commands_begin(client.Lock(buffer), kPageBytes);
+  dxg_push_nop(&list);
+  const auto bytes = static_cast<uint32_t>(list.used);
   uint64_t value = 0, progress = 0;
 
   const auto add = [](const std::string& name, auto work) {
