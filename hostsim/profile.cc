@@ -437,6 +437,9 @@ void Check(const AdapterProfile& profile, const Place& place) {
   CheckMessages(profile.messages(), place.Nested("messages"));
   CheckPaging(profile.paging(), place.Nested("paging"));
   CheckEngines(profile.engines(), place.Nested("engines"));
+  if (profile.vertical_sync_ns() != 0) {
+    place.Range("vertical_sync_ns", profile.vertical_sync_ns(), 1'000'000, 1'000'000'000);
+  }
   CheckTrouble(profile, place.Nested("trouble"));
   CheckFaults(profile, place);
 }
