@@ -4,6 +4,7 @@
 #include "cuse-dxg/backend/in_process.h"
 #include "cuse-dxg/client/agents.h"
 #include "cuse-dxg/client/process_vm.h"
+#include "cuse-dxg/control/server.h"
 #include "cuse-dxg/guest/driver.h"
 #include "cuse-dxg/trace/text_trace.h"
 
@@ -20,12 +21,19 @@ class Device final : public attach::Node {
 
   // Calls still wait for the one or the other. Each ends them, and they go on in the driver, which is the last to go.
   ~Device() override {
+    control_.reset();
     delivery_.reset();
     driver_.set_delivery(nullptr);
     backend_->Stop();
   }
 
-  Status Start() { return backend_->Start(&driver_); }
+  Status Start(const std::string& control) {
+    DXG_TRY(backend_->Start(&driver_));
+    if (control.empty()) return Status::Ok();
+    if (!backend_->control()) return Status::Refuse(ENOTSUP, "--control: this back-end's host takes no orders");
+    DXG_ASSIGN(control_, control::Server::Start(control, *backend_->control()));
+    return Status::Ok();
+  }
 
   void Open(std::unique_ptr<attach::OpenRequest> request) override { driver_.Open(std::move(request)); }
   void Ioctl(std::unique_ptr<attach::IoctlRequest> request) override { driver_.Ioctl(std::move(request)); }
@@ -37,6 +45,7 @@ class Device final : public attach::Node {
   std::unique_ptr<Backend> backend_;
   std::unique_ptr<trace::TextTrace> trace_;
   guest::Driver driver_;
+  std::unique_ptr<control::Server> control_;
 };
 
 }  // namespace
@@ -52,7 +61,7 @@ Result<std::unique_ptr<attach::Node>> MakeDevice(const DeviceOptions& options) {
   DXG_ASSIGN(auto delivery, client::StartDelivery(attach::UniqueFd(options.agents)));
   DXG_ASSIGN(auto backend, CreateInProcessBackend(options.profiles));
   auto device = std::make_unique<Device>(std::move(delivery), std::move(backend), std::move(trace));
-  DXG_TRY(device->Start());
+  DXG_TRY(device->Start(options.control));
   return std::unique_ptr<attach::Node>(std::move(device));
 }
 

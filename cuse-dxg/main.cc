@@ -13,6 +13,7 @@
 #include <filesystem>
 #include <iostream>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -22,6 +23,9 @@
 #include "cuse-dxg/attach/launch.h"
 #include "cuse-dxg/attach/unique_fd.h"
 #include "cuse-dxg/client/injector_process.h"
+#include "cuse-dxg/control/address.h"
+#include "cuse-dxg/control/ctl.h"
+#include "cuse-dxg/control/server.h"
 #include "cuse-dxg/device.h"
 #include "cuse-dxg/doctor.h"
 #include "cuse-dxg/status.h"
@@ -126,8 +130,9 @@ bool WaitForEnd(const UniqueFd& signals, const Session& session) {
   return events[0].revents != 0;
 }
 
-int Serve(const Options& options) {
+int Serve(Options options) {
   StartLog(options.log_level, spdlog::level::info);
+  if (options.device.control == control::kPathNone) options.device.control.clear();
   RaiseFileLimit();
   Result<UniqueFd> signals = TakeStopSignals();
   if (!signals.ok()) return Refused(signals.status());
@@ -186,7 +191,29 @@ Result<std::string> FindPreloadLibrary() {
   return Status::Refuse(ENOENT, "--preload: libdxg-preload.so is neither in {} nor in ../lib/cuse-dxg of it", here.string());
 }
 
-int Run(const Options& options) {
+// A place of the run's own for the control socket, unless the user has chosen one; and its path for the program. Before the
+// program is forked.
+std::optional<control::PrivatePlace> PlaceControl(std::string* path) {
+  std::optional<control::PrivatePlace> place;
+  if (*path == control::kPathNone) {
+    path->clear();
+    unsetenv(control::kPathVariable);
+    return place;
+  }
+  if (path->empty()) {
+    Result<control::PrivatePlace> made = control::PrivatePlace::Create();
+    if (!made.ok()) {
+      spdlog::warn("{}; going on without one", made.status().why());
+      return place;
+    }
+    place.emplace(*std::move(made));
+    *path = place->socket();
+  }
+  setenv(control::kPathVariable, std::filesystem::absolute(*path).c_str(), 1);
+  return place;
+}
+
+int Run(Options options) {
   StartLog(options.log_level, spdlog::level::warn);
   std::string library;
   if (options.preload) {
@@ -194,9 +221,11 @@ int Run(const Options& options) {
     if (!found.ok()) return Refused(found.status(), kExitNotStarted);
     library = *std::move(found);
   }
+  std::optional<control::PrivatePlace> place = PlaceControl(&options.device.control);
   Result<Launch> launch = Launch::Fork(options.command, library);
   if (!launch.ok()) return Refused(launch.status(), kExitNotStarted);
   Result<int> ended = RunServed(options, *std::move(launch));
+  place.reset();
   if (ended.ok()) attach::ExitLike(*ended);
   return Refused(ended.status(), kExitNotStarted);
 }
@@ -210,6 +239,10 @@ void AddDeviceOptions(CLI::App* command, Options* options) {
       ->allow_extra_args(false);
   command->add_option("--backend", options->device.backend, "What answers as the host")
       ->capture_default_str();
+  command
+      ->add_option("--control", options->device.control,
+                   "Listen at PATH for `cuse-dxg ctl`; none: nowhere. Default: none for serve, a private path for run")
+      ->type_name("PATH");
   command->add_option("--workers", options->workers, "Threads that serve requests")
       ->check(CLI::Range(1, Session::kWorkersMax))
       ->capture_default_str();
@@ -265,10 +298,13 @@ int Main(int argc, char** argv) {
   CLI::App* calls = app.add_subcommand("calls", "List the calls of the ABI and what happens with each");
   calls->add_flag("--json", json, "As JSON");
 
+  control::Command ctl(app);
+
   CLI11_PARSE(app, argc, argv);
   if (*serve) return Serve(options);
   if (*run) return Run(options);
   if (*doctor) return Doctor();
+  if (ctl.given()) return ctl.Run();
   DXG_CHECK(*calls);
   return PrintCalls(json);
 }

@@ -16,9 +16,8 @@ constexpr uint64_t kMs = 1'000'000;
 constexpr uint32_t kCaller = kTakesProcess | kTakesAdapter;
 constexpr uint32_t kPacket = kCaller | kTakesNode;
 constexpr uint32_t kMessage = kCaller | kTakesCommand;
-constexpr uint32_t kEvent = kTakesProcess;
+constexpr uint32_t kEvent = 0;
 
-// Messages that end something are struck only where a rule names their command (see backend/faulty_backend.h).
 constexpr FaultPointInfo kPoints[] = {
     {FaultPoint::kEngineHang, 1, "engine-hang", "a packet that an engine begins",
      "it never ends; the timeout finds its engine hung and resets it", kPacket},
@@ -173,7 +172,7 @@ bool Covers(const FaultRule& rule, const Passage& passage) {
   return Covers(rule.has_process(), rule.process(), passage.process) &&
          Covers(rule.has_adapter(), rule.adapter(), passage.adapter) &&
          Covers(rule.has_node(), rule.node(), passage.node) && Covers(rule.has_type(), rule.type(), passage.type) &&
-         (!rule.has_command() || rule.command() == passage.command);
+         (rule.has_command() ? rule.command() == passage.command : !passage.by_command_only);
 }
 
 bool Chance(Rng& rng, double probability) {

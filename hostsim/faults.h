@@ -111,6 +111,7 @@ struct Passage {
   std::optional<uint32_t> node;
   std::string_view command;  // of the host
   std::optional<uint32_t> type;
+  bool by_command_only = false;  // rules that name no command do not cover it
 };
 
 // A passage that is struck, with what the rule or the point says.

@@ -121,6 +121,8 @@ class Host {
   std::optional<FaultComplaint> ArmFault(const FaultRule& rule);
   FaultPlan& faults() { return machine_.faults(); }
   uint64_t NowNs() const { return machine_.NowNs(); }
+  // As Clock::CallAt, in so much time; not after End.
+  void CallAfter(uint64_t ns, std::function<void()> call) { machine_.CallAt(NowNs() + ns, std::move(call)); }
   // The client's process id of a process; 0: no such process.
   uint64_t ProcessId(uint32_t process);
 

@@ -84,9 +84,13 @@ struct Completion {
   void* context;
 };
 
+class HostControl;
+
 class Backend {
  public:
   virtual ~Backend() = default;
+  // For those who want trouble (host_control.h); null where the host takes no such orders. Lives as long as this.
+  virtual HostControl* control() { return nullptr; }
   // Presents the adapters that are there (AdapterArrived for each, before it returns) and all later events.
   virtual Status Start(BackendEvents* events) = 0;
   // Ends it, also for calls that wait: they complete before this returns, and whatever is submitted from then on, with

@@ -5,6 +5,8 @@
 #include <mutex>
 #include <random>
 
+#include "cuse-dxg/backend/faulty_backend.h"
+#include "cuse-dxg/backend/in_process_control.h"
 #include "hostsim/host.h"
 #include "hostsim/profile.h"
 
@@ -75,7 +77,29 @@ class PageLists final : public hostsim::GuestMemory {
   uint32_t last_ = 0;
 };
 
-class InProcessBackend final : public Backend, public hostsim::Events {
+hostsim::FaultPoint ToHost(MessageFaults::Point point) {
+  using Point = MessageFaults::Point;
+  using hostsim::FaultPoint;
+  switch (point) {
+    case Point::kChannelLoss: return FaultPoint::kChannelLoss;
+    case Point::kRingFull: return FaultPoint::kRingFull;
+    case Point::kMessageTooLarge: return FaultPoint::kMessageTooLarge;
+    case Point::kReplyShort: return FaultPoint::kReplyShort;
+    case Point::kReplyExcess: return FaultPoint::kReplyExcess;
+    case Point::kReplyGarbage: return FaultPoint::kReplyGarbage;
+    case Point::kHostSlow: return FaultPoint::kHostSlow;
+    case Point::kAnswerHeld: return FaultPoint::kAnswerHeld;
+    case Point::kEventLost: return FaultPoint::kEventLost;
+    case Point::kEventLate: return FaultPoint::kEventLate;
+    case Point::kEventTwice: return FaultPoint::kEventTwice;
+    case Point::kEventReordered: return FaultPoint::kEventReordered;
+    case Point::kEventUnknown: return FaultPoint::kEventUnknown;
+    case Point::kClientMemoryRefused: return FaultPoint::kClientMemoryRefused;
+  }
+  return FaultPoint::kCount;
+}
+
+class InProcessBackend final : public Backend, public hostsim::Events, public MessageFaults {
  public:
   explicit InProcessBackend(const std::vector<AdapterProfile>& profiles)
       : host_(hostsim::Host::Create({clock_, hostsim::Rng(std::random_device{}()), nullptr, &pages_, true}, profiles)) {}
@@ -120,6 +144,14 @@ class InProcessBackend final : public Backend, public hostsim::Events {
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override { return pages_.Add(std::move(pages)); }
   void RemoveClientPages(uint32_t list) override { pages_.Remove(list); }
 
+  HostControl* control() override { return &control_; }
+
+  // MessageFaults
+  bool any_armed() override { return host_->faults().any_armed(); }
+  std::optional<Fault> Strike(Point point, const HostCall* call) override;
+  void CallAfter(uint64_t ns, std::function<void()> later) override { host_->CallAfter(ns, std::move(later)); }
+  void LoseAdapter(uint64_t address) override { host_->RemoveAdapter(address); }
+
   // hostsim::Events
   void GuestEvent(uint32_t, uint64_t event) override { events_->GuestEvent(event); }
   void DeviceStateChanged(uint32_t, uint64_t, uint64_t, uint32_t) override { events_->DeviceStateChanged(); }
@@ -154,11 +186,29 @@ class InProcessBackend final : public Backend, public hostsim::Events {
   hostsim::RealClock clock_;
   PageLists pages_;
   std::unique_ptr<hostsim::Host> host_;
+  InProcessControl control_{*host_};
   BackendEvents* events_ = nullptr;
   std::atomic<bool> stopped_{false};
   std::mutex mutex_;  // guards known_
   std::vector<Known> known_;
 };
+
+// Messages of the VM are struck only by name: what ends processes would otherwise leave them behind.
+std::optional<MessageFaults::Fault> InProcessBackend::Strike(Point point, const HostCall* call) {
+  hostsim::Passage passage{.point = ToHost(point)};
+  if (!host_->faults().armed(passage.point)) return std::nullopt;
+  if (call) {
+    passage.command = call->command->name;
+    passage.by_command_only = call->adapter == 0;
+    if (call->process != 0) passage.process = host_->ProcessId(call->process);
+    std::lock_guard lock(mutex_);
+    for (const Known& adapter : known_) {
+      if (adapter.vgpu_luid == call->adapter) passage.adapter = adapter.guest_luid;
+    }
+  }
+  const auto fault = host_->faults().Strike(passage, host_->NowNs());
+  return fault ? std::optional(Fault{fault->delay_ns, fault->value}) : std::nullopt;
+}
 
 }  // namespace
 
@@ -169,7 +219,9 @@ Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::s
     adapters.emplace_back();
     if (!hostsim::LoadProfile(name, &adapters.back(), &error)) return Status::Refuse(EINVAL, "--profile {}: {}", name, error);
   }
-  return std::unique_ptr<Backend>(std::make_unique<InProcessBackend>(adapters));
+  auto host = std::make_unique<InProcessBackend>(adapters);
+  MessageFaults& faults = *host;
+  return WithFaults(std::move(host), faults);
 }
 
 }  // namespace dxg

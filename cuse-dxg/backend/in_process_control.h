@@ -1,0 +1,26 @@
+#pragma once
+
+#include "cuse-dxg/backend/host_control.h"
+#include "hostsim/host.h"
+
+namespace dxg {
+
+// What a control socket can do to the simulated host.
+class InProcessControl final : public HostControl {
+ public:
+  explicit InProcessControl(hostsim::Host& host) : host_(host) {}
+  void Serve(const ControlRequest& request, ControlReply* reply) override;
+
+ private:
+  void SetFault(const FaultRule& rule, ControlReply* reply);
+  void ListFaults(ControlReply* reply);
+  void ClearFaults(const std::string& point, ControlReply* reply);
+  void ListAdapters(ControlReply* reply);
+  void AddAdapter(const ControlRequest::AddAdapter& request, ControlReply* reply);
+  void RemoveAdapter(uint64_t luid, ControlReply* reply);
+  void Account(ControlReply* reply);
+
+  hostsim::Host& host_;
+};
+
+}  // namespace dxg

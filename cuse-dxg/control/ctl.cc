@@ -1,0 +1,271 @@
+#include "cuse-dxg/control/ctl.h"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+#include <sys/time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <charconv>
+#include <cstdlib>
+#include <cstring>
+#include <fstream>
+#include <iterator>
+#include <vector>
+
+#include "cuse-dxg/attach/unique_fd.h"
+#include "cuse-dxg/control/address.h"
+#include "cuse-dxg/control/server.h"
+
+namespace dxg::control {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+
+constexpr int kFailed = 1;
+constexpr time_t kAnswerTimeoutSeconds = 30;  // an adapter with many devices takes a while to remove
+
+// What each field of a rule is for, in the order of the help.
+struct FieldHelp {
+  const char* name;
+  const char* type;
+  const char* help;
+};
+constexpr FieldHelp kFields[] = {
+    {"nth", "N", "Strike first at the N-th passage (default: --every, or 1)"},
+    {"every", "N", "... and then at one in N, without end"},
+    {"probability", "P", "Strike each of those with this chance, without end"},
+    {"seed", "N", "Of the chance: the same seed strikes the same passages"},
+    {"times", "N", "Strike so often at most; 0: without end"},
+    {"after_ns", "N", "Count passages only when N ns have gone by"},
+    {"process", "PID", "Only calls of this process"},
+    {"adapter", "LUID", "Only this adapter, as `ctl adapters` names it"},
+    {"node", "N", "Only this engine of the adapter"},
+    {"command", "NAME", "Only this command of the host, CREATEDEVICE for example"},
+    {"type", "N", "Only this type of QueryAdapterInfo"},
+    {"delay_ns", "N", "How long, where the point has a delay"},
+    {"value", "N", "How much or what, where the point has a value"},
+};
+
+std::string OptionOf(std::string field) {
+  std::replace(field.begin(), field.end(), '_', '-');
+  return "--" + field;
+}
+
+// Decimal, or hexadecimal with 0x.
+bool ParseNumber(const std::string& text, uint64_t* value) {
+  const bool hex = text.starts_with("0x") || text.starts_with("0X");
+  const char* const begin = text.data() + (hex ? 2 : 0);
+  const char* const end = text.data() + text.size();
+  const auto [stop, error] = std::from_chars(begin, end, *value, hex ? 16 : 10);
+  return error == std::errc() && stop == end;
+}
+
+std::string LuidText(uint64_t luid) { return fmt::format("{:08x}-{:08x}", luid >> 32, luid & 0xFFFFFFFF); }
+
+// A number, or as it is printed: two halves of eight digits.
+bool ParseLuid(const std::string& text, uint64_t* luid) {
+  constexpr size_t kHalf = 8;
+  if (text.size() != 2 * kHalf + 1 || text[kHalf] != '-') return ParseNumber(text, luid);
+  return ParseNumber("0x" + text.substr(0, kHalf) + text.substr(kHalf + 1), luid);
+}
+
+Status SetField(FaultRule* rule, const FieldDescriptor* field, const std::string& text) {
+  const auto* reflection = rule->GetReflection();
+  if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
+    reflection->SetString(rule, field, text);
+    return Status::Ok();
+  }
+  if (field->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE) {
+    char* end = nullptr;
+    const double value = std::strtod(text.c_str(), &end);
+    if (text.empty() || *end != '\0') return Status::Refuse(EINVAL, "{}: '{}' is no number", OptionOf(field->name()), text);
+    reflection->SetDouble(rule, field, value);
+    return Status::Ok();
+  }
+  uint64_t value = 0;
+  const bool small = field->cpp_type() == FieldDescriptor::CPPTYPE_UINT32;
+  const bool read = field->name() == "adapter" ? ParseLuid(text, &value) : ParseNumber(text, &value);
+  if (!read || (small && value > UINT32_MAX)) {
+    return Status::Refuse(EINVAL, "{}: '{}' is no {}", OptionOf(field->name()), text,
+                          field->name() == "adapter" ? "LUID; give one such as 00000000-00010000"
+                                                     : "number that fits; give digits, or 0x and hexadecimal ones");
+  }
+  small ? reflection->SetUInt32(rule, field, static_cast<uint32_t>(value)) : reflection->SetUInt64(rule, field, value);
+  return Status::Ok();
+}
+
+Result<ControlReply> Ask(const std::string& path, const ControlRequest& request) {
+  DXG_ASSIGN(const sockaddr_un address, AddressOf(path));
+  const attach::UniqueFd daemon(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  const timeval patience = {.tv_sec = kAnswerTimeoutSeconds, .tv_usec = 0};
+  setsockopt(daemon.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
+  setsockopt(daemon.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
+  // Safety: the interface's way to pass one of its kinds of address.
+  if (connect(daemon.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+    return Status::Refuse(errno, "cannot reach a daemon at {}: {}; it listens there if started with --control {}", path,
+                          std::strerror(errno), path);
+  }
+  const std::string bytes = request.SerializeAsString();
+  if (bytes.size() > kRequestBytesMax)
+    return Status::Refuse(EMSGSIZE, "the request has {} bytes; a profile may have about {}", bytes.size(), kRequestBytesMax);
+  if (send(daemon.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) < 0 && errno != EPIPE)
+    return Status::Refuse(errno, "cannot ask the daemon at {}: {}", path, std::strerror(errno));
+  std::vector<char> packet(kReplyBytesMax);
+  const ssize_t got = recv(daemon.get(), packet.data(), packet.size(), 0);
+  if (got < 0) return Status::Refuse(errno, "no answer from the daemon at {}: {}", path, std::strerror(errno));
+  ControlReply reply;
+  if (!reply.ParseFromArray(packet.data(), static_cast<int>(got)))
+    return Status::Refuse(EPROTO, "the answer of the daemon at {} cannot be read; use the cuse-dxg that it was built with", path);
+  return reply;
+}
+
+// A file's text; nothing where it is none, and the name may be one that the daemon knows.
+Status ReadProfile(const std::string& name, ControlRequest::AddAdapter* add) {
+  add->set_name(name);
+  std::ifstream file(name, std::ios::binary);
+  if (!file) return Status::Ok();
+  std::string text(kRequestBytesMax + 1, '\0');
+  file.read(text.data(), static_cast<std::streamsize>(text.size()));
+  text.resize(static_cast<size_t>(file.gcount()));
+  if (text.empty()) return Status::Refuse(EINVAL, "{} is empty or cannot be read; give a profile's file or name", name);
+  add->set_text(std::move(text));
+  return Status::Ok();
+}
+
+}  // namespace
+
+std::string ToWords(const FaultRule& rule) {
+  std::string words = rule.point();
+  const auto* reflection = rule.GetReflection();
+  for (const FieldHelp& help : kFields) {
+    const auto* field = rule.GetDescriptor()->FindFieldByName(help.name);
+    if (!reflection->HasField(rule, field)) continue;
+    words += " " + OptionOf(help.name) + " ";
+    switch (field->cpp_type()) {
+      case FieldDescriptor::CPPTYPE_STRING:
+        words += reflection->GetString(rule, field);
+        break;
+      case FieldDescriptor::CPPTYPE_DOUBLE:
+        words += fmt::format("{}", reflection->GetDouble(rule, field));
+        break;
+      case FieldDescriptor::CPPTYPE_UINT32:
+        words += fmt::format("{}", reflection->GetUInt32(rule, field));
+        break;
+      default:
+        const uint64_t value = reflection->GetUInt64(rule, field);
+        words += field->name() == "adapter" ? LuidText(value) : fmt::format("{}", value);
+    }
+  }
+  return words;
+}
+
+Command::Command(CLI::App& app) {
+  ctl_ = app.add_subcommand("ctl", "Make trouble in a running daemon: faults on demand, adapters that come and go");
+  ctl_->require_subcommand(1);
+  ctl_->add_option("--control", path_,
+                   fmt::format("The daemon's socket (default: ${}, which `run` sets; else {})", kPathVariable, kPathDefault))
+      ->type_name("PATH");
+  ctl_->footer("docs/faults.md has an example of each fault point and what a client sees.");
+
+  fault_ = ctl_->add_subcommand("fault", "Arm a fault point, or: list, clear");
+  fault_->add_option("POINT", point_, "The point, by its name in `ctl fault list`");
+  AddFaultOptions();
+  fault_list_ = fault_->add_subcommand("list", "All points, what they do, which rules are armed, how often they struck");
+  fault_list_->add_option("POINT", point_, "Only this one");
+  fault_list_->add_flag("--armed", armed_only_, "Only the rules");
+  fault_clear_ = fault_->add_subcommand("clear", "Disarm all rules, or those of one point");
+  fault_clear_->add_option("POINT", point_, "Of this one");
+  fault_->footer("Usage: cuse-dxg ctl fault POINT [OPTIONS]   without options: strikes once, at the next passage");
+
+  adapters_ = ctl_->add_subcommand("adapters", "The adapters that are there: LUID, profile, description");
+  adapter_ = ctl_->add_subcommand("adapter", "Add an adapter, or remove one by surprise");
+  adapter_->require_subcommand(1);
+  adapter_add_ = adapter_->add_subcommand("add", "A new adapter arrives");
+  adapter_add_->add_option("PROFILE", profile_, "A profile, a name or a file")->required();
+  adapter_remove_ = adapter_->add_subcommand("remove", "The adapter is gone, whoever uses it");
+  adapter_remove_->add_option("LUID", luid_, "As `ctl adapters` prints it")->required();
+  status_ = ctl_->add_subcommand("status", "How much of everything is alive in the host");
+}
+
+void Command::AddFaultOptions() {
+  for (const FieldHelp& field : kFields) {
+    fault_->add_option(OptionOf(field.name), fields_[field.name], field.help)->type_name(field.type);
+  }
+}
+
+Status Command::FillRule(FaultRule* rule) const {
+  if (point_.empty()) return Status::Refuse(EINVAL, "fault: which one? `cuse-dxg ctl fault list` names the points");
+  rule->set_point(point_);
+  for (const auto& [name, text] : fields_) {
+    if (fault_->get_option(OptionOf(name))->count() == 0) continue;
+    DXG_TRY(SetField(rule, rule->GetDescriptor()->FindFieldByName(name), text));
+  }
+  return Status::Ok();
+}
+
+Result<ControlRequest> Command::Request() const {
+  ControlRequest request;
+  if (*fault_list_) {
+    request.mutable_list_faults();
+  } else if (*fault_clear_) {
+    request.mutable_clear_faults()->set_point(point_);
+  } else if (*fault_) {
+    DXG_TRY(FillRule(request.mutable_set_fault()));
+  } else if (*adapters_) {
+    request.mutable_list_adapters();
+  } else if (*adapter_add_) {
+    DXG_TRY(ReadProfile(profile_, request.mutable_add_adapter()));
+  } else if (*adapter_remove_) {
+    uint64_t luid = 0;
+    if (!ParseLuid(luid_, &luid)) return Status::Refuse(EINVAL, "'{}' is no LUID; give one such as 00000000-00010000", luid_);
+    request.mutable_remove_adapter()->set_luid(luid);
+  } else {
+    request.mutable_status();
+  }
+  return request;
+}
+
+void Command::PrintFaults(const ControlReply& reply) const {
+  for (const ControlReply::Point& point : reply.points()) {
+    if (!point_.empty() && point_ != point.name()) continue;
+    if (!armed_only_) {
+      std::string options;
+      for (const std::string& option : point.options()) options += OptionOf(option) + " ";
+      fmt::print("{:>2} {:<24}{}: {}\n{:27}{}   passed {}, struck {}\n", point.number(), point.name(), point.passage(),
+                 point.effect(), "", options, point.passed(), point.struck());
+    }
+    for (const ControlReply::Rule& rule : point.rules()) {
+      const std::string indent(armed_only_ ? 0 : 27, ' ');
+      fmt::print("{}{}{}\n{}  passed {}, struck {}{}\n", indent, armed_only_ ? "" : "armed: ", ToWords(rule.rule()), indent,
+                 rule.passed(), rule.struck(), rule.spent() ? ", spent" : "");
+    }
+  }
+}
+
+void Command::Print(const ControlReply& reply) const {
+  PrintFaults(reply);
+  for (const ControlReply::Adapter& adapter : reply.adapters())
+    fmt::print("{}  {:<13} {}\n", LuidText(adapter.luid()), adapter.profile(), adapter.description());
+  for (const ControlReply::Count& count : reply.counts()) fmt::print("{:<30}{:>16}\n", count.name(), count.value());
+  if (*fault_clear_) fmt::print("{} cleared\n", reply.cleared());
+}
+
+int Command::Run() {
+  if (path_.empty()) {
+    const char* set = getenv(kPathVariable);
+    path_ = set && *set != '\0' ? set : kPathDefault;
+  }
+  Result<ControlRequest> request = Request();
+  Result<ControlReply> reply = request.ok() ? Ask(path_, *request) : Result<ControlReply>(request.status());
+  if (reply.ok() && !reply->error().empty()) reply = Status::Refuse(EINVAL, "{}", reply->error());
+  if (!reply.ok()) {
+    fmt::print(stderr, "cuse-dxg ctl: {}\n", reply.status().why());
+    return kFailed;
+  }
+  Print(*reply);
+  return 0;
+}
+
+}  // namespace dxg::control

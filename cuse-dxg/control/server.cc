@@ -1,0 +1,167 @@
+#include "cuse-dxg/control/server.h"
+
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdlib>
+#include <cstring>
+
+#include "cuse-dxg/control/address.h"
+
+namespace dxg::control {
+namespace {
+
+using attach::UniqueFd;
+
+std::string Bytes(const ControlReply& reply) { return reply.SerializeAsString(); }
+
+std::string Refusal(const std::string& why) {
+  ControlReply reply;
+  reply.set_error(why);
+  return Bytes(reply);
+}
+
+// Whether somebody answers at the address; a file without that is what a dead daemon left.
+bool Served(const sockaddr_un& address) {
+  const UniqueFd probe(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  // Safety: the interface's way to pass one of its kinds of address.
+  return connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 || errno == EAGAIN;
+}
+
+bool IsSocket(const std::string& path) {
+  struct stat file;
+  return lstat(path.c_str(), &file) == 0 && S_ISSOCK(file.st_mode);
+}
+
+// The file is only for us from its first moment on: nobody can connect before listen, and by then it has its mode.
+Status Bind(const UniqueFd& listener, const sockaddr_un& address, const std::string& path) {
+  // Safety: as above.
+  auto bind_it = [&] { return bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0; };
+  if (bind_it()) return Status::Ok();
+  if (errno != EADDRINUSE) return Status::Refuse(errno, "--control: cannot make {}: {}", path, std::strerror(errno));
+  if (!IsSocket(path)) return Status::Refuse(EEXIST, "--control: {} is there and no socket; give another path", path);
+  if (Served(address)) return Status::Refuse(EADDRINUSE, "--control: another daemon listens at {}; give another path", path);
+  unlink(path.c_str());
+  if (bind_it()) return Status::Ok();
+  return Status::Refuse(errno, "--control: cannot make {}: {}", path, std::strerror(errno));
+}
+
+Status CheckPeer(int peer) {
+  ucred who = {};
+  socklen_t size = sizeof(who);
+  if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0)
+    return Status::Refuse(errno, "cannot tell who you are: {}", std::strerror(errno));
+  if (who.uid == 0 || who.uid == geteuid()) return Status::Ok();
+  return Status::Refuse(EPERM, "you are user {}; only user {} and root may ask this daemon", who.uid, geteuid());
+}
+
+void Say(int peer, const std::string& reply) { (void)send(peer, reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL); }
+
+}  // namespace
+
+std::string Answer(std::span<const std::byte> packet, HostControl& host) {
+  if (packet.size() > kRequestBytesMax)
+    return Refusal(fmt::format("the request is too large; give at most {} bytes", kRequestBytesMax));
+  ControlRequest request;
+  if (!request.ParseFromArray(packet.data(), static_cast<int>(packet.size())))
+    return Refusal("the request cannot be read; use the cuse-dxg that the daemon was built with");
+  ControlReply reply;
+  host.Serve(request, &reply);
+  std::string bytes = Bytes(reply);
+  if (bytes.size() > kReplyBytesMax)
+    return Refusal(fmt::format("the reply has {} bytes, and at most {} fit; clear some faults", bytes.size(), kReplyBytesMax));
+  return bytes;
+}
+
+Result<std::unique_ptr<Server>> Server::Start(const std::string& path, HostControl& host) {
+  DXG_ASSIGN(const sockaddr_un address, AddressOf(path));
+  UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  UniqueFd stop(eventfd(0, EFD_CLOEXEC));
+  if (!listener.valid() || !stop.valid()) return Status::Refuse(errno, "--control: no socket: {}", std::strerror(errno));
+  DXG_TRY(Bind(listener, address, path));
+  if (chmod(path.c_str(), 0600) != 0 || listen(listener.get(), kPeersMax) != 0) {
+    const int error = errno;
+    unlink(path.c_str());
+    return Status::Refuse(error, "--control: cannot listen at {}: {}", path, std::strerror(error));
+  }
+  std::unique_ptr<Server> server(new Server(path, host, std::move(listener), std::move(stop)));
+  server->thread_ = std::thread([self = server.get()] { self->Run(); });
+  return server;
+}
+
+Server::~Server() {
+  const uint64_t one = 1;
+  DXG_CHECK(write(stop_.get(), &one, sizeof(one)) == sizeof(one));
+  thread_.join();
+  unlink(path_.c_str());
+}
+
+void Server::Run() {
+  packet_.resize(kRequestBytesMax);
+  for (;;) {
+    std::vector<pollfd> events = {{stop_.get(), POLLIN, 0}, {listener_.get(), POLLIN, 0}};
+    for (const UniqueFd& peer : peers_) events.push_back({peer.get(), POLLIN, 0});
+    if (poll(events.data(), events.size(), -1) < 0) continue;  // EINTR
+    if (events[0].revents != 0) return;
+    // From behind, because who is let go leaves a gap.
+    for (size_t i = events.size(); i-- > 2;) {
+      if (events[i].revents != 0 && !Serve(events[i].fd)) peers_.erase(peers_.begin() + static_cast<ptrdiff_t>(i - 2));
+    }
+    if (events[1].revents != 0) Admit();
+  }
+}
+
+void Server::Admit() {
+  UniqueFd peer(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!peer.valid()) {
+    // The one who waits is still there: without a pause we would go round and round.
+    constexpr int kPauseMs = 100;
+    pollfd stop = {stop_.get(), POLLIN, 0};
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) poll(&stop, 1, kPauseMs);
+    return;
+  }
+  if (Status status = CheckPeer(peer.get()); !status.ok()) {
+    spdlog::warn("control socket: {}", status.why());
+    return Say(peer.get(), Refusal(status.why()));
+  }
+  if (peers_.size() >= kPeersMax)
+    return Say(peer.get(), Refusal(fmt::format("{} others are connected, which is the most; try again", kPeersMax)));
+  peers_.push_back(std::move(peer));
+}
+
+bool Server::Serve(int peer) {
+  // With MSG_TRUNC the packet's whole size is told.
+  const ssize_t got = recv(peer, packet_.data(), packet_.size(), MSG_DONTWAIT | MSG_TRUNC);
+  if (got < 0) return errno == EAGAIN || errno == EINTR;
+  if (got == 0) return false;  // gone; no request is empty
+  const bool whole = static_cast<size_t>(got) <= packet_.size();
+  const std::string reply =
+      whole ? Answer(std::span(packet_).first(static_cast<size_t>(got)), host_)
+            : Refusal(fmt::format("the request has {} bytes; give at most {}", got, kRequestBytesMax));
+  return send(peer, reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL) == static_cast<ssize_t>(reply.size());
+}
+
+Result<PrivatePlace> PrivatePlace::Create() {
+  const char* runtime = getenv("XDG_RUNTIME_DIR");
+  const char* temporary = getenv("TMPDIR");
+  for (const char* parent : {runtime, temporary, "/tmp"}) {
+    if (!parent || *parent == '\0') continue;
+    std::string directory = std::string(parent) + "/cuse-dxg-XXXXXX";
+    if (mkdtemp(directory.data())) return PrivatePlace(std::move(directory));
+  }
+  return Status::Refuse(errno, "no place for a control socket: {}", std::strerror(errno));
+}
+
+PrivatePlace::~PrivatePlace() {
+  if (directory_.empty()) return;
+  unlink(socket().c_str());
+  rmdir(directory_.c_str());
+}
+
+}  // namespace dxg::control

@@ -1,0 +1,65 @@
+#pragma once
+
+#include <cstddef>
+#include <memory>
+#include <span>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "cuse-dxg/attach/unique_fd.h"
+#include "cuse-dxg/backend/host_control.h"
+#include "cuse-dxg/status.h"
+
+// The socket through which `cuse-dxg ctl` reaches a running daemon: proto/dxg/control.proto over a SOCK_SEQPACKET socket, a
+// request and its reply a packet each.
+
+namespace dxg::control {
+
+inline constexpr size_t kRequestBytesMax = 64 * 1024;
+inline constexpr size_t kReplyBytesMax = 160 * 1024;  // below what a socket's buffer takes by default
+inline constexpr size_t kPeersMax = 16;               // at a time
+
+// The reply to one packet, of at most kReplyBytesMax bytes: what cannot be read or is too large is refused in it.
+std::string Answer(std::span<const std::byte> packet, HostControl& host);
+
+// Listens and answers on a thread of its own, one request at a time. It never waits for a peer: who does not take its
+// reply is let go. Peers are of our own user, or root.
+class Server {
+ public:
+  // A socket file that a dead daemon has left is taken over. `host` outlives the server.
+  static Result<std::unique_ptr<Server>> Start(const std::string& path, HostControl& host);
+  ~Server();  // the file goes with it
+
+ private:
+  Server(std::string path, HostControl& host, attach::UniqueFd listener, attach::UniqueFd stop)
+      : path_(std::move(path)), host_(host), listener_(std::move(listener)), stop_(std::move(stop)) {}
+  void Run();
+  void Admit();
+  bool Serve(int peer);  // false: it is to be let go
+
+  const std::string path_;
+  HostControl& host_;
+  const attach::UniqueFd listener_;
+  const attach::UniqueFd stop_;
+  std::vector<attach::UniqueFd> peers_;  // of the thread
+  std::vector<std::byte> packet_;        // of the thread
+  std::thread thread_;
+};
+
+// A directory of our own for a socket, with the path in it. Gone with this.
+class PrivatePlace {
+ public:
+  static Result<PrivatePlace> Create();
+  PrivatePlace(PrivatePlace&& other) noexcept : directory_(std::exchange(other.directory_, {})) {}
+  PrivatePlace& operator=(PrivatePlace&&) = delete;
+  ~PrivatePlace();
+  std::string socket() const { return directory_ + "/control"; }
+
+ private:
+  explicit PrivatePlace(std::string directory) : directory_(std::move(directory)) {}
+  std::string directory_;
+};
+
+}  // namespace dxg::control
