@@ -11,6 +11,7 @@ namespace dxg::hostsim {
 namespace {
 
 constexpr uint64_t kMs = 1'000'000;
+constexpr uint64_t kStormMax = 100'000;  // signals that one command may cost
 
 // What most of a kind take.
 constexpr uint32_t kCaller = kTakesProcess | kTakesAdapter;
@@ -53,7 +54,7 @@ constexpr FaultPointInfo kPoints[] = {
      "one of number `value`, that the guest never gave, comes before it", kEvent | kTakesValue, 0, ~0ull},
     {FaultPoint::kReplyShort, 13, "reply-short", "an answer to a command", "only its beginning arrives", kMessage},
     {FaultPoint::kReplyExcess, 13, "reply-excess", "an answer to a command",
-     "its lists and data are longer than what was asked for", kMessage},
+     "it is longer than what was asked for", kMessage},
     {FaultPoint::kReplyGarbage, 13, "reply-garbage", "an answer to a command",
      "it refuses, and all its other members are garbage", kMessage},
     {FaultPoint::kRingFull, 14, "ring-full", "a command", "there is no room in the ring for it", kMessage},
@@ -90,11 +91,11 @@ constexpr FaultPointInfo kPoints[] = {
      "it gets the index that was freed last", kTakesProcess},
     {FaultPoint::kAnswerHeld, 26, "answer-held", "a command",
      "its answer is held for `delay_ns`, so that its caller can be killed meanwhile", kMessage | kTakesDelay, 1000 * kMs},
-    {FaultPoint::kFenceJump, 27, "fence-jump", "a signal of a monitored fence", "the value jumps to 2^64 - 2", kCaller},
-    {FaultPoint::kFenceRewind, 27, "fence-rewind", "a signal of a monitored fence",
+    {FaultPoint::kFenceJump, 27, "fence-jump", "a SignalSyncObject from the CPU", "the value jumps to 2^64 - 2", kCaller},
+    {FaultPoint::kFenceRewind, 27, "fence-rewind", "a SignalSyncObject from the CPU",
      "behind it the value goes back to `value`", kCaller | kTakesValue},
-    {FaultPoint::kSignalStorm, 27, "signal-storm", "a signal of a monitored fence",
-     "the host looks at all waits of the fence `value` times more", kCaller | kTakesValue, 0, 1000},
+    {FaultPoint::kSignalStorm, 27, "signal-storm", "a SignalSyncObject from the CPU",
+     "the same signal comes `value` times more", kCaller | kTakesValue, 0, 1000},
     {FaultPoint::kClientMemoryRefused, 28, "client-memory-refused", "a list of a client's pages for the host",
      "the host does not take it", 0},
     {FaultPoint::kClientMemoryGone, 28, "client-memory-gone", "an access of the host to a client's pages",
@@ -196,6 +197,8 @@ std::optional<FaultComplaint> CheckFaultRule(const FaultRule& rule) {
     return FaultComplaint{"command", fmt::format("'{}' is no command of the host; give one such as CREATEDEVICE", rule.command())};
   if (info->point == FaultPoint::kDeviceError && rule.has_value() && (rule.value() < 2 || rule.value() > 7))
     return FaultComplaint{"value", fmt::format("{} is no state of a device in error; give 2 to 7", rule.value())};
+  if (info->point == FaultPoint::kSignalStorm && rule.value() > kStormMax)
+    return FaultComplaint{"value", fmt::format("{} is out of range; give 0 to {}", rule.value(), kStormMax)};
   if (rule.delay_ns() > kFaultDelayNsMax)
     return FaultComplaint{"delay_ns", fmt::format("{} is out of range; give 0 to {}", rule.delay_ns(), kFaultDelayNsMax)};
   return std::nullopt;

@@ -12,6 +12,8 @@ namespace {
 constexpr uint32_t kSignalAtSubmission = 1u << 0;  // means nothing here: there is no packet
 constexpr uint32_t kAllowFenceRewind = 1u << 2;
 
+constexpr uint64_t kJumpTo = ~0ull - 1;  // of fences that jump: one below what only lost ones have
+
 int32_t CheckShape(const host::SignalSyncObject::Request& request) {
   const uint32_t count = request.object_count();
   const bool whole = static_cast<int>(count) == request.objects_size() &&
@@ -36,7 +38,19 @@ int32_t Signal(Call& call, const host::SignalSyncObject::Request& request, Proce
   }
   if (call.adapter->removed() || !device->active()) return kStatusDeviceRemoved;
   if (access != kStatusSuccess) return access;
-  call.machine.sync().Signal(points, (request.flags() & kAllowFenceRewind) != 0, &call.aftermath);
+  if (call.Strike(FaultPoint::kFenceJump)) {
+    for (SyncPoint& point : points) point.value = kJumpTo;
+  }
+  SyncDomain& sync = call.machine.sync();
+  const bool rewind = (request.flags() & kAllowFenceRewind) != 0;
+  sync.Signal(points, rewind, &call.aftermath);
+  if (const auto storm = call.Strike(FaultPoint::kSignalStorm)) {
+    for (uint64_t i = 0; i < storm->value; ++i) sync.Signal(points, rewind, &call.aftermath);
+  }
+  if (const auto back = call.Strike(FaultPoint::kFenceRewind)) {
+    for (SyncPoint& point : points) point.value = back->value;
+    sync.Signal(points, true, &call.aftermath);
+  }
   return kStatusSuccess;
 }
 
