@@ -140,7 +140,7 @@ std::optional<FaultComplaint> CheckTakes(const FaultRule& rule, const FaultPoint
   return std::nullopt;
 }
 
-std::optional<FaultComplaint> CheckWhen(const FaultRule& rule) {
+std::optional<FaultComplaint> CheckWhen(const FaultRule& rule, const FaultPointInfo& info) {
   if (rule.has_nth() && rule.nth() == 0)
     return FaultComplaint{"nth", "passages are counted from 1; give 1 or more"};
   if (rule.has_every() && rule.every() == 0)
@@ -148,7 +148,7 @@ std::optional<FaultComplaint> CheckWhen(const FaultRule& rule) {
   // Negated, so that NaN is refused.
   if (rule.has_probability() && !(rule.probability() > 0 && rule.probability() <= 1))
     return FaultComplaint{"probability", fmt::format("{} is no chance; give more than 0 and at most 1", rule.probability())};
-  if (rule.has_seed() && !rule.has_probability())
+  if (rule.has_seed() && !rule.has_probability() && info.point != FaultPoint::kGpuJitter)
     return FaultComplaint{"seed", "is for a probability; give one, or leave it out"};
   return std::nullopt;
 }
@@ -192,7 +192,7 @@ std::optional<FaultComplaint> CheckFaultRule(const FaultRule& rule) {
   if (!info)
     return FaultComplaint{"point", fmt::format("'{}' is no fault point; `cuse-dxg ctl fault list` names them", rule.point())};
   if (auto complaint = CheckTakes(rule, *info)) return complaint;
-  if (auto complaint = CheckWhen(rule)) return complaint;
+  if (auto complaint = CheckWhen(rule, *info)) return complaint;
   if (rule.has_command() && !IsCommand(rule.command()))
     return FaultComplaint{"command", fmt::format("'{}' is no command of the host; give one such as CREATEDEVICE", rule.command())};
   if (info->point == FaultPoint::kDeviceError && rule.has_value() && (rule.value() < 2 || rule.value() > 7))

@@ -140,7 +140,8 @@ void InProcessControl::Account(ControlReply* reply) {
   add("memory of allocations", all.storages);
   add("ranges of GPU addresses", all.mappings);
   add("paging queues", all.paging_queues);
-  add("fences", all.fences);
+  add("synchronization objects", all.sync_objects);
+  add("waits", all.waits);
   add("shared handles", all.shared);
   add("regions of the window", all.regions);
   add("bytes of the window", all.window_bytes);

@@ -115,6 +115,7 @@ Result<ControlReply> Ask(const std::string& path, const ControlRequest& request)
   std::vector<char> packet(kReplyBytesMax);
   const ssize_t got = recv(daemon.get(), packet.data(), packet.size(), 0);
   if (got < 0) return Status::Refuse(errno, "no answer from the daemon at {}: {}", path, std::strerror(errno));
+  if (got == 0) return Status::Refuse(ECONNRESET, "the daemon at {} ended before it answered", path);
   ControlReply reply;
   if (!reply.ParseFromArray(packet.data(), static_cast<int>(got)))
     return Status::Refuse(EPROTO, "the answer of the daemon at {} cannot be read; use the cuse-dxg that it was built with", path);

@@ -73,6 +73,7 @@ std::string Answer(std::span<const std::byte> packet, HostControl& host) {
     return Refusal("the request cannot be read; use the cuse-dxg that the daemon was built with");
   ControlReply reply;
   host.Serve(request, &reply);
+  reply.set_done(reply.error().empty());
   std::string bytes = Bytes(reply);
   if (bytes.size() > kReplyBytesMax)
     return Refusal(fmt::format("the reply has {} bytes, and at most {} fit; clear some faults", bytes.size(), kReplyBytesMax));

@@ -119,7 +119,9 @@ TEST_F(ControlTest, ASlowPeerBlocksNobody) {
   bool let_go = false;
   for (int i = 0; i < 10'000 && !let_go; ++i) {
     let_go = send(slow.get(), packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EPIPE;
-    if (i % 10 == 0) EXPECT_EQ(Ask(other, StatusPacket()).error(), "");
+    if (i % 10 == 0) {
+      EXPECT_EQ(Ask(other, StatusPacket()).error(), "");
+    }
   }
   EXPECT_TRUE(let_go);
 }

@@ -155,6 +155,7 @@ TEST_F(FaultyBackendTest, CutsLengthensAndSpoilsAnswers) {
   host::Escape::Request escape;
   host::Escape::Reply data;
   escape.set_priv_drv_data_size(4);
+  escape.set_priv_drv_data("wxyz");
   host->answer = [](google::protobuf::Message* to) { static_cast<host::Escape::Reply*>(to)->set_priv_drv_data("abcd"); };
   faults.armed[Point::kReplyExcess] = {};
   Answer answer;
