@@ -351,6 +351,11 @@ void PutElement(World& world, std::span<std::byte> memory) {
 // The list of handles that a call reads: one, and bad in every way.
 PointerField HandleList(const char* name, size_t offset, size_t count_offset, ObjectType type,
                         int null = -EFAULT) {
+  void (*prepare)(World&, std::span<std::byte>) = PutLiveHandle<ObjectType::kAllocation>;
+  if (type == ObjectType::kResource) prepare = PutLiveHandle<ObjectType::kResource>;
+  if (type == ObjectType::kMonitoredFence) prepare = PutLiveHandle<ObjectType::kMonitoredFence>;
+  if (type == ObjectType::kContext) prepare = PutLiveHandle<ObjectType::kContext>;
+  if (type == ObjectType::kHwQueue) prepare = PutLiveHandle<ObjectType::kHwQueue>;
   return {.name = name,
           .offset = offset,
           .size_offset = count_offset,
@@ -361,8 +366,7 @@ PointerField HandleList(const char* name, size_t offset, size_t count_offset, Ob
           .unmapped = -EFAULT,
           .one_byte_short = -EFAULT,
           .read_only = 0,
-          .prepare = type == ObjectType::kResource ? PutLiveHandle<ObjectType::kResource>
-                                                   : PutLiveHandle<ObjectType::kAllocation>};
+          .prepare = prepare};
 }
 
 // Where a call writes one word for each.
@@ -902,9 +906,536 @@ std::vector<CallRow> ShareRows() {
   };
 }
 
+// ---- Fences, queues and work ----
+
+constexpr uint32_t kObjectsMax = 32;
+constexpr uint32_t kContextsMax = 64;
+// Where a submission's commands would be. Nothing is there, and with null rendering nobody looks.
+constexpr uint64_t kNoCommands = 0x10000;
+
+const std::vector<HandleField> kHwQueueFirst = {{"Queue", 0, ObjectType::kHwQueue}};
+
+std::vector<CallRow> SyncObjectRows() {
+  return {
+      {.name = "CreateSynchronizationObject",
+       .code = LX_DXCREATESYNCHRONIZATIONOBJECT,
+       .fill =
+           [](World& world, std::byte* args) {
+             As<d3dkmt_createsynchronizationobject2>(args).device = world.Live(ObjectType::kDevice);
+             As<d3dkmt_createsynchronizationobject2>(args).info.type = _D3DDDI_MONITORED_FENCE;
+           },
+       .read_only_struct = -EFAULT,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .handles = kDeviceFirst,
+       .values = {{"SharedWithoutSecurity", 12, 4, 1, -EINVAL},
+                  {"Reserved", 4, 4, 0xffffffff, 0},
+                  {"Reserved1", 92, 4, 0xffffffff, 0}}},
+      {.name = "CreateSynchronizationObjectOfAnEvent",
+       .code = LX_DXCREATESYNCHRONIZATIONOBJECT,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& create = As<d3dkmt_createsynchronizationobject2>(args);
+             create.device = world.Live(ObjectType::kDevice);
+             create.info.type = _D3DDDI_CPU_NOTIFICATION;
+             create.info.cpu_notification.event = static_cast<uint64_t>(world.NewEvent());
+           },
+       .read_only_struct = -EFAULT,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .handles = kDeviceFirst,
+       .values = {{"EventClosed", 16, 8, 0x3ffffff0, -EINVAL},
+                  {"EventStdin", 16, 8, 0, -EINVAL},
+                  {"EventNegative", 16, 8, ~0ull, -EINVAL},
+                  {"Event2To31", 16, 8, 1ull << 31, -EINVAL}}},
+      {.name = "DestroySynchronizationObject",
+       .code = LX_DXDESTROYSYNCHRONIZATIONOBJECT,
+       .fill = FillFirstHandle<ObjectType::kMonitoredFence>,
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .handles = {{"Object", 0, ObjectType::kMonitoredFence}}},
+  };
+}
+
+// A list of values of fences; 0 is a good one for every call.
+PointerField ValueList(const char* name, size_t offset, size_t count_offset) {
+  return {.name = name,
+          .offset = offset,
+          .size_offset = count_offset,
+          .size_width = 4,
+          .size_value = 1,
+          .memory_bytes = sizeof(uint64_t),
+          .null = -EFAULT,
+          .unmapped = -EFAULT,
+          .one_byte_short = -EFAULT,
+          .read_only = 0};
+}
+
+// The same where the guest takes an address of 0 for no list: the host misses it in signals of the CPU, and
+// has one value for all where the signal is in the order of a queue, as the older calls have.
+PointerField OptionalValueList(const char* name, size_t offset, size_t count_offset, int null) {
+  PointerField field = ValueList(name, offset, count_offset);
+  field.null = null;
+  field.null_asks_host = true;
+  return field;
+}
+
+std::vector<CallRow> SignalRows() {
+  return {
+      {.name = "SignalSynchronizationObject",
+       .code = LX_DXSIGNALSYNCHRONIZATIONOBJECT,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& signal = As<d3dkmt_signalsynchronizationobject2>(args);
+             signal.context = world.Live(ObjectType::kContext);
+             signal.object_count = 1;
+             signal.object_array[0] = world.Live(ObjectType::kSemaphore);
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_context = true,
+       .is_queued = true,
+       .handles = {{"Context", 0, ObjectType::kContext},
+                   {.name = "Object", .offset = 8, .type = ObjectType::kSemaphore, .of_the_host = true}},
+       .values = {{"CountAboveLimit", 4, 4, kObjectsMax + 1, -EINVAL},
+                  {"CountMax", 4, 4, 0xffffffff, -EINVAL},
+                  {"Count0", 4, 4, 0, -EINVAL, true},
+                  {"ContextCountAboveLimit", 140, 4, kContextsMax, -EINVAL},
+                  {"ContextCountMax", 140, 4, 0xffffffff, -EINVAL},
+                  {"EventStdin", 136, 4, signal_flags::kEnqueueCpuEvent, -EINVAL},
+                  {"ReservedFlag", 136, 4, 1 << 3, -EINVAL, true}}},
+      {.name = "SignalSynchronizationObjectFromCpu",
+       .code = LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& signal = As<d3dkmt_signalsynchronizationobjectfromcpu>(args);
+             signal.device = world.Live(ObjectType::kDevice);
+             signal.object_count = 1;
+             signal.objects = world.ListOf(ObjectType::kMonitoredFence);
+             signal.fence_values = world.Room(sizeof(uint64_t)).address();
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .is_queued = true,
+       .handles = kDeviceFirst,
+       .pointers = {HandleList("Objects", 8, 4, ObjectType::kMonitoredFence),
+                    OptionalValueList("Values", 16, 4, -EINVAL)},
+       .values = {{"Count0", 4, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 4, 4, kObjectsMax + 1, -EINVAL},
+                  {"CountMax", 4, 4, 0xffffffff, -EINVAL},
+                  {"EnqueueCpuEvent", 24, 4, signal_flags::kEnqueueCpuEvent, -EINVAL, true},
+                  {"ReservedFlag", 24, 4, 1 << 3, -EINVAL, true}}},
+      {.name = "SignalSynchronizationObjectFromGpu",
+       .code = LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& signal = As<d3dkmt_signalsynchronizationobjectfromgpu>(args);
+             signal.context = world.Live(ObjectType::kContext);
+             signal.object_count = 1;
+             signal.objects = world.ListOf(ObjectType::kMonitoredFence);
+             signal.monitored_fence_values = world.Room(sizeof(uint64_t)).address();
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_context = true,
+       .is_queued = true,
+       .handles = kContextFirst,
+       .pointers = {HandleList("Objects", 8, 4, ObjectType::kMonitoredFence),
+                    OptionalValueList("Values", 16, 4, 0)},
+       .values = {{"Count0", 4, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 4, 4, kMessageMax + 1, -EINVAL},
+                  {"CountMax", 4, 4, 0xffffffff, -EINVAL}}},
+      {.name = "SignalSynchronizationObjectFromGpu2",
+       .code = LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU2,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& signal = As<d3dkmt_signalsynchronizationobjectfromgpu2>(args);
+             signal.object_count = 1;
+             signal.objects = world.ListOf(ObjectType::kMonitoredFence);
+             signal.context_count = 1;
+             signal.contexts = world.ListOf(ObjectType::kContext);
+             signal.monitored_fence_values = world.Room(sizeof(uint64_t)).address();
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_context = true,
+       .is_queued = true,
+       .pointers = {HandleList("Objects", 8, 0, ObjectType::kMonitoredFence),
+                    HandleList("Contexts", 24, 20, ObjectType::kContext),
+                    OptionalValueList("Values", 32, 0, 0)},
+       .values = {{"Count0", 0, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 0, 4, kMessageMax + 1, -EINVAL},
+                  {"CountMax", 0, 4, 0xffffffff, -EINVAL},
+                  {"ContextCount0", 20, 4, 0, -EINVAL},
+                  {"ContextCountAboveLimit", 20, 4, kMessageMax + 1, -EINVAL},
+                  {"ContextCountMax", 20, 4, 0xffffffff, -EINVAL},
+                  {"EventAndObjects", 16, 4, signal_flags::kEnqueueCpuEvent, -EINVAL},
+                  {"ReservedFlag", 16, 4, 1 << 3, -EINVAL, true},
+                  {"Reserved1", 4, 4, 0xffffffff, 0}}},
+      {.name = "SignalSynchronizationObjectFromGpu2OfAnEvent",
+       .code = LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU2,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& signal = As<d3dkmt_signalsynchronizationobjectfromgpu2>(args);
+             signal.flags.value = signal_flags::kEnqueueCpuEvent;
+             signal.context_count = 1;
+             signal.contexts = world.ListOf(ObjectType::kContext);
+             signal.cpu_event_handle = static_cast<uint64_t>(world.NewEvent());
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_context = true,
+       .is_queued = true,
+       .pointers = {HandleList("Contexts", 24, 20, ObjectType::kContext)},
+       .values = {{"WithAnObject", 0, 4, 1, -EINVAL},
+                  {"EventNone", 32, 8, 0, -EINVAL},
+                  {"EventClosed", 32, 8, 0x3ffffff0, -EINVAL},
+                  {"EventNegative", 32, 8, ~0ull, -EINVAL}}},
+  };
+}
+
+std::vector<CallRow> WaitRows() {
+  return {
+      {.name = "WaitForSynchronizationObject",
+       .code = LX_DXWAITFORSYNCHRONIZATIONOBJECT,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& wait = As<d3dkmt_waitforsynchronizationobject2>(args);
+             wait.context = world.Live(ObjectType::kContext);
+             wait.object_count = 1;
+             wait.object_array[0] = world.Live(ObjectType::kSemaphore);
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_context = true,
+       .is_queued = true,
+       .handles = {{"Context", 0, ObjectType::kContext},
+                   {.name = "Object", .offset = 8, .type = ObjectType::kSemaphore, .of_the_host = true}},
+       .values = {{"Count0", 4, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 4, 4, kObjectsMax + 1, -EINVAL},
+                  {"CountMax", 4, 4, 0xffffffff, -EINVAL}}},
+      {.name = "WaitForSynchronizationObjectFromCpu",
+       .code = LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& wait = As<d3dkmt_waitforsynchronizationobjectfromcpu>(args);
+             wait.device = world.Live(ObjectType::kDevice);
+             wait.object_count = 1;
+             wait.objects = world.ListOf(ObjectType::kMonitoredFence);
+             wait.fence_values = world.Room(sizeof(uint64_t)).address();
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .handles = kDeviceFirst,
+       .pointers = {HandleList("Objects", 8, 4, ObjectType::kMonitoredFence), ValueList("Values", 16, 4)},
+       .values = {{"Count0", 4, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 4, 4, kMessageMax + 1, -EINVAL},
+                  {"CountMax", 4, 4, 0xffffffff, -EINVAL},
+                  {"EventClosed", 24, 8, 0x3ffffff0, -EINVAL},
+                  {"EventNegative", 24, 8, ~0ull, -EINVAL},
+                  {"EventOtherFile", 24, 8, 2, -EINVAL},
+                  {"ReservedFlag", 32, 4, 1 << 1, -EINVAL, true}}},
+      {.name = "WaitForSynchronizationObjectFromCpuWithAnEvent",
+       .code = LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& wait = As<d3dkmt_waitforsynchronizationobjectfromcpu>(args);
+             wait.device = world.Live(ObjectType::kDevice);
+             wait.object_count = 1;
+             wait.objects = world.ListOf(ObjectType::kMonitoredFence);
+             wait.fence_values = world.Room(sizeof(uint64_t)).address();
+             wait.async_event = static_cast<uint64_t>(world.NewEvent());
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .handles = kDeviceFirst,
+       .pointers = {HandleList("Objects", 8, 4, ObjectType::kMonitoredFence), ValueList("Values", 16, 4)}},
+      {.name = "WaitForSynchronizationObjectFromGpu",
+       .code = LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& wait = As<d3dkmt_waitforsynchronizationobjectfromgpu>(args);
+             wait.context = world.Live(ObjectType::kContext);
+             wait.object_count = 1;
+             wait.objects = world.ListOf(ObjectType::kMonitoredFence);
+             wait.monitored_fence_values = world.Room(sizeof(uint64_t)).address();
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_context = true,
+       .is_queued = true,
+       .handles = kContextFirst,
+       .pointers = {HandleList("Objects", 8, 4, ObjectType::kMonitoredFence), ValueList("Values", 16, 4)},
+       .values = {{"Count0", 4, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 4, 4, kMessageMax + 1, -EINVAL},
+                  {"CountMax", 4, 4, 0xffffffff, -EINVAL}}},
+  };
+}
+
+std::vector<CallRow> SubmitRows() {
+  return {
+      {.name = "SubmitCommand",
+       .code = LX_DXSUBMITCOMMAND,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& submit = As<d3dkmt_submitcommand>(args);
+             submit.command_buffer = kNoCommands;
+             submit.command_length = 64;
+             submit.flags.null_rendering = 1;
+             submit.broadcast_context_count = 1;
+             submit.broadcast_context[0] = world.Live(ObjectType::kContext);
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_context = true,
+       .is_queued = true,
+       .host_may_refuse = true,  // a real GPU's driver wants private data
+       .handles = {{"Context", 28, ObjectType::kContext}},
+       .pointers = {{.name = "PrivateData",
+                     .offset = 288,
+                     .size_offset = 296,
+                     .size_width = 4,
+                     .size_value = 13,
+                     .memory_bytes = 13,
+                     .null = -EFAULT,
+                     .unmapped = -EFAULT,
+                     .one_byte_short = -EFAULT,
+                     .read_only = 0,
+                     .read_only_asks_host = true},
+                    {.name = "History",
+                     .offset = 376,
+                     .size_offset = 368,
+                     .size_width = 4,
+                     .size_value = 1,
+                     .memory_bytes = sizeof(d3dkmthandle),
+                     .null = -EFAULT,
+                     .unmapped = -EFAULT,
+                     .one_byte_short = -EFAULT,
+                     .read_only = 0,
+                     .read_only_asks_host = true}},
+       .values = {{"ContextCount0", 24, 4, 0, -EINVAL},
+                  {"ContextCountAboveLimit", 24, 4, kContextsMax + 1, -EINVAL},
+                  {"ContextCountMax", 24, 4, 0xffffffff, -EINVAL},
+                  {"PrivateDataSizeAboveLimit", 296, 4, kMessageMax + 1, -EINVAL},
+                  {"PrivateDataSizeMax", 296, 4, 0xffffffff, -EINVAL},
+                  {"HistoryCountAboveLimit", 368, 4, 1025, -EINVAL},
+                  {"HistoryCountMax", 368, 4, 0xffffffff, -EINVAL},
+                  {"PrimariesAboveLimit", 300, 4, kMessageMax + 1, -EINVAL},
+                  {"PrimariesMax", 300, 4, 0xffffffff, -EINVAL},
+                  {"PrimariesMoreThanTheArray", 300, 4, 17, -EINVAL, true},
+                  {"Length0", 8, 4, 0, -EINVAL, true},
+                  {"ReservedFlag", 12, 4, 1 << 2, -EINVAL, true},
+                  {"Reserved", 284, 4, 0xffffffff, 0, true},
+                  {"Reserved1", 372, 4, 0xffffffff, 0, true}}},
+      {.name = "SubmitCommandToHwQueue",
+       .code = LX_DXSUBMITCOMMANDTOHWQUEUE,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& submit = As<d3dkmt_submitcommandtohwqueue>(args);
+             submit.hwqueue = world.Live(ObjectType::kHwQueue);
+             submit.hwqueue_progress_fence_id = 1;
+             submit.command_buffer = kNoCommands;
+             submit.command_length = 64;
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_hw_queue = true,
+       .is_queued = true,
+       .host_may_refuse = true,
+       .handles = kHwQueueFirst,
+       .pointers = {{.name = "PrivateData",
+                     .offset = 32,
+                     .size_offset = 28,
+                     .size_width = 4,
+                     .size_value = 13,
+                     .memory_bytes = 13,
+                     .null = -EFAULT,
+                     .unmapped = -EFAULT,
+                     .one_byte_short = -EFAULT,
+                     .read_only = 0,
+                     .read_only_asks_host = true},
+                    {.name = "Primaries",
+                     .offset = 48,
+                     .size_offset = 40,
+                     .size_width = 4,
+                     .size_value = 1,
+                     .memory_bytes = sizeof(d3dkmthandle),
+                     .null = -EFAULT,
+                     .unmapped = -EFAULT,
+                     .one_byte_short = -EFAULT,
+                     .read_only = 0,
+                     .read_only_asks_host = true}},
+       .values = {{"PrivateDataSizeAboveLimit", 28, 4, kMessageMax + 1, -EINVAL},
+                  {"PrivateDataSizeMax", 28, 4, 0xffffffff, -EINVAL},
+                  {"PrimariesAboveLimit", 40, 4, kMessageMax + 1, -EINVAL},
+                  {"PrimariesMax", 40, 4, 0xffffffff, -EINVAL},
+                  {"Length0", 24, 4, 0, -EINVAL, true},
+                  {"Progress0", 8, 8, 0, -EINVAL, true},
+                  {"Reserved", 4, 4, 0xffffffff, 0, true},
+                  {"Reserved1", 44, 4, 0xffffffff, 0, true}}},
+  };
+}
+
+std::vector<CallRow> HwQueueRows() {
+  return {
+      {.name = "CreateHwQueue",
+       .code = LX_DXCREATEHWQUEUE,
+       .fill =
+           [](World& world, std::byte* args) {
+             d3dkmt_createcontextvirtual context = {};
+             context.device = world.Live(ObjectType::kDevice);
+             context.flags.value = context_flags::kHwQueues;
+             world.node.Ioctl(LX_DXCREATECONTEXTVIRTUAL, context, "CreateContextVirtual");
+             As<d3dkmt_createhwqueue>(args).context = context.context;
+           },
+       .read_only_struct = -EFAULT,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_hw_queue = true,
+       .pointers = {{.name = "PrivateData",
+                     .offset = 16,
+                     .size_offset = 8,
+                     .size_width = 4,
+                     .size_value = 13,
+                     .memory_bytes = 13,
+                     .null = -EFAULT,
+                     .unmapped = -EFAULT,
+                     .one_byte_short = -EFAULT,
+                     .read_only = 0,  // it is written, and what goes wrong there is not reported
+                     .read_only_asks_host = true}},
+       .values = {{"ContextZero", 0, 4, 0, -EINVAL},
+                  {"ContextUnknown", 0, 4, 0x40fff000, -EINVAL},
+                  {"ContextAllOnes", 0, 4, 0xffffffff, -EINVAL},
+                  {"PrivateDataSizeAboveLimit", 8, 4, kMessageMax + 1, -EINVAL},
+                  {"PrivateDataSizeMax", 8, 4, 0xffffffff, -EINVAL},
+                  {"ReservedFlag", 4, 4, 1u << 31, -EINVAL, true},
+                  {"Reserved", 12, 4, 0xffffffff, 0}}},
+      {.name = "DestroyHwQueue",
+       .code = LX_DXDESTROYHWQUEUE,
+       .fill = FillFirstHandle<ObjectType::kHwQueue>,
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_hw_queue = true,
+       .handles = kHwQueueFirst},
+      {.name = "SubmitSignalSyncObjectsToHwQueue",
+       .code = LX_DXSUBMITSIGNALSYNCOBJECTSTOHWQUEUE,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& signal = As<d3dkmt_submitsignalsyncobjectstohwqueue>(args);
+             signal.hwqueue_count = 1;
+             signal.hwqueues = world.ListOf(ObjectType::kHwQueue);
+             signal.object_count = 1;
+             signal.objects = world.ListOf(ObjectType::kMonitoredFence);
+             signal.fence_values = world.Room(sizeof(uint64_t)).address();
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_hw_queue = true,
+       .is_queued = true,
+       .pointers = {HandleList("Queues", 8, 4, ObjectType::kHwQueue),
+                    HandleList("Objects", 24, 16, ObjectType::kMonitoredFence),
+                    OptionalValueList("Values", 32, 16, 0)},
+       .values = {{"QueueCount0", 4, 4, 0, -EINVAL},
+                  {"QueueCountAboveLimit", 4, 4, kContextsMax + 1, -EINVAL},
+                  {"QueueCountMax", 4, 4, 0xffffffff, -EINVAL},
+                  {"Count0", 16, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 16, 4, kObjectsMax + 1, -EINVAL},
+                  {"CountMax", 16, 4, 0xffffffff, -EINVAL},
+                  {"EnqueueCpuEvent", 0, 4, signal_flags::kEnqueueCpuEvent, -EINVAL, true},
+                  {"ReservedFlag", 0, 4, 1 << 3, -EINVAL, true},
+                  {"Reserved", 20, 4, 0xffffffff, 0}}},
+      {.name = "SubmitWaitForSyncObjectsToHwQueue",
+       .code = LX_DXSUBMITWAITFORSYNCOBJECTSTOHWQUEUE,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& wait = As<d3dkmt_submitwaitforsyncobjectstohwqueue>(args);
+             wait.hwqueue = world.Live(ObjectType::kHwQueue);
+             wait.object_count = 1;
+             wait.objects = world.ListOf(ObjectType::kMonitoredFence);
+             wait.fence_values = world.Room(sizeof(uint64_t)).address();
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .needs_hw_queue = true,
+       .is_queued = true,
+       .handles = kHwQueueFirst,
+       .pointers = {HandleList("Objects", 8, 4, ObjectType::kMonitoredFence), ValueList("Values", 16, 4)},
+       .values = {{"Count0", 4, 4, 0, -EINVAL},
+                  {"CountAboveLimit", 4, 4, kObjectsMax + 1, -EINVAL},
+                  {"CountMax", 4, 4, 0xffffffff, -EINVAL}}},
+  };
+}
+
+std::vector<CallRow> ShareSyncRows() {
+  return {
+      {.name = "ShareObjectsOfAFence",
+       .code = LX_DXSHAREOBJECTS,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& share = As<d3dkmt_shareobjects>(args);
+             share.object_count = 1;
+             share.objects = world.ListOf(ObjectType::kMonitoredFence);
+             share.shared_handle = world.RoomForDescriptor();
+           },
+       .read_only_struct = 0,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .pointers = {HandleList("Objects", 8, 0, ObjectType::kMonitoredFence)}},
+      {.name = "OpenSyncObjectFromNtHandle2",
+       .code = LX_DXOPENSYNCOBJECTFROMNTHANDLE2,
+       .fill =
+           [](World& world, std::byte* args) {
+             auto& open = As<d3dkmt_opensyncobjectfromnthandle2>(args);
+             open.device = world.Live(ObjectType::kDevice);
+             open.flags.value = sync_flags::kShared;
+             open.nt_handle = static_cast<uint64_t>(world.SharedFenceDescriptor());
+           },
+       .read_only_struct = -EFAULT,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .handles = {{"Device", 8, ObjectType::kDevice}},
+       .values = {{"DescriptorClosed", 0, 8, 0x3ffffff0, -EINVAL},
+                  {"DescriptorOfStdin", 0, 8, 0, -EINVAL},
+                  {"DescriptorNegative", 0, 8, ~0ull, -EINVAL},
+                  {"Descriptor2To31", 0, 8, 1ull << 31, -EINVAL},
+                  {"Reserved1", 20, 4, 0xffffffff, 0}}},
+      {.name = "ShareObjectWithHost",
+       .code = LX_DXSHAREOBJECTWITHHOST,
+       .fill =
+           [](World& world, std::byte* args) {
+             As<d3dkmt_shareobjectwithhost>(args).device_handle = world.Live(ObjectType::kDevice);
+             As<d3dkmt_shareobjectwithhost>(args).object_handle = world.Live(ObjectType::kMonitoredFence);
+           },
+       .read_only_struct = -EFAULT,
+       .all_zero = -EINVAL,
+       .all_ones = -EINVAL,
+       .host_may_refuse = true,
+       .handles = {{.name = "Device", .offset = 0, .type = ObjectType::kDevice, .of_the_host = true},
+                   {.name = "Object", .offset = 4, .type = ObjectType::kMonitoredFence, .of_the_host = true}},
+       .values = {{"Reserved", 8, 8, ~0ull, 0, true}}},
+  };
+}
+
 std::vector<CallRow> AllRows() {
   std::vector<CallRow> rows = AdapterRows();
-  for (auto& more : {QueryRows(), DeviceRows(), AllocationRows(), ResidencyRows(), GpuVaRows(), ShareRows()})
+  for (auto& more :
+       {QueryRows(), DeviceRows(), AllocationRows(), ResidencyRows(), GpuVaRows(), ShareRows(),
+        SyncObjectRows(), SignalRows(), WaitRows(), SubmitRows(), HwQueueRows(), ShareSyncRows()})
     rows.insert(rows.end(), more.begin(), more.end());
   rows.push_back(PriorityRow("GetContextSchedulingPriority", LX_DXGETCONTEXTSCHEDULINGPRIORITY, -EFAULT));
   rows.push_back(PriorityRow("GetContextInProcessSchedulingPriority",
@@ -951,6 +1482,28 @@ d3dkmthandle World::Make(ObjectType type) {
       node.Ioctl(LX_DXCREATEPAGINGQUEUE, args, "CreatePagingQueue");
       return args.paging_queue;
     }
+    case ObjectType::kMonitoredFence:
+    case ObjectType::kSemaphore: {
+      d3dkmt_createsynchronizationobject2 args = {};
+      args.device = Live(ObjectType::kDevice);
+      args.info.type = type == ObjectType::kSemaphore ? _D3DDDI_SEMAPHORE : _D3DDDI_MONITORED_FENCE;
+      if (type == ObjectType::kSemaphore)
+        args.info.semaphore = {.max_count = 100, .initial_count = 50};
+      else
+        args.info.flags.value = sync_flags::kShared;
+      node.Ioctl(LX_DXCREATESYNCHRONIZATIONOBJECT, args, "CreateSynchronizationObject");
+      return args.sync_object;
+    }
+    case ObjectType::kHwQueue: {
+      d3dkmt_createcontextvirtual context = {};
+      context.device = Live(ObjectType::kDevice);
+      context.flags.value = context_flags::kHwQueues;
+      node.Ioctl(LX_DXCREATECONTEXTVIRTUAL, context, "CreateContextVirtual");
+      d3dkmt_createhwqueue args = {};
+      args.context = context.context;
+      node.Ioctl(LX_DXCREATEHWQUEUE, args, "CreateHwQueue");
+      return args.queue;
+    }
   }
   throw std::logic_error("no such type");
 }
@@ -990,6 +1543,17 @@ d3dkmthandle World::Stale(ObjectType type) {
       node.Ioctl(LX_DXDESTROYPAGINGQUEUE, args, "DestroyPagingQueue");
       break;
     }
+    case ObjectType::kMonitoredFence:
+    case ObjectType::kSemaphore: {
+      d3dkmt_destroysynchronizationobject args = {handle};
+      node.Ioctl(LX_DXDESTROYSYNCHRONIZATIONOBJECT, args, "DestroySynchronizationObject");
+      break;
+    }
+    case ObjectType::kHwQueue: {
+      d3dkmt_destroyhwqueue args = {handle};
+      node.Ioctl(LX_DXDESTROYHWQUEUE, args, "DestroyHwQueue");
+      break;
+    }
   }
   return handle;
 }
@@ -1009,7 +1573,8 @@ d3dkmthandle World::Foreign(ObjectType type) {
 // that is not.
 d3dkmthandle World::OfOtherType(ObjectType type) {
   if (type == ObjectType::kAllocation) return Live(ObjectType::kPagingQueue);
-  if (type == ObjectType::kContext || type == ObjectType::kResource || type == ObjectType::kPagingQueue)
+  if (type == ObjectType::kContext || type == ObjectType::kResource || type == ObjectType::kPagingQueue ||
+      type == ObjectType::kMonitoredFence || type == ObjectType::kSemaphore || type == ObjectType::kHwQueue)
     return Live(ObjectType::kDevice);
   if (type == ObjectType::kDevice && ContextsNeedNoPrivateData()) return Live(ObjectType::kContext);
   const bool adapter_wanted = type == ObjectType::kAdapter;
@@ -1039,10 +1604,15 @@ uint64_t World::RoomForDescriptor() {
   return room.address();
 }
 
-int World::SharedDescriptor() {
+int World::NewEvent() {
+  events_.push_back(std::make_unique<Event>());
+  return events_.back()->fd();
+}
+
+int World::ShareOne(ObjectType type) {
   d3dkmt_shareobjects args = {};
   args.object_count = 1;
-  args.objects = ListOf(ObjectType::kResource);
+  args.objects = ListOf(type);
   args.shared_handle = RoomForDescriptor();
   node.Ioctl(LX_DXSHAREOBJECTS, args, "ShareObjects");
   uint64_t number;

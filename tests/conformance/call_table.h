@@ -12,13 +12,24 @@
 #include "tests/conformance/memory.h"
 #include "tests/conformance/node.h"
 #include "tests/conformance/peer.h"
+#include "tests/conformance/sync_client.h"
 
 // The calls that a node serves, as a table of what each takes: the product of this table and of a list of bad
 // values is the suite BadInput.
 
 namespace dxg::conformance {
 
-enum class ObjectType { kAdapter, kDevice, kContext, kAllocation, kResource, kPagingQueue };
+enum class ObjectType {
+  kAdapter,
+  kDevice,
+  kContext,
+  kAllocation,
+  kResource,
+  kPagingQueue,
+  kMonitoredFence,  // shared, so that it can be given away too
+  kSemaphore,
+  kHwQueue,
+};
 
 // A client with one object of each type, and ways to get bad ones.
 class World {
@@ -37,16 +48,21 @@ class World {
   // The address of a list with one live object.
   uint64_t ListOf(ObjectType type);
   // Of a shared resource with one allocation and 32 bytes of private data.
-  int SharedDescriptor();
+  int SharedDescriptor() { return ShareOne(ObjectType::kResource); }
+  int SharedFenceDescriptor() { return ShareOne(ObjectType::kMonitoredFence); }
+  // An eventfd that is closed with the world.
+  int NewEvent();
   // Room for the number of a descriptor, which is closed with the world.
   uint64_t RoomForDescriptor();
 
  private:
   d3dkmthandle Make(ObjectType type);
+  int ShareOne(ObjectType type);
 
   std::map<ObjectType, d3dkmthandle> live_;
   std::vector<std::unique_ptr<GuardedMemory>> rooms_;
   std::vector<GuardedMemory*> descriptors_;
+  std::vector<std::unique_ptr<Event>> events_;
   std::unique_ptr<Peer> other_;
 };
 
@@ -71,6 +87,7 @@ struct PointerField {
   std::optional<int> one_byte_short;
   int read_only;
   bool read_only_asks_host = false;        // the host has its say first, so only the simulator's is known
+  bool null_asks_host = false;             // the same for an address of 0, which the guest takes for no list
   bool written_for_full_adapters = false;  // and for compute-only ones not, so that nothing faults
   std::vector<uint32_t> content = {};      // what is at the beginning of the memory
   // Puts something there that the call can use.
@@ -97,6 +114,8 @@ struct CallRow {
   int filled = 0;                               // the result of the call as it is filled
   bool needs_context = false;
   bool needs_allocations = false;
+  bool needs_hw_queue = false;
+  bool is_queued = false;       // an asynchronous host does not answer it
   bool may_be_pending = false;  // STATUS_PENDING is as good as 0
   bool writes_when_refused = false;
   bool host_may_refuse = false;  // even a good call

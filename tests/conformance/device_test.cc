@@ -118,6 +118,7 @@ TEST(CreateDevice, WorksFromManyThreads) {
 
 // ---- DestroyDevice ----
 
+// [GEN] 2
 TEST(DestroyDevice, RefusesASecondTime) {
   Node node = OpenNode();
   const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
@@ -193,6 +194,7 @@ TEST(DestroyDevice, OneOfManyThreadsWins) {
 
 // ---- GetDeviceState ----
 
+// [DEV] 42
 TEST(GetDeviceState, FreshDeviceIsActive) {
   Node node = OpenNode();
   EXPECT_EQ(node.ExecutionState(node.CreateDevice(node.FirstAdapter())), _D3DKMT_DEVICEEXECUTION_ACTIVE);

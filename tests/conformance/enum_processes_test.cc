@@ -52,6 +52,7 @@ TEST(EnumProcesses, WritesOnlyTheLowHalfOfTheCount) {
   EXPECT_GE(count & 0xffffffff, 1u);
 }
 
+// [MSC] 185
 TEST(EnumProcesses, TooSmallOverflowsAndSaysHowManyAreNeeded) {
   Node node = OpenNode();
   const winluid luid = node.FirstLuid();
@@ -75,6 +76,7 @@ TEST(EnumProcesses, FaultStillWritesTheCount) {
   EXPECT_EQ(count, ProcessesOf(node, luid).size());
 }
 
+// [MSC] 185
 TEST(EnumProcesses, ListsWhoHasTheAdapterOpen) {
   Node node = OpenNode();
   const winluid luid = node.FirstLuid();
@@ -97,6 +99,7 @@ TEST(EnumProcesses, ListsWhoHasTheAdapterOpen) {
   EXPECT_TRUE(Eventually([&] { return !Contains(ProcessesOf(node, luid), other.pid()); })) << "it has ended";
 }
 
+// [MSC] 185
 TEST(EnumProcesses, ForgetsAKilledProcess) {
   Node node = OpenNode();
   const winluid luid = node.FirstLuid();

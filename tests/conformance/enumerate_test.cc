@@ -58,6 +58,7 @@ int TryClose(const Node& node, d3dkmthandle adapter) {
 
 // ---- EnumAdapters2 ----
 
+// [ADP] 18
 TEST(EnumAdapters2, NullArrayGivesTheCountWhateverTheCapacity) {
   const Node node = OpenNode();
   const uint32_t known = KnownAdapters(node);
@@ -70,6 +71,7 @@ TEST(EnumAdapters2, NullArrayGivesTheCountWhateverTheCapacity) {
   }
 }
 
+// [ADP] 19
 TEST(EnumAdapters2, TooSmallCapacityOverflowsAndWritesNothing) {
   const Node node = OpenNode();
   const uint32_t known = KnownAdapters(node);
@@ -202,6 +204,7 @@ TEST(EnumAdapters3, ListsEveryAdapterWithComputeOnlyOnes) {
   for (const d3dkmt_adapterinfo& info : room) EXPECT_TRUE(node.IsAdapter(info.adapter_handle));
 }
 
+// [ADP] 21
 TEST(EnumAdapters3, WithoutTheFilterBitListsWhatEnumAdapters2Lists) {
   const Node node = OpenNode();
   for (uint64_t filter : {0ull, 2ull}) {
@@ -259,6 +262,7 @@ TEST(EnumAdapters3, FaultOpensNothing) {
 
 // ---- OpenAdapterFromLuid ----
 
+// [ADP] 22
 TEST(OpenAdapterFromLuid, RefusesUnknownLuid) {
   const Node node = OpenNode();
   uint32_t handle;
@@ -301,6 +305,7 @@ TEST(OpenAdapterFromLuid, OpensEveryAdapterThatIsListed) {
     EXPECT_TRUE(node.IsAdapter(node.OpenAdapter(info.adapter_luid)));
 }
 
+// [ADP] 20
 TEST(OpenAdapterFromLuid, HandlesOfOneAdapterAreEquivalent) {
   Node node = OpenNode();
   const d3dkmthandle other = node.OpenAdapter(node.FirstLuid());
@@ -325,6 +330,7 @@ TEST(OpenAdapterFromLuid, FaultOpensNothing) {
 
 // ---- Handles ----
 
+// [GEN] 6
 TEST(AdapterHandles, CountUpFrom40000000InAFreshProcess) {
   winluid luid;
   {
@@ -349,6 +355,7 @@ TEST(AdapterHandles, EnumerationTakesFromTheSameSequence) {
   });
 }
 
+// [GEN] 6
 TEST(AdapterHandles, ClosedHandleDoesNotComeBackSoon) {
   Node node = OpenNode();
   const winluid luid = node.FirstLuid();
@@ -399,6 +406,7 @@ TEST(CloseAdapter, HandleZeroIsNothingToClose) {
   EXPECT_EQ(TryClose(node, Handle(0)), 0);
 }
 
+// [ADP] 20 and [GEN] 2
 TEST(CloseAdapter, RefusesASecondClose) {
   Node node = OpenNode();
   const d3dkmthandle adapter = node.OpenAdapter(node.FirstLuid());

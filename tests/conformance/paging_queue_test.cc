@@ -113,7 +113,7 @@ TEST(CreatePagingQueue, GivesEachQueueItsOwnFence) {
   EXPECT_EQ(pages.size(), 20u);
 }
 
-// Whatever an operation gives as its fence value, the fence gets there, and never goes back.
+// [GEN] 9: whatever an operation gives as its fence value, the fence gets there, and never goes back.
 TEST(PagingFence, ReachesEveryValueThatWasPending) {
   SKIP_WITHOUT_ALLOCATIONS();
   const MemoryClient client;

@@ -127,6 +127,7 @@ TEST(OpenNode, CanBeDoneVeryOften) {
 
 // ---- One process, several descriptors ----
 
+// [GEN] 13
 TEST(Process, SecondOpenSharesTheHandles) {
   Node first = OpenNode();
   const Node second = OpenNode();
@@ -137,6 +138,7 @@ TEST(Process, SecondOpenSharesTheHandles) {
   EXPECT_FALSE(second.IsDevice(device));
 }
 
+// [GEN] 13
 TEST(Process, ClosingOneDescriptorLeavesTheOthersWhatWasMadeThroughIt) {
   const Node second = OpenNode();
   d3dkmthandle adapter, device;
@@ -268,6 +270,7 @@ TEST(Process, ChildThatEndsLeavesTheParentItsObjects) {
   EXPECT_EQ(node.ExecutionState(device), _D3DKMT_DEVICEEXECUTION_ACTIVE);
 }
 
+// [GEN] 5
 TEST(Process, TwoClientsDoNotSeeEachOthersHandles) {
   Node node = OpenNode();
   const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());

@@ -20,6 +20,7 @@
 
 #include "tests/conformance/after_exec.h"
 #include "tests/conformance/codes.h"
+#include "tests/conformance/descriptor_post.h"
 #include "tests/conformance/memory.h"
 #include "tests/conformance/memory_client.h"
 #include "tests/conformance/peer.h"
@@ -35,54 +36,6 @@ std::span<std::byte> LockAll(const MemoryClient& client, d3dkmthandle allocation
 SharedResource CreateShared(const MemoryClient& client, uint32_t count = 1) {
   return client.CreateResource(count, kPageBytes, true);
 }
-
-// A pair of sockets that carry descriptors from one process to another.
-class DescriptorPost {
- public:
-  DescriptorPost() {
-    int ends[2];
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
-      throw std::runtime_error("socketpair");
-    sender_ = std::make_unique<Descriptor>(ends[0]);
-    receiver_ = std::make_unique<Descriptor>(ends[1]);
-  }
-
-  void Send(int descriptor) const {
-    Message message;
-    cmsghdr* header = CMSG_FIRSTHDR(&message.header);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    std::memcpy(CMSG_DATA(header), &descriptor, sizeof(int));
-    if (sendmsg(sender_->get(), &message.header, MSG_NOSIGNAL) != 1) throw std::runtime_error("sendmsg");
-  }
-
-  int Receive() const {
-    Message message;
-    if (recvmsg(receiver_->get(), &message.header, MSG_CMSG_CLOEXEC) != 1)
-      throw std::runtime_error("recvmsg");
-    const cmsghdr* header = CMSG_FIRSTHDR(&message.header);
-    if (header == nullptr) throw std::runtime_error("no descriptor came");
-    int descriptor;
-    std::memcpy(&descriptor, CMSG_DATA(header), sizeof(int));
-    return descriptor;
-  }
-
- private:
-  struct Message {
-    Message() {
-      header.msg_iov = &part;
-      header.msg_iovlen = 1;
-      header.msg_control = control;
-      header.msg_controllen = sizeof(control);
-    }
-    char byte = 0;
-    iovec part = {&byte, 1};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-    msghdr header = {};
-  };
-  std::unique_ptr<Descriptor> sender_, receiver_;
-};
 
 // Descriptors that lead to no shared resource; each ends with its scope.
 struct WrongDescriptors {
@@ -553,7 +506,7 @@ TEST(OpenResource, EndsWithItsDevice) {
 
 // ---- Lifetime ----
 
-// [SHR] 169
+// [DEV] 54 and [SHR] 169
 TEST(SharedLifetime, DescriptorOutlivesTheCreatorsResourceAndDevice) {
   SKIP_WITHOUT_ALLOCATIONS();
   MemoryClient client;

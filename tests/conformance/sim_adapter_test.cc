@@ -133,6 +133,7 @@ TEST_P(SimQuerySizes, ExactSizeIsAnswered) {
             Expected(node, GetParam()));
 }
 
+// [QAI] 25
 TEST_P(SimQuerySizes, OneByteLessIsInvalidAndChangesNothing) {
   Node node = OpenNode();
   std::vector<std::byte> data = BufferFor(GetParam());
@@ -140,6 +141,7 @@ TEST_P(SimQuerySizes, OneByteLessIsInvalidAndChangesNothing) {
   EXPECT_EQ(data, BufferFor(GetParam()));
 }
 
+// [QAI] 26
 TEST_P(SimQuerySizes, LargerBufferKeepsItsEnd) {
   Node node = OpenNode();
   for (size_t more : {size_t{1}, size_t{64}, 131017 - GetParam().bytes}) {
@@ -174,6 +176,7 @@ TEST(SimQueryAdapterInfo, MissingNamesAreNotFound) {
   }
 }
 
+// [QAI] 27
 TEST(SimQueryAdapterInfo, UnknownAndDisplayQueriesAreInvalidAndChangeNothing) {
   Node node = OpenNode();
   for (uint32_t type :
@@ -187,6 +190,7 @@ TEST(SimQueryAdapterInfo, UnknownAndDisplayQueriesAreInvalidAndChangeNothing) {
   EXPECT_TRUE(node.IsAdapter(node.FirstAdapter()));
 }
 
+// [QAI] 41
 TEST(SimQueryAdapterInfo, PhysicalAdapterThatIsNotThereIsInvalid) {
   Node node = OpenNode();
   const auto count = Ask<uint32_t>(node, KMTQAITYPE_PHYSICALADAPTERCOUNT);
@@ -206,6 +210,7 @@ TEST(SimQueryAdapterInfo, PhysicalAdapterThatIsNotThereIsInvalid) {
 
 // ---- What answers say about each other ----
 
+// [QAI] 28
 TEST(SimQueryAdapterInfo, RenderTwinsGiveTheSameBytes) {
   Node node = OpenNode();
   for (const Query& plain : kQueries)
@@ -218,6 +223,7 @@ TEST(SimQueryAdapterInfo, RenderTwinsGiveTheSameBytes) {
     }
 }
 
+// [QAI] 29
 TEST(SimQueryAdapterInfo, AdapterRendersAndIsNoSoftwareDevice) {
   Node node = OpenNode();
   const auto type = Ask<d3dkmt_adaptertype>(node, KMTQAITYPE_ADAPTERTYPE);
@@ -225,6 +231,7 @@ TEST(SimQueryAdapterInfo, AdapterRendersAndIsNoSoftwareDevice) {
   EXPECT_FALSE(type.software_device);
 }
 
+// [QAI] 30
 TEST(SimQueryAdapterInfo, VirtualAddressingFollowsTheDriverModel) {
   Node node = OpenNode();
   const bool model = Ask<uint32_t>(node, KMTQAITYPE_DRIVERVERSION) >= kWddm2_0;
@@ -232,6 +239,7 @@ TEST(SimQueryAdapterInfo, VirtualAddressingFollowsTheDriverModel) {
   EXPECT_EQ((Ask<uint32_t>(node, KMTQAITYPE_WDDM_2_0_CAPS) & 2) != 0, model);
 }
 
+// [QAI] 31
 TEST(SimQueryAdapterInfo, CapsNewerThanTheDriverModelAreInvalid) {
   Node node = OpenNode();
   const auto model = Ask<uint32_t>(node, KMTQAITYPE_DRIVERVERSION);
@@ -274,6 +282,7 @@ TEST(SimQueryAdapterInfo, DriverVersionIsKnownAndTheSameInBothModes) {
 
 // ---- Strings ----
 
+// [QAI] 37
 TEST(SimQueryAdapterInfo, StringsEndInsideTheirFields) {
   Node node = OpenNode();
   const auto description = Ask<std::array<char16_t, 4096>>(node, KMTQAITYPE_DRIVER_DESCRIPTION);
@@ -291,6 +300,7 @@ TEST(SimQueryAdapterInfo, StringsEndInsideTheirFields) {
   EXPECT_TRUE(IsTerminated({version.architecture, 32}));
 }
 
+// [QAI] 38
 TEST(SimQueryAdapterInfo, DriverNameIsAPathInTheDriverStore) {
   struct DriverName {
     uint32_t version;
@@ -328,6 +338,7 @@ TEST(SimQueryAdapterInfo, UniqueGuidComesAsTextOrAsBytesByTheSizeAsked) {
 
 // ---- Nodes ----
 
+// [QAI] 33
 TEST(SimNodes, MetadataGoesOnUntilTheLastNode) {
   Node node = OpenNode();
   const std::vector<NodeMetadata> nodes = Nodes(node);
@@ -340,6 +351,7 @@ TEST(SimNodes, MetadataGoesOnUntilTheLastNode) {
   }
 }
 
+// [QAI] 34
 TEST(SimNodes, OnlyOtherEnginesHaveNames) {
   Node node = OpenNode();
   for (const NodeMetadata& metadata : Nodes(node)) {
@@ -349,6 +361,7 @@ TEST(SimNodes, OnlyOtherEnginesHaveNames) {
   }
 }
 
+// [QAI] 36
 TEST(SimNodes, HardwareSchedulingIsOnWhereANodeHasHardwareQueues) {
   Node node = OpenNode();
   const auto caps = Ask<uint32_t>(node, KMTQAITYPE_WDDM_2_7_CAPS);

@@ -70,6 +70,7 @@ TEST(SimCreateDevice, KnownFlagsAreTaken) {
 
 // ---- CreateContextVirtual ----
 
+// [QAI] 35
 TEST(SimCreateContext, SucceedsOnExactlyTheNodesOfTheAdapter) {
   Node node = OpenNode();
   const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
@@ -108,6 +109,7 @@ TEST(SimCreateContext, TakesAnyClientHint) {
   }
 }
 
+// [GEN] 14
 TEST(SimCreateContext, TakesPrivateDataUpToAMessage) {
   Node node = OpenNode();
   d3dkmt_createcontextvirtual args = {};
@@ -122,6 +124,7 @@ TEST(SimCreateContext, TakesPrivateDataUpToAMessage) {
 
 // ---- Priorities ----
 
+// [CTX] 69
 TEST(SimSchedulingPriority, NewContextIsNormal) {
   Node node = OpenNode();
   const d3dkmthandle context = node.CreateContext(node.CreateDevice(node.FirstAdapter()));
@@ -129,6 +132,7 @@ TEST(SimSchedulingPriority, NewContextIsNormal) {
   EXPECT_EQ(GetInProcessPriority(node, context), 0);
 }
 
+// [CTX] 69
 TEST(SimSchedulingPriority, MinusSevenToSevenIsReadBack) {
   Node node = OpenNode();
   const d3dkmthandle context = node.CreateContext(node.CreateDevice(node.FirstAdapter()));
@@ -138,6 +142,7 @@ TEST(SimSchedulingPriority, MinusSevenToSevenIsReadBack) {
   }
 }
 
+// [CTX] 69
 TEST(SimSchedulingPriority, OutOfRangeIsInvalidAndKeepsTheOldOne) {
   Node node = OpenNode();
   const d3dkmthandle context = node.CreateContext(node.CreateDevice(node.FirstAdapter()));

@@ -53,7 +53,7 @@ int TryRegistry(Node& node, RegistryInfo& info, size_t bytes = sizeof(RegistryIn
   return node.TryQuery(node.FirstAdapter(), KMTQAITYPE_QUERYREGISTRY, &info, bytes);
 }
 
-// Clients ask twice: how much, and then what. They stop working when the first question fails.
+// [QAI] 39: Clients ask twice: how much, and then what. They stop working when the first question fails.
 TEST(SimQueryRegistry, ShortBufferIsSuccessAndSaysHowMuchIsNeeded) {
   Node node = OpenNode();
   RegistryInfo info = Question(kDriverStorePath);
@@ -73,6 +73,7 @@ TEST(SimQueryRegistry, ShortBufferIsSuccessAndSaysHowMuchIsNeeded) {
   EXPECT_NE(info.output, 0u);
 }
 
+// [QAI] 40
 TEST(SimQueryRegistry, MissingValueIsNotFound) {
   Node node = OpenNode();
   for (uint32_t key : {kServiceKey, kAdapterKey}) {
@@ -82,6 +83,7 @@ TEST(SimQueryRegistry, MissingValueIsNotFound) {
   }
 }
 
+// [QAI] 40
 TEST(SimQueryRegistry, RefusesWhatIsNoQuestion) {
   Node node = OpenNode();
   RegistryInfo path_with_type = Question(kDriverStorePath, u"", kRegDword);
@@ -117,6 +119,7 @@ TEST(SimQueryStatistics, SegmentsHoldNoMoreThanTheirLimits) {
   }
 }
 
+// [QAI] 32
 TEST(SimQueryStatistics, SegmentsAddUpToTheSizesOfTheAdapter) {
   Node node = OpenNode();
   const auto adapter = Statistics<AdapterStatistics>(node, _D3DKMT_QUERYSTATISTICS_ADAPTER);
@@ -139,6 +142,7 @@ TEST(SimQueryStatistics, RunningTimeNeverDecreases) {
   }
 }
 
+// [MSC] 183
 TEST(SimQueryStatistics, SegmentOrNodeThatIsNotThereIsInvalid) {
   Node node = OpenNode();
   const auto adapter = Statistics<AdapterStatistics>(node, _D3DKMT_QUERYSTATISTICS_ADAPTER);
@@ -158,6 +162,7 @@ d3dkmt_queryclockcalibration Clocks(Node& node, uint32_t node_ordinal) {
   return args;
 }
 
+// [MSC] 184
 TEST(SimQueryClockCalibration, BothClocksGoForwardAtTheFrequencyTheySay) {
   Node node = OpenNode();
   for (uint32_t i = 0; i < Nodes(node).size(); ++i) {
@@ -176,6 +181,7 @@ TEST(SimQueryClockCalibration, BothClocksGoForwardAtTheFrequencyTheySay) {
   }
 }
 
+// [MSC] 183
 TEST(SimQueryClockCalibration, NodeOrPhysicalAdapterThatIsNotThereIsInvalid) {
   Node node = OpenNode();
   const uint32_t nodes = static_cast<uint32_t>(Nodes(node).size());
@@ -202,6 +208,7 @@ dxgk_isfeatureenabled_result Feature(Node& node, uint32_t id) {
   return args.result;
 }
 
+// [MSC] 186
 TEST(SimIsFeatureEnabled, EnabledFeaturesAreKnownAndPossible) {
   Node node = OpenNode();
   for (uint32_t id = 0; id < 64; ++id) {
@@ -220,6 +227,7 @@ TEST(SimIsFeatureEnabled, HardwareSchedulingIsKnownAndAgreesWithTheCaps) {
   EXPECT_EQ(feature.enabled != 0, (Ask<uint32_t>(node, KMTQAITYPE_WDDM_2_7_CAPS) & 2) != 0);
 }
 
+// [MSC] 186
 TEST(SimIsFeatureEnabled, UnknownFeatureIsAllZero) {
   Node node = OpenNode();
   for (uint32_t id : {1000u, 0x0fffffffu, 0xffffffffu}) {
@@ -251,6 +259,7 @@ std::vector<std::byte> DriverData(uint32_t op, size_t bytes) {
   return data;
 }
 
+// [MSC] 179
 TEST(SimEscape, PingComesBackAtEverySize) {
   Node node = OpenNode();
   for (size_t bytes : {size_t{8}, size_t{9}, size_t{13}, size_t{4096}, size_t{65536}, kEscapeDataMax}) {
@@ -276,6 +285,7 @@ TEST(SimEscape, DataOfUnknownFormIsRefusedAndUnchanged) {
 
 // The answer has no status. A host that refuses answers with nothing, which is too short, or with the data as
 // it was.
+// [MSC] 179
 TEST(SimEscape, TypesForTestingAreRefusedAndChangeNothing) {
   Node node = OpenNode();
   const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
@@ -288,6 +298,7 @@ TEST(SimEscape, TypesForTestingAreRefusedAndChangeNothing) {
   EXPECT_EQ(node.ExecutionState(device), _D3DKMT_DEVICEEXECUTION_ACTIVE);
 }
 
+// [MSC] 180
 TEST(SimEscape, ContextWithoutItsDeviceIsRefused) {
   Node node = OpenNode();
   const d3dkmthandle context = node.CreateContext(node.CreateDevice(node.FirstAdapter()));

@@ -158,6 +158,7 @@ TEST_F(DriverTest, CreationsWriteThemselvesAlsoWhenTheKernelCopies) {
   driver.Release(file);
 }
 
+// [DEV] 45
 TEST_F(DriverTest, ExecutionStateIsAskedForOnceAfterEachChange) {
   const uint64_t file = Open(100);
   d3dkmt_getdevicestate args{};

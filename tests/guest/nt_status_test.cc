@@ -9,6 +9,7 @@ namespace {
 
 int32_t Result(uint32_t nt_status) { return FromNtStatus(static_cast<int32_t>(nt_status), "a command").value(); }
 
+// [GEN] 9
 TEST(NtStatus, SuccessAndOtherPositiveOnesAreReturnedAsTheyAre) {
   EXPECT_EQ(Result(0), 0);
   EXPECT_EQ(Result(0x102), 0x102);
@@ -16,6 +17,7 @@ TEST(NtStatus, SuccessAndOtherPositiveOnesAreReturnedAsTheyAre) {
   EXPECT_EQ(Result(0x7fffffff), 0x7fffffff);
 }
 
+// [GEN] 10
 TEST(NtStatus, FailuresBecomeTheirErrno) {
   EXPECT_EQ(Result(0xC0000035), -EEXIST);
   EXPECT_EQ(Result(0xC0000017), -ENOMEM);

@@ -107,6 +107,7 @@ TEST(Adapter, NoMoreThanAGuestCanList) {
   EXPECT_TRUE(rig.host().AddAdapter(Shipped("compute"), &info));
 }
 
+// [ADP] 24
 TEST(Adapter, RemovalStopsEverythingButTheEnds) {
   Rig rig({Shipped("discrete"), Shipped("discrete")});
   const Caller caller = rig.NewCaller();
@@ -143,6 +144,7 @@ TEST(Adapter, RemovalStopsEverythingButTheEnds) {
   EXPECT_EQ(rig.State(other, unaffected), std::make_tuple(kStatusSuccess, 1u));
 }
 
+// [ADP] 23
 TEST(Adapter, ReturnsUnderANewName) {
   AdapterProfile profile = Shipped("discrete");
   profile.set_luid(77);

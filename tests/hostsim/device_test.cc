@@ -158,6 +158,7 @@ TEST(Device, MarkRefusesOtherReasons) {
   EXPECT_TRUE(rig.ears.changes.empty());
 }
 
+// [DEV] 45
 TEST(Device, MarkTellsOnceAndStands) {
   for (const uint32_t reason : {0x80000000u, 0x80000006u}) {
     Rig rig;

@@ -34,6 +34,7 @@ TEST(Process, UnknownCommandIsRefused) {
   EXPECT_FALSE(accepted);
 }
 
+// [GEN] 6
 TEST(Process, HandlesLookLikeWindows) {
   Rig rig;
   EXPECT_EQ(rig.NewProcess(), 0x40000000u);
@@ -73,6 +74,7 @@ TEST(Process, EndDestroysEverything) {
   EXPECT_EQ(rig.TryDevice(caller), 0u) << "an ended process creates nothing";
 }
 
+// [GEN] 5
 TEST(Process, HandlesAreItsOwn) {
   Rig rig;
   const Caller one = rig.NewCaller();

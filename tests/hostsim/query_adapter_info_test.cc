@@ -166,6 +166,7 @@ TEST_P(QueryAdapterInfoOf, CapsFollowTheDriverVersion) {
   }
 }
 
+// [QAI] 32
 TEST_P(QueryAdapterInfoOf, MemoryAgreesEverywhere) {
   Answers answers(Shipped(GetParam()));
   const uint64_t dedicated = answers.U64(KMTQAITYPE_GETSEGMENTSIZE, 24, 0);

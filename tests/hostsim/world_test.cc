@@ -78,6 +78,7 @@ std::string Script() {
   return log;
 }
 
+// [GEN] 17
 TEST(World, SameScriptSameAnswers) { EXPECT_EQ(Script(), Script()); }
 
 }  // namespace
