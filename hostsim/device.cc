@@ -34,12 +34,15 @@ void PutPageFault(Bytes state, const PageFault& fault) {
 }  // namespace
 
 void Device::Fail(Process& process, ExecutionState state, Aftermath* aftermath) {
-  if (!active()) return;
+  if (!active()) {
+    if (state == ExecutionState::kStopped) LoseFences(process, *this, true, aftermath);
+    return;
+  }
   state_ = state;
   aftermath->changes.push_back({process.handle, adapter->info().vgpu_luid, cookie, state});
   EndPaging(aftermath);
   adapter->engines().End(*work, nullptr, aftermath);
-  LoseFences(process, *this, aftermath);
+  LoseFences(process, *this, state == ExecutionState::kStopped, aftermath);
 }
 
 void Device::EndPaging(Aftermath* aftermath) {

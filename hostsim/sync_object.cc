@@ -163,8 +163,7 @@ void EndSyncsOf(Process& process, Device& device, Aftermath* aftermath) {
 }
 
 // A stopped adapter takes everything with it that lives on it, and nobody on it may be left waiting.
-void LoseFences(Process& process, Device& device, Aftermath* aftermath) {
-  const bool stopped = device.state() == ExecutionState::kStopped;
+void LoseFences(Process& process, Device& device, bool stopped, Aftermath* aftermath) {
   SyncDomain& domain = process.machine.sync();
   for (const uint32_t child : device.children) {
     const SyncHandle* handle = process.Find<SyncHandle>(child);

@@ -289,6 +289,20 @@ TEST(CpuWait, EndsWithItsAdapter) {
   EXPECT_EQ(rig.waits(), 0u);
 }
 
+// Also that of a device that was in error before, with fences that the error left alone.
+TEST(CpuWait, EndsWithTheAdapterOfALostDevice) {
+  SyncRig rig;
+  const auto keeps = rig.NewFence(3, kSyncNoSignalMaxValueOnTdr);
+  rig.Wait(keeps.handle, 4, 1);
+  rig.host().FailDevice(rig.caller.process, rig.device, ExecutionState::kHung);
+  EXPECT_EQ(rig.Peek(keeps.page), 3u);
+  EXPECT_EQ(rig.waits(), 1u);
+  rig.host().RemoveAdapter(rig.caller.adapter_luid);
+  EXPECT_EQ(rig.Peek(keeps.page), ~0ull);
+  EXPECT_EQ(rig.Happened(), Numbers{1});
+  EXPECT_EQ(rig.waits(), 0u);
+}
+
 // A paging queue's fence ends when its last operation has.
 TEST(CpuWait, ForAPagingQueueEndsWithTheQueue) {
   SyncRig rig;

@@ -50,24 +50,46 @@ class Machine::OpenRequest final : public attach::OpenRequest {
 
 class Machine::IoctlRequest final : public attach::IoctlRequest {
  public:
-  IoctlRequest(pid_t tid, uint64_t file, uint32_t code, uint64_t argument, std::shared_ptr<Machine::Answer> answer)
-      : file_(file), code_(code), argument_(argument), answer_(std::move(answer)) { caller_.tid = tid; }
+  IoctlRequest(pid_t tid, uint64_t file, uint32_t code, uint64_t argument, std::shared_ptr<Waiting> call)
+      : file_(file), code_(code), argument_(argument), call_(std::move(call)) { caller_.tid = tid; }
   const attach::Caller& caller() const override { return caller_; }
   uint64_t file() const override { return file_; }
   uint32_t code() const override { return code_; }
   uint64_t argument() const override { return argument_; }
   std::span<const std::byte> in() const override { return {}; }
   bool kernel_copies_out() const override { return false; }
-  void Answer(int32_t result, std::span<const std::byte>) override { *answer_ = {true, result, 0}; }
-  void OnInterrupt(std::function<void()>) override {}
-  void OnKilled(std::function<void()>) override {}
+  void Answer(int32_t result, std::span<const std::byte>) override {
+    DXG_CHECK(!call_->done_);
+    call_->done_ = true;
+    call_->result_ = result;
+  }
+  void OnInterrupt(std::function<void()> interrupted) override { call_->interrupted_ = std::move(interrupted); }
+  void OnKilled(std::function<void()> killed) override { call_->killed_ = std::move(killed); }
 
  private:
   attach::Caller caller_;
   uint64_t file_;
   uint32_t code_;
   uint64_t argument_;
-  std::shared_ptr<Machine::Answer> answer_;
+  std::shared_ptr<Waiting> call_;
+};
+
+void Machine::Waiting::Run(std::function<void()>* once) {
+  if (const auto call = std::exchange(*once, nullptr)) call();
+}
+
+void Machine::Waiting::Kill() {
+  Run(&interrupted_);
+  if (!done_) Run(&killed_);
+}
+
+class Machine::CountedEvent final : public client::EventFile {
+ public:
+  explicit CountedEvent(std::shared_ptr<uint64_t> ticks) : ticks_(std::move(ticks)) {}
+  void Signal() override { ++*ticks_; }
+
+ private:
+  const std::shared_ptr<uint64_t> ticks_;
 };
 
 class Machine::Visit final : public client::Visit {
@@ -90,12 +112,16 @@ class Machine::Visit final : public client::Visit {
   const pid_t pid_;
 };
 
-Machine::Machine(uint64_t group_bytes) : pages_(std::make_unique<Pages>()) {
+AdapterProfile Machine::Discrete(uint64_t group_bytes) {
   AdapterProfile profile;
   std::string error;
   DXG_CHECK(hostsim::LoadProfile("discrete", &profile, &error));
   profile.mutable_memory()->set_dedicated_video_bytes(group_bytes);
   profile.mutable_memory()->set_shared_system_bytes(group_bytes);
+  return profile;
+}
+
+Machine::Machine(const AdapterProfile& profile) : profile_(profile), pages_(std::make_unique<Pages>()) {
   host_ = hostsim::Host::Create({clock_, hostsim::Rng(1), nullptr, pages_.get()}, {profile});
   driver_ = std::make_unique<guest::Driver>(static_cast<Backend&>(*this), static_cast<client::Access&>(*this));
   driver_->set_delivery(this);
@@ -118,6 +144,10 @@ void Machine::Open(pid_t pid) {
 }
 
 void Machine::Close(pid_t pid) {
+  for (const auto& call : all_waiting_) {
+    if (call->pid() == pid) call->Kill();
+  }
+  std::erase_if(all_waiting_, [](const auto& call) { return call->done(); });
   driver_->Release(files_.at(pid));
   files_.erase(pid);
   // The process is gone, and with it what was mapped there.
@@ -126,18 +156,26 @@ void Machine::Close(pid_t pid) {
 }
 
 int32_t Machine::CallAt(pid_t pid, uint32_t code, uint64_t argument) {
-  auto answer = std::make_shared<Answer>();
-  driver_->Ioctl(std::make_unique<IoctlRequest>(pid, files_.at(pid), code, argument, answer));
-  if (answer->done) return answer->result;
-  waiting_ = answer;
+  auto call = std::make_shared<Waiting>();
+  call->pid_ = pid;
+  driver_->Ioctl(std::make_unique<IoctlRequest>(pid, files_.at(pid), code, argument, call));
+  if (call->done()) return call->result();
+  std::erase_if(all_waiting_, [](const auto& other) { return other->done(); });
+  all_waiting_.push_back(call);
+  waiting_ = call;
   return kWaits;
 }
 
 bool Machine::TakeAnswer(int32_t* result) {
-  if (waiting_ == nullptr || !waiting_->done) return false;
-  *result = waiting_->result;
+  if (waiting_ == nullptr || !waiting_->done()) return false;
+  *result = waiting_->result();
   waiting_ = nullptr;
   return true;
+}
+
+int Machine::NewEvent(pid_t pid) {
+  events_[++next_event_] = {pid, std::make_shared<uint64_t>(0)};
+  return next_event_;
 }
 
 void Machine::CloseDescriptor(int descriptor) {
@@ -148,6 +186,13 @@ void Machine::CloseDescriptor(int descriptor) {
 void Machine::Settle() {
   while (clock_.AdvanceToNext()) {
   }
+}
+
+bool Machine::RemoveAdapter() { return host_->RemoveAdapter(host_->Adapters().front().vgpu_luid); }
+
+bool Machine::AddAdapter() {
+  hostsim::AdapterInfo info;
+  return host_->AddAdapter(profile_, &info);
 }
 
 hostsim::Caller Machine::HostCaller(pid_t pid) {
@@ -176,23 +221,29 @@ std::optional<HostRegion> ToGuest(const std::optional<hostsim::RegionInfo>& info
   return HostRegion{info->window_start, info->bytes, info->file->number(), 0, info->file, info->cookie};
 }
 
-}  // namespace
-
-Status Machine::Start(BackendEvents* events) {
-  const auto info = host_->Adapters().front();
+HostAdapter ToGuest(const hostsim::AdapterInfo& info) {
   HostAdapter adapter;
   adapter.luid = info.guest_luid;
   adapter.host_luid = info.host_luid;
   adapter.address = info.vgpu_luid;
   adapter.host_handle = info.host_handle;
-  events->AdapterArrived(adapter);
+  adapter.interface_version = info.interface_version;
+  adapter.async_messages = info.async_messages;
+  return adapter;
+}
+
+}  // namespace
+
+Status Machine::Start(BackendEvents*) {
+  for (const auto& info : host_->Adapters()) AdapterArrived(info);
   host_->SetEvents(this);
   return Status::Ok();
 }
 
 void Machine::Submit(const HostCall& call, Completion completion) {
-  host_->Submit({call.process, call.adapter}, call.command->id, *call.request, call.reply, [completion](bool accepted) {
-    completion.run(completion.context, accepted ? Status::Ok() : Status::Refuse(EOVERFLOW, "refused by the host"));
+  host_->Submit({call.process, call.adapter, call.asynchronous}, call.command->id, *call.request, call.reply, [call, completion](bool accepted) {
+    if (call.asynchronous) call.reply->Clear();
+    completion.run(completion.context, accepted || call.asynchronous ? Status::Ok() : Status::Refuse(EOVERFLOW, "refused by the host"));
   });
 }
 
@@ -265,6 +316,12 @@ void Machine::Identify(const client::Identity&, int descriptor, std::function<vo
   done(descriptors_.contains(descriptor) ? descriptors_[descriptor] : 0);
 }
 
+void Machine::TakeEventFile(const client::Identity& process, int descriptor, TookEventFile done) {
+  const auto event = events_.find(descriptor);
+  if (event == events_.end() || event->second.owner != process.tgid) return done(nullptr);
+  done(std::make_shared<CountedEvent>(event->second.ticks));
+}
+
 Result<uint64_t> Machine::DoStep(pid_t pid, const client::Step& step) {
   switch (step.kind) {
     case client::Step::Kind::kMap: {
@@ -294,5 +351,19 @@ Result<uint64_t> Machine::DoStep(pid_t pid, const client::Step& step) {
   }
   return Status::Refuse(EPERM, "not in this machine");
 }
+
+// -- Events of the host ------------------------------------------------------------------------------------------------
+
+void Machine::DeviceStateChanged(uint32_t, uint64_t, uint64_t, uint32_t) {
+  ++state_changes_;
+  driver_->DeviceStateChanged();
+}
+
+void Machine::AdapterArrived(const hostsim::AdapterInfo& info) {
+  luids_[info.vgpu_luid] = info.guest_luid;
+  driver_->AdapterArrived(ToGuest(info));
+}
+
+void Machine::AdapterRemoved(uint64_t vgpu_luid) { driver_->AdapterRemoved(luids_.at(vgpu_luid)); }
 
 }  // namespace dxg::simulation

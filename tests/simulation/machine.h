@@ -18,28 +18,45 @@ namespace dxg::simulation {
 
 class Machine final : private Backend, private client::Access, private client::Delivery, private hostsim::Events {
  public:
-  // One adapter with so many bytes in each of its two segment groups.
-  explicit Machine(uint64_t group_bytes);
+  // The shipped discrete adapter, with so many bytes in each of its two segment groups.
+  static AdapterProfile Discrete(uint64_t group_bytes);
+  // With one adapter of that kind.
+  explicit Machine(const AdapterProfile& profile);
   ~Machine() override;
 
   // -- Clients. A process opens the node once; its pid is `pid`.
   void Open(pid_t pid);
+  // Also ends the calls of it that wait, as a death does.
   void Close(pid_t pid);
   bool is_open(pid_t pid) const { return files_.contains(pid); }
-  // The result of an ioctl; kWaits where it waits for time to pass.
+  // The result of an ioctl; kWaits where it waits for time to pass, or for somebody's signal.
   static constexpr int32_t kWaits = INT32_MIN;
   template <typename Args>
   int32_t Call(pid_t pid, uint32_t code, Args* args) {
     return CallAt(pid, code, reinterpret_cast<uint64_t>(args));
   }
-  // What a call that waited came to, once it is done.
+  // A call that waits.
+  class Waiting;
+  // The last call that answered kWaits, unless that was taken before.
+  std::shared_ptr<Waiting> TakeWaiting() { return std::move(waiting_); }
+  // What it came to, once it is done.
   bool TakeAnswer(int32_t* result);
+
+  // An eventfd of that process, and what its counter reads.
+  int NewEvent(pid_t pid);
+  uint64_t Ticks(int event) const { return *events_.at(event).ticks; }
+  void CloseEvent(int event) { events_.erase(event); }
   // A descriptor in another process, as by SCM_RIGHTS: numbers mean the same in all of them here.
   void CloseDescriptor(int descriptor);
 
   // -- The world
   hostsim::VirtualClock& clock() { return clock_; }
   void Settle();  // lets all the time pass that anybody waits for
+  // The adapter goes, or comes; false where it cannot.
+  bool RemoveAdapter();
+  bool AddAdapter();
+  // How often the guest was told that a device is not what it was.
+  uint64_t state_changes() const { return state_changes_; }
   hostsim::Host& host() { return *host_; }
   hostsim::Caller HostCaller(pid_t pid);
   guest::Driver& driver() { return *driver_; }
@@ -77,16 +94,23 @@ class Machine final : private Backend, private client::Access, private client::D
   uint64_t TokenOfOpener(pid_t) override { return token_; }
   void Identify(const client::Identity& process, int descriptor, std::function<void(uint64_t)> done) override;
   bool IsIdentifyCall(pid_t, uint32_t, uint64_t, uint64_t) override { return false; }
+  void TakeEventFile(const client::Identity& process, int descriptor, TookEventFile done) override;
   Result<uint64_t> DoStep(pid_t pid, const client::Step& step);
 
   // hostsim::Events
-  void DeviceStateChanged(uint32_t, uint64_t, uint64_t, uint32_t) override { driver_->DeviceStateChanged(); }
+  void DeviceStateChanged(uint32_t, uint64_t, uint64_t, uint32_t) override;
   void GuestEvent(uint32_t, uint64_t event) override { driver_->GuestEvent(event); }
-  void AdapterRemoved(uint64_t) override {}
-  void AdapterArrived(const hostsim::AdapterInfo&) override {}
+  void AdapterRemoved(uint64_t vgpu_luid) override;
+  void AdapterArrived(const hostsim::AdapterInfo& info) override;
 
   class Pages;
+  class CountedEvent;
+  struct Event {
+    pid_t owner;
+    std::shared_ptr<uint64_t> ticks;
+  };
 
+  const AdapterProfile profile_;
   hostsim::VirtualClock clock_{1};
   std::unique_ptr<Pages> pages_;
   std::unique_ptr<hostsim::Host> host_;
@@ -96,7 +120,32 @@ class Machine final : private Backend, private client::Access, private client::D
   std::map<int, uint64_t> descriptors_;
   int next_descriptor_ = 10;
   uint64_t token_ = 0;
-  std::shared_ptr<Answer> waiting_;
+  std::shared_ptr<Waiting> waiting_;
+  std::vector<std::shared_ptr<Waiting>> all_waiting_;
+  std::map<int, Event> events_;
+  int next_event_ = 100000;
+  std::map<uint64_t, uint64_t> luids_;  // of the adapters that were ever there: the guest's, by the host's
+  uint64_t state_changes_ = 0;
+};
+
+// Ends once: with its answer, which an interrupt may bring on.
+class Machine::Waiting {
+ public:
+  bool done() const { return done_; }
+  int32_t result() const { return result_; }
+  pid_t pid() const { return pid_; }
+  // A signal arrives at the thread; and one that kills it.
+  void Interrupt() { Run(&interrupted_); }
+  void Kill();
+
+ private:
+  friend class Machine;
+  static void Run(std::function<void()>* once);
+
+  pid_t pid_ = 0;
+  bool done_ = false;
+  int32_t result_ = 0;
+  std::function<void()> interrupted_, killed_;
 };
 
 }  // namespace dxg::simulation

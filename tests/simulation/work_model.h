@@ -1,0 +1,217 @@
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "tests/simulation/machine.h"
+
+// What queues, fences and waits may do, and what they must have done when time stands still. It knows the rules and none
+// of the ways to keep them: it does not schedule. While the machine works it only judges what it sees (a fence has a value
+// that nobody can have given it, a command has run before the wait in front of it was over); when nothing is left to happen
+// it works out, from the rules alone, what has to have happened.
+//
+// That is possible because the clients do nothing whose outcome depends on who was first. Fences grow, except where a
+// client takes one back while everything rests; semaphores and mutexes are counted, and who got one is seen from the
+// command behind the wait.
+
+namespace dxg::simulation {
+
+constexpr uint64_t kLost = ~0ull;  // of a fence that nobody can signal any more
+
+// A synchronization object, however many handles lead to it.
+struct Sync {
+  int id = 0;
+  uint32_t type = 0;   // enum d3dddi_synchronizationobject_type
+  uint32_t flags = 0;  // of its creation
+  // At rest: a fence's value; how often a semaphore or a mutex can be taken.
+  uint64_t value = 0;
+  uint64_t limit = ~0ull;  // of the latter
+  uint64_t now = 0, seen = 0;  // what clients read, and what they read before
+  bool certain = true;     // false: what would say what it is was lost with a device or a queue
+  bool lost = false;       // it has to read kLost
+  bool ended = false;      // nothing names it
+  int names = 0;           // handles and descriptors
+  int event = 0;           // of a CPU notification
+  bool gpu_adds = false;   // commands add to it, and nothing else changes it
+  uint64_t stray = 0;      // what commands of queues that are gone may have added
+  std::set<int> signallers;  // devices that could signal it
+  std::vector<const volatile uint64_t*> views;
+
+  bool readable() const { return type == 5; }
+  bool visible() const { return !views.empty(); }  // to somebody, now
+  bool counts() const { return type == 1 || type == 2; }
+};
+
+struct Point {
+  std::shared_ptr<Sync> sync;
+  uint64_t value = 0;
+};
+
+// What some queues bring about together, once all have come to it.
+struct Signal {
+  std::vector<Point> points;
+  int event = 0;       // ticks; 0: none
+  bool rewind = false;
+  bool early = false;  // when what is before it has begun
+  int members = 1;
+  bool broken = false;  // one of them is gone
+  int reached = 0;     // of them, how many may have come to it
+  int arrived = 0;     // ... and how many have, at rest
+};
+
+enum class Fate { kEnds, kHangs, kFaults, kPageFaults };
+
+struct ModelQueue;
+
+// Memory that one command writes, once.
+struct Region {
+  const char* at = nullptr;
+  uint64_t gpu = 0;
+  uint32_t bytes = 0, pattern = 0;
+  std::shared_ptr<ModelQueue> producer;
+  uint64_t number = 0;  // the producer's command
+};
+
+struct Packet {
+  enum class Kind { kCommand, kWait, kSignal };
+  Kind kind = Kind::kCommand;
+
+  // A command
+  uint64_t number = 0;  // what the queue's word reads when it has run; 0: that does not show
+  Fate fate = Fate::kEnds;
+  const volatile uint64_t* needs = nullptr;  // a word that has to be 1, or the command hangs
+  std::vector<Point> adds;
+  std::vector<std::pair<Region, Region>> copies;  // what it writes, and where it has that from, if anywhere
+  std::shared_ptr<Sync> guard;  // a mutex without which others may write there too
+  uint64_t progress = 0;  // of a hardware queue
+
+  // A wait, for all of them
+  std::vector<Point> points;
+  bool held = false;  // for a moment all of it was so
+
+  std::shared_ptr<Signal> signal;
+
+  bool fatal() const { return fate != Fate::kEnds || (needs != nullptr && *needs == 0); }
+};
+
+struct ModelDevice;
+
+struct ModelQueue {
+  int id = 0;
+  std::shared_ptr<ModelDevice> device;
+  uint32_t handle = 0, context = 0;  // the same, where it is no hardware queue
+  bool hardware = false;
+  uint32_t node = 0;
+  uint32_t priority = 0;
+  bool ended = false;
+  uint64_t submitted = 0, now = 0, seen = 0;  // numbers of commands
+  const volatile uint64_t* word = nullptr;    // where they write them
+  uint64_t word_gpu = 0;
+  uint64_t last_progress = 0;
+  std::shared_ptr<Sync> progress;
+  uint32_t progress_handle = 0;
+  std::vector<Packet> packets;  // that are not known to be over
+};
+
+struct ModelDevice {
+  int id = 0;
+  int client = 0;
+  uint32_t handle = 0, paging_queue = 0;
+  uint32_t state = 1;  // enum d3dkmt_deviceexecution_state
+  uint32_t adapter_life = 0;
+  bool gone = false;
+  // Its memory: command buffers and all that commands write.
+  uint32_t allocation = 0;
+  uint64_t gpu = 0;
+  char* cpu = nullptr;
+  uint64_t used = 0;
+  std::vector<Region> regions;
+  std::set<uint64_t> bad_addresses;  // that its commands access in vain
+  bool active() const { return !gone && state == 1; }
+};
+
+// A wait of the CPU.
+struct CpuWait {
+  int id = 0;
+  int client = 0;
+  std::shared_ptr<ModelDevice> device;
+  std::vector<Point> points;
+  bool any = false;
+  int event = 0;  // 0: it blocks
+  std::shared_ptr<Machine::Waiting> call;
+  bool over = false;    // it has to be
+  bool may_end = false;  // it may be, by something besides its condition
+};
+
+class WorkModel {
+ public:
+  explicit WorkModel(Machine& machine) : machine_(machine) {}
+
+  std::vector<std::shared_ptr<ModelDevice>> devices;
+  std::vector<std::shared_ptr<ModelQueue>> queues;  // not ended ones
+  std::vector<std::shared_ptr<Sync>> syncs;         // not ended ones
+  std::vector<std::shared_ptr<CpuWait>> waits;      // not over
+  // By eventfd.
+  struct Ticks {
+    uint64_t due = 0;
+    uint64_t more = 0;  // what may have come besides, from queues that are gone
+  };
+  std::map<int, Ticks> ticks;
+
+  // Reads what clients can read, and finds out how far queues may have come.
+  void Read();
+  // Judges it; throws Broken. In between devices may have been found lost.
+  void Judge();
+  // As Judge, and time stands still: whatever can happen has.
+  void JudgeAtRest();
+
+  // The states that a device may have got into by itself, as bits 1 << state.
+  uint32_t PossibleStates(const ModelDevice& device) const;
+  // It was found in that state.
+  void Lose(ModelDevice& device, uint32_t state);
+  // What a device could signal. Also of one that was lost before, where its adapter stops.
+  void LoseFences(const ModelDevice& device, bool stopped);
+  void End(const std::shared_ptr<ModelQueue>& queue);
+  // A handle or descriptor less; `local`: a handle.
+  void Drop(const std::shared_ptr<Sync>& sync, bool local);
+  // The device that a wait was asked on is gone.
+  void EndWaits(const ModelDevice& device);
+  // By the CPU, which has taken effect when the call returns. A fence goes back only at rest.
+  void SignalNow(const Point& point, bool rewind);
+  // Somebody is going to take the fence back.
+  void Rewind(const Sync& sync);
+  // Nothing is under way on it.
+  bool Idle(const Sync& sync) const;
+
+ private:
+  bool Holds(const Packet& wait) const;
+  bool Holds(const CpuWait& wait) const;
+  void Reach();
+  bool LatchWaits();
+  void JudgeQueue(ModelQueue& queue);
+  void JudgeData(const ModelQueue& queue, const Packet& command);
+  void JudgeValue(Sync& sync);
+  void JudgeAdds(Sync& sync);
+  void JudgeTaken(const Sync& sync) const;
+  void JudgeWaits();
+  void JudgeEvents(bool at_rest);
+  bool Explained(const Sync& sync, uint64_t value) const;
+  // A queue's first packet, at rest. False: it holds the queue.
+  bool Retire(ModelQueue& queue);
+  bool RetireWait(const ModelQueue& queue, const Packet& wait);
+  void Arrive(Signal& signal);
+  void Apply(const Point& point, bool rewind);
+  void JudgeHeld(const ModelQueue& queue) const;
+  void Abandon(const ModelQueue& queue);
+  static void LoseFence(Sync& sync);
+
+  Machine& machine_;
+  std::map<const Sync*, uint64_t> reachable_;  // of unreadable ones: a fence's highest value, or how many signals
+};
+
+}  // namespace dxg::simulation
