@@ -75,6 +75,7 @@ class Process {
   const std::string name;
   uint32_t handle = 0;  // set before anybody else sees the process
   CpuWaitBudget cpu_waits;
+  uint32_t periodic_fences HOSTSIM_GUARDED_BY(mutex_) = 0;
 
  private:
   AdapterUse* FindUse(const Adapter& adapter) HOSTSIM_REQUIRES(mutex_);

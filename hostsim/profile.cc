@@ -426,6 +426,9 @@ void Check(const AdapterProfile& profile, const Place& place) {
   CheckAnswers(profile, place);
   CheckMessages(profile.messages(), place.Nested("messages"));
   CheckPaging(profile.paging(), place.Nested("paging"));
+  if (profile.vertical_sync_ns() != 0) {
+    place.Range("vertical_sync_ns", profile.vertical_sync_ns(), 1'000'000, 1'000'000'000);
+  }
   CheckTrouble(profile, place.Nested("trouble"));
   CheckFaults(profile, place);
 }

@@ -2,6 +2,7 @@
 
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
+#include "hostsim/vertical_sync.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/ntstatus.h"
 
@@ -27,6 +28,9 @@ constexpr size_t kInfoAt = offsetof(d3dddi_synchronizationobjectinfo2, reserved)
 constexpr size_t kAffinityAt =
     offsetof(d3dddi_synchronizationobjectinfo2, monitored_fence.engine_affinity) - kInfoAt;
 
+constexpr size_t kPeriodicAffinityAt =
+    offsetof(d3dddi_synchronizationobjectinfo2, periodic_monitored_fence.engine_affinity) - kInfoAt;
+
 bool ValidFlags(SyncType type, bool monitored, uint32_t flags) {
   const bool shared = (flags & kSyncShared) != 0;
   const bool nt = (flags & kSyncNtSecuritySharing) != 0;
@@ -34,6 +38,18 @@ bool ValidFlags(SyncType type, bool monitored, uint32_t flags) {
   if ((flags & ~kKnownFlags) != 0 || shared != nt || (flags & kUseless) == kUseless) return false;
   if ((flags & kSyncSignalByKmd) != 0 && type != SyncType::kCpuNotification) return false;
   return monitored || (flags & kMonitoredFlags) == 0;
+}
+
+// It follows a display, which an adapter has only by its profile.
+bool ParsePeriodic(const Call& call, ConstBytes info, SyncTraits* traits) {
+  constexpr size_t kTargetAt = 4;  // of displays there is one
+  constexpr size_t kTimeAt = 8;
+  constexpr uint64_t kTimeUnitNs = 100;
+  const uint64_t period_ns = call.adapter->profile().vertical_sync_ns();
+  const uint64_t time = Get<uint64_t>(info, kTimeAt);
+  if (period_ns == 0 || time >= period_ns / kTimeUnitNs || Get<uint32_t>(info, kTargetAt) != 0) return false;
+  traits->before_ns = time * kTimeUnitNs;
+  return Get<uint32_t>(info, kPeriodicAffinityAt) <= kEngineAffinityMax;
 }
 
 // False: refused.
@@ -62,7 +78,9 @@ bool Parse(const Call& call, const host::CreateSyncObject::Request& request, Syn
     case SyncType::kMonitoredFence:
       traits->initial = Get<uint64_t>(info, 0);
       return Get<uint32_t>(info, kAffinityAt) <= kEngineAffinityMax;
-    default:  // a periodic fence follows a display, which a render adapter does not have
+    case SyncType::kPeriodicMonitoredFence:
+      return ParsePeriodic(call, info, traits);
+    default:
       return false;
   }
 }
@@ -92,6 +110,7 @@ SyncHandle* AddHandle(Process& process, Device& device, std::shared_ptr<SyncObje
     return nullptr;
   }
   if (handle.device != 0) device.children.insert(handle.handle);
+  if (handle.object->traits.type == SyncType::kPeriodicMonitoredFence) ++process.periodic_fences;
   return &handle;
 }
 
@@ -100,6 +119,7 @@ void EraseHandle(Process& process, SyncHandle& handle) HOSTSIM_REQUIRES(process.
   if (handle.gpu_address != 0) {
     if (AdapterUse* use = process.UseAdapter(handle.adapter)) use->va.UnmapFence(handle.gpu_address);
   }
+  if (handle.object->traits.type == SyncType::kPeriodicMonitoredFence) --process.periodic_fences;
   if (Device* device = process.Find<Device>(handle.device)) device->children.erase(handle.handle);
   process.Erase(handle.handle);
 }
@@ -168,6 +188,8 @@ void Commands::Handle(Call& call, const host::CreateSyncObject::Request& request
   MutexLock lock(process.mutex());
   Device* device = FindDevice(call, process, request.device());
   if (!device || !device->active() || call.Strike(FaultPoint::kNoMemoryCreate)) return;
+  const bool periodic = traits.type == SyncType::kPeriodicMonitoredFence;
+  if (periodic && process.periodic_fences >= kPeriodicFencesMax) return;
   SyncHandle* handle =
       AddHandle(process, *device, call.machine.NewSync(traits), SyncHandle::Use::kOfProgram, traits.flags);
   if (!handle) return;
@@ -176,6 +198,10 @@ void Commands::Handle(Call& call, const host::CreateSyncObject::Request& request
     object.global_handle = call.machine.AddShared({.resource = nullptr, .sync = handle->object, .nt = false});
     if (object.global_handle == 0) return EndSync(process, *handle, &call.aftermath);
     reply->set_global_sync_object(object.global_handle | kGlobalInstance);
+  }
+  if (periodic) {
+    FollowVerticalSync(call.machine, call.adapter->profile().vertical_sync_ns(), traits.before_ns,
+                       handle->object);
   }
   reply->set_sync_object(handle->handle);
   reply->set_fence_gpu_va(handle->gpu_address);

@@ -152,6 +152,39 @@ TEST(FenceAddress, NoGpuAccessHasNone) {
   EXPECT_EQ(rig.Happened(), Numbers{1});
 }
 
+TEST(PeriodicFence, FollowsTheDisplayOfTheProfile) {
+  constexpr uint64_t kPeriodNs = 10'000'000;
+  AdapterProfile profile = Shipped("discrete");
+  profile.set_vertical_sync_ns(kPeriodNs);
+  SyncRig rig(profile);
+  EXPECT_EQ(rig.TryFor(rig.caller, rig.device, 6, 0, 0, kPeriodNs / 100).handle, 0u) << "as long as the period";
+  EXPECT_EQ(rig.TryFor(rig.caller, rig.device, 6, 0, 1ull << 32).handle, 0u) << "another display";
+  EXPECT_EQ(rig.clock.NowNs() % kPeriodNs, 0u);
+  const auto at_once = rig.TryFor(rig.caller, rig.device, 6, 0);
+  const auto before = rig.TryFor(rig.caller, rig.device, 6, 0, 0, 10'000);  // 1 ms
+  EXPECT_EQ(rig.Peek(at_once.page), 0u);
+  EXPECT_EQ(rig.Wait(at_once.handle, 3, 1), kStatusSuccess);
+  rig.clock.AdvanceNs(9'000'000);
+  EXPECT_EQ(rig.Peek(before.page), 1u);
+  EXPECT_EQ(rig.Peek(at_once.page), 0u);
+  rig.clock.AdvanceNs(1'000'000);
+  EXPECT_EQ(rig.Peek(at_once.page), 1u);
+  rig.clock.AdvanceNs(2 * kPeriodNs - 1);
+  EXPECT_EQ(rig.Happened(), Numbers{});
+  rig.clock.AdvanceNs(1);
+  EXPECT_EQ(rig.Happened(), Numbers{1});
+  EXPECT_EQ(rig.GpuRead(at_once.gpu_address), 3u);
+  EXPECT_EQ(rig.Signal(at_once.handle, 9), kStatusAccessDenied) << "programs only wait for it";
+  EXPECT_FALSE(rig.GpuWrite(at_once.gpu_address, 9));
+  for (uint32_t more = 2; more < 64; ++more) ASSERT_NE(rig.TryFor(rig.caller, rig.device, 6, 0).handle, 0u);
+  EXPECT_EQ(rig.TryFor(rig.caller, rig.device, 6, 0).handle, 0u) << "one too many";
+  EXPECT_EQ(rig.DestroySync(before.handle), kStatusSuccess);
+  EXPECT_NE(rig.TryFor(rig.caller, rig.device, 6, 0).handle, 0u);
+  rig.EndAndExpectNothing();
+  rig.clock.AdvanceNs(2 * kPeriodNs);
+  EXPECT_EQ(rig.clock.Pending(), 0u) << "nothing goes on";
+}
+
 class SharedFence : public ::testing::Test {
  protected:
   SharedFence() { fence = rig.NewFence(5, kAnySharing); }

@@ -28,8 +28,9 @@ class SyncRig : public MemoryRig {
   };
   using Targets = std::vector<std::pair<uint32_t, uint64_t>>;  // handles and values
 
-  // -- Creation. `first` and `second` are the beginning of the info: two numbers for a semaphore, else one.
-  Sync TryFor(const Caller& who, uint32_t on, uint32_t type, uint32_t flags, uint64_t first = 0) {
+  // -- Creation. `first` and `second` are the beginning of the info.
+  Sync TryFor(const Caller& who, uint32_t on, uint32_t type, uint32_t flags, uint64_t first = 0,
+              uint64_t second = 0) {
     host::CreateSyncObject::Request request;
     request.set_device(on);
     request.set_type(type);
@@ -37,6 +38,7 @@ class SyncRig : public MemoryRig {
     request.set_client_hint(1);
     std::string info(64, '\0');
     Put<uint64_t>(BytesOf(info), 0, first);
+    Put<uint64_t>(BytesOf(info), 8, second);
     request.set_info(info);
     const auto reply = Ask<host::CreateSyncObject>(who, request).reply;
     return {reply.sync_object(), reply.global_sync_object(), reply.fence_gpu_va(), reply.fence_storage_address(), 0};
