@@ -6,6 +6,7 @@
 
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
+#include "hostsim/engine.h"
 #include "hostsim/utf16.h"
 #include "proto/abi/ntstatus.h"
 
@@ -53,7 +54,7 @@ std::string Utf16Field(std::string_view text, size_t units) {
 
 }  // namespace
 
-Adapter::Adapter(AdapterProfile profile, AdapterInfo info, Machine& machine)
+Adapter::Adapter(AdapterProfile profile, AdapterInfo info, Machine& machine, uint64_t seed)
     : profile_(std::move(profile)),
       info_(std::move(info)),
       guid_(MakeGuid(profile_, info_)),
@@ -62,9 +63,12 @@ Adapter::Adapter(AdapterProfile profile, AdapterInfo info, Machine& machine)
       video_memory_(
           std::make_shared<VideoMemory>(MakeSegments(profile_.memory()), memory_, profile_.trouble())),
       paging_(std::make_shared<PagingEngine>(machine, profile_.paging())),
+      engines_(std::make_shared<Engines>(machine, profile_, info_.guest_luid, seed)),
       fail_allocation_(profile_.trouble().fail_allocation()) {
   for (const AdapterProfile::Answer& answer : profile_.answers()) has_answers_[answer.type()] = true;
 }
+
+Adapter::~Adapter() { engines_->Stop(); }
 
 std::string Adapter::DriverStorePath(const std::string& file) const {
   const std::string folder =

@@ -13,6 +13,7 @@
 
 namespace dxg::hostsim {
 
+class Engines;
 class Machine;
 
 // Every adapter here is one GPU, not a chain of linked ones: the only physical adapter index is 0.
@@ -37,7 +38,8 @@ struct AdapterInfo {
 class Adapter {
  public:
   // `profile` has passed ParseProfile or LoadProfile. `machine` outlives what runs on the adapter.
-  Adapter(AdapterProfile profile, AdapterInfo info, Machine& machine);
+  Adapter(AdapterProfile profile, AdapterInfo info, Machine& machine, uint64_t seed);
+  ~Adapter();
 
   const AdapterProfile& profile() const { return profile_; }
   const AdapterInfo& info() const { return info_; }
@@ -57,6 +59,7 @@ class Adapter {
   // Shared with storages, which may outlive the adapter.
   const std::shared_ptr<VideoMemory>& video_memory() const { return video_memory_; }
   PagingEngine& paging() const { return *paging_; }
+  Engines& engines() const { return *engines_; }
 
   // Whether the next allocation is the one that is to fail.
   bool FailsAllocation() { return ++allocations_ == fail_allocation_.load(std::memory_order_relaxed); }
@@ -82,6 +85,7 @@ class Adapter {
   MemoryBudget memory_;
   const std::shared_ptr<VideoMemory> video_memory_;
   const std::shared_ptr<PagingEngine> paging_;
+  const std::shared_ptr<Engines> engines_;
   std::atomic<uint64_t> allocations_{0};  // ever
   std::atomic<uint64_t> fail_allocation_;
   std::atomic<bool> removed_{false};

@@ -58,6 +58,7 @@ void FailDevices(Machine& machine, const Adapter& adapter, ExecutionState state,
 void ResetAdapter(Machine& machine, Adapter& adapter, Aftermath* aftermath) {
   adapter.CountTdr();
   FailDevices(machine, adapter, ExecutionState::kReset, aftermath);
+  adapter.video_memory()->Purge();
   const Passage passage{.point = FaultPoint::kTooManyTimeouts, .adapter = adapter.info().guest_luid};
   if (machine.Strike(passage)) aftermath->Then([&machine] { RemoveAllAdapters(machine); });
 }

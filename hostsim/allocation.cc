@@ -334,8 +334,9 @@ bool CanDestroy(const std::vector<Allocation*>& allocations) {
                      [resource](const Allocation* allocation) { return allocation->resource == resource; });
 }
 
-void DestroyAllocations(Process& process, Device& device, const std::vector<Allocation*>& allocations)
+Objects TakeAllocations(Process& process, Device& device, const std::vector<Allocation*>& allocations)
     HOSTSIM_REQUIRES(process.mutex()) {
+  Objects taken;
   Resource* const resource = allocations.front()->resource;
   for (const Allocation* allocation : allocations) {
     const uint32_t handle = allocation->handle;
@@ -346,7 +347,31 @@ void DestroyAllocations(Process& process, Device& device, const std::vector<Allo
       resource->allocations.erase(member);
     }
     device.children.erase(handle);
-    process.Erase(handle);
+    taken.push_back(process.Take(handle));
+  }
+  return taken;
+}
+
+// Ends what has lost its name: when all commands that were submitted before have ended, so that none of them misses
+// it, or at once where the caller says that none uses it. A synchronous call is answered when it is gone.
+void EndWhenUnused(Call& call, Device& device, Objects objects, uint32_t flags) {
+  const std::shared_ptr<void> answer = (flags & kSynchronousDestroy) != 0 ? call.DeferUntilLetGo() : nullptr;
+  if ((flags & kAssumeNotInUse) != 0) {
+    if (answer) device.work->AfterCommands([answer] {}, &call.aftermath);
+    return;
+  }
+  const uint64_t number = ++device.leaving_ever;
+  auto end = [process = std::weak_ptr(call.process), work = std::weak_ptr(device.work), number, answer] {
+    const auto alive = process.lock();
+    const auto of = work.lock();
+    if (!alive || !of) return;
+    Process& locked = *alive;
+    MutexLock lock(locked.mutex());
+    Device* found = locked.Find<Device>(of->device);
+    if (found && found->work == of) found->leaving.erase(number);
+  };
+  if (device.work->AfterCommands(std::move(end), &call.aftermath)) {
+    device.leaving.emplace(number, std::move(objects));
   }
 }
 
@@ -369,7 +394,7 @@ void Commands::Handle(Call& call, const host::DestroyAllocation::Request& reques
       Resource* resource = FindResource(call, process, request.resource());
       if (request.alloc_count() != 0 || !resource || &resource->device != device)
         return kStatusInvalidParameter;
-      EraseResource(process, *resource);
+      EndWhenUnused(call, *device, TakeResource(process, *resource), request.flags());
       return kStatusSuccess;
     }
     if (request.alloc_count() == 0) return kStatusSuccess;
@@ -378,7 +403,7 @@ void Commands::Handle(Call& call, const host::DestroyAllocation::Request& reques
         !CanDestroy(allocations)) {
       return kStatusInvalidParameter;
     }
-    DestroyAllocations(process, *device, allocations);
+    EndWhenUnused(call, *device, TakeAllocations(process, *device, allocations), request.flags());
     return kStatusSuccess;
   };
   reply->set_status(destroy());

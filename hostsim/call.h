@@ -53,6 +53,8 @@ struct Call {
   // any thread that holds no lock of the host's, until when the reply may be written. At most once in a
   // command.
   std::function<void()> Defer();
+  // As Defer: when the last share in it goes. The command's own goes with its aftermath.
+  std::shared_ptr<void> DeferUntilLetGo();
 
   // The checks that come before a command's own. Both parties known, or INVALID_PARAMETER; the second also
   // wants the adapter to be there, or DEVICE_REMOVED.

@@ -1,3 +1,5 @@
+#include "hostsim/clock_calibration.h"
+
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
 #include "proto/abi/ntstatus.h"
@@ -5,13 +7,7 @@
 namespace dxg::hostsim {
 namespace {
 
-constexpr uint64_t kNsPerSecond = 1'000'000'000;
 constexpr uint64_t kCpuCounterHz = 10'000'000;  // as QueryPerformanceCounter on today's Windows
-
-uint64_t Ticks(uint64_t now_ns, uint64_t frequency_hz) {
-  // In two parts, because the product of all of it does not fit.
-  return now_ns / kNsPerSecond * frequency_hz + now_ns % kNsPerSecond * frequency_hz / kNsPerSecond;
-}
 
 }  // namespace
 
@@ -33,8 +29,8 @@ void Commands::Handle(Call& call, const host::QueryClockCalibration::Request& re
       adapter.clock_ahead_ns += jump->delay_ns;
     const uint64_t now_ns = call.machine.NowNs() + adapter.clock_ahead_ns;
     reply->set_gpu_frequency(changed ? frequency_hz / kPercent * changed->value : frequency_hz);
-    reply->set_gpu_clock_counter(Ticks(now_ns, frequency_hz));
-    reply->set_cpu_clock_counter(Ticks(now_ns, kCpuCounterHz));
+    reply->set_gpu_clock_counter(ToTicks(now_ns, frequency_hz));
+    reply->set_cpu_clock_counter(ToTicks(now_ns, kCpuCounterHz));
     return kStatusSuccess;
   };
   reply->set_status(query());

@@ -2,6 +2,8 @@
 
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
+#include "hostsim/engine.h"
+#include "hostsim/hw_queue.h"
 #include "hostsim/update_gpu_va.h"
 #include "proto/abi/ntstatus.h"
 
@@ -20,11 +22,6 @@ constexpr int32_t kAbsolutePriority = 0x40000000;  // a flag; 0 to 31 below it
 constexpr int32_t kAbsolutePriorityMax = 31;
 constexpr int32_t kInProcessPriorityMax = 1;
 
-Context* FindContext(const Call& call, Process& process, uint32_t handle) HOSTSIM_REQUIRES(process.mutex()) {
-  Context* context = process.Find<Context>(handle);
-  return context && context->device.adapter == call.adapter ? context : nullptr;
-}
-
 int32_t CheckPriority(const Adapter& adapter, int32_t priority, bool in_process) {
   if (in_process)
     return priority >= 0 && priority <= kInProcessPriorityMax ? kStatusSuccess : kStatusInvalidParameter;
@@ -36,6 +33,11 @@ int32_t CheckPriority(const Adapter& adapter, int32_t priority, bool in_process)
 }
 
 }  // namespace
+
+Context* FindContext(const Call& call, Process& process, uint32_t handle) {
+  Context* context = process.Find<Context>(handle);
+  return context && context->device.adapter == call.adapter ? context : nullptr;
+}
 
 // The reply has no status: a refusal is handle 0. The simulated driver takes any private data and changes
 // none.
@@ -53,9 +55,10 @@ void Commands::Handle(Call& call, const host::CreateContextVirtual::Request& req
   MutexLock lock(process.mutex());
   Device* device = FindDevice(call, process, request.device());
   if (!device || !device->active()) return;
+  auto queue = call.adapter->engines().AddQueue(device->work, request.node_ordinal());
   const uint32_t handle = process.Insert(std::make_unique<Context>(
-      *device, request.node_ordinal(), request.flags(), call.machine.counts.contexts));
-  if (handle == 0) return;
+      *device, request.node_ordinal(), request.flags(), queue, call.machine.counts.contexts));
+  if (handle == 0) return call.adapter->engines().End(*queue, nullptr, &call.aftermath);
   device->children.insert(handle);
   reply->set_context(handle);
   reply->set_priv_drv_data(data);
@@ -70,6 +73,10 @@ void Commands::Handle(Call& call, const host::DestroyContext::Request& request,
     Context* context = FindContext(call, process, request.context());
     if (!context) return kStatusInvalidParameter;
     EndUpdates(context->device, request.context(), &call.aftermath);
+    const std::shared_ptr<void> stopped = call.DeferUntilLetGo();
+    const std::unordered_set<uint32_t> hw_queues = std::move(context->hw_queues);
+    for (const uint32_t queue : hw_queues) EndHwQueue(process, *process.Find<HwQueue>(queue), stopped, &call.aftermath);
+    call.adapter->engines().End(*context->queue, stopped, &call.aftermath);
     context->device.children.erase(CanonicalHandle(request.context()));
     process.Erase(request.context());
     return kStatusSuccess;
@@ -92,6 +99,11 @@ void Commands::Handle(Call& call, const host::SetContextSchedulingPriority::Requ
       return status;
     }
     (in_process ? context->in_process_priority : context->priority) = request.priority();
+    Engines& engines = call.adapter->engines();
+    engines.SetPriority(*context->queue, context->priority, context->in_process_priority);
+    for (const uint32_t handle : context->hw_queues) {
+      engines.SetPriority(*process.Find<HwQueue>(handle)->queue, context->priority, context->in_process_priority);
+    }
     return kStatusSuccess;
   };
   reply->set_status(set());

@@ -1,8 +1,11 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
+#include <unordered_set>
 
 #include "hostsim/device.h"
+#include "hostsim/gpu_queue.h"
 #include "hostsim/object.h"
 
 namespace dxg::hostsim {
@@ -21,17 +24,25 @@ class Context : public Object {
   static constexpr uint32_t kNoKmdAccess = 1u << 5;
   static constexpr uint32_t kKnownFlags = (1u << 6) - 1;
 
-  Context(Device& device, uint32_t node, uint32_t flags, std::atomic<uint64_t>& count)
-      : Object(kKind), device(device), node(node), flags(flags), counted_(count) {}
+  Context(Device& device, uint32_t node, uint32_t flags, std::shared_ptr<GpuQueue> queue,
+          std::atomic<uint64_t>& count)
+      : Object(kKind), device(device), node(node), flags(flags), queue(std::move(queue)), counted_(count) {}
 
   Device& device;  // outlives its contexts
   const uint32_t node;
   const uint32_t flags;
+  const std::shared_ptr<GpuQueue> queue;
+  std::unordered_set<uint32_t> hw_queues;  // their handles; they end with it
   int32_t priority = 0;
   int32_t in_process_priority = 0;
 
  private:
   Counted counted_;
 };
+
+struct Call;
+
+// As FindDevice.
+Context* FindContext(const Call& call, Process& process, uint32_t handle) HOSTSIM_REQUIRES(process.mutex());
 
 }  // namespace dxg::hostsim

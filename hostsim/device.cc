@@ -3,6 +3,7 @@
 #include "hostsim/bytes.h"
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
+#include "hostsim/engine.h"
 #include "hostsim/sync_object.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/ntstatus.h"
@@ -10,8 +11,7 @@
 namespace dxg::hostsim {
 namespace {
 
-// D3DKMT_CREATEDEVICEFLAGS: legacy mode, vertical sync, no timeout, GDI. None changes anything before there
-// is work.
+// D3DKMT_CREATEDEVICEFLAGS: legacy mode, vertical sync, no timeout, GDI. Only the third changes anything here.
 constexpr uint32_t kKnownDeviceFlags = 0xF;
 
 // FLUSHDEVICE: the device ends. The only reason that guests have.
@@ -38,6 +38,7 @@ void Device::Fail(Process& process, ExecutionState state, Aftermath* aftermath) 
   state_ = state;
   aftermath->changes.push_back({process.handle, adapter->info().vgpu_luid, cookie, state});
   EndPaging(aftermath);
+  adapter->engines().End(*work, nullptr, aftermath);
   LoseFences(process, *this, aftermath);
 }
 
@@ -54,6 +55,12 @@ void Device::FailByPageFault(Process& process, const PageFault& fault, Aftermath
   if (!active()) return;
   page_fault_ = fault;
   Fail(process, ExecutionState::kDmaPageFault, aftermath);
+}
+
+void Device::FailByFault(Process& process, const PageFault& fault, Aftermath* aftermath) {
+  if (!active()) return;
+  page_fault_ = fault;
+  Fail(process, ExecutionState::kDmaFault, aftermath);
 }
 
 Device* FindDevice(const Call& call, Process& process, uint32_t handle) {
@@ -80,9 +87,12 @@ void Commands::Handle(Call& call, const host::CreateDevice::Request& request,
     return;  // between the check and the lock; a removal looks through us after this
   AdapterUse* use = process.UseAdapter(call.adapter);
   if (!use) return;
-  const uint32_t handle = process.Insert(std::make_unique<Device>(
-      process, call.adapter, request.flags(), request.state_cookie(), call.machine.counts.devices));
+  auto created = std::make_unique<Device>(process, call.adapter, request.flags(), request.state_cookie(),
+                                          call.machine.counts.devices);
+  Device& device = *created;
+  const uint32_t handle = process.Insert(std::move(created));
   if (handle == 0) return;
+  device.work = std::make_shared<DeviceWork>(call.process, handle, use->work);
   if (use->devices++ == 0) call.adapter->memory().Activate(use->memory);
   reply->set_device(handle);
 }
@@ -96,6 +106,7 @@ void Commands::Handle(Call& call, const host::DestroyDevice::Request& request,
     Device* device = FindDevice(call, process, request.device());
     if (!device) return kStatusInvalidParameter;
     device->EndPaging(&call.aftermath);
+    call.adapter->engines().End(*device->work, call.DeferUntilLetGo(), &call.aftermath);
     EndSyncsOf(process, *device, &call.aftermath);
     for (const uint32_t child : device->children) process.Erase(child);
     process.Erase(request.device());
@@ -106,7 +117,7 @@ void Commands::Handle(Call& call, const host::DestroyDevice::Request& request,
   reply->set_status(destroy());
 }
 
-// Comes before the guest takes a device apart. No work is queued yet that would have to be thrown away.
+// Comes before the guest takes a device apart. What is queued goes with the device.
 void Commands::Handle(Call& call, const host::FlushDevice::Request& request,
                       host::FlushDevice::Reply* reply) {
   auto flush = [&]() -> int32_t {

@@ -21,6 +21,13 @@ struct PageFault {
   uint32_t flags = 0;
   uint32_t error_code = 0;
   uint64_t virtual_address = 0;
+
+  static constexpr uint32_t kWrite = 1;  // a flag
+
+  // Error codes: one of those that all GPUs have, or one of this GPU.
+  static constexpr uint32_t kInvalidInstruction = 1;
+  static constexpr uint32_t General(uint32_t code) { return code << 1; }
+  static constexpr uint32_t OfDevice(uint32_t code) { return code << 1 | 1; }
 };
 
 struct UpdateLane;
@@ -50,12 +57,16 @@ class Device : public Object {
   ExecutionState state() const { return state_; }
   const PageFault& page_fault() const { return page_fault_; }
 
+  static constexpr uint32_t kDisableGpuTimeout = 1u << 2;  // of flags
+
   // Puts an active device into error, which ends its paging work and raises its fences, and notes the change;
   // one in error stays as it is.
   void Fail(Process& process, ExecutionState state, Aftermath* aftermath) HOSTSIM_REQUIRES(process.mutex());
   // As Fail with kDmaPageFault, with a record of the fault.
   void FailByPageFault(Process& process, const PageFault& fault, Aftermath* aftermath)
       HOSTSIM_REQUIRES(process.mutex());
+  // As Fail with kDmaFault, with a record of a fault that is no access to memory.
+  void FailByFault(Process& process, const PageFault& fault, Aftermath* aftermath) HOSTSIM_REQUIRES(process.mutex());
   // Drops its paging work and ends every wait for it: the device is in error, or ends.
   void EndPaging(Aftermath* aftermath);
 
@@ -64,6 +75,10 @@ class Device : public Object {
   const uint64_t cookie;                  // the guest's name for it
   std::unordered_set<uint32_t> children;  // handles of what ends with it
   CpuWaits cpu_waits;
+  std::shared_ptr<DeviceWork> work;  // set before anybody else sees the device
+  // Objects without a name that earlier commands still use: they end when those have, or with the device.
+  std::unordered_map<uint64_t, Objects> leaving;
+  uint64_t leaving_ever = 0;
   std::vector<PagingWork> paging;
   // Of updates of GPU virtual addresses, by their context; 0: without one.
   std::unordered_map<uint32_t, std::shared_ptr<UpdateLane>> update_lanes;

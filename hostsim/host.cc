@@ -21,8 +21,9 @@ Host::~Host() { End(); }
 void Host::End() {
   machine_.EndCalls();
   Aftermath aftermath;
-  for (const auto& process : machine_.Processes()) machine_.EndProcess(process->handle, &aftermath);
+  for (const auto& process : machine_.Processes()) machine_.EndProcess(process->handle, nullptr, &aftermath);
   machine_.Deliver(std::move(aftermath));
+  machine_.StopEngines();
 }
 
 std::vector<AdapterInfo> Host::Adapters() {
@@ -156,12 +157,23 @@ bool Host::WriteGpu(const Caller& caller, uint64_t address, ConstBytes bytes, Gp
   return written;
 }
 
+std::vector<GpuMark> Host::Marks(uint64_t vgpu_luid) {
+  const std::shared_ptr<Adapter> adapter = machine_.FindAdapter(vgpu_luid);
+  return adapter ? adapter->engines().Marks() : std::vector<GpuMark>();
+}
+
+std::vector<std::string> Host::SubmittedPrivateData(uint64_t vgpu_luid) {
+  const std::shared_ptr<Adapter> adapter = machine_.FindAdapter(vgpu_luid);
+  return adapter ? adapter->engines().PrivateData() : std::vector<std::string>();
+}
+
 Accounting Host::Account() {
   const Counts& counts = machine_.counts;
   Accounting accounting;
   accounting.processes = counts.processes;
   accounting.devices = counts.devices;
   accounting.contexts = counts.contexts;
+  accounting.hw_queues = counts.hw_queues;
   accounting.resources = counts.resources;
   accounting.allocations = counts.allocations;
   accounting.storages = counts.storages;

@@ -11,6 +11,7 @@
 #include "hostsim/adapter.h"
 #include "hostsim/call.h"
 #include "hostsim/device.h"
+#include "hostsim/engine.h"
 #include "hostsim/gpu_va.h"
 #include "hostsim/machine.h"
 #include "hostsim/world.h"
@@ -40,6 +41,7 @@ struct Accounting {
   uint64_t processes = 0;
   uint64_t devices = 0;
   uint64_t contexts = 0;
+  uint64_t hw_queues = 0;
   uint64_t adapters = 0;
   uint64_t resources = 0;
   uint64_t allocations = 0;
@@ -127,6 +129,11 @@ class Host {
   // As an engine of the adapter accesses the process's GPU virtual addresses. False: `fault` says why.
   bool ReadGpu(const Caller& caller, uint64_t address, Bytes bytes, GpuFault* fault);
   bool WriteGpu(const Caller& caller, uint64_t address, ConstBytes bytes, GpuFault* fault);
+
+  // What engines of the adapter have come to: MARKER ops, and private data that came with submissions, byte for byte.
+  // The latest of them, oldest first.
+  std::vector<GpuMark> Marks(uint64_t vgpu_luid);
+  std::vector<std::string> SubmittedPrivateData(uint64_t vgpu_luid);
 
   Accounting Account();
 

@@ -130,6 +130,13 @@ std::atomic<uint64_t>* Region::Word(uint64_t offset) {
   return mapped ? reinterpret_cast<std::atomic<uint64_t>*>(mapped + offset % kChunkBytes) : nullptr;
 }
 
+uint8_t* Region::Memory(uint64_t offset, uint64_t* bytes) {
+  uint8_t* const mapped = Chunk(offset);
+  if (!mapped) return nullptr;
+  *bytes = std::min(*bytes, kChunkBytes - offset % kChunkBytes);
+  return mapped + offset % kChunkBytes;
+}
+
 // Large ranges begin where a large page can, so that the guest's CPU may map them with few entries.
 std::optional<uint64_t> Region::Take(uint64_t bytes) {
   MutexLock lock(mutex_);

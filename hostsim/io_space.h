@@ -65,6 +65,8 @@ class Region {
   void Discard(uint64_t offset, uint64_t bytes);  // gives them back to the machine; they read zero
   // Eight aligned bytes as a word that the guest reads at any time; null: the host has no address space left.
   std::atomic<uint64_t>* Word(uint64_t offset);
+  // Where the host has it, and how much lies together from there on, at most `*bytes`; null as above.
+  uint8_t* Memory(uint64_t offset, uint64_t* bytes);
 
   // -- Ranges of pages, for a region that several allocations share.
   std::optional<uint64_t> Take(uint64_t bytes);
@@ -135,8 +137,12 @@ class Extent {
   void Write(uint64_t offset, ConstBytes bytes);
   void Discard();  // all of it reads zero
   std::atomic<uint64_t>* Word(uint64_t offset);
+  uint8_t* Memory(uint64_t offset, uint64_t* bytes) { return region_->Memory(offset_ + offset, bytes); }
   // The guest's CPU may write from now on.
-  void Touch() { touched_.store(true, std::memory_order_relaxed); }
+  void Touch() {
+    if (!touched()) touched_.store(true, std::memory_order_relaxed);
+  }
+  bool touched() const { return touched_.load(std::memory_order_relaxed); }
 
  private:
   std::shared_ptr<IoSpace> space_;

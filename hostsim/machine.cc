@@ -43,7 +43,7 @@ std::shared_ptr<Adapter> Machine::AddAdapter(AdapterProfile profile) {
   info.name = profile.name();
   info.description = profile.description();
   ++adapter_serial_;
-  adapters_.push_back(std::make_shared<Adapter>(std::move(profile), std::move(info), *this));
+  adapters_.push_back(std::make_shared<Adapter>(std::move(profile), std::move(info), *this, world_.rng.Next()));
   return adapters_.back();
 }
 
@@ -103,7 +103,7 @@ std::vector<std::shared_ptr<Process>> Machine::Processes() {
   return processes_.ShareAll();
 }
 
-bool Machine::EndProcess(uint32_t handle, Aftermath* aftermath) {
+bool Machine::EndProcess(uint32_t handle, const std::shared_ptr<void>& stopped, Aftermath* aftermath) {
   std::shared_ptr<Process> process;
   {
     WriterLock lock(mutex_);
@@ -111,7 +111,7 @@ bool Machine::EndProcess(uint32_t handle, Aftermath* aftermath) {
   }
   if (!process) return false;
   MutexLock lock(process->mutex());
-  process->End(aftermath);
+  process->End(stopped, aftermath);
   return true;
 }
 
@@ -154,6 +154,16 @@ void Machine::EndCalls() {
   gate_->open = false;
 }
 
+void Machine::StopEngines() {
+  std::vector<std::shared_ptr<Adapter>> adapters;
+  {
+    ReaderLock lock(mutex_);
+    adapters = adapters_;
+    adapters.insert(adapters.end(), removed_adapters_.begin(), removed_adapters_.end());
+  }
+  for (const auto& adapter : adapters) adapter->engines().Stop();
+}
+
 void Machine::Deliver(Aftermath aftermath) {
   if (Events* told = events.load()) {
     for (const StateChange& change : aftermath.changes) {
@@ -191,6 +201,12 @@ Passage Call::At(FaultPoint point, std::optional<uint32_t> node, std::optional<u
   if (adapter) passage.adapter = adapter->info().guest_luid;
   if (command) passage.command = command->name;
   return passage;
+}
+
+std::shared_ptr<void> Call::DeferUntilLetGo() {
+  std::shared_ptr<void> share(nullptr, [end = Defer()](void*) { end(); });
+  aftermath.Then([share] {});  // so that it never goes under a lock
+  return share;
 }
 
 int32_t Call::CheckCaller() const { return process && adapter ? kStatusSuccess : kStatusInvalidParameter; }

@@ -31,6 +31,7 @@ struct Counts {
   std::atomic<uint64_t> processes{0};
   std::atomic<uint64_t> devices{0};
   std::atomic<uint64_t> contexts{0};
+  std::atomic<uint64_t> hw_queues{0};
   std::atomic<uint64_t> resources{0};
   std::atomic<uint64_t> allocations{0};
   std::atomic<uint64_t> storages{0};
@@ -73,7 +74,8 @@ class Machine {
   uint32_t AddProcess(std::shared_ptr<Process> process);  // 0: there are too many
   std::shared_ptr<Process> FindProcess(uint32_t handle);
   std::vector<std::shared_ptr<Process>> Processes();
-  bool EndProcess(uint32_t handle, Aftermath* aftermath);
+  // As Engines::End: the last share in `stopped` goes when no engine is at its memory any more.
+  bool EndProcess(uint32_t handle, const std::shared_ptr<void>& stopped, Aftermath* aftermath);
 
   // Both of a command's parties under one lock; null where unknown.
   void Find(uint32_t process, uint64_t vgpu_luid, std::shared_ptr<Process>* found_process,
@@ -93,6 +95,11 @@ class Machine {
   }
   // As SyncDomain::Drop; with the last handle the global name goes as well.
   void DropSync(SyncObject& object, bool local, Aftermath* aftermath);
+
+  // -- Engines.
+  bool engine_threads() const { return world_.engine_threads; }
+  uint64_t NewQueueNumber() { return ++queue_numbers_; }
+  void StopEngines();  // of all adapters, for good
 
   uint64_t NowNs() const { return world_.clock.NowNs(); }
   // As Clock::CallAt, but not after EndCalls, which waits for calls that are being made.
@@ -118,6 +125,7 @@ class Machine {
     bool open HOSTSIM_GUARDED_BY(mutex) = true;
   };
 
+  std::atomic<uint64_t> queue_numbers_{0};
   uint64_t NewGuestLuid(uint64_t wanted) HOSTSIM_REQUIRES(mutex_);
 
   SyncDomain sync_{counts.waits};  // outlives the objects

@@ -1,5 +1,7 @@
 #pragma once
 
+#include <chrono>
+#include <condition_variable>
 #include <mutex>
 #include <shared_mutex>
 
@@ -22,7 +24,29 @@ class HOSTSIM_THREAD_ATTRIBUTE(capability("mutex")) Mutex {
   void Unlock() HOSTSIM_THREAD_ATTRIBUTE(release_capability()) { mutex_.unlock(); }
 
  private:
+  friend class Condition;
   std::mutex mutex_;
+};
+
+// Something that threads wait for which hold a mutex. They may come back without it.
+class Condition {
+ public:
+  void Wait(Mutex& mutex) HOSTSIM_REQUIRES(mutex) {
+    std::unique_lock lock(mutex.mutex_, std::adopt_lock);
+    changed_.wait(lock);
+    lock.release();
+  }
+  void WaitForNs(Mutex& mutex, uint64_t ns) HOSTSIM_REQUIRES(mutex) {
+    // In steps: a time of centuries from now does not fit the wait.
+    constexpr uint64_t kStepNs = 3'600'000'000'000;
+    std::unique_lock lock(mutex.mutex_, std::adopt_lock);
+    changed_.wait_for(lock, std::chrono::nanoseconds(ns < kStepNs ? ns : kStepNs));
+    lock.release();
+  }
+  void NotifyAll() { changed_.notify_all(); }
+
+ private:
+  std::condition_variable changed_;
 };
 
 class HOSTSIM_THREAD_ATTRIBUTE(scoped_lockable) MutexLock {

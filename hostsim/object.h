@@ -2,6 +2,8 @@
 
 #include <atomic>
 #include <cstdint>
+#include <memory>
+#include <vector>
 
 namespace dxg::hostsim {
 
@@ -14,6 +16,7 @@ enum class ObjectKind : uint8_t {
   kPagingQueue,
   kSync,
   kHostShare,
+  kHwQueue,
 };
 
 // Counts the living ones of a kind, for leak checks.
@@ -40,5 +43,7 @@ class Object {
   const ObjectKind kind;
   uint32_t handle = 0;
 };
+
+using Objects = std::vector<std::unique_ptr<Object>>;
 
 }  // namespace dxg::hostsim

@@ -11,7 +11,7 @@
 namespace dxg::hostsim {
 namespace {
 
-// D3DKMT_OFFER_FLAGS. No work is in flight yet that an offer would have to wait for.
+// D3DKMT_OFFER_FLAGS.
 constexpr uint32_t kOfferImmediately = 1u << 0;
 constexpr uint32_t kAllowDecommit = 1u << 1;
 
@@ -51,12 +51,21 @@ void Commands::Handle(Call& call, const host::OfferAllocations::Request& request
       return kStatusInvalidParameter;
     }
     if (call.adapter->removed() || !device->active()) return kStatusDeviceRemoved;
+    // Earlier commands find the content as it is.
+    const std::shared_ptr<VideoMemory>& memory = call.adapter->video_memory();
+    std::vector<std::shared_ptr<Storage>> used;
+    for (const Allocation* allocation : allocations) used.push_back(allocation->storage);
+    const bool at_once = (request.flags() & kOfferImmediately) != 0;
+    const bool in_use = !at_once && device->work->AfterCommands(
+                                        [memory, used] {
+                                          for (const auto& storage : used) memory->Unused(*storage);
+                                        },
+                                        &call.aftermath);
     for (const Allocation* allocation : allocations) {
       const bool decommit = call.Strike(FaultPoint::kOfferDecommit).has_value();
       const bool discard = call.Strike(FaultPoint::kOfferDiscard).has_value();
-      call.adapter->video_memory()->Offer(
-          *allocation->storage, static_cast<OfferPriority>(request.priority()),
-          decommit || (request.flags() & kAllowDecommit) != 0, decommit || discard);
+      memory->Offer(*allocation->storage, static_cast<OfferPriority>(request.priority()),
+                    decommit || (request.flags() & kAllowDecommit) != 0, decommit || discard, in_use);
     }
     return kStatusSuccess;
   };

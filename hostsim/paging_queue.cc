@@ -3,6 +3,7 @@
 #include "hostsim/adapter_reset.h"
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
+#include "hostsim/engine.h"
 #include "hostsim/sync_object.h"
 
 namespace dxg::hostsim {
@@ -36,10 +37,16 @@ PagingResult PagingQueue::Submit(Call& call, uint64_t bytes, std::function<void(
   const uint64_t value = ++last_value_;
   PagingOperation operation;
   operation.duration_ns = duration_ns;
-  operation.done = [fence = fence, value, effect = std::move(effect)](bool executed, Aftermath* after) {
-    if (!executed) return;
-    if (effect) effect();
-    fence->domain().Raise(*fence, value, after);
+  // What moves memory of the device holds up its commands.
+  const std::shared_ptr<DeviceWork> held = effect ? device.work : nullptr;
+  if (held) device.adapter->engines().Hold(*held);
+  operation.done = [fence = fence, value, effect = std::move(effect), held,
+                    adapter = std::weak_ptr(device.adapter)](bool executed, Aftermath* after) {
+    if (executed) {
+      if (effect) effect();
+      fence->domain().Raise(*fence, value, after);
+    }
+    if (const auto alive = adapter.lock(); alive && held) alive->engines().LetGo(*held, after);
   };
   engine.Enqueue(lane, std::move(operation), &call.aftermath);
   return {kStatusPending, value};

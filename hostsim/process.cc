@@ -2,6 +2,7 @@
 
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
+#include "hostsim/engine.h"
 #include "hostsim/sync_object.h"
 #include "hostsim/utf16.h"
 #include "proto/abi/ntstatus.h"
@@ -53,7 +54,12 @@ const ProcessMemory& Process::MemoryOn(const Adapter& adapter) {
   return use ? use->memory : kNothing;
 }
 
-void Process::End(Aftermath* aftermath) {
+std::shared_ptr<ProcessWork> Process::WorkOn(const Adapter& adapter) {
+  const AdapterUse* use = FindUse(adapter);
+  return use ? use->work : nullptr;
+}
+
+void Process::End(const std::shared_ptr<void>& stopped, Aftermath* aftermath) {
   ended_ = true;
   std::vector<SyncHandle*> handles;
   std::vector<const Object*> given_away;
@@ -63,6 +69,7 @@ void Process::End(Aftermath* aftermath) {
     if (object.kind != Device::kKind) return;
     auto& device = static_cast<Device&>(object);
     device.EndPaging(aftermath);
+    device.adapter->engines().End(*device.work, stopped, aftermath);
     machine.sync().EndCpuWaits(device.cpu_waits, aftermath);
   });
   for (SyncHandle* handle : handles) EndSync(*this, *handle, aftermath);
@@ -83,7 +90,8 @@ void Commands::Handle(Call& call, const host::CreateProcess::Request& request,
 }
 
 void Commands::Handle(Call& call, const host::DestroyProcess::Request&, host::DestroyProcess::Reply* reply) {
-  const bool destroyed = call.process && call.machine.EndProcess(call.caller.process, &call.aftermath);
+  const std::shared_ptr<void> stopped = call.DeferUntilLetGo();
+  const bool destroyed = call.process && call.machine.EndProcess(call.caller.process, stopped, &call.aftermath);
   reply->set_status(destroyed ? kStatusSuccess : kStatusInvalidParameter);
 }
 

@@ -7,6 +7,7 @@
 
 #include "hostsim/adapter.h"
 #include "hostsim/aftermath.h"
+#include "hostsim/gpu_queue.h"
 #include "hostsim/gpu_va.h"
 #include "hostsim/handle_table.h"
 #include "hostsim/io_space.h"
@@ -25,13 +26,14 @@ inline constexpr uint32_t kObjectsPerProcessMax = 1u << 20;
 struct AdapterUse {
   AdapterUse(std::shared_ptr<Adapter> adapter, std::atomic<uint64_t>& mappings)
       : adapter(std::move(adapter)),
-        va(*this->adapter->video_memory(), this->adapter->profile().caps().virtual_address_bits(), mappings) {
-  }
+        va(*this->adapter->video_memory(), this->adapter->profile().caps().virtual_address_bits(), mappings),
+        work(std::make_shared<ProcessWork>(this->adapter->nodes())) {}
 
   const std::shared_ptr<Adapter> adapter;
   uint32_t devices = 0;
   ProcessMemory memory;
   GpuVa va;
+  const std::shared_ptr<ProcessWork> work;
 };
 
 // A guest process as the host sees it: a name for its handles and the owner of everything behind them. One
@@ -52,6 +54,8 @@ class Process {
   // The new object's handle; 0, with the object gone, where the process has too many objects or has ended.
   uint32_t Insert(std::unique_ptr<Object> object) HOSTSIM_REQUIRES(mutex_);
   void Erase(uint32_t object) HOSTSIM_REQUIRES(mutex_) { objects_.Remove(object); }
+  // Its name is gone; null: there is no such object.
+  std::unique_ptr<Object> Take(uint32_t object) HOSTSIM_REQUIRES(mutex_) { return objects_.Remove(object); }
 
   template <class Visit>
   void ForEachObject(Visit visit) HOSTSIM_REQUIRES(mutex_) {
@@ -63,8 +67,11 @@ class Process {
   // Of an adapter that the process does not use yet: nothing used, nothing reserved.
   const ProcessMemory& MemoryOn(const Adapter& adapter) HOSTSIM_REQUIRES(mutex_);
 
-  // Destroys all that is left. Later commands find nothing and create nothing.
-  void End(Aftermath* aftermath) HOSTSIM_REQUIRES(mutex_);
+  // What statistics of the adapter say about the process; null: it does not use it.
+  std::shared_ptr<ProcessWork> WorkOn(const Adapter& adapter) HOSTSIM_REQUIRES(mutex_);
+
+  // Destroys all that is left. Later commands find nothing and create nothing. `stopped`: see Engines::End.
+  void End(const std::shared_ptr<void>& stopped, Aftermath* aftermath) HOSTSIM_REQUIRES(mutex_);
 
   // Where the guest's CPU sees the process's GPU memory. Has a lock of its own.
   RegionSet& regions() { return regions_; }

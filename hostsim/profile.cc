@@ -92,6 +92,8 @@ void FillDefaults(AdapterProfile* profile) {
   AdapterProfile::Paging* paging = profile->mutable_paging();
   DXG_DEFAULT(paging, bytes_per_second, 4ull << 30);
   DXG_DEFAULT(paging, operation_ns, 20'000);
+  AdapterProfile::Engines* engines = profile->mutable_engines();
+  DXG_DEFAULT(engines, timeout_ms, 2000);
 }
 
 #undef DXG_DEFAULT
@@ -392,6 +394,14 @@ void CheckPaging(const AdapterProfile::Paging& paging, const Place& place) {
   }
 }
 
+void CheckEngines(const AdapterProfile::Engines& engines, const Place& place) {
+  constexpr uint64_t kCommandNsMax = 60'000'000'000;
+  constexpr uint32_t kTimeoutMsMax = 3'600'000;
+  place.Range("command_ns", engines.command_ns(), 0, kCommandNsMax);
+  place.Range("jitter_ns", engines.jitter_ns(), 0, kCommandNsMax);
+  place.Range("timeout_ms", engines.timeout_ms(), 1, kTimeoutMsMax);
+}
+
 void CheckTrouble(const AdapterProfile& profile, const Place& place) {
   const AdapterProfile::Trouble& trouble = profile.trouble();
   place.Range("lose_video_bytes", trouble.lose_video_bytes(), 0, profile.memory().dedicated_video_bytes());
@@ -429,6 +439,7 @@ void Check(const AdapterProfile& profile, const Place& place) {
   if (profile.vertical_sync_ns() != 0) {
     place.Range("vertical_sync_ns", profile.vertical_sync_ns(), 1'000'000, 1'000'000'000);
   }
+  CheckEngines(profile.engines(), place.Nested("engines"));
   CheckTrouble(profile, place.Nested("trouble"));
   CheckFaults(profile, place);
 }

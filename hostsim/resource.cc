@@ -13,15 +13,17 @@ Resource* FindResource(const Call& call, Process& process, uint32_t handle) {
   return resource && resource->device.adapter == call.adapter ? resource : nullptr;
 }
 
-void EraseResource(Process& process, Resource& resource) {
+Objects TakeResource(Process& process, Resource& resource) {
+  Objects taken;
   Device& device = resource.device;
   for (const uint32_t allocation : resource.allocations) {
     device.children.erase(allocation);
-    process.Erase(allocation);
+    taken.push_back(process.Take(allocation));
   }
   const uint32_t handle = resource.handle;
   device.children.erase(handle);
-  process.Erase(handle);
+  taken.push_back(process.Take(handle));
+  return taken;
 }
 
 // The reply has no status: a refusal is handle 0. The command names no adapter.
@@ -62,7 +64,7 @@ bool Open(Call& call, Process& process, Device& device, AdapterUse& use,
                                 : process.Insert(std::make_unique<Allocation>(
                                       device, use, &resource, storage, call.machine.counts.allocations));
     if (handle == 0) {
-      EraseResource(process, resource);
+      TakeResource(process, resource);
       return false;
     }
     resource.allocations.push_back(handle);

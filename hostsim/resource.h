@@ -46,7 +46,7 @@ struct Call;
 
 // As FindDevice.
 Resource* FindResource(const Call& call, Process& process, uint32_t handle) HOSTSIM_REQUIRES(process.mutex());
-// Ends a resource of the device, its allocations first.
-void EraseResource(Process& process, Resource& resource) HOSTSIM_REQUIRES(process.mutex());
+// Takes the names of a resource and its allocations; they end with the result.
+Objects TakeResource(Process& process, Resource& resource) HOSTSIM_REQUIRES(process.mutex());
 
 }  // namespace dxg::hostsim

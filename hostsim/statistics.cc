@@ -3,11 +3,12 @@
 #include "hostsim/bytes.h"
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
+#include "hostsim/engine.h"
 #include "hostsim/performance.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/ntstatus.h"
 
-// Layouts: D3DKMT_QUERYSTATISTICS of WDDM 2.9. Counters of what the simulated GPU does not do yet stay 0.
+// Layouts: D3DKMT_QUERYSTATISTICS of WDDM 2.9. Counters of what the simulated GPU does not do stay 0.
 
 namespace dxg::hostsim {
 namespace {
@@ -75,13 +76,41 @@ struct Statistics {
     return kStatusSuccess;
   }
 
+  // Microseconds, switches between queues, then pairs and fours of what was submitted and what was completed.
+  void PutNodeWork(const NodeWork& work) {
+    constexpr uint64_t kNsPerUs = 1000;
+    constexpr size_t kRenderPackets = 76;
+    constexpr size_t kWaitPackets = 108;
+    constexpr size_t kSignalPackets = 116;
+    constexpr size_t kDmaPackets = 140;  // of programs: submitted, completed, preempted, faulted
+    auto put = [this](size_t at, uint64_t value) { Put<uint32_t>(result, at, static_cast<uint32_t>(value)); };
+    Put<uint64_t>(result, 0, work.running_ns / kNsPerUs);
+    put(8, work.switches);
+    put(kRenderPackets, work.commands_submitted);
+    put(kRenderPackets + 4, work.commands_completed);
+    put(kWaitPackets, work.waits_submitted);
+    put(kWaitPackets + 4, work.waits_completed);
+    put(kSignalPackets, work.signals_submitted);
+    put(kSignalPackets + 4, work.signals_completed);
+    put(kDmaPackets, work.commands_submitted);
+    put(kDmaPackets + 4, work.commands_completed);
+    put(kDmaPackets + 12, work.commands_faulted);
+  }
+
   int32_t OfNode() {
     if (selector >= adapter.nodes()) return kStatusInvalidParameter;
+    PutNodeWork(adapter.engines().Work(selector));
     PutNodePerfData(adapter, selector, call.machine.NowNs(), result.subspan(kNodePerfData));
     return kStatusSuccess;
   }
 
-  int32_t OfProcessOnNode() { return selector < adapter.nodes() ? kStatusSuccess : kStatusInvalidParameter; }
+  int32_t OfProcessOnNode() {
+    if (selector >= adapter.nodes()) return kStatusInvalidParameter;
+    Process& process = *call.process;
+    MutexLock lock(process.mutex());
+    if (const auto work = process.WorkOn(adapter)) PutNodeWork(adapter.engines().Work(*work, selector));
+    return kStatusSuccess;
+  }
 
   int32_t OfProcessInGroup() {
     if (selector >= kSegmentGroups) return kStatusInvalidParameter;

@@ -57,6 +57,18 @@ void Storage::Write(uint64_t offset, ConstBytes bytes) {
   });
 }
 
+uint8_t* Storage::MemoryForReading(uint64_t offset, uint64_t* bytes) {
+  return traits.of_guest ? nullptr : extent_.Memory(offset, bytes);
+}
+
+uint8_t* Storage::MemoryForWriting(uint64_t offset, uint64_t* bytes) {
+  if (traits.of_guest) return nullptr;
+  extent_.Touch();
+  return extent_.Memory(offset, bytes);
+}
+
+std::atomic<uint64_t>* Storage::Word(uint64_t offset) { return traits.of_guest ? nullptr : extent_.Word(offset); }
+
 // A client's own pages are never taken from it.
 void Storage::Discard() {
   if (!traits.of_guest) extent_.Discard();

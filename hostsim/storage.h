@@ -52,6 +52,8 @@ struct Placement {
   bool arrived = false;  // its bytes have been moved there
   bool demoted = false;  // from where it prefers to be, until there is room again
   bool offered = false;
+  bool discard_early = false;  // once nobody uses it
+  uint32_t users = 0;          // offers that wait for commands
   bool allow_decommit = false;
   bool discarded = false;  // while it was offered
   bool decommitted = false;
@@ -60,7 +62,7 @@ struct Placement {
   uint64_t mark = 0;  // of the last list that it was seen in
 
   bool placed() const { return segment != kNowhere; }
-  bool listed() const { return !holders.empty() && !offered && !decommitted; }
+  bool listed() const { return !holders.empty() && (!offered || users != 0) && !decommitted; }
 };
 
 // The memory of an allocation: its bytes, which live as long as any process has a handle on them or on their
@@ -84,6 +86,15 @@ class Storage {
   void Read(uint64_t offset, Bytes bytes) const;
   void Write(uint64_t offset, ConstBytes bytes);
   void Discard();
+
+  // -- As an engine uses them, without a copy. The bytes that lie together from there on, at most `*bytes`, which
+  // becomes their number; null: there are none at an address of ours, and Read and Write do.
+  uint8_t* MemoryForReading(uint64_t offset, uint64_t* bytes);
+  uint8_t* MemoryForWriting(uint64_t offset, uint64_t* bytes);
+  // Eight aligned bytes as CPUs see them; null as above.
+  std::atomic<uint64_t>* Word(uint64_t offset);
+  // All zeros, because nobody ever wrote.
+  bool Blank() const { return !traits.of_guest && !extent_.touched(); }
 
   // For the guest's CPU, which may write from now on. Only of one that is not of the guest.
   uint64_t ShowInWindow();

@@ -365,7 +365,8 @@ uint32_t VideoMemory::Preferred(const Storage& storage) {
 
 // -- Offers.
 
-void VideoMemory::Offer(Storage& storage, OfferPriority priority, bool allow_decommit, bool discard) {
+void VideoMemory::Offer(Storage& storage, OfferPriority priority, bool allow_decommit, bool discard,
+                        bool in_use) {
   MutexLock lock(mutex_);
   Placement& at = storage.placement_;
   Detach(storage);
@@ -373,12 +374,27 @@ void VideoMemory::Offer(Storage& storage, OfferPriority priority, bool allow_dec
   at.offer_priority = priority;
   at.allow_decommit = allow_decommit;
   at.age = ++clock_;
-  if (always_discard_ || discard) {
-    Discard(storage);
-    MoveTo(at, Placement::kNowhere);
-  }
+  at.discard_early = discard;
+  if (in_use) ++at.users;
+  DiscardEarly(storage);
   Attach(storage);
   Settle();
+}
+
+void VideoMemory::Unused(Storage& storage) {
+  MutexLock lock(mutex_);
+  Detach(storage);
+  --storage.placement_.users;
+  DiscardEarly(storage);
+  Attach(storage);
+  Settle();
+}
+
+void VideoMemory::DiscardEarly(Storage& storage) {
+  Placement& at = storage.placement_;
+  if (!at.offered || at.users != 0 || !(always_discard_ || at.discard_early)) return;
+  Discard(storage);
+  MoveTo(at, Placement::kNowhere);
 }
 
 bool VideoMemory::Offered(const Storage& storage) {
@@ -400,7 +416,7 @@ bool VideoMemory::Reclaim(std::span<Storage* const> storages, std::vector<Reclai
     std::vector<int> targets;
     for (const Storage* storage : once) {
       const Placement& at = storage->placement_;
-      const bool back = at.offered && !at.decommitted && !at.holders.empty();
+      const bool back = at.offered && !at.listed() && !at.decommitted && !at.holders.empty();
       const uint64_t bytes = storage->bytes() * at.holders.size();
       const int to = back ? TargetWithRoom(at, bytes, taken) : at.segment;
       if (back && to == Placement::kNowhere) return false;
@@ -441,6 +457,15 @@ void VideoMemory::SetDiscard(bool always, bool never) {
   MutexLock lock(mutex_);
   always_discard_ = always;
   never_discard_ = never;
+}
+
+void VideoMemory::Purge() {
+  MutexLock lock(mutex_);
+  for (uint32_t i = 0; i < segments_.size(); ++i) {
+    if (segments_[i].aperture) continue;
+    for (const auto& [order, storage] : states_[i].listed) storage->Discard();
+    for (const auto& [order, storage] : states_[i].lingering) storage->Discard();
+  }
 }
 
 void VideoMemory::Trim() {

@@ -88,8 +88,10 @@ class VideoMemory {
   uint32_t Preferred(const Storage& storage);
 
   // -- Offers.
-  // `discard`: it loses its content at once.
-  void Offer(Storage& storage, OfferPriority priority, bool allow_decommit, bool discard = false);
+  // `discard`: it loses its content at once. `in_use`: commands still use it, and it stays as it is until Unused is
+  // called, once for each such offer.
+  void Offer(Storage& storage, OfferPriority priority, bool allow_decommit, bool discard = false, bool in_use = false);
+  void Unused(Storage& storage);
   bool Offered(const Storage& storage);
   bool Decommitted(const Storage& storage);
   // All or nothing: false where there is no room for those that are listed.
@@ -99,6 +101,7 @@ class VideoMemory {
   // -- Trouble, and what there is to see.
   void SetLimit(uint32_t segment, uint64_t bytes);  // of a segment, at most its size
   void SetDiscard(bool always, bool never);
+  void Purge();  // of the adapter's own segments, all content
   void Trim();  // takes out all that only lingers
   SegmentUse Use(uint32_t segment);
 
@@ -127,6 +130,7 @@ class VideoMemory {
   void MoveTo(Placement& at, int segment) HOSTSIM_REQUIRES(mutex_);
   void TakeOut(Storage& storage) HOSTSIM_REQUIRES(mutex_);
   void Discard(Storage& storage) HOSTSIM_REQUIRES(mutex_);
+  void DiscardEarly(Storage& storage) HOSTSIM_REQUIRES(mutex_);
   void Settle() HOSTSIM_REQUIRES(mutex_);
   void MakeRoom(uint32_t segment) HOSTSIM_REQUIRES(mutex_);
   void BringBack() HOSTSIM_REQUIRES(mutex_);

@@ -102,6 +102,7 @@ struct World {
   Rng rng{0};
   FaultPlan* faults = nullptr;          // outlives the host; null: the host has its own
   GuestMemory* guest_memory = nullptr;  // outlives the host; null: there is none to reach
+  bool engine_threads = false;          // engines work on threads of their own, and time passes there
 };
 
 }  // namespace dxg::hostsim

@@ -78,7 +78,7 @@ class PageLists final : public hostsim::GuestMemory {
 class InProcessBackend final : public Backend, public hostsim::Events {
  public:
   explicit InProcessBackend(const std::vector<AdapterProfile>& profiles)
-      : host_(hostsim::Host::Create({clock_, hostsim::Rng(std::random_device{}()), nullptr, &pages_}, profiles)) {}
+      : host_(hostsim::Host::Create({clock_, hostsim::Rng(std::random_device{}()), nullptr, &pages_, true}, profiles)) {}
   ~InProcessBackend() override { Stop(); }
 
   void Stop() override {

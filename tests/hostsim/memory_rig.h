@@ -69,8 +69,8 @@ class FakeGuest : public GuestMemory {
 class MemoryRig : public Rig {
  public:
   explicit MemoryRig(AdapterProfile profile = Shipped("discrete"), FaultPlan* faults = nullptr,
-                     GuestMemory* guest_memory = nullptr)
-      : Rig({std::move(profile)}, faults, guest_memory), caller(NewCaller()), device(NewDevice(caller)) {
+                     GuestMemory* guest_memory = nullptr, bool engine_threads = false)
+      : Rig({std::move(profile)}, faults, guest_memory, engine_threads), caller(NewCaller()), device(NewDevice(caller)) {
     queue = NewQueue();
   }
 

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
 #include <mutex>
 #include <string>
 #include <tuple>
@@ -73,8 +74,13 @@ struct Answer {
 class Rig {
  public:
   explicit Rig(std::vector<AdapterProfile> profiles = {Shipped("discrete")}, FaultPlan* faults = nullptr,
-               GuestMemory* guest_memory = nullptr)
-      : host_(Host::Create(World{.clock = clock, .faults = faults, .guest_memory = guest_memory}, profiles)) {
+               GuestMemory* guest_memory = nullptr, bool engine_threads = false)
+      : threads_(engine_threads),
+        host_(Host::Create(World{.clock = clock,
+                                 .faults = faults,
+                                 .guest_memory = guest_memory,
+                                 .engine_threads = engine_threads},
+                           profiles)) {
     host_->SetEvents(&ears);
   }
   ~Rig() { host_->SetEvents(nullptr); }
@@ -86,10 +92,13 @@ class Rig {
   Answer<Command> Ask(const Caller& caller, const typename Command::Request& request) {
     Answer<Command> answer;
     const uint32_t id = Command::descriptor()->options().GetExtension(dxg::command).id();
-    host_->Submit(caller, id, request, &answer.reply, [&](bool accepted) {
+    const auto done = std::make_shared<std::promise<void>>();
+    host_->Submit(caller, id, request, &answer.reply, [&answer, done](bool accepted) {
       answer.accepted = accepted;
       ++answer.completions;
+      done->set_value();
     });
+    if (threads_) done->get_future().wait();  // an engine's thread may have to let go first
     EXPECT_EQ(answer.completions, 1);
     return answer;
   }
@@ -179,7 +188,7 @@ class Rig {
   void ExpectNothingLeft() {
     const Accounting left = host_->Account();
     EXPECT_EQ(left.processes, 0u);
-    EXPECT_EQ(left.devices + left.contexts + left.paging_queues + left.sync_objects + left.waits, 0u);
+    EXPECT_EQ(left.devices + left.contexts + left.hw_queues + left.paging_queues + left.sync_objects + left.waits, 0u);
     EXPECT_EQ(left.resources + left.allocations + left.storages + left.shared, 0u);
     EXPECT_EQ(left.mappings, 0u);
     EXPECT_EQ(left.regions + left.window_bytes + left.machine_bytes, 0u);
@@ -195,6 +204,7 @@ class Rig {
   Ears ears;
 
  private:
+  const bool threads_;
   std::unique_ptr<Host> host_;
 };
 

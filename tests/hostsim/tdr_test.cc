@@ -1,0 +1,155 @@
+#include <gtest/gtest.h>
+
+#include "tests/hostsim/gpu_rig.h"
+
+// Engines that hang. Numbers in brackets are of the host's rules.
+
+namespace dxg::hostsim {
+namespace {
+
+constexpr uint64_t kLost = ~0ull;
+constexpr uint64_t kTimeoutNs = 2000 * kMs;
+constexpr uint32_t kActive = 1, kReset = 2, kHung = 3;
+
+TEST(Timeout, DEV47_49_TakesTheGuiltyDeviceOnly) {
+  GpuRig rig;
+  const auto fence = rig.NewFence();
+  const uint32_t other = rig.NewDevice(rig.caller);
+  const uint32_t its_context = rig.NewContext(rig.caller, other);
+  rig.Submit(CommandWriter().Hang());
+  rig.Submit(CommandWriter().Marker(1));
+  rig.GpuSignal({rig.context}, {{fence.handle, 1}});
+  rig.SubmitTo({its_context}, CommandWriter().Marker(2));
+  rig.clock.AdvanceNs(kTimeoutNs - 1);
+  EXPECT_EQ(rig.StateOf(rig.device), kActive);
+  EXPECT_TRUE(rig.Marks().empty());
+  rig.clock.AdvanceNs(1);
+  EXPECT_EQ(rig.StateOf(rig.device), kHung);
+  EXPECT_EQ(rig.StateOf(other), kActive);
+  EXPECT_EQ(rig.Marks(), std::vector<uint64_t>{2}) << "the other's work goes on, the guilty one's is gone";
+  EXPECT_EQ(rig.ValueOf(fence), kLost) << "[SYN] 161";
+  EXPECT_EQ(rig.ears.changes.size(), 1u) << "[DEV] 45";
+  rig.EndAndExpectNothing();
+}
+
+TEST(Timeout, SYN161_FencesThatKeepTheirValue) {
+  GpuRig rig;
+  const auto keeps = rig.NewFence(3, kSyncNoSignalMaxValueOnTdr);
+  const auto lost = rig.NewFence(3);
+  rig.Wait(lost.handle, 100, 1);
+  rig.Submit(CommandWriter().Hang());
+  rig.clock.AdvanceNs(kTimeoutNs);
+  EXPECT_EQ(rig.ValueOf(keeps), 3u);
+  EXPECT_EQ(rig.ValueOf(lost), kLost);
+  EXPECT_EQ(rig.Happened(), GpuRig::Numbers{1});
+}
+
+TEST(Timeout, DEV49_WorkThatTakesTooLong) {
+  GpuRig rig;
+  rig.Submit(CommandWriter().Delay(kTimeoutNs - 1).Marker(1));
+  rig.Settle();
+  EXPECT_EQ(rig.StateOf(rig.device), kActive);
+  rig.Submit(CommandWriter().Delay(kTimeoutNs + 1).Marker(2));
+  rig.Settle();
+  EXPECT_EQ(rig.StateOf(rig.device), kHung);
+  EXPECT_EQ(rig.Marks(), std::vector<uint64_t>{1});
+}
+
+TEST(Timeout, WaitingForMemoryOccupiesTheEngine) {
+  GpuRig rig;
+  rig.Submit(CommandWriter().Wait64(rig.data, 1));
+  rig.clock.AdvanceNs(kTimeoutNs);
+  EXPECT_EQ(rig.StateOf(rig.device), kHung);
+}
+
+TEST(Timeout, WaitForMemoryIsOverWhenAnotherEngineWrites) {
+  GpuRig rig;
+  const uint32_t other = rig.TryContext(rig.caller, rig.device, 1);
+  rig.Submit(CommandWriter().Wait64(rig.data, 1).Marker(1));
+  rig.SubmitTo({other}, CommandWriter().Write64(rig.data, 1));
+  EXPECT_EQ(rig.Marks(), std::vector<uint64_t>{1});
+}
+
+TEST(Timeout, DEV49_DisabledForDeviceContextOrQueue) {
+  for (const int which : {0, 1, 2}) {
+    GpuRig rig;
+    const uint32_t device = which == 0 ? rig.TryDevice(rig.caller, 1u << 2) : rig.device;
+    const uint32_t flags = (which == 1 ? 1u << 2 : 0) | (which == 2 ? GpuRig::kHwQueueSupported : 0);
+    const uint32_t context = rig.TryContext(rig.caller, device, 0, 0, flags);
+    ASSERT_NE(context, 0u);
+    const CommandWriter commands = CommandWriter().Delay(2 * kTimeoutNs).Marker(1);
+    if (which == 2) {
+      EXPECT_EQ(rig.SubmitHw(rig.TryHwQueue(context, 1).hwqueue(), 1, commands), kStatusSuccess);
+    } else {
+      EXPECT_EQ(rig.SubmitTo({context}, CommandWriter().Delay(2 * kTimeoutNs)), kStatusSuccess);
+      const uint64_t marker = rig.Put(CommandWriter().Marker(1).bytes());
+      EXPECT_EQ(rig.Submit(rig.SubmitRequest({context}, marker, 24)), kStatusSuccess);
+    }
+    rig.clock.AdvanceNs(3 * kTimeoutNs);
+    EXPECT_EQ(rig.StateOf(device), kActive) << which;
+    EXPECT_EQ(rig.Marks(), std::vector<uint64_t>{1}) << which;
+  }
+}
+
+TEST(Timeout, HangWithoutTimeoutEndsWithItsProcess) {
+  GpuRig rig;
+  const uint32_t device = rig.TryDevice(rig.caller, 1u << 2);
+  const uint32_t context = rig.NewContext(rig.caller, device);
+  rig.SubmitTo({context}, CommandWriter().Hang());
+  rig.clock.AdvanceNs(100 * kTimeoutNs);
+  EXPECT_EQ(rig.StateOf(device), kActive);
+  rig.EndAndExpectNothing();
+  const Caller caller = rig.NewCaller();
+  EXPECT_NE(rig.NewDevice(caller), 0u);
+}
+
+TEST(Timeout, DEV50_AFenceWaitNeverTimesOut) {
+  GpuRig rig;
+  const auto fence = rig.NewFence();
+  rig.GpuWait(rig.context, {{fence.handle, 1}});
+  rig.Submit(CommandWriter().Marker(1));
+  rig.clock.AdvanceNs(1000 * kTimeoutNs);
+  EXPECT_EQ(rig.StateOf(rig.device), kActive);
+  rig.Signal(fence.handle, 1);
+  EXPECT_EQ(rig.Marks(), std::vector<uint64_t>{1});
+}
+
+TEST(Timeout, DEV48_ResetOfTheWholeAdapter) {
+  AdapterProfile profile = Shipped("discrete");
+  profile.mutable_engines()->set_reset(AdapterProfile::Engines::ADAPTER);
+  profile.mutable_engines()->set_timeout_ms(10);
+  GpuRig rig(profile);
+  AdapterInfo other_adapter;
+  ASSERT_TRUE(rig.host().AddAdapter(Shipped("compute"), &other_adapter));
+  const Caller elsewhere{rig.caller.process, other_adapter.vgpu_luid};
+  const uint32_t untouched = rig.NewDevice(elsewhere);
+  const uint32_t innocent = rig.NewDevice(rig.caller);
+  uint32_t allocation = 0;
+  rig.Memory(kPage, &allocation);
+  const auto lock = rig.Lock(allocation);
+  rig.Poke(lock.cpu_visible_buffer_offset(), 77);
+  rig.Submit(CommandWriter().Hang());
+  rig.clock.AdvanceNs(10 * kMs);
+  EXPECT_EQ(rig.StateOf(rig.device), kHung) << "the guilty one";
+  EXPECT_EQ(rig.StateOf(innocent), kReset);
+  EXPECT_EQ(std::get<1>(rig.State(elsewhere, untouched)), kActive);
+  EXPECT_EQ(rig.Peek(lock.cpu_visible_buffer_offset()), 0u) << "video memory is lost";
+  host::QueryStatistics::Request request;
+  request.set_adapter_luid(rig.adapter().host_luid);
+  const std::string statistics = rig.Ask<host::QueryStatistics>(rig.caller, request).reply.result();
+  EXPECT_EQ(Get<uint32_t>(BytesOf(std::string_view(statistics)), 16), 1u);
+  EXPECT_NE(rig.NewDevice(rig.caller), 0u) << "[DEV] 44";
+}
+
+TEST(Timeout, WorkBehindAResetRuns) {
+  GpuRig rig;
+  const uint32_t other = rig.NewDevice(rig.caller);
+  const uint32_t its_context = rig.NewContext(rig.caller, other);
+  for (int i = 0; i < 3; ++i) rig.Submit(CommandWriter().Hang());
+  for (uint64_t i = 0; i < 50; ++i) rig.SubmitTo({its_context}, CommandWriter().AtomicAdd64(rig.data, 1));
+  rig.clock.AdvanceNs(kTimeoutNs);
+  EXPECT_EQ(rig.DataAt(0), 50u);
+}
+
+}  // namespace
+}  // namespace dxg::hostsim
