@@ -12,6 +12,7 @@
 #include "hostsim/command_buffer.h"
 #include "hostsim/gpu_queue.h"
 #include "hostsim/mutex.h"
+#include "hostsim/process.h"
 #include "hostsim/world.h"
 #include "proto/dxg/profile.pb.h"
 
@@ -117,7 +118,8 @@ class Engines : public std::enable_shared_from_this<Engines> {
   void Finish(Node& node, bool completed, Aftermath* aftermath) HOSTSIM_REQUIRES(mutex_);
   bool Pause(Node& node, uint64_t until_ns, Effort* effort) HOSTSIM_REQUIRES(mutex_);
   void Punish(Node& node, const std::optional<CommandStop>& stop) HOSTSIM_REQUIRES(mutex_);
-  static void FailDevice(Process& process, Device& device, const CommandStop& stop, Aftermath* aftermath);
+  static void FailDevice(Process& process, Device& device, const CommandStop& stop, Aftermath* aftermath)
+      HOSTSIM_REQUIRES(process.mutex());
   void Watch(Node& node) HOSTSIM_REQUIRES(mutex_);
   void LookAfter(Node& node);
   void Wake(Node& node) HOSTSIM_REQUIRES(mutex_);
