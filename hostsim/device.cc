@@ -42,7 +42,7 @@ void Device::Fail(Process& process, ExecutionState state, Aftermath* aftermath) 
   aftermath->changes.push_back({process.handle, adapter->info().vgpu_luid, cookie, state});
   EndPaging(aftermath);
   adapter->engines().End(*work, nullptr, aftermath);
-  LoseFences(process, *this, aftermath);
+  LoseFences(process, *this, state == ExecutionState::kStopped, aftermath);
 }
 
 void Device::EndPaging(Aftermath* aftermath) {

@@ -440,7 +440,6 @@ void Check(const AdapterProfile& profile, const Place& place) {
   if (profile.vertical_sync_ns() != 0) {
     place.Range("vertical_sync_ns", profile.vertical_sync_ns(), 1'000'000, 1'000'000'000);
   }
-  CheckEngines(profile.engines(), place.Nested("engines"));
   CheckTrouble(profile, place.Nested("trouble"));
   CheckFaults(profile, place);
 }

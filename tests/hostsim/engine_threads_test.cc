@@ -45,8 +45,11 @@ TEST(EngineThreads, HungCommandEndsWithItsContextDeviceOrProcess) {
     ThreadRig rig;
     EXPECT_EQ(rig.Submit(CommandWriter().Hang()), kStatusSuccess);
     EXPECT_EQ(rig.Submit(CommandWriter().Marker(1)), kStatusSuccess);
-    if (end == 0) EXPECT_EQ(rig.DestroyContext(rig.caller, rig.context), kStatusSuccess);
-    if (end == 1) EXPECT_EQ(rig.DestroyDevice(rig.caller, rig.device), kStatusSuccess);
+    if (end == 0) {
+      EXPECT_EQ(rig.DestroyContext(rig.caller, rig.context), kStatusSuccess);
+    } else if (end == 1) {
+      EXPECT_EQ(rig.DestroyDevice(rig.caller, rig.device), kStatusSuccess);
+    }
     rig.EndAndExpectNothing();
     EXPECT_TRUE(rig.Marks().empty());
   }
