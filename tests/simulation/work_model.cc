@@ -144,11 +144,12 @@ void WorkModel::JudgeQueue(ModelQueue& queue) {
 }
 
 void WorkModel::JudgeData(const ModelQueue& queue, const Packet& command) {
-  if (command.guard && (command.guard->ended || !command.guard->certain)) return;
+  const bool unguarded = command.guard && (command.guard->ended || !command.guard->certain);
+  const bool let_go = command.handover.sync && command.handover.sync->now != command.handover.value;  // by somebody else
   for (const auto& [region, source] : command.copies) {
-    // From a queue that a lost fence no longer kept it behind.
-    if (source.producer != nullptr && source.producer->now < source.number) continue;
-    for (uint32_t i = 0; i < region.bytes; i += 4) {
+    const bool unmade = source.producer != nullptr && source.producer->now < source.number;
+    *region.known = !unguarded && !let_go && !unmade && *source.known;
+    for (uint32_t i = 0; i < region.bytes && *region.known; i += 4) {
       uint32_t word = 0;
       std::memcpy(&word, region.at + i, sizeof word);
       if (word != region.pattern) Break("command {} of queue {} left {:#x} at byte {} of its region, not {:#x}", command.number, queue.id, word, i, region.pattern);

@@ -75,6 +75,7 @@ struct Region {
   uint32_t bytes = 0, pattern = 0;
   std::shared_ptr<ModelQueue> producer;
   uint64_t number = 0;  // the producer's command
+  std::shared_ptr<bool> known = std::make_shared<bool>(true);  // false: it has the pattern, or not
 };
 
 struct Packet {
@@ -88,6 +89,7 @@ struct Packet {
   std::vector<Point> adds;
   std::vector<std::pair<Region, Region>> copies;  // what it writes, and where it has that from, if anywhere
   std::shared_ptr<Sync> guard;  // a mutex without which others may write there too
+  Point handover;  // a fence at whose value another queue has written what this one copies; at no other
   uint64_t progress = 0;  // of a hardware queue
 
   // A wait, for all of them

@@ -275,6 +275,7 @@ class Run {
     }
     for (const auto& queue : QueuesOf(device, Queues::kAll)) queues_of_lost_.push_back(queue);
     model_.Lose(device, state);
+    ForgetSums(device);  // a reset of the adapter purges its memory
     ++lost_;
   }
   // By the caller's deed alone.
@@ -289,6 +290,10 @@ class Run {
     args.device.v = device->handle;
     Equal(Call(LX_DXDESTROYDEVICE, &args), 0, "DestroyDevice");
     ForgetDevice(device);
+  }
+  // Words in its memory that commands add to.
+  void ForgetSums(const ModelDevice& device) {
+    std::erase_if(model_.syncs, [&](const auto& sync) { return sync->id == -device.id; });
   }
   // What dies with it: queues, fences, waits; not what is no fence.
   void ForgetDevice(const std::shared_ptr<ModelDevice>& device) {
@@ -308,7 +313,7 @@ class Run {
       }
     }
     model_.EndWaits(*device);
-    std::erase_if(model_.syncs, [&](const auto& sync) { return sync->id == -device->id; });
+    ForgetSums(*device);
     std::erase(clients_[device->client].devices, device);
     std::erase(model_.devices, device);
   }
@@ -604,7 +609,7 @@ class Run {
     if (queue != nullptr) SubmitWork(queue, nullptr);
   }
   // `source`: copied, where the queue is behind its producer.
-  bool SubmitWork(const std::shared_ptr<ModelQueue>& queue, const Region* source) {
+  bool SubmitWork(const std::shared_ptr<ModelQueue>& queue, const Region* source, const Point& handover = {}) {
     ModelDevice& device = *queue->device;
     Region target;
     target.bytes = 8 << Below(5);
@@ -628,6 +633,7 @@ class Run {
     Handle* adds = Chance(30) ? AnyHandle(&device, [](const Sync& sync) { return sync.gpu_adds && !sync.lost; }) : nullptr;
     Packet packet;
     packet.copies.emplace_back(target, from);
+    packet.handover = handover;
     const int doubled = copies && Chance(30);
     const bool done = SubmitTo(queue, std::move(packet), [&](dxg_commands* commands, Packet* command) {
       if (delay != 0 && Chance(50)) dxg_push_delay(commands, delay);
@@ -923,7 +929,7 @@ class Run {
     if (fence == nullptr || fence->sync->lost || fence->sync->seen == kLost || consumer == producer) return;
     if (!SubmitWork(producer, nullptr)) return;
     const Region made = device->regions.back();
-    // Higher than anybody has in mind, so that nobody else lets the consumer go.
+    // Higher than anybody but another producer has in mind.
     const uint64_t value = 1'000'000 + static_cast<uint64_t>(++ids_);
     uint32_t list[] = {fence->handle};
     uint64_t values[] = {value};
@@ -959,7 +965,7 @@ class Run {
       result = Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU, &hold);
     }
     if (!Accepted(*device, result, "a wait of a queue")) return;
-    SubmitWork(consumer, &made);
+    SubmitWork(consumer, &made, {sync, value});
   }
 
   // Several contexts take a mutex in turn; what each writes must not be written over before it has read it back.
@@ -1194,7 +1200,7 @@ class Run {
     const uint32_t state = StateOf(device);
     True(state == kDmaFault || state == kReset, "a marked device is in another state");
     LoseDevice(device, state);
-    state_changes_ = machine_.state_changes();
+    FindLostDevices();  // its engine has gone on to others' commands
   }
   void ResetAdapter() {
     Say("the adapter is reset");
