@@ -38,6 +38,7 @@ class Device final : public attach::Node {
   void Open(std::unique_ptr<attach::OpenRequest> request) override { driver_.Open(std::move(request)); }
   void Ioctl(std::unique_ptr<attach::IoctlRequest> request) override { driver_.Ioctl(std::move(request)); }
   void Release(uint64_t file) override { driver_.Release(file); }
+  uint32_t Poll(uint64_t file, std::unique_ptr<attach::PollWaiter> waiter) override { return driver_.Poll(file, std::move(waiter)); }
 
  private:
   client::ProcessVm clients_;

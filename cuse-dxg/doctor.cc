@@ -183,6 +183,11 @@ void ShowFileLimit() {
        fmt::format("{} -> ulimit -Hn {} for clients with very many objects", how, kOpenFilesWanted));
 }
 
+// docs/decisions/011: no kernel's own fence would do.
+void ShowSyncFiles() {
+  Ok("sync files", "descriptors of the node: poll, select, epoll, FILE_INFO and MERGE work; other drivers do not take them");
+}
+
 // What programs touch first in locked memory comes in pages of 4 KiB, or of 2 MiB.
 void ShowHugePages() {
   const std::string path = "/sys/kernel/mm/transparent_hugepage/shmem_enabled";
@@ -206,6 +211,7 @@ int Doctor() {
   CheckCallerMemory();
   ShowPtraceScope();
   ShowHugePages();
+  ShowSyncFiles();
   ShowFileLimit();
   if (cuse || file || private_dev) return 0;
   fmt::print("\nNo way to make a node here: mend one of CUSE, FUSE, private /dev, as said above.\n");

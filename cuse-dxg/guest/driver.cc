@@ -8,6 +8,7 @@
 
 #include "cuse-dxg/guest/export.h"
 #include "cuse-dxg/guest/handlers.h"
+#include "cuse-dxg/guest/sync_file.h"
 #include "cuse-dxg/guest/teardown.h"
 #include "proto/abi/dxg_export.h"
 #include "proto/contract/text.h"
@@ -126,6 +127,9 @@ void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
   if (auto resource = std::dynamic_pointer_cast<SharedResource>(file->object); resource != nullptr && request->code() == DXG_IOCTL_EXPORT) {
     return Export(*this, access_, std::move(request), std::move(resource));
   }
+  if (auto sync_file = std::dynamic_pointer_cast<SyncFile>(file->object)) {
+    return SyncFileIoctl(*this, access_, std::move(request), std::move(sync_file));
+  }
   const contract::Call* row = contract::FindCall(request->code());
   if (row == nullptr) {
     return Refuse(*request, nullptr, Status::Refuse(ENOTTY, "request code {:#010x} is no call of /dev/dxg (number, size, direction and type must all fit)", request->code()));
@@ -241,6 +245,12 @@ void Driver::Release(uint64_t file) {
 
 void Driver::EndProcess(const std::shared_ptr<Process>& process) {
   guest::EndProcess(host_, process).Start([this, process](Status) { events_.RemoveAll(*process); });
+}
+
+uint32_t Driver::Poll(uint64_t file, std::unique_ptr<attach::PollWaiter> waiter) {
+  const auto* polled = reinterpret_cast<const File*>(file);  // Safety: see Ioctl
+  const auto sync_file = std::dynamic_pointer_cast<SyncFile>(polled->object);
+  return sync_file == nullptr ? kAlwaysReady : sync_file->Poll(std::move(waiter));
 }
 
 // -- Descriptors of shared objects -------------------------------------------------------------------------------------

@@ -55,6 +55,7 @@ class Driver final : public attach::Node, public BackendEvents {
   void Open(std::unique_ptr<attach::OpenRequest> request) override;
   void Ioctl(std::unique_ptr<attach::IoctlRequest> request) override;
   void Release(uint64_t file) override;
+  uint32_t Poll(uint64_t file, std::unique_ptr<attach::PollWaiter> waiter) override;
 
   // BackendEvents
   void AdapterArrived(const HostAdapter& adapter) override;

@@ -39,14 +39,35 @@ Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t ha
   co_return Status::Ok();
 }
 
-Task FindSharedObject(Call& call, uint64_t descriptor, std::shared_ptr<SharedObject>* object) {
-  client::Delivery* delivery = call.driver.delivery();
+Task FindSharedObject(Driver& driver, const client::Identity& process, uint64_t descriptor, std::shared_ptr<SharedObject>* object) {
+  client::Delivery* delivery = driver.delivery();
   const int number = static_cast<int>(static_cast<uint32_t>(descriptor));  // the upper half is cut off, as by the driver
   if (delivery == nullptr || number < 0) co_return Status::Ok();
   const uint64_t file = co_await Callback<uint64_t>(
-      [&](auto done) { delivery->Identify(call.process->identity, number, std::move(done)); });
-  if (file != 0) *object = call.driver.ObjectOf(file);
+      [&](auto done) { delivery->Identify(process, number, std::move(done)); });
+  if (file != 0) *object = driver.ObjectOf(file);
   co_return Status::Ok();
+}
+
+Task GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object, uint64_t* descriptor) {
+  client::Step step;
+  step.kind = client::Step::Kind::kGiveNode;
+  step.token = driver.ExpectObjectFile(std::move(object));
+  std::vector<uint64_t> results;
+  Status status = co_await caller.InClient(step, &results);
+  if (status.ok()) {
+    *descriptor = results.front();
+  } else {
+    driver.ForgetObjectFile(step.token);
+  }
+  co_return status;
+}
+
+client::Step CloseStep(uint64_t descriptor) {
+  client::Step step;
+  step.kind = client::Step::Kind::kCloseFile;
+  step.address = descriptor;
+  return step;
 }
 
 }  // namespace dxg::guest
@@ -87,27 +108,6 @@ Status Seal(SharedResource& object) {
   if (total == 0) return Status::Refuse(EINVAL, "the allocations of the resource have no private data at all");
   object.total_private_data = total;
   return Status::Ok();
-}
-
-Task GiveDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint64_t* descriptor) {
-  client::Step step;
-  step.kind = client::Step::Kind::kGiveNode;
-  step.token = call.driver.ExpectObjectFile(object);
-  std::vector<uint64_t> results;
-  const Status status = co_await call.InClient(step, &results);
-  if (!status.ok()) {
-    call.driver.ForgetObjectFile(step.token);
-    co_return Status::Refuse(ENOTRECOVERABLE, "no descriptor can be given to the client: {}", status.why());
-  }
-  *descriptor = results.front();
-  co_return Status::Ok();
-}
-
-client::Step CloseStep(uint64_t descriptor) {
-  client::Step step;
-  step.kind = client::Step::Kind::kCloseFile;
-  step.address = descriptor;
-  return step;
 }
 
 Task FindResourceFile(Call& call, uint64_t descriptor, std::shared_ptr<SharedResource>* resource) {
@@ -242,7 +242,10 @@ Task ShareObjects(CallOf<calls::ShareObjects>& call) {
   Status status;
   if (auto* resource = dynamic_cast<SharedResource*>(object.get())) status = Seal(*resource);
   uint64_t descriptor = 0;
-  if (status.ok()) status = co_await GiveDescriptor(call, object, &descriptor);
+  if (status.ok()) {
+    status = co_await GiveDescriptor(call.driver, call, object, &descriptor);
+    if (!status.ok()) status = Status::Refuse(ENOTRECOVERABLE, "no descriptor can be given to the client: {}", status.why());
+  }
   if (!status.ok()) {
     (void)co_await DropDescriptor(call.driver.host(), object);
     co_return status;

@@ -13,7 +13,15 @@ namespace dxg::guest {
 // name. ENOTRECOVERABLE where the host gives none, and the transport's errors. DropDescriptor takes it back.
 Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t handle);
 
-// What a descriptor number of the caller leads to; null where it is of no shared object.
-Task FindSharedObject(Call& call, uint64_t descriptor, std::shared_ptr<SharedObject>* object);
+// What a descriptor number of a process leads to; null where it is of no shared object.
+Task FindSharedObject(Driver& driver, const client::Identity& process, uint64_t descriptor, std::shared_ptr<SharedObject>* object);
+inline Task FindSharedObject(Call& call, uint64_t descriptor, std::shared_ptr<SharedObject>* object) {
+  return FindSharedObject(call.driver, call.process->identity, descriptor, object);
+}
+
+// Gives the caller a descriptor of an object: an open of the node. The errors of a visit, among them the client's EMFILE.
+Task GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object, uint64_t* descriptor);
+// Takes one back.
+client::Step CloseStep(uint64_t descriptor);
 
 }  // namespace dxg::guest

@@ -37,7 +37,8 @@ Task OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device, std::share
   request.set_engine_affinity(shared->monitored ? options.engine_affinity : 0);
   request.set_flags(options.flags);
   DXG_CO_TRY(co_await call.driver.host().AskGlobal(call.process->host_handle, request, &reply));
-  DXG_CO_TRY(FromNtStatus(reply.status(), "OpenSyncObject"));
+  const Status said = FromNtStatus(reply.status(), "OpenSyncObject");
+  if (!said.ok() || (options.only_zero && said.value() != 0)) co_return said;
 
   auto object = std::make_shared<SyncObject>();
   object->handle = {reply.sync_object()};

@@ -22,6 +22,7 @@ struct OpenOptions {
   uint32_t device_name = 0;
   uint32_t engine_affinity = 0;
   uint32_t flags = 0;
+  bool only_zero = false;  // a positive status of the host is a failure too, and is given back
 };
 Task OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device, std::shared_ptr<SharedSyncObject> shared,
                           OpenOptions options, OpenedSyncObject* opened);

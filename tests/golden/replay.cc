@@ -29,6 +29,21 @@ const char* Decision(const std::string& label) {
     return "the driver writes behind the client's buffer before it refuses";
   }
   if (label == "waitforsynchronizationobject: object_count = 32") return "the driver sends its stack for the values that the struct has no room for";
+  if (label == "createsyncfile: monitored_fence = device" || label == "createsyncfile: monitored_fence = context") return "the driver takes any object for a fence";
+  if (label == "opensyncobjectfromsyncfile: host returns handle in use") return "the driver hands out a handle that it could not enter";
+  return nullptr;
+}
+
+// The same for all records of a call.
+const char* Decision(const Json& record, const std::string& trouble) {
+  if (!record.contains("ioctl") || !record["ioctl"].is_string()) return nullptr;
+  const std::string call = record["ioctl"];
+  if (call == "LX_DXWAITSYNCFILE" && trouble.starts_with("packet WAITFORSYNCOBJECTFROMGPU")) {
+    return "the driver waits for one more than the value when that was reached, which may never be";
+  }
+  if ((call == "LX_DXWAITSYNCFILE" || call == "LX_DXOPENSYNCOBJECTFROMSYNCFILE") && trouble.starts_with("DESTROYSYNCOBJECT was sent")) {
+    return "the driver leaves what it opened with the host when it fails afterwards";
+  }
   return nullptr;
 }
 
@@ -151,7 +166,9 @@ Replay::Verdict Replay::Run(const Json& record) {
   if (verdict.outcome == Outcome::kMatch && host_->pointers_left_out()) {
     verdict = {Outcome::kByDecision, "no address of the client goes to the host"};
   }
-  if (const char* why = Decision(Label(record)); why != nullptr && verdict.outcome == Outcome::kDiffers) {
+  const char* why = Decision(Label(record));
+  if (why == nullptr) why = Decision(record, verdict.why);
+  if (why != nullptr && verdict.outcome == Outcome::kDiffers) {
     verdict = {Outcome::kByDecision, why};
   }
   return verdict;
@@ -170,7 +187,6 @@ Replay::Verdict Replay::Load(const Json& record) {
   driver_->set_delivery(&delivery_);
   compute_only_ = record["mode"].get<std::string>().find("compute") != std::string::npos;
   map_guest_pages_ = record["mode"].get<std::string>().find("map") != std::string::npos;
-  have_sync_files_.clear();
   return AdapterArrives(record);
 }
 
@@ -283,7 +299,6 @@ void Replay::CloseObjects(pid_t tgid) {
 void Replay::CloseObjectsOf(uint32_t host_process) {
   for (const auto& [tgid, process] : host_of_tgid_) {
     if (process != host_process) continue;
-    if (have_sync_files_.contains(tgid)) host_->ExpectAnything();
     CloseObjects(tgid);
   }
 }
@@ -345,11 +360,8 @@ std::map<std::pair<pid_t, int>, uint64_t>::iterator Replay::ClosedObject(const J
 std::optional<Replay::Verdict> Replay::CloseObjectAction(const Json& record) {
   const auto object = ClosedObject(record);
   if (object == delivery_.objects().end()) return std::nullopt;
-  const bool held = Label(record).starts_with("close sync") && have_sync_files_.contains(record["tgid"].get<pid_t>());
-  if (held) host_->ExpectAnything();
   driver_->Release(object->second);
   delivery_.objects().erase(object);
-  if (held) return Verdict{Outcome::kNotServed, "a sync file, which cannot be made yet, still holds the object"};
   if (auto trouble = host_->Verdict(); !trouble.empty()) return Differs(trouble);
   return Verdict{Outcome::kMatch, ""};
 }
@@ -391,7 +403,6 @@ Replay::Verdict Replay::Action(const Json& record) {
     return {Outcome::kNotRebuilt, "no call of the guest: " + label};
   }
   if (AnyAnswer(record, [](const Json& answer) { return answer.is_null(); })) return {Outcome::kNotRebuilt, "the recorded host never answered"};
-  if (host_->expects_anything()) return {Outcome::kNotServed, "a sync file, which cannot be made yet, ends with it"};
   if (auto trouble = host_->Verdict(); !trouble.empty()) return Differs(trouble);
   if (!unserved.empty()) return {Outcome::kNotServed, fmt::format("also asks the host for {}, which is not served yet", unserved)};
   return {Outcome::kMatch, ""};
@@ -405,7 +416,8 @@ std::string Replay::Signal(const Json& record, const contract::Call* row, Answer
   const uint64_t before = delivery_.signals();
   const auto signals = host_->TakeSignals();
   for (const uint64_t event : signals) driver_->GuestEvent(event);
-  const uint64_t grown = delivery_.signals() - before, should = blocked || answer.result < 0 ? 0 : signals.size();
+  const bool no_eventfd = blocked || answer.result < 0 || row->code == LX_DXCREATESYNCFILE;
+  const uint64_t grown = delivery_.signals() - before, should = no_eventfd ? 0 : signals.size();
   if (grown != should) return fmt::format("the eventfd was raised {} times instead of {}", grown, should);
   // A signal reached the caller: nothing else is left that could have ended the recorded call.
   if (!answer.answered && answer.interrupt && ExpectedResult(record) == -EINTR) {
@@ -440,6 +452,10 @@ Replay::Verdict Replay::Ioctl(const Json& record) {
     if (number.size() == 8) delivery_.set_next_descriptor(static_cast<int>(contract::wire::Get<4>(number.data())));
   }
 
+  if (row != nullptr && row->code == LX_DXCREATESYNCFILE && record["out"].is_string() && record["out"] != "=") {
+    const Bytes out = FromHex(record["out"]);
+    delivery_.set_next_descriptor(static_cast<int>(contract::wire::Get<4>(out.data() + offsetof(d3dkmt_createsyncfile, sync_file_handle))));
+  }
   if (record.contains("objs") && record["objs"].contains("eventfd")) delivery_.set_eventfd(static_cast<int>(Number(record["objs"]["eventfd"])));
   auto answer = std::make_shared<Answered>();
   driver_->Ioctl(std::make_unique<FakeIoctl>(tid, file, code, argument, answer));
@@ -450,7 +466,6 @@ Replay::Verdict Replay::Ioctl(const Json& record) {
     if (const auto object = delivery_.objects().extract(closed); !object.empty()) driver_->Release(object.mapped());
   }
   if (row != nullptr && !row->served) {
-    if (row->code == LX_DXCREATESYNCFILE && record["ret"] == 0) have_sync_files_.insert(tgid);
     if (answer->result != -ENOTTY) return Differs("a call that is not served answered something else than ENOTTY");
     return {Outcome::kNotServed, row->name};
   }

@@ -68,7 +68,6 @@ class Replay {
   uint64_t luid_ = 0;                       // of the one adapter
   uint32_t version_ = 40;
   bool compute_only_ = false, map_guest_pages_ = false;
-  std::set<pid_t> have_sync_files_;  // processes; those cannot be made yet, and hold what they are of
 };
 
 }  // namespace dxg::golden

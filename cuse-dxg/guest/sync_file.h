@@ -1,0 +1,90 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <string>
+#include <vector>
+
+#include "cuse-dxg/attach/node.h"
+#include "cuse-dxg/client/access.h"
+#include "cuse-dxg/client/event_file.h"
+#include "cuse-dxg/guest/objects.h"
+
+// Sync files: descriptors that poll, select and epoll report as readable when a fence has reached a value. They are opens of
+// the node that answer what a sync_file of the kernel's answers (linux/sync_file.h).
+
+namespace dxg::guest {
+
+class Driver;
+class SyncFile;
+
+// A fence that reaches a value, once. Files share it: those that were merged from one have it too.
+class SyncFence {
+ public:
+  SyncFence(Driver& driver, std::shared_ptr<SharedSyncObject> shared, uint64_t value);
+  ~SyncFence();
+
+  // What the host's event signals. Where that goes without having happened, nobody will ever know: the fence ends with an
+  // error then, as fences of the kernel do, and nobody sleeps on it for ever.
+  static std::shared_ptr<client::EventFile> MakeEvent(const std::shared_ptr<SyncFence>& fence);
+
+  // 1: reached; 0: not yet; negative: an errno.
+  int32_t status() const;
+  uint64_t timestamp_ns() const;
+  uint64_t value() const { return value_; }
+  // Null: the object is private to its process.
+  const std::shared_ptr<SharedSyncObject>& shared() const { return shared_; }
+  // The name in what the kernel would tell: its context is a number of its own.
+  uint64_t context() const { return context_; }
+
+  void Watch(const std::shared_ptr<SyncFile>& file);
+
+  // While it is made, by one call.
+  uint64_t event = 0;        // of the driver's; removed with the fence
+  bool has_descriptor = false;  // counts as one of the shared object
+
+  class Event;
+
+ private:
+  void End(int32_t status);
+
+  Driver& driver_;
+  const std::shared_ptr<SharedSyncObject> shared_;
+  const uint64_t value_, context_;
+  mutable std::mutex mutex_;  // guards the rest
+  int32_t status_ = 0;
+  uint64_t timestamp_ns_ = 0;
+  std::vector<std::weak_ptr<SyncFile>> files_;
+};
+
+// One sync file, however many descriptors lead to it. Ready when all of its fences are.
+class SyncFile final : public SharedObject, public std::enable_shared_from_this<SyncFile> {
+ public:
+  static constexpr size_t kFencesMax = 4096;
+  static std::shared_ptr<SyncFile> Create(std::vector<std::shared_ptr<SyncFence>> fences, std::string name);
+
+  // Of one fence, with the name that the kernel gives.
+  static std::shared_ptr<SyncFile> Create(const std::shared_ptr<SyncFence>& fence);
+
+  const std::vector<std::shared_ptr<SyncFence>>& fences() const { return fences_; }
+  const std::string& name() const { return name_; }
+  int32_t status() const;
+  // What of it is ready, and who wants to hear when that changes.
+  uint32_t Poll(std::unique_ptr<attach::PollWaiter> waiter);
+  void Wake();
+
+ private:
+  SyncFile(std::vector<std::shared_ptr<SyncFence>> fences, std::string name);
+
+  const std::vector<std::shared_ptr<SyncFence>> fences_;
+  const std::string name_;
+  std::mutex waiter_mutex_;
+  std::unique_ptr<attach::PollWaiter> waiter_;
+};
+
+// SYNC_IOC_FILE_INFO and SYNC_IOC_MERGE, of any process that has the descriptor. Answers the request.
+void SyncFileIoctl(Driver& driver, client::Access& access, std::unique_ptr<attach::IoctlRequest> request,
+                   std::shared_ptr<SyncFile> file);
+
+}  // namespace dxg::guest
