@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
@@ -15,6 +16,7 @@
 #include <memory>
 #include <optional>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cuse-dxg/attach/attachment.h"
@@ -290,7 +292,12 @@ int Main(int argc, char** argv) {
   AddDeviceOptions(run, &options);
   run->add_flag("--preload", options.preload,
                 "Load a helper into the program, for runs under a debugger or strace (see docs/security.md)");
-  run->add_option("PROGRAM", options.command, "The program and its arguments, after --")->required();
+  // What comes after -- is the program's own: an option of the parser's would take "[" and "]" for a list of its.
+  const bool is_run = argc > 1 && argv[1] == std::string_view("run");
+  const auto separator = is_run ? std::find(argv, argv + argc, std::string_view("--")) : argv + argc;
+  if (separator != argv + argc) options.command.assign(separator + 1, argv + argc);
+  CLI::Option* program = run->add_option("PROGRAM", options.command, "The program and its arguments, after --");
+  if (options.command.empty()) program->required();
   run->footer("Usage: cuse-dxg run [OPTIONS] -- PROGRAM [ARGS...]");
 
   CLI::App* doctor =
@@ -300,7 +307,7 @@ int Main(int argc, char** argv) {
 
   control::Command ctl(app);
 
-  CLI11_PARSE(app, argc, argv);
+  CLI11_PARSE(app, static_cast<int>(separator - argv), argv);
   if (*serve) return Serve(options);
   if (*run) return Run(options);
   if (*doctor) return Doctor();

@@ -41,6 +41,11 @@ class Caller {
   // it points to often lie together on a stack, and it is the reading that costs, not the bytes. What is more than a page
   // long, or not in one, is read as it is. A page is readable as a whole or not at all.
   bool ReadNear(uint64_t address, std::span<std::byte> to);
+  // Gives that page back, of a call that waits for long.
+  void ForgetNear() {
+    near_.reset();
+    near_address_ = 1;
+  }
   // Null: nothing can be brought into this client.
   void set_delivery(client::Delivery* delivery) { delivery_ = delivery; }
 

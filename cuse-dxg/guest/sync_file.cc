@@ -5,6 +5,7 @@
 #include <linux/sync_file.h>
 #include <spdlog/spdlog.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
@@ -41,29 +42,69 @@ void CopyName(const std::string& name, char (&to)[kSize]) {
 
 // -- Fences ------------------------------------------------------------------------------------------------------------
 
+// What the host's event signals. Where that goes without having happened, nobody will ever know: the fence ends with an
+// error then, as fences of the kernel do, and nobody sleeps on it for ever.
 class SyncFence::Event final : public client::EventFile {
  public:
   explicit Event(std::weak_ptr<SyncFence> fence) : fence_(std::move(fence)) {}
-  ~Event() override { End(-ECANCELED); }
-  void Signal() override { End(1); }
+  ~Event() override {
+    if (const auto fence = happened_ ? nullptr : fence_.lock()) fence->End(-ECANCELED);
+  }
+  void Signal() override {
+    happened_ = true;
+    if (const auto fence = fence_.lock()) fence->Happened();
+  }
 
  private:
-  void End(int32_t status) {
-    if (const auto fence = fence_.lock()) fence->End(status);
-  }
   std::weak_ptr<SyncFence> fence_;
+  std::atomic<bool> happened_{false};
 };
 
-SyncFence::SyncFence(Driver& driver, std::shared_ptr<SharedSyncObject> shared, uint64_t value)
-    : driver_(driver), shared_(std::move(shared)), value_(value), context_(++last_context) {}
+SyncFence::SyncFence(Driver& driver, Source source, uint64_t value)
+    : driver_(driver), source_(std::move(source)), shared_(source_.object->shared), value_(value), context_(++last_context) {}
 
 SyncFence::~SyncFence() {
-  driver_.events().Remove(event);
+  driver_.events().Remove(event_);
   if (has_descriptor) DropDescriptor(driver_.host(), shared_).Start(nullptr);
 }
 
-std::shared_ptr<client::EventFile> SyncFence::MakeEvent(const std::shared_ptr<SyncFence>& fence) {
-  return std::make_shared<Event>(fence);
+Task SyncFence::Await() {
+  const auto self = shared_from_this();
+  const auto process = source_.process.lock();
+  if (process == nullptr) co_return Status::Refuse(EINVAL, "the process that made the sync file has ended");
+  event_ = driver_.events().Add(*process, std::make_shared<Event>(self), Events::Lifetime::kOnce);
+  host::WaitForSyncObjectFromCpu::Request request;
+  host::WaitForSyncObjectFromCpu::Reply reply;
+  request.set_device(source_.device_name);
+  request.set_object_count(1);
+  request.set_guest_event(event_);
+  request.add_objects(source_.object_name);
+  request.add_fence_values(value_);
+  DXG_CO_TRY(co_await driver_.host().Ask(*source_.device->adapter(), process->host_handle, request, &reply));
+  co_return FromNtStatus(reply.status(), "WaitForSyncObjectFromCpu");
+}
+
+// A host also ends waits of CPUs when some other handle of a shared fence is destroyed. A sync file is ready when the value
+// is reached and not before, so it asks again, as long as its own handle is there.
+void SyncFence::Happened() {
+  if (Reached()) return End(1);
+  const auto process = source_.process.lock();
+  if (process == nullptr) return End(-ECANCELED);
+  auto object = process->FindSyncObject(source_.object_name);
+  if (!object.ok() || *object != source_.object) return End(-ECANCELED);
+  Await().Start([self = shared_from_this()](const Status& status) {
+    if (!status.ok()) self->End(-ECANCELED);
+  });
+}
+
+// Where the host does not show the fence's page as a file, its word is taken for it.
+bool SyncFence::Reached() const {
+  const auto region = driver_.backend().FindRegion(source_.object->window_address);
+  if (!region || region->file < 0) return true;
+  uint64_t value = 0;
+  const uint64_t offset = region->file_offset + source_.object->window_address - region->window_address;
+  const ssize_t read = pread(region->file, &value, sizeof(value), static_cast<off_t>(offset));
+  return read != sizeof(value) || value >= value_;
 }
 
 int32_t SyncFence::status() const {
@@ -285,19 +326,6 @@ Task FindFence(Call& call, uint64_t descriptor, std::shared_ptr<SyncFence>* fenc
   co_return Status::Ok();
 }
 
-Task WaitForIt(CallOf<Create>& call, const Device& device, uint32_t object, SyncFence& fence, std::shared_ptr<client::EventFile> event) {
-  fence.event = call.driver.events().Add(*call.process, std::move(event), Events::Lifetime::kOnce);
-  host::WaitForSyncObjectFromCpu::Request request;
-  host::WaitForSyncObjectFromCpu::Reply reply;
-  request.set_device(call.request.device());  // as the caller named it
-  request.set_object_count(1);
-  request.set_guest_event(fence.event);
-  request.add_objects(object);
-  request.add_fence_values(fence.value());
-  DXG_CO_TRY(co_await call.driver.host().Ask(*device.adapter(), call.process->host_handle, request, &reply));
-  co_return FromNtStatus(reply.status(), "WaitForSyncObjectFromCpu");
-}
-
 // Anything but 0 from the host ends the call with it.
 #define RETURN_UNLESS_ZERO(expression) \
   if (Status status = (expression); status.value() != 0) co_return status
@@ -344,13 +372,13 @@ Task CreateSyncFile(CallOf<Create>& call) {
   DXG_CO_TRY(CheckActive(*device->adapter()));
   DXG_CO_ASSIGN(auto object, call.process->FindSyncObject(args.monitored_fence()));
   // Whatever fails from here on, the fence takes it back as it goes: the event, and what it counts of the shared object.
-  auto fence = std::make_shared<SyncFence>(call.driver, object->shared, args.fence_value());
+  const SyncFence::Source source{call.process, device, args.device(), object, args.monitored_fence()};
+  auto fence = std::make_shared<SyncFence>(call.driver, source, args.fence_value());
   if (object->shared != nullptr) {
     DXG_CO_TRY(co_await AddDescriptor(call, object->shared, args.monitored_fence()));
     fence->has_descriptor = true;
   }
-  auto event = SyncFence::MakeEvent(fence);
-  DXG_CO_TRY(co_await WaitForIt(call, *device, args.monitored_fence(), *fence, std::move(event)));
+  DXG_CO_TRY(co_await fence->Await());
   auto file = SyncFile::Create(fence);
   uint64_t descriptor = 0;
   DXG_CO_TRY(co_await GiveDescriptor(call.driver, call, std::move(file), &descriptor));

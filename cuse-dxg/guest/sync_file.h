@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <mutex>
@@ -10,6 +11,7 @@
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/client/event_file.h"
 #include "cuse-dxg/guest/objects.h"
+#include "cuse-dxg/guest/task.h"
 
 // Sync files: descriptors that poll, select and epoll report as readable when a fence has reached a value. They are opens of
 // the node that answer what a sync_file of the kernel's answers (linux/sync_file.h).
@@ -19,15 +21,26 @@ namespace dxg::guest {
 class Driver;
 class SyncFile;
 
+class Process;
+struct SyncObject;
+
 // A fence that reaches a value, once. Files share it: those that were merged from one have it too.
-class SyncFence {
+class SyncFence : public std::enable_shared_from_this<SyncFence> {
  public:
-  SyncFence(Driver& driver, std::shared_ptr<SharedSyncObject> shared, uint64_t value);
+  // By whose handle the host is asked.
+  struct Source {
+    std::weak_ptr<Process> process;
+    std::shared_ptr<Device> device;
+    uint32_t device_name = 0;  // as the caller named it
+    std::shared_ptr<SyncObject> object;
+    uint32_t object_name = 0;
+  };
+
+  SyncFence(Driver& driver, Source source, uint64_t value);
   ~SyncFence();
 
-  // What the host's event signals. Where that goes without having happened, nobody will ever know: the fence ends with an
-  // error then, as fences of the kernel do, and nobody sleeps on it for ever.
-  static std::shared_ptr<client::EventFile> MakeEvent(const std::shared_ptr<SyncFence>& fence);
+  // Has the host tell when the value is reached.
+  Task Await();
 
   // 1: reached; 0: not yet; negative: an errno.
   int32_t status() const;
@@ -40,18 +53,20 @@ class SyncFence {
 
   void Watch(const std::shared_ptr<SyncFile>& file);
 
-  // While it is made, by one call.
-  uint64_t event = 0;        // of the driver's; removed with the fence
-  bool has_descriptor = false;  // counts as one of the shared object
-
-  class Event;
+  bool has_descriptor = false;  // counts as one of the shared object; set while it is made, by one call
 
  private:
+  class Event;
+
+  void Happened();
+  bool Reached() const;
   void End(int32_t status);
 
   Driver& driver_;
+  const Source source_;
   const std::shared_ptr<SharedSyncObject> shared_;
   const uint64_t value_, context_;
+  std::atomic<uint64_t> event_{0};  // of the driver's; removed with the fence
   mutable std::mutex mutex_;  // guards the rest
   int32_t status_ = 0;
   uint64_t timestamp_ns_ = 0;

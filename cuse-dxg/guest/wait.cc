@@ -100,6 +100,7 @@ Task WaitInTheCall(CallOf<FromCpu>& call) {
   Status status = co_await NoteWait(call, event);
   if (status.ok()) {
     DropLongLists(call.request);
+    call.ForgetNear();
     call.EndBySignal(parked);
     const ParkedCall::End end = co_await parked->Ended();
     status = HowItEnded(end);

@@ -21,7 +21,6 @@ namespace dxg::conformance {
 namespace {
 
 constexpr uint32_t kShared = 3;  // with nt_security_sharing
-constexpr uint32_t kUnwaitCpuWaitersOnlyOnDestroy = 1 << 10;
 
 class FenceClient : public MemoryClient {
  public:
@@ -108,6 +107,7 @@ TEST(SyncFile, RefusesOtherDescriptors) {
   EXPECT_EQ(client.TryWait(file.get(), client.device), -EINVAL);
 }
 
+// [SHR] 177
 TEST(SyncFile, IsReadyWhenTheFenceIsThereAndNotBefore) {
   FenceClient client;
   const d3dkmthandle fence = client.CreateFence();
@@ -214,9 +214,9 @@ TEST(SyncFile, PrivateFencesAreNotOpened) {
 
 TEST(SyncFile, LeadsAnotherProcessToTheFence) {
   FenceClient client;
-  // Without that flag the host takes the end of any handle of the fence, also of the one that WaitSyncFile has for a
-  // moment, for the end of all waits of CPUs.
-  const d3dkmthandle fence = client.CreateFence(kShared | kUnwaitCpuWaitersOnlyOnDestroy);
+  // The host takes the end of any handle of such a fence, also of the one that WaitSyncFile has for a moment, for the end
+  // of all waits of CPUs. The file must not.
+  const d3dkmthandle fence = client.CreateFence(kShared);
   const Descriptor file(client.CreateSyncFile(fence, 5));
   Peer peer([&](Peer& parent) {
     FenceClient own;
