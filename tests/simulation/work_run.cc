@@ -1062,7 +1062,8 @@ class Run {
     std::vector<uint64_t> values;
     const uint64_t count = Chance(85) ? 1 + Below(3) : 32;
     for (uint64_t i = 0; i < count; ++i) {
-      Handle* handle = AnyFence(*device);
+      // Also of another device: the wait ends with the one that it was asked on.
+      Handle* handle = Chance(70) ? AnyFence(*device) : AnyHandle(nullptr, [](const Sync& sync) { return sync.readable(); });
       if (handle == nullptr) return;
       objects.push_back(handle->handle);
       values.push_back(Chance(3) ? kLost : ValueToAwait(*handle->sync));
