@@ -354,11 +354,14 @@ void WorkModel::JudgeHeld(const ModelQueue& queue) const {
   bool met = true, known = true;
   for (const Point& point : wait.points) {
     const Sync& sync = *point.sync;
-    known &= sync.certain && !sync.ended;
+    if (sync.ended) continue;  // holds nobody
+    known &= sync.certain;
     met &= sync.counts() ? sync.value != 0 : (sync.visible() ? sync.now : sync.value) >= point.value;
   }
   if (!known) return;
   if (met) Break("queue {} still waits at rest for what is there", queue.id);
+  const bool ended = std::any_of(wait.points.begin(), wait.points.end(), [](const Point& point) { return point.sync->ended; });
+  if (ended) return;
   if (Ran(queue, CommandAfter(queue, wait))) Break("queue {} has run command {} without what it waits for", queue.id, CommandAfter(queue, wait)->number);
 }
 
