@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "hostsim/bulk_copy.h"
 #include "hostsim/mutex.h"
 #include "hostsim/storage.h"
 
@@ -89,7 +90,7 @@ bool GpuWindow::Read(uint64_t at, void* to, uint64_t bytes) {
   auto* out = static_cast<uint8_t*>(to);
   return ForEachRun(at, bytes, [out](const Run& run, uint64_t done) {
     if (run.memory) {
-      std::memcpy(out + done, run.memory, run.bytes);
+      BulkCopy(out + done, run.memory, run.bytes);
     } else {
       run.Part(0, run.bytes).Read({out + done, run.bytes});
     }

@@ -204,7 +204,8 @@ Passage Call::At(FaultPoint point, std::optional<uint32_t> node, std::optional<u
 }
 
 std::shared_ptr<void> Call::DeferUntilLetGo() {
-  std::shared_ptr<void> share(nullptr, [end = Defer()](void*) { end(); });
+  const std::function<void()> end = Defer();
+  std::shared_ptr<void> share(deferred.get(), [end](void*) { end(); });  // of something: a share in nothing looks like none
   aftermath.Then([share] {});  // so that it never goes under a lock
   return share;
 }

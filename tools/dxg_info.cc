@@ -5,6 +5,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -332,6 +333,7 @@ class SelfCheck {
     CheckContext(create.device);
     CheckAllocation(create.device);
     CheckPagingQueue(create.device);
+    CheckFence(create.device);
     d3dkmt_destroydevice destroy = {create.device};
     Step("destroy device", node_.Call(LX_DXDESTROYDEVICE, destroy));
     Expect("destroyed device is refused", node_.Call(LX_DXDESTROYDEVICE, destroy) == -EINVAL);
@@ -364,6 +366,54 @@ class SelfCheck {
     Expect("its fence is there and reads 0", fence != nullptr && *fence == 0);
     d3dddi_destroypagingqueue destroy = {create.paging_queue};
     Step("destroy paging queue", node_.Call(LX_DXDESTROYPAGINGQUEUE, destroy));
+  }
+
+  // Raised by us, waited for, and once as a descriptor that poll understands.
+  void CheckFence(d3dkmthandle device) {
+    d3dkmt_createsynchronizationobject2 create = {};
+    create.device = device;
+    create.info.type = _D3DDDI_MONITORED_FENCE;
+    if (!Step("create monitored fence", node_.Call(LX_DXCREATESYNCHRONIZATIONOBJECT, create))) return;
+    const uint64_t value = 1;
+    d3dkmt_createsyncfile file = {device, create.sync_object, value, 0};
+    const bool has_file = Step("create sync file", node_.Call(LX_DXCREATESYNCFILE, file));
+    const int descriptor = static_cast<int>(file.sync_file_handle);
+    if (has_file) CheckSyncFile(descriptor, "sync file is not ready before its fence", false);
+    d3dkmt_signalsynchronizationobjectfromcpu signal = {};
+    signal.device = device;
+    signal.object_count = 1;
+    signal.objects = Address(&create.sync_object);
+    signal.fence_values = Address(&value);
+    d3dkmt_waitforsynchronizationobjectfromcpu wait = {};
+    wait.device = device;
+    wait.object_count = 1;
+    wait.objects = signal.objects;
+    wait.fence_values = signal.fence_values;
+    const bool is_signalled = Step("signal fence", node_.Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, signal)) &&
+                              Step("wait for fence", node_.Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, wait));
+    if (is_signalled) {
+      // Safety: the node says that a fence is there.
+      const auto* shown = reinterpret_cast<const volatile uint64_t*>(create.info.monitored_fence.fence_cpu_virtual_address);
+      Expect("fence shows its value", shown != nullptr && *shown == value);
+    }
+    if (has_file && is_signalled) CheckSyncFile(descriptor, "sync file is ready", true);
+    if (has_file) close(descriptor);
+    d3dkmt_destroysynchronizationobject destroy = {create.sync_object};
+    Step("destroy fence", node_.Call(LX_DXDESTROYSYNCHRONIZATIONOBJECT, destroy));
+  }
+
+  // Says which kind it is: the kernel's own, which other drivers take as well, or the node's, which is only polled, merged
+  // and asked as one.
+  void CheckSyncFile(int descriptor, const char* name, bool ready) {
+    constexpr int kPatienceMs = 5000;
+    char target[64] = {};
+    const std::string link = fmt::format("/proc/self/fd/{}", descriptor);
+    const bool known = readlink(link.c_str(), target, sizeof(target) - 1) > 0;
+    const bool of_kernel = std::string_view(target).starts_with("anon_inode:sync_file");
+    pollfd polled = {descriptor, POLLIN, 0};
+    const bool is_ready = poll(&polled, 1, ready ? kPatienceMs : 0) == 1 && (polled.revents & POLLIN) != 0;
+    if (!known || is_ready != ready) return Expect(name, false);
+    Add(name, "ok", of_kernel ? "a sync_file of the kernel" : "a descriptor of the node");
   }
 
   // A page of ours as GPU memory: the one kind of allocation that needs no private data.

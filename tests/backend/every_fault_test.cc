@@ -33,7 +33,8 @@ std::string AllocationData() {
 class EveryFault : public testing::TestWithParam<FaultPointInfo>, public BackendEvents {
  protected:
   EveryFault() : backend_(*CreateInProcessBackend({})) { EXPECT_TRUE(backend_->Start(this).ok()); }
-  ~EveryFault() override { backend_->Stop(); }
+  // While we can still be told of events.
+  void TearDown() override { backend_->Stop(); }
 
   // BackendEvents
   void AdapterArrived(const HostAdapter& adapter) override {
