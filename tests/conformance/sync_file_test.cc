@@ -40,6 +40,14 @@ class FenceClient : public MemoryClient {
     args.fence_values = Address(&value);
     node.Ioctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, args, "SignalSynchronizationObjectFromCpu");
   }
+  void SignalFromGpu(d3dkmthandle context, d3dkmthandle fence, uint64_t value) const {
+    d3dkmt_signalsynchronizationobjectfromgpu args = {};
+    args.context = context;
+    args.object_count = 1;
+    args.objects = Address(&fence);
+    args.monitored_fence_values = Address(&value);
+    node.Ioctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU, args, "SignalSynchronizationObjectFromGpu");
+  }
   int TryCreateSyncFile(d3dkmthandle fence, uint64_t value, int* file) const {
     d3dkmt_createsyncfile args = {device, fence, value, ~uint64_t{0}};
     const int result = node.TryIoctl(LX_DXCREATESYNCFILE, args);
@@ -234,6 +242,25 @@ TEST(SyncFile, LeadsAnotherProcessToTheFence) {
   peer.Receive();
   client.Signal(fence, 5);
   peer.Join();
+}
+
+// [SHR] 178
+TEST(SimSyncFile, HoldsTheContextThatItIsGivenAndNoOther) {
+  FenceClient client;
+  const d3dkmthandle fence = client.CreateFence(kShared);
+  const Descriptor file(client.CreateSyncFile(fence, 5));
+  const d3dkmthandle held = client.node.CreateContext(client.device), other = client.node.CreateContext(client.device);
+  ASSERT_EQ(client.TryWait(file.get(), held), 0);
+  const d3dkmthandle behind = client.CreateFence(), beside = client.CreateFence();
+  const Descriptor is_behind(client.CreateSyncFile(behind, 1)), is_beside(client.CreateSyncFile(beside, 1));
+  client.SignalFromGpu(held, behind, 1);
+  client.SignalFromGpu(other, beside, 1);
+  EXPECT_EQ(Ready(is_beside.get(), -1), POLLIN);
+  EXPECT_EQ(Ready(is_behind.get()), 0);
+  client.Signal(fence, 4);
+  EXPECT_EQ(Ready(is_behind.get()), 0);
+  client.Signal(fence, 5);
+  EXPECT_EQ(Ready(is_behind.get(), -1), POLLIN);
 }
 
 // Whoever sleeps on it must not sleep for ever: the only one who could be told of the fence is gone.

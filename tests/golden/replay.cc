@@ -38,7 +38,10 @@ const char* Decision(const std::string& label) {
 const char* Decision(const Json& record, const std::string& trouble) {
   if (!record.contains("ioctl") || !record["ioctl"].is_string()) return nullptr;
   const std::string call = record["ioctl"];
-  if (call == "LX_DXWAITSYNCFILE" && trouble.starts_with("packet WAITFORSYNCOBJECTFROMGPU")) {
+  // The value is at 40 behind the command header, with and without the transport's own in front.
+  const bool other_value = trouble.starts_with("packet WAITFORSYNCOBJECTFROMGPU: offset 56:") ||
+                           trouble.starts_with("packet WAITFORSYNCOBJECTFROMGPU: offset 40:");
+  if (call == "LX_DXWAITSYNCFILE" && other_value) {
     return "the driver waits for one more than the value when that was reached, which may never be";
   }
   if ((call == "LX_DXWAITSYNCFILE" || call == "LX_DXOPENSYNCOBJECTFROMSYNCFILE") && trouble.starts_with("DESTROYSYNCOBJECT was sent")) {
