@@ -118,6 +118,12 @@ void LogNotServed(const contract::Call& row) {
 
 }  // namespace
 
+// Whoever serves the node may end with files open; nobody uses them any more.
+Driver::~Driver() {
+  events_.EndAll();
+  for (File* file : std::exchange(files_, {})) delete file;
+}
+
 void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
   if (delivery_ != nullptr && delivery_->IsIdentifyCall(request->caller().tid, request->code(), request->argument(), request->file())) {
     return request->Answer(0, {});
@@ -184,7 +190,7 @@ void Driver::Open(std::unique_ptr<attach::OpenRequest> request) {
       process = processes_.back().process;
     }
   }
-  if (request != nullptr) return request->Accept(reinterpret_cast<uint64_t>(new File{process}));  // Safety: see Ioctl
+  if (request != nullptr) return request->Accept(NewFile(process, nullptr));
   CreateProcess(process).Start([this, process](Status status) { FinishOpen(process, status); });
 }
 
@@ -216,7 +222,7 @@ void Driver::FinishOpen(const std::shared_ptr<Process>& process, const Status& s
   if (!status.ok()) spdlog::warn("open by process {}: {}", process->identity.tgid, status.why());
   for (auto& request : waiting) {
     if (status.ok()) {
-      request->Accept(reinterpret_cast<uint64_t>(new File{process}));  // Safety: see Ioctl
+      request->Accept(NewFile(process, nullptr));
     } else {
       request->Refuse(EBADF);  // whatever the reason
     }
@@ -226,13 +232,11 @@ void Driver::FinishOpen(const std::shared_ptr<Process>& process, const Status& s
 void Driver::Release(uint64_t file) {
   std::unique_ptr<File> released(reinterpret_cast<File*>(file));  // Safety: see Ioctl; this is its last use
   const auto process = released->process;
-  if (process == nullptr) {
-    {
-      std::lock_guard lock(mutex_);
-      object_files_.erase(released.get());
-    }
-    return DropDescriptor(host_, released->object).Start(nullptr);
+  {
+    std::lock_guard lock(mutex_);
+    files_.erase(released.get());
   }
+  if (process == nullptr) return DropDescriptor(host_, released->object).Start(nullptr);
   {
     std::lock_guard lock(mutex_);
     auto entry = std::find_if(processes_.begin(), processes_.end(), [&](const Entry& each) { return each.process == process; });
@@ -267,23 +271,27 @@ void Driver::ForgetObjectFile(uint64_t token) {
 }
 
 void Driver::OpenObject(attach::OpenRequest& request, uint64_t token) {
-  File* file = nullptr;
+  std::shared_ptr<SharedObject> object;
   {
     std::lock_guard lock(mutex_);
     auto expected = expected_objects_.extract(token);
-    if (!expected.empty()) {
-      file = new File{nullptr, std::move(expected.mapped())};
-      object_files_.insert(file);
-    }
+    if (!expected.empty()) object = std::move(expected.mapped());
   }
-  if (file == nullptr) return request.Refuse(EBADF);
-  request.Accept(reinterpret_cast<uint64_t>(file));  // Safety: see Ioctl
+  if (object == nullptr) return request.Refuse(EBADF);
+  request.Accept(NewFile(nullptr, std::move(object)));
+}
+
+uint64_t Driver::NewFile(std::shared_ptr<Process> process, std::shared_ptr<SharedObject> object) {
+  auto* file = new File{std::move(process), std::move(object)};
+  std::lock_guard lock(mutex_);
+  files_.insert(file);
+  return reinterpret_cast<uint64_t>(file);  // Safety: see Ioctl
 }
 
 std::shared_ptr<SharedObject> Driver::ObjectOf(uint64_t file) {
   std::lock_guard lock(mutex_);
-  const auto found = object_files_.find(reinterpret_cast<File*>(file));  // Safety: only compared
-  return found == object_files_.end() ? nullptr : (*found)->object;
+  const auto found = files_.find(reinterpret_cast<File*>(file));  // Safety: only compared
+  return found == files_.end() ? nullptr : (*found)->object;
 }
 
 std::vector<std::shared_ptr<Process>> Driver::Processes() {

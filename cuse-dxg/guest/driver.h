@@ -45,7 +45,7 @@ class Driver final : public attach::Node, public BackendEvents {
  public:
   Driver(Backend& backend, client::Access& access) : host_(backend), access_(access) {}
   // Calls that are parked end; by now the back-end takes no more.
-  ~Driver() override { events_.EndAll(); }
+  ~Driver() override;
 
   void set_observer(CallObserver* observer) { observer_ = observer; }
   // The way into clients, for calls that bring memory or descriptors there. Outlives the driver.
@@ -103,6 +103,8 @@ class Driver final : public attach::Node, public BackendEvents {
 
   Task CreateProcess(std::shared_ptr<Process> process);
   void OpenObject(attach::OpenRequest& request, uint64_t token);
+  // What requests on it name it by, until Release.
+  uint64_t NewFile(std::shared_ptr<Process> process, std::shared_ptr<SharedObject> object);
   void FinishOpen(const std::shared_ptr<Process>& process, const Status& status);
   void Refuse(attach::IoctlRequest& request, const contract::Call* row, const Status& status);
   void Report(const CallReport& report);
@@ -116,7 +118,7 @@ class Driver final : public attach::Node, public BackendEvents {
 
   std::mutex mutex_;  // guards all below
   std::list<Entry> processes_;
-  std::set<File*> object_files_;
+  std::set<File*> files_;
   std::map<uint64_t, std::shared_ptr<SharedObject>> expected_objects_;  // by token
   uint64_t next_token_ = 1;
   std::vector<std::shared_ptr<Adapter>> adapters_;

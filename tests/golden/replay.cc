@@ -185,6 +185,7 @@ Replay::Verdict Replay::Load(const Json& record) {
   host_of_tgid_.clear();
   delivery_.set_eventfd(-1);
   program_ = ProgramOf(record);
+  driver_.reset();  // before the host that it may still tell something
   host_ = std::make_unique<ScriptedHost>();
   driver_ = std::make_unique<guest::Driver>(*host_, client_);
   driver_->set_delivery(&delivery_);

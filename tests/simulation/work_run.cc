@@ -54,6 +54,16 @@ class Run {
  public:
   Run(uint64_t seed, bool verbose) : random_(seed * 2 + 1), verbose_(verbose), machine_(Profile()), model_(machine_) {}
 
+  // Packets name regions, which name the queues that have the packets.
+  ~Run() {
+    for (const auto& each : queues_ever_) {
+      if (const auto queue = each.lock()) queue->packets.clear();
+    }
+    for (const auto& each : devices_ever_) {
+      if (const auto device = each.lock()) device->regions.clear();
+    }
+  }
+
   void Steps(int steps) {
     clients_.resize(2 + Below(kClientsMax - 1));
     for (current_ = 0; current_ < static_cast<int>(clients_.size()); ++current_) OpenClient();
@@ -166,6 +176,7 @@ class Run {
   void CreateDevice() {
     if (Now().devices.size() >= 3) return;
     auto device = std::make_shared<ModelDevice>();
+    devices_ever_.push_back(device);
     d3dkmt_createdevice create{};
     create.adapter.v = Now().adapter;
     Equal(Call(LX_DXCREATEDEVICE, &create), 0, "CreateDevice");
@@ -364,6 +375,7 @@ class Run {
     if (QueuesOf(*device, Queues::kAll).size() >= kQueuesMax) return;
     const uint64_t word = Take(*device, 8);
     auto queue = std::make_shared<ModelQueue>();
+    queues_ever_.push_back(queue);
     queue->id = ++ids_;
     queue->device = device;
     queue->hardware = Chance(35);
@@ -1327,6 +1339,8 @@ class Run {
   std::vector<Client> clients_;
   std::map<int, Descriptor> descriptors_;
   std::map<int, std::vector<int>> events_;  // eventfds, by client
+  std::vector<std::weak_ptr<ModelQueue>> queues_ever_;
+  std::vector<std::weak_ptr<ModelDevice>> devices_ever_;
   std::vector<std::shared_ptr<ModelQueue>> queues_of_lost_;  // whose progress fences can still be read
   int current_ = 0;
   int ids_ = 0;
