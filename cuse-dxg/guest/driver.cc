@@ -122,6 +122,10 @@ void LogNotServed(const contract::Call& row) {
 Driver::~Driver() {
   events_.EndAll();
   for (File* file : std::exchange(files_, {})) delete file;
+  // Devices and their adapters hold each other.
+  for (const Entry& entry : processes_) {
+    for (const auto& held : entry.process->CloseAllAdapters()) held->devices.clear();
+  }
 }
 
 void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
