@@ -269,7 +269,12 @@ TEST_F(WaitTest, OneOfManyEndsItWhileTheHostAnswers) {
     answered.join();
     signalled.join();
     killed.join();
-    if (!wait->done) driver.GuestEvent(host.events.back());
+    bool done = false;
+    {
+      std::lock_guard lock(wait->mutex);
+      done = wait->done;
+    }
+    if (!done) driver.GuestEvent(host.events.back());
     const int32_t result = wait->Wait();
     EXPECT_TRUE(result == 0 || result == -kErestartsys || result == -EINTR) << result;
   }

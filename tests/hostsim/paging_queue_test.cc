@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <future>
+
 #include "tests/hostsim/memory_rig.h"
 
 namespace dxg::hostsim {
@@ -288,9 +290,13 @@ TEST(World, RealTimersRunInOrderAndStopWithTheClock) {
         changed.notify_one();
       };
     };
-    clock.CallAt(now + 2'000'000, note('b'));
-    clock.CallAt(now, note('a'));
+    // Its thread is held until all are there, however long that takes.
+    std::promise<void> all_there;
+    clock.CallAt(now, [&all_there] { all_there.get_future().wait(); });
+    clock.CallAt(now + 2, note('b'));
+    clock.CallAt(now + 1, note('a'));
     clock.CallAt(~0ull, note('!'));
+    all_there.set_value();
     std::unique_lock lock(mutex);
     changed.wait(lock, [&] { return order.size() == 2; });
   }
