@@ -244,7 +244,7 @@ void Engines::WaitOver(GpuQueue& queue, const std::shared_ptr<uint64_t>& wait) {
     PopFront(queue);
     Advance(queue, &aftermath);
   }
-  machine_.Deliver(std::move(aftermath));
+  machine_.DeliverInTurn(std::move(aftermath));  // what comes next may end a wait again
 }
 
 void Engines::Arrive(GpuSignal& signal, Aftermath* aftermath) {

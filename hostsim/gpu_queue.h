@@ -47,11 +47,12 @@ struct WorkEpoch {
   std::vector<std::function<void()>> ended;  // called under no lock
   std::shared_ptr<WorkEpoch> next;
   WorkEpoch() = default;
-  ~WorkEpoch() {
-    for (const auto& call : ended) call();
-  }
+  ~WorkEpoch();
   WorkEpoch(const WorkEpoch&) = delete;
   WorkEpoch& operator=(const WorkEpoch&) = delete;
+
+ private:
+  void CallEnded();
 };
 
 // A device as its adapter's engines know it. The engines' lock guards it unless it says otherwise.

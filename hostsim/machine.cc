@@ -175,6 +175,27 @@ void Machine::Deliver(Aftermath aftermath) {
   for (const auto& call : aftermath.calls) call();
 }
 
+void Machine::DeliverInTurn(Aftermath aftermath) {
+  struct Link {
+    Machine& machine;
+    Aftermath aftermath;
+  };
+  thread_local std::deque<Link>* chain = nullptr;
+  if (chain) {
+    chain->push_back({*this, std::move(aftermath)});
+    return;
+  }
+  std::deque<Link> links;
+  chain = &links;
+  links.push_back({*this, std::move(aftermath)});
+  while (!links.empty()) {
+    Link link = std::move(links.front());
+    links.pop_front();
+    link.machine.Deliver(std::move(link.aftermath));
+  }
+  chain = nullptr;
+}
+
 bool Machine::FaultyGuestMemory::Read(uint32_t gpadl, uint64_t offset, Bytes bytes) {
   return !Gone() && real().Read(gpadl, offset, bytes);
 }

@@ -107,6 +107,9 @@ class Machine {
   void EndCalls();
   // Tells the guest, then calls. Under no lock.
   void Deliver(Aftermath aftermath);
+  // As Deliver, inside a call that somebody delivers. What it sets off in the same way is delivered after it, not inside
+  // it: a chain of any length needs no more stack than one link. All of it is done when the outermost one returns.
+  void DeliverInTurn(Aftermath aftermath);
 
   const std::shared_ptr<IoSpace>& io_space() const { return io_space_; }
   GuestMemory* guest_memory() { return world_.guest_memory ? &guest_memory_ : nullptr; }

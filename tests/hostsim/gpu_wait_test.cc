@@ -266,5 +266,24 @@ TEST(GpuWait, EndsWithItsQueue) {
   rig.Signal(fence.handle, 1);
 }
 
+// One signal may set off any number of others in turn: that costs time, and no stack.
+TEST(GpuWait, LongChainsOfQueuesThatWaitForEachOther) {
+  GpuRig rig;
+  const uint32_t other = rig.NewContext(rig.caller, rig.device);
+  const auto ping = rig.NewFence();
+  const auto pong = rig.NewFence();
+  constexpr uint64_t kRounds = 100'000;
+  for (uint64_t i = 1; i <= kRounds; ++i) {
+    rig.GpuWait(rig.context, {{ping.handle, i}});
+    rig.GpuSignal({rig.context}, {{pong.handle, i}});
+    rig.GpuWait(other, {{pong.handle, i}});
+    rig.GpuSignal({other}, {{ping.handle, i + 1}});
+  }
+  EXPECT_EQ(rig.ValueOf(pong), 0u);
+  EXPECT_EQ(rig.Signal(ping.handle, 1), kStatusSuccess);
+  EXPECT_EQ(rig.ValueOf(pong), kRounds);
+  EXPECT_EQ(rig.ValueOf(ping), kRounds + 1);
+}
+
 }  // namespace
 }  // namespace dxg::hostsim

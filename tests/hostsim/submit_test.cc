@@ -444,6 +444,17 @@ TEST(Submit, ALC86_DestroyedMemoryStaysForEarlierWork) {
   rig.EndAndExpectNothing();
 }
 
+// As many as a process may have behind one command: letting go of them costs no stack.
+TEST(Submit, ALC86_ManyAreDestroyedBehindOneCommand) {
+  GpuRig rig;
+  constexpr int kMany = 100'000;
+  std::vector<uint32_t> allocations;
+  for (int i = 0; i < kMany; ++i) allocations.push_back(rig.New(kPage));
+  EXPECT_EQ(rig.Submit(CommandWriter().Delay(kMs)), kStatusSuccess);
+  for (const uint32_t allocation : allocations) EXPECT_EQ(rig.Destroy({allocation}), kStatusSuccess);
+  rig.EndAndExpectNothing();
+}
+
 TEST(Submit, ALC86_OfAResource) {
   GpuRig rig;
   const auto resource = rig.NewResource(2);
