@@ -8,12 +8,10 @@
 #include <sstream>
 #include <thread>
 
-#include "tests/hostsim/memory_rig.h"
+#include "tests/hostsim/gpu_rig.h"
 
 namespace dxg::hostsim {
 namespace {
-
-constexpr uint64_t kMs = 1'000'000;
 
 FaultRule Rule(const std::string& text) {
   FaultRule rule;
@@ -510,6 +508,71 @@ TEST(HostFault, PagesOfAClientAreGoneForOneAccess) {
   rig.GpuRead(address);
   EXPECT_EQ(rig.host().Account().lost_accesses, lost + 1);
   EXPECT_EQ(rig.GpuRead(address), 0x6161616161616161u);
+}
+
+// -- Signals.
+
+class SignalFaults : public testing::Test {
+ protected:
+  void Arm(const std::string& rule) { EXPECT_FALSE(rig_.host().ArmFault(Rule(rule))) << rule; }
+
+  GpuRig rig_;
+};
+
+TEST_F(SignalFaults, AFenceJumpsAndWaitsBelowEnd) {
+  const auto fence = rig_.NewFence();
+  rig_.Wait(fence.handle, 1000, 1);
+  rig_.Wait(fence.handle, ~0ull, 2);
+  Arm("point: 'fence-jump'");
+  EXPECT_EQ(rig_.Signal(fence.handle, 1), kStatusSuccess);
+  EXPECT_EQ(rig_.ValueOf(fence), ~0ull - 1);
+  EXPECT_EQ(rig_.Happened(), GpuRig::Numbers{1});
+}
+
+TEST_F(SignalFaults, AFenceGoesBackBehindTheWaitsThatEnd) {
+  const auto fence = rig_.NewFence();
+  rig_.Wait(fence.handle, 5, 1);
+  rig_.Wait(fence.handle, 6, 2);
+  Arm("point: 'fence-rewind' value: 2");
+  EXPECT_EQ(rig_.Signal(fence.handle, 5), kStatusSuccess);
+  EXPECT_EQ(rig_.ValueOf(fence), 2u);
+  EXPECT_EQ(rig_.Happened(), GpuRig::Numbers{1});
+  rig_.Signal(fence.handle, 6);
+  EXPECT_EQ(rig_.Happened(), GpuRig::Numbers{2});
+}
+
+TEST_F(SignalFaults, AStormEndsNoWaitTwiceOrTooEarly) {
+  const auto fence = rig_.NewFence();
+  rig_.Wait(fence.handle, 5, 1);
+  rig_.Wait(fence.handle, 6, 2);
+  Arm("point: 'signal-storm' value: 1000");
+  EXPECT_EQ(rig_.Signal(fence.handle, 5), kStatusSuccess);
+  EXPECT_EQ(rig_.ValueOf(fence), 5u);
+  EXPECT_EQ(rig_.Happened(), GpuRig::Numbers{1});
+}
+
+// A client that wants them there asks its queue for such signals.
+TEST_F(SignalFaults, SignalsOfQueuesDoNotPass) {
+  const auto fence = rig_.NewFence();
+  for (const char* point : {"fence-jump", "fence-rewind", "signal-storm"}) Arm("every: 1 point: '" + std::string(point) + "'");
+  EXPECT_EQ(rig_.GpuSignal({rig_.context}, {{fence.handle, 7}}), kStatusSuccess);
+  rig_.Settle();
+  EXPECT_EQ(rig_.ValueOf(fence), 7u);
+  for (const FaultPoint point : {FaultPoint::kFenceJump, FaultPoint::kFenceRewind, FaultPoint::kSignalStorm}) {
+    EXPECT_EQ(rig_.host().faults().Count(point).passed, 0u) << InfoOf(point).name;
+  }
+}
+
+TEST_F(SignalFaults, AQueueDoesTheSameWithoutAFault) {
+  const auto fence = rig_.NewFence();
+  rig_.Wait(fence.handle, 1000, 1);
+  rig_.Wait(fence.handle, ~0ull, 2);
+  rig_.GpuSignal({rig_.context}, {{fence.handle, ~0ull - 1}});
+  rig_.GpuSignal({rig_.context}, {{fence.handle, 3}}, GpuRig::kRewind);
+  for (int i = 0; i < 1000; ++i) rig_.GpuSignal({rig_.context}, {{fence.handle, 3}});
+  rig_.Settle();
+  EXPECT_EQ(rig_.ValueOf(fence), 3u);
+  EXPECT_EQ(rig_.Happened(), GpuRig::Numbers{1});
 }
 
 // -- In profiles.

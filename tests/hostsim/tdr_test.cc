@@ -151,5 +151,59 @@ TEST(Timeout, WorkBehindAResetRuns) {
   EXPECT_EQ(rig.DataAt(0), 50u);
 }
 
+// A new device of the rig's process with a command that hangs, until it is found hanging.
+uint32_t HangOnNewDevice(GpuRig& rig) {
+  rig.device = rig.NewDevice(rig.caller);
+  rig.queue = rig.NewQueue();
+  const uint32_t context = rig.NewContext(rig.caller, rig.device);
+  const CommandWriter commands = CommandWriter().Hang();
+  const uint64_t address = rig.Memory(kPage);
+  EXPECT_TRUE(rig.host().WriteGpu(rig.caller, address, BytesOf(std::string_view(commands.bytes())), &rig.fault));
+  EXPECT_EQ(rig.Submit(rig.SubmitRequest({context}, address, commands.bytes().size())), kStatusSuccess);
+  rig.clock.AdvanceNs(10 * kMs);
+  return rig.device;
+}
+FaultRule SixthTimeoutIsTooMany() {
+  FaultRule rule;
+  rule.set_point("too-many-timeouts");
+  rule.set_nth(6);
+  return rule;
+}
+
+TEST(Timeout, DEV48_TheSixthResetOfTheAdapterIsOneTooMany) {
+  AdapterProfile profile = Shipped("discrete");
+  profile.mutable_engines()->set_reset(AdapterProfile::Engines::ADAPTER);
+  profile.mutable_engines()->set_timeout_ms(10);
+  GpuRig rig(profile);
+  AdapterInfo other_adapter;
+  ASSERT_TRUE(rig.host().AddAdapter(Shipped("compute"), &other_adapter));
+  ASSERT_FALSE(rig.host().ArmFault(SixthTimeoutIsTooMany()));
+  for (int i = 0; i < 5; ++i) {
+    EXPECT_EQ(rig.StateOf(HangOnNewDevice(rig)), kHung) << i;
+    rig.clock.AdvanceNs(10'000 * kMs);
+    ASSERT_EQ(rig.host().Adapters().size(), 2u) << i;
+  }
+  const auto waited = rig.NewDevice(rig.caller);
+  rig.device = waited;
+  const auto fence = rig.NewFence();
+  rig.Wait(fence.handle, 1, 77);
+  HangOnNewDevice(rig);
+  EXPECT_TRUE(rig.host().Adapters().empty()) << "the host gives up, and with it all adapters";
+  EXPECT_EQ(rig.ears.removed.size(), 2u);
+  EXPECT_EQ(rig.Happened(), GpuRig::Numbers{77}) << "nobody is left waiting";
+  EXPECT_EQ(rig.TryDevice(rig.caller), 0u);
+  rig.EndAndExpectNothing();
+}
+
+TEST(Timeout, DEV48_ResetsOfEnginesAreNeverTooMany) {
+  AdapterProfile profile = Shipped("discrete");
+  profile.mutable_engines()->set_timeout_ms(10);
+  GpuRig rig(profile);
+  ASSERT_FALSE(rig.host().ArmFault(SixthTimeoutIsTooMany()));
+  for (int i = 0; i < 10; ++i) EXPECT_EQ(rig.StateOf(HangOnNewDevice(rig)), kHung) << i;
+  EXPECT_EQ(rig.host().Adapters().size(), 1u);
+  EXPECT_EQ(rig.host().faults().Count(FaultPoint::kTooManyTimeouts).passed, 0u);
+}
+
 }  // namespace
 }  // namespace dxg::hostsim
