@@ -70,7 +70,7 @@ int Main(int argc, char** argv) {
   app.add_option("--seeds", seeds, "How many seeds")->capture_default_str();
   app.add_option("--steps", steps, "Steps for each seed; 0: 60 of memory, 40 of work")->capture_default_str();
   app.add_option("--kept", kept_file, "Instead the seeds of a file, with lines KIND SEED STEPS");
-  app.add_flag("--twice", twice, "Run each seed twice, which must do and see the same (work)");
+  app.add_flag("--twice", twice, "Run each seed twice, which must do and see the same");
   app.add_flag("--verbose", verbose, "Print every step");
   CLI11_PARSE(app, argc, argv);
   if (!kept_file.empty()) {

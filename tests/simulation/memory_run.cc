@@ -1,16 +1,13 @@
 // Random sequences of all memory calls, from several processes, against a small model of what memory is, on virtual time.
 // After every step the machine's books are compared with the model's, and at the end nothing is alive.
-#include <fmt/format.h>
 #include <sys/mman.h>
 
 #include <cstring>
-#include <random>
 
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/ntstatus.h"
-#include "tests/simulation/machine.h"
 #include "tests/simulation/memory_model.h"
-#include "tests/simulation/run.h"
+#include "tests/simulation/seeded_run.h"
 
 namespace dxg::simulation {
 namespace {
@@ -30,9 +27,9 @@ struct DriverData {
 
 constexpr uint32_t kSystemOnly = 1;
 
-class Run {
+class Run final : public SeededRun {
  public:
-  Run(uint64_t seed, bool verbose) : random_(seed), verbose_(verbose) {}
+  Run(uint64_t seed, bool verbose) : SeededRun(seed, verbose) {}
 
   void Steps(int steps) {
     for (int i = 0; i < kProcesses; ++i) OpenProcess(i);
@@ -42,29 +39,10 @@ class Run {
     }
     CloseAll();
   }
-  int step() const { return step_; }
 
  private:
-  // -- Tools
-  uint64_t Below(uint64_t limit) { return limit == 0 ? 0 : random_() % limit; }
-  bool Chance(int percent) { return Below(100) < static_cast<uint64_t>(percent); }
-  template <typename... Args>
-  void Say(fmt::format_string<Args...> format, Args&&... args) {
-    if (verbose_) fmt::print("{:4} {}: {}\n", step_, Pid(), fmt::format(format, std::forward<Args>(args)...));
-  }
-  template <typename A, typename B>
-  void Equal(const A& got, const B& wanted, const char* what) {
-    if (got != wanted) throw Broken{fmt::format("process {}: {}: got {}, the model says {}", Pid(), what, got, wanted)};
-  }
-  void True(bool condition, const char* what) {
-    if (!condition) throw Broken{fmt::format("process {}: {}", Pid(), what)};
-  }
-  pid_t Pid() const { return 100 + current_; }
+  Machine& machine() override { return machine_; }
   ModelProcess& Now() { return processes_[current_]; }
-  template <typename Args>
-  int32_t Call(uint32_t code, Args* args) {
-    return machine_.Call(Pid(), code, args);
-  }
   template <typename Map>
   auto* Pick(Map& map) {
     if (map.empty()) return static_cast<decltype(&map.begin()->second)>(nullptr);
@@ -631,44 +609,24 @@ class Run {
 
   void Step() {
     current_ = static_cast<int>(Below(kProcesses));
-    static constexpr struct {
-      int weight;
-      void (Run::*act)();
-    } kActs[] = {
+    static constexpr std::pair<int, void (Run::*)()> kActs[] = {
         {14, &Run::Create},       {5, &Run::DestroyList},  {4, &Run::DestroyResource}, {12, &Run::Lock},       {10, &Run::Unlock},
         {12, &Run::MakeResident}, {8, &Run::Evict},        {4, &Run::QueryResidency},  {6, &Run::Settle},      {4, &Run::Offer},
         {5, &Run::Reclaim},       {4, &Run::Reserve},      {8, &Run::Map},             {4, &Run::Free},        {8, &Run::UseByGpu},
         {5, &Run::Share},         {5, &Run::OpenShared},   {3, &Run::CloseDescriptor}, {3, &Run::Priority},    {3, &Run::Reserve_},
         {1, &Run::DestroyDevice}, {1, &Run::EndProcess},
     };
-    int sum = 0;
-    for (const auto& act : kActs) sum += act.weight;
-    int chosen = static_cast<int>(Below(sum));
-    for (const auto& act : kActs) {
-      if ((chosen -= act.weight) < 0) return (this->*act.act)();
-    }
+    ActOnce(*this, kActs);
   }
 
-  std::mt19937_64 random_;
-  const bool verbose_;
   Machine machine_{Machine::Discrete(kGroupBytes)};
   ModelProcess processes_[kProcesses];
   std::map<int, ModelDescriptor> descriptors_;
-  int current_ = 0;
   int lives_ = 0;
-  int step_ = 0;
 };
 
 }  // namespace
 
-Outcome RunMemory(const Options& options, uint64_t seed) {
-  auto run = std::make_unique<Run>(seed, options.verbose);
-  try {
-    run->Steps(options.steps);
-  } catch (const Broken& broken) {
-    return {run->step(), broken.what, 0};
-  }
-  return {};
-}
+Outcome RunMemory(const Options& options, uint64_t seed) { return Play<Run>(options, seed); }
 
 }  // namespace dxg::simulation

@@ -21,7 +21,7 @@ struct Broken {
 struct Outcome {
   int step = 0;
   std::string broken;  // empty: all as the model says
-  uint64_t hash = 0;   // of all that was done and seen; 0: the kind of run has none
+  uint64_t hash = 0;   // of all that was done and seen
 };
 
 // Memory calls.

@@ -1,0 +1,197 @@
+#pragma once
+
+#include <map>
+#include <memory>
+#include <vector>
+
+#include "proto/abi/d3dkmthk.h"
+#include "proto/abi/dxg_commands.h"
+#include "proto/abi/ntstatus.h"
+#include "tests/simulation/seeded_run.h"
+#include "tests/simulation/work_model.h"
+
+namespace dxg::simulation {
+
+inline constexpr uint64_t kGroupBytes = 16 << 20;
+inline constexpr uint32_t kMemoryBytes = 128 << 10;  // of a device
+inline constexpr uint32_t kMemoryOfStep = 8 << 10;   // the most that a step takes of it
+inline constexpr uint32_t kNodes = 3;
+inline constexpr int kClientsMax = 4;
+inline constexpr size_t kQueuesMax = 6;    // of a device
+inline constexpr size_t kHandlesMax = 12;  // of a client
+inline constexpr int kEventsOfClockMax = 100000;
+inline constexpr uint64_t kEverybody = 1ull << 40;  // a fence's value that lets all go
+inline constexpr uint64_t kNowhere = 0x7F0000000000;  // a GPU address that nothing is mapped at
+
+enum : uint32_t { kMutex = 1, kSemaphore = 2, kFence = 3, kCpuNotification = 4, kMonitored = 5 };
+enum : uint32_t { kActive = 1, kReset = 2, kStopped = 4, kDmaFault = 6, kDmaPageFault = 7 };
+
+struct Handle {
+  std::shared_ptr<Sync> sync;
+  std::shared_ptr<ModelDevice> device;
+  uint32_t handle = 0;
+  const volatile uint64_t* view = nullptr;
+  uint64_t gpu = 0;
+};
+
+struct Client {
+  bool open = false;
+  uint32_t adapter = 0;
+  uint32_t adapter_life = 0;
+  std::vector<std::shared_ptr<ModelDevice>> devices;
+  std::vector<Handle> handles;
+};
+
+struct Descriptor {
+  std::shared_ptr<Sync> sync;
+  uint32_t adapter_life = 0;
+};
+
+// Random work of several clients on one simulated GPU: queues, fences of every kind, waits, sharing, faults, the death of
+// devices, processes and adapters, on virtual time. The model (work_model.h) judges after every step and every event of
+// the clock.
+//
+//   work_run.cc      steps, time, the end          work_clients.cc  processes, devices, their trouble
+//   work_objects.cc  queues, fences, sharing       work_queues.cc   what goes into queues
+//   work_cpu.cc      signals and waits of the CPU
+class WorkRun final : public SeededRun {
+ public:
+  WorkRun(uint64_t seed, bool verbose) : SeededRun(seed * 2 + 1, verbose), machine_(Profile()), model_(machine_) {}
+  ~WorkRun();
+
+  void Steps(int steps);
+
+ private:
+  Machine& machine() override { return machine_; }
+  Client& Now() { return clients_[current_]; }
+  AdapterProfile Profile();
+
+  // -- Picking. Null where there is none.
+  std::shared_ptr<ModelDevice> AnyDevice();
+  enum class Queues { kAll, kContexts, kHardware };
+  std::vector<std::shared_ptr<ModelQueue>> QueuesOf(const ModelDevice& device, Queues which);
+  std::shared_ptr<ModelQueue> AnyQueue(Queues which = Queues::kAll);
+  template <typename Condition>
+  Handle* AnyHandle(const ModelDevice* device, Condition condition) {
+    std::vector<Handle*> list;
+    for (Handle& handle : Now().handles) {
+      if ((device == nullptr || handle.device.get() == device) && condition(*handle.sync)) list.push_back(&handle);
+    }
+    auto* picked = Pick(list);
+    return picked == nullptr ? nullptr : *picked;
+  }
+  Handle* AnyFence(const ModelDevice& device);
+  Handle* AnyGrowing(const ModelDevice& device);
+
+  // -- Clients and devices
+  void OpenClient();
+  void OpenAdapter();
+  void CreateDevice();
+  void CreateMemory(ModelDevice& device);
+  uint64_t Take(ModelDevice& device, uint64_t bytes);
+  volatile uint64_t* WordAt(const ModelDevice& device, uint64_t at) { return reinterpret_cast<volatile uint64_t*>(device.cpu + at); }
+  bool Accepted(const ModelDevice& device, int32_t result, const char* what);
+  uint32_t StateOf(const ModelDevice& device);
+  void FindLostDevices();
+  void LoseDevice(ModelDevice& device, uint32_t state);
+  void ExpectLost(ModelDevice& device, uint32_t state);
+  void DestroyDevice(const std::shared_ptr<ModelDevice>& device);
+  void ForgetSums(const ModelDevice& device);
+  void ForgetDevice(const std::shared_ptr<ModelDevice>& device);
+  void Recover();
+  void ReplaceDevice(std::shared_ptr<ModelDevice> device);
+  void UseLost(const ModelDevice& device);
+  void EndClient();
+  void ReplaceClient();
+
+  // -- Queues
+  void CreateQueue();
+  void CreateQueueOn(const std::shared_ptr<ModelDevice>& device);
+  bool CreateHwQueue(ModelQueue& queue);
+  void EndQueue(const std::shared_ptr<ModelQueue>& queue);
+  void EndFence(const std::shared_ptr<Sync>& fence);
+  void DestroyQueue();
+  void Priority();
+
+  // -- Objects
+  int NewEvent();
+  void CreateSync();
+  void CreateSyncOn(const std::shared_ptr<ModelDevice>& device);
+  void AddHandle(Handle handle, uint64_t view, uint64_t gpu);
+  void ForgetHandle(int client, size_t index);
+  void DestroySync();
+  void Share();
+  void OpenShared();
+  void CloseDescriptor();
+
+  // -- Commands
+  template <typename Write>
+  bool SubmitTo(const std::shared_ptr<ModelQueue>& queue, Packet packet, Write write);
+  bool SubmitBuffer(ModelQueue& queue, uint64_t at, uint64_t bytes, Packet packet);
+  void Submit();
+  bool SubmitWork(const std::shared_ptr<ModelQueue>& queue, const Region* source, const Point& handover = {});
+  void SubmitBad();
+  void SubmitNeedy();
+  void WriteWords();
+  void SubmitNothing();
+  void SubmitBroadcast();
+
+  // -- Signals and waits of queues
+  uint64_t ValueToSignal(const Sync& sync) { return std::max(sync.value, sync.seen == kLost ? 0 : sync.seen) + Below(4); }
+  uint64_t ValueToAwait(const Sync& sync) { return (sync.seen == kLost ? 0 : sync.seen) + Below(4); }
+  void SignalByQueue();
+  void SignalFrom(const std::shared_ptr<ModelQueue>& queue);
+  void PushSignal(const std::vector<std::shared_ptr<ModelQueue>>& queues, const std::shared_ptr<Signal>& signal);
+  void SignalLegacy(const std::shared_ptr<ModelQueue>& queue);
+  void WaitByQueue();
+  void WaitOn(const std::shared_ptr<ModelQueue>& queue);
+  void WaitLegacy(const std::shared_ptr<ModelQueue>& queue);
+  bool PushWaitLegacy(const std::shared_ptr<ModelQueue>& queue, const Handle& handle, uint64_t value);
+  void Pipeline();
+  void Sections();
+
+  // -- The CPU
+  void SignalByCpu();
+  bool CpuSignal(const std::shared_ptr<ModelDevice>& device, std::vector<uint32_t> objects, std::vector<uint64_t> values, const std::vector<Point>& points, bool rewind);
+  void Rewind();
+  void WaitByCpu();
+  void AskWait(const std::shared_ptr<CpuWait>& wait, std::vector<uint32_t>& objects, std::vector<uint64_t>& values, bool blocks);
+  void Interrupt();
+  void Refused();
+
+  // -- Time
+  void Advance();
+  void Rest();
+  void Observe();
+
+  // -- Trouble
+  void MarkDevice();
+  void ExpectMarked(ModelDevice& device);
+  void ResetAdapter();
+  void LoseAll(uint32_t state);
+  void ReplaceAdapter();
+  void Trouble();
+
+  // -- The end
+  void Finish();
+  void Release();
+  void CheckLeft();
+
+  void Step();
+
+  bool asynchronous_ = false;
+  Machine machine_;
+  WorkModel model_;
+  std::vector<Client> clients_;
+  std::map<int, Descriptor> descriptors_;
+  std::map<int, std::vector<int>> events_;  // eventfds, by client
+  std::vector<std::weak_ptr<ModelQueue>> queues_ever_;
+  std::vector<std::weak_ptr<ModelDevice>> devices_ever_;
+  std::vector<std::shared_ptr<ModelQueue>> queues_of_lost_;  // whose progress fences can still be read
+  int ids_ = 0;
+  int lost_ = 0;  // devices
+  uint32_t adapter_life_ = 0;
+  uint64_t state_changes_ = 0;
+};
+
+}  // namespace dxg::simulation
