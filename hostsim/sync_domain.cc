@@ -284,12 +284,14 @@ void SyncDomain::Signal(std::span<const SyncPoint> points, bool rewind, Aftermat
   Settle(changed, aftermath);
 }
 
-void SyncDomain::Raise(SyncObject& fence, uint64_t value, Aftermath* aftermath) {
+bool SyncDomain::Raise(SyncObject& fence, uint64_t value, Aftermath* aftermath) {
   MutexLock lock(mutex_);
-  if (fence.ended_ || value <= fence.value()) return;
+  if (fence.ended_) return false;
+  if (value <= fence.value()) return true;
   SetValue(fence, value);
   SyncObject* const changed[] = {&fence};
   Settle(changed, aftermath);
+  return true;
 }
 
 void SyncDomain::Store(SyncObject& fence, uint64_t value, Aftermath* aftermath) {

@@ -206,8 +206,8 @@ class SyncDomain {
   // A fence gets the point's value: where it is lower only if `rewind`. A semaphore goes up by one, at most
   // to its maximum; a mutex is free, whoever has it; a CPU notification's event happens.
   void Signal(std::span<const SyncPoint> points, bool rewind, Aftermath* aftermath);
-  // A fence, never downwards.
-  void Raise(SyncObject& fence, uint64_t value, Aftermath* aftermath);
+  // A fence, never downwards. False: it has ended.
+  bool Raise(SyncObject& fence, uint64_t value, Aftermath* aftermath);
   // A fence, whatever it had: a GPU wrote to its address.
   void Store(SyncObject& fence, uint64_t value, Aftermath* aftermath);
   // As memory of one page, of which the value is the first 8 bytes; the rest reads zero and takes nothing.

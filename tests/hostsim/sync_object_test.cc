@@ -4,7 +4,7 @@
 
 #include <thread>
 
-#include "tests/hostsim/sync_rig.h"
+#include "tests/hostsim/gpu_rig.h"
 
 // Creating, opening, sharing and destroying synchronization objects, and fences among the GPU's addresses.
 // Numbers: the rules of synchronization objects [SYN] and of sharing [SHR].
@@ -183,6 +183,22 @@ TEST(PeriodicFence, FollowsTheDisplayOfTheProfile) {
   rig.EndAndExpectNothing();
   rig.clock.AdvanceNs(2 * kPeriodNs);
   EXPECT_EQ(rig.clock.Pending(), 0u) << "nothing goes on";
+}
+
+// A queue that never comes to its wait names the fence for ever, and so could any number of those that are gone.
+TEST(PeriodicFence, StopsWithItsLastHandleThoughQueuesNameIt) {
+  constexpr uint64_t kPeriodNs = 10'000'000;
+  AdapterProfile profile = Shipped("discrete");
+  profile.set_vertical_sync_ns(kPeriodNs);
+  GpuRig rig(profile);
+  const auto never = rig.NewFence();
+  const auto periodic = rig.TryFor(rig.caller, rig.device, 6, 0);
+  EXPECT_EQ(rig.GpuWait(rig.context, {{never.handle, 1}}), kStatusSuccess);
+  EXPECT_EQ(rig.GpuWait(rig.context, {{periodic.handle, 100}}), kStatusSuccess);
+  EXPECT_EQ(rig.clock.Pending(), 1u);
+  EXPECT_EQ(rig.DestroySync(periodic.handle), kStatusSuccess);
+  rig.clock.AdvanceNs(2 * kPeriodNs);
+  EXPECT_EQ(rig.clock.Pending(), 0u) << "the display goes on for nobody";
 }
 
 class SharedFence : public ::testing::Test {
