@@ -76,6 +76,7 @@ struct Engines::Node {
   bool again = false;    // and has to look once more
   bool wanted = false;   // the engine's own thread is to do it
   bool watched = false;  // the clock is going to look whether the command hangs
+  uint64_t timer_ns = kNever;  // when the clock is going to come back next
   NodeWork work;
   Condition changed;
   std::thread thread;
@@ -353,9 +354,19 @@ void Engines::DriveLater(Node& node, Aftermath* aftermath) {
   });
 }
 
+// A timer that comes before then is enough, since it would set the next one. Otherwise each look at an engine that waits
+// would leave one more timer behind, and each of those another one when it is over.
 void Engines::DriveAt(Node& node, uint64_t at_ns) {
-  machine_.CallAt(at_ns, [engines = weak_from_this(), &node] {
-    if (const auto alive = engines.lock()) alive->Drive(node, false);
+  if (node.timer_ns <= at_ns) return;
+  node.timer_ns = at_ns;
+  machine_.CallAt(at_ns, [engines = weak_from_this(), &node, at_ns] {
+    const auto alive = engines.lock();
+    if (!alive) return;
+    {
+      MutexLock lock(alive->mutex_);
+      if (node.timer_ns == at_ns) node.timer_ns = kNever;
+    }
+    alive->Drive(node, false);
   });
 }
 

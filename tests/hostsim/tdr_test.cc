@@ -62,6 +62,18 @@ TEST(Timeout, WaitingForMemoryOccupiesTheEngine) {
   EXPECT_EQ(rig.StateOf(rig.device), kHung);
 }
 
+TEST(Timeout, WaitingForMemoryHasOneTimerHoweverOftenItIsLookedAt) {
+  GpuRig rig;
+  const uint32_t other = rig.TryContext(rig.caller, rig.device, 1);
+  rig.Submit(CommandWriter().Wait64(rig.data, 1));
+  for (int i = 0; i < 50; ++i) rig.SubmitTo({other}, CommandWriter().Marker(1));
+  rig.clock.AdvanceNs(kTimeoutNs / 2);
+  EXPECT_EQ(rig.StateOf(rig.device), kActive);
+  EXPECT_LE(rig.clock.Pending(), 2u);
+  rig.clock.AdvanceNs(kTimeoutNs / 2);
+  EXPECT_EQ(rig.StateOf(rig.device), kHung);
+}
+
 TEST(Timeout, WaitForMemoryIsOverWhenAnotherEngineWrites) {
   GpuRig rig;
   const uint32_t other = rig.TryContext(rig.caller, rig.device, 1);
