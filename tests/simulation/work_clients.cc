@@ -117,17 +117,19 @@ uint32_t WorkRun::StateOf(const ModelDevice& device) {
 }
 
 void WorkRun::FindLostDevices() {
-  if (machine_.state_changes() == state_changes_) return;
+  NoteStrikes();
+  if (machine_.state_changes() == state_changes_) return JudgeStrikes();
   state_changes_ = machine_.state_changes();
   model_.Read();
   for (const auto& device : model_.devices) {
     if (!device->active()) continue;
     const uint32_t state = StateOf(*device);
     if (state == kActive) continue;
-    if ((model_.PossibleStates(*device) >> state & 1) == 0) throw Broken{fmt::format("device {} went to state {} for no reason", device->id, state)};
+    if ((model_.PossibleStates(*device) >> state & 1) == 0 && !StruckInto(*device, state)) throw Broken{fmt::format("device {} went to state {} for no reason", device->id, state)};
     Say("device {} is lost, state {}", device->id, state);
     LoseDevice(*device, state);
   }
+  JudgeStrikes();
 }
 
 void WorkRun::LoseDevice(ModelDevice& device, uint32_t state) {
@@ -207,6 +209,8 @@ void WorkRun::UseLost(const ModelDevice& device) {
   d3dkmt_createcontextvirtual args{};
   args.device.v = device.handle;
   const int32_t result = Call(LX_DXCREATECONTEXTVIRTUAL, &args);
+  (void)Struck(hostsim::FaultPoint::kNoMemoryCreate);  // or not: it is refused all the same
+  FindLostDevices();
   True(result < 0, "a lost device made a context");
   Say("a lost device refuses: {}", result);
 }

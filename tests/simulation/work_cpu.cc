@@ -64,7 +64,7 @@ void WorkRun::WaitByCpu() {
   const uint64_t count = Chance(85) ? 1 + Below(3) : 32;
   for (uint64_t i = 0; i < count; ++i) {
     // Also of another device: the wait ends with the one that it was asked on.
-    Handle* handle = Chance(70) ? AnyFence(*device) : AnyHandle(nullptr, [](const Sync& sync) { return sync.readable(); });
+    Handle* handle = AnyFence(Chance(70) ? device.get() : nullptr);
     if (handle == nullptr) return;
     objects.push_back(handle->handle);
     values.push_back(Chance(3) ? kLost : ValueToAwait(*handle->sync));
@@ -154,6 +154,60 @@ void WorkRun::Refused() {
   wait.fence_values = AddressOf(values);
   wait.async_event = static_cast<uint64_t>(NewEvent());
   Equal(Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &wait), -EINVAL, "a wait for the object 0");
+}
+
+// What a handle's flags do not allow. Where nobody asks for the answer, the device is in error instead.
+void WorkRun::Denied() {
+  const auto device = AnyDevice();
+  if (device == nullptr) return;
+  const bool signal = Chance(50);
+  const Handle* handle = AnyHandle(device.get(), [signal](const Handle& each) { return each.sync->readable() && !(signal ? each.signals : each.waits); });
+  if (handle != nullptr) DenyTo(Handle(*handle), signal);
+}
+
+void WorkRun::DenyTo(const Handle& handle, bool signal) {
+  uint32_t objects[] = {handle.handle};
+  uint64_t values[] = {(handle.sync->seen == kLost ? 0 : handle.sync->seen) + 1};
+  auto queues = QueuesOf(*handle.device, Queues::kContexts);
+  const auto* queue = Chance(50) ? Pick(queues) : nullptr;
+  Say("object {} must not be {} by device {}", handle.sync->id, signal ? "signalled" : "waited for", handle.device->id);
+  const bool unheard = asynchronous_ && (signal || queue != nullptr);
+  const int32_t denied = unheard ? 0 : -EACCES;
+  if (unheard && lost_ > 6) return;
+  Observe();
+  if (signal && queue == nullptr) {
+    d3dkmt_signalsynchronizationobjectfromcpu args{};
+    args.device.v = handle.device->handle;
+    args.object_count = 1;
+    args.objects = AddressOf(objects);
+    args.fence_values = AddressOf(values);
+    Equal(Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &args), denied, "a signal by the CPU that is not allowed");
+  } else if (signal) {
+    d3dkmt_signalsynchronizationobjectfromgpu args{};
+    args.context.v = (*queue)->handle;
+    args.object_count = 1;
+    args.objects = AddressOf(objects);
+    args.monitored_fence_values = AddressOf(values);
+    Equal(Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU, &args), denied, "a signal by a queue that is not allowed");
+  } else if (queue == nullptr) {
+    d3dkmt_waitforsynchronizationobjectfromcpu args{};
+    args.device.v = handle.device->handle;
+    args.object_count = 1;
+    args.objects = AddressOf(objects);
+    args.fence_values = AddressOf(values);
+    args.async_event = static_cast<uint64_t>(NewEvent());
+    Equal(Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args), denied, "a wait of the CPU that is not allowed");
+  } else {
+    d3dkmt_waitforsynchronizationobjectfromgpu args{};
+    args.context.v = (*queue)->handle;
+    args.object_count = 1;
+    args.objects = AddressOf(objects);
+    args.monitored_fence_values = AddressOf(values);
+    Equal(Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU, &args), denied, "a wait of a queue that is not allowed");
+  }
+  if (!unheard) return;
+  ExpectLost(*handle.device, kDmaFault);
+  FindLostDevices();  // its engines have gone on to others' commands
 }
 
 }  // namespace dxg::simulation

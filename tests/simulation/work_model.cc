@@ -10,7 +10,6 @@
 namespace dxg::simulation {
 namespace {
 
-constexpr uint32_t kNoSignalMaxValueOnTdr = 1u << 6;
 constexpr uint32_t kCpuNotification = 4;
 constexpr uint32_t kHung = 3, kStopped = 4, kDmaFault = 6, kDmaPageFault = 7;
 
@@ -103,13 +102,14 @@ uint32_t WorkModel::PossibleStates(const ModelDevice& device) const {
   uint32_t states = 0;
   for (const auto& queue : queues) {
     if (queue->device.get() != &device) continue;
+    const uint64_t ran = std::max(queue->now, queue->seen);  // a reset of the adapter has wiped the word
     for (const Packet& packet : queue->packets) {
       if (packet.kind == Packet::Kind::kWait && !packet.held) break;
       if (packet.kind != Packet::Kind::kCommand) continue;
       if (packet.fate == Fate::kHangs || packet.needs != nullptr) states |= 1u << kHung;
       if (packet.fate == Fate::kFaults) states |= 1u << kDmaFault;
       if (packet.fate == Fate::kPageFaults) states |= 1u << kDmaPageFault;
-      if (packet.number > queue->now || packet.fatal()) break;
+      if (packet.number > ran || packet.fatal()) break;
     }
   }
   return states;
@@ -176,8 +176,9 @@ bool WorkModel::Explained(const Sync& sync, uint64_t value) const {
 void WorkModel::JudgeValue(Sync& sync) {
   if (sync.lost && sync.now != kLost) Break("fence {} reads {} although a device that could signal it is lost", sync.id, sync.now);
   if (sync.gpu_adds && !sync.lost) JudgeAdds(sync);
+  if (sync.periodic() && !sync.lost) JudgePeriodic(sync);
   if (sync.now == sync.seen) return;
-  if (!sync.lost && !sync.gpu_adds && sync.certain && !Explained(sync, sync.now)) Break("fence {} went from {} to {}, which nobody can have signalled yet", sync.id, sync.seen, sync.now);
+  if (!sync.lost && !sync.gpu_adds && !sync.periodic() && sync.certain && !Explained(sync, sync.now)) Break("fence {} went from {} to {}, which nobody can have signalled yet", sync.id, sync.seen, sync.now);
   sync.seen = sync.now;
 }
 
@@ -198,6 +199,13 @@ void WorkModel::JudgeAdds(Sync& sync) {
     }
   }
   if (sync.now < least || sync.now > most) Break("fence {}, which commands add to, reads {}, not {} to {}", sync.id, sync.now, least, most);
+}
+
+// What else happens in the moment of a vertical sync may come before it.
+void WorkModel::JudgePeriodic(const Sync& sync) const {
+  const uint64_t now_ns = machine_.clock().NowNs();
+  const uint64_t least = now_ns > sync.created_ns ? sync.SyncsBy(now_ns - 1) : 0, most = sync.SyncsBy(now_ns);
+  if (sync.now < least || sync.now > most) Break("periodic fence {} reads {} after {} vertical syncs", sync.id, sync.now, most);
 }
 
 // A semaphore or mutex that has been taken more often than it was there.
@@ -382,8 +390,7 @@ void WorkModel::Lose(ModelDevice& device, uint32_t state) {
 // A stopped adapter takes all of them with it, and leaves nobody waiting.
 void WorkModel::LoseFences(const ModelDevice& device, bool stopped) {
   for (const auto& sync : syncs) {
-    if (!sync->readable() || !sync->signallers.contains(device.id)) continue;
-    if ((sync->flags & kNoSignalMaxValueOnTdr) == 0 || stopped) LoseFence(*sync);
+    if (sync->readable() && (stopped ? sync->holders : sync->signallers).contains(device.id)) LoseFence(*sync);
   }
   for (const auto& wait : waits) {
     if (wait->device.get() == &device) (stopped ? wait->over : wait->may_end) = true;

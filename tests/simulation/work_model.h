@@ -39,10 +39,16 @@ struct Sync {
   int event = 0;           // of a CPU notification
   bool gpu_adds = false;   // commands add to it, and nothing else changes it
   uint64_t stray = 0;      // what commands of queues that are gone may have added
-  std::set<int> signallers;  // devices that could signal it
+  std::set<int> holders;     // devices that have a handle on it
+  std::set<int> signallers;  // those with whose loss it is lost: they could signal it
   std::vector<const volatile uint64_t*> views;
 
-  bool readable() const { return type == 5; }
+  // Of a periodic one, which the display raises: from when on, how often, and how long before each vertical sync.
+  uint64_t created_ns = 0, period_ns = 0, before_ns = 0;
+
+  bool readable() const { return type == 5 || periodic(); }
+  bool periodic() const { return type == 6; }
+  uint64_t SyncsBy(uint64_t now_ns) const { return (now_ns + before_ns) / period_ns - (created_ns + before_ns) / period_ns; }
   bool visible() const { return !views.empty(); }  // to somebody, now
   bool counts() const { return type == 1 || type == 2; }
 };
@@ -199,6 +205,7 @@ class WorkModel {
   void JudgeData(const ModelQueue& queue, const Packet& command);
   void JudgeValue(Sync& sync);
   void JudgeAdds(Sync& sync);
+  void JudgePeriodic(const Sync& sync) const;
   void JudgeTaken(const Sync& sync) const;
   void JudgeWaits();
   void JudgeEvents(bool at_rest);

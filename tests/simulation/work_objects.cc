@@ -2,6 +2,21 @@
 
 namespace dxg::simulation {
 
+using hostsim::FaultPoint;
+
+namespace {
+
+Handle HandleWith(const d3dddi_synchronizationobject_flags& flags, const std::shared_ptr<Sync>& sync, const std::shared_ptr<ModelDevice>& device, uint32_t name) {
+  Handle handle{sync, device, name};
+  handle.signals = !flags.no_signal && !sync->periodic();
+  handle.waits = !flags.no_wait;
+  handle.lost_with_device = !flags.no_signal_max_value_on_tdr;
+  return handle;
+}
+
+}  // namespace
+
+
 // -- Queues
 
 void WorkRun::CreateQueue() {
@@ -25,8 +40,10 @@ void WorkRun::CreateQueueOn(const std::shared_ptr<ModelDevice>& device) {
   context.node_ordinal = queue->node;
   context.flags.hw_queue_supported = queue->hardware;
   const int32_t result = Call(LX_DXCREATECONTEXTVIRTUAL, &context);
+  const bool no_memory = Struck(FaultPoint::kNoMemoryCreate) != 0;
   FindLostDevices();
   if (!device->active()) return True(result <= 0, "CreateContextVirtual");
+  if (no_memory) return Equal(result, -EINVAL, "CreateContextVirtual without memory");
   Equal(result, 0, "CreateContextVirtual");
   queue->context = queue->handle = context.context.v;
   if (queue->hardware && !CreateHwQueue(*queue)) return;
@@ -37,7 +54,12 @@ void WorkRun::CreateQueueOn(const std::shared_ptr<ModelDevice>& device) {
 bool WorkRun::CreateHwQueue(ModelQueue& queue) {
   d3dkmt_createhwqueue args{};
   args.context.v = queue.context;
-  if (!Accepted(*queue.device, Call(LX_DXCREATEHWQUEUE, &args), "CreateHwQueue")) return false;
+  const int32_t result = Call(LX_DXCREATEHWQUEUE, &args);
+  if (Struck(FaultPoint::kNoMemoryCreate) != 0) {
+    Equal(result, -ENOMEM, "CreateHwQueue without memory");
+    return false;
+  }
+  if (!Accepted(*queue.device, result, "CreateHwQueue")) return false;
   queue.handle = args.queue.v;
   queue.progress_handle = args.queue_progress_fence.v;
   auto progress = std::make_shared<Sync>();
@@ -52,6 +74,7 @@ bool WorkRun::CreateHwQueue(ModelQueue& queue) {
 }
 
 void WorkRun::EndQueue(const std::shared_ptr<ModelQueue>& queue) {
+  ++ended_;
   if (queue->progress) queue->progress->views.clear();
   model_.End(queue);
 }
@@ -102,6 +125,13 @@ int WorkRun::NewEvent() {
   return event;
 }
 
+// Not both: a handle that is good for nothing is refused.
+void WorkRun::ForbidSomething(d3dddi_synchronizationobject_flags* flags) {
+  const uint64_t what = Below(10);
+  flags->no_signal = what < 2;
+  flags->no_wait = what == 2;
+}
+
 void WorkRun::CreateSync() {
   const auto device = AnyDevice();
   if (device != nullptr) CreateSyncOn(device);
@@ -116,9 +146,10 @@ void WorkRun::CreateSyncOn(const std::shared_ptr<ModelDevice>& device) {
   args.info.type = sync->type = kTypes[Below(std::size(kTypes))];
   const bool shared = sync->type != kCpuNotification && Chance(40);
   args.info.flags.shared = args.info.flags.nt_security_sharing = shared;
-  if (sync->type == kMonitored && !shared) {
+  if (sync->type == kMonitored) {
+    if (shared) ForbidSomething(&args.info.flags);
     args.info.flags.no_signal_max_value_on_tdr = Chance(15);
-    sync->gpu_adds = Chance(25);
+    sync->gpu_adds = !shared && Chance(25);
   }
   switch (sync->type) {
     case kMonitored:
@@ -140,14 +171,76 @@ void WorkRun::CreateSyncOn(const std::shared_ptr<ModelDevice>& device) {
   }
   sync->flags = args.info.flags.value;
   const int32_t result = Call(LX_DXCREATESYNCHRONIZATIONOBJECT, &args);
+  const bool no_memory = Struck(FaultPoint::kNoMemoryCreate) != 0;
   FindLostDevices();
   if (!device->active()) return True(result <= 0, "CreateSynchronizationObject");
+  if (no_memory && !shared && !sync->readable()) return ForgetNothing(result, args.sync_object.v);
+  if (no_memory) return Equal(result, shared ? -EINVAL : -ENOMEM, "CreateSynchronizationObject without memory");
   Equal(result, 0, "CreateSynchronizationObject");
   sync->id = ++ids_;
   Say("object {} of type {}, flags {:#x}, value {} on device {}", sync->id, sync->type, sync->flags, sync->value, device->id);
   model_.syncs.push_back(sync);
-  AddHandle({sync, device, args.sync_object.v, nullptr, 0}, sync->readable() ? args.info.monitored_fence.fence_cpu_virtual_address : 0,
+  AddHandle(HandleWith(args.info.flags, sync, device, args.sync_object.v), sync->readable() ? args.info.monitored_fence.fence_cpu_virtual_address : 0,
             sync->readable() ? args.info.monitored_fence.fence_gpu_virtual_address : 0);
+}
+
+// Its display raises it, and nobody else.
+void WorkRun::CreatePeriodic() {
+  const auto device = AnyDevice();
+  if (device == nullptr || Now().handles.size() >= kHandlesMax) return;
+  auto sync = std::make_shared<Sync>();
+  d3dkmt_createsynchronizationobject2 args{};
+  args.device.v = device->handle;
+  args.info.type = sync->type = kPeriodic;
+  args.info.flags.shared = args.info.flags.nt_security_sharing = Chance(40);
+  constexpr uint64_t kTimeUnitNs = 100;
+  const uint64_t times = vertical_sync_ns_ / kTimeUnitNs;
+  const uint64_t time = Chance(90) ? Below(times) : times + Below(2);
+  args.info.periodic_monitored_fence.adapter.v = Now().adapter;
+  args.info.periodic_monitored_fence.time = time;
+  sync->flags = args.info.flags.value;
+  const int32_t result = Call(LX_DXCREATESYNCHRONIZATIONOBJECT, &args);
+  const bool no_memory = Struck(FaultPoint::kNoMemoryCreate) != 0;
+  FindLostDevices();
+  Say("a periodic fence on device {}, {} ns before each {} ns: {}", device->id, time * kTimeUnitNs, vertical_sync_ns_, result);
+  if (!device->active()) return True(result <= 0, "CreateSynchronizationObject of a periodic fence");
+  if (time >= times || no_memory) return Equal(result, args.info.flags.shared ? -EINVAL : -ENOMEM, "a periodic fence without a display, or before the vertical sync before");
+  Equal(result, 0, "CreateSynchronizationObject of a periodic fence");
+  sync->id = ++ids_;
+  sync->created_ns = machine_.clock().NowNs();
+  sync->period_ns = vertical_sync_ns_;
+  sync->before_ns = time * kTimeUnitNs;
+  model_.syncs.push_back(sync);
+  AddHandle(HandleWith(args.info.flags, sync, device, args.sync_object.v), args.info.periodic_monitored_fence.fence_cpu_virtual_address,
+            args.info.periodic_monitored_fence.fence_gpu_virtual_address);
+}
+
+// Every name of every one.
+void WorkRun::EndPeriodic() {
+  const int current = current_;
+  for (current_ = 0; current_ < static_cast<int>(clients_.size()); ++current_) {
+    for (size_t i = 0; i < Now().handles.size();) {
+      if (Now().handles[i].sync->periodic()) {
+        DestroyHandle(i);
+      } else {
+        ++i;
+      }
+    }
+  }
+  current_ = current;
+  for (auto it = descriptors_.begin(); it != descriptors_.end();) {
+    const auto next = std::next(it);
+    if (it->second.sync->periodic()) CloseDescriptor(it);
+    it = next;
+  }
+}
+
+// The driver takes a refusal for an object of handle 0, which it can have once, and only while nothing else has its index.
+void WorkRun::ForgetNothing(int32_t result, uint32_t handle) {
+  if (result != 0) return Equal(result, -EINVAL, "CreateSynchronizationObject without memory");
+  Equal(handle, 0u, "the handle of an object that was refused");
+  d3dkmt_destroysynchronizationobject args{};
+  Say("an object of handle 0 is destroyed: {}", Call(LX_DXDESTROYSYNCHRONIZATIONOBJECT, &args));
 }
 
 void WorkRun::AddHandle(Handle handle, uint64_t view, uint64_t gpu) {
@@ -159,18 +252,29 @@ void WorkRun::AddHandle(Handle handle, uint64_t view, uint64_t gpu) {
     handle.gpu = gpu;
     if (!sync.visible()) sync.now = sync.seen = *handle.view;
     sync.views.push_back(handle.view);
-    sync.signallers.insert(handle.device->id);
   }
   Now().handles.push_back(handle);
+  CountHandles(sync);
+}
+
+// Whose handles there are, and what they allow.
+void WorkRun::CountHandles(Sync& sync) {
+  sync.holders.clear();
+  sync.signallers.clear();
+  for (const Client& client : clients_) {
+    for (const Handle& handle : client.handles) {
+      if (handle.sync.get() != &sync) continue;
+      sync.holders.insert(handle.device->id);
+      if (handle.signals && handle.lost_with_device) sync.signallers.insert(handle.device->id);
+    }
+  }
 }
 
 void WorkRun::ForgetHandle(int client, size_t index) {
   const Handle handle = clients_[client].handles[index];
   clients_[client].handles.erase(clients_[client].handles.begin() + static_cast<ptrdiff_t>(index));
   std::erase(handle.sync->views, handle.view);
-  bool another = false;
-  for (const Handle& other : clients_[client].handles) another |= other.sync == handle.sync && other.device == handle.device;
-  if (!another) handle.sync->signallers.erase(handle.device->id);
+  CountHandles(*handle.sync);
   model_.Drop(handle.sync, true);
 }
 
@@ -180,6 +284,11 @@ void WorkRun::DestroySync() {
   const size_t index = Below(client.handles.size());
   const Handle& handle = client.handles[index];
   if (handle.sync->gpu_adds && !model_.Idle(*handle.sync)) return;  // a command would write to where nothing is
+  DestroyHandle(index);
+}
+
+void WorkRun::DestroyHandle(size_t index) {
+  const Handle& handle = Now().handles[index];
   Say("destroy object {}", handle.sync->id);
   d3dkmt_destroysynchronizationobject args{};
   args.sync_object.v = handle.handle;
@@ -188,7 +297,7 @@ void WorkRun::DestroySync() {
 }
 
 void WorkRun::Share() {
-  Handle* handle = AnyHandle(nullptr, [](const Sync& sync) { return (sync.flags & 3) == 3; });
+  Handle* handle = AnyHandle(nullptr, [](const Handle& each) { return (each.sync->flags & 3) == 3; });
   if (handle == nullptr || handle->device->adapter_life != adapter_life_) return;
   uint64_t descriptor = 0;
   uint32_t list[] = {handle->handle};
@@ -210,19 +319,30 @@ void WorkRun::OpenShared() {
   d3dkmt_opensyncobjectfromnthandle2 args{};
   args.nt_handle = static_cast<uint64_t>(it->first);
   args.device.v = device->handle;
+  if (it->second.sync->readable()) {
+    ForbidSomething(&args.flags);
+    args.flags.no_signal_max_value_on_tdr = Chance(15);
+  }
+  const uint32_t flags = args.flags.value;
   const int32_t result = Call(LX_DXOPENSYNCOBJECTFROMNTHANDLE2, &args);
-  Say("open descriptor {} on device {}: {}", it->first, device->id, result);
+  const bool no_memory = Struck(FaultPoint::kNoMemoryCreate) != 0;
+  Say("open descriptor {} on device {} with flags {:#x}: {}", it->first, device->id, flags, result);
   FindLostDevices();
   if (it->second.adapter_life != adapter_life_) return True(result < 0, "an object of another adapter was opened");
   if (!device->active()) return True(result <= 0, "OpenSyncObjectFromNtHandle2");
+  if (no_memory) return Equal(result, -ENOMEM, "OpenSyncObjectFromNtHandle2 without memory");
   Equal(result, 0, "OpenSyncObjectFromNtHandle2");
-  AddHandle({it->second.sync, device, args.sync_object.v, nullptr, 0}, args.monitored_fence.fence_value_cpu_va, args.monitored_fence.fence_value_gpu_va);
+  AddHandle(HandleWith(args.flags, it->second.sync, device, args.sync_object.v), args.monitored_fence.fence_value_cpu_va, args.monitored_fence.fence_value_gpu_va);
 }
 
 void WorkRun::CloseDescriptor() {
   if (descriptors_.empty()) return;
   auto it = descriptors_.begin();
   std::advance(it, static_cast<ptrdiff_t>(Below(descriptors_.size())));
+  CloseDescriptor(it);
+}
+
+void WorkRun::CloseDescriptor(std::map<int, Descriptor>::iterator it) {
   Say("close descriptor {}", it->first);
   machine_.CloseDescriptor(it->first);
   model_.Drop(it->second.sync, false);

@@ -74,7 +74,7 @@ bool WorkRun::SubmitWork(const std::shared_ptr<ModelQueue>& queue, const Region*
   if (copies) target.bytes = std::min(target.bytes, from.bytes);
   target.pattern = copies ? from.pattern : static_cast<uint32_t>(random_());
   const uint64_t delay = Chance(60) ? Below(300'000) : 0;
-  Handle* adds = Chance(30) ? AnyHandle(&device, [](const Sync& sync) { return sync.gpu_adds && !sync.lost; }) : nullptr;
+  Handle* adds = Chance(30) ? AnyHandle(&device, [](const Handle& handle) { return handle.sync->gpu_adds && handle.signals && !handle.sync->lost; }) : nullptr;
   Packet packet;
   packet.copies.emplace_back(target, from);
   packet.handover = handover;
@@ -279,7 +279,7 @@ void WorkRun::SignalLegacy(const std::shared_ptr<ModelQueue>& queue) {
     Accepted(*queue->device, Call(LX_DXSIGNALSYNCHRONIZATIONOBJECT, &args), "SignalSynchronizationObject of an eventfd");
     return;
   }
-  Handle* handle = AnyHandle(queue->device.get(), [](const Sync& sync) { return sync.type == kSemaphore || sync.type == kFence || sync.type == kCpuNotification; });
+  Handle* handle = AnyHandle(queue->device.get(), [](const Handle& each) { return each.sync->type == kSemaphore || each.sync->type == kFence || each.sync->type == kCpuNotification; });
   if (handle == nullptr) return;
   const uint64_t value = handle->sync->type == kFence ? handle->sync->value + Below(3) : 0;
   args.object_count = 1;
@@ -308,7 +308,7 @@ void WorkRun::WaitOn(const std::shared_ptr<ModelQueue>& queue) {
   packet.kind = Packet::Kind::kWait;
   const uint64_t count = Chance(80) ? 1 + Below(2) : 32;
   for (uint64_t i = 0; i < count; ++i) {
-    Handle* handle = AnyFence(*device);
+    Handle* handle = AnyFence(device.get());
     if (handle == nullptr) return;
     objects.push_back(handle->handle);
     values.push_back(ValueToAwait(*handle->sync));
@@ -336,7 +336,7 @@ void WorkRun::WaitOn(const std::shared_ptr<ModelQueue>& queue) {
 }
 
 void WorkRun::WaitLegacy(const std::shared_ptr<ModelQueue>& queue) {
-  Handle* handle = AnyHandle(queue->device.get(), [](const Sync& sync) { return sync.type == kSemaphore || sync.type == kFence; });
+  Handle* handle = AnyHandle(queue->device.get(), [](const Handle& each) { return each.sync->type == kSemaphore || each.sync->type == kFence; });
   if (handle == nullptr) return;
   PushWaitLegacy(queue, *handle, handle->sync->type == kFence ? handle->sync->value + Below(3) : 0);
 }
@@ -374,7 +374,7 @@ void WorkRun::Pipeline() {
   const auto device = producer->device;
   auto all = QueuesOf(*device, Queues::kAll);
   const auto consumer = *Pick(all);
-  Handle* fence = AnyGrowing(*device);
+  Handle* fence = AnyGrowing(*device, true);
   if (fence == nullptr || fence->sync->lost || fence->sync->seen == kLost || consumer == producer) return;
   if (!SubmitWork(producer, nullptr)) return;
   const Region made = device->regions.back();
@@ -421,7 +421,7 @@ void WorkRun::Pipeline() {
 void WorkRun::Sections() {
   const auto device = AnyDevice();
   if (device == nullptr) return;
-  Handle* mutex = AnyHandle(device.get(), [](const Sync& sync) { return sync.type == kMutex && sync.certain; });
+  Handle* mutex = AnyHandle(device.get(), [](const Handle& each) { return each.sync->type == kMutex && each.sync->certain; });
   if (mutex == nullptr) return;
   const uint64_t word = Take(*device, 8);
   const Handle handle = *mutex;

@@ -16,6 +16,7 @@ AdapterProfile WorkRun::Profile() {
   AdapterProfile profile = Machine::Discrete(kGroupBytes);
   asynchronous_ = Chance(50);
   profile.mutable_messages()->set_asynchronous(asynchronous_);
+  if (Chance(70)) profile.set_vertical_sync_ns(vertical_sync_ns_ = 1'000'000 + Below(3'000'000));
   return profile;
 }
 
@@ -37,7 +38,7 @@ void WorkRun::Step() {
       {2, &WorkRun::Interrupt},      {14, &WorkRun::Advance},      {8, &WorkRun::Rest},          {3, &WorkRun::Rewind},        {6, &WorkRun::CreateSync},
       {3, &WorkRun::DestroySync},    {4, &WorkRun::Share},         {5, &WorkRun::OpenShared},    {2, &WorkRun::CloseDescriptor}, {3, &WorkRun::CreateQueue},
       {2, &WorkRun::DestroyQueue},   {2, &WorkRun::Priority},      {2, &WorkRun::Refused},       {2, &WorkRun::SubmitBad},     {2, &WorkRun::Trouble},
-      {5, &WorkRun::Recover},        {1, &WorkRun::ReplaceClient},
+      {5, &WorkRun::Recover},        {1, &WorkRun::ReplaceClient}, {3, &WorkRun::CreatePeriodic}, {5, &WorkRun::ArmRule}, {4, &WorkRun::Denied},
   };
   ActOnce(*this, kActs);
 }
@@ -69,13 +70,14 @@ std::shared_ptr<ModelQueue> WorkRun::AnyQueue(Queues which) {
   return picked == nullptr ? nullptr : *picked;
 }
 
-Handle* WorkRun::AnyFence(const ModelDevice& device) {
-  return AnyHandle(&device, [](const Sync& sync) { return sync.readable(); });
+Handle* WorkRun::AnyFence(const ModelDevice* device) {
+  return AnyHandle(device, [](const Handle& handle) { return handle.sync->readable() && handle.waits; });
 }
 
-// What a queue can signal to a value.
-Handle* WorkRun::AnyGrowing(const ModelDevice& device) {
-  return AnyHandle(&device, [](const Sync& sync) { return sync.readable() && !sync.gpu_adds; });
+Handle* WorkRun::AnyGrowing(const ModelDevice& device, bool both) {
+  return AnyHandle(&device, [both](const Handle& handle) {
+    return handle.sync->readable() && handle.signals && (handle.waits || !both) && !handle.sync->gpu_adds;
+  });
 }
 
 // -- Time
@@ -93,12 +95,14 @@ void WorkRun::Advance() {
 }
 
 void WorkRun::Rest() {
+  EndPeriodic();  // with them there is none
   for (int i = 0; machine_.clock().AdvanceToNext(); ++i) {
     Observe();
     True(i < kEventsOfClockMax, "the machine does not come to rest");
   }
   Observe();
   model_.JudgeAtRest();
+  JudgeRulesAtRest();
   Say("rest");
   for (const auto& sync : model_.syncs) {
     if (sync->readable()) Say("object {} is {}", sync->id, sync->now);
@@ -118,6 +122,7 @@ void WorkRun::Observe() {
 
 void WorkRun::Finish() {
   Say("the end");
+  ClearRules();
   if (Chance(60)) Release();
   Rest();
   while (!descriptors_.empty()) CloseDescriptor();
@@ -134,7 +139,7 @@ void WorkRun::Finish() {
 void WorkRun::Release() {
   for (current_ = 0; current_ < static_cast<int>(clients_.size()); ++current_) {
     for (const Handle& handle : Now().handles) {
-      if (!handle.sync->readable() || handle.sync->gpu_adds || !handle.device->active() || handle.sync->lost) continue;
+      if (!handle.sync->readable() || !handle.signals || handle.sync->gpu_adds || !handle.device->active() || handle.sync->lost) continue;
       CpuSignal(handle.device, {handle.handle}, {kEverybody}, {{handle.sync, kEverybody}}, false);
       Observe();
     }

@@ -4,6 +4,7 @@
 #include <memory>
 #include <vector>
 
+#include "hostsim/faults.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/dxg_commands.h"
 #include "proto/abi/ntstatus.h"
@@ -23,8 +24,8 @@ inline constexpr int kEventsOfClockMax = 100000;
 inline constexpr uint64_t kEverybody = 1ull << 40;  // a fence's value that lets all go
 inline constexpr uint64_t kNowhere = 0x7F0000000000;  // a GPU address that nothing is mapped at
 
-enum : uint32_t { kMutex = 1, kSemaphore = 2, kFence = 3, kCpuNotification = 4, kMonitored = 5 };
-enum : uint32_t { kActive = 1, kReset = 2, kStopped = 4, kDmaFault = 6, kDmaPageFault = 7 };
+enum : uint32_t { kMutex = 1, kSemaphore = 2, kFence = 3, kCpuNotification = 4, kMonitored = 5, kPeriodic = 6 };
+enum : uint32_t { kActive = 1, kReset = 2, kHung = 3, kStopped = 4, kDmaFault = 6, kDmaPageFault = 7 };
 
 struct Handle {
   std::shared_ptr<Sync> sync;
@@ -32,6 +33,9 @@ struct Handle {
   uint32_t handle = 0;
   const volatile uint64_t* view = nullptr;
   uint64_t gpu = 0;
+  // What its owner may do with it: each handle has flags of its own.
+  bool signals = true, waits = true;
+  bool lost_with_device = true;  // where it signals
 };
 
 struct Client {
@@ -40,6 +44,22 @@ struct Client {
   uint32_t adapter_life = 0;
   std::vector<std::shared_ptr<ModelDevice>> devices;
   std::vector<Handle> handles;
+};
+
+// A rule that is armed.
+struct ModelRule {
+  int client = -1;     // the only one that it is for
+  uint32_t state = 0;  // that it brings devices into
+  uint64_t struck = 0;
+};
+
+// What a rule has done, where that takes devices with it.
+struct Strike {
+  uint32_t state = 0;
+  int client = -1;     // whose devices; -1: anybody's
+  bool all = false;    // not only one of them
+  int before = 0;      // devices and queues that were gone by then
+  bool spent = false;  // it has had its device
 };
 
 struct Descriptor {
@@ -53,7 +73,7 @@ struct Descriptor {
 //
 //   work_run.cc      steps, time, the end          work_clients.cc  processes, devices, their trouble
 //   work_objects.cc  queues, fences, sharing       work_queues.cc   what goes into queues
-//   work_cpu.cc      signals and waits of the CPU
+//   work_cpu.cc      signals and waits of the CPU    work_faults.cc  rules of the fault plan
 class WorkRun final : public SeededRun {
  public:
   WorkRun(uint64_t seed, bool verbose) : SeededRun(seed * 2 + 1, verbose), machine_(Profile()), model_(machine_) {}
@@ -75,13 +95,15 @@ class WorkRun final : public SeededRun {
   Handle* AnyHandle(const ModelDevice* device, Condition condition) {
     std::vector<Handle*> list;
     for (Handle& handle : Now().handles) {
-      if ((device == nullptr || handle.device.get() == device) && condition(*handle.sync)) list.push_back(&handle);
+      if ((device == nullptr || handle.device.get() == device) && condition(handle)) list.push_back(&handle);
     }
     auto* picked = Pick(list);
     return picked == nullptr ? nullptr : *picked;
   }
-  Handle* AnyFence(const ModelDevice& device);
-  Handle* AnyGrowing(const ModelDevice& device);
+  // To wait for; of any device where null.
+  Handle* AnyFence(const ModelDevice* device);
+  // To signal to a value; `both`: also to wait for.
+  Handle* AnyGrowing(const ModelDevice& device, bool both = false);
 
   // -- Clients and devices
   void OpenClient();
@@ -115,14 +137,21 @@ class WorkRun final : public SeededRun {
 
   // -- Objects
   int NewEvent();
+  void ForbidSomething(d3dddi_synchronizationobject_flags* flags);
   void CreateSync();
+  void CreatePeriodic();
+  void EndPeriodic();
   void CreateSyncOn(const std::shared_ptr<ModelDevice>& device);
+  void ForgetNothing(int32_t result, uint32_t handle);
   void AddHandle(Handle handle, uint64_t view, uint64_t gpu);
+  void CountHandles(Sync& sync);
   void ForgetHandle(int client, size_t index);
   void DestroySync();
+  void DestroyHandle(size_t index);
   void Share();
   void OpenShared();
   void CloseDescriptor();
+  void CloseDescriptor(std::map<int, Descriptor>::iterator it);
 
   // -- Commands
   template <typename Write>
@@ -158,6 +187,8 @@ class WorkRun final : public SeededRun {
   void AskWait(const std::shared_ptr<CpuWait>& wait, std::vector<uint32_t>& objects, std::vector<uint64_t>& values, bool blocks);
   void Interrupt();
   void Refused();
+  void Denied();
+  void DenyTo(const Handle& handle, bool signal);
 
   // -- Time
   void Advance();
@@ -172,6 +203,15 @@ class WorkRun final : public SeededRun {
   void ReplaceAdapter();
   void Trouble();
 
+  // -- Rules of faults
+  void ArmRule();
+  void ClearRules();
+  uint64_t Struck(hostsim::FaultPoint point);
+  void NoteStrikes();
+  bool StruckInto(const ModelDevice& device, uint32_t state);
+  void JudgeStrikes();
+  void JudgeRulesAtRest();
+
   // -- The end
   void Finish();
   void Release();
@@ -180,6 +220,7 @@ class WorkRun final : public SeededRun {
   void Step();
 
   bool asynchronous_ = false;
+  uint64_t vertical_sync_ns_ = 0;  // 0: there is no display
   Machine machine_;
   WorkModel model_;
   std::vector<Client> clients_;
@@ -189,7 +230,10 @@ class WorkRun final : public SeededRun {
   std::vector<std::weak_ptr<ModelDevice>> devices_ever_;
   std::vector<std::shared_ptr<ModelQueue>> queues_of_lost_;  // whose progress fences can still be read
   int ids_ = 0;
-  int lost_ = 0;  // devices
+  int lost_ = 0;   // devices
+  int ended_ = 0;  // queues, by their clients
+  std::map<hostsim::FaultPoint, ModelRule> rules_;
+  std::vector<Strike> strikes_;  // that are not judged yet
   uint32_t adapter_life_ = 0;
   uint64_t state_changes_ = 0;
 };
