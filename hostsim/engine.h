@@ -107,7 +107,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
 
   // -- Engines.
   void DriveLater(Node& node, Aftermath* aftermath);
-  void DriveAt(Node& node, uint64_t at_ns);
+  void DriveAt(Node& node, uint64_t at_ns) HOSTSIM_REQUIRES(mutex_);
   void Drive(Node& node, bool own_thread);
   bool Step(Node& node, Effort* effort) HOSTSIM_REQUIRES(mutex_);
   void Deliver(Aftermath aftermath) HOSTSIM_REQUIRES(mutex_);
