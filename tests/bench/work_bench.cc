@@ -202,6 +202,12 @@ int main(int argc, char** argv) {
     d3dkmt_signalsynchronizationobjectfromcpu args{};
     return ioctl(echo.fd(), LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &args);
   });
+  add("echo_and_lists", [&] {
+    d3dkmthandle object{};
+    d3dkmt_signalsynchronizationobjectfromcpu args{};
+    args.objects = reinterpret_cast<uint64_t>(&object);
+    return ioctl(echo.fd(), LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &args);
+  });
   add("echo_384_bytes", [&] {
     d3dkmt_submitcommand args{};
     return ioctl(echo.fd(), LX_DXSUBMITCOMMAND, &args);
@@ -228,6 +234,7 @@ int main(int argc, char** argv) {
   const double echo_us = P50Us("echo_32_bytes");
   fmt::print("\np50 in this run, client and daemon on one core; the bare echo takes {:.1f} us\n", echo_us);
   PrintRatio("signal from the CPU / echo", P50Us("signal_from_cpu") / echo_us, 1.2);
+  fmt::print("an echo that reads the client's lists, as a signal has to: {:.2f} echoes\n", P50Us("echo_and_lists") / echo_us);
   PrintRatio("submit to a context / echo of its 384 bytes", P50Us("submit") / P50Us("echo_384_bytes"), 1.2);
   PrintRatio("submit to a hardware queue / echo", P50Us("submit_to_hardware_queue") / echo_us, 1.2);
   fmt::print("submit to a hardware queue until its fence shows it: {:.2f} echoes\n", P50Us("submit_to_visible") / echo_us);
