@@ -30,7 +30,6 @@ void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
 namespace dxg::guest {
 namespace {
 
-constexpr int32_t kErestartsys = 512;
 constexpr int kEventfd = 4;
 
 TEST(Events, AreNumberedFromTwoAndNeverAgain) {
@@ -192,7 +191,7 @@ TEST_F(WaitTest, BadArgumentsLeaveNothing) {
 TEST_F(WaitTest, ASignalEndsIt) {
   auto wait = StartWait();
   ASSERT_TRUE(wait->Signal());
-  EXPECT_EQ(wait->Wait(), -kErestartsys);
+  EXPECT_EQ(wait->Wait(), attach::IoctlRequest::kRestart);
   EXPECT_EQ(driver.events().size(), 0u);
   driver.GuestEvent(host.events[0]);  // late
 }
@@ -203,7 +202,7 @@ TEST_F(WaitTest, ASignalThatCameWhileTheHostWasAskedEndsIt) {
   EXPECT_FALSE(wait->Signal());  // nothing less than death ends a wait for the host
   ASSERT_FALSE(wait->done);
   host.Release();
-  EXPECT_EQ(wait->Wait(), -kErestartsys);
+  EXPECT_EQ(wait->Wait(), attach::IoctlRequest::kRestart);
 }
 
 TEST_F(WaitTest, ADeathWhileTheHostIsAskedLeavesNothing) {
@@ -255,7 +254,7 @@ TEST_F(WaitTest, OneOfManyEndsIt) {
     signalled.join();
     again.join();
     const int32_t result = wait->Wait();
-    EXPECT_TRUE(result == 0 || result == -kErestartsys) << result;
+    EXPECT_TRUE(result == 0 || result == attach::IoctlRequest::kRestart) << result;
   }
   EXPECT_EQ(driver.events().size(), 0u);
 }
@@ -276,7 +275,7 @@ TEST_F(WaitTest, OneOfManyEndsItWhileTheHostAnswers) {
     }
     if (!done) driver.GuestEvent(host.events.back());
     const int32_t result = wait->Wait();
-    EXPECT_TRUE(result == 0 || result == -kErestartsys || result == -EINTR) << result;
+    EXPECT_TRUE(result == 0 || result == attach::IoctlRequest::kRestart || result == -EINTR) << result;
   }
   EXPECT_EQ(driver.events().size(), 0u);
 }
