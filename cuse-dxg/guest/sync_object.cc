@@ -9,12 +9,6 @@
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest {
-namespace {
-
-constexpr uint64_t kFencePageBytes = 4096;
-
-}  // namespace
-
 Task EndSyncObject(Call& call, std::shared_ptr<SyncObject> object, uint32_t handle) {
   std::vector<Arena::Mapping> unmap;
   call.process->ReleaseFence(object->window_address, &unmap);
@@ -48,7 +42,7 @@ Task OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device, std::share
   opened->object = object;
   opened->fence_gpu_virtual_address = reply.gpu_virtual_address();
   if (!object->monitored) co_return Status::Ok();
-  const Status status = co_await BringIn(call, reply.guest_cpu_physical_address(), kFencePageBytes, &opened->fence_cpu_virtual_address);
+  const Status status = co_await BringIn(call, reply.guest_cpu_physical_address(), client::kPageBytes, &opened->fence_cpu_virtual_address);
   if (status.ok()) {
     object->window_address = reply.guest_cpu_physical_address();
   } else {
@@ -103,7 +97,7 @@ void MakeRequest(Creating& c) {
 Task BringFenceIn(Creating& c) {
   const uint64_t page = c.reply.fence_storage_address();
   uint64_t address = 0;
-  DXG_CO_TRY(co_await BringIn(c.call, page, kFencePageBytes, &address));
+  DXG_CO_TRY(co_await BringIn(c.call, page, client::kPageBytes, &address));
   c.object->window_address = page;
   c.call.SetAddress(c.type == _D3DDDI_MONITORED_FENCE ? kFence : kPeriodicFence, address);
   co_return Status::Ok();
