@@ -51,6 +51,18 @@ Task OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device, std::share
   co_return status;
 }
 
+Task EnterOpened(Call& call, std::shared_ptr<Device> device, const OpenedSyncObject& opened,
+                 const std::function<Status()>& answer) {
+  Status status = call.process->AddSyncObject(device, opened.object);
+  if (status.ok()) {
+    status = answer();
+    if (status.ok()) co_return status;
+    (void)call.process->RemoveSyncObject(opened.object->handle.value);
+  }
+  (void)co_await EndSyncObject(call, opened.object, opened.object->handle.value);
+  co_return status;
+}
+
 namespace handlers {
 namespace {
 
@@ -176,20 +188,15 @@ Task OpenSyncObjectFromNtHandle2(CallOf<calls::OpenSyncObjectFromNtHandle2>& cal
   OpenedSyncObject opened;
   const OpenOptions options{call.request.device(), call.request.engine_affinity(), call.request.flags()};
   DXG_CO_TRY(co_await OpenSharedSyncObject(call, device, shared, options, &opened));
-  Status status = call.process->AddSyncObject(device, opened.object);
-  const bool entered = status.ok();
-  if (entered) {
+  const std::function<Status()> answer = [&] {
     call.reply.set_sync_object(opened.object->handle.value);
     if (shared->monitored) {
       call.reply.set_fence_value_gpu_va(opened.fence_gpu_virtual_address);
       call.SetAddress(kOpenedFence, opened.fence_cpu_virtual_address);
     }
-    status = call.OutNowAll();
-  }
-  if (status.ok()) co_return status;
-  if (entered) (void)call.process->RemoveSyncObject(opened.object->handle.value);
-  (void)co_await EndSyncObject(call, opened.object, opened.object->handle.value);
-  co_return status;
+    return call.OutNowAll();
+  };
+  co_return co_await EnterOpened(call, device, opened, answer);
 }
 
 }  // namespace handlers
