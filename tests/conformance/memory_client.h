@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/conformance/allocation_data.h"
 #include "tests/conformance/node.h"
 
 // A client with a device, and the calls about memory by name.
@@ -22,19 +23,6 @@ inline constexpr uint64_t kGiB = 1 << 30;
 inline constexpr int kPending = 0x103;  // STATUS_PENDING: accepted, and a paging fence says when it is done
 inline constexpr int kRawInvalidParameter =
     static_cast<int>(0xC000000D);  // CreateAllocation gives it as it is
-
-// What the simulated GPU driver makes an allocation from; docs/simulated-gpu.md. A real one refuses it.
-struct AllocationData {
-  static constexpr uint32_t kSystemOnly = 1, kNotCpuVisible = 2, kCached = 4;
-
-  uint32_t magic = 0x434C4153;
-  uint32_t version = 1;
-  uint64_t bytes = 0;
-  uint32_t flags = 0;
-  uint32_t segment = 0;
-  uint64_t allocated = 0;
-};
-static_assert(sizeof(AllocationData) == 32);
 
 // One CreateAllocation with the memory that its pointers lead to. Tests change `args`, `infos` and the data
 // in place, and make the call.
