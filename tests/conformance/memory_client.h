@@ -105,6 +105,9 @@ class MemoryClient {
     return TryLock(allocation, device, address);
   }
   std::byte* Lock(d3dkmthandle allocation) const;
+  std::span<std::byte> LockBytes(d3dkmthandle allocation, uint64_t bytes = kPageBytes) const {
+    return {Lock(allocation), bytes};
+  }
   int TryUnlock(d3dkmthandle allocation, d3dkmthandle by_device) const;
   int TryUnlock(d3dkmthandle allocation) const { return TryUnlock(allocation, device); }
   void Unlock(d3dkmthandle allocation) const;
@@ -119,7 +122,13 @@ class MemoryClient {
   int TryEvict(std::span<const d3dkmthandle> list, uint32_t flags = 0,
                uint64_t* bytes_to_trim = nullptr) const;
   void Evict(std::span<const d3dkmthandle> list) const;
+  int TryResidency(d3dkmthandle allocation, uint32_t* status) const;
   uint32_t Residency(d3dkmthandle allocation) const;
+  // Calls that offer one allocation, and take it back; the first keep its address.
+  d3dkmt_offerallocations OfferArgs(const d3dkmthandle& allocation, uint32_t priority) const;
+  static d3dkmt_reclaimallocations2 ReclaimArgs(const PagingQueue& queue, const d3dkmthandle& allocation,
+                                                uint32_t* result = nullptr);
+  void Offer(d3dkmthandle allocation, uint32_t priority, uint32_t flags = 0) const;
 
   int TryShare(d3dkmthandle resource, int* descriptor) const;
   int Share(d3dkmthandle resource) const;  // the caller closes it
