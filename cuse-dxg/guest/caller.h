@@ -101,7 +101,6 @@ class Caller {
   bool abandoned_ = false;
   bool finished_ = false;
   std::shared_ptr<ParkedCall> parked_;  // from then on any signal ends the call
-  static constexpr uint64_t kPageBytes = 4096;
   std::unique_ptr<std::byte[]> near_;  // a page of the client ...
   uint64_t near_address_ = 1;          // ... and where it is there; no page begins at 1
 };

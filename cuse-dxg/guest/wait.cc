@@ -77,15 +77,12 @@ Task WaitWithEventfd(CallOf<FromCpu>& call) {
   co_return status;
 }
 
-// The kernel makes a restarted call of it, or EINTR, as the signal's handler was installed; no program sees the number.
-constexpr int kErestartsys = 512;
-
 Status HowItEnded(ParkedCall::End end) {
   switch (end) {
     case ParkedCall::End::kEvent:
       return Status::Ok();
     case ParkedCall::End::kInterrupt:
-      return Status::Refuse(kErestartsys, "a signal ended the wait");
+      return Status::Refuse(-attach::IoctlRequest::kRestart, "a signal ended the wait");
     case ParkedCall::End::kGone:
       break;
   }
