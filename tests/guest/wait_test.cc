@@ -1,32 +1,8 @@
 // Waits, and events of the host: who ends a call that is parked, what is left where it does not come to that, and what one
 // costs.
-#include <malloc.h>
-
-#include <cstdlib>
-#include <new>
-
 #include "cuse-dxg/guest/events.h"
+#include "tests/guest/counted_memory.h"
 #include "tests/guest/rig.h"
-
-namespace {
-
-std::atomic<int64_t> bytes_in_use{0};
-
-}  // namespace
-
-// Every allocation of this program is counted, with what the allocator adds to it. Not inlined: else g++ sees malloc
-// where it expects new, and warns.
-[[gnu::noinline]] void* operator new(size_t size) {
-  void* memory = std::malloc(size);
-  if (memory == nullptr) std::abort();
-  bytes_in_use += static_cast<int64_t>(malloc_usable_size(memory)) + 8;
-  return memory;
-}
-[[gnu::noinline]] void operator delete(void* memory) noexcept {
-  if (memory != nullptr) bytes_in_use -= static_cast<int64_t>(malloc_usable_size(memory)) + 8;
-  std::free(memory);
-}
-void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
 
 namespace dxg::guest {
 namespace {
@@ -91,9 +67,9 @@ TEST(Events, AreSmall) {
   Events events;
   const Process process{client::Identity{}};
   const auto file = std::make_shared<CountingFile>();
-  const int64_t before = bytes_in_use;
+  const int64_t before = BytesInUse();
   for (int i = 0; i < kEvents; ++i) events.Add(process, file, Events::Lifetime::kOnce);
-  const int64_t each = (bytes_in_use - before) / kEvents;
+  const int64_t each = (BytesInUse() - before) / kEvents;
   RecordProperty("bytes", static_cast<int>(each));
   EXPECT_LE(each, 192);
   EXPECT_GT(each, 16);
@@ -305,11 +281,11 @@ TEST_F(WaitTest, AParkedCallIsSmall) {
   host.events.reserve(kCalls + 1);
   host.asked.reserve(10 * kCalls);
   StartCallWith(outcomes[kCalls], file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args);
-  const int64_t before = bytes_in_use;
+  const int64_t before = BytesInUse();
   for (int i = 0; i < kCalls; ++i) StartCallWith(outcomes[i], file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args);
-  const int64_t each = (bytes_in_use - before) / kCalls;
+  const int64_t each = (BytesInUse() - before) / kCalls;
   RecordProperty("bytes", static_cast<int>(each));
-  EXPECT_LE(each, 1152);
+  EXPECT_LE(each, 1024);
   for (const uint64_t event : host.events) driver.GuestEvent(event);
   for (const auto& outcome : outcomes) EXPECT_EQ(outcome->Wait(), 0);
 }
@@ -322,9 +298,9 @@ TEST_F(WaitTest, AParkedCallWithManyObjectsIsSmallToo) {
   args.objects = reinterpret_cast<uint64_t>(objects.data());
   args.fence_values = reinterpret_cast<uint64_t>(values.data());
   StartWait()->Signal();
-  const int64_t before = bytes_in_use;
+  const int64_t before = BytesInUse();
   auto wait = StartWait();
-  EXPECT_LE(bytes_in_use - before, 4096);
+  EXPECT_LE(BytesInUse() - before, 4096);
   driver.GuestEvent(host.events.back());
   EXPECT_EQ(wait->Wait(), 0);
 }
