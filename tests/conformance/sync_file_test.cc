@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <unistd.h>
 
@@ -14,6 +15,7 @@
 #include <string>
 #include <thread>
 
+#include "tests/conformance/descriptor_post.h"
 #include "tests/conformance/peer.h"
 #include "tests/conformance/sync_client.h"
 
@@ -219,6 +221,47 @@ TEST(SyncFile, LeadsAnotherProcessToTheFence) {
   peer.Receive();
   client.Signal(fence, 5);
   peer.Join();
+}
+
+// A receiver needs neither the device nor a descriptor of its own on the node.
+TEST(SyncFile, TravelsInAMessage) {
+  const DescriptorPost post;
+  Peer peer([&](Peer& parent) {
+    const Descriptor file(post.Receive());
+    EXPECT_EQ(Ready(file.get()), 0);
+    EXPECT_EQ(Status(file.get()), 0);
+    parent.Send(1);
+    EXPECT_EQ(Ready(file.get(), -1), POLLIN);
+    EXPECT_EQ(Status(file.get()), 1);
+  });
+  FenceClient client;
+  const d3dkmthandle fence = client.NewFence();
+  {
+    const Descriptor file(client.CreateSyncFile(fence, 3));
+    post.Send(file.get());
+  }
+  peer.Receive();
+  client.Signal(fence, 3);
+  peer.Join();
+}
+
+// A process that may open nothing more gets EMFILE and loses nothing: with room again all is as before.
+TEST(SyncFile, NeedsRoomForItsDescriptor) {
+  InFreshProcess([] {
+    FenceClient client;
+    const d3dkmthandle fence = client.NewFence();
+    const Descriptor next(dup(client.node.fd()));
+    rlimit files = {};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &files), 0);
+    const rlimit full = {static_cast<rlim_t>(next.get() + 1), files.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &full), 0);
+    int file = -1;
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(client.TryCreateSyncFile(fence, 1, &file), -EMFILE);
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+    const Descriptor made(client.CreateSyncFile(fence, 1));
+    client.Signal(fence, 1);
+    EXPECT_EQ(Ready(made.get(), -1), POLLIN);
+  });
 }
 
 // [SHR] 178
