@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
+#include <memory>
 #include <optional>
 #include <string>
 #include <utility>
@@ -21,6 +22,10 @@ class [[nodiscard]] Status {
  public:
   Status() = default;
   explicit Status(int32_t value) : value_(value) {}
+  Status(Status&&) noexcept = default;
+  Status& operator=(Status&&) noexcept = default;
+  Status(const Status& other) : value_(other.value_), why_(other.why_ ? std::make_unique<std::string>(*other.why_) : nullptr) {}
+  Status& operator=(const Status& other) { return *this = Status(other); }
 
   static Status Ok() { return Status(); }
 
@@ -28,24 +33,27 @@ class [[nodiscard]] Status {
   template <typename... Args>
   static Status Refuse(int error, fmt::format_string<Args...> format, Args&&... args) {
     Status status(-error);
-    status.why_ = fmt::format(format, std::forward<Args>(args)...);
+    status.why_ = std::make_unique<std::string>(fmt::format(format, std::forward<Args>(args)...));
     return status;
   }
 
   // A raw NTSTATUS, with its sentence.
   static Status Raw(int32_t nt_status, const char* why) {
     Status status(nt_status);
-    status.why_ = why;
+    status.why_ = std::make_unique<std::string>(why);
     return status;
   }
 
   bool ok() const { return value_ >= 0; }
   int32_t value() const { return value_; }
-  const std::string& why() const { return why_; }
+  const std::string& why() const {
+    static const std::string none;
+    return why_ ? *why_ : none;
+  }
 
  private:
   int32_t value_ = 0;
-  std::string why_;
+  std::unique_ptr<const std::string> why_;  // elsewhere: calls that wait hold several Statuses, and few are refusals
 };
 
 // A T, or the Status that says why there is none.

@@ -51,8 +51,6 @@ constexpr uint32_t kExistingHeap = 1;
 // D3DKMDT_STANDARDALLOCATION_TYPE
 constexpr uint32_t kGdiSurface = 4;
 
-constexpr size_t kPrivateDataMax = 128 * 1024;
-
 // D3DDDICB_DESTROYALLOCATION2FLAGS: with no work in flight both come to the same.
 constexpr uint32_t kAssumeNotInUse = 1u << 0;
 constexpr uint32_t kSynchronousDestroy = 1u << 1;
@@ -88,7 +86,7 @@ bool CheckSizes(const host::CreateAllocation::Request& request) {
   uint64_t bytes = 0;
   for (const auto& allocation : request.allocations()) bytes += allocation.priv_drv_data_size();
   return bytes == request.allocation_data().size() &&
-         bytes + request.private_runtime_data().size() + request.priv_drv_data().size() < kPrivateDataMax;
+         bytes + request.private_runtime_data().size() + request.priv_drv_data().size() < kMessageBytesMax;
 }
 
 bool CheckElements(const host::CreateAllocation::Request& request) {
@@ -420,8 +418,8 @@ void Commands::Handle(Call& call, const host::GetStandardAllocationDriverData::R
     if (bytes == 0 || bytes > kAllocationBytesMax) return kStatusInvalidParameter;
     const bool sizes_only = request.priv_driver_data_size() == 0 && request.priv_driver_resource_size() == 0;
     if (!sizes_only && request.priv_driver_data_size() < kAllocationDataBytes) return kStatusBufferTooSmall;
-    if (request.priv_driver_data_size() >= kPrivateDataMax ||
-        request.priv_driver_resource_size() >= kPrivateDataMax) {
+    if (request.priv_driver_data_size() >= kMessageBytesMax ||
+        request.priv_driver_resource_size() >= kMessageBytesMax) {
       return kStatusInvalidParameter;
     }
     reply->set_priv_driver_data_size(kAllocationDataBytes);

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <cstddef>
 #include <cstdint>
 #include <functional>
 #include <memory>
@@ -14,6 +15,9 @@
 #include "proto/contract/contract.h"
 
 namespace dxg::hostsim {
+
+// A message of the guest, with its header: no private data reaches that.
+inline constexpr size_t kMessageBytesMax = 128 * 1024;
 
 // Who sends a command: the process handle and the adapter of its header. Either is 0 where the command names
 // none.

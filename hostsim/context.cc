@@ -10,9 +10,6 @@
 namespace dxg::hostsim {
 namespace {
 
-// A message of the guest carries 128 KiB with its header, so no private data reaches that.
-constexpr size_t kPrivateDataMax = 128 * 1024;
-
 // Engines of the one physical adapter: some clients send an index, others a mask.
 constexpr uint32_t kEngineAffinityMax = 1;
 
@@ -45,7 +42,7 @@ void Commands::Handle(Call& call, const host::CreateContextVirtual::Request& req
                       host::CreateContextVirtual::Reply* reply) {
   const std::string& data = request.priv_drv_data();
   if (call.CheckLiveAdapter() != kStatusSuccess) return;
-  if (data.size() != request.priv_drv_data_size() || data.size() >= kPrivateDataMax) return;
+  if (data.size() != request.priv_drv_data_size() || data.size() >= kMessageBytesMax) return;
   if ((request.flags() & ~Context::kKnownFlags) != 0) return;
   if (request.node_ordinal() >= call.adapter->nodes() || request.engine_affinity() > kEngineAffinityMax)
     return;

@@ -501,17 +501,16 @@ void Engines::Execute(Node& node, Effort* effort) {
 // What becomes of a command that has stopped.
 void Engines::Take(Node& node, const CommandStop& stop, Effort* effort) {
   Running& running = *node.current;
-  const uint64_t now_ns = NowNs();
   switch (stop.kind) {
     case CommandStop::kDone:
       running.done = true;
       return;
     case CommandStop::kDelay:
-      running.resume_ns = now_ns + stop.delay_ns;
+      running.resume_ns = NowNs() + stop.delay_ns;
       return;
     case CommandStop::kWaiting:
       running.poll_ns = std::clamp(running.poll_ns * 2, kPollMinNs, kPollMaxNs);
-      running.resume_ns = now_ns + running.poll_ns;
+      running.resume_ns = NowNs() + running.poll_ns;
       return;
     case CommandStop::kHang:
       running.resume_ns = kNever;

@@ -14,8 +14,6 @@
 namespace dxg::hostsim {
 namespace {
 
-constexpr size_t kPrivateDataMax = 128 * 1024;
-
 // D3DKMT_ESCAPETYPE
 constexpr uint32_t kDriverPrivate = _D3DKMT_ESCAPE_DRIVERPRIVATE;
 constexpr uint32_t kMemory = 1;
@@ -165,7 +163,7 @@ void Commands::Handle(Call& call, const host::Escape::Request& request, host::Es
   const std::string& sent = request.priv_drv_data();
   const bool valid = call.CheckLiveAdapter() == kStatusSuccess &&
                      request.adapter() == call.adapter->info().host_handle &&
-                     sent.size() == request.priv_drv_data_size() && sent.size() < kPrivateDataMax &&
+                     sent.size() == request.priv_drv_data_size() && sent.size() < kMessageBytesMax &&
                      ValidFlags(request.flags()) && ValidObjects(call, request);
   if (!valid) return;
   std::string* data = reply->mutable_priv_drv_data();

@@ -8,8 +8,6 @@
 namespace dxg::hostsim {
 namespace {
 
-constexpr size_t kPrivateDataMax = 128 * 1024;
-
 constexpr uint32_t kKnownFlags = HwQueue::kDisableGpuTimeout | HwQueue::kNoBroadcastSignal |
                                  HwQueue::kNoBroadcastWait | HwQueue::kNoKmdAccess;
 
@@ -36,7 +34,7 @@ void Commands::Handle(Call& call, const host::CreateHwQueue::Request& request, h
   auto create = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
     const std::string& data = request.priv_drv_data();
-    if (data.size() != request.priv_drv_data_size() || data.size() >= kPrivateDataMax) return kStatusInvalidParameter;
+    if (data.size() != request.priv_drv_data_size() || data.size() >= kMessageBytesMax) return kStatusInvalidParameter;
     if ((request.flags() & ~(kKnownFlags | HwQueue::kUserModeSubmission)) != 0) return kStatusInvalidParameter;
     Process& process = *call.process;
     MutexLock lock(process.mutex());

@@ -16,7 +16,6 @@
 namespace dxg::hostsim {
 namespace {
 
-constexpr size_t kPrivateDataMax = 128 * 1024;
 constexpr size_t kPathUnits = 260;
 
 // The private data of the simulated kernel-mode driver, where the profile has none of its own.
@@ -441,7 +440,7 @@ const AdapterProfile::Answer* FindAnswer(const Adapter& adapter, uint32_t type, 
 
 int32_t Query(const Call& call, const host::QueryAdapterInfo::Request& request, std::string* data) {
   const uint32_t type = request.query_type();
-  if (data->size() != request.private_data_size() || data->empty() || data->size() > kPrivateDataMax) {
+  if (data->size() != request.private_data_size() || data->empty() || data->size() > kMessageBytesMax) {
     return kStatusInvalidParameter;
   }
   const Adapter& adapter = *call.adapter;

@@ -8,16 +8,13 @@
 namespace dxg::hostsim {
 namespace {
 
-// D3DDDICB_SIGNALFLAGS
-constexpr uint32_t kSignalAtSubmission = 1u << 0;  // means nothing here: there is no packet
-constexpr uint32_t kAllowFenceRewind = 1u << 2;
-
 constexpr uint64_t kJumpTo = ~0ull - 1;  // of fences that jump: one below what only lost ones have
 
 int32_t CheckShape(const host::SignalSyncObject::Request& request) {
   const uint32_t count = request.object_count();
   const bool whole = static_cast<int>(count) == request.objects_size() &&
                      static_cast<int>(count) == request.fence_values_size();
+  // Without a packet, kSignalAtSubmission means nothing.
   const bool known = (request.flags() & ~(kSignalAtSubmission | kAllowFenceRewind)) == 0;
   return count != 0 && count <= kSyncObjectsPerListMax && whole && known ? kStatusSuccess
                                                                          : kStatusInvalidParameter;

@@ -8,6 +8,11 @@ namespace dxg::hostsim {
 
 struct Call;
 
+// D3DDDICB_SIGNALFLAGS
+inline constexpr uint32_t kSignalAtSubmission = 1u << 0;
+inline constexpr uint32_t kEnqueueCpuEvent = 1u << 1;
+inline constexpr uint32_t kAllowFenceRewind = 1u << 2;
+
 // A SignalSyncObject in the order of contexts or hardware queues. An NTSTATUS.
 int32_t SignalFromQueues(Call& call, const host::SignalSyncObject::Request& request);
 

@@ -16,20 +16,14 @@ namespace {
 
 constexpr uint32_t kBroadcastMax = 64;
 constexpr uint32_t kPrimariesMax = 16;
-constexpr size_t kPrivateDataMax = 128 * 1024;
 
 // D3DKMT_SUBMITCOMMANDFLAGS
 constexpr uint32_t kNullRendering = 1u << 0;
 constexpr uint32_t kPresentRedirected = 1u << 1;
 
-// D3DDDICB_SIGNALFLAGS
-constexpr uint32_t kSignalAtSubmission = 1u << 0;
-constexpr uint32_t kEnqueueCpuEvent = 1u << 1;
-constexpr uint32_t kAllowFenceRewind = 1u << 2;
-
 // The simulated kernel-mode driver reads what its own user-mode driver sends, and lets all other data pass.
 bool ValidPrivateData(const std::string& data, uint32_t size) {
-  if (data.size() != size || data.size() >= kPrivateDataMax) return false;
+  if (data.size() != size || data.size() >= kMessageBytesMax) return false;
   const ConstBytes bytes = BytesOf(std::string_view(data));
   if (bytes.size() < sizeof(uint32_t) || Get<uint32_t>(bytes, 0) != DXG_SUBMISSION_MAGIC) return true;
   return bytes.size() >= sizeof(dxg_submission) &&

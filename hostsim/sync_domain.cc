@@ -106,7 +106,7 @@ void SyncDomain::Watch(Waiter& waiter) {
     const uint64_t value = point.object->traits.fence() ? point.value : 0;
     point.object->watches_.insert({value, waiter.number});
   };
-  if (!waiter.several || waiter.any) {
+  if (!waiter.several || waiter.any()) {
     for (const SyncPoint& point : waiter.points()) watch(point);
     return;
   }
@@ -121,7 +121,7 @@ void SyncDomain::Unwatch(Waiter& waiter) {
     const uint64_t value = point.object->traits.fence() ? point.value : 0;
     point.object->watches_.erase({value, waiter.number});
   };
-  if (!waiter.several || waiter.any) {
+  if (!waiter.several || waiter.any()) {
     for (const SyncPoint& point : waiter.points()) unwatch(point);
     return;
   }
@@ -129,21 +129,12 @@ void SyncDomain::Unwatch(Waiter& waiter) {
   for (const SyncPoint& point : waiter.points()) point.object->others_.erase(waiter.number);
 }
 
-SyncDomain::Waiter& SyncDomain::Register(std::span<const SyncPoint> points, bool any, uint64_t queue,
-                                         const SyncPoint* unmet, Released released) {
+SyncDomain::Waiter& SyncDomain::Register(std::span<const SyncPoint> points, bool any, const SyncPoint* unmet,
+                                         Waiter::Who who) {
   const uint64_t number = ++numbers_;
-  std::unique_ptr<const std::vector<SyncPoint>> several;
-  if (points.size() > 1) {
-    several = std::make_unique<const std::vector<SyncPoint>>(points.begin(), points.end());
-  }
-  Waiter& waiter = waiters_
-                       .emplace(number, Waiter{.number = number,
-                                               .released = std::move(released),
-                                               .point = *unmet,
-                                               .several = std::move(several),
-                                               .any = any,
-                                               .queue = queue})
-                       .first->second;
+  std::unique_ptr<const Waiter::Several> several;
+  if (points.size() > 1) several.reset(new Waiter::Several{{points.begin(), points.end()}, any});
+  Waiter& waiter = waiters_.emplace(number, Waiter{number, std::move(who), *unmet, std::move(several)}).first->second;
   Watch(waiter);
   ++waits_;
   return waiter;
@@ -152,20 +143,20 @@ SyncDomain::Waiter& SyncDomain::Register(std::span<const SyncPoint> points, bool
 // Its memory goes, and with it the last that may hold one of the objects.
 void SyncDomain::Forget(Waiter& waiter) {
   Unwatch(waiter);
-  if (CpuWaits* cpu = waiter.cpu) {
-    --cpu->budget_.pending;
-    if (waiter.next) waiter.next->previous = waiter.previous;
-    (waiter.previous ? waiter.previous->next : cpu->first_) = waiter.next;
+  if (const Waiter::Cpu* cpu = waiter.cpu()) {
+    --cpu->list->budget_.pending;
+    if (cpu->next) cpu->next->cpu()->previous = cpu->previous;
+    (cpu->previous ? cpu->previous->cpu()->next : cpu->list->first_) = cpu->next;
   }
   --waits_;
   waiters_.erase(waiter.number);
 }
 
 void SyncDomain::Release(Waiter& waiter, Aftermath* aftermath) {
-  if (auto* event = std::get_if<GuestEvent>(&waiter.released)) {
-    aftermath->events.push_back(*event);
+  if (const Waiter::Cpu* cpu = waiter.cpu()) {
+    aftermath->events.push_back(cpu->event);
   } else {
-    aftermath->Then(std::move(std::get<std::function<void()>>(waiter.released)));
+    aftermath->Then(std::move(std::get<Waiter::Queue>(waiter.who).released));
   }
   Forget(waiter);
 }
@@ -174,7 +165,7 @@ uint64_t SyncDomain::Wait(std::span<const SyncPoint> points, bool any, uint64_t 
                           std::function<void()> released) {
   MutexLock lock(mutex_);
   const SyncPoint* unmet = Take(points, any, queue);
-  return unmet ? Register(points, any, queue, unmet, std::move(released)).number : 0;
+  return unmet ? Register(points, any, unmet, Waiter::Queue{queue, std::move(released)}).number : 0;
 }
 
 bool SyncDomain::WaitOnCpu(std::span<const SyncPoint> points, bool any, const GuestEvent& event,
@@ -187,10 +178,8 @@ bool SyncDomain::WaitOnCpu(std::span<const SyncPoint> points, bool any, const Gu
   }
   if (waits.budget_.pending >= CpuWaitBudget::kMax) return false;
   ++waits.budget_.pending;
-  Waiter& waiter = Register(points, any, 0, unmet, event);
-  waiter.cpu = &waits;
-  waiter.next = waits.first_;
-  if (waiter.next) waiter.next->previous = &waiter;
+  Waiter& waiter = Register(points, any, unmet, Waiter::Cpu{event, &waits, waits.first_, nullptr});
+  if (waits.first_) waits.first_->cpu()->previous = &waiter;
   waits.first_ = &waiter;
   return true;
 }
@@ -204,7 +193,7 @@ void SyncDomain::StopWaiting(uint64_t number) {
 void SyncDomain::EndCpuWaits(CpuWaits& waits, Aftermath* aftermath) {
   MutexLock lock(mutex_);
   std::vector<Waiter*> list;
-  for (Waiter* waiter = waits.first_; waiter; waiter = waiter->next) list.push_back(waiter);
+  for (Waiter* waiter = waits.first_; waiter; waiter = waiter->cpu()->next) list.push_back(waiter);
   for (auto waiter = list.rbegin(); waiter != list.rend(); ++waiter) Release(**waiter, aftermath);
 }
 
@@ -214,7 +203,7 @@ void SyncDomain::ReleaseWaits(SyncObject& object, bool only_cpu, Aftermath* afte
   std::sort(numbers.begin(), numbers.end());
   for (const uint64_t number : numbers) {
     const auto found = waiters_.find(number);  // one that watches the object at two values is gone by now
-    if (found != waiters_.end() && (found->second.cpu || !only_cpu)) Release(found->second, aftermath);
+    if (found != waiters_.end() && (found->second.cpu() || !only_cpu)) Release(found->second, aftermath);
   }
 }
 
@@ -239,7 +228,7 @@ void SyncDomain::Judge(uint64_t number, Aftermath* aftermath) {
   const auto found = waiters_.find(number);
   if (found == waiters_.end()) return;
   Waiter& waiter = found->second;
-  const SyncPoint* unmet = Take(waiter.points(), waiter.any, waiter.queue);
+  const SyncPoint* unmet = Take(waiter.points(), waiter.any(), waiter.queue());
   if (!unmet) return Release(waiter, aftermath);
   Unwatch(waiter);
   waiter.point = *unmet;

@@ -151,21 +151,36 @@ class CpuWaits {
   SyncWaiter* first_ = nullptr;
 };
 
-// A wait that is not over, as SyncDomain notes it.
+// A wait that is not over, as SyncDomain notes it. There may be very many: who waits says only what that kind needs.
 struct SyncWaiter {
-  using Released = std::variant<std::function<void()>, GuestEvent>;
+  struct Cpu {
+    GuestEvent event;  // its end
+    CpuWaits* list;
+    SyncWaiter* next;
+    SyncWaiter* previous;
+  };
+  struct Queue {
+    uint64_t number;
+    std::function<void()> released;
+  };
+  using Who = std::variant<Cpu, Queue>;
+  struct Several {
+    std::vector<SyncPoint> points;
+    bool any;
+  };
 
   uint64_t number;
-  Released released;
+  Who who;
   SyncPoint point;  // the only one, or the one that a wait for all watches
-  std::unique_ptr<const std::vector<SyncPoint>> several;
-  bool any;
-  uint64_t queue;
-  CpuWaits* cpu = nullptr;  // the list that it is in
-  SyncWaiter* next = nullptr;
-  SyncWaiter* previous = nullptr;
+  std::unique_ptr<const Several> several;
 
-  std::span<const SyncPoint> points() const { return several ? std::span(*several) : std::span(&point, 1); }
+  Cpu* cpu() { return std::get_if<Cpu>(&who); }
+  uint64_t queue() const {
+    const auto* queue = std::get_if<Queue>(&who);
+    return queue ? queue->number : 0;
+  }
+  bool any() const { return several && several->any; }
+  std::span<const SyncPoint> points() const { return several ? std::span(several->points) : std::span(&point, 1); }
 };
 
 // All synchronization objects of a machine and all who wait for them, under one lock: so waits for several
@@ -175,7 +190,7 @@ struct SyncWaiter {
 //                                               |
 //                                               +--> a wait for all watches another object that is not there yet
 //
-// A wait for one object costs about 230 bytes, and a signal takes time that grows with the logarithm of the
+// A wait for one object costs about 200 bytes, and a signal takes time that grows with the logarithm of the
 // number of waits and with those it releases. The lock is a leaf, and nobody is called under it: whoever is
 // released is called later, from the aftermath.
 class SyncDomain {
@@ -231,7 +246,6 @@ class SyncDomain {
  private:
   friend class SyncPage;
   using Waiter = SyncWaiter;
-  using Released = SyncWaiter::Released;
 
   bool ShowIn(SyncObject& object, std::atomic<uint64_t>* word);
   void HideIn(SyncObject& object, const std::atomic<uint64_t>* word);
@@ -242,8 +256,8 @@ class SyncDomain {
   void TakeOne(SyncObject& object, uint64_t queue) HOSTSIM_REQUIRES(mutex_);
   void GiveBack(SyncObject& object) HOSTSIM_REQUIRES(mutex_);
 
-  Waiter& Register(std::span<const SyncPoint> points, bool any, uint64_t queue, const SyncPoint* unmet,
-                   Released released) HOSTSIM_REQUIRES(mutex_);
+  Waiter& Register(std::span<const SyncPoint> points, bool any, const SyncPoint* unmet, Waiter::Who who)
+      HOSTSIM_REQUIRES(mutex_);
   static void Watch(Waiter& waiter);
   static void Unwatch(Waiter& waiter);
   void Forget(Waiter& waiter) HOSTSIM_REQUIRES(mutex_);

@@ -123,8 +123,10 @@ class InProcessBackend final : public Backend, public hostsim::Events, public Me
 
   void Submit(const HostCall& call, Completion completion) override {
     if (stopped_) return completion.run(completion.context, Status::Refuse(ENODEV, "the device is being taken down"));
-    host_->Submit({call.process, call.adapter, call.asynchronous}, call.command->id, *call.request, call.reply, [completion, call](bool accepted) {
-      if (call.asynchronous) return Forget(call, completion);
+    const hostsim::Caller caller{call.process, call.adapter, call.asynchronous};
+    if (call.asynchronous) return host_->Submit(caller, call.command->id, *call.request, call.reply, [completion, reply = call.reply](bool) { Forget(reply, completion); });
+    // No more than fits into a std::function without an allocation.
+    host_->Submit(caller, call.command->id, *call.request, call.reply, [completion](bool accepted) {
       completion.run(completion.context, accepted ? Status::Ok() : Status::Refuse(EOVERFLOW, "the host answered with less than a whole reply, its way to refuse this command"));
     });
   }
@@ -174,8 +176,8 @@ class InProcessBackend final : public Backend, public hostsim::Events, public Me
   }
 
  private:
-  static void Forget(const HostCall& call, Completion completion) {
-    call.reply->Clear();
+  static void Forget(google::protobuf::Message* reply, Completion completion) {
+    reply->Clear();
     completion.run(completion.context, Status::Ok());
   }
 

@@ -12,7 +12,6 @@
 namespace dxg::client {
 namespace {
 
-constexpr uint64_t kPageBytes = 4096;
 constexpr uint64_t kFrameMask = (uint64_t{1} << 55) - 1;  // of a pagemap entry
 constexpr uint64_t kPresent = uint64_t{1} << 63;
 

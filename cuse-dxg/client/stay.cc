@@ -20,7 +20,6 @@
 namespace dxg::client {
 namespace {
 
-constexpr uint64_t kPageBytes = 4096;
 constexpr unsigned kPidfdThread = O_EXCL;  // PIDFD_THREAD, Linux 6.9; the headers may be older
 
 void* Remote(uint64_t address) {

@@ -14,11 +14,9 @@ namespace {
 
 using Create = calls::CreateAllocation;
 
-constexpr uint32_t kPrivateDataBytesMax = 131071;
-constexpr uint64_t kPageBytes = 4096;
+constexpr uint32_t kPrivateDataBytesMax = kMessageBytesMax - 1;
 constexpr uint64_t kPagesPerMessage = 15867;
 constexpr uint32_t kMessageHeadBytes = 64, kMessageElementBytes = 12;
-constexpr uint32_t kAssumeNotInUse = 1;       // DestroyAllocation2
 constexpr uint32_t kCachedAllocation = 1u << 19;
 
 // GetStandardAllocationDriverData: all that the driver ever asks for.
@@ -78,7 +76,7 @@ Status CheckStandard(Creation& c) {
   const uint64_t sysmem = c.elements.front().sysmem;
   switch (standard.type()) {
     case _D3DKMT_STANDARDALLOCATIONTYPE_EXISTINGHEAP:
-      if (sysmem == 0 || sysmem % kPageBytes != 0) return Raw("an existing heap needs memory of the caller that begins on a page");
+      if (sysmem == 0 || sysmem % client::kPageBytes != 0) return Raw("an existing heap needs memory of the caller that begins on a page");
       if (!c.flags.existing_sysmem) return Raw("an existing heap needs flag existing_sysmem");
       break;
     case _D3DKMT_STANDARDALLOCATIONTYPE_CROSSADAPTER:
@@ -89,7 +87,7 @@ Status CheckStandard(Creation& c) {
       return Raw("unknown type of standard allocation");
   }
   const uint64_t size = standard.existing_heap_size();
-  if (call.request.priv_drv_data_size() != 0 || c.elements.size() != 1 || size == 0 || size % kPageBytes != 0) {
+  if (call.request.priv_drv_data_size() != 0 || c.elements.size() != 1 || size == 0 || size % client::kPageBytes != 0) {
     return Status::Refuse(EINVAL, "a standard allocation has one element, no private data and whole pages; got {} elements, {} and {} bytes",
                           c.elements.size(), call.request.priv_drv_data_size(), size);
   }
@@ -155,8 +153,8 @@ Status PrepareResource(Creation& c) {
 Status PrepareElements(Creation& c) {
   for (size_t i = 0; i < c.elements.size(); ++i) {
     const auto& element = c.elements[i];
-    if (!c.flags.standard_allocation && element.sysmem % kPageBytes != 0) {
-      return Status::Refuse(EINVAL, "element {}: sysmem {:#x} does not begin on a page of {} bytes", i, element.sysmem, kPageBytes);
+    if (!c.flags.standard_allocation && element.sysmem % client::kPageBytes != 0) {
+      return Status::Refuse(EINVAL, "element {}: sysmem {:#x} does not begin on a page of {} bytes", i, element.sysmem, client::kPageBytes);
     }
     if ((element.sysmem != 0) != c.has_sysmem()) {
       return Status::Refuse(EINVAL, "element {}: all elements have memory of the caller, or none has", i);
@@ -260,7 +258,7 @@ class PinnedPages final : public ClientPages {
   bool Write(uint64_t offset, std::span<const std::byte> from) override {
     return Has(offset, from.size()) && space_->Write(address_ + offset, from);
   }
-  bool Frames(uint64_t page, std::span<uint64_t> frames) override { return space_->Frames(address_ + page * kPageBytes, frames); }
+  bool Frames(uint64_t page, std::span<uint64_t> frames) override { return space_->Frames(address_ + page * client::kPageBytes, frames); }
 
  private:
   bool Has(uint64_t offset, uint64_t size) const { return offset <= size_ && size <= size_ - offset; }
@@ -270,7 +268,7 @@ class PinnedPages final : public ClientPages {
 };
 
 Task GiveMemoryToHost(Creation& c, Allocation& allocation, uint64_t sysmem) {
-  const uint64_t size = allocation.pages * kPageBytes;
+  const uint64_t size = allocation.pages * client::kPageBytes;
   auto space = c.call.access().Pin(c.call.tid(), sysmem, size, !c.flags.read_only);
   if (space == nullptr) {
     co_return Status::Refuse(ENOMEM, "the caller's memory at {:#x} ({} bytes, as the host says) is not all there to be used{}", sysmem,
@@ -351,7 +349,7 @@ void MakeObjects(Creation& c) {
     allocation->handle = {record.allocation()};
     allocation->device = c.device->handle;
     if (owner != nullptr) allocation->resource = owner->handle;
-    allocation->pages = record.allocation_size() / kPageBytes;
+    allocation->pages = record.allocation_size() / client::kPageBytes;
     allocation->cached = (record.allocation_flags() & kCachedAllocation) != 0;
     if (i < c.shared_elements.size()) {
       c.shared_elements[i].pages = allocation->pages;

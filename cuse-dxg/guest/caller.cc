@@ -28,7 +28,7 @@ std::unique_ptr<client::AddressSpace> Caller::UntilAbandoned::Pin(pid_t tid, uin
 
 void Caller::WhenKilled(std::function<void()> killed) {
   std::lock_guard lock(mutex_);
-  if (!answered_ && !finished_ && parked_ == nullptr) ioctl_->OnKilled(std::move(killed));
+  if (!answered_ && !finished_ && !ends_by_signal_) ioctl_->OnKilled(std::move(killed));
 }
 
 void Caller::Abandon() {
@@ -36,8 +36,9 @@ void Caller::Abandon() {
   {
     std::lock_guard lock(mutex_);
     if (answered_ || finished_) return;  // where a visit is on its way, whoever makes it sees the thread die
-    parked = parked_;
-    if (parked == nullptr) {
+    if (ends_by_signal_) {
+      parked = parked_;
+    } else {
       abandoned_ = true;
       ioctl_->Answer(-EINTR, {});
     }
@@ -45,27 +46,27 @@ void Caller::Abandon() {
   if (parked != nullptr) parked->Interrupt();
 }
 
-void Caller::EndBySignal(const std::shared_ptr<ParkedCall>& parked) {
+void Caller::EndBySignal() {
   {
     std::lock_guard lock(mutex_);
     if (!abandoned_) {
-      parked_ = parked;
-      return ioctl_->OnInterrupt([interrupted = std::weak_ptr(parked)] {
+      ends_by_signal_ = true;
+      return ioctl_->OnInterrupt([interrupted = std::weak_ptr(parked_)] {
         if (const auto still = interrupted.lock()) still->Interrupt();
       });
     }
   }
-  parked->Interrupt();  // the thread was let go before
+  parked_->Interrupt();  // the thread was let go before
 }
 
 bool Caller::ReadNear(uint64_t address, std::span<std::byte> to) {
-  const uint64_t page = address & ~(kPageBytes - 1);
+  const uint64_t page = address & ~(client::kPageBytes - 1);
   if (to.empty()) return true;
-  if (to.size() > kPageBytes - (address - page)) return access_.Read(tid(), address, to);
-  if (near_ == nullptr) near_.reset(new std::byte[kPageBytes]);
+  if (to.size() > client::kPageBytes - (address - page)) return access_.Read(tid(), address, to);
+  if (near_ == nullptr) near_.reset(new std::byte[client::kPageBytes]);
   if (near_address_ != page) {
     near_address_ = 1;
-    if (!access_.Read(tid(), page, {near_.get(), kPageBytes})) return false;
+    if (!access_.Read(tid(), page, {near_.get(), client::kPageBytes})) return false;
     near_address_ = page;
   }
   std::memcpy(to.data(), near_.get() + (address - page), to.size());

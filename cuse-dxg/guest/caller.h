@@ -34,8 +34,15 @@ class Caller {
   void WhenKilled(std::function<void()> killed);
   // The thread is being killed while the call waits: it is let go, and nothing of it is touched any more.
   void Abandon();
-  // From here on any signal to the thread ends `parked`, also one that came before, and so does its death.
-  void EndBySignal(const std::shared_ptr<ParkedCall>& parked);
+  // What is to end the call when it waits without limit, for whoever signals it; made at most once.
+  std::shared_ptr<ParkedCall> Park() { return parked_ = std::make_shared<ParkedCall>(); }
+  ParkedCall::Awaiter Ended() const { return parked_->Ended(); }
+  // From here on any signal to the thread ends the parked call, also one that came before, and so does its death.
+  void EndBySignal();
+  bool ends_by_signal() const {
+    std::lock_guard lock(mutex_);
+    return ends_by_signal_;
+  }
 
   // Reads client memory with the rest of the page around it, and takes what is asked for next from there: a struct and what
   // it points to often lie together on a stack, and it is the reading that costs, not the bytes. What is more than a page
@@ -96,12 +103,12 @@ class Caller {
   const pid_t tid_;
   client::Delivery* delivery_ = nullptr;
   std::unique_ptr<client::Visit> visit_;
-  std::mutex mutex_;        // guards the four below
+  mutable std::mutex mutex_;  // guards the four below
   bool answered_ = false;   // provisionally, for a visit
   bool abandoned_ = false;
   bool finished_ = false;
-  std::shared_ptr<ParkedCall> parked_;  // from then on any signal ends the call
-  static constexpr uint64_t kPageBytes = 4096;
+  bool ends_by_signal_ = false;
+  std::shared_ptr<ParkedCall> parked_;
   std::unique_ptr<std::byte[]> near_;  // a page of the client ...
   uint64_t near_address_ = 1;          // ... and where it is there; no page begins at 1
 };

@@ -8,8 +8,6 @@
 namespace dxg::guest::handlers {
 namespace {
 
-constexpr uint32_t kPrivateDataBytesMax = 131072;
-
 Task TellHostContextEnded(Call& call, std::shared_ptr<Adapter> adapter, uint32_t context, Status* status) {
   host::DestroyContext::Request request;
   host::DestroyContext::Reply reply;
@@ -57,8 +55,8 @@ Task CreateContextVirtual(CallOf<calls::CreateContextVirtual>& call) {
 
   // From here to the context's handle every failure is EINVAL: the driver only sees that it got no context.
   const uint32_t size = call.request.priv_drv_data_size();
-  if (size > kPrivateDataBytesMax) {
-    co_return Status::Refuse(EINVAL, "priv_drv_data_size is {}; at most {} bytes are allowed", size, kPrivateDataBytesMax);
+  if (size > kMessageBytesMax) {
+    co_return Status::Refuse(EINVAL, "priv_drv_data_size is {}; at most {} bytes are allowed", size, kMessageBytesMax);
   }
   if (Status status = call.CopyIn(Traits::In::priv_drv_data()); !status.ok()) co_return Status::Refuse(EINVAL, "{}", status.why());
 

@@ -78,8 +78,9 @@ class CallRunner {
   };
 
   static void WatchItsThread(Call* call) {
-    const std::shared_ptr<Call> share(call, Release{false});
-    call->WhenKilled([share] { share->Abandon(); });
+    std::unique_ptr<Call, Release> share(call, Release{false});
+    if (call->ends_by_signal()) return;  // a death ends it as any signal does
+    call->WhenKilled([shared = std::shared_ptr<Call>(std::move(share))] { shared->Abandon(); });
   }
 
   template <class Owner>

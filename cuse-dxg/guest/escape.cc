@@ -8,7 +8,6 @@
 namespace dxg::guest::handlers {
 namespace {
 
-constexpr uint32_t kPrivateDataBytesMax = 131072;
 constexpr uint32_t kDriverKnownEscape = 1u << 6;
 
 host::Escape::Request HostRequest(const CallOf<calls::Escape>& call, const Adapter& adapter) {
@@ -99,8 +98,8 @@ Task Escape(CallOf<calls::Escape>& call) {
   }
 
   const uint32_t size = call.request.priv_drv_data_size();
-  if (size > kPrivateDataBytesMax) {
-    co_return Status::Refuse(EINVAL, "priv_drv_data_size is {}; at most {} bytes are allowed", size, kPrivateDataBytesMax);
+  if (size > kMessageBytesMax) {
+    co_return Status::Refuse(EINVAL, "priv_drv_data_size is {}; at most {} bytes are allowed", size, kMessageBytesMax);
   }
   DXG_CO_TRY(call.CopyIn(data));
   host::Escape::Request request = HostRequest(call, *adapter);

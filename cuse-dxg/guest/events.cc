@@ -7,8 +7,9 @@ namespace dxg::guest {
 
 uint64_t Events::Add(const Process& owner, std::shared_ptr<client::EventFile> signalled, Lifetime lifetime) {
   std::lock_guard lock(mutex_);
-  events_.emplace(++last_, Entry{std::move(signalled), &owner, lifetime});
-  of_process_[&owner].insert(last_);
+  events_.emplace(++last_, Entry{std::move(signalled), &owner});
+  if (lifetime == Lifetime::kUntilRemoved) lasting_.insert(last_);
+  of_process_[&owner].events.push_back(last_);
   return last_;
 }
 
@@ -16,8 +17,17 @@ uint64_t Events::Add(const Process& owner, std::shared_ptr<client::EventFile> si
 std::shared_ptr<client::EventFile> Events::TakeLocked(uint64_t event) {
   auto entry = events_.extract(event);
   if (entry.empty()) return nullptr;
+  lasting_.erase(event);
   const auto owner = of_process_.find(entry.mapped().owner);
-  if (owner != of_process_.end() && owner->second.erase(event) != 0 && owner->second.empty()) of_process_.erase(owner);
+  if (owner != of_process_.end()) {
+    auto& [events, gone] = owner->second;
+    if (++gone == events.size()) {
+      of_process_.erase(owner);
+    } else if (gone > events.size() / 2) {
+      std::erase_if(events, [this](uint64_t each) { return !events_.contains(each); });
+      gone = 0;
+    }
+  }
   return std::move(entry.mapped().signalled);
 }
 
@@ -42,7 +52,9 @@ void Events::RemoveAll(const Process& owner) {
     std::lock_guard lock(mutex_);
     const auto all = of_process_.extract(&owner);
     if (all.empty()) return;
-    for (const uint64_t event : all.mapped()) removed.push_back(TakeLocked(event));
+    for (const uint64_t event : all.mapped().events) {
+      if (auto signalled = TakeLocked(event)) removed.push_back(std::move(signalled));
+    }
   }
   for (const auto& signalled : removed) LetGo(*signalled);
 }
@@ -53,6 +65,7 @@ void Events::EndAll() {
     std::lock_guard lock(mutex_);
     ended.swap(events_);
     of_process_.clear();
+    lasting_.clear();
   }
   for (const auto& [event, entry] : ended) LetGo(*entry.signalled);
 }
@@ -63,7 +76,7 @@ void Events::Happened(uint64_t event) {
     std::lock_guard lock(mutex_);
     const auto found = events_.find(event);
     if (found == events_.end()) return;
-    signalled = found->second.lifetime == Lifetime::kOnce ? TakeLocked(event) : found->second.signalled;
+    signalled = lasting_.contains(event) ? found->second.signalled : TakeLocked(event);
   }
   signalled->Signal();
 }

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <unordered_map>
 #include <unordered_set>
+#include <vector>
 
 #include "cuse-dxg/client/event_file.h"
 
@@ -40,14 +41,20 @@ class Events {
   struct Entry {
     std::shared_ptr<client::EventFile> signalled;
     const Process* owner;  // a name, never followed
-    Lifetime lifetime;
+  };
+
+  // The numbers of a process. Those that are no more stay until they are half of all: a set would take four times as much.
+  struct OfProcess {
+    std::vector<uint64_t> events;
+    size_t gone = 0;
   };
 
   std::shared_ptr<client::EventFile> TakeLocked(uint64_t event);
 
   std::mutex mutex_;  // guards all below
   std::unordered_map<uint64_t, Entry> events_;
-  std::unordered_map<const Process*, std::unordered_set<uint64_t>> of_process_;
+  std::unordered_set<uint64_t> lasting_;  // those of them that are kUntilRemoved; they are few
+  std::unordered_map<const Process*, OfProcess> of_process_;
   uint64_t last_ = 1;
 };
 

@@ -9,8 +9,6 @@ namespace {
 
 using Create = calls::CreateHwQueue;
 
-constexpr uint32_t kPrivateDataBytesMax = 131072;
-constexpr uint64_t kFencePageBytes = 4096;
 constexpr contract::Member kFenceAddress{offsetof(d3dkmt_createhwqueue, queue_progress_fence_cpu_va), 8};
 
 Task TellHostQueueEnded(Call& call, std::shared_ptr<Adapter> adapter, uint32_t queue) {
@@ -43,7 +41,7 @@ Task AskForIt(CallOf<Create>& call, std::shared_ptr<Device> device, std::shared_
   queue->fence = {reply.progress_fence()};
   DXG_CO_TRY(FromNtStatus(reply.status(), "CreateHwQueue"));
   uint64_t address = 0;
-  DXG_CO_TRY(co_await BringIn(call, reply.progress_fence_cpu_va(), kFencePageBytes, &address));
+  DXG_CO_TRY(co_await BringIn(call, reply.progress_fence_cpu_va(), client::kPageBytes, &address));
   queue->window_address = reply.progress_fence_cpu_va();
   call.reply.set_queue(reply.hwqueue());
   call.reply.set_queue_progress_fence(reply.progress_fence());
@@ -62,8 +60,8 @@ Task CreateHwQueue(CallOf<Create>& call) {
   DXG_CO_TRY(CheckActive(*found.device));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
   const uint32_t size = call.request.priv_drv_data_size();
-  if (size > kPrivateDataBytesMax) {
-    co_return Status::Refuse(EINVAL, "priv_drv_data_size is {}; at most {} bytes are allowed", size, kPrivateDataBytesMax);
+  if (size > kMessageBytesMax) {
+    co_return Status::Refuse(EINVAL, "priv_drv_data_size is {}; at most {} bytes are allowed", size, kMessageBytesMax);
   }
   DXG_CO_TRY(call.CopyIn(Create::In::priv_drv_data()));
   auto queue = std::make_shared<HwQueue>();

@@ -7,8 +7,6 @@
 namespace dxg::guest::handlers {
 namespace {
 
-constexpr uint64_t kPageBytes = 4096;
-
 constexpr contract::Member kData{offsetof(d3dkmt_lock2, data), sizeof(d3dkmt_lock2::data)};
 
 // Written at once: where it fails, the lock is taken back.
@@ -39,7 +37,7 @@ Task Lock2(CallOf<calls::Lock2>& call) {
   DXG_CO_TRY(FromNtStatus(reply.status(), "Lock2"));
 
   uint64_t address = 0;
-  DXG_CO_TRY(co_await BringIn(call, reply.cpu_visible_buffer_offset(), allocation->pages * kPageBytes, &address));
+  DXG_CO_TRY(co_await BringIn(call, reply.cpu_visible_buffer_offset(), allocation->pages * client::kPageBytes, &address));
   // It may have ended meanwhile.
   if (auto again = call.process->FindAllocation(call.request.allocation()); !again.ok() || *again != allocation) {
     std::vector<Arena::Mapping> unmap;

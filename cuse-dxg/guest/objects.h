@@ -69,7 +69,7 @@ struct Allocation {
   Handle handle;
   Handle device;
   Handle resource;     // 0: stands alone
-  uint64_t pages = 0;  // 4096 bytes each
+  uint64_t pages = 0;  // of client::kPageBytes
   bool cached = false;
 
   // Where the client sees it: existing memory of the client always, anything else while it is locked.

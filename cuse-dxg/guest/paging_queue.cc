@@ -6,7 +6,6 @@
 namespace dxg::guest::handlers {
 namespace {
 
-constexpr uint64_t kFencePageBytes = 4096;
 constexpr contract::Member kFenceAddress{offsetof(d3dkmt_createpagingqueue, fence_cpu_virtual_address),
                                          sizeof(d3dkmt_createpagingqueue::fence_cpu_virtual_address)};
 
@@ -33,7 +32,7 @@ Task CreatePagingQueue(CallOf<calls::CreatePagingQueue>& call) {
   // A refusal shows as zeros, and fails here: there is no page of the host at 0.
   uint64_t fence_address = 0;
   const uint64_t page = reply.fence_storage_physical_address();
-  DXG_CO_TRY(co_await BringIn(call, page, kFencePageBytes, &fence_address));
+  DXG_CO_TRY(co_await BringIn(call, page, client::kPageBytes, &fence_address));
 
   auto queue = std::make_shared<PagingQueue>(PagingQueue{{reply.paging_queue()}, {reply.sync_object()}, device->handle, page});
   call.reply.set_paging_queue(reply.paging_queue());

@@ -10,7 +10,6 @@
 namespace dxg::guest::handlers {
 namespace {
 
-constexpr uint32_t kPrivateDataBytesMax = 131072;
 constexpr uint32_t kQueryAdapterType = 15;
 constexpr uint32_t kQueryAdapterTypeRender = 57;
 
@@ -31,8 +30,8 @@ void EditAdapterType(const Adapter& adapter, std::string* data) {
 
 Task QueryAdapterInfo(CallOf<calls::QueryAdapterInfo>& call) {
   const uint32_t size = call.request.private_data_size();
-  if (size == 0 || size > kPrivateDataBytesMax) {
-    co_return Status::Refuse(EINVAL, "private_data_size is {}; expected 1 to {}", size, kPrivateDataBytesMax);
+  if (size == 0 || size > kMessageBytesMax) {
+    co_return Status::Refuse(EINVAL, "private_data_size is {}; expected 1 to {}", size, kMessageBytesMax);
   }
   DXG_CO_ASSIGN(auto held, call.process->FindAdapter(call.request.adapter()));
   DXG_CO_TRY(CheckActive(*held->adapter));

@@ -77,8 +77,6 @@ namespace {
 
 using Open = calls::OpenResourceFromNtHandle;
 
-constexpr uint32_t kAssumeNotInUse = 1;  // DestroyAllocation
-
 // The shared object behind an object that the caller names.
 Result<std::shared_ptr<SharedObject>> FindShareable(Process& process, uint32_t handle) {
   const HandleType type = process.TypeOf(handle);

@@ -8,7 +8,6 @@ namespace {
 
 constexpr uint32_t kContextsMax = 64;          // D3DDDI_MAX_BROADCAST_CONTEXT
 constexpr uint32_t kHistoryBuffersMax = 1024;
-constexpr uint32_t kPrivateDataBytesMax = 131072;
 constexpr uint32_t kPrimariesMax = 131072;
 
 Status CheckMost(const char* name, uint32_t count, uint32_t max) {
@@ -24,7 +23,7 @@ Task SubmitCommand(CallOf<calls::SubmitCommand>& call) {
   if (args.broadcast_context_count() == 0 || args.broadcast_context_count() > kContextsMax) {
     co_return Status::Refuse(EINVAL, "broadcast_context_count is {}; expected 1 to {}", args.broadcast_context_count(), kContextsMax);
   }
-  DXG_CO_TRY(CheckMost("priv_drv_data_size", args.priv_drv_data_size(), kPrivateDataBytesMax));
+  DXG_CO_TRY(CheckMost("priv_drv_data_size", args.priv_drv_data_size(), kMessageBytesMax));
   DXG_CO_TRY(CheckMost("num_history_buffers", args.num_history_buffers(), kHistoryBuffersMax));
   DXG_CO_TRY(CheckMost("num_primaries", args.num_primaries(), kPrimariesMax));
   DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, args.broadcast_context(0)));
@@ -52,7 +51,7 @@ Task SubmitCommand(CallOf<calls::SubmitCommand>& call) {
 Task SubmitCommandToHwQueue(CallOf<calls::SubmitCommandToHwQueue>& call) {
   using In = calls::SubmitCommandToHwQueue::In;
   auto& args = call.request;
-  DXG_CO_TRY(CheckMost("priv_drv_data_size", args.priv_drv_data_size(), kPrivateDataBytesMax));
+  DXG_CO_TRY(CheckMost("priv_drv_data_size", args.priv_drv_data_size(), kMessageBytesMax));
   DXG_CO_TRY(CheckMost("num_primaries", args.num_primaries(), kPrimariesMax));
   DXG_CO_ASSIGN(auto found, FindHwQueueAndDevice(*call.process, args.hwqueue()));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));

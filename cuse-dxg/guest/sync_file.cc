@@ -408,19 +408,14 @@ Task OpenSyncObjectFromSyncFile(CallOf<Open>& call) {
   OpenedSyncObject opened;
   const OpenOptions options{device->handle.value, 0, kOpenFlags, true};
   RETURN_UNLESS_ZERO(co_await OpenSharedSyncObject(call, device, fence->shared(), options, &opened));
-  Status status = call.process->AddSyncObject(device, opened.object);
-  const bool entered = status.ok();
-  if (entered) {
+  const std::function<Status()> answer = [&] {
     call.reply.set_syncobj(opened.object->handle.value);
     call.reply.set_fence_value(fence->value() + (fence->status() != 0 ? 1 : 0));  // as the driver, which counts it up
     call.reply.set_fence_value_gpu_va(opened.fence_gpu_virtual_address);
     call.SetAddress(kOpenedFence, opened.fence_cpu_virtual_address);
-    status = call.OutNowAll();
-  }
-  if (status.ok()) co_return status;
-  if (entered) (void)call.process->RemoveSyncObject(opened.object->handle.value);
-  (void)co_await EndSyncObject(call, opened.object, opened.object->handle.value);
-  co_return status;
+    return call.OutNowAll();
+  };
+  co_return co_await EnterOpened(call, device, opened, answer);
 }
 
 }  // namespace handlers

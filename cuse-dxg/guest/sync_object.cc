@@ -9,12 +9,6 @@
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest {
-namespace {
-
-constexpr uint64_t kFencePageBytes = 4096;
-
-}  // namespace
-
 Task EndSyncObject(Call& call, std::shared_ptr<SyncObject> object, uint32_t handle) {
   std::vector<Arena::Mapping> unmap;
   call.process->ReleaseFence(object->window_address, &unmap);
@@ -48,12 +42,24 @@ Task OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device, std::share
   opened->object = object;
   opened->fence_gpu_virtual_address = reply.gpu_virtual_address();
   if (!object->monitored) co_return Status::Ok();
-  const Status status = co_await BringIn(call, reply.guest_cpu_physical_address(), kFencePageBytes, &opened->fence_cpu_virtual_address);
+  const Status status = co_await BringIn(call, reply.guest_cpu_physical_address(), client::kPageBytes, &opened->fence_cpu_virtual_address);
   if (status.ok()) {
     object->window_address = reply.guest_cpu_physical_address();
   } else {
     (void)co_await EndSyncObject(call, object, object->handle.value);
   }
+  co_return status;
+}
+
+Task EnterOpened(Call& call, std::shared_ptr<Device> device, const OpenedSyncObject& opened,
+                 const std::function<Status()>& answer) {
+  Status status = call.process->AddSyncObject(device, opened.object);
+  if (status.ok()) {
+    status = answer();
+    if (status.ok()) co_return status;
+    (void)call.process->RemoveSyncObject(opened.object->handle.value);
+  }
+  (void)co_await EndSyncObject(call, opened.object, opened.object->handle.value);
   co_return status;
 }
 
@@ -103,7 +109,7 @@ void MakeRequest(Creating& c) {
 Task BringFenceIn(Creating& c) {
   const uint64_t page = c.reply.fence_storage_address();
   uint64_t address = 0;
-  DXG_CO_TRY(co_await BringIn(c.call, page, kFencePageBytes, &address));
+  DXG_CO_TRY(co_await BringIn(c.call, page, client::kPageBytes, &address));
   c.object->window_address = page;
   c.call.SetAddress(c.type == _D3DDDI_MONITORED_FENCE ? kFence : kPeriodicFence, address);
   co_return Status::Ok();
@@ -182,20 +188,15 @@ Task OpenSyncObjectFromNtHandle2(CallOf<calls::OpenSyncObjectFromNtHandle2>& cal
   OpenedSyncObject opened;
   const OpenOptions options{call.request.device(), call.request.engine_affinity(), call.request.flags()};
   DXG_CO_TRY(co_await OpenSharedSyncObject(call, device, shared, options, &opened));
-  Status status = call.process->AddSyncObject(device, opened.object);
-  const bool entered = status.ok();
-  if (entered) {
+  const std::function<Status()> answer = [&] {
     call.reply.set_sync_object(opened.object->handle.value);
     if (shared->monitored) {
       call.reply.set_fence_value_gpu_va(opened.fence_gpu_virtual_address);
       call.SetAddress(kOpenedFence, opened.fence_cpu_virtual_address);
     }
-    status = call.OutNowAll();
-  }
-  if (status.ok()) co_return status;
-  if (entered) (void)call.process->RemoveSyncObject(opened.object->handle.value);
-  (void)co_await EndSyncObject(call, opened.object, opened.object->handle.value);
-  co_return status;
+    return call.OutNowAll();
+  };
+  co_return co_await EnterOpened(call, device, opened, answer);
 }
 
 }  // namespace handlers

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <functional>
 #include <memory>
 
 #include "cuse-dxg/guest/call.h"
@@ -26,6 +27,11 @@ struct OpenOptions {
 };
 Task OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device, std::shared_ptr<SharedSyncObject> shared,
                           OpenOptions options, OpenedSyncObject* opened);
+
+// Gives the caller's process the handle of what was opened; `answer` then says so to the client. Nothing is left where
+// either fails.
+Task EnterOpened(Call& call, std::shared_ptr<Device> device, const OpenedSyncObject& opened,
+                 const std::function<Status()>& answer);
 
 // Ends a sync object that has no handle in the process any more: what was mapped for it, its event, and the host's object,
 // which is named `handle`. Gives the host's status.

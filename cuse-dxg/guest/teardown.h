@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 
 #include "cuse-dxg/guest/host.h"
@@ -10,6 +11,9 @@
 // is always Ok: nobody is left to hear of a refusal.
 
 namespace dxg::guest {
+
+// What the driver says of allocations that it takes back after a failed call: D3DDDICB_DESTROYALLOCATION2FLAGS.
+inline constexpr uint32_t kAssumeNotInUse = 1u << 0;
 
 // What the client no longer has to see of these, which were taken out of their process.
 std::vector<Arena::Mapping> ReleaseMemory(Process& process, const std::vector<std::shared_ptr<Allocation>>& allocations);

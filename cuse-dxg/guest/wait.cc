@@ -23,6 +23,8 @@ Status CheckCount(uint32_t count, uint32_t max) {
   return Status::Refuse(EINVAL, "object_count is {}; expected 1 to {}", count, max);
 }
 
+Task Refused(Status status) { co_return status; }
+
 Task TellHost(Call& call, const Adapter& adapter, const GpuWait::Request& request) {
   GpuWait::Reply reply;
   DXG_CO_TRY(co_await call.driver.host().Ask(adapter, call.process->host_handle, request, &reply));
@@ -69,7 +71,6 @@ Task NoteWait(CallOf<FromCpu>& call, uint64_t event) {
 }
 
 Task WaitWithEventfd(CallOf<FromCpu>& call) {
-  DXG_CO_TRY(CheckCount(call.request.object_count(), kListMax));
   uint64_t event = 0;
   DXG_CO_TRY(co_await AddClientEvent(call, call.request.async_event(), Events::Lifetime::kOnce, &event));
   Status status = co_await NoteWait(call, event);
@@ -77,36 +78,32 @@ Task WaitWithEventfd(CallOf<FromCpu>& call) {
   co_return status;
 }
 
-// The kernel makes a restarted call of it, or EINTR, as the signal's handler was installed; no program sees the number.
-constexpr int kErestartsys = 512;
-
 Status HowItEnded(ParkedCall::End end) {
   switch (end) {
     case ParkedCall::End::kEvent:
       return Status::Ok();
     case ParkedCall::End::kInterrupt:
-      return Status::Refuse(kErestartsys, "a signal ended the wait");
+      return Status::Refuse(-attach::IoctlRequest::kRestart, "a signal ended the wait");
     case ParkedCall::End::kGone:
       break;
   }
   return Status::Refuse(ENODEV, "the device is being taken down");
 }
 
-// Holds no thread while it waits, and little memory: this frame is all there is of it beside the call.
+// Holds no thread while it waits, and little memory: this frame is all there is of it beside the call, so nothing is in it
+// that is not needed afterwards.
 Task WaitInTheCall(CallOf<FromCpu>& call) {
-  DXG_CO_TRY(CheckCount(call.request.object_count(), kListMax));
-  auto parked = std::make_shared<ParkedCall>();
-  const uint64_t event = call.driver.events().Add(*call.process, parked, Events::Lifetime::kOnce);
-  Status status = co_await NoteWait(call, event);
-  if (status.ok()) {
-    DropLongLists(call.request);
-    call.ForgetNear();
-    call.EndBySignal(parked);
-    const ParkedCall::End end = co_await parked->Ended();
-    status = HowItEnded(end);
+  const uint64_t event = call.driver.events().Add(*call.process, call.Park(), Events::Lifetime::kOnce);
+  if (Status status = co_await NoteWait(call, event); !status.ok()) {
+    call.driver.events().Remove(event);
+    co_return status;
   }
-  if (!status.ok()) call.driver.events().Remove(event);  // a host that is late tells nobody
-  co_return status;
+  DropLongLists(call.request);
+  call.ForgetNear();
+  call.EndBySignal();
+  const ParkedCall::End end = co_await call.Ended();
+  if (end != ParkedCall::End::kEvent) call.driver.events().Remove(event);  // a host that is late tells nobody
+  co_return HowItEnded(end);
 }
 
 }  // namespace
@@ -128,6 +125,7 @@ Task WaitForSynchronizationObject(CallOf<calls::WaitForSynchronizationObject>& c
 }
 
 Task WaitForSynchronizationObjectFromCpu(CallOf<FromCpu>& call) {
+  if (Status status = CheckCount(call.request.object_count(), kListMax); !status.ok()) return Refused(std::move(status));
   return call.request.async_event() != 0 ? WaitWithEventfd(call) : WaitInTheCall(call);
 }
 

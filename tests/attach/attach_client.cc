@@ -16,18 +16,16 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <functional>
-#include <string>
 #include <thread>
 #include <utility>
 #include <vector>
 
 #include "cuse-dxg/attach/unique_fd.h"
+#include "tests/attach/checks.h"
 #include "tests/attach/echo_device.h"
 
 namespace dxg::attach {
@@ -35,17 +33,7 @@ namespace {
 
 using echo::Small;
 
-std::string path;
 bool is_device = false;  // a character device, so CUSE: unrestricted
-int wrong = 0;
-
-#define EXPECT(condition)                                                                      \
-  do {                                                                                         \
-    if (!(condition)) {                                                                        \
-      ++wrong;                                                                                 \
-      std::printf("line %d: expected %s (errno %s)\n", __LINE__, #condition, strerror(errno)); \
-    }                                                                                          \
-  } while (0)
 
 UniqueFd Open(int flags = O_RDWR) {
   UniqueFd node(open(path.c_str(), flags | O_CLOEXEC));
@@ -442,12 +430,6 @@ void CheckDaemonIsKilled() {
   EXPECT(open(path.c_str(), O_RDONLY) == -1);
 }
 
-struct Check {
-  const char* name;
-  std::function<void()> run;
-  bool by_name_only = false;
-};
-
 const std::vector<Check> kChecks = {
     {"echo", CheckEcho},
     {"files", CheckFiles},
@@ -475,29 +457,9 @@ const std::vector<Check> kChecks = {
 };
 
 int Main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: attach-client PATH [CHECK]...\n");
-    return 2;
-  }
-  path = argv[1];
-  const std::vector<std::string> names(argv + 2, argv + argc);
   struct stat status;
-  is_device = stat(path.c_str(), &status) == 0 && S_ISCHR(status.st_mode);
-  size_t ran = 0;
-  for (const Check& check : kChecks) {
-    const bool named = std::find(names.begin(), names.end(), check.name) != names.end();
-    if (!named && (!names.empty() || check.by_name_only)) continue;
-    const int wrong_before = wrong;
-    std::fflush(stdout);  // checks fork
-    check.run();
-    ++ran;
-    if (wrong != wrong_before) std::printf("FAILED %s on %s\n", check.name, path.c_str());
-  }
-  if (ran < names.size() || ran == 0) {
-    std::fprintf(stderr, "attach-client: an unknown check was named\n");
-    return 2;
-  }
-  return wrong ? 1 : 0;
+  is_device = argc > 1 && stat(argv[1], &status) == 0 && S_ISCHR(status.st_mode);
+  return RunChecks("attach-client", kChecks, argc, argv);
 }
 
 }  // namespace

@@ -19,6 +19,7 @@
 
 #include "cuse-dxg/attach/unique_fd.h"
 #include "tests/attach/process.h"
+#include "tests/attach/programs.h"
 
 namespace dxg::attach {
 namespace {
@@ -36,26 +37,9 @@ std::string MountsAt(const std::string& place) {
 
 bool IsRunning(pid_t pid) { return kill(pid, 0) == 0; }
 
-// A directory that every user can enter, with copies of the programs: the build tree may be private to its
-// owner.
-class AttachTest : public testing::Test {
+class AttachTest : public ProgramsTest {
  protected:
-  AttachTest() {
-    char name[] = "/tmp/attach-test-XXXXXX";
-    directory_ = mkdtemp(name);
-    fs::permissions(directory_, fs::perms(0755));
-    echo_ = Copy(ATTACH_ECHO);
-    client_ = Copy(ATTACH_CLIENT);
-    node_ = directory_ / "dxg";
-  }
-  ~AttachTest() override {
-    umount2(node_.c_str(), MNT_DETACH);
-    fs::remove_all(directory_);
-  }
-  void SetUp() override {
-    ASSERT_EQ(geteuid(), 0u) << "these tests mount and change users: run them as root";
-    ASSERT_EQ(access("/dev/fuse", R_OK | W_OK), 0) << "these tests need /dev/fuse: modprobe fuse";
-  }
+  AttachTest() : echo_(Copy(ATTACH_ECHO)), client_(Copy(ATTACH_CLIENT)) {}
 
   std::vector<std::string> Serve(const std::vector<std::string>& more = {}) const {
     std::vector<std::string> command = {echo_,        "serve", "--attach=fuse", "--device", node_,
@@ -63,24 +47,8 @@ class AttachTest : public testing::Test {
     command.insert(command.end(), more.begin(), more.end());
     return command;
   }
-  static std::vector<std::string> AsNobody(std::vector<std::string> command) {
-    const std::vector<std::string> change = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-                                             "--"};
-    command.insert(command.begin(), change.begin(), change.end());
-    return command;
-  }
 
-  fs::path directory_;
-  std::string echo_, client_;
-  fs::path node_;
-
- private:
-  std::string Copy(const fs::path& program) {
-    const fs::path copy = directory_ / program.filename();
-    fs::copy_file(program, copy);
-    fs::permissions(copy, fs::perms(0755));
-    return copy;
-  }
+  const std::string echo_, client_;
 };
 
 class FuseFileTest : public AttachTest {};

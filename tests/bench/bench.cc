@@ -12,6 +12,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <map>
+#include <string_view>
 
 #include "tests/bench/echo_server.h"
 
@@ -44,6 +45,11 @@ double Median(std::vector<double> values) {
 }
 
 }  // namespace
+
+double MedianUs(std::vector<uint64_t> samples_ns) {
+  std::nth_element(samples_ns.begin(), samples_ns.begin() + samples_ns.size() / 2, samples_ns.end());
+  return samples_ns[samples_ns.size() / 2] / 1000.0;
+}
 
 uint64_t NowNs() {
   timespec now{};
@@ -121,13 +127,20 @@ uint64_t Server::ResidentKib() const {
 }
 
 void AddSamples(benchmark::State& state, const std::string& name, std::vector<uint64_t> samples) {
-  std::nth_element(samples.begin(), samples.begin() + samples.size() / 2, samples.end());
-  const double p50_us = samples[samples.size() / 2] / 1000.0;
+  const bool enough = samples.size() >= kSamplesMin;
+  const double p50_us = MedianUs(std::move(samples));
   state.counters["p50_us"] = p50_us;
-  if (samples.size() >= kSamplesMin) p50s[name].push_back(p50_us);
+  if (enough) p50s[name].push_back(p50_us);
 }
 
 double P50Us(const std::string& name) { return Median(p50s[name]); }
+
+bool TakeSmoke(int* argc, char** argv) {
+  if (*argc < 2 || std::string_view(argv[1]) != "--smoke") return false;
+  std::copy(argv + 2, argv + *argc, argv + 1);
+  --*argc;
+  return true;
+}
 
 bool RunAll(int argc, char** argv) {
   std::vector<char*> arguments(argv, argv + argc);

@@ -8,6 +8,7 @@
 #include <cstdint>
 #include <functional>
 #include <string>
+#include <utility>
 #include <vector>
 
 // What the benchmarks have in common: a pinned core, servers of a FUSE file, medians, ratios.
@@ -15,6 +16,7 @@
 namespace dxg::bench {
 
 uint64_t NowNs();
+double MedianUs(std::vector<uint64_t> samples_ns);
 [[noreturn]] void Fail(const std::string& what);
 void PinToOneCore();
 
@@ -43,6 +45,18 @@ class Server {
   uint64_t started_ns_ = 0;
 };
 
+// What `work` takes, the median over so many times.
+template <typename Work>
+double MedianOfUs(int times, Work work) {
+  std::vector<uint64_t> samples;
+  for (int i = 0; i < times; ++i) {
+    const uint64_t start = NowNs();
+    work();
+    samples.push_back(NowNs() - start);
+  }
+  return MedianUs(std::move(samples));
+}
+
 // The medians of a benchmark's repetitions, by its name.
 void AddSamples(benchmark::State& state, const std::string& name, std::vector<uint64_t> samples_ns);
 double P50Us(const std::string& name);
@@ -69,6 +83,16 @@ void Measure(benchmark::State& state, const std::string& name, int fd, unsigned 
     Args copy = args;
     return ioctl(fd, code, &copy);
   });
+}
+
+// Takes --smoke out of the arguments, where it is the first. A short run is of little use as a measurement, but shows that
+// all of it works.
+bool TakeSmoke(int* argc, char** argv);
+
+// A benchmark of its own for some work that returns 0 where it worked. What it captures has to live until RunAll returns.
+template <typename Work>
+void Add(const std::string& name, Work work) {
+  benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { MeasureWork(state, name, work); })->UseManualTime();
 }
 
 // Several short turns of each benchmark, mixed, so that what else the machine does hits all alike. False: bad arguments.

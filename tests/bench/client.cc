@@ -2,16 +2,10 @@
 
 #include <sys/ioctl.h>
 
+#include "tests/conformance/allocation_data.h"
+
 namespace dxg::bench {
 namespace {
-
-// The private data by which the simulated driver knows an allocation (docs/simulated-gpu.md).
-struct DriverData {
-  uint32_t magic = 0x434C4153, version = 1;
-  uint64_t size = 0;
-  uint32_t flags = 0, segment = 0;
-  uint64_t allocated = 0;
-};
 
 constexpr uint32_t kHwQueueSupported = 1u << 4;
 
@@ -43,8 +37,7 @@ void Client::CreateQueue() {
 }
 
 d3dkmthandle Client::Create(uint64_t bytes) {
-  DriverData data;
-  data.size = bytes;
+  conformance::AllocationData data{.bytes = bytes};
   d3dddi_allocationinfo2 info{};
   info.priv_drv_data = Address(&data);
   info.priv_drv_data_size = sizeof(data);
@@ -101,7 +94,7 @@ void Client::Free(uint64_t address) {
   d3dkmt_freegpuvirtualaddress args{};
   args.adapter = adapter_;
   args.base_address = address;
-  args.size = 4096;
+  args.size = kPageBytes;
   Do(LX_DXFREEGPUVIRTUALADDRESS, &args);
 }
 

@@ -7,6 +7,8 @@
 
 namespace dxg::bench {
 
+inline constexpr uint64_t kPageBytes = 4096;
+
 // A client with a device; every call of it works or ends the program.
 class Client {
  public:

@@ -3,9 +3,13 @@
 #define FUSE_USE_VERSION 312
 #include <fuse3/fuse_lowlevel.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <cstdint>
 #include <cstring>
+
+#include "proto/abi/d3dkmthk.h"
 
 namespace dxg::bench {
 namespace {
@@ -20,7 +24,21 @@ void GetAttr(fuse_req_t request, fuse_ino_t, fuse_file_info*) {
 
 void Open(fuse_req_t request, fuse_ino_t, fuse_file_info* info) { fuse_reply_open(request, info); }
 
-void Ioctl(fuse_req_t request, fuse_ino_t, unsigned, void*, fuse_file_info*, unsigned, const void* in, size_t in_bytes, size_t out_bytes) {
+// The page of the client's memory that `address` is in, by the one system call that it takes.
+void ReadPage(pid_t client, uint64_t address) {
+  constexpr uint64_t kPageBytes = 4096;
+  static char page[kPageBytes];
+  const iovec to = {page, kPageBytes};
+  const iovec from = {reinterpret_cast<void*>(address & ~(kPageBytes - 1)), kPageBytes};
+  (void)process_vm_readv(client, &to, 1, &from, 1, 0);
+}
+
+void Ioctl(fuse_req_t request, fuse_ino_t, unsigned code, void*, fuse_file_info*, unsigned, const void* in, size_t in_bytes, size_t out_bytes) {
+  if (code == LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU) {
+    d3dkmt_signalsynchronizationobjectfromcpu args;
+    std::memcpy(&args, in, sizeof(args));
+    if (args.objects != 0) ReadPage(fuse_req_ctx(request)->pid, args.objects);
+  }
   fuse_reply_ioctl(request, 0, in, in_bytes < out_bytes ? in_bytes : out_bytes);
 }
 

@@ -5,7 +5,8 @@
 namespace dxg::bench {
 
 // Serves a FUSE file at `path` whose every ioctl gives back what it was given, by libfuse's own single-threaded loop:
-// the least that any device process of this kind can cost. Writes a byte to `ready_fd` when it can be opened; returns
+// the least that any device process of this kind can cost. Of a signal from the CPU with a list of objects it reads the
+// list, too: the least that one with lists can cost. Writes a byte to `ready_fd` when it can be opened; returns
 // when it is unmounted.
 int ServeEcho(const std::string& path, int ready_fd);
 

@@ -6,7 +6,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <string_view>
 
 #include "proto/abi/d3dkmthk.h"
 #include "tests/bench/bench.h"
@@ -32,7 +31,7 @@ First MeasureFirst(const std::string& path, int processes) {
       const uint64_t start = NowNs();
       Client client(fd);
       times[0] = NowNs() - start;
-      const auto allocation = client.Create(4096);
+      const auto allocation = client.Create(kPageBytes);
       const uint64_t lock = NowNs();
       *client.Lock(allocation) = 1;
       times[1] = NowNs() - lock;
@@ -46,14 +45,12 @@ First MeasureFirst(const std::string& path, int processes) {
     devices.push_back(times[0]);
     locks.push_back(times[1]);
   }
-  std::sort(devices.begin(), devices.end());
-  std::sort(locks.begin(), locks.end());
-  return {devices[devices.size() / 2] / 1000.0, locks[locks.size() / 2] / 1000.0};
+  return {MedianUs(devices), MedianUs(locks)};
 }
 
 uint64_t Touch(char* memory, uint64_t bytes) {
   const uint64_t start = NowNs();
-  for (uint64_t at = 0; at < bytes; at += 4096) memory[at] = 1;
+  for (uint64_t at = 0; at < bytes; at += kPageBytes) memory[at] = 1;
   return NowNs() - start;
 }
 
@@ -83,30 +80,19 @@ void CompareTouch(Client& client, uint64_t bytes, int rounds) {
   PrintRatio(fmt::format("touch {} MiB again, locked / anonymous", mib), double(locked.again) / plain.again, 1.05);
 }
 
-double P50OfUs(int times, const std::function<void()>& work) {
-  std::vector<uint64_t> samples;
-  for (int i = 0; i < times; ++i) {
-    const uint64_t start = NowNs();
-    work();
-    samples.push_back(NowNs() - start);
-  }
-  std::nth_element(samples.begin(), samples.begin() + samples.size() / 2, samples.end());
-  return samples[samples.size() / 2] / 1000.0;
-}
-
 // While the mappings of one process grow: what a map and a free cost then, in echoes of the same moment.
 void CompareMappings(Client& client, const Server& echo, const std::vector<uint64_t>& counts) {
   constexpr int kTimes = 5000;
-  const auto mapped = client.Create(4096);
+  const auto mapped = client.Create(kPageBytes);
   uint64_t live = 0;
   double first = 0;
   for (const uint64_t count : counts) {
     for (; live < count; ++live) client.Map(mapped);
-    const double echo_us = P50OfUs(kTimes, [&] {
+    const double echo_us = MedianOfUs(kTimes, [&] {
       d3dkmt_lock2 args{};
       if (ioctl(echo.fd(), LX_DXLOCK2, &args) != 0) Fail("echo");
     });
-    const double in_echoes = P50OfUs(kTimes, [&] { client.Free(client.Map(mapped)); }) / echo_us;
+    const double in_echoes = MedianOfUs(kTimes, [&] { client.Free(client.Map(mapped)); }) / echo_us;
     if (first == 0) first = in_echoes;
     fmt::print("map and free an address with {} live: {:.2f} echoes\n", count, in_echoes);
     if (count != counts.front()) PrintRatio(fmt::format("map and free, {} live / {} live", count, counts.front()), in_echoes / first, 2);
@@ -116,12 +102,7 @@ void CompareMappings(Client& client, const Server& echo, const std::vector<uint6
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Of little use as a measurement, but it shows that all of it runs.
-  const bool smoke = argc > 1 && std::string_view(argv[1]) == "--smoke";
-  if (smoke) {
-    std::copy(argv + 2, argv + argc, argv + 1);
-    --argc;
-  }
+  const bool smoke = TakeSmoke(&argc, argv);
   PinToOneCore();
   const Server echo = Server::Echo();
   const Server node = Server::Daemon();
@@ -131,19 +112,16 @@ int main(int argc, char** argv) {
   client.Lock(allocation);
   client.Unlock(allocation);
 
-  const auto add = [](const std::string& name, auto work) {
-    benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { MeasureWork(state, name, work); })->UseManualTime();
-  };
-  add("echo", [&] {
+  Add("echo", [&] {
     d3dkmt_lock2 args{};
     return ioctl(echo.fd(), LX_DXLOCK2, &args);
   });
-  add("lock_unlock", [&] {
+  Add("lock_unlock", [&] {
     client.Lock(allocation);
     client.Unlock(allocation);
     return 0;
   });
-  add("create_destroy", [&] {
+  Add("create_destroy", [&] {
     client.Destroy(client.Create(65536));
     return 0;
   });

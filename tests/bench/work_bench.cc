@@ -12,7 +12,6 @@
 #include <atomic>
 #include <cstring>
 #include <fstream>
-#include <string_view>
 #include <thread>
 
 #include "proto/abi/dxg_commands.h"
@@ -21,24 +20,6 @@
 using namespace dxg::bench;
 
 namespace {
-
-constexpr uint32_t kPageBytes = 4096;
-
-double MedianUs(std::vector<uint64_t> samples) {
-  std::nth_element(samples.begin(), samples.begin() + samples.size() / 2, samples.end());
-  return samples[samples.size() / 2] / 1000.0;
-}
-
-template <typename Work>
-double MedianOf(int times, Work work) {
-  std::vector<uint64_t> samples;
-  for (int i = 0; i < times; ++i) {
-    const uint64_t start = NowNs();
-    work();
-    samples.push_back(NowNs() - start);
-  }
-  return MedianUs(std::move(samples));
-}
 
 // A thread of this process that stands in an ioctl.
 void AwaitIoctl(pid_t thread) {
@@ -101,7 +82,7 @@ double PingPongUs(Client& client, const std::string& path, int rounds) {
   client.Signal(ping, 1);
   client.Wait(pong, 1);  // the child is ready
   int round = 1;
-  const double us = MedianOf(rounds - 1, [&] {
+  const double us = MedianOfUs(rounds - 1, [&] {
     client.Signal(ping, ++round);
     client.Wait(pong, round);
   });
@@ -125,7 +106,7 @@ void ComparePendingWaits(Client& client, const Server& echo, const std::vector<u
       client.Signal(fence, value);
       samples.push_back(NowNs() - start);
     }
-    const double echo_us = MedianOf(3000, [&] {
+    const double echo_us = MedianOfUs(3000, [&] {
       d3dkmt_lock2 args{};
       if (ioctl(echo.fd(), LX_DXLOCK2, &args) != 0) Fail("echo");
     });
@@ -173,12 +154,7 @@ void CompareCopy(Client& client, uint64_t bytes, int rounds) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  // Of little use as a measurement, but it shows that all of it runs.
-  const bool smoke = argc > 1 && std::string_view(argv[1]) == "--smoke";
-  if (smoke) {
-    std::copy(argv + 2, argv + argc, argv + 1);
-    --argc;
-  }
+  const bool smoke = TakeSmoke(&argc, argv);
   PinToOneCore();
   const Server echo = Server::Echo();
   const Server node = Server::Daemon();
@@ -195,30 +171,33 @@ int main(int argc, char** argv) {
   const auto bytes = static_cast<uint32_t>(list.used);
   uint64_t value = 0, progress = 0;
 
-  const auto add = [](const std::string& name, auto work) {
-    benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { MeasureWork(state, name, work); })->UseManualTime();
-  };
-  add("echo_32_bytes", [&] {
+  Add("echo_32_bytes", [&] {
     d3dkmt_signalsynchronizationobjectfromcpu args{};
     return ioctl(echo.fd(), LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &args);
   });
-  add("echo_384_bytes", [&] {
+  Add("echo_and_lists", [&] {
+    d3dkmthandle object{};
+    d3dkmt_signalsynchronizationobjectfromcpu args{};
+    args.objects = reinterpret_cast<uint64_t>(&object);
+    return ioctl(echo.fd(), LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &args);
+  });
+  Add("echo_384_bytes", [&] {
     d3dkmt_submitcommand args{};
     return ioctl(echo.fd(), LX_DXSUBMITCOMMAND, &args);
   });
-  add("signal_from_cpu", [&] {
+  Add("signal_from_cpu", [&] {
     client.Signal(fence, ++value);
     return 0;
   });
-  add("submit", [&] {
+  Add("submit", [&] {
     client.Submit(context, commands, bytes);
     return 0;
   });
-  add("submit_to_hardware_queue", [&] {
+  Add("submit_to_hardware_queue", [&] {
     client.Submit(queue, commands, bytes, ++progress);
     return 0;
   });
-  add("submit_to_visible", [&] {
+  Add("submit_to_visible", [&] {
     client.Submit(queue, commands, bytes, ++progress);
     while (*queue.progress.value < progress) sched_yield();
     return 0;
@@ -228,6 +207,7 @@ int main(int argc, char** argv) {
   const double echo_us = P50Us("echo_32_bytes");
   fmt::print("\np50 in this run, client and daemon on one core; the bare echo takes {:.1f} us\n", echo_us);
   PrintRatio("signal from the CPU / echo", P50Us("signal_from_cpu") / echo_us, 1.2);
+  fmt::print("an echo that reads the client's lists, as a signal has to: {:.2f} echoes\n", P50Us("echo_and_lists") / echo_us);
   PrintRatio("submit to a context / echo of its 384 bytes", P50Us("submit") / P50Us("echo_384_bytes"), 1.2);
   PrintRatio("submit to a hardware queue / echo", P50Us("submit_to_hardware_queue") / echo_us, 1.2);
   fmt::print("submit to a hardware queue until its fence shows it: {:.2f} echoes\n", P50Us("submit_to_visible") / echo_us);

@@ -12,7 +12,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <filesystem>
@@ -20,21 +19,6 @@
 #include <iterator>
 
 namespace dxg::client::delivery {
-
-std::string path;
-
-namespace {
-
-std::atomic<int> wrong = 0;
-
-}  // namespace
-
-void Wrong(int line, const char* condition) {
-  const int error = errno;
-  ++wrong;
-  std::printf("line %d: expected %s (errno %s)\n", line, condition, strerror(error));
-  std::fflush(stdout);
-}
 
 UniqueFd Open() {
   UniqueFd node(open(path.c_str(), O_RDWR | O_CLOEXEC));
@@ -143,33 +127,13 @@ void ExpectUndamaged(const UniqueFd& node) {
 namespace {
 
 int Main(int argc, char** argv) {
-  if (argc < 2) {
-    std::fprintf(stderr, "usage: delivery-client PATH [CHECK]...\n");
-    return 2;
-  }
-  path = argv[1];
-  const std::vector<std::string> names(argv + 2, argv + argc);
   std::vector<Check> checks = kBasics;
   checks.insert(checks.end(), kEvents.begin(), kEvents.end());
   checks.insert(checks.end(), kStates.begin(), kStates.end());
   checks.insert(checks.end(), kDeaths.begin(), kDeaths.end());
   checks.insert(checks.end(), kStress.begin(), kStress.end());
   checks.insert(checks.end(), kBench.begin(), kBench.end());
-  size_t ran = 0;
-  for (const Check& check : checks) {
-    const bool named = std::find(names.begin(), names.end(), check.name) != names.end();
-    if (!named && (!names.empty() || check.by_name_only)) continue;
-    const int wrong_before = wrong;
-    std::fflush(stdout);  // checks fork
-    check.run();
-    ++ran;
-    if (wrong != wrong_before) std::printf("FAILED %s on %s\n", check.name, path.c_str());
-  }
-  if (ran < names.size() || ran == 0) {
-    std::fprintf(stderr, "delivery-client: an unknown check was named\n");
-    return 2;
-  }
-  return wrong ? 1 : 0;
+  return attach::RunChecks("delivery-client", checks, argc, argv);
 }
 
 }  // namespace

@@ -4,7 +4,6 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <functional>
 #include <string>
@@ -12,27 +11,18 @@
 
 #include "cuse-dxg/attach/unique_fd.h"
 #include "cuse-dxg/client/delivery.h"
+#include "tests/attach/checks.h"
 #include "tests/client/delivery_device.h"
 
 // What the checks of delivery-client share.
 
 namespace dxg::client::delivery {
 
+using attach::Check;
+using attach::path;
 using attach::UniqueFd;
 
-struct Check {
-  const char* name;
-  std::function<void()> run;
-  bool by_name_only = false;  // it ends the server, or needs what not every place has
-};
 extern const std::vector<Check> kBasics, kEvents, kStates, kDeaths, kStress, kBench;
-
-extern std::string path;
-void Wrong(int line, const char* condition);
-#define EXPECT(condition)                                                   \
-  do {                                                                      \
-    if (!(condition)) ::dxg::client::delivery::Wrong(__LINE__, #condition); \
-  } while (0)
 
 constexpr uint64_t kPage = 4096;
 

@@ -3,16 +3,13 @@
 
 #include <gtest/gtest.h>
 #include <signal.h>
-#include <sys/mount.h>
-#include <unistd.h>
 
-#include <cstdlib>
 #include <filesystem>
-#include <memory>
 #include <string>
 #include <vector>
 
 #include "tests/attach/process.h"
+#include "tests/attach/programs.h"
 
 namespace dxg::client {
 namespace {
@@ -20,45 +17,15 @@ namespace {
 namespace fs = std::filesystem;
 using attach::Process;
 
-// A directory that every user can enter, with copies of the programs.
-class DeliveryTest : public testing::Test {
+class DeliveryTest : public attach::ProgramsTest {
  protected:
-  DeliveryTest() {
-    char name[] = "/tmp/delivery-test-XXXXXX";
-    directory_ = mkdtemp(name);
-    fs::permissions(directory_, fs::perms(0755));
-    server_ = Copy(DELIVERY_SERVER);
-    client_ = Copy(DELIVERY_CLIENT);
-    node_ = directory_ / "dxg";
-  }
-  ~DeliveryTest() override {
-    umount2(node_.c_str(), MNT_DETACH);
-    fs::remove_all(directory_);
-  }
-  void SetUp() override {
-    ASSERT_EQ(geteuid(), 0u) << "these tests mount and change users: run them as root";
-    ASSERT_EQ(access("/dev/fuse", R_OK | W_OK), 0) << "these tests need /dev/fuse: modprobe fuse";
-  }
+  DeliveryTest() : server_(Copy(DELIVERY_SERVER)), client_(Copy(DELIVERY_CLIENT)) {}
 
   std::vector<std::string> Serve() const {
     return {server_, "serve", "--attach=fuse", "--device", node_, "--log-level", "off", "--ready-fd", "9"};
   }
-  std::string Copy(const fs::path& program) {
-    const fs::path copy = directory_ / program.filename();
-    fs::copy_file(program, copy);
-    fs::permissions(copy, fs::perms(0755));
-    return copy;
-  }
-  static std::vector<std::string> AsNobody(std::vector<std::string> command) {
-    const std::vector<std::string> change = {"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups",
-                                             "--"};
-    command.insert(command.begin(), change.begin(), change.end());
-    return command;
-  }
 
-  fs::path directory_;
-  std::string server_, client_;
-  fs::path node_;
+  const std::string server_, client_;
 };
 
 TEST_F(DeliveryTest, InjectorIsNotStartedByHand) {

@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -79,6 +80,24 @@ TEST_F(ProcessVmTest, IdentityIsOfTheThreadGroup) {
   EXPECT_NE(identity->start_time, 0u);
   EXPECT_TRUE(access_.InGroup(child_, child_));
   EXPECT_FALSE(access_.InGroup(child_, getpid()));
+}
+
+// An answer holds for a tick of the coarse clock, and no longer.
+TEST_F(ProcessVmTest, AGroupIsAskedForAgain) {
+  const pid_t gone = fork();
+  if (gone == 0) {
+    pause();
+    _exit(0);
+  }
+  EXPECT_TRUE(access_.InGroup(gone, gone));
+  EXPECT_FALSE(access_.InGroup(gone, getpid()));
+  kill(gone, SIGKILL);
+  waitpid(gone, nullptr, 0);
+  timespec first{}, now{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &first);
+  do clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+  while (now.tv_nsec == first.tv_nsec);
+  EXPECT_FALSE(access_.InGroup(gone, gone));
 }
 
 TEST_F(ProcessVmTest, ThreadThatIsGoneHasNoIdentity) {

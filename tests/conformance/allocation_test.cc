@@ -12,6 +12,7 @@
 #include "tests/conformance/memory.h"
 #include "tests/conformance/memory_client.h"
 #include "tests/conformance/peer.h"
+#include "tests/conformance/race.h"
 
 namespace dxg::conformance {
 namespace {
@@ -546,16 +547,7 @@ TEST(DestroyAllocation, OneOfManyThreadsWins) {
   const MemoryClient client;
   for (int round = 0; round < 50; ++round) {
     const d3dkmthandle allocation = client.Create();
-    int results[4] = {};
-    std::vector<std::thread> threads;
-    for (int& result : results) threads.emplace_back([&] { result = client.TryDestroy({&allocation, 1}); });
-    for (std::thread& thread : threads) thread.join();
-    int successes = 0;
-    for (int result : results) {
-      EXPECT_TRUE(result == 0 || result == -EINVAL) << ResultName(result);
-      if (result == 0) ++successes;
-    }
-    EXPECT_EQ(successes, 1);
+    ExpectOneWinner([&] { return client.TryDestroy({&allocation, 1}); });
   }
 }
 

@@ -3,68 +3,16 @@
 #include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <map>
-#include <memory>
 #include <optional>
 #include <span>
 #include <vector>
 
-#include "tests/conformance/memory.h"
-#include "tests/conformance/node.h"
-#include "tests/conformance/peer.h"
-#include "tests/conformance/sync_client.h"
+#include "tests/conformance/world.h"
 
 // The calls that a node serves, as a table of what each takes: the product of this table and of a list of bad
 // values is the suite BadInput.
 
 namespace dxg::conformance {
-
-enum class ObjectType {
-  kAdapter,
-  kDevice,
-  kContext,
-  kAllocation,
-  kResource,
-  kPagingQueue,
-  kMonitoredFence,  // shared, so that it can be given away too
-  kSemaphore,
-  kHwQueue,
-};
-
-// A client with one object of each type, and ways to get bad ones.
-class World {
- public:
-  World() : node(OpenNode()) {}
-  ~World();
-
-  Node node;
-
-  d3dkmthandle Live(ObjectType type);     // the same one each time
-  d3dkmthandle Stale(ObjectType type);    // was one, and has been destroyed
-  d3dkmthandle Foreign(ObjectType type);  // live in another process, unknown in this one
-  d3dkmthandle OfOtherType(ObjectType type);
-  // Zeroed memory that lives as long as the world and ends at an unmapped page.
-  GuardedMemory& Room(size_t bytes);
-  // The address of a list with one live object.
-  uint64_t ListOf(ObjectType type);
-  // Of a shared resource with one allocation and 32 bytes of private data.
-  int SharedDescriptor() { return ShareOne(ObjectType::kResource); }
-  int SharedFenceDescriptor() { return ShareOne(ObjectType::kMonitoredFence); }
-  // An eventfd that is closed with the world.
-  int NewEvent();
-  // Room for the number of a descriptor, which is closed with the world.
-  uint64_t RoomForDescriptor();
-
- private:
-  d3dkmthandle Make(ObjectType type);
-  int ShareOne(ObjectType type);
-
-  std::map<ObjectType, d3dkmthandle> live_;
-  std::vector<std::unique_ptr<GuardedMemory>> rooms_;
-  std::vector<GuardedMemory*> descriptors_;
-  std::vector<std::unique_ptr<Event>> events_;
-  std::unique_ptr<Peer> other_;
-};
 
 struct HandleField {
   const char* name;
@@ -79,13 +27,13 @@ struct PointerField {
   const char* name;
   size_t offset;
   size_t size_offset;
-  size_t size_width;    // bytes of the size or count
-  uint64_t size_value;  // what to put there
-  size_t memory_bytes;  // what the call then reads or writes
-  int null;
-  int unmapped;
-  std::optional<int> one_byte_short;
-  int read_only;
+  size_t size_width = 4;    // bytes of the size or count
+  uint64_t size_value = 1;  // what to put there
+  size_t memory_bytes;      // what the call then reads or writes
+  int null = -EFAULT;       // the results for such addresses
+  int unmapped = -EFAULT;
+  std::optional<int> one_byte_short = -EFAULT;
+  int read_only = 0;
   bool read_only_asks_host = false;        // the host has its say first, so only the simulator's is known
   bool null_asks_host = false;             // the same for an address of 0, which the guest takes for no list
   bool written_for_full_adapters = false;  // and for compute-only ones not, so that nothing faults
@@ -108,9 +56,9 @@ struct CallRow {
   const char* name;
   uint32_t code;
   void (*fill)(World& world, std::byte* args);  // makes zeroed bytes a call that succeeds
-  int read_only_struct;                         // the result when the struct itself cannot be written
-  int all_zero;                                 // the result when every byte of it is 0
-  int all_ones;                                 // the same for 0xff
+  int read_only_struct = 0;                     // the result when the struct itself cannot be written
+  int all_zero = -EINVAL;                       // the result when every byte of it is 0
+  int all_ones = -EINVAL;                       // the same for 0xff
   int filled = 0;                               // the result of the call as it is filled
   bool needs_context = false;
   bool needs_allocations = false;

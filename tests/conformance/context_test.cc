@@ -4,11 +4,10 @@
 
 #include <cstring>
 #include <set>
-#include <thread>
-#include <vector>
 
 #include "tests/conformance/memory.h"
 #include "tests/conformance/node.h"
+#include "tests/conformance/race.h"
 
 namespace dxg::conformance {
 namespace {
@@ -122,16 +121,7 @@ TEST(DestroyContext, OneOfManyThreadsWins) {
   const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
   for (int round = 0; round < 50; ++round) {
     const d3dkmthandle context = node.CreateContext(device);
-    int results[4] = {};
-    std::vector<std::thread> threads;
-    for (int& result : results) threads.emplace_back([&] { result = TryDestroy(node, context); });
-    for (std::thread& thread : threads) thread.join();
-    int successes = 0;
-    for (int result : results) {
-      EXPECT_TRUE(result == 0 || result == -EINVAL) << ResultName(result);
-      if (result == 0) ++successes;
-    }
-    EXPECT_EQ(successes, 1);
+    ExpectOneWinner([&] { return TryDestroy(node, context); });
   }
 }
 

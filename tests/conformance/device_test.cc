@@ -10,6 +10,7 @@
 #include "tests/conformance/memory.h"
 #include "tests/conformance/node.h"
 #include "tests/conformance/peer.h"
+#include "tests/conformance/race.h"
 
 namespace dxg::conformance {
 namespace {
@@ -179,16 +180,7 @@ TEST(DestroyDevice, OneOfManyThreadsWins) {
   Node node = OpenNode();
   for (int round = 0; round < 50; ++round) {
     const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
-    int results[4] = {};
-    std::vector<std::thread> threads;
-    for (int& result : results) threads.emplace_back([&] { result = TryDestroyDevice(node, device); });
-    for (std::thread& thread : threads) thread.join();
-    int successes = 0;
-    for (int result : results) {
-      EXPECT_TRUE(result == 0 || result == -EINVAL) << ResultName(result);
-      if (result == 0) ++successes;
-    }
-    EXPECT_EQ(successes, 1);
+    ExpectOneWinner([&] { return TryDestroyDevice(node, device); });
   }
 }
 

@@ -195,12 +195,7 @@ void MemoryClient::DestroyResource(d3dkmthandle resource) const {
 
 bool MemoryClient::IsAllocation(d3dkmthandle allocation) const {
   uint32_t status = 0;
-  d3dkmt_queryallocationresidency args = {};
-  args.device = device;
-  args.allocations = Address(&allocation);
-  args.allocation_count = 1;
-  args.residency_status = Address(&status);
-  return node.TryIoctl(LX_DXQUERYALLOCATIONRESIDENCY, args) == 0;
+  return TryResidency(allocation, &status) == 0;
 }
 
 bool MemoryClient::IsResource(d3dkmthandle resource) const {
@@ -287,15 +282,44 @@ int MemoryClient::TryEvict(std::span<const d3dkmthandle> list, uint32_t flags,
 
 void MemoryClient::Evict(std::span<const d3dkmthandle> list) const { Require(TryEvict(list), "Evict"); }
 
-uint32_t MemoryClient::Residency(d3dkmthandle allocation) const {
-  uint32_t status = 0;
+int MemoryClient::TryResidency(d3dkmthandle allocation, uint32_t* status) const {
   d3dkmt_queryallocationresidency args = {};
   args.device = device;
   args.allocations = Address(&allocation);
   args.allocation_count = 1;
-  args.residency_status = Address(&status);
-  node.Ioctl(LX_DXQUERYALLOCATIONRESIDENCY, args, "QueryAllocationResidency");
+  args.residency_status = Address(status);
+  return node.TryIoctl(LX_DXQUERYALLOCATIONRESIDENCY, args);
+}
+
+uint32_t MemoryClient::Residency(d3dkmthandle allocation) const {
+  uint32_t status = 0;
+  Require(TryResidency(allocation, &status), "QueryAllocationResidency");
   return status;
+}
+
+d3dkmt_offerallocations MemoryClient::OfferArgs(const d3dkmthandle& allocation, uint32_t priority) const {
+  d3dkmt_offerallocations args = {};
+  args.device = device;
+  args.allocations = Address(&allocation);
+  args.allocation_count = 1;
+  args.priority = priority;
+  return args;
+}
+
+d3dkmt_reclaimallocations2 MemoryClient::ReclaimArgs(const PagingQueue& queue, const d3dkmthandle& allocation,
+                                                     uint32_t* result) {
+  d3dkmt_reclaimallocations2 args = {};
+  args.paging_queue = queue.handle;
+  args.allocations = Address(&allocation);
+  args.allocation_count = 1;
+  args.results = result != nullptr ? Address(result) : 0;
+  return args;
+}
+
+void MemoryClient::Offer(d3dkmthandle allocation, uint32_t priority, uint32_t flags) const {
+  auto args = OfferArgs(allocation, priority);
+  args.flags.value = flags;
+  node.Ioctl(LX_DXOFFERALLOCATIONS, args, "OfferAllocations");
 }
 
 // ---- MemoryClient: sharing ----

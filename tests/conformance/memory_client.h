@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/conformance/allocation_data.h"
 #include "tests/conformance/node.h"
 
 // A client with a device, and the calls about memory by name.
@@ -22,19 +23,6 @@ inline constexpr uint64_t kGiB = 1 << 30;
 inline constexpr int kPending = 0x103;  // STATUS_PENDING: accepted, and a paging fence says when it is done
 inline constexpr int kRawInvalidParameter =
     static_cast<int>(0xC000000D);  // CreateAllocation gives it as it is
-
-// What the simulated GPU driver makes an allocation from; docs/simulated-gpu.md. A real one refuses it.
-struct AllocationData {
-  static constexpr uint32_t kSystemOnly = 1, kNotCpuVisible = 2, kCached = 4;
-
-  uint32_t magic = 0x434C4153;
-  uint32_t version = 1;
-  uint64_t bytes = 0;
-  uint32_t flags = 0;
-  uint32_t segment = 0;
-  uint64_t allocated = 0;
-};
-static_assert(sizeof(AllocationData) == 32);
 
 // One CreateAllocation with the memory that its pointers lead to. Tests change `args`, `infos` and the data
 // in place, and make the call.
@@ -117,6 +105,9 @@ class MemoryClient {
     return TryLock(allocation, device, address);
   }
   std::byte* Lock(d3dkmthandle allocation) const;
+  std::span<std::byte> LockBytes(d3dkmthandle allocation, uint64_t bytes = kPageBytes) const {
+    return {Lock(allocation), bytes};
+  }
   int TryUnlock(d3dkmthandle allocation, d3dkmthandle by_device) const;
   int TryUnlock(d3dkmthandle allocation) const { return TryUnlock(allocation, device); }
   void Unlock(d3dkmthandle allocation) const;
@@ -131,7 +122,13 @@ class MemoryClient {
   int TryEvict(std::span<const d3dkmthandle> list, uint32_t flags = 0,
                uint64_t* bytes_to_trim = nullptr) const;
   void Evict(std::span<const d3dkmthandle> list) const;
+  int TryResidency(d3dkmthandle allocation, uint32_t* status) const;
   uint32_t Residency(d3dkmthandle allocation) const;
+  // Calls that offer one allocation, and take it back; the first keep its address.
+  d3dkmt_offerallocations OfferArgs(const d3dkmthandle& allocation, uint32_t priority) const;
+  static d3dkmt_reclaimallocations2 ReclaimArgs(const PagingQueue& queue, const d3dkmthandle& allocation,
+                                                uint32_t* result = nullptr);
+  void Offer(d3dkmthandle allocation, uint32_t priority, uint32_t flags = 0) const;
 
   int TryShare(d3dkmthandle resource, int* descriptor) const;
   int Share(d3dkmthandle resource) const;  // the caller closes it

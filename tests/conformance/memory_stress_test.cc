@@ -30,11 +30,6 @@ constexpr long kTick_ns = 1'000'000;
 
 using Clock = std::chrono::steady_clock;
 
-Clock::time_point Deadline() {
-  return Clock::now() +
-         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options().stress_s));
-}
-
 // A signal to the thread that made it, each millisecond. No call of the node may end because of one.
 class Ticker {
  public:
@@ -184,15 +179,20 @@ class MemoryWorker {
   uint64_t last_ = 0;
 };
 
-TEST(Stress, MemoryOfManyThreadsInTwoProcesses) {
-  SKIP_WITHOUT_ALLOCATIONS();
-  const MemoryClient client;
+// A page for each worker, by descriptor.
+int ShareMemory(const MemoryClient& client) {
   Creation creation(client.device);
   creation.MakeShared();
   creation.SetData(0, AllocationData{.bytes = kWorkers * kPageBytes, .flags = AllocationData::kSystemOnly});
-  ASSERT_EQ(creation.Try(client.node), 0);
-  const Descriptor descriptor(client.Share(creation.args.resource));
-  const auto deadline = Deadline();
+  client.node.Ioctl(LX_DXCREATEALLOCATION, creation.args, "CreateAllocation");
+  return client.Share(creation.args.resource);
+}
+
+TEST(Stress, MemoryOfManyThreadsInTwoProcesses) {
+  SKIP_WITHOUT_ALLOCATIONS();
+  const MemoryClient client;
+  const Descriptor descriptor(ShareMemory(client));
+  const auto deadline = StressDeadline();
   std::vector<std::unique_ptr<Peer>> processes;
   for (uint64_t process = 0; process < kProcesses; ++process)
     processes.push_back(std::make_unique<Peer>([&, process](Peer&) {
@@ -212,16 +212,12 @@ TEST(Stress, MemoryOfManyThreadsInTwoProcesses) {
 TEST(Stress, MemoryOfKilledClients) {
   SKIP_WITHOUT_ALLOCATIONS();
   const MemoryClient client;
-  Creation creation(client.device);
-  creation.MakeShared();
-  creation.SetData(0, AllocationData{.bytes = kWorkers * kPageBytes, .flags = AllocationData::kSystemOnly});
-  ASSERT_EQ(creation.Try(client.node), 0);
-  const Descriptor descriptor(client.Share(creation.args.resource));
+  const Descriptor descriptor(ShareMemory(client));
   const d3dkmthandle bystander = client.Create(16 * kPageBytes);
   const std::span memory(client.Lock(bystander), 16 * kPageBytes);
   FillPattern(memory, 1);
   std::mt19937 random(3);
-  const auto deadline = Deadline();
+  const auto deadline = StressDeadline();
   while (Clock::now() < deadline && !testing::Test::HasFailure()) {
     std::vector<std::unique_ptr<Peer>> processes;
     for (uint64_t process = 0; process < kProcesses; ++process)

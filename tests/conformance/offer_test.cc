@@ -13,22 +13,7 @@ namespace {
 
 constexpr uint32_t kCountMax = 10240;
 
-d3dkmt_offerallocations OfferOf(const MemoryClient& client, const d3dkmthandle& allocation) {
-  d3dkmt_offerallocations args = {};
-  args.device = client.device;
-  args.allocations = Address(&allocation);
-  args.allocation_count = 1;
-  args.priority = _D3DKMT_OFFER_PRIORITY_NORMAL;
-  return args;
-}
-
-d3dkmt_reclaimallocations2 ReclaimOf(const PagingQueue& queue, const d3dkmthandle& allocation) {
-  d3dkmt_reclaimallocations2 args = {};
-  args.paging_queue = queue.handle;
-  args.allocations = Address(&allocation);
-  args.allocation_count = 1;
-  return args;
-}
+constexpr uint32_t kNormal = _D3DKMT_OFFER_PRIORITY_NORMAL;
 
 // ---- Offer ----
 
@@ -46,7 +31,7 @@ TEST(OfferAllocations, RefusesBadCountsFirst) {
 TEST(OfferAllocations, RefusesBothListsAndNeither) {
   const MemoryClient client;
   const d3dkmthandle none = Handle(0);
-  d3dkmt_offerallocations args = OfferOf(client, none);
+  d3dkmt_offerallocations args = client.OfferArgs(none, kNormal);
   args.resources = args.allocations;
   EXPECT_EQ(client.node.TryIoctl(LX_DXOFFERALLOCATIONS, args), -EINVAL);
   args.resources = args.allocations = 0;
@@ -56,7 +41,7 @@ TEST(OfferAllocations, RefusesBothListsAndNeither) {
 TEST(OfferAllocations, RefusesWhatIsNoDeviceBeforeItReadsTheList) {
   const MemoryClient client;
   const d3dkmthandle none = Handle(0);
-  d3dkmt_offerallocations args = OfferOf(client, none);
+  d3dkmt_offerallocations args = client.OfferArgs(none, kNormal);
   args.allocations = kUnmappedAddress;
   for (d3dkmthandle bad : {Handle(0), Handle(0x40fff000), client.CreatePagingQueue().handle}) {
     args.device = bad;
@@ -74,8 +59,7 @@ TEST(OfferAllocations, TakesEveryPriority) {
   const MemoryClient client;
   for (uint32_t priority : {1u, 2u, 3u, 4u}) {
     const d3dkmthandle allocation = client.Create();
-    d3dkmt_offerallocations args = OfferOf(client, allocation);
-    args.priority = priority;
+    d3dkmt_offerallocations args = client.OfferArgs(allocation, priority);
     EXPECT_EQ(client.node.TryIoctl(LX_DXOFFERALLOCATIONS, args), 0) << priority;
   }
 }
@@ -84,7 +68,7 @@ TEST(OfferAllocations, TakesAsManyAsTheLimit) {
   SKIP_WITHOUT_ALLOCATIONS();
   const MemoryClient client;
   const std::vector<d3dkmthandle> list(kCountMax, client.Create());
-  d3dkmt_offerallocations args = OfferOf(client, list[0]);
+  d3dkmt_offerallocations args = client.OfferArgs(list[0], kNormal);
   args.allocation_count = kCountMax;
   EXPECT_EQ(client.node.TryIoctl(LX_DXOFFERALLOCATIONS, args), 0);
 }
@@ -104,7 +88,7 @@ TEST(ReclaimAllocations, RefusesBadCountsFirst) {
 TEST(ReclaimAllocations, RefusesBothListsAndNeither) {
   const MemoryClient client;
   const d3dkmthandle none = Handle(0);
-  d3dkmt_reclaimallocations2 args = ReclaimOf(client.CreatePagingQueue(), none);
+  d3dkmt_reclaimallocations2 args = client.ReclaimArgs(client.CreatePagingQueue(), none);
   args.resources = args.allocations;
   EXPECT_EQ(client.node.TryIoctl(LX_DXRECLAIMALLOCATIONS2, args), -EINVAL);
   args.resources = args.allocations = 0;
@@ -115,7 +99,7 @@ TEST(ReclaimAllocations, RefusesWhatIsNoQueueBeforeItReadsTheList) {
   const MemoryClient client;
   const PagingQueue queue = client.CreatePagingQueue();
   const d3dkmthandle none = Handle(0);
-  d3dkmt_reclaimallocations2 args = ReclaimOf(queue, none);
+  d3dkmt_reclaimallocations2 args = client.ReclaimArgs(queue, none);
   args.allocations = kUnmappedAddress;
   for (d3dkmthandle bad : {Handle(0), Handle(0x40fff000), client.device}) {
     args.paging_queue = bad;
@@ -133,10 +117,10 @@ TEST(ReclaimAllocations, ResultsHideThatItIsPending) {
   const d3dkmthandle allocation = client.Create(kMiB);
   client.MakeResident(queue, {&allocation, 1});
   for (int round = 0; round < 5; ++round) {
-    d3dkmt_offerallocations offer = OfferOf(client, allocation);
+    d3dkmt_offerallocations offer = client.OfferArgs(allocation, kNormal);
     ASSERT_EQ(client.node.TryIoctl(LX_DXOFFERALLOCATIONS, offer), 0);
     uint32_t results[2] = {77, 77};
-    d3dkmt_reclaimallocations2 args = ReclaimOf(queue, allocation);
+    d3dkmt_reclaimallocations2 args = client.ReclaimArgs(queue, allocation);
     args.results = Address(results);
     ASSERT_EQ(client.node.TryIoctl(LX_DXRECLAIMALLOCATIONS2, args), 0);
     EXPECT_LE(results[0], 1u);
@@ -150,9 +134,9 @@ TEST(ReclaimAllocations, TakesNoPlaceForResults) {
   const MemoryClient client;
   const PagingQueue queue = client.CreatePagingQueue();
   const d3dkmthandle allocation = client.Create();
-  d3dkmt_offerallocations offer = OfferOf(client, allocation);
+  d3dkmt_offerallocations offer = client.OfferArgs(allocation, kNormal);
   ASSERT_EQ(client.node.TryIoctl(LX_DXOFFERALLOCATIONS, offer), 0);
-  d3dkmt_reclaimallocations2 args = ReclaimOf(queue, allocation);
+  d3dkmt_reclaimallocations2 args = client.ReclaimArgs(queue, allocation);
   const auto before = args;
   const int result = client.node.TryIoctl(LX_DXRECLAIMALLOCATIONS2, args);
   ASSERT_TRUE(result == 0 || result == kPending) << ResultName(result);
@@ -168,7 +152,7 @@ TEST(ReclaimAllocations, FaultsWhereResultsCannotBeWritten) {
   const d3dkmthandle allocation = client.Create();
   GuardedMemory memory(sizeof(uint32_t));
   for (uint64_t address : {kUnmappedAddress, kKernelAddress, memory.one_byte_short()}) {
-    d3dkmt_reclaimallocations2 args = ReclaimOf(queue, allocation);
+    d3dkmt_reclaimallocations2 args = client.ReclaimArgs(queue, allocation);
     args.results = address;
     EXPECT_EQ(client.node.TryIoctl(LX_DXRECLAIMALLOCATIONS2, args), -EFAULT);
   }

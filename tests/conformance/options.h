@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <string>
 #include <vector>
 
@@ -16,5 +17,12 @@ struct Options {
 };
 
 Options& options();
+
+// When a stress test that begins now ends.
+inline std::chrono::steady_clock::time_point StressDeadline() {
+  using Clock = std::chrono::steady_clock;
+  return Clock::now() +
+         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options().stress_s));
+}
 
 }  // namespace dxg::conformance

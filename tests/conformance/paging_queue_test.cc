@@ -4,12 +4,11 @@
 
 #include <cstring>
 #include <set>
-#include <thread>
-#include <vector>
 
 #include "tests/conformance/memory.h"
 #include "tests/conformance/memory_client.h"
 #include "tests/conformance/peer.h"
+#include "tests/conformance/race.h"
 
 namespace dxg::conformance {
 namespace {
@@ -195,17 +194,7 @@ TEST(DestroyPagingQueue, OneOfManyThreadsWins) {
   const MemoryClient client;
   for (int round = 0; round < 25; ++round) {
     const PagingQueue queue = client.CreatePagingQueue();
-    int results[4] = {};
-    std::vector<std::thread> threads;
-    for (int& result : results)
-      threads.emplace_back([&] { result = client.TryDestroyPagingQueue(queue.handle); });
-    for (std::thread& thread : threads) thread.join();
-    int successes = 0;
-    for (int result : results) {
-      EXPECT_TRUE(result == 0 || result == -EINVAL) << ResultName(result);
-      if (result == 0) ++successes;
-    }
-    EXPECT_EQ(successes, 1);
+    ExpectOneWinner([&] { return client.TryDestroyPagingQueue(queue.handle); });
   }
 }
 

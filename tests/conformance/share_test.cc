@@ -1,4 +1,4 @@
-// ShareObjects, QueryResourceInfoFromNtHandle, OpenResourceFromNtHandle: a resource in several processes.
+// ShareObjects, QueryResourceInfoFromNtHandle, OpenResourceFromNtHandle.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -7,7 +7,6 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <array>
 #include <cerrno>
 #include <cstring>
 #include <functional>
@@ -15,23 +14,15 @@
 #include <set>
 #include <stdexcept>
 #include <thread>
-#include <utility>
 #include <vector>
 
-#include "tests/conformance/after_exec.h"
 #include "tests/conformance/codes.h"
-#include "tests/conformance/descriptor_post.h"
 #include "tests/conformance/memory.h"
 #include "tests/conformance/memory_client.h"
 #include "tests/conformance/peer.h"
 
 namespace dxg::conformance {
 namespace {
-
-std::span<std::byte> LockAll(const MemoryClient& client, d3dkmthandle allocation,
-                             uint64_t bytes = kPageBytes) {
-  return {client.Lock(allocation), bytes};
-}
 
 SharedResource CreateShared(const MemoryClient& client, uint32_t count = 1) {
   return client.CreateResource(count, kPageBytes, true);
@@ -201,11 +192,11 @@ TEST(ShareObjects, WorksAgainAfterTheLastDescriptorIsClosed) {
   SKIP_WITHOUT_ALLOCATIONS();
   const MemoryClient client;
   const SharedResource shared = CreateShared(client);
-  FillPattern(LockAll(client, shared.allocations[0]), 1);
+  FillPattern(client.LockBytes(shared.allocations[0]), 1);
   for (int i = 0; i < 5; ++i) {
     const Descriptor descriptor(client.Share(shared.resource));
     const SharedResource opened = client.OpenShared(descriptor.get());
-    EXPECT_EQ(FindWrongByte(LockAll(client, opened.allocations[0]), 1), -1);
+    EXPECT_EQ(FindWrongByte(client.LockBytes(opened.allocations[0]), 1), -1);
   }
 }
 
@@ -213,14 +204,14 @@ TEST(ShareObjects, WorksFromManyThreads) {
   SKIP_WITHOUT_ALLOCATIONS();
   const MemoryClient client;
   const SharedResource shared = CreateShared(client);
-  FillPattern(LockAll(client, shared.allocations[0]), 1);
+  FillPattern(client.LockBytes(shared.allocations[0]), 1);
   std::vector<std::thread> threads;
   for (int i = 0; i < 8; ++i)
     threads.push_back(StartThread([&] {
       for (int round = 0; round < 20; ++round) {
         const Descriptor descriptor(client.Share(shared.resource));
         const SharedResource opened = client.OpenShared(descriptor.get());
-        EXPECT_EQ(FindWrongByte(LockAll(client, opened.allocations[0]), 1), -1);
+        EXPECT_EQ(FindWrongByte(client.LockBytes(opened.allocations[0]), 1), -1);
         client.DestroyResource(opened.resource);
       }
     }));
@@ -249,7 +240,7 @@ TEST(Sealing, AllocationsAddedBeforeTheFirstShareCount) {
   Creation before(client.device);
   before.args.resource = shared.resource;
   ASSERT_EQ(before.Try(client.node), 0);
-  FillPattern(LockAll(client, before.infos[0].allocation), 1);
+  FillPattern(client.LockBytes(before.infos[0].allocation), 1);
   const Descriptor descriptor(client.Share(shared.resource));
   d3dkmt_queryresourceinfofromnthandle info = {};
   ASSERT_EQ(client.TryQueryShared(descriptor.get(), &info), 0);
@@ -257,7 +248,7 @@ TEST(Sealing, AllocationsAddedBeforeTheFirstShareCount) {
   EXPECT_EQ(info.total_priv_drv_data_size, sizeof(AllocationData));
   const SharedResource opened = client.OpenShared(descriptor.get());
   ASSERT_EQ(opened.allocations.size(), 2u);
-  EXPECT_EQ(FindWrongByte(LockAll(client, opened.allocations[1]), 1), -1);
+  EXPECT_EQ(FindWrongByte(client.LockBytes(opened.allocations[1]), 1), -1);
 }
 
 // ---- QueryResourceInfoFromNtHandle ----
@@ -460,8 +451,8 @@ TEST(OpenResource, TwiceGivesTwoSetsOfHandlesAndOneMemory) {
   for (const SharedResource* each : {&shared, &first, &second})
     for (d3dkmthandle allocation : each->allocations) handles.insert(allocation.v);
   EXPECT_EQ(handles.size(), 9u);
-  const std::span of_first = LockAll(client, first.allocations[1]),
-                  of_second = LockAll(client, second.allocations[1]);
+  const std::span of_first = client.LockBytes(first.allocations[1]),
+                  of_second = client.LockBytes(second.allocations[1]);
   if (KindOfNode() == NodeKind::kDriver) {
     EXPECT_NE(of_first.data(), of_second.data());
   }
@@ -472,15 +463,15 @@ TEST(OpenResource, TwiceGivesTwoSetsOfHandlesAndOneMemory) {
   FillPattern(of_second, 2);
   client.DestroyResource(first.resource);
   EXPECT_EQ(FindWrongByte(of_second, 2), -1);
-  EXPECT_EQ(FindWrongByte(LockAll(client, shared.allocations[1]), 2), -1);
-  EXPECT_TRUE(IsZero(LockAll(client, shared.allocations[0])));
+  EXPECT_EQ(FindWrongByte(client.LockBytes(shared.allocations[1]), 2), -1);
+  EXPECT_TRUE(IsZero(client.LockBytes(shared.allocations[0])));
 }
 
 TEST(OpenResource, MayBeSharedAgainAndIsDestroyedAsAWhole) {
   SKIP_WITHOUT_ALLOCATIONS();
   const MemoryClient client;
   const SharedResource shared = CreateShared(client);
-  FillPattern(LockAll(client, shared.allocations[0]), 1);
+  FillPattern(client.LockBytes(shared.allocations[0]), 1);
   SharedResource opened;
   {
     const Descriptor descriptor(client.Share(shared.resource));
@@ -489,7 +480,7 @@ TEST(OpenResource, MayBeSharedAgainAndIsDestroyedAsAWhole) {
   client.DestroyResource(shared.resource);
   EXPECT_EQ(client.TryDestroy(opened.allocations), -EINVAL);
   const Descriptor again(client.Share(opened.resource));
-  EXPECT_EQ(FindWrongByte(LockAll(client, client.OpenShared(again.get()).allocations[0]), 1), -1);
+  EXPECT_EQ(FindWrongByte(client.LockBytes(client.OpenShared(again.get()).allocations[0]), 1), -1);
 }
 
 TEST(OpenResource, EndsWithItsDevice) {
@@ -511,14 +502,14 @@ TEST(SharedLifetime, DescriptorOutlivesTheCreatorsResourceAndDevice) {
   SKIP_WITHOUT_ALLOCATIONS();
   MemoryClient client;
   const SharedResource shared = CreateShared(client);
-  FillPattern(LockAll(client, shared.allocations[0]), 1);
+  FillPattern(client.LockBytes(shared.allocations[0]), 1);
   const Descriptor descriptor(client.Share(shared.resource));
   client.DestroyResource(shared.resource);
-  EXPECT_EQ(FindWrongByte(LockAll(client, client.OpenShared(descriptor.get()).allocations[0]), 1), -1);
+  EXPECT_EQ(FindWrongByte(client.LockBytes(client.OpenShared(descriptor.get()).allocations[0]), 1), -1);
   const d3dkmthandle old = client.device;
   client.device = client.node.CreateDevice(client.node.FirstAdapter());
   client.node.DestroyDevice(old);
-  EXPECT_EQ(FindWrongByte(LockAll(client, client.OpenShared(descriptor.get()).allocations[0]), 1), -1);
+  EXPECT_EQ(FindWrongByte(client.LockBytes(client.OpenShared(descriptor.get()).allocations[0]), 1), -1);
 }
 
 TEST(SharedLifetime, OpenedResourceOutlivesCreatorAndDescriptor) {
@@ -528,9 +519,9 @@ TEST(SharedLifetime, OpenedResourceOutlivesCreatorAndDescriptor) {
   Descriptor descriptor(client.Share(shared.resource));
   const SharedResource opened = client.OpenShared(descriptor.get());
   descriptor.Close();
-  FillPattern(LockAll(client, shared.allocations[0]), 1);
+  FillPattern(client.LockBytes(shared.allocations[0]), 1);
   client.DestroyResource(shared.resource);
-  EXPECT_EQ(FindWrongByte(LockAll(client, opened.allocations[0]), 1), -1);
+  EXPECT_EQ(FindWrongByte(client.LockBytes(opened.allocations[0]), 1), -1);
 }
 
 TEST(SharedLifetime, DuplicatesAreTheSameDescriptor) {
@@ -547,168 +538,6 @@ TEST(SharedLifetime, DuplicatesAreTheSameDescriptor) {
   args.device = client.device;
   args.nt_handle = number;
   EXPECT_EQ(client.node.TryIoctl(LX_DXQUERYRESOURCEINFOFROMNTHANDLE, args), -EINVAL) << "closed";
-}
-
-// ---- Two clients. Memory that may lie in an adapter is for its creator only; this may not. ----
-
-SharedResource CreateForOthers(const MemoryClient& client, uint32_t count = 1) {
-  Creation creation(client.device, count);
-  creation.MakeShared();
-  for (size_t i = 0; i < count; ++i)
-    creation.SetData(i, AllocationData{.bytes = kPageBytes, .flags = AllocationData::kSystemOnly});
-  client.node.Ioctl(LX_DXCREATEALLOCATION, creation.args, "CreateAllocation");
-  return {creation.args.resource, creation.Handles()};
-}
-
-TEST(SharedBetweenProcesses, InheritedDescriptorOfAChildThatOpenedTheNodeItself) {
-  SKIP_WITHOUT_ALLOCATIONS();
-  const MemoryClient client;
-  const SharedResource shared = CreateForOthers(client, 2);
-  const Descriptor descriptor(client.Share(shared.resource));
-  const std::span memory = LockAll(client, shared.allocations[1]);
-  FillPattern(memory, 1);
-  InFreshProcess([&] {
-    EXPECT_EQ(client.TryLock(shared.allocations[1]), -ENOTTY);
-    const MemoryClient own;
-    const SharedResource opened = own.OpenShared(descriptor.get());
-    const std::span own_memory = LockAll(own, opened.allocations[1]);
-    EXPECT_EQ(FindWrongByte(own_memory, 1), -1);
-    FillPattern(own_memory, 2);
-    EXPECT_TRUE(IsZero(LockAll(own, opened.allocations[0])));
-  });
-  EXPECT_EQ(FindWrongByte(memory, 2), -1);
-  EXPECT_TRUE(IsZero(LockAll(client, shared.allocations[0])));
-}
-
-TEST(SharedBetweenProcesses, BytesGoBothWaysAtOnce) {
-  SKIP_WITHOUT_ALLOCATIONS();
-  const MemoryClient client;
-  const SharedResource shared = CreateForOthers(client);
-  const Descriptor descriptor(client.Share(shared.resource));
-  auto* word = reinterpret_cast<uint64_t*>(client.Lock(shared.allocations[0]));  // Safety: page memory
-  Peer other([&](Peer&) {
-    const MemoryClient own;
-    auto* own_word = reinterpret_cast<uint64_t*>(
-        own.Lock(own.OpenShared(descriptor.get()).allocations[0]));  // Safety: page memory
-    for (uint64_t turn = 1; turn < 2000; turn += 2) {
-      while (__atomic_load_n(own_word, __ATOMIC_ACQUIRE) != turn) std::this_thread::yield();
-      __atomic_store_n(own_word, turn + 1, __ATOMIC_RELEASE);
-    }
-  });
-  for (uint64_t turn = 0; turn < 2000; turn += 2) {
-    while (__atomic_load_n(word, __ATOMIC_ACQUIRE) != turn) std::this_thread::yield();
-    __atomic_store_n(word, turn + 1, __ATOMIC_RELEASE);
-  }
-  other.Join();
-  EXPECT_EQ(*word, 2000u);
-}
-
-TEST(SharedBetweenProcesses, DescriptorThroughASocket) {
-  SKIP_WITHOUT_ALLOCATIONS();
-  const DescriptorPost post;
-  Peer other([&](Peer& parent) {
-    const MemoryClient own;
-    parent.Receive();
-    const Descriptor descriptor(post.Receive());
-    const std::span memory = LockAll(own, own.OpenShared(descriptor.get()).allocations[0]);
-    EXPECT_EQ(FindWrongByte(memory, 1), -1);
-    FillPattern(memory, 2);
-  });
-  const MemoryClient client;
-  const SharedResource shared = CreateForOthers(client);
-  const std::span memory = LockAll(client, shared.allocations[0]);
-  FillPattern(memory, 1);
-  {
-    const Descriptor descriptor(client.Share(shared.resource));
-    post.Send(descriptor.get());
-  }
-  other.Send(0);
-  other.Join();
-  EXPECT_EQ(FindWrongByte(memory, 2), -1);
-}
-
-TEST(SharedBetweenProcesses, DescriptorThatOnlyTravelsKeepsTheMemory) {
-  SKIP_WITHOUT_ALLOCATIONS();
-  const DescriptorPost post;
-  InFreshProcess([&] {
-    const MemoryClient client;
-    const SharedResource shared = CreateForOthers(client);
-    FillPattern(LockAll(client, shared.allocations[0]), 1);
-    const Descriptor descriptor(client.Share(shared.resource));
-    post.Send(descriptor.get());
-  });
-  const MemoryClient client;
-  const Descriptor descriptor(post.Receive());
-  EXPECT_EQ(FindWrongByte(LockAll(client, client.OpenShared(descriptor.get()).allocations[0]), 1), -1);
-}
-
-TEST(SharedBetweenProcesses, OpenerOutlivesAKilledCreator) {
-  SKIP_WITHOUT_ALLOCATIONS();
-  const DescriptorPost post;
-  Peer creator([&](Peer& parent) {
-    const MemoryClient client;
-    const SharedResource shared = CreateForOthers(client);
-    FillPattern(LockAll(client, shared.allocations[0]), 1);
-    const Descriptor descriptor(client.Share(shared.resource));
-    post.Send(descriptor.get());
-    parent.Send(0);
-    parent.Receive();
-  });
-  creator.Receive();
-  const MemoryClient client;
-  const Descriptor descriptor(post.Receive());
-  const std::span memory = LockAll(client, client.OpenShared(descriptor.get()).allocations[0]);
-  creator.Kill();
-  EXPECT_EQ(FindWrongByte(memory, 1), -1);
-  FillPattern(memory, 2);
-  EXPECT_EQ(FindWrongByte(LockAll(client, client.OpenShared(descriptor.get()).allocations[0]), 2), -1);
-}
-
-TEST(SharedBetweenProcesses, CreatorDoesNotNoticeAKilledOpener) {
-  SKIP_WITHOUT_ALLOCATIONS();
-  const MemoryClient client;
-  const SharedResource shared = CreateForOthers(client);
-  const Descriptor descriptor(client.Share(shared.resource));
-  const std::span memory = LockAll(client, shared.allocations[0]);
-  for (uint64_t round = 0; round < 5; ++round) {
-    Peer opener([&](Peer& parent) {
-      const MemoryClient own;
-      FillPattern(LockAll(own, own.OpenShared(descriptor.get()).allocations[0]), round);
-      parent.Send(0);
-      parent.Receive();
-    });
-    opener.Receive();
-    opener.Kill();
-    EXPECT_EQ(FindWrongByte(memory, round), -1);
-  }
-}
-
-TEST(SharedBetweenProcesses, InheritedDescriptorAfterExec) {
-  SKIP_WITHOUT_ALLOCATIONS();
-  const MemoryClient client;
-  const SharedResource shared = CreateForOthers(client);
-  FillPattern(LockAll(client, shared.allocations[0]), kAfterExecSeed);
-  const Descriptor descriptor(client.Share(shared.resource));
-  InFreshProcess([&] {
-    fcntl(descriptor.get(), F_SETFD, 0);
-    ExecAfter("open", {static_cast<uint64_t>(descriptor.get())});
-  });
-}
-
-TEST(SharedBetweenProcesses, ManyProcessesOpenOneResource) {
-  SKIP_WITHOUT_ALLOCATIONS();
-  const MemoryClient client;
-  const SharedResource shared = CreateForOthers(client);
-  const Descriptor descriptor(client.Share(shared.resource));
-  const std::span memory = LockAll(client, shared.allocations[0]);
-  std::vector<std::unique_ptr<Peer>> openers;
-  for (size_t i = 0; i < 8; ++i)
-    openers.push_back(std::make_unique<Peer>([&, i](Peer&) {
-      const MemoryClient own;
-      FillPattern(LockAll(own, own.OpenShared(descriptor.get()).allocations[0]).subspan(256 * i, 256), i);
-    }));
-  for (auto& opener : openers) opener->Join();
-  for (size_t i = 0; i < 8; ++i) EXPECT_EQ(FindWrongByte(memory.subspan(256 * i, 256), i), -1) << i;
 }
 
 }  // namespace

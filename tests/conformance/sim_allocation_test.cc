@@ -252,17 +252,9 @@ TEST(SimLock, UnlockOfClientMemoryAlwaysSucceeds) {
 TEST(SimLock, RefusesWhatIsOffered) {
   const MemoryClient client;
   const d3dkmthandle allocation = client.Create();
-  d3dkmt_offerallocations offer = {};
-  offer.device = client.device;
-  offer.allocations = Address(&allocation);
-  offer.allocation_count = 1;
-  offer.priority = _D3DKMT_OFFER_PRIORITY_HIGH;
-  ASSERT_EQ(client.node.TryIoctl(LX_DXOFFERALLOCATIONS, offer), 0);
+  client.Offer(allocation, _D3DKMT_OFFER_PRIORITY_HIGH);
   EXPECT_EQ(client.TryLock(allocation), -EINVAL);
-  d3dkmt_reclaimallocations2 reclaim = {};
-  reclaim.paging_queue = client.CreatePagingQueue().handle;
-  reclaim.allocations = offer.allocations;
-  reclaim.allocation_count = 1;
+  auto reclaim = client.ReclaimArgs(client.CreatePagingQueue(), allocation);
   const int result = client.node.TryIoctl(LX_DXRECLAIMALLOCATIONS2, reclaim);
   ASSERT_TRUE(result == 0 || result == kPending) << ResultName(result);
   EXPECT_EQ(client.TryLock(allocation), 0) << "even while its fence is pending";

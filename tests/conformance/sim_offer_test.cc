@@ -23,23 +23,13 @@ struct Offerer {
   PagingQueue queue = client.CreatePagingQueue();
 
   void Offer(d3dkmthandle allocation, uint32_t priority, uint32_t flags = 0) {
-    d3dkmt_offerallocations args = {};
-    args.device = client.device;
-    args.allocations = Address(&allocation);
-    args.allocation_count = 1;
-    args.priority = priority;
-    args.flags.value = flags;
-    client.node.Ioctl(LX_DXOFFERALLOCATIONS, args, "OfferAllocations");
+    client.Offer(allocation, priority, flags);
   }
 
   // The result; the fence may be pending still.
   uint32_t Reclaim(d3dkmthandle allocation, uint64_t* fence_value = nullptr) {
     uint32_t result = 77;
-    d3dkmt_reclaimallocations2 args = {};
-    args.paging_queue = queue.handle;
-    args.allocations = Address(&allocation);
-    args.allocation_count = 1;
-    args.results = Address(&result);
+    auto args = client.ReclaimArgs(queue, allocation, &result);
     client.node.Ioctl(LX_DXRECLAIMALLOCATIONS2, args, "ReclaimAllocations2");
     if (fence_value != nullptr) *fence_value = args.paging_fence_value;
     return result;
@@ -104,15 +94,10 @@ TEST(SimOffer, RefusesAListWithABadHandle) {
   const d3dkmthandle other = offerer.client.node.CreateDevice(offerer.client.node.FirstAdapter());
   for (d3dkmthandle bad : {Handle(0), stale, offerer.client.device, offerer.client.CreateOn(other)}) {
     const d3dkmthandle list[] = {good, bad};
-    d3dkmt_offerallocations offer = {};
-    offer.device = offerer.client.device;
-    offer.allocations = Address(list);
+    auto offer = offerer.client.OfferArgs(list[0], _D3DKMT_OFFER_PRIORITY_LOW);
     offer.allocation_count = 2;
-    offer.priority = 1;
     EXPECT_EQ(offerer.client.node.TryIoctl(LX_DXOFFERALLOCATIONS, offer), -EINVAL);
-    d3dkmt_reclaimallocations2 reclaim = {};
-    reclaim.paging_queue = offerer.queue.handle;
-    reclaim.allocations = Address(list);
+    auto reclaim = offerer.client.ReclaimArgs(offerer.queue, list[0]);
     reclaim.allocation_count = 2;
     EXPECT_EQ(offerer.client.node.TryIoctl(LX_DXRECLAIMALLOCATIONS2, reclaim), -EINVAL);
   }

@@ -36,9 +36,7 @@ TEST(SimCreateSyncObject, RefusesTypesThatDoNotExist) {
 // A render-only adapter has no vertical sync that could signal it.
 TEST(SimCreateSyncObject, RefusesPeriodicFences) {
   SyncClient client;
-  auto args = client.FenceArgs();
-  args.info.type = _D3DDDI_PERIODIC_MONITORED_FENCE;
-  args.info.periodic_monitored_fence = {};
+  auto args = client.ObjectArgs(_D3DDDI_PERIODIC_MONITORED_FENCE);
   args.info.periodic_monitored_fence.adapter = client.node.FirstAdapter();
   ExpectNoObject(client.TryCreateSync(args), args, 6);
 }
@@ -64,8 +62,7 @@ TEST(SimCreateSyncObject, TakesTheOtherFlags) {
 // [SYN] 155
 TEST(SimCreateSyncObject, ASemaphoreBeginsWithinItsMaximum) {
   const SyncClient client;
-  auto args = client.FenceArgs();
-  args.info.type = _D3DDDI_SEMAPHORE;
+  auto args = client.ObjectArgs(_D3DDDI_SEMAPHORE);
   args.info.semaphore = {.max_count = 1, .initial_count = 2};
   ExpectNoObject(client.TryCreateSync(args), args, 2);
 }

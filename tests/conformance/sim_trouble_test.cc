@@ -62,26 +62,6 @@ d3dkmt_queryvideomemoryinfo Memory(Node& node) {
   return args;
 }
 
-void Offer(const MemoryClient& client, d3dkmthandle allocation, uint32_t priority = 1, uint32_t flags = 0) {
-  d3dkmt_offerallocations args = {};
-  args.device = client.device;
-  args.allocations = Address(&allocation);
-  args.allocation_count = 1;
-  args.priority = priority;
-  args.flags.value = flags;
-  client.node.Ioctl(LX_DXOFFERALLOCATIONS, args, "OfferAllocations");
-}
-
-d3dkmt_reclaimallocations2 ReclaimOf(const PagingQueue& queue, const d3dkmthandle& allocation,
-                                     uint32_t* result) {
-  d3dkmt_reclaimallocations2 args = {};
-  args.paging_queue = queue.handle;
-  args.allocations = Address(&allocation);
-  args.allocation_count = 1;
-  args.results = Address(result);
-  return args;
-}
-
 // ---- Paging that stands still ----
 
 // [PGQ] 98, 99, 100
@@ -159,12 +139,12 @@ TEST(SimTroublePaging, ReclaimedMemoryIsLockedWhileItsFenceIsPending) {
   const PagingQueue queue = client.CreatePagingQueue();
   const d3dkmthandle allocation = client.Create(kMiB);
   client.MakeResident(queue, {&allocation, 1});
-  Offer(client, allocation);
+  client.Offer(allocation, _D3DKMT_OFFER_PRIORITY_LOW);
   Escape(client.node, kEvictAll);  // so that it has to come back
   EXPECT_EQ(client.TryLock(allocation), -EINVAL);
   Stall stall(client.node);
   uint32_t result = 77;
-  auto reclaim = ReclaimOf(queue, allocation, &result);
+  auto reclaim = client.ReclaimArgs(queue, allocation, &result);
   EXPECT_EQ(client.node.TryIoctl(LX_DXRECLAIMALLOCATIONS2, reclaim), 0);
   EXPECT_GT(reclaim.paging_fence_value, queue.Value());
   EXPECT_EQ(client.TryLock(allocation), 0);
@@ -321,9 +301,9 @@ TEST(SimTroubleOffer, IsDiscardedOrKeptAsTheHostPleases) {
       FillPattern({client.Lock(allocation), kPageBytes}, fault);
       client.Unlock(allocation);
       client.MakeResident(queue, {&allocation, 1});
-      Offer(client, allocation, _D3DKMT_OFFER_PRIORITY_HIGH);
+      client.Offer(allocation, _D3DKMT_OFFER_PRIORITY_HIGH);
       uint32_t result = 77;
-      auto reclaim = ReclaimOf(queue, allocation, &result);
+      auto reclaim = client.ReclaimArgs(queue, allocation, &result);
       EXPECT_EQ(client.node.TryIoctl(LX_DXRECLAIMALLOCATIONS2, reclaim), 0);
       EXPECT_EQ(result, uint32_t{fault == kAlwaysDiscard ? _D3DDDI_RECLAIM_RESULT_DISCARDED
                                                          : _D3DDDI_RECLAIM_RESULT_OK});

@@ -26,11 +26,6 @@ constexpr int kDevicesMax = 6;
 
 using Clock = std::chrono::steady_clock;
 
-Clock::time_point Deadline() {
-  return Clock::now() +
-         std::chrono::duration_cast<Clock::duration>(std::chrono::duration<double>(options().stress_s));
-}
-
 // What one thread owns while it lives; every call on it has a known result.
 class Worker {
  public:
@@ -121,7 +116,7 @@ void RunThreads(unsigned seed, Clock::time_point deadline) {
 }
 
 TEST(Stress, ManyProcessesWithManyThreads) {
-  const auto deadline = Deadline();
+  const auto deadline = StressDeadline();
   std::vector<std::unique_ptr<Peer>> clients;
   for (unsigned i = 0; i < kProcesses; ++i)
     clients.push_back(std::make_unique<Peer>([=](Peer&) { RunThreads(1000 * i, deadline); }));
@@ -160,7 +155,7 @@ TEST(SimStress, RandomCallsOfKilledClients) {
   Node node = OpenNode();
   const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
   std::mt19937 random(1);
-  const auto deadline = Deadline();
+  const auto deadline = StressDeadline();
   unsigned seed = 0;
   while (Clock::now() < deadline) {
     std::vector<std::unique_ptr<Peer>> clients;
@@ -182,7 +177,7 @@ TEST(Stress, ClientsKilledWhileTheyWork) {
   const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
   std::mt19937 random(2);
   std::set<pid_t> killed;
-  const auto deadline = Deadline();
+  const auto deadline = StressDeadline();
   while (Clock::now() < deadline) {
     std::vector<std::unique_ptr<Peer>> clients;
     for (unsigned i = 0; i < kProcesses; ++i)

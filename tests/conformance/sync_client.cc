@@ -33,6 +33,27 @@ void CopyHandles(d3dkmthandle (&to)[kRoom], Handles from) {
 uint64_t AddressOf(Handles list) { return list.empty() ? 0 : Address(list.data()); }
 uint64_t AddressOf(Values list) { return list.empty() ? 0 : Address(list.data()); }
 
+// The list of objects, in whichever call.
+template <typename Args>
+void SetObjects(Args& args, Handles objects) {
+  args.object_count = static_cast<uint32_t>(objects.size());
+  if constexpr (requires { args.object_array; }) {
+    CopyHandles(args.object_array, objects);
+  } else {
+    args.objects = AddressOf(objects);
+  }
+}
+
+template <typename Args>
+void SetContexts(Args& args, Handles contexts) {
+  args.context_count = static_cast<uint32_t>(contexts.size());
+  if constexpr (requires { CopyHandles(args.contexts, contexts); }) {
+    CopyHandles(args.contexts, contexts);
+  } else {
+    args.contexts = AddressOf(contexts);
+  }
+}
+
 }  // namespace
 
 // ---- Event ----
@@ -59,11 +80,17 @@ void Event::Wait() const {
 
 // ---- Objects ----
 
-d3dkmt_createsynchronizationobject2 SyncClient::FenceArgs(uint64_t initial, uint32_t flags) const {
+d3dkmt_createsynchronizationobject2 SyncClient::ObjectArgs(d3dddi_synchronizationobject_type type,
+                                                           uint32_t flags) const {
   d3dkmt_createsynchronizationobject2 args = {};
   args.device = device;
-  args.info.type = _D3DDDI_MONITORED_FENCE;
+  args.info.type = type;
   args.info.flags.value = flags;
+  return args;
+}
+
+d3dkmt_createsynchronizationobject2 SyncClient::FenceArgs(uint64_t initial, uint32_t flags) const {
+  auto args = ObjectArgs(_D3DDDI_MONITORED_FENCE, flags);
   args.info.monitored_fence.initial_fence_value = initial;
   return args;
 }
@@ -82,20 +109,14 @@ std::vector<Fence> SyncClient::CreateFences(size_t count, uint32_t flags) const 
 }
 
 d3dkmthandle SyncClient::CreateLegacyFence(uint64_t initial, uint32_t flags) const {
-  d3dkmt_createsynchronizationobject2 args = {};
-  args.device = device;
-  args.info.type = _D3DDDI_FENCE;
-  args.info.flags.value = flags;
+  auto args = ObjectArgs(_D3DDDI_FENCE, flags);
   args.info.fence.fence_value = initial;
   Require(TryCreateSync(args), "CreateSynchronizationObject of a fence");
   return args.sync_object;
 }
 
 d3dkmthandle SyncClient::CreateSemaphore(uint32_t initial, uint32_t maximum, uint32_t flags) const {
-  d3dkmt_createsynchronizationobject2 args = {};
-  args.device = device;
-  args.info.type = _D3DDDI_SEMAPHORE;
-  args.info.flags.value = flags;
+  auto args = ObjectArgs(_D3DDDI_SEMAPHORE, flags);
   args.info.semaphore.max_count = maximum;
   args.info.semaphore.initial_count = initial;
   Require(TryCreateSync(args), "CreateSynchronizationObject of a semaphore");
@@ -103,19 +124,14 @@ d3dkmthandle SyncClient::CreateSemaphore(uint32_t initial, uint32_t maximum, uin
 }
 
 d3dkmthandle SyncClient::CreateMutex(bool owned, uint32_t flags) const {
-  d3dkmt_createsynchronizationobject2 args = {};
-  args.device = device;
-  args.info.type = _D3DDDI_SYNCHRONIZATION_MUTEX;
-  args.info.flags.value = flags;
+  auto args = ObjectArgs(_D3DDDI_SYNCHRONIZATION_MUTEX, flags);
   args.info.synchronization_mutex.initial_state = owned ? 1 : 0;
   Require(TryCreateSync(args), "CreateSynchronizationObject of a mutex");
   return args.sync_object;
 }
 
 d3dkmthandle SyncClient::CreateNotification(int event) const {
-  d3dkmt_createsynchronizationobject2 args = {};
-  args.device = device;
-  args.info.type = _D3DDDI_CPU_NOTIFICATION;
+  auto args = ObjectArgs(_D3DDDI_CPU_NOTIFICATION);
   args.info.cpu_notification.event = static_cast<uint32_t>(event);
   Require(TryCreateSync(args), "CreateSynchronizationObject of a CPU notification");
   return args.sync_object;
@@ -135,8 +151,7 @@ void SyncClient::DestroySync(d3dkmthandle object) const {
 int SyncClient::TrySignal(Handles objects, Values values, uint32_t flags) const {
   d3dkmt_signalsynchronizationobjectfromcpu args = {};
   args.device = device;
-  args.object_count = static_cast<uint32_t>(objects.size());
-  args.objects = AddressOf(objects);
+  SetObjects(args, objects);
   args.fence_values = AddressOf(values);
   args.flags.value = flags;
   return node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, args);
@@ -149,8 +164,7 @@ void SyncClient::Signal(d3dkmthandle object, uint64_t value, uint32_t flags) con
 int SyncClient::TryWait(Handles objects, Values values, bool any, int event) const {
   d3dkmt_waitforsynchronizationobjectfromcpu args = {};
   args.device = device;
-  args.object_count = static_cast<uint32_t>(objects.size());
-  args.objects = AddressOf(objects);
+  SetObjects(args, objects);
   args.fence_values = AddressOf(values);
   args.async_event = static_cast<uint32_t>(event);
   args.flags.wait_any = any ? 1 : 0;
@@ -179,8 +193,7 @@ d3dkmthandle SyncClient::CreateContextWith(uint32_t flags, uint32_t node_ordinal
 int SyncClient::TryGpuSignal(d3dkmthandle context, Handles objects, Values values) const {
   d3dkmt_signalsynchronizationobjectfromgpu args = {};
   args.context = context;
-  args.object_count = static_cast<uint32_t>(objects.size());
-  args.objects = AddressOf(objects);
+  SetObjects(args, objects);
   args.monitored_fence_values = AddressOf(values);
   return node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU, args);
 }
@@ -191,11 +204,9 @@ void SyncClient::GpuSignal(d3dkmthandle context, const Fence& fence, uint64_t va
 
 int SyncClient::TryGpuSignal2(Handles contexts, Handles objects, Values values, uint32_t flags) const {
   d3dkmt_signalsynchronizationobjectfromgpu2 args = {};
-  args.object_count = static_cast<uint32_t>(objects.size());
-  args.objects = AddressOf(objects);
+  SetObjects(args, objects);
   args.flags.value = flags;
-  args.context_count = static_cast<uint32_t>(contexts.size());
-  args.contexts = AddressOf(contexts);
+  SetContexts(args, contexts);
   args.monitored_fence_values = AddressOf(values);
   return node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU2, args);
 }
@@ -203,8 +214,7 @@ int SyncClient::TryGpuSignal2(Handles contexts, Handles objects, Values values, 
 int SyncClient::TryEnqueueEvent(Handles contexts, int event, uint32_t flags) const {
   d3dkmt_signalsynchronizationobjectfromgpu2 args = {};
   args.flags.value = flags;
-  args.context_count = static_cast<uint32_t>(contexts.size());
-  args.contexts = AddressOf(contexts);
+  SetContexts(args, contexts);
   args.cpu_event_handle = static_cast<uint32_t>(event);
   return node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU2, args);
 }
@@ -212,8 +222,7 @@ int SyncClient::TryEnqueueEvent(Handles contexts, int event, uint32_t flags) con
 int SyncClient::TryGpuWait(d3dkmthandle context, Handles objects, Values values) const {
   d3dkmt_waitforsynchronizationobjectfromgpu args = {};
   args.context = context;
-  args.object_count = static_cast<uint32_t>(objects.size());
-  args.objects = AddressOf(objects);
+  SetObjects(args, objects);
   args.monitored_fence_values = AddressOf(values);
   return node.TryIoctl(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU, args);
 }
@@ -225,8 +234,7 @@ void SyncClient::GpuWait(d3dkmthandle context, const Fence& fence, uint64_t valu
 int SyncClient::TryGpuWaitUnmonitored(d3dkmthandle context, Handles objects, uint64_t value) const {
   d3dkmt_waitforsynchronizationobjectfromgpu args = {};
   args.context = context;
-  args.object_count = static_cast<uint32_t>(objects.size());
-  args.objects = AddressOf(objects);
+  SetObjects(args, objects);
   std::fill(std::begin(args.reserved), std::end(args.reserved), value);
   return node.TryIoctl(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU, args);
 }
@@ -235,11 +243,9 @@ int SyncClient::TryLegacySignal(d3dkmthandle context, Handles objects, uint64_t 
                                 Handles more_contexts) const {
   d3dkmt_signalsynchronizationobject2 args = {};
   args.context = context;
-  args.object_count = static_cast<uint32_t>(objects.size());
-  CopyHandles(args.object_array, objects);
+  SetObjects(args, objects);
   args.flags.value = flags;
-  args.context_count = static_cast<uint32_t>(more_contexts.size());
-  CopyHandles(args.contexts, more_contexts);
+  SetContexts(args, more_contexts);
   args.fence.fence_value = value;
   return node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECT, args);
 }
@@ -247,8 +253,7 @@ int SyncClient::TryLegacySignal(d3dkmthandle context, Handles objects, uint64_t 
 int SyncClient::TryLegacyWait(d3dkmthandle context, Handles objects, Values values) const {
   d3dkmt_waitforsynchronizationobject2 args = {};
   args.context = context;
-  args.object_count = static_cast<uint32_t>(objects.size());
-  CopyHandles(args.object_array, objects);
+  SetObjects(args, objects);
   std::copy_n(values.begin(), std::min(values.size(), std::size(args.reserved)), args.reserved);
   return node.TryIoctl(LX_DXWAITFORSYNCHRONIZATIONOBJECT, args);
 }
@@ -300,8 +305,7 @@ int SyncClient::TryHwSignal(Handles queues, Handles objects, Values values, uint
   args.flags.value = flags;
   args.hwqueue_count = static_cast<uint32_t>(queues.size());
   args.hwqueues = AddressOf(queues);
-  args.object_count = static_cast<uint32_t>(objects.size());
-  args.objects = AddressOf(objects);
+  SetObjects(args, objects);
   args.fence_values = AddressOf(values);
   return node.TryIoctl(LX_DXSUBMITSIGNALSYNCOBJECTSTOHWQUEUE, args);
 }
@@ -309,8 +313,7 @@ int SyncClient::TryHwSignal(Handles queues, Handles objects, Values values, uint
 int SyncClient::TryHwWait(d3dkmthandle queue, Handles objects, Values values) const {
   d3dkmt_submitwaitforsyncobjectstohwqueue args = {};
   args.hwqueue = queue;
-  args.object_count = static_cast<uint32_t>(objects.size());
-  args.objects = AddressOf(objects);
+  SetObjects(args, objects);
   args.fence_values = AddressOf(values);
   return node.TryIoctl(LX_DXSUBMITWAITFORSYNCOBJECTSTOHWQUEUE, args);
 }

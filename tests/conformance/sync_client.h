@@ -84,7 +84,9 @@ class SyncClient : public MemoryClient {
   int TryCreateSync(d3dkmt_createsynchronizationobject2& args) const {
     return node.TryIoctl(LX_DXCREATESYNCHRONIZATIONOBJECT, args);
   }
-  // A call that makes a monitored fence on the client's device.
+  // Calls that make an object of that type, and a monitored fence, on the client's device.
+  d3dkmt_createsynchronizationobject2 ObjectArgs(d3dddi_synchronizationobject_type type,
+                                                 uint32_t flags = 0) const;
   d3dkmt_createsynchronizationobject2 FenceArgs(uint64_t initial = 0, uint32_t flags = 0) const;
   Fence CreateFence(uint64_t initial = 0, uint32_t flags = 0) const;
   std::vector<Fence> CreateFences(size_t count, uint32_t flags = 0) const;

@@ -6,6 +6,7 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/select.h>
 #include <unistd.h>
 
@@ -14,40 +15,18 @@
 #include <string>
 #include <thread>
 
-#include "tests/conformance/memory_client.h"
+#include "tests/conformance/descriptor_post.h"
 #include "tests/conformance/peer.h"
+#include "tests/conformance/sync_client.h"
 
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kShared = 3;  // with nt_security_sharing
+using sync_flags::kShared;
 
-class FenceClient : public MemoryClient {
+class FenceClient : public SyncClient {
  public:
-  d3dkmthandle CreateFence(uint32_t flags = 0) const {
-    d3dkmt_createsynchronizationobject2 args = {};
-    args.device = device;
-    args.info.type = _D3DDDI_MONITORED_FENCE;
-    args.info.flags.value = flags;
-    node.Ioctl(LX_DXCREATESYNCHRONIZATIONOBJECT, args, "CreateSynchronizationObject");
-    return args.sync_object;
-  }
-  void Signal(d3dkmthandle fence, uint64_t value) const {
-    d3dkmt_signalsynchronizationobjectfromcpu args = {};
-    args.device = device;
-    args.object_count = 1;
-    args.objects = Address(&fence);
-    args.fence_values = Address(&value);
-    node.Ioctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, args, "SignalSynchronizationObjectFromCpu");
-  }
-  void SignalFromGpu(d3dkmthandle context, d3dkmthandle fence, uint64_t value) const {
-    d3dkmt_signalsynchronizationobjectfromgpu args = {};
-    args.context = context;
-    args.object_count = 1;
-    args.objects = Address(&fence);
-    args.monitored_fence_values = Address(&value);
-    node.Ioctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU, args, "SignalSynchronizationObjectFromGpu");
-  }
+  d3dkmthandle NewFence(uint32_t flags = 0) const { return CreateFence(0, flags).handle; }
   int TryCreateSyncFile(d3dkmthandle fence, uint64_t value, int* file) const {
     d3dkmt_createsyncfile args = {device, fence, value, ~uint64_t{0}};
     const int result = node.TryIoctl(LX_DXCREATESYNCFILE, args);
@@ -59,7 +38,7 @@ class FenceClient : public MemoryClient {
     if (TryCreateSyncFile(fence, value, &file) != 0) throw std::runtime_error("CreateSyncFile");
     return file;
   }
-  int TryWait(int file, d3dkmthandle context) const {
+  int TryWaitFile(int file, d3dkmthandle context) const {
     d3dkmt_waitsyncfile args = {};
     args.sync_file_handle = static_cast<uint64_t>(file);
     args.context = context;
@@ -108,17 +87,17 @@ TEST(SyncFile, RefusesOtherDescriptors) {
   const Descriptor null(open("/dev/null", O_RDWR | O_CLOEXEC));
   d3dkmt_opensyncobjectfromsyncfile opened;
   for (const int wrong : {-1, 777, null.get(), client.node.fd()}) {
-    EXPECT_EQ(client.TryWait(wrong, context), -EINVAL) << wrong;
+    EXPECT_EQ(client.TryWaitFile(wrong, context), -EINVAL) << wrong;
     EXPECT_EQ(client.TryOpen(wrong, &opened), -EINVAL) << wrong;
   }
-  const Descriptor file(client.CreateSyncFile(client.CreateFence(kShared), 1));
-  EXPECT_EQ(client.TryWait(file.get(), client.device), -EINVAL);
+  const Descriptor file(client.CreateSyncFile(client.NewFence(kShared), 1));
+  EXPECT_EQ(client.TryWaitFile(file.get(), client.device), -EINVAL);
 }
 
 // [SHR] 177
 TEST(SyncFile, IsReadyWhenTheFenceIsThereAndNotBefore) {
   FenceClient client;
-  const d3dkmthandle fence = client.CreateFence();
+  const d3dkmthandle fence = client.NewFence();
   const Descriptor file(client.CreateSyncFile(fence, 5));
   EXPECT_EQ(fcntl(file.get(), F_GETFD), FD_CLOEXEC);
   EXPECT_EQ(Ready(file.get()), 0);
@@ -134,7 +113,7 @@ TEST(SyncFile, IsReadyWhenTheFenceIsThereAndNotBefore) {
 
 TEST(SyncFile, WakesPollSelectAndEpoll) {
   FenceClient client;
-  const d3dkmthandle fence = client.CreateFence();
+  const d3dkmthandle fence = client.NewFence();
   const Descriptor file(client.CreateSyncFile(fence, 1)), set(epoll_create1(EPOLL_CLOEXEC));
   epoll_event event = {.events = EPOLLIN, .data = {.u64 = 9}};
   ASSERT_EQ(epoll_ctl(set.get(), EPOLL_CTL_ADD, file.get(), &event), 0);
@@ -158,7 +137,7 @@ TEST(SyncFile, WakesPollSelectAndEpoll) {
 
 TEST(SyncFile, CannotBeReadOrWritten) {
   FenceClient client;
-  const Descriptor file(client.CreateSyncFile(client.CreateFence(), 1));
+  const Descriptor file(client.CreateSyncFile(client.NewFence(), 1));
   char byte = 0;
   EXPECT_EQ(read(file.get(), &byte, 1), -1);
   EXPECT_EQ(errno, EINVAL);
@@ -168,7 +147,7 @@ TEST(SyncFile, CannotBeReadOrWritten) {
 
 TEST(SyncFile, TellsOfItself) {
   FenceClient client;
-  const d3dkmthandle fence = client.CreateFence();
+  const d3dkmthandle fence = client.NewFence();
   const Descriptor file(client.CreateSyncFile(fence, 7));
   sync_fence_info each = {};
   sync_file_info info = {};
@@ -191,7 +170,7 @@ TEST(SyncFile, TellsOfItself) {
 
 TEST(SyncFile, MergedIsReadyWhenAllAre) {
   FenceClient client;
-  const d3dkmthandle one = client.CreateFence(kShared), two = client.CreateFence(kShared);
+  const d3dkmthandle one = client.NewFence(kShared), two = client.NewFence(kShared);
   const Descriptor first(client.CreateSyncFile(one, 1)), second(client.CreateSyncFile(two, 1));
   int merged = -1;
   EXPECT_EQ(TryMerge(first.get(), client.node.fd(), &merged), -ENOENT);
@@ -203,7 +182,7 @@ TEST(SyncFile, MergedIsReadyWhenAllAre) {
   EXPECT_STREQ(info.name, "both");
   EXPECT_EQ(info.num_fences, 2u);
   const d3dkmthandle context = client.node.CreateContext(client.device);
-  EXPECT_EQ(client.TryWait(merged, context), -EINVAL);
+  EXPECT_EQ(client.TryWaitFile(merged, context), -EINVAL);
   client.Signal(two, 1);
   EXPECT_EQ(Ready(second.get(), -1), POLLIN);
   EXPECT_EQ(Ready(merged), 0);
@@ -213,18 +192,18 @@ TEST(SyncFile, MergedIsReadyWhenAllAre) {
 
 TEST(SyncFile, PrivateFencesAreNotOpened) {
   FenceClient client;
-  const Descriptor file(client.CreateSyncFile(client.CreateFence(), 1));
+  const Descriptor file(client.CreateSyncFile(client.NewFence(), 1));
   d3dkmt_opensyncobjectfromsyncfile opened;
   EXPECT_EQ(client.TryOpen(file.get(), &opened), 0);
   EXPECT_EQ(opened.syncobj.v, 0u);
-  EXPECT_EQ(client.TryWait(file.get(), client.node.CreateContext(client.device)), 0);
+  EXPECT_EQ(client.TryWaitFile(file.get(), client.node.CreateContext(client.device)), 0);
 }
 
 TEST(SyncFile, LeadsAnotherProcessToTheFence) {
   FenceClient client;
   // The host takes the end of any handle of such a fence, also of the one that WaitSyncFile has for a moment, for the end
   // of all waits of CPUs. The file must not.
-  const d3dkmthandle fence = client.CreateFence(kShared);
+  const d3dkmthandle fence = client.NewFence(kShared);
   const Descriptor file(client.CreateSyncFile(fence, 5));
   Peer peer([&](Peer& parent) {
     FenceClient own;
@@ -232,7 +211,7 @@ TEST(SyncFile, LeadsAnotherProcessToTheFence) {
     ASSERT_EQ(own.TryOpen(file.get(), &opened), 0);
     EXPECT_NE(opened.syncobj.v, 0u);
     EXPECT_EQ(opened.fence_value, 5u);
-    EXPECT_EQ(own.TryWait(file.get(), own.node.CreateContext(own.device)), 0);
+    EXPECT_EQ(own.TryWaitFile(file.get(), own.node.CreateContext(own.device)), 0);
     EXPECT_EQ(Ready(file.get()), 0);
     parent.Send(1);
     EXPECT_EQ(Ready(file.get(), -1), POLLIN);
@@ -244,17 +223,58 @@ TEST(SyncFile, LeadsAnotherProcessToTheFence) {
   peer.Join();
 }
 
+// A receiver needs neither the device nor a descriptor of its own on the node.
+TEST(SyncFile, TravelsInAMessage) {
+  const DescriptorPost post;
+  Peer peer([&](Peer& parent) {
+    const Descriptor file(post.Receive());
+    EXPECT_EQ(Ready(file.get()), 0);
+    EXPECT_EQ(Status(file.get()), 0);
+    parent.Send(1);
+    EXPECT_EQ(Ready(file.get(), -1), POLLIN);
+    EXPECT_EQ(Status(file.get()), 1);
+  });
+  FenceClient client;
+  const d3dkmthandle fence = client.NewFence();
+  {
+    const Descriptor file(client.CreateSyncFile(fence, 3));
+    post.Send(file.get());
+  }
+  peer.Receive();
+  client.Signal(fence, 3);
+  peer.Join();
+}
+
+// A process that may open nothing more gets EMFILE and loses nothing: with room again all is as before.
+TEST(SyncFile, NeedsRoomForItsDescriptor) {
+  InFreshProcess([] {
+    FenceClient client;
+    const d3dkmthandle fence = client.NewFence();
+    const Descriptor next(dup(client.node.fd()));
+    rlimit files = {};
+    ASSERT_EQ(getrlimit(RLIMIT_NOFILE, &files), 0);
+    const rlimit full = {static_cast<rlim_t>(next.get() + 1), files.rlim_max};
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &full), 0);
+    int file = -1;
+    for (int i = 0; i < 3; ++i) EXPECT_EQ(client.TryCreateSyncFile(fence, 1, &file), -EMFILE);
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &files), 0);
+    const Descriptor made(client.CreateSyncFile(fence, 1));
+    client.Signal(fence, 1);
+    EXPECT_EQ(Ready(made.get(), -1), POLLIN);
+  });
+}
+
 // [SHR] 178
 TEST(SimSyncFile, HoldsTheContextThatItIsGivenAndNoOther) {
   FenceClient client;
-  const d3dkmthandle fence = client.CreateFence(kShared);
+  const d3dkmthandle fence = client.NewFence(kShared);
   const Descriptor file(client.CreateSyncFile(fence, 5));
   const d3dkmthandle held = client.node.CreateContext(client.device), other = client.node.CreateContext(client.device);
-  ASSERT_EQ(client.TryWait(file.get(), held), 0);
-  const d3dkmthandle behind = client.CreateFence(), beside = client.CreateFence();
+  ASSERT_EQ(client.TryWaitFile(file.get(), held), 0);
+  const d3dkmthandle behind = client.NewFence(), beside = client.NewFence();
   const Descriptor is_behind(client.CreateSyncFile(behind, 1)), is_beside(client.CreateSyncFile(beside, 1));
-  client.SignalFromGpu(held, behind, 1);
-  client.SignalFromGpu(other, beside, 1);
+  ASSERT_EQ(client.TryGpuSignal(held, behind, 1), 0);
+  ASSERT_EQ(client.TryGpuSignal(other, beside, 1), 0);
   EXPECT_EQ(Ready(is_beside.get(), -1), POLLIN);
   EXPECT_EQ(Ready(is_behind.get()), 0);
   client.Signal(fence, 4);
@@ -266,7 +286,7 @@ TEST(SimSyncFile, HoldsTheContextThatItIsGivenAndNoOther) {
 // Whoever sleeps on it must not sleep for ever: the only one who could be told of the fence is gone.
 TEST(SimSyncFile, EndsWithItsProcess) {
   FenceClient client;
-  const d3dkmthandle fence = client.CreateFence();
+  const d3dkmthandle fence = client.NewFence();
   const Descriptor file(client.CreateSyncFile(fence, 1));
   client.node.Close();
   EXPECT_EQ(Ready(file.get(), -1), POLLIN);

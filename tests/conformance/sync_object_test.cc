@@ -6,20 +6,18 @@
 
 #include <cstring>
 #include <set>
-#include <thread>
 #include <vector>
 
 #include "tests/conformance/memory.h"
 #include "tests/conformance/peer.h"
+#include "tests/conformance/race.h"
 #include "tests/conformance/sync_client.h"
 
 namespace dxg::conformance {
 namespace {
 
 int TryCreateNotification(const SyncClient& client, uint64_t event, uint64_t* id = nullptr) {
-  d3dkmt_createsynchronizationobject2 args = {};
-  args.device = client.device;
-  args.info.type = _D3DDDI_CPU_NOTIFICATION;
+  auto args = client.ObjectArgs(_D3DDDI_CPU_NOTIFICATION);
   args.info.cpu_notification.event = event;
   const int result = client.TryCreateSync(args);
   if (id != nullptr) *id = args.info.cpu_notification.event;
@@ -172,16 +170,7 @@ TEST(DestroySyncObject, OneOfManyThreadsWins) {
   const SyncClient client;
   for (int round = 0; round < 25; ++round) {
     const Fence fence = client.CreateFence();
-    int results[4] = {};
-    std::vector<std::thread> threads;
-    for (int& result : results) threads.emplace_back([&] { result = client.TryDestroySync(fence.handle); });
-    for (std::thread& thread : threads) thread.join();
-    int successes = 0;
-    for (int result : results) {
-      EXPECT_TRUE(result == 0 || result == -EINVAL) << ResultName(result);
-      if (result == 0) ++successes;
-    }
-    EXPECT_EQ(successes, 1);
+    ExpectOneWinner([&] { return client.TryDestroySync(fence.handle); });
   }
 }
 

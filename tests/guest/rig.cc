@@ -375,4 +375,23 @@ uint32_t DriverTest::CreateDevice(uint64_t file, pid_t tid, uint32_t adapter) {
   return args.device.v;
 }
 
+FenceTest::FenceTest() {
+  constexpr uint64_t kRegion = 0xf00000000000;
+  Deliver();
+  delivery.eventfds[kEventfd] = std::make_shared<CountingFile>();
+  HostRegion region;
+  region.window_address = kRegion;
+  region.size = 1 << 20;
+  host.regions[kRegion] = region;
+  host.next_lock = kRegion + 0x1000;
+  delivery.map_result = 0x7e0000000000;
+  file = Open(100);
+  adapter = OpenAdapter(file, 100);
+  device = CreateDevice(file, 100, adapter);
+}
+
+FenceTest::~FenceTest() {
+  if (owned_driver != nullptr && file != 0) driver.Release(file);
+}
+
 }  // namespace dxg::guest

@@ -176,4 +176,18 @@ class DriverTest : public testing::Test {
   Driver& driver = *owned_driver;
 };
 
+// A process with a device, memory of the host's for the pages of fences, and an eventfd.
+class FenceTest : public DriverTest {
+ protected:
+  static constexpr int kEventfd = 4;
+
+  FenceTest();
+  ~FenceTest() override;
+
+  CountingFile& eventfd() { return *delivery.eventfds[kEventfd]; }
+
+  uint64_t file = 0;
+  uint32_t adapter = 0, device = 0;
+};
+
 }  // namespace dxg::guest

@@ -6,23 +6,9 @@
 namespace dxg::guest {
 namespace {
 
-constexpr uint64_t kPage = 0xf00000000000;
-constexpr int kEventfd = 4;
-
-class SyncTest : public DriverTest {
+class SyncTest : public FenceTest {
  protected:
   SyncTest() {
-    Deliver();
-    delivery.eventfds[kEventfd] = std::make_shared<CountingFile>();
-    HostRegion region;
-    region.window_address = kPage;
-    region.size = 1 << 20;
-    host.regions[kPage] = region;
-    host.next_lock = kPage + 0x1000;
-    delivery.map_result = 0x7e0000000000;
-    file = Open(100);
-    adapter = OpenAdapter(file, 100);
-    device = CreateDevice(file, 100, adapter);
     d3dkmt_createcontextvirtual made{};
     made.device.v = device;
     EXPECT_EQ(Call(file, 100, LX_DXCREATECONTEXTVIRTUAL, &made), 0);
@@ -32,7 +18,6 @@ class SyncTest : public DriverTest {
   }
   ~SyncTest() override {
     for (const auto& [descriptor, object] : delivery.files) driver.Release(object);
-    if (file != 0) driver.Release(file);
   }
 
   uint32_t CreateSync(d3dddi_synchronizationobject_type type, uint32_t flags = 0) {
@@ -71,8 +56,8 @@ class SyncTest : public DriverTest {
                                              [](const auto& step) { return step.kind == client::Step::Kind::kUnmap; }));
   }
 
-  uint64_t file = 0, event = 0;
-  uint32_t adapter = 0, device = 0, context = 0;
+  uint64_t event = 0;
+  uint32_t context = 0;
   int32_t result = 0;
 };
 
@@ -113,10 +98,10 @@ TEST_F(SyncTest, ACpuNotificationIsRaisedUntilItIsDestroyed) {
   ASSERT_EQ(result, 0);
   EXPECT_GE(event, 2u);
   for (int i = 0; i < 3; ++i) driver.GuestEvent(event);
-  EXPECT_EQ(delivery.eventfds[kEventfd]->count, 3);
+  EXPECT_EQ(eventfd().count, 3);
   EXPECT_EQ(DestroySync(notification), 0);
   driver.GuestEvent(event);
-  EXPECT_EQ(delivery.eventfds[kEventfd]->count, 3);
+  EXPECT_EQ(eventfd().count, 3);
   EXPECT_EQ(delivery.eventfds[kEventfd].use_count(), 1);
 }
 

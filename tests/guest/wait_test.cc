@@ -1,37 +1,11 @@
 // Waits, and events of the host: who ends a call that is parked, what is left where it does not come to that, and what one
 // costs.
-#include <malloc.h>
-
-#include <cstdlib>
-#include <new>
-
 #include "cuse-dxg/guest/events.h"
+#include "tests/guest/counted_memory.h"
 #include "tests/guest/rig.h"
-
-namespace {
-
-std::atomic<int64_t> bytes_in_use{0};
-
-}  // namespace
-
-// Every allocation of this program is counted, with what the allocator adds to it.
-void* operator new(size_t size) {
-  void* memory = std::malloc(size);
-  if (memory == nullptr) std::abort();
-  bytes_in_use += static_cast<int64_t>(malloc_usable_size(memory)) + 8;
-  return memory;
-}
-void operator delete(void* memory) noexcept {
-  if (memory != nullptr) bytes_in_use -= static_cast<int64_t>(malloc_usable_size(memory)) + 8;
-  std::free(memory);
-}
-void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
 
 namespace dxg::guest {
 namespace {
-
-constexpr int32_t kErestartsys = 512;
-constexpr int kEventfd = 4;
 
 TEST(Events, AreNumberedFromTwoAndNeverAgain) {
   Events events;
@@ -93,44 +67,25 @@ TEST(Events, AreSmall) {
   Events events;
   const Process process{client::Identity{}};
   const auto file = std::make_shared<CountingFile>();
-  const int64_t before = bytes_in_use;
+  const int64_t before = BytesInUse();
   for (int i = 0; i < kEvents; ++i) events.Add(process, file, Events::Lifetime::kOnce);
-  const int64_t each = (bytes_in_use - before) / kEvents;
+  const int64_t each = (BytesInUse() - before) / kEvents;
   RecordProperty("bytes", static_cast<int>(each));
   EXPECT_LE(each, 192);
   EXPECT_GT(each, 16);
 }
 
-class WaitTest : public DriverTest {
+class WaitTest : public FenceTest {
  protected:
-  static constexpr uint64_t kPage = 0xf00000000000;
-
   WaitTest() {
-    Deliver();
-    delivery.eventfds[kEventfd] = std::make_shared<CountingFile>();
-    HostRegion region;
-    region.window_address = kPage;
-    region.size = 1 << 20;
-    host.regions[kPage] = region;
-    host.next_lock = kPage + 0x1000;
-    delivery.map_result = 0x7e0000000000;
-    file = Open(100);
-    adapter = OpenAdapter(file, 100);
-    device = CreateDevice(file, 100, adapter);
     args.device.v = device;
     args.object_count = 1;
     args.objects = reinterpret_cast<uint64_t>(&object);
     args.fence_values = reinterpret_cast<uint64_t>(&value);
   }
-  ~WaitTest() override {
-    if (owned_driver != nullptr && file != 0) driver.Release(file);
-  }
 
   std::shared_ptr<Outcome> StartWait() { return StartCall(file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args); }
-  CountingFile& eventfd() { return *delivery.eventfds[kEventfd]; }
 
-  uint64_t file = 0;
-  uint32_t adapter = 0, device = 0;
   uint32_t object = 0x40000040;
   uint64_t value = 9;
   d3dkmt_waitforsynchronizationobjectfromcpu args{};
@@ -192,7 +147,7 @@ TEST_F(WaitTest, BadArgumentsLeaveNothing) {
 TEST_F(WaitTest, ASignalEndsIt) {
   auto wait = StartWait();
   ASSERT_TRUE(wait->Signal());
-  EXPECT_EQ(wait->Wait(), -kErestartsys);
+  EXPECT_EQ(wait->Wait(), attach::IoctlRequest::kRestart);
   EXPECT_EQ(driver.events().size(), 0u);
   driver.GuestEvent(host.events[0]);  // late
 }
@@ -203,7 +158,7 @@ TEST_F(WaitTest, ASignalThatCameWhileTheHostWasAskedEndsIt) {
   EXPECT_FALSE(wait->Signal());  // nothing less than death ends a wait for the host
   ASSERT_FALSE(wait->done);
   host.Release();
-  EXPECT_EQ(wait->Wait(), -kErestartsys);
+  EXPECT_EQ(wait->Wait(), attach::IoctlRequest::kRestart);
 }
 
 TEST_F(WaitTest, ADeathWhileTheHostIsAskedLeavesNothing) {
@@ -255,7 +210,7 @@ TEST_F(WaitTest, OneOfManyEndsIt) {
     signalled.join();
     again.join();
     const int32_t result = wait->Wait();
-    EXPECT_TRUE(result == 0 || result == -kErestartsys) << result;
+    EXPECT_TRUE(result == 0 || result == attach::IoctlRequest::kRestart) << result;
   }
   EXPECT_EQ(driver.events().size(), 0u);
 }
@@ -276,7 +231,7 @@ TEST_F(WaitTest, OneOfManyEndsItWhileTheHostAnswers) {
     }
     if (!done) driver.GuestEvent(host.events.back());
     const int32_t result = wait->Wait();
-    EXPECT_TRUE(result == 0 || result == -kErestartsys || result == -EINTR) << result;
+    EXPECT_TRUE(result == 0 || result == attach::IoctlRequest::kRestart || result == -EINTR) << result;
   }
   EXPECT_EQ(driver.events().size(), 0u);
 }
@@ -326,11 +281,11 @@ TEST_F(WaitTest, AParkedCallIsSmall) {
   host.events.reserve(kCalls + 1);
   host.asked.reserve(10 * kCalls);
   StartCallWith(outcomes[kCalls], file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args);
-  const int64_t before = bytes_in_use;
+  const int64_t before = BytesInUse();
   for (int i = 0; i < kCalls; ++i) StartCallWith(outcomes[i], file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args);
-  const int64_t each = (bytes_in_use - before) / kCalls;
+  const int64_t each = (BytesInUse() - before) / kCalls;
   RecordProperty("bytes", static_cast<int>(each));
-  EXPECT_LE(each, 1152);
+  EXPECT_LE(each, 1024);
   for (const uint64_t event : host.events) driver.GuestEvent(event);
   for (const auto& outcome : outcomes) EXPECT_EQ(outcome->Wait(), 0);
 }
@@ -343,9 +298,9 @@ TEST_F(WaitTest, AParkedCallWithManyObjectsIsSmallToo) {
   args.objects = reinterpret_cast<uint64_t>(objects.data());
   args.fence_values = reinterpret_cast<uint64_t>(values.data());
   StartWait()->Signal();
-  const int64_t before = bytes_in_use;
+  const int64_t before = BytesInUse();
   auto wait = StartWait();
-  EXPECT_LE(bytes_in_use - before, 4096);
+  EXPECT_LE(BytesInUse() - before, 4096);
   driver.GuestEvent(host.events.back());
   EXPECT_EQ(wait->Wait(), 0);
 }

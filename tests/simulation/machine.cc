@@ -160,11 +160,18 @@ int32_t Machine::CallAt(pid_t pid, uint32_t code, uint64_t argument) {
   call->pid_ = pid;
   driver_->Ioctl(std::make_unique<IoctlRequest>(pid, files_.at(pid), code, argument, call));
   if (call->done()) return call->result();
-  std::erase_if(all_waiting_, [](const auto& other) { return other->done(); });
+  if (all_waiting_.size() == all_waiting_.capacity()) std::erase_if(all_waiting_, [](const auto& other) { return other->done(); });
   all_waiting_.push_back(call);
   waiting_ = call;
   return kWaits;
 }
+
+size_t Machine::waiting() const {
+  return static_cast<size_t>(std::count_if(all_waiting_.begin(), all_waiting_.end(), [](const auto& call) { return !call->done(); }));
+}
+
+// A Waiting with its reference counts, a request, and a place in the list, as glibc rounds them up.
+const int64_t Machine::kWaitingBytes = (sizeof(Waiting) + 16 + 8 + 15) / 16 * 16 + (sizeof(IoctlRequest) + 8 + 15) / 16 * 16 + sizeof(std::shared_ptr<Waiting>);
 
 bool Machine::TakeAnswer(int32_t* result) {
   if (waiting_ == nullptr || !waiting_->done()) return false;

@@ -39,6 +39,9 @@ class Machine final : private Backend, private client::Access, private client::D
   class Waiting;
   // The last call that answered kWaits, unless that was taken before.
   std::shared_ptr<Waiting> TakeWaiting() { return std::move(waiting_); }
+  // How many there are, and what one costs here: allocations of the test, not of what is tested.
+  size_t waiting() const;
+  static const int64_t kWaitingBytes;
   // What it came to, once it is done.
   bool TakeAnswer(int32_t* result);
 

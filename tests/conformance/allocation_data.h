@@ -1,0 +1,20 @@
+#pragma once
+
+#include <cstdint>
+
+namespace dxg::conformance {
+
+// What the simulated GPU driver makes an allocation from; docs/simulated-gpu.md. A real one refuses it.
+struct AllocationData {
+  static constexpr uint32_t kSystemOnly = 1, kNotCpuVisible = 2, kCached = 4;
+
+  uint32_t magic = 0x434C4153;
+  uint32_t version = 1;
+  uint64_t bytes = 0;
+  uint32_t flags = 0;
+  uint32_t segment = 0;
+  uint64_t allocated = 0;
+};
+static_assert(sizeof(AllocationData) == 32);
+
+}  // namespace dxg::conformance
