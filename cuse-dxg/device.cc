@@ -1,7 +1,20 @@
 // Puts the device together: guest driver, back-end, access to clients, trace.
 #include "cuse-dxg/device.h"
 
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "cuse-dxg/backend/host_control.h"
 #include "cuse-dxg/backend/in_process.h"
+#include "cuse-dxg/backend/socket/socket_backend.h"
 #include "cuse-dxg/client/agents.h"
 #include "cuse-dxg/client/process_vm.h"
 #include "cuse-dxg/control/server.h"
@@ -11,57 +24,136 @@
 namespace dxg {
 namespace {
 
-class Device final : public attach::Node {
- public:
-  Device(std::unique_ptr<client::Delivery> delivery, std::unique_ptr<Backend> backend, std::unique_ptr<trace::TextTrace> trace)
-      : delivery_(std::move(delivery)), backend_(std::move(backend)), trace_(std::move(trace)), driver_(*backend_, clients_) {
-    driver_.set_observer(trace_.get());
-    driver_.set_delivery(delivery_.get());
-  }
+using ConnectHost = std::function<Result<std::unique_ptr<Backend>>()>;
 
-  // Calls still wait for the one or the other. Each ends them, and they go on in the driver, which is the last to go.
+// A host and the guest that was begun with it. Nothing of one host means anything to another.
+struct Generation {
+  Generation(std::unique_ptr<Backend> with, client::Access& clients) : backend(std::move(with)), driver(*backend, clients) {}
+  std::unique_ptr<Backend> backend;
+  guest::Driver driver;
+};
+
+// The node. Where its host is lost (one in another process) it looks for a new one: what is open stays with the lost host,
+// and what is opened from then on is the new one's.
+class Device final : public attach::Node, private HostControl {
+ public:
+  Device(std::unique_ptr<client::Delivery> delivery, std::unique_ptr<trace::TextTrace> trace, ConnectHost connect)
+      : delivery_(std::move(delivery)), trace_(std::move(trace)), connect_(std::move(connect)) {}
+
+  // Calls still wait for the one or the other. Each ends them, and they go on in their driver, which is the last to go.
   ~Device() override {
     control_.reset();
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+      changed_.notify_all();
+    }
+    if (searcher_.joinable()) searcher_.join();
     delivery_.reset();
-    driver_.set_delivery(nullptr);
-    backend_->Stop();
+    for (const auto& each : generations_) {
+      each->driver.set_delivery(nullptr);
+      each->backend->Stop();
+    }
   }
 
   Status Start(const std::string& control) {
-    DXG_TRY(backend_->Start(&driver_));
+    DXG_TRY(Begin());
     if (control.empty()) return Status::Ok();
-    if (!backend_->control()) return Status::Refuse(ENOTSUP, "--control: this back-end's host takes no orders");
-    DXG_ASSIGN(control_, control::Server::Start(control, *backend_->control()));
+    if (!current_.load()->backend->control()) return Status::Refuse(ENOTSUP, "--control: this back-end's host takes no orders");
+    DXG_ASSIGN(control_, control::Server::Start(control, *this));
     return Status::Ok();
   }
 
-  void Open(std::unique_ptr<attach::OpenRequest> request) override { driver_.Open(std::move(request)); }
-  void Ioctl(std::unique_ptr<attach::IoctlRequest> request) override { driver_.Ioctl(std::move(request)); }
-  void Release(uint64_t file) override { driver_.Release(file); }
-  uint32_t Poll(uint64_t file, std::unique_ptr<attach::PollWaiter> waiter) override { return driver_.Poll(file, std::move(waiter)); }
+  void Open(std::unique_ptr<attach::OpenRequest> request) override { current_.load()->driver.Open(std::move(request)); }
+  void Ioctl(std::unique_ptr<attach::IoctlRequest> request) override {
+    const uint64_t file = request->file();
+    guest::Driver::Of(file).Ioctl(std::move(request));
+  }
+  void Release(uint64_t file) override { guest::Driver::Of(file).Release(file); }
+  uint32_t Poll(uint64_t file, std::unique_ptr<attach::PollWaiter> waiter) override {
+    return guest::Driver::Of(file).Poll(file, std::move(waiter));
+  }
 
  private:
+  Status Begin() {
+    DXG_ASSIGN(auto backend, connect_());
+    auto made = std::make_unique<Generation>(std::move(backend), clients_);
+    made->driver.set_observer(trace_.get());
+    made->driver.set_delivery(delivery_.get());
+    made->driver.set_host_lost([this] { Search(); });
+    DXG_TRY(made->backend->Start(&made->driver));
+    std::lock_guard lock(mutex_);
+    current_ = made.get();
+    generations_.push_back(std::move(made));
+    return Status::Ok();
+  }
+
+  // In its own thread: this one is the lost host's.
+  void Search() {
+    std::lock_guard lock(mutex_);
+    lost_ = true;
+    if (!searcher_.joinable()) searcher_ = std::thread([this] { KeepSearching(); });
+    changed_.notify_all();
+  }
+
+  void KeepSearching() {
+    constexpr std::chrono::milliseconds kPause{100};
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [this] { return stopping_ || lost_; });
+      if (changed_.wait_for(lock, kPause, [this] { return stopping_; })) return;
+      lost_ = false;
+      lock.unlock();
+      const Status found = Begin();
+      lock.lock();
+      if (found.ok()) {
+        spdlog::warn("a host is there again; what is opened from now on is served by it");
+      } else {
+        lost_ = true;
+      }
+    }
+  }
+
+  // HostControl
+  void Serve(const ControlRequest& request, ControlReply* reply) override { current_.load()->backend->control()->Serve(request, reply); }
+
   client::ProcessVm clients_;
   std::unique_ptr<client::Delivery> delivery_;
-  std::unique_ptr<Backend> backend_;
   std::unique_ptr<trace::TextTrace> trace_;
-  guest::Driver driver_;
+  const ConnectHost connect_;
+  std::atomic<Generation*> current_{nullptr};
+
+  std::mutex mutex_;  // guards the four below
+  std::condition_variable changed_;
+  bool lost_ = false, stopping_ = false;
+  std::vector<std::unique_ptr<Generation>> generations_;  // the lost ones stay until the end: files may be open
+  std::thread searcher_;
   std::unique_ptr<control::Server> control_;
 };
+
+// What --backend names.
+Result<ConnectHost> FindHost(const DeviceOptions& options) {
+  constexpr std::string_view kUnix = "unix:";
+  if (options.backend == "sim") return ConnectHost([profiles = options.profiles] { return CreateInProcessBackend(profiles); });
+  if (options.backend.starts_with(kUnix)) {
+    SocketOptions socket;
+    socket.path = options.backend.substr(kUnix.size());
+    socket.profiles = options.profiles;
+    return ConnectHost([socket] { return CreateSocketBackend(socket); });
+  }
+  return Status::Refuse(EINVAL, "--backend {}: no such back-end; \"sim\" is the simulator in this process, \"unix:PATH\" one that listens there", options.backend);
+}
 
 }  // namespace
 
 Result<std::unique_ptr<attach::Node>> MakeDevice(const DeviceOptions& options) {
-  if (options.backend != "sim") {
-    return Status::Refuse(EINVAL, "--backend {}: no such back-end; the simulator in this process is \"sim\"", options.backend);
-  }
+  DXG_ASSIGN(ConnectHost connect, FindHost(options));
   std::unique_ptr<trace::TextTrace> trace;
   if (!options.trace_text.empty()) {
     DXG_ASSIGN(trace, trace::TextTrace::Create(options.trace_text));
   }
   DXG_ASSIGN(auto delivery, client::StartDelivery(attach::UniqueFd(options.agents)));
-  DXG_ASSIGN(auto backend, CreateInProcessBackend(options.profiles));
-  auto device = std::make_unique<Device>(std::move(delivery), std::move(backend), std::move(trace));
+  auto device = std::make_unique<Device>(std::move(delivery), std::move(trace), std::move(connect));
   DXG_TRY(device->Start(options.control));
   return std::unique_ptr<attach::Node>(std::move(device));
 }

@@ -239,7 +239,8 @@ void AddDeviceOptions(CLI::App* command, Options* options) {
       ->type_name("NAME|FILE")
       ->take_all()
       ->allow_extra_args(false);
-  command->add_option("--backend", options->device.backend, "What answers as the host")
+  command->add_option("--backend", options->device.backend,
+                   "What answers as the host: sim, in this process; or unix:PATH, a `hostsim --listen PATH`")
       ->capture_default_str();
   command
       ->add_option("--control", options->device.control,

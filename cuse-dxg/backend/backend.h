@@ -38,6 +38,12 @@ struct HostRegion {
   uint64_t cookie = 0;       // what the first 8 bytes say, so that a mapping of it can be recognized; 0: no such mark
 };
 
+// Memory as pages of a file, which whoever gave it keeps open.
+struct ClientFile {
+  int descriptor;
+  uint64_t offset;
+};
+
 // Memory of a client that the host works with: whole pages, which stay the client's.
 class ClientPages {
  public:
@@ -48,6 +54,8 @@ class ClientPages {
   virtual bool Write(uint64_t offset, std::span<const std::byte> from) = 0;
   // The numbers of the page frames, from that page on.
   virtual bool Frames(uint64_t page, std::span<uint64_t> frames) = 0;
+  // The same pages for a host in another process, where there is such a way.
+  virtual std::optional<ClientFile> file() const { return std::nullopt; }
 };
 
 // What the host tells without being asked.
@@ -64,6 +72,8 @@ class BackendEvents {
   // The event that the guest gave that number in a command: a wait is over, or a queue came to it. Comes on any thread, also
   // before the command's completion, and perhaps for an event that the guest has forgotten.
   virtual void GuestEvent(uint64_t event) = 0;
+  // All of the host is gone and does not come back to this back-end: its adapters are removed, its fences lost.
+  virtual void HostLost() {}
 };
 
 // One command on its way. All it points to lives until the completion runs.

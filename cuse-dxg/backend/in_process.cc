@@ -212,6 +212,12 @@ std::optional<MessageFaults::Fault> InProcessBackend::Strike(Point point, const 
   return fault ? std::optional(Fault{fault->delay_ns, fault->value}) : std::nullopt;
 }
 
+std::unique_ptr<Backend> Make(const std::vector<AdapterProfile>& profiles) {
+  auto host = std::make_unique<InProcessBackend>(profiles);
+  MessageFaults& faults = *host;
+  return WithFaults(std::move(host), faults);
+}
+
 }  // namespace
 
 Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles) {
@@ -221,9 +227,18 @@ Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::s
     adapters.emplace_back();
     if (!hostsim::LoadProfile(name, &adapters.back(), &error)) return Status::Refuse(EINVAL, "--profile {}: {}", name, error);
   }
-  auto host = std::make_unique<InProcessBackend>(adapters);
-  MessageFaults& faults = *host;
-  return WithFaults(std::move(host), faults);
+  return Make(adapters);
+}
+
+Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<ControlRequest::AddAdapter>& profiles) {
+  if (profiles.empty()) return CreateInProcessBackend(std::vector<std::string>());
+  std::vector<AdapterProfile> adapters;
+  for (const auto& wanted : profiles) {
+    std::string error;
+    adapters.emplace_back();
+    if (!ReadProfile(wanted, &adapters.back(), &error)) return Status::Refuse(EINVAL, "--profile {}: {}", wanted.name(), error);
+  }
+  return Make(adapters);
 }
 
 }  // namespace dxg

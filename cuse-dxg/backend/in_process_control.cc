@@ -100,16 +100,10 @@ void InProcessControl::ListAdapters(ControlReply* reply) {
   for (const hostsim::AdapterInfo& info : host_.Adapters()) Describe(info, reply);
 }
 
-// Only profiles that are built in go by name: a file's text comes from who asks, with that one's rights.
 void InProcessControl::AddAdapter(const ControlRequest::AddAdapter& request, ControlReply* reply) {
-  std::string text = request.text();
-  for (const hostsim::ShippedProfile& shipped : hostsim::ShippedProfiles()) {
-    if (text.empty() && request.name() == shipped.name) text = shipped.text;
-  }
-  if (text.empty()) return reply->set_error(fmt::format("'{}' is no profile that is built in; give one of those or a file", request.name()));
   AdapterProfile profile;
   std::string error;
-  if (!hostsim::ParseProfile(text, request.name(), &profile, &error)) return reply->set_error(error);
+  if (!ReadProfile(request, &profile, &error)) return reply->set_error(error);
   hostsim::AdapterInfo info;
   if (!host_.AddAdapter(profile, &info))
     return reply->set_error(fmt::format("there are {} adapters, which is the most; remove one", hostsim::kAdaptersMax));
@@ -148,6 +142,16 @@ void InProcessControl::Account(ControlReply* reply) {
   add("bytes of this machine", all.machine_bytes);
   add("lost accesses to client pages", all.lost_accesses);
   add("armed faults", host_.faults().armed_count());
+}
+
+bool ReadProfile(const ControlRequest::AddAdapter& wanted, AdapterProfile* profile, std::string* error) {
+  std::string text = wanted.text();
+  for (const hostsim::ShippedProfile& shipped : hostsim::ShippedProfiles()) {
+    if (text.empty() && wanted.name() == shipped.name) text = shipped.text;
+  }
+  if (!text.empty()) return hostsim::ParseProfile(text, wanted.name(), profile, error);
+  *error = fmt::format("'{}' is no profile that is built in; give one of those or a file", wanted.name());
+  return false;
 }
 
 }  // namespace dxg

@@ -42,6 +42,8 @@ class AddressSpace {
   virtual bool Write(uint64_t address, std::span<const std::byte> from) = 0;
   // Numbers of the page frames from that page on; needs CAP_SYS_ADMIN.
   virtual bool Frames(uint64_t address, std::span<uint64_t> frames) = 0;
+  // It as a file in which a byte's offset is its address; negative where there is none.
+  virtual int file() const { return -1; }
 };
 
 class Access {

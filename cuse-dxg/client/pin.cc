@@ -41,6 +41,8 @@ class ProcessMemory final : public AddressSpace {
     return true;
   }
 
+  int file() const override { return memory_; }
+
  private:
   const int memory_, pagemap_;
 };

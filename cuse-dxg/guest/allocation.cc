@@ -259,6 +259,10 @@ class PinnedPages final : public ClientPages {
     return Has(offset, from.size()) && space_->Write(address_ + offset, from);
   }
   bool Frames(uint64_t page, std::span<uint64_t> frames) override { return space_->Frames(address_ + page * client::kPageBytes, frames); }
+  std::optional<ClientFile> file() const override {
+    if (space_->file() < 0) return std::nullopt;
+    return ClientFile{space_->file(), address_};
+  }
 
  private:
   bool Has(uint64_t offset, uint64_t size) const { return offset <= size_ && size <= size_ - offset; }

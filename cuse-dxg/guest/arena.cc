@@ -1,5 +1,7 @@
 #include "cuse-dxg/guest/arena.h"
 
+#include <unistd.h>
+
 namespace dxg::guest {
 
 std::map<uint64_t, Arena::Mapping>::iterator Arena::Around(uint64_t window_address, uint64_t size) {
@@ -28,6 +30,15 @@ Arena::Mapping Arena::Add(const Mapping& mapping) {
 bool Arena::Has(uint64_t window_address) {
   std::lock_guard lock(mutex_);
   return Around(window_address, 1) != mappings_.end();
+}
+
+void Arena::Store(uint64_t window_address, uint64_t value) {
+  std::lock_guard lock(mutex_);
+  const auto found = Around(window_address, sizeof(value));
+  if (found == mappings_.end() || found->second.region.file < 0) return;
+  const HostRegion& region = found->second.region;
+  const auto at = static_cast<off_t>(region.file_offset + (window_address - region.window_address));
+  (void)!pwrite(region.file, &value, sizeof(value), at);
 }
 
 void Arena::Forget(uint64_t window_address) {

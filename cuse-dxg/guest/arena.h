@@ -6,6 +6,8 @@
 #include <optional>
 #include <vector>
 
+#include "cuse-dxg/backend/backend.h"
+
 namespace dxg::guest {
 
 // Where a client sees the host's memory. Regions of the host's window are mapped into the client once, whole (most of a
@@ -21,6 +23,7 @@ class Arena {
     uint64_t client_address = 0;
     uint64_t cookie = 0;          // what its first 8 bytes say; 0: nothing is known of them
     uint32_t holders = 0;         // allocations that are seen through it, and calls that are about to say so
+    HostRegion region;            // whose bytes it shows
   };
 
   // The mapping around all of that range, held: it stays until Release.
@@ -30,6 +33,8 @@ class Arena {
   // Takes a mapping out with its last holder, to be unmapped; one with a cookie is the process's own region, and stays.
   std::optional<Mapping> Release(uint64_t window_address);
   bool Has(uint64_t window_address);
+  // Writes to the memory behind a mapping, whether or not the host is still there; nothing where there is none.
+  void Store(uint64_t window_address, uint64_t value);
   // A mapping that the client no longer has.
   void Forget(uint64_t window_address);
   // The client executed another program.

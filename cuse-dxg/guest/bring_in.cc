@@ -35,10 +35,10 @@ bool IsStillThere(Call& call, const Arena::Mapping& mapping) {
 // Maps all of the region, or only what is needed where the client has no room for that (RLIMIT_AS).
 Task MapRegion(Call& call, const HostRegion& region, uint64_t window_address, uint64_t size, Arena::Mapping* mapping) {
   std::vector<uint64_t> addresses;
-  *mapping = {region.window_address, region.size, 0, region.cookie, 0};
+  *mapping = {region.window_address, region.size, 0, region.cookie, 0, region};
   Status status = co_await call.InClient(MapStep(region, region.window_address, region.size), &addresses);
   if (status.value() == -ENOMEM && (region.window_address != window_address || region.size != size)) {
-    *mapping = {window_address, size, 0, 0, 0};
+    *mapping = {window_address, size, 0, 0, 0, region};
     status = co_await call.InClient(MapStep(region, window_address, size), &addresses);
   }
   if (status.ok()) mapping->client_address = addresses.front();

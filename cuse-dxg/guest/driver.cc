@@ -168,6 +168,9 @@ void Driver::Report(const CallReport& report) { observer_->OnCall(report); }
 
 // -- Open and release --------------------------------------------------------------------------------------------------
 
+// Safety: see Ioctl.
+Driver& Driver::Of(uint64_t file) { return reinterpret_cast<File*>(file)->driver; }
+
 void Driver::Open(std::unique_ptr<attach::OpenRequest> request) {
   if (delivery_ != nullptr) {
     if (const uint64_t token = delivery_->TokenOfOpener(request->caller().tid)) return OpenObject(*request, token);
@@ -265,9 +268,11 @@ uint32_t Driver::Poll(uint64_t file, std::unique_ptr<attach::PollWaiter> waiter)
 // -- Descriptors of shared objects -------------------------------------------------------------------------------------
 
 uint64_t Driver::ExpectObjectFile(std::shared_ptr<SharedObject> object) {
+  static std::atomic<uint64_t> last_token{0};  // of all drivers: a token of one must not mean something to another
+  const uint64_t token = ++last_token;
   std::lock_guard lock(mutex_);
-  expected_objects_.emplace(next_token_, std::move(object));
-  return next_token_++;
+  expected_objects_.emplace(token, std::move(object));
+  return token;
 }
 
 void Driver::ForgetObjectFile(uint64_t token) {
@@ -287,7 +292,7 @@ void Driver::OpenObject(attach::OpenRequest& request, uint64_t token) {
 }
 
 uint64_t Driver::NewFile(std::shared_ptr<Process> process, std::shared_ptr<SharedObject> object) {
-  auto* file = new File{std::move(process), std::move(object)};
+  auto* file = new File{*this, std::move(process), std::move(object)};
   std::lock_guard lock(mutex_);
   files_.insert(file);
   return reinterpret_cast<uint64_t>(file);  // Safety: see Ioctl
@@ -326,6 +331,16 @@ void Driver::AdapterRemoved(uint64_t luid) {
   AdapterStopped(luid);
   std::lock_guard lock(mutex_);
   std::erase_if(adapters_, [&](const auto& adapter) { return adapter->info.luid == luid; });
+}
+
+// As when a host removes its adapters, with nobody there who could tell us the details.
+void Driver::HostLost() {
+  constexpr uint64_t kLost = ~0ull;  // what a fence is raised to when nobody can raise it any more
+  for (const auto& adapter : Adapters()) AdapterRemoved(adapter->info.luid);
+  ++state_changes_;
+  for (const auto& process : Processes()) process->StoreFences(kLost);
+  events_.AllHappen();
+  if (host_lost_) host_lost_();
 }
 
 std::vector<std::shared_ptr<Adapter>> Driver::Adapters() {

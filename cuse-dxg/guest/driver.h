@@ -50,6 +50,11 @@ class Driver final : public attach::Node, public BackendEvents {
   void set_observer(CallObserver* observer) { observer_ = observer; }
   // The way into clients, for calls that bring memory or descriptors there. Outlives the driver.
   void set_delivery(client::Delivery* delivery) { delivery_ = delivery; }
+  // Runs after HostLost.
+  void set_host_lost(std::function<void()> host_lost) { host_lost_ = std::move(host_lost); }
+
+  // The driver that an open file is of.
+  static Driver& Of(uint64_t file);
 
   // attach::Node
   void Open(std::unique_ptr<attach::OpenRequest> request) override;
@@ -63,6 +68,7 @@ class Driver final : public attach::Node, public BackendEvents {
   void AdapterRemoved(uint64_t luid) override;
   void DeviceStateChanged() override { ++state_changes_; }
   void GuestEvent(uint64_t event) override { events_.Happened(event); }
+  void HostLost() override;
 
   // -- For handlers --
   Host& host() { return host_; }
@@ -89,6 +95,7 @@ class Driver final : public attach::Node, public BackendEvents {
 
   // An open description of the node.
   struct File {
+    Driver& driver;
     std::shared_ptr<Process> process;        // null: a descriptor of an object
     std::shared_ptr<SharedObject> object;  // only then
   };
@@ -114,13 +121,13 @@ class Driver final : public attach::Node, public BackendEvents {
   client::Access& access_;
   CallObserver* observer_ = nullptr;
   client::Delivery* delivery_ = nullptr;
+  std::function<void()> host_lost_;
   std::atomic<uint64_t> state_changes_{0};  // VM-wide, as in the driver
 
   std::mutex mutex_;  // guards all below
   std::list<Entry> processes_;
   std::set<File*> files_;
   std::map<uint64_t, std::shared_ptr<SharedObject>> expected_objects_;  // by token
-  uint64_t next_token_ = 1;
   std::vector<std::shared_ptr<Adapter>> adapters_;
 };
 

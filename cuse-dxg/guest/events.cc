@@ -70,6 +70,17 @@ void Events::EndAll() {
   for (const auto& [event, entry] : ended) LetGo(*entry.signalled);
 }
 
+void Events::AllHappen() {
+  std::unordered_map<uint64_t, Entry> all;
+  {
+    std::lock_guard lock(mutex_);
+    all.swap(events_);
+    of_process_.clear();
+    lasting_.clear();
+  }
+  for (const auto& [event, entry] : all) entry.signalled->Signal();
+}
+
 void Events::Happened(uint64_t event) {
   std::shared_ptr<client::EventFile> signalled;
   {

@@ -30,6 +30,8 @@ class Events {
   void Remove(uint64_t event);
   // All that a process has, at its end.
   void RemoveAll(const Process& owner);
+  // All of them happen now, once: whoever waits has nobody left to wait for.
+  void AllHappen();
   // Nothing is going to happen any more: eventfds are let go, parked calls end.
   void EndAll();
   // The host says so. From any thread, under no lock; unknown numbers are ignored.

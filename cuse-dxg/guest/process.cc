@@ -377,6 +377,25 @@ void Process::ReleaseFence(uint64_t window_address, std::vector<Arena::Mapping>*
   if (auto mapping = arena_.Release(window_address)) unmap->push_back(*mapping);
 }
 
+void Process::StoreFences(uint64_t value) {
+  std::vector<uint64_t> pages;
+  {
+    std::lock_guard lock(mutex_);
+    for (const auto& held : adapters_) {
+      for (const auto& device : held->devices) {
+        for (const auto& queue : device->paging_queues) pages.push_back(queue->window_address);
+        for (const auto& object : device->sync_objects) pages.push_back(object->window_address);
+        for (const auto& context : device->contexts) {
+          for (const auto& queue : context->hw_queues) pages.push_back(queue->window_address);
+        }
+      }
+    }
+  }
+  for (const uint64_t page : pages) {
+    if (page != 0) arena_.Store(page, value);
+  }
+}
+
 void Process::VisitBegins() {
   std::lock_guard lock(mutex_);
   ++visits_;

@@ -98,6 +98,9 @@ class Process {
 
   Arena& arena() { return arena_; }
 
+  // Every fence that the client can read is at that value from now on: nobody is left who could raise it.
+  void StoreFences(uint64_t value);
+
   // Calls that are visiting their thread: the process ends after them, although its last descriptor may be closed before.
   // True from End or from the VisitEnds that is the last: now is the time.
   void VisitBegins();

@@ -1,0 +1,237 @@
+#include "cuse-dxg/backend/socket/channel.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+
+namespace dxg::socket {
+namespace {
+
+constexpr size_t kLengthBytes = sizeof(uint32_t);
+constexpr size_t kRoomBytes = 64 * 1024;  // that are received at once
+constexpr size_t kDescriptorsKeptMax = 64;  // that came and were not taken yet
+constexpr int kPeersWaiting = 64;
+
+uint32_t LengthAt(const std::byte* bytes) {
+  uint32_t length = 0;
+  for (size_t i = 0; i < kLengthBytes; ++i) length |= std::to_integer<uint32_t>(bytes[i]) << (8 * i);
+  return length;
+}
+
+}  // namespace
+
+// -- FrameReader -------------------------------------------------------------------------------------------------------
+
+std::span<std::byte> FrameReader::Room() {
+  if (begin_ == end_) begin_ = end_ = 0;
+  if (buffer_.size() - end_ < kRoomBytes && begin_ != 0) {
+    std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+    end_ -= std::exchange(begin_, 0);
+  }
+  if (buffer_.size() - end_ < kRoomBytes) buffer_.resize(end_ + kRoomBytes);
+  return {buffer_.data() + end_, buffer_.size() - end_};
+}
+
+std::optional<std::span<const std::byte>> FrameReader::Next() {
+  if (broken_ || end_ - begin_ < kLengthBytes) return std::nullopt;
+  const uint32_t length = LengthAt(buffer_.data() + begin_);
+  broken_ = length > kFrameBytesMax;
+  if (broken_ || end_ - begin_ - kLengthBytes < length) return std::nullopt;
+  const std::span<const std::byte> frame(buffer_.data() + begin_ + kLengthBytes, length);
+  begin_ += kLengthBytes + length;
+  return frame;
+}
+
+// -- Channel -----------------------------------------------------------------------------------------------------------
+
+Channel::Channel(UniqueFd socket) : socket_(std::move(socket)), kept_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+
+ssize_t Channel::SendSome(std::span<const std::byte> bytes, std::span<const int> descriptors) {
+  iovec part = {const_cast<std::byte*>(bytes.data()), bytes.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(kDescriptorsMax * sizeof(int))] = {};
+  msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (!descriptors.empty()) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
+  }
+  const ssize_t sent = sendmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return sent >= 0 ? sent : -errno;
+}
+
+// With the lock held.
+bool Channel::Keep(std::string bytes, size_t sent, std::span<const int> descriptors) {
+  kept_bytes_ += bytes.size() - sent;
+  if (kept_bytes_ > kKeptBytesMax) return false;
+  Kept& kept = kept_.emplace_back(Kept{std::move(bytes), sent, {}});
+  for (const int descriptor : descriptors) kept.descriptors.emplace_back(fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+  const uint64_t one = 1;
+  (void)!write(kept_event_.get(), &one, sizeof(one));
+  return true;
+}
+
+bool Channel::Send(const google::protobuf::MessageLite& message, std::span<const int> descriptors) {
+  const size_t size = message.ByteSizeLong();
+  if (size > kFrameBytesMax || descriptors.size() > kDescriptorsMax) return false;
+  std::string bytes(kLengthBytes + size, '\0');
+  for (size_t i = 0; i < kLengthBytes; ++i) bytes[i] = static_cast<char>(size >> (8 * i));
+  message.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(bytes.data() + kLengthBytes));  // Safety: bytes
+  std::lock_guard lock(sending_);
+  if (closed_) return false;
+  bool fine = true;
+  if (!kept_.empty()) {
+    fine = Keep(std::move(bytes), 0, descriptors);
+  } else {
+    const ssize_t sent = SendSome(std::as_bytes(std::span(bytes)), descriptors);
+    if (sent == -EAGAIN || sent == -EINTR) {
+      fine = Keep(std::move(bytes), 0, descriptors);
+    } else if (sent < 0) {
+      fine = false;
+    } else if (static_cast<size_t>(sent) < bytes.size()) {
+      fine = Keep(std::move(bytes), static_cast<size_t>(sent), {});
+    }
+  }
+  if (!fine) {
+    closed_ = true;
+    shutdown(socket_.get(), SHUT_RDWR);
+  }
+  return fine;
+}
+
+bool Channel::Flush(bool* more) {
+  std::lock_guard lock(sending_);
+  uint64_t events = 0;
+  (void)!read(kept_event_.get(), &events, sizeof(events));
+  *more = false;
+  while (!closed_ && !kept_.empty()) {
+    Kept& front = kept_.front();
+    std::vector<int> descriptors;
+    if (front.sent == 0) {
+      for (const UniqueFd& each : front.descriptors) descriptors.push_back(each.get());
+    }
+    const ssize_t sent = SendSome(std::as_bytes(std::span(front.bytes)).subspan(front.sent), descriptors);
+    if (sent == -EAGAIN || sent == -EINTR) {
+      *more = true;
+      return true;
+    }
+    if (sent < 0) return false;
+    front.sent += static_cast<size_t>(sent);
+    kept_bytes_ -= static_cast<size_t>(sent);
+    if (front.sent == front.bytes.size()) kept_.pop_front();
+  }
+  return !closed_;
+}
+
+bool Channel::Receive(std::string* why) {
+  const std::span<std::byte> room = frames_.Room();
+  iovec part = {room.data(), room.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(kDescriptorsMax * sizeof(int))] = {};
+  msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  const ssize_t came = recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (came < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (came < 0) *why = std::strerror(errno);
+  if (came == 0) *why = "the other side has closed it";
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); came >= 0 && header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= header->cmsg_len; ++i) {
+      int descriptor = -1;
+      std::memcpy(&descriptor, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+      descriptors_.emplace_back(descriptor);
+    }
+  }
+  if (came <= 0) return false;
+  if ((message.msg_flags & MSG_CTRUNC) != 0 || descriptors_.size() > kDescriptorsKeptMax) {
+    *why = "too many descriptors came";
+    return false;
+  }
+  frames_.Came(static_cast<size_t>(came));
+  return true;
+}
+
+UniqueFd Channel::TakeDescriptor() {
+  if (descriptors_.empty()) return UniqueFd();
+  UniqueFd taken = std::move(descriptors_.front());
+  descriptors_.pop_front();
+  return taken;
+}
+
+void Channel::Close() {
+  std::lock_guard lock(sending_);
+  closed_ = true;
+  shutdown(socket_.get(), SHUT_RDWR);
+}
+
+// -- Addresses ---------------------------------------------------------------------------------------------------------
+
+namespace {
+
+Result<sockaddr_un> AddressOf(const std::string& path, const char* option) {
+  sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+  if (path.empty() || path.size() >= sizeof(address.sun_path))
+    return Status::Refuse(ENAMETOOLONG, "{}: '{}' is no path of a socket; give 1 to {} bytes", option, path, sizeof(address.sun_path) - 1);
+  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  return address;
+}
+
+UniqueFd StreamSocket() { return UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)); }
+
+// Safety: the interface's way to pass one of its kinds of address.
+const sockaddr* Any(const sockaddr_un& address) { return reinterpret_cast<const sockaddr*>(&address); }
+
+}  // namespace
+
+Result<UniqueFd> Connect(const std::string& path, const char* option) {
+  DXG_ASSIGN(const sockaddr_un address, AddressOf(path, option));
+  UniqueFd connected = StreamSocket();
+  if (connected.valid() && connect(connected.get(), Any(address), sizeof(address)) == 0) return connected;
+  return Status::Refuse(errno, "{}: nobody answers at {}: {}; start `hostsim --listen {}` first", option, path, std::strerror(errno), path);
+}
+
+namespace {
+
+Status Bind(const UniqueFd& listener, const sockaddr_un& address, const std::string& path, const char* option) {
+  auto bind_it = [&] { return bind(listener.get(), Any(address), sizeof(address)) == 0; };
+  const auto refused = [&] { return Status::Refuse(errno, "{}: cannot make {}: {}", option, path, std::strerror(errno)); };
+  if (bind_it()) return Status::Ok();
+  if (errno != EADDRINUSE) return refused();
+  struct stat file;
+  if (lstat(path.c_str(), &file) != 0 || !S_ISSOCK(file.st_mode))
+    return Status::Refuse(EEXIST, "{}: {} is there and no socket; give another path", option, path);
+  const UniqueFd probe = StreamSocket();  // a file without an answer is what a dead host left
+  if (connect(probe.get(), Any(address), sizeof(address)) == 0 || errno == EAGAIN)
+    return Status::Refuse(EADDRINUSE, "{}: another host listens at {}; give another path", option, path);
+  unlink(path.c_str());
+  return bind_it() ? Status::Ok() : refused();
+}
+
+}  // namespace
+
+Result<UniqueFd> Listen(const std::string& path, const char* option) {
+  DXG_ASSIGN(const sockaddr_un address, AddressOf(path, option));
+  UniqueFd listener = StreamSocket();
+  if (!listener.valid()) return Status::Refuse(errno, "{}: no socket: {}", option, std::strerror(errno));
+  DXG_TRY(Bind(listener, address, path, option));
+  // Only for us from its first moment on: nobody can connect before listen, and by then it has its mode.
+  if (chmod(path.c_str(), 0600) == 0 && listen(listener.get(), kPeersWaiting) == 0) return listener;
+  const int error = errno;
+  unlink(path.c_str());
+  return Status::Refuse(error, "{}: cannot listen at {}: {}", option, path, std::strerror(error));
+}
+
+}  // namespace dxg::socket

@@ -1,0 +1,585 @@
+#include "cuse-dxg/backend/socket/socket_backend.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/eventfd.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstring>
+#include <deque>
+#include <map>
+#include <mutex>
+#include <thread>
+#include <utility>
+
+#include "cuse-dxg/backend/host_control.h"
+#include "cuse-dxg/backend/profile_file.h"
+#include "cuse-dxg/backend/socket/channel.h"
+#include "cuse-dxg/client/access.h"
+#include "proto/dxg/protocol.pb.h"
+
+namespace dxg {
+namespace {
+
+using protocol::FromHost;
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using protocol::ToHost;
+using socket::Channel;
+using socket::UniqueFd;
+using Clock = std::chrono::steady_clock;
+
+constexpr uint32_t kVersion = 1;
+constexpr uint32_t kWireVersion = 40;  // of commands that belong to no adapter
+constexpr int kErrnoMax = 4095;
+constexpr std::chrono::seconds kStartMax{10};
+// Asynchronous calls wait for each other up to here.
+constexpr int kBatchMax = 64;
+constexpr size_t kBatchBytesMax = 256 * 1024;
+
+Status Lost() { return Status::Refuse(ENODEV, "the host process is gone"); }
+
+HostAdapter ToGuest(const protocol::AdapterInfo& info) {
+  HostAdapter adapter;
+  adapter.luid = info.luid();
+  adapter.host_luid = info.host_luid();
+  adapter.address = info.address();
+  adapter.host_handle = info.host_handle();
+  adapter.interface_version = info.interface_version();
+  adapter.compute_only = info.compute_only();
+  adapter.async_messages = info.async_messages();
+  return adapter;
+}
+
+int ElementsOf(const Message& message, const FieldDescriptor* field) {
+  if (field->is_repeated()) return message.GetReflection()->FieldSize(message, field);
+  std::string scratch;
+  return static_cast<int>(message.GetReflection()->GetStringReference(message, field, &scratch).size());
+}
+
+bool IsList(const FieldDescriptor* field) { return field->is_repeated() || field->type() == FieldDescriptor::TYPE_BYTES; }
+
+// The guest takes as many elements of an answer as its request stands for. How many that are the codec of the wire knows: a
+// list has to be as it would be had it come over the VMBus, or, of a refusal, empty.
+bool ListsFit(const HostCall& call, uint32_t version, std::vector<std::byte>* scratch) {
+  const Message& reply = *call.reply;
+  const auto* type = reply.GetDescriptor();
+  bool any = false;
+  for (int i = 0; i < type->field_count(); ++i) any = any || IsList(type->field(i));
+  if (!any) return true;
+  scratch->assign(call.command->reply_size(*call.request, version), std::byte{0});
+  call.command->encode_reply(*call.request, reply, version, scratch->data());
+  const std::unique_ptr<Message> right(reply.New());
+  if (!call.command->decode_reply(*scratch, *call.request, version, right.get())) return false;
+  const auto* status = type->FindFieldByName("status");
+  const bool refused = status != nullptr && reply.GetReflection()->GetInt32(reply, status) < 0;
+  for (int i = 0; i < type->field_count(); ++i) {
+    const FieldDescriptor* field = type->field(i);
+    if (!IsList(field)) continue;
+    const int elements = ElementsOf(reply, field), expected = ElementsOf(*right, field);
+    const bool may_be_less = refused || status == nullptr || !field->is_repeated();
+    if (elements > expected || (elements < expected && !may_be_less)) return false;
+  }
+  return true;
+}
+
+class SocketBackend final : public Backend, public HostControl {
+ public:
+  SocketBackend(UniqueFd socket, protocol::Hello hello, std::chrono::milliseconds patience)
+      : channel_(std::move(socket)), hello_(std::move(hello)), patience_(patience), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+  ~SocketBackend() override { Stop(); }
+
+  // Backend
+  HostControl* control() override { return this; }
+  Status Start(BackendEvents* events) override;
+  void Stop() override;
+  void Submit(const HostCall& call, Completion completion) override;
+  std::optional<HostRegion> FindRegion(uint64_t window_address) override {
+    protocol::Question question;
+    question.set_region_at(window_address);
+    const auto region = AskForRegion(std::move(question));
+    const bool around = region && window_address >= region->window_address && window_address - region->window_address < region->size;
+    return around ? region : std::nullopt;
+  }
+  std::optional<HostRegion> HomeRegion(uint32_t process) override {
+    protocol::Question question;
+    question.set_home_of(process);
+    return AskForRegion(std::move(question));
+  }
+  std::optional<HostRegion> FindShared(uint32_t nt_handle, uint32_t allocation_index) override {
+    protocol::Question question;
+    question.mutable_shared()->set_nt_handle(nt_handle);
+    question.mutable_shared()->set_allocation_index(allocation_index);
+    return AskForRegion(std::move(question));
+  }
+  Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override;
+  void RemoveClientPages(uint32_t list) override;
+
+  // HostControl
+  void Serve(const ControlRequest& request, ControlReply* reply) override;
+
+ private:
+  struct Pending {
+    HostCall call;
+    Completion completion;
+    uint32_t version;
+  };
+  struct Received {
+    FromHost message;
+    std::vector<UniqueFd> descriptors;
+  };
+  // Who waits for an answer to a question.
+  struct Asker {
+    bool answered = false;
+    Received received;
+  };
+
+  bool SendWithBatch(const ToHost* message, std::span<const int> descriptors);  // with sending_ held
+  bool Send(const ToHost& message, std::span<const int> descriptors = {});
+  bool Enter(const HostCall& call, Completion completion, protocol::Call* message);
+  void WakeReader();
+  bool Ask(protocol::Question question, Received* received, std::span<const int> descriptors = {});
+  std::optional<HostRegion> AskForRegion(protocol::Question question);
+  std::optional<HostRegion> ToRegion(Received received);
+  bool Answers(Received& received);
+
+  void Run();
+  bool PollOnce();
+  bool NextFrame(Received* received);
+  bool HandleAll();
+  bool Handle(Received received);
+  bool HandleAnswer(const protocol::Answer& answer);
+  bool CheckAlive();
+  void Lose();
+
+  Channel channel_;
+  const protocol::Hello hello_;
+  const std::chrono::milliseconds patience_;
+  const UniqueFd wake_;  // there is a batch to be sent
+  BackendEvents* events_ = nullptr;
+  std::thread reader_;
+  std::atomic<std::thread::id> reader_id_{};
+  std::atomic<bool> stopping_{false};
+
+  std::mutex sending_;  // guards the two below; the order of sending is the order of submission
+  ToHost batch_;
+  size_t batch_bytes_ = 0;
+
+  std::mutex mutex_;  // guards all below
+  std::condition_variable answered_;
+  bool lost_ = false;
+  uint64_t last_number_ = 0;
+  std::map<uint64_t, Pending> pending_;
+  std::map<uint64_t, Asker*> askers_;
+  std::map<uint64_t, uint32_t> versions_;  // by an adapter's address
+  std::map<std::pair<dev_t, ino_t>, std::weak_ptr<UniqueFd>> files_;  // of regions
+
+  // The reader's.
+  std::deque<Received> deferred_;
+  std::string why_lost_;
+  bool more_ = false;  // the socket did not take all that is kept
+  bool started_ = false;
+  std::optional<Clock::time_point> pinged_;
+  uint64_t pings_ = 0;
+  std::vector<std::byte> wire_;
+};
+
+// -- Sending -----------------------------------------------------------------------------------------------------------
+
+bool SocketBackend::SendWithBatch(const ToHost* message, std::span<const int> descriptors) {
+  bool sent = true;
+  if (batch_.calls().calls_size() != 0) {
+    sent = channel_.Send(batch_);
+    batch_.Clear();
+    batch_bytes_ = 0;
+  }
+  return sent && (message == nullptr || channel_.Send(*message, descriptors));
+}
+
+bool SocketBackend::Send(const ToHost& message, std::span<const int> descriptors) {
+  std::lock_guard lock(sending_);
+  return SendWithBatch(&message, descriptors);
+}
+
+// False: there is no host any more. With sending_ held, so that numbers are in the order of sending.
+bool SocketBackend::Enter(const HostCall& call, Completion completion, protocol::Call* message) {
+  std::lock_guard lock(mutex_);
+  if (lost_ || stopping_) return false;
+  if (call.asynchronous) return true;
+  message->set_number(++last_number_);
+  const auto version = versions_.find(call.adapter);
+  pending_.emplace(last_number_, Pending{call, completion, version != versions_.end() ? version->second : kWireVersion});
+  return true;
+}
+
+// Never waits. An asynchronous call travels with those that come before the socket's thread gets to it, or with the next
+// message of another kind. Where it cannot be sent, the reader hears of that and ends everything.
+void SocketBackend::Submit(const HostCall& call, Completion completion) {
+  protocol::Call message;
+  message.set_command(call.command->id);
+  message.set_process(call.process);
+  message.set_adapter(call.adapter);
+  call.request->SerializeToString(message.mutable_request());
+  bool entered = false;
+  {
+    std::lock_guard lock(sending_);
+    entered = Enter(call, completion, &message);
+    if (entered) {
+      batch_bytes_ += message.request().size();
+      *batch_.mutable_calls()->add_calls() = std::move(message);
+      const bool full = batch_.calls().calls_size() >= kBatchMax || batch_bytes_ >= kBatchBytesMax;
+      if (!call.asynchronous || full) {
+        SendWithBatch(nullptr, {});
+      } else if (batch_.calls().calls_size() == 1) {
+        WakeReader();
+      }
+    }
+  }
+  if (!entered) return completion.run(completion.context, Lost());
+  if (!call.asynchronous) return;
+  call.reply->Clear();
+  completion.run(completion.context, Status::Ok());
+}
+
+void SocketBackend::WakeReader() {
+  const uint64_t one = 1;
+  (void)!write(wake_.get(), &one, sizeof(one));
+}
+
+// -- Questions ---------------------------------------------------------------------------------------------------------
+
+// The reader itself asks from inside a completion: then it reads on, and keeps for later what is not the answer.
+bool SocketBackend::Ask(protocol::Question question, Received* received, std::span<const int> descriptors) {
+  Asker asker;
+  uint64_t number = 0;
+  {
+    std::lock_guard lock(mutex_);
+    if (lost_ || stopping_) return false;
+    number = ++last_number_;
+    askers_[number] = &asker;
+  }
+  question.set_number(number);
+  ToHost message;
+  *message.mutable_question() = std::move(question);
+  message.set_descriptors(static_cast<uint32_t>(descriptors.size()));
+  bool there = Send(message, descriptors);
+  if (std::this_thread::get_id() == reader_id_) {
+    while (there && !asker.answered) {
+      there = PollOnce();
+      for (Received next; there && NextFrame(&next);) {
+        if (!Answers(next)) deferred_.push_back(std::move(next));
+      }
+      there = there && why_lost_.empty();
+    }
+  } else {
+    std::unique_lock lock(mutex_);
+    answered_.wait(lock, [&] { return asker.answered || lost_; });
+  }
+  std::lock_guard lock(mutex_);
+  askers_.erase(number);
+  *received = std::move(asker.received);
+  return asker.answered;
+}
+
+// True: somebody waited for it, and has it.
+bool SocketBackend::Answers(Received& received) {
+  uint64_t number = 0;
+  if (received.message.has_region()) number = received.message.region().number();
+  if (received.message.has_controlled()) number = received.message.controlled().number();
+  if (received.message.has_listed()) number = received.message.listed().number();
+  if (number == 0) return false;
+  std::lock_guard lock(mutex_);
+  const auto asker = askers_.find(number);
+  if (asker == askers_.end()) return false;
+  asker->second->received = std::move(received);
+  asker->second->answered = true;
+  answered_.notify_all();
+  return true;
+}
+
+std::optional<HostRegion> SocketBackend::AskForRegion(protocol::Question question) {
+  Received received;
+  if (!Ask(std::move(question), &received)) return std::nullopt;
+  return ToRegion(std::move(received));
+}
+
+// One descriptor for a file, however often it comes. What a client could not map is no region.
+std::optional<HostRegion> SocketBackend::ToRegion(Received received) {
+  if (!received.message.has_region() || received.descriptors.size() != 1) return std::nullopt;
+  const protocol::Region& from = received.message.region();
+  struct stat file;
+  if (fstat(received.descriptors[0].get(), &file) != 0) return std::nullopt;
+  const auto bytes = static_cast<uint64_t>(file.st_size);
+  if (from.size() == 0 || from.size() % client::kPageBytes != 0 || from.file_offset() % client::kPageBytes != 0 ||
+      from.window_address() + from.size() < from.window_address() || from.file_offset() > bytes || from.size() > bytes - from.file_offset()) {
+    spdlog::warn("the host shows {} bytes at {:#x} of its window, which its file of {} bytes does not have", from.size(),
+                 from.window_address(), bytes);
+    return std::nullopt;
+  }
+  HostRegion region;
+  region.window_address = from.window_address();
+  region.size = from.size();
+  region.file_offset = from.file_offset();
+  region.cookie = from.cookie();
+  std::lock_guard lock(mutex_);
+  std::erase_if(files_, [](const auto& each) { return each.second.expired(); });
+  std::weak_ptr<UniqueFd>& known = files_[{file.st_dev, file.st_ino}];
+  std::shared_ptr<UniqueFd> kept = known.lock();
+  if (kept == nullptr) {
+    kept = std::make_shared<UniqueFd>(std::move(received.descriptors[0]));
+    known = kept;
+  }
+  region.file = kept->get();
+  region.keep = std::move(kept);
+  return region;
+}
+
+void SocketBackend::Serve(const ControlRequest& request, ControlReply* reply) {
+  protocol::Question question;
+  *question.mutable_control() = request;
+  Received received;
+  if (Ask(std::move(question), &received) && received.message.has_controlled()) {
+    *reply = received.message.controlled().reply();
+  } else {
+    reply->set_error("the host process is gone");
+  }
+}
+
+// -- Memory of clients -------------------------------------------------------------------------------------------------
+
+Result<uint32_t> SocketBackend::AddClientPages(std::shared_ptr<ClientPages> pages) {
+  const std::optional<ClientFile> file = pages->file();
+  if (!file) return Status::Refuse(ENOMEM, "these pages of the client cannot be given to another process");
+  protocol::Question question;
+  question.mutable_add_client_pages()->set_file_offset(file->offset);
+  question.mutable_add_client_pages()->set_size(pages->size());
+  const int descriptors[] = {file->descriptor};
+  Received received;
+  if (!Ask(std::move(question), &received, descriptors)) return Lost();
+  const uint32_t list = received.message.listed().list();
+  if (list == 0) return Status::Refuse(ENOMEM, "the host takes no more pages of clients");
+  return list;
+}
+
+void SocketBackend::RemoveClientPages(uint32_t list) {
+  ToHost message;
+  message.set_remove_client_pages(list);
+  (void)Send(message);
+}
+
+// -- The reader --------------------------------------------------------------------------------------------------------
+
+// Sends what waits and takes what has come. False: the connection is over, see why_lost_.
+bool SocketBackend::PollOnce() {
+  pollfd events[] = {{channel_.fd(), static_cast<short>(POLLIN | (more_ ? POLLOUT : 0)), 0},
+                     {channel_.kept_fd(), static_cast<short>(more_ ? 0 : POLLIN), 0},
+                     {wake_.get(), POLLIN, 0}};
+  const int look_ms = std::max<int>(1, static_cast<int>(patience_.count() / 4));
+  if (poll(events, std::size(events), look_ms) < 0) return errno == EINTR;
+  if (events[2].revents != 0) {
+    uint64_t times = 0;
+    (void)!read(wake_.get(), &times, sizeof(times));
+    std::lock_guard lock(sending_);
+    (void)SendWithBatch(nullptr, {});
+  }
+  if (((events[0].revents & POLLOUT) != 0 || events[1].revents != 0) && !channel_.Flush(&more_)) {
+    if (why_lost_.empty()) why_lost_ = "it does not take what is sent";
+    return false;
+  }
+  if ((events[0].revents & ~POLLOUT) == 0) return CheckAlive();
+  pinged_.reset();
+  return channel_.Receive(&why_lost_);
+}
+
+// A host that has nothing to say is asked whether it is there. It is lost only where nothing has come after that and
+// nothing lies in the socket: it may be we who stood still.
+bool SocketBackend::CheckAlive() {
+  const auto now = Clock::now();
+  if (!pinged_) {
+    ToHost message;
+    message.set_ping(++pings_);
+    pinged_ = now;
+    return Send(message);
+  }
+  if (now - *pinged_ < patience_) return true;
+  why_lost_ = fmt::format("it has not answered for {} ms", patience_.count());
+  return false;
+}
+
+bool SocketBackend::NextFrame(Received* received) {
+  *received = {};
+  const auto frame = channel_.Next();
+  if (!frame) {
+    if (channel_.broken()) why_lost_ = fmt::format("it sent a frame of more than {} bytes", socket::kFrameBytesMax);
+    return false;
+  }
+  if (!received->message.ParseFromArray(frame->data(), static_cast<int>(frame->size()))) {
+    why_lost_ = "it sent a frame that is no message";
+    return false;
+  }
+  for (uint32_t i = 0; i < received->message.descriptors(); ++i) {
+    received->descriptors.push_back(channel_.TakeDescriptor());
+    if (received->descriptors.back().valid()) continue;
+    why_lost_ = "it announced descriptors that did not come";
+    return false;
+  }
+  return true;
+}
+
+// False: the connection is over.
+bool SocketBackend::HandleAll() {
+  for (;;) {
+    Received next;
+    if (!deferred_.empty()) {
+      next = std::move(deferred_.front());
+      deferred_.pop_front();
+    } else if (!NextFrame(&next)) {
+      return why_lost_.empty();
+    }
+    if (!Handle(std::move(next)) || !why_lost_.empty()) return false;
+  }
+}
+
+bool SocketBackend::Handle(Received received) {
+  if (Answers(received)) return true;
+  const FromHost& message = received.message;
+  switch (message.what_case()) {
+    case FromHost::kAnswer:
+      return HandleAnswer(message.answer());
+    case FromHost::kAdapterArrived: {
+      {
+        std::lock_guard lock(mutex_);
+        versions_[message.adapter_arrived().address()] = message.adapter_arrived().interface_version();
+      }
+      events_->AdapterArrived(ToGuest(message.adapter_arrived()));
+      return true;
+    }
+    case FromHost::kAdapterStopped:
+      events_->AdapterStopped(message.adapter_stopped());
+      return true;
+    case FromHost::kAdapterRemoved:
+      events_->AdapterRemoved(message.adapter_removed());
+      return true;
+    case FromHost::kDeviceStateChanged:
+      events_->DeviceStateChanged();
+      return true;
+    case FromHost::kGuestEvent:
+      events_->GuestEvent(message.guest_event());
+      return true;
+    case FromHost::kStarted:
+      started_ = true;
+      return true;
+    case FromHost::kHello:
+      if (message.hello().refused().empty()) return true;
+      why_lost_ = message.hello().refused();
+      return false;
+    case FromHost::kPong:
+    case FromHost::kRegion:      // nobody waits for it any more
+    case FromHost::kControlled:
+    case FromHost::kListed:
+    case FromHost::WHAT_NOT_SET:  // of a later version
+      return true;
+  }
+  return true;
+}
+
+bool SocketBackend::HandleAnswer(const protocol::Answer& answer) {
+  std::map<uint64_t, Pending>::node_type entry;
+  {
+    std::lock_guard lock(mutex_);
+    entry = pending_.extract(answer.number());
+  }
+  if (entry.empty()) {
+    why_lost_ = fmt::format("it answered call {}, which it was not asked or has answered", answer.number());
+    return false;
+  }
+  const Pending& pending = entry.mapped();
+  const auto end = [&pending](Status status) { pending.completion.run(pending.completion.context, std::move(status)); };
+  if (answer.error() != 0) {
+    end(Status::Refuse(static_cast<int>(std::min<uint32_t>(answer.error(), kErrnoMax)), "{}", answer.why()));
+  } else if (!pending.call.reply->ParseFromString(answer.reply()) || !ListsFit(pending.call, pending.version, &wire_)) {
+    why_lost_ = fmt::format("it answered {} with something that is no answer to it", pending.call.command->name);
+    pending.call.reply->Clear();
+    end(Lost());
+    return false;
+  } else {
+    end(Status::Ok());
+  }
+  return true;
+}
+
+void SocketBackend::Run() {
+  reader_id_ = std::this_thread::get_id();
+  while (!stopping_ && HandleAll() && PollOnce()) {
+  }
+  Lose();
+}
+
+void SocketBackend::Lose() {
+  std::map<uint64_t, Pending> pending;
+  {
+    std::lock_guard lock(mutex_);
+    lost_ = true;
+    pending.swap(pending_);
+    answered_.notify_all();
+  }
+  channel_.Close();
+  if (!stopping_) {
+    spdlog::error("the host process is lost: {}; its adapters are removed", why_lost_.empty() ? "the connection broke" : why_lost_);
+    events_->HostLost();
+  }
+  for (auto& [number, each] : pending) {
+    each.call.reply->Clear();
+    each.completion.run(each.completion.context, Lost());
+  }
+}
+
+// -- Start and end -----------------------------------------------------------------------------------------------------
+
+Status SocketBackend::Start(BackendEvents* events) {
+  events_ = events;
+  ToHost message;
+  *message.mutable_hello() = hello_;
+  const auto began = Clock::now();
+  bool there = Send(message);
+  while (there && !started_) {
+    there = HandleAll() && (started_ || PollOnce());
+    if (Clock::now() - began > kStartMax && !started_) {
+      why_lost_ = "it does not say that it has started";
+      there = false;
+    }
+  }
+  if (!there) {
+    std::lock_guard lock(mutex_);
+    lost_ = true;
+    channel_.Close();
+    return Status::Refuse(ENODEV, "--backend: the host refuses: {}", why_lost_.empty() ? "the connection broke" : why_lost_);
+  }
+  reader_ = std::thread([this] { Run(); });
+  return Status::Ok();
+}
+
+void SocketBackend::Stop() {
+  stopping_ = true;
+  channel_.Close();
+  if (reader_.joinable()) reader_.join();
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> CreateSocketBackend(const SocketOptions& options) {
+  protocol::Hello hello;
+  hello.set_version(kVersion);
+  hello.set_program("cuse-dxg");
+  for (const std::string& name : options.profiles) {
+    DXG_ASSIGN(*hello.add_adapters(), ReadProfileFile(name));
+  }
+  DXG_ASSIGN(UniqueFd connected, socket::Connect(options.path, "--backend=unix"));
+  return std::unique_ptr<Backend>(new SocketBackend(std::move(connected), std::move(hello), options.patience));
+}
+
+}  // namespace dxg

@@ -1,0 +1,89 @@
+// hostsim: the simulated host as a process of its own, for device processes (cuse-dxg --backend=unix:PATH).
+#include <signal.h>
+#include <spdlog/sinks/stdout_color_sinks.h>
+#include <spdlog/spdlog.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <CLI/CLI.hpp>
+#include <string>
+#include <vector>
+
+#include "cuse-dxg/backend/in_process.h"
+#include "cuse-dxg/backend/profile_file.h"
+#include "hostsim/serve/server.h"
+
+namespace dxg::hostsim::serve {
+namespace {
+
+struct Options {
+  std::string listen;
+  std::vector<std::string> profiles;
+  std::string log_level = "info";
+  int ready_fd = -1;
+};
+
+// A descriptor for every region of memory: the soft limit is often 1024, the hard one far above.
+void RaiseFileLimit() {
+  rlimit files;
+  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
+  files.rlim_cur = files.rlim_max;
+  setrlimit(RLIMIT_NOFILE, &files);
+}
+
+Status Serve(const Options& options) {
+  sigset_t stop;
+  sigemptyset(&stop);
+  for (int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&stop, signal);
+  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
+  const attach::UniqueFd signals(signalfd(-1, &stop, SFD_CLOEXEC));
+  if (!signals.valid()) return Status::Refuse(errno, "no signalfd: {}", std::strerror(errno));
+
+  std::vector<ControlRequest::AddAdapter> adapters;
+  for (const std::string& name : options.profiles) {
+    DXG_ASSIGN(adapters.emplace_back(), ReadProfileFile(name));
+  }
+  DXG_ASSIGN(const auto tried, CreateInProcessBackend(adapters));  // so that a bad profile is heard of now
+  DXG_ASSIGN(const auto server, Server::Listen(options.listen, std::move(adapters)));
+  spdlog::info("listening at {}, pid {}", options.listen, getpid());
+  if (options.ready_fd >= 0) {
+    if (write(options.ready_fd, "\n", 1) != 1) spdlog::warn("cannot write to --ready-fd {}", options.ready_fd);
+    close(options.ready_fd);
+  }
+  server->Run(signals.get());
+  spdlog::info("stopped");
+  return Status::Ok();
+}
+
+int Main(int argc, char** argv) {
+  Options options;
+  CLI::App app{"hostsim: the simulated host behind /dev/dxg, as a process of its own"};
+  app.set_version_flag("--version", "hostsim " DXG_VERSION);
+  app.add_option("--listen", options.listen, "Serve device processes at this Unix socket")->type_name("PATH")->required();
+  app.add_option("--profile", options.profiles, "Adapter profile, a name or a file; once per adapter. A device may ask for others")
+      ->type_name("NAME|FILE")
+      ->take_all()
+      ->allow_extra_args(false);
+  app.add_option("--ready-fd", options.ready_fd, "Write a newline to descriptor N when devices can connect")->type_name("N");
+  app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
+      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
+      ->capture_default_str();
+  app.footer("Example:  hostsim --listen /tmp/host &  cuse-dxg run --backend=unix:/tmp/host -- PROGRAM ARGS");
+  CLI11_PARSE(app, argc, argv);
+
+  auto log = spdlog::stderr_color_mt("hostsim");
+  log->set_pattern("%H:%M:%S.%e hostsim %^%l%$: %v");
+  log->set_level(spdlog::level::from_str(options.log_level));
+  spdlog::set_default_logger(log);
+  RaiseFileLimit();
+  const Status status = Serve(options);
+  if (status.ok()) return 0;
+  spdlog::error("{}", status.why());
+  return 1;
+}
+
+}  // namespace
+}  // namespace dxg::hostsim::serve
+
+int main(int argc, char** argv) { return dxg::hostsim::serve::Main(argc, argv); }

@@ -1,0 +1,72 @@
+#include "hostsim/serve/server.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace dxg::hostsim::serve {
+
+using attach::UniqueFd;
+
+Result<std::unique_ptr<Server>> Server::Listen(const std::string& path, std::vector<ControlRequest::AddAdapter> adapters) {
+  DXG_ASSIGN(UniqueFd listener, socket::Listen(path, "--listen"));
+  return std::unique_ptr<Server>(new Server(path, std::move(listener), std::move(adapters)));
+}
+
+Server::~Server() {
+  for (Running& each : running_) each.session.End();
+  for (Running& each : running_) each.thread.join();
+  unlink(path_.c_str());
+}
+
+void Server::Run(int stop) {
+  constexpr int kLookMs = 1000;  // for sessions that are over
+  for (;;) {
+    pollfd events[] = {{stop, POLLIN, 0}, {listener_.get(), POLLIN, 0}};
+    if (poll(events, std::size(events), running_.empty() ? -1 : kLookMs) < 0) continue;  // EINTR
+    Reap();
+    if (events[0].revents != 0) return;
+    if (events[1].revents != 0) Admit();
+  }
+}
+
+void Server::Admit() {
+  UniqueFd peer(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  if (!peer.valid()) {
+    // Whoever waits is still there: without a pause we would go round and round.
+    constexpr int kPauseMs = 100;
+    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) poll(nullptr, 0, kPauseMs);
+    return;
+  }
+  ucred who = {};
+  socklen_t size = sizeof(who);
+  if (getsockopt(peer.get(), SOL_SOCKET, SO_PEERCRED, &who, &size) != 0 || (who.uid != 0 && who.uid != geteuid())) {
+    spdlog::warn("user {} is refused: only user {} and root may use this host", who.uid, geteuid());
+    return;
+  }
+  if (running_.size() >= kSessionsMax) {
+    spdlog::warn("process {} is refused: {} devices are served, which is the most", who.pid, kSessionsMax);
+    return;
+  }
+  Running& started = running_.emplace_back(std::move(peer), fmt::format("process {}", who.pid), adapters_);
+  started.thread = std::thread([&started] {
+    started.session.Run();
+    started.over = true;
+  });
+}
+
+void Server::Reap() {
+  running_.remove_if([](Running& each) {
+    if (!each.over) return false;
+    each.thread.join();
+    return true;
+  });
+}
+
+}  // namespace dxg::hostsim::serve

@@ -1,0 +1,284 @@
+#include "hostsim/serve/session.h"
+
+#include <fmt/format.h>
+#include <poll.h>
+#include <spdlog/spdlog.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "cuse-dxg/backend/host_control.h"
+#include "cuse-dxg/backend/in_process.h"
+#include "proto/contract/contract.h"
+
+namespace dxg::hostsim::serve {
+namespace {
+
+using attach::UniqueFd;
+using protocol::FromHost;
+using protocol::ToHost;
+
+constexpr uint32_t kVersion = 1;
+constexpr uint64_t kPageBytes = 4096;
+// Of one device. Each list has a descriptor, of which others want some too.
+constexpr uint32_t kListsMax = 4096;
+constexpr uint64_t kWaitingMax = 1u << 20;
+
+}  // namespace
+
+// A call on its way through the host.
+struct Session::Served {
+  Session* session;
+  uint64_t number;
+  HostCall call;
+  std::unique_ptr<google::protobuf::Message> request, reply;
+
+  static void Complete(void* context, Status transport) {
+    const std::unique_ptr<Served> served(static_cast<Served*>(context));
+    --served->session->waiting_;
+    if (served->call.asynchronous) return;
+    FromHost message;
+    protocol::Answer& answer = *message.mutable_answer();
+    answer.set_number(served->number);
+    if (transport.ok()) {
+      served->reply->SerializeToString(answer.mutable_reply());
+    } else {
+      answer.set_error(static_cast<uint32_t>(-transport.value()));
+      answer.set_why(transport.why());
+    }
+    (void)served->session->channel_.Send(message);
+  }
+};
+
+// Memory of a client. The file came from the device, which may have sent anything.
+class Session::FilePages final : public ClientPages {
+ public:
+  FilePages(UniqueFd file, uint64_t offset, uint64_t size) : file_(std::move(file)), offset_(offset), size_(size) {}
+  uint64_t size() const override { return size_; }
+  bool Read(uint64_t offset, std::span<std::byte> to) override {
+    return Has(offset, to.size()) && pread(file_.get(), to.data(), to.size(), At(offset)) == static_cast<ssize_t>(to.size());
+  }
+  bool Write(uint64_t offset, std::span<const std::byte> from) override {
+    return Has(offset, from.size()) && pwrite(file_.get(), from.data(), from.size(), At(offset)) == static_cast<ssize_t>(from.size());
+  }
+  bool Frames(uint64_t, std::span<uint64_t>) override { return false; }
+
+ private:
+  bool Has(uint64_t offset, uint64_t size) const { return offset <= size_ && size <= size_ - offset; }
+  off_t At(uint64_t offset) const { return static_cast<off_t>(offset_ + offset); }
+
+  const UniqueFd file_;
+  const uint64_t offset_, size_;
+};
+
+// -- The connection ----------------------------------------------------------------------------------------------------
+
+Session::Session(UniqueFd connection, std::string name, std::vector<ControlRequest::AddAdapter> defaults)
+    : channel_(std::move(connection)), name_(std::move(name)), defaults_(std::move(defaults)) {}
+
+Session::~Session() {
+  if (backend_) backend_->Stop();
+}
+
+bool Session::Wrong(std::string why) {
+  why_ = std::move(why);
+  return false;
+}
+
+void Session::Run() {
+  bool more = false;
+  for (bool there = true; there;) {
+    pollfd events[] = {{channel_.fd(), static_cast<short>(POLLIN | (more ? POLLOUT : 0)), 0},
+                       {channel_.kept_fd(), static_cast<short>(more ? 0 : POLLIN), 0}};
+    if (poll(events, std::size(events), -1) < 0) continue;  // EINTR
+    if (((events[0].revents & POLLOUT) != 0 || events[1].revents != 0) && !channel_.Flush(&more)) {
+      there = Wrong("it does not take what is sent");
+    } else if ((events[0].revents & ~POLLOUT) != 0) {
+      there = channel_.Receive(&why_) && HandleAll();
+    }
+  }
+  spdlog::info("{}: over: {}", name_, why_);
+  channel_.Close();
+  if (backend_) backend_->Stop();
+}
+
+bool Session::HandleAll() {
+  while (const auto frame = channel_.Next()) {
+    ToHost message;
+    if (!message.ParseFromArray(frame->data(), static_cast<int>(frame->size()))) return Wrong("it sent a frame that is no message");
+    std::vector<UniqueFd> descriptors;
+    for (uint32_t i = 0; i < message.descriptors(); ++i) {
+      descriptors.push_back(channel_.TakeDescriptor());
+      if (!descriptors.back().valid()) return Wrong("it announced descriptors that did not come");
+    }
+    if (!Handle(message, std::move(descriptors))) return false;
+  }
+  return !channel_.broken() || Wrong(fmt::format("it sent a frame of more than {} bytes", socket::kFrameBytesMax));
+}
+
+bool Session::Handle(const ToHost& message, std::vector<UniqueFd> descriptors) {
+  if (message.has_hello() != (backend_ == nullptr)) return Wrong(backend_ ? "it greeted twice" : "it did not greet first");
+  switch (message.what_case()) {
+    case ToHost::kHello:
+      return Greet(message.hello());
+    case ToHost::kCalls:
+      for (const protocol::Call& call : message.calls().calls()) {
+        if (!Submit(call)) return false;
+      }
+      return true;
+    case ToHost::kQuestion:
+      return Answer(message.question(), std::move(descriptors));
+    case ToHost::kRemoveClientPages:
+      if (lists_ == 0) return Wrong("it removed client pages that it had not added");
+      --lists_;
+      backend_->RemoveClientPages(message.remove_client_pages());
+      return true;
+    case ToHost::kPing: {
+      FromHost pong;
+      pong.set_pong(message.ping());
+      return channel_.Send(pong);
+    }
+    case ToHost::WHAT_NOT_SET:  // of a later version
+      return true;
+  }
+  return true;
+}
+
+bool Session::Greet(const protocol::Hello& hello) {
+  FromHost answer;
+  answer.mutable_hello()->set_version(kVersion);
+  answer.mutable_hello()->set_program("hostsim");
+  const auto refuse = [&](const std::string& why) {
+    answer.mutable_hello()->set_refused(why);
+    (void)channel_.Send(answer);
+    return Wrong(why);
+  };
+  if (hello.version() != kVersion)
+    return refuse(fmt::format("version {} of the protocol; this host speaks {}", hello.version(), kVersion));
+  const std::vector<ControlRequest::AddAdapter> asked(hello.adapters().begin(), hello.adapters().end());
+  Result<std::unique_ptr<Backend>> backend = CreateInProcessBackend(asked.empty() ? defaults_ : asked);
+  if (!backend.ok()) return refuse(backend.status().why());
+  if (!channel_.Send(answer)) return Wrong("the connection broke");
+  backend_ = *std::move(backend);
+  if (Status status = backend_->Start(this); !status.ok()) return refuse(status.why());
+  spdlog::info("{}: {} is served", name_, hello.program());
+  FromHost started;
+  started.mutable_started();
+  return channel_.Send(started);
+}
+
+// -- Calls -------------------------------------------------------------------------------------------------------------
+
+bool Session::Submit(const protocol::Call& call) {
+  const contract::HostCommand* command = contract::FindHostCommand(call.command());
+  if (!command) return Wrong(fmt::format("it sent command {}, which there is not", call.command()));
+  auto served = std::make_unique<Served>();
+  served->session = this;
+  served->number = call.number();
+  served->request.reset(command->request->New());
+  served->reply.reset(command->reply->New());
+  if (!served->request->ParseFromString(call.request())) return Wrong(fmt::format("it sent a {} that cannot be read", command->name));
+  if (waiting_ >= kWaitingMax) return Wrong(fmt::format("{} of its calls wait, which is the most", kWaitingMax));
+  ++waiting_;
+  served->call = {command, call.process(), call.adapter(), served->request.get(), served->reply.get(), call.number() == 0};
+  Served* const on_its_way = served.release();  // until Complete
+  backend_->Submit(on_its_way->call, {&Served::Complete, on_its_way});
+  return true;
+}
+
+// -- Questions ---------------------------------------------------------------------------------------------------------
+
+bool Session::Answer(const protocol::Question& question, std::vector<UniqueFd> descriptors) {
+  switch (question.what_case()) {
+    case protocol::Question::kRegionAt:
+      return SendRegion(question.number(), backend_->FindRegion(question.region_at()));
+    case protocol::Question::kHomeOf:
+      return SendRegion(question.number(), backend_->HomeRegion(question.home_of()));
+    case protocol::Question::kShared:
+      return SendRegion(question.number(), backend_->FindShared(question.shared().nt_handle(), question.shared().allocation_index()));
+    case protocol::Question::kControl: {
+      FromHost message;
+      message.mutable_controlled()->set_number(question.number());
+      backend_->control()->Serve(question.control(), message.mutable_controlled()->mutable_reply());
+      return channel_.Send(message);
+    }
+    case protocol::Question::kAddClientPages: {
+      FromHost message;
+      message.mutable_listed()->set_number(question.number());
+      message.mutable_listed()->set_list(AddPages(question.add_client_pages(), std::move(descriptors)));
+      return channel_.Send(message);
+    }
+    case protocol::Question::WHAT_NOT_SET:
+      break;
+  }
+  return SendRegion(question.number(), std::nullopt);  // of a later version: there is nothing
+}
+
+bool Session::SendRegion(uint64_t number, const std::optional<HostRegion>& region) {
+  FromHost message;
+  protocol::Region& answer = *message.mutable_region();
+  answer.set_number(number);
+  if (!region || region->file < 0) return channel_.Send(message);
+  message.set_descriptors(1);
+  answer.set_window_address(region->window_address);
+  answer.set_size(region->size);
+  answer.set_file_offset(region->file_offset);
+  answer.set_cookie(region->cookie);
+  const int descriptors[] = {region->file};
+  return channel_.Send(message, descriptors);
+}
+
+uint32_t Session::AddPages(const protocol::ClientPages& pages, std::vector<UniqueFd> descriptors) {
+  const uint64_t end = pages.file_offset() + pages.size();
+  const bool whole = pages.size() != 0 && pages.size() % kPageBytes == 0 && end > pages.file_offset() && end <= INT64_MAX;
+  if (!whole || descriptors.size() != 1 || lists_ >= kListsMax) {
+    spdlog::warn("{}: {} bytes of client pages are refused (whole pages of one file, at most {} lists)", name_, pages.size(), kListsMax);
+    return 0;
+  }
+  Result<uint32_t> list = backend_->AddClientPages(std::make_shared<FilePages>(std::move(descriptors[0]), pages.file_offset(), pages.size()));
+  if (!list.ok()) return 0;
+  ++lists_;
+  return *list;
+}
+
+// -- Events ------------------------------------------------------------------------------------------------------------
+
+void Session::AdapterArrived(const HostAdapter& adapter) {
+  FromHost message;
+  protocol::AdapterInfo& info = *message.mutable_adapter_arrived();
+  info.set_luid(adapter.luid);
+  info.set_host_luid(adapter.host_luid);
+  info.set_address(adapter.address);
+  info.set_host_handle(adapter.host_handle);
+  info.set_interface_version(adapter.interface_version);
+  info.set_compute_only(adapter.compute_only);
+  info.set_async_messages(adapter.async_messages);
+  (void)channel_.Send(message);
+}
+
+void Session::AdapterStopped(uint64_t luid) {
+  FromHost message;
+  message.set_adapter_stopped(luid);
+  (void)channel_.Send(message);
+}
+
+void Session::AdapterRemoved(uint64_t luid) {
+  FromHost message;
+  message.set_adapter_removed(luid);
+  (void)channel_.Send(message);
+}
+
+void Session::DeviceStateChanged() {
+  FromHost message;
+  message.mutable_device_state_changed();
+  (void)channel_.Send(message);
+}
+
+void Session::GuestEvent(uint64_t event) {
+  FromHost message;
+  message.set_guest_event(event);
+  (void)channel_.Send(message);
+}
+
+}  // namespace dxg::hostsim::serve

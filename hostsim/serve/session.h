@@ -1,0 +1,58 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "cuse-dxg/backend/backend.h"
+#include "cuse-dxg/backend/socket/channel.h"
+#include "proto/dxg/protocol.pb.h"
+
+namespace dxg::hostsim::serve {
+
+// One device process: a host of its own, which ends with the connection. What the device sends is not trusted: what makes
+// no sense ends the connection and nothing else.
+class Session final : private BackendEvents {
+ public:
+  // `defaults` are the adapters where the device asks for none; none there either: the built-in default.
+  Session(attach::UniqueFd connection, std::string name, std::vector<ControlRequest::AddAdapter> defaults);
+  ~Session() override;
+
+  // Serves until the connection is over, and lets everything of it go.
+  void Run();
+  // Run returns soon. From any thread.
+  void End() { channel_.Close(); }
+
+ private:
+  struct Served;
+  class FilePages;
+
+  bool HandleAll();
+  bool Handle(const protocol::ToHost& message, std::vector<attach::UniqueFd> descriptors);
+  bool Greet(const protocol::Hello& hello);
+  bool Submit(const protocol::Call& call);
+  bool Answer(const protocol::Question& question, std::vector<attach::UniqueFd> descriptors);
+  bool SendRegion(uint64_t number, const std::optional<HostRegion>& region);
+  uint32_t AddPages(const protocol::ClientPages& pages, std::vector<attach::UniqueFd> descriptors);
+  // Says why the connection ends; false, for whoever returns it.
+  bool Wrong(std::string why);
+
+  // BackendEvents
+  void AdapterArrived(const HostAdapter& adapter) override;
+  void AdapterStopped(uint64_t luid) override;
+  void AdapterRemoved(uint64_t luid) override;
+  void DeviceStateChanged() override;
+  void GuestEvent(uint64_t event) override;
+
+  socket::Channel channel_;
+  const std::string name_;
+  const std::vector<ControlRequest::AddAdapter> defaults_;
+  std::unique_ptr<Backend> backend_;  // from the greeting on
+  std::atomic<uint64_t> waiting_{0};  // calls that have no answer yet
+  uint32_t lists_ = 0;                // of client pages
+  std::string why_;
+};
+
+}  // namespace dxg::hostsim::serve
