@@ -252,7 +252,8 @@ void SocketBackend::WakeReader() {
 
 // -- Questions ---------------------------------------------------------------------------------------------------------
 
-// The reader itself asks from inside a completion: then it reads on, and keeps for later what is not the answer.
+// The reader itself asks from inside a completion: then it reads on, and keeps for later what is not the answer. A host
+// that is there and does not answer is as good as lost.
 bool SocketBackend::Ask(protocol::Question question, Received* received, std::span<const int> descriptors) {
   Asker asker;
   uint64_t number = 0;
@@ -266,6 +267,7 @@ bool SocketBackend::Ask(protocol::Question question, Received* received, std::sp
   ToHost message;
   *message.mutable_question() = std::move(question);
   message.set_descriptors(static_cast<uint32_t>(descriptors.size()));
+  const auto deadline = Clock::now() + 2 * patience_;
   bool there = Send(message, descriptors);
   if (std::this_thread::get_id() == reader_id_) {
     while (there && !asker.answered) {
@@ -273,11 +275,13 @@ bool SocketBackend::Ask(protocol::Question question, Received* received, std::sp
       for (Received next; there && NextFrame(&next);) {
         if (!Answers(next)) deferred_.push_back(std::move(next));
       }
-      there = there && why_lost_.empty();
+      there = there && why_lost_.empty() && Clock::now() < deadline;
     }
+    if (!asker.answered && why_lost_.empty()) why_lost_ = "it does not answer a question";
   } else {
     std::unique_lock lock(mutex_);
-    answered_.wait(lock, [&] { return asker.answered || lost_; });
+    const bool ended = answered_.wait_until(lock, deadline, [&] { return asker.answered || lost_; });
+    if (!ended) channel_.Close();  // the reader hears of it
   }
   std::lock_guard lock(mutex_);
   askers_.erase(number);
