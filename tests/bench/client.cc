@@ -86,7 +86,7 @@ uint64_t Client::Map(d3dkmthandle allocation, uint64_t pages) {
   args.allocation = allocation;
   args.size_in_pages = pages;
   args.protection.value = 1;  // write
-  Do(LX_DXMAPGPUVIRTUALADDRESS, &args);
+  if (Do(LX_DXMAPGPUVIRTUALADDRESS, &args) != 0) Wait(paging_, args.paging_fence_value);
   return args.virtual_address;
 }
 
