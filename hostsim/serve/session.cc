@@ -157,7 +157,7 @@ bool Session::Greet(const protocol::Hello& hello) {
   if (hello.version() != kVersion)
     return refuse(fmt::format("version {} of the protocol; this host speaks {}", hello.version(), kVersion));
   const std::vector<ControlRequest::AddAdapter> asked(hello.adapters().begin(), hello.adapters().end());
-  Result<std::unique_ptr<Backend>> backend = CreateInProcessBackend(asked.empty() ? defaults_ : asked);
+  Result<std::unique_ptr<Backend>> backend = CreateInProcessBackendOf(asked.empty() ? defaults_ : asked);
   if (!backend.ok()) return refuse(backend.status().why());
   if (!channel_.Send(answer)) return Wrong("the connection broke");
   backend_ = *std::move(backend);
