@@ -224,6 +224,7 @@ void SocketBackend::Submit(const HostCall& call, Completion completion) {
   message.set_process(call.process);
   message.set_adapter(call.adapter);
   call.request->SerializeToString(message.mutable_request());
+  const bool asynchronous = call.asynchronous;  // once it is sent it may be over, and the call gone
   bool entered = false;
   {
     std::lock_guard lock(sending_);
@@ -232,7 +233,7 @@ void SocketBackend::Submit(const HostCall& call, Completion completion) {
       batch_bytes_ += message.request().size();
       *batch_.mutable_calls()->add_calls() = std::move(message);
       const bool full = batch_.calls().calls_size() >= kBatchMax || batch_bytes_ >= kBatchBytesMax;
-      if (!call.asynchronous || full) {
+      if (!asynchronous || full) {
         SendWithBatch(nullptr, {});
       } else if (batch_.calls().calls_size() == 1) {
         WakeReader();
@@ -240,7 +241,7 @@ void SocketBackend::Submit(const HostCall& call, Completion completion) {
     }
   }
   if (!entered) return completion.run(completion.context, Lost());
-  if (!call.asynchronous) return;
+  if (!asynchronous) return;
   call.reply->Clear();
   completion.run(completion.context, Status::Ok());
 }
