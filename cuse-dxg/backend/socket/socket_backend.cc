@@ -155,6 +155,8 @@ class SocketBackend final : public Backend, public HostControl {
   bool HandleAnswer(const protocol::Answer& answer);
   bool CheckAlive();
   void Lose();
+  std::map<uint64_t, Pending> Cut();
+  static void EndWith(const std::map<uint64_t, Pending>& pending);
 
   Channel channel_;
   const protocol::Hello hello_;
@@ -521,19 +523,25 @@ void SocketBackend::Run() {
 }
 
 void SocketBackend::Lose() {
-  std::map<uint64_t, Pending> pending;
-  {
-    std::lock_guard lock(mutex_);
-    lost_ = true;
-    pending.swap(pending_);
-    answered_.notify_all();
-  }
-  channel_.Close();
+  const auto pending = Cut();
   if (!stopping_) {
     spdlog::error("the host process is lost: {}; its adapters are removed", why_lost_.empty() ? "the connection broke" : why_lost_);
     events_->HostLost();
   }
-  for (auto& [number, each] : pending) {
+  EndWith(pending);
+}
+
+// From here on nothing is entered.
+std::map<uint64_t, SocketBackend::Pending> SocketBackend::Cut() {
+  channel_.Close();
+  std::lock_guard lock(mutex_);
+  lost_ = true;
+  answered_.notify_all();
+  return std::exchange(pending_, {});
+}
+
+void SocketBackend::EndWith(const std::map<uint64_t, Pending>& pending) {
+  for (const auto& [number, each] : pending) {
     each.call.reply->Clear();
     each.completion.run(each.completion.context, Lost());
   }
@@ -546,6 +554,7 @@ Status SocketBackend::Start(BackendEvents* events) {
   ToHost message;
   *message.mutable_hello() = hello_;
   const auto began = Clock::now();
+  reader_id_ = std::this_thread::get_id();  // who is told of an adapter may ask about it
   bool there = Send(message);
   while (there && !started_) {
     there = HandleAll() && (started_ || PollOnce());
@@ -554,10 +563,9 @@ Status SocketBackend::Start(BackendEvents* events) {
       there = false;
     }
   }
+  reader_id_ = std::thread::id();
   if (!there) {
-    std::lock_guard lock(mutex_);
-    lost_ = true;
-    channel_.Close();
+    EndWith(Cut());
     return Status::Refuse(ENODEV, "--backend: the host refuses: {}", why_lost_.empty() ? "the connection broke" : why_lost_);
   }
   reader_ = std::thread([this] { Run(); });
