@@ -185,6 +185,7 @@ class SocketBackend final : public Backend, public HostControl {
   std::string why_lost_;
   bool more_ = false;  // the socket did not take all that is kept
   bool started_ = false;
+  Clock::time_point heard_ = Clock::now();
   std::optional<Clock::time_point> pinged_;
   uint64_t pings_ = 0;
   std::vector<std::byte> wire_;
@@ -395,6 +396,7 @@ bool SocketBackend::PollOnce() {
   }
   if ((events[0].revents & ~POLLOUT) == 0) return CheckAlive();
   pinged_.reset();
+  heard_ = Clock::now();
   return channel_.Receive(&why_lost_);
 }
 
@@ -402,6 +404,7 @@ bool SocketBackend::PollOnce() {
 // nothing lies in the socket: it may be we who stood still.
 bool SocketBackend::CheckAlive() {
   const auto now = Clock::now();
+  if (!pinged_ && now - heard_ < patience_ / 4) return true;  // it was something of ours that woke us
   if (!pinged_) {
     ToHost message;
     message.set_ping(++pings_);
