@@ -318,8 +318,9 @@ std::optional<HostRegion> SocketBackend::ToRegion(Received received) {
   struct stat file;
   if (fstat(received.descriptors[0].get(), &file) != 0) return std::nullopt;
   const auto bytes = static_cast<uint64_t>(file.st_size);
-  if (from.size() == 0 || from.size() % client::kPageBytes != 0 || from.file_offset() % client::kPageBytes != 0 ||
-      from.window_address() + from.size() < from.window_address() || from.file_offset() > bytes || from.size() > bytes - from.file_offset()) {
+  const bool whole_pages = (from.window_address() | from.size() | from.file_offset()) % client::kPageBytes == 0 && from.size() != 0;
+  const bool wraps = from.window_address() + from.size() < from.window_address();
+  if (!whole_pages || wraps || from.file_offset() > bytes || from.size() > bytes - from.file_offset()) {
     spdlog::warn("the host shows {} bytes at {:#x} of its window, which its file of {} bytes does not have", from.size(),
                  from.window_address(), bytes);
     return std::nullopt;
