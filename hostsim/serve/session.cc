@@ -130,8 +130,7 @@ bool Session::Handle(const ToHost& message, std::vector<UniqueFd> descriptors) {
     case ToHost::kQuestion:
       return Answer(message.question(), std::move(descriptors));
     case ToHost::kRemoveClientPages:
-      if (lists_ == 0) return Wrong("it removed client pages that it had not added");
-      --lists_;
+      if (lists_.erase(message.remove_client_pages()) == 0) return Wrong("it removed client pages that it had not added");
       backend_->RemoveClientPages(message.remove_client_pages());
       return true;
     case ToHost::kPing: {
@@ -232,13 +231,13 @@ bool Session::SendRegion(uint64_t number, const std::optional<HostRegion>& regio
 uint32_t Session::AddPages(const protocol::ClientPages& pages, std::vector<UniqueFd> descriptors) {
   const uint64_t end = pages.file_offset() + pages.size();
   const bool whole = pages.size() != 0 && pages.size() % kPageBytes == 0 && end > pages.file_offset() && end <= INT64_MAX;
-  if (!whole || descriptors.size() != 1 || lists_ >= kListsMax) {
+  if (!whole || descriptors.size() != 1 || lists_.size() >= kListsMax) {
     spdlog::warn("{}: {} bytes of client pages are refused (whole pages of one file, at most {} lists)", name_, pages.size(), kListsMax);
     return 0;
   }
   Result<uint32_t> list = backend_->AddClientPages(std::make_shared<FilePages>(std::move(descriptors[0]), pages.file_offset(), pages.size()));
   if (!list.ok()) return 0;
-  ++lists_;
+  lists_.insert(*list);
   return *list;
 }
 
