@@ -10,6 +10,7 @@
 
 #include "cuse-dxg/backend/host_control.h"
 #include "cuse-dxg/backend/in_process.h"
+#include "hostsim/machine.h"
 #include "proto/contract/contract.h"
 
 namespace dxg::hostsim::serve {
@@ -155,6 +156,8 @@ bool Session::Greet(const protocol::Hello& hello) {
   };
   if (hello.version() != kVersion)
     return refuse(fmt::format("version {} of the protocol; this host speaks {}", hello.version(), kVersion));
+  if (hello.adapters_size() > static_cast<int>(kAdaptersMax))
+    return refuse(fmt::format("{} adapters are more than {}, which is the most", hello.adapters_size(), kAdaptersMax));
   const std::vector<ControlRequest::AddAdapter> asked(hello.adapters().begin(), hello.adapters().end());
   Result<std::unique_ptr<Backend>> backend = CreateInProcessBackendOf(asked.empty() ? defaults_ : asked);
   if (!backend.ok()) return refuse(backend.status().why());
