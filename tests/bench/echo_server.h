@@ -10,4 +10,8 @@ namespace dxg::bench {
 // when it is unmounted.
 int ServeEcho(const std::string& path, int ready_fd);
 
+// The same, which sends each request to a second process and waits for its answer before it gives its own: the least that
+// a device process with its host in another process can cost.
+int ServeEchoWithHop(const std::string& path, int ready_fd);
+
 }  // namespace dxg::bench
