@@ -139,6 +139,7 @@ Server Server::Daemon(const std::vector<std::string>& options) {
 }
 
 Server Server::EchoWithHop() { return Server("echo-hop", ServeEchoWithHop); }
+Server Server::EchoWithThread() { return Server("echo-thread", ServeEchoWithThread); }
 Server Server::Echo() { return Server("echo", ServeEcho); }
 
 // Resident memory, in KiB.

@@ -33,6 +33,7 @@ class Server {
   // A bare echo of the fixed struct: what a FUSE round trip costs; and one with a bare round trip to a second process.
   static Server Echo();
   static Server EchoWithHop();
+  static Server EchoWithThread();  // where another thread takes what comes back
 
   int fd() const { return fd_; }
   const std::string& path() const { return path_; }

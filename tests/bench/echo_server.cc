@@ -7,8 +7,11 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <thread>
 
 #include "proto/abi/d3dkmthk.h"
 
@@ -43,6 +46,30 @@ void Hop(const void* in, size_t bytes) {
   if (send(hop, in, bytes, 0) < 0 || recv(hop, answer, sizeof(answer), 0) < 0) _exit(1);
 }
 
+bool threaded = false;
+
+// A request on its way, in front of its bytes.
+struct OnItsWay {
+  fuse_req_t request;
+  char bytes[512];
+};
+
+void SendToHop(fuse_req_t request, const void* in, size_t bytes) {
+  OnItsWay sent;
+  sent.request = request;
+  std::memcpy(sent.bytes, in, bytes);
+  if (send(hop, &sent, offsetof(OnItsWay, bytes) + bytes, 0) < 0) _exit(1);
+}
+
+void AnswerFromHop() {
+  OnItsWay came;
+  for (;;) {
+    const ssize_t bytes = recv(hop, &came, sizeof(came), 0);
+    if (bytes <= 0) return;
+    fuse_reply_ioctl(came.request, 0, came.bytes, static_cast<size_t>(bytes) - offsetof(OnItsWay, bytes));
+  }
+}
+
 // The second process: sends back what comes, until the first one is gone.
 void ServeHop(int socket) {
   char request[4096];
@@ -58,6 +85,7 @@ void Ioctl(fuse_req_t request, fuse_ino_t, unsigned code, void*, fuse_file_info*
     std::memcpy(&args, in, sizeof(args));
     if (args.objects != 0) ReadPage(fuse_req_ctx(request)->pid, args.objects);
   }
+  if (threaded) return SendToHop(request, in, std::min(in_bytes, sizeof(OnItsWay::bytes)));
   Hop(in, in_bytes);
   fuse_reply_ioctl(request, 0, in, in_bytes < out_bytes ? in_bytes : out_bytes);
 }
@@ -81,6 +109,11 @@ int ServeEcho(const std::string& path, int ready_fd) {
   return 0;
 }
 
+int ServeEchoWithThread(const std::string& path, int ready_fd) {
+  threaded = true;
+  return ServeEchoWithHop(path, ready_fd);
+}
+
 int ServeEchoWithHop(const std::string& path, int ready_fd) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0) return 1;
@@ -91,6 +124,7 @@ int ServeEchoWithHop(const std::string& path, int ready_fd) {
   }
   close(ends[1]);
   hop = ends[0];
+  if (threaded) std::thread(AnswerFromHop).detach();
   return ServeEcho(path, ready_fd);
 }
 

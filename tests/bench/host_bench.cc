@@ -60,7 +60,7 @@ double CallsPerSecond(const std::vector<std::unique_ptr<Server>>& nodes, size_t 
 int main(int argc, char** argv) {
   const bool smoke = TakeSmoke(&argc, argv);
   PinToOneCore();
-  const Server echo = Server::Echo(), hop = Server::EchoWithHop();
+  const Server echo = Server::Echo(), hop = Server::EchoWithHop(), thread = Server::EchoWithThread();
   const HostProcess host;
   constexpr size_t kNodes = 8;
   std::vector<std::unique_ptr<Server>> nodes;
@@ -71,6 +71,7 @@ int main(int argc, char** argv) {
   };
   add("echo", echo.fd(), {});
   add("echo_with_hop", hop.fd(), {});
+  add("echo_with_hop_and_thread", thread.fd(), {});
   add("host_call/in_process", in_process.fd(), QueryOf(in_process.fd()));
   add("host_call/socket", nodes[0]->fd(), QueryOf(nodes[0]->fd()));
   if (!RunAll(argc, argv)) return 2;
@@ -78,6 +79,8 @@ int main(int argc, char** argv) {
   const double hop_us = P50Us("echo_with_hop"), call_us = P50Us("host_call/socket");
   fmt::print("\np50 in this run, all on one core; the bare echo takes {:.1f} us, with one bare hop {:.1f} us\n", P50Us("echo"), hop_us);
   PrintRatio("host call through the socket / echo with one bare hop", call_us / hop_us, 1.3);
+  fmt::print("host call through the socket / the same hop where another thread takes the answer: {:.2f}\n",
+             call_us / P50Us("echo_with_hop_and_thread"));
   fmt::print("host call through the socket: {:.2f} echoes, in the process: {:.2f}\n", call_us / P50Us("echo"),
              P50Us("host_call/in_process") / P50Us("echo"));
   const int calls = smoke ? 200 : 10'000;
