@@ -2,6 +2,7 @@
 // with the connection.
 //
 // Input: 1 byte says how, the rest are frames (fuzz_frames.h).
+#include <google/protobuf/stubs/logging.h>
 #include <spdlog/spdlog.h>
 
 #include "hostsim/serve/session.h"
@@ -9,7 +10,7 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace dxg;
-  static const bool quiet = (spdlog::set_level(spdlog::level::off), true);
+  static const bool quiet = (spdlog::set_level(spdlog::level::off), google::protobuf::SetLogHandler(nullptr), true);
   (void)quiet;
   if (size == 0) return 0;
   int ends[2] = {-1, -1};

@@ -2,6 +2,7 @@
 // told once, and what is taken for a region is one.
 //
 // Input: 1 byte says how, 1 byte how many calls wait, 2 bytes for the command of each; the rest are frames (fuzz_frames.h).
+#include <google/protobuf/stubs/logging.h>
 #include <spdlog/spdlog.h>
 
 #include <condition_variable>
@@ -100,7 +101,7 @@ const contract::HostCommand& CommandOf(const uint8_t* bytes) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const bool quiet = (spdlog::set_level(spdlog::level::off), true);
+  static const bool quiet = (spdlog::set_level(spdlog::level::off), google::protobuf::SetLogHandler(nullptr), true);
   (void)quiet;
   static const Listener listener;
   if (size < 2) return 0;
