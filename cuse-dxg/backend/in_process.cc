@@ -230,7 +230,7 @@ Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::s
   return Make(adapters);
 }
 
-Result<std::unique_ptr<Backend>> CreateAskedForBackend(const std::vector<ControlRequest::AddAdapter>& profiles) {
+Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(const std::vector<ControlRequest::AddAdapter>& profiles) {
   if (profiles.empty()) return CreateInProcessBackend(std::vector<std::string>());
   std::vector<AdapterProfile> adapters;
   for (const auto& wanted : profiles) {

@@ -13,6 +13,6 @@ namespace dxg {
 // profiles or files; none means the default adapter.
 Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles);
 // The same for somebody who is not trusted with our files: a shipped profile's name, or a name for messages and the text.
-Result<std::unique_ptr<Backend>> CreateAskedForBackend(const std::vector<ControlRequest::AddAdapter>& profiles);
+Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(const std::vector<ControlRequest::AddAdapter>& profiles);
 
 }  // namespace dxg

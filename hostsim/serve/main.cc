@@ -44,7 +44,7 @@ Status Serve(const Options& options) {
   for (const std::string& name : options.profiles) {
     DXG_ASSIGN(adapters.emplace_back(), ReadProfileFile(name));
   }
-  DXG_ASSIGN(const auto tried, CreateAskedForBackend(adapters));  // so that a bad profile is heard of now
+  DXG_ASSIGN(const auto tried, CreateInProcessBackendOf(adapters));  // so that a bad profile is heard of now
   DXG_ASSIGN(const auto server, Server::Listen(options.listen, std::move(adapters)));
   spdlog::info("listening at {}, pid {}", options.listen, getpid());
   if (options.ready_fd >= 0) {

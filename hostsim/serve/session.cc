@@ -10,6 +10,7 @@
 
 #include "cuse-dxg/backend/host_control.h"
 #include "cuse-dxg/backend/in_process.h"
+#include "hostsim/machine.h"
 #include "proto/contract/contract.h"
 
 namespace dxg::hostsim::serve {
@@ -130,8 +131,7 @@ bool Session::Handle(const ToHost& message, std::vector<UniqueFd> descriptors) {
     case ToHost::kQuestion:
       return Answer(message.question(), std::move(descriptors));
     case ToHost::kRemoveClientPages:
-      if (lists_ == 0) return Wrong("it removed client pages that it had not added");
-      --lists_;
+      if (lists_.erase(message.remove_client_pages()) == 0) return Wrong("it removed client pages that it had not added");
       backend_->RemoveClientPages(message.remove_client_pages());
       return true;
     case ToHost::kPing: {
@@ -156,8 +156,10 @@ bool Session::Greet(const protocol::Hello& hello) {
   };
   if (hello.version() != kVersion)
     return refuse(fmt::format("version {} of the protocol; this host speaks {}", hello.version(), kVersion));
+  if (hello.adapters_size() > static_cast<int>(kAdaptersMax))
+    return refuse(fmt::format("{} adapters are more than {}, which is the most", hello.adapters_size(), kAdaptersMax));
   const std::vector<ControlRequest::AddAdapter> asked(hello.adapters().begin(), hello.adapters().end());
-  Result<std::unique_ptr<Backend>> backend = CreateAskedForBackend(asked.empty() ? defaults_ : asked);
+  Result<std::unique_ptr<Backend>> backend = CreateInProcessBackendOf(asked.empty() ? defaults_ : asked);
   if (!backend.ok()) return refuse(backend.status().why());
   if (!channel_.Send(answer)) return Wrong("the connection broke");
   backend_ = *std::move(backend);
@@ -232,13 +234,13 @@ bool Session::SendRegion(uint64_t number, const std::optional<HostRegion>& regio
 uint32_t Session::AddPages(const protocol::ClientPages& pages, std::vector<UniqueFd> descriptors) {
   const uint64_t end = pages.file_offset() + pages.size();
   const bool whole = pages.size() != 0 && pages.size() % kPageBytes == 0 && end > pages.file_offset() && end <= INT64_MAX;
-  if (!whole || descriptors.size() != 1 || lists_ >= kListsMax) {
+  if (!whole || descriptors.size() != 1 || lists_.size() >= kListsMax) {
     spdlog::warn("{}: {} bytes of client pages are refused (whole pages of one file, at most {} lists)", name_, pages.size(), kListsMax);
     return 0;
   }
   Result<uint32_t> list = backend_->AddClientPages(std::make_shared<FilePages>(std::move(descriptors[0]), pages.file_offset(), pages.size()));
   if (!list.ok()) return 0;
-  ++lists_;
+  lists_.insert(*list);
   return *list;
 }
 

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <memory>
 #include <optional>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -51,7 +52,7 @@ class Session final : private BackendEvents {
   const std::vector<ControlRequest::AddAdapter> defaults_;
   std::unique_ptr<Backend> backend_;  // from the greeting on
   std::atomic<uint64_t> waiting_{0};  // calls that have no answer yet
-  uint32_t lists_ = 0;                // of client pages
+  std::set<uint32_t> lists_;          // of client pages
   std::string why_;
 };
 

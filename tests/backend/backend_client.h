@@ -68,15 +68,16 @@ class BackendClient final : public BackendEvents {
     std::vector<std::string> profiles;
     if (timeout_ms != 0) profiles.push_back(WriteProfile(timeout_ms));
     backend_ = *CreateInProcessBackend(profiles);
-    EXPECT_TRUE(backend_->Start(this).ok());
+    Start();
     for (const std::string& file : profiles) unlink(file.c_str());
-    adapter_ = Arrived();
   }
+  explicit BackendClient(std::unique_ptr<Backend> backend) : backend_(std::move(backend)) { Start(); }
   // While we can still be told of events.
   ~BackendClient() override { backend_->Stop(); }
 
   Backend& backend() { return *backend_; }
   const HostAdapter& adapter() const { return adapter_; }
+  uint32_t process() const { return process_; }
 
   // -- Commands
   template <class Command>
@@ -364,6 +365,10 @@ class BackendClient final : public BackendEvents {
   }
 
  private:
+  void Start() {
+    EXPECT_TRUE(backend_->Start(this).ok());
+    adapter_ = Arrived();
+  }
   static off_t FileOffset(const HostRegion& region, uint64_t window_address) {
     return static_cast<off_t>(region.file_offset + window_address - region.window_address);
   }

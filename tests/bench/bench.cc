@@ -28,11 +28,11 @@ const std::string& Directory() {
   return directory;
 }
 
-std::string DaemonPath() {
+std::string ProgramPath(const std::string& name) {
   char self[4096] = {};
   if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0) Fail("readlink /proc/self/exe");
   const std::string path = self;
-  return path.substr(0, path.rfind('/')) + "/cuse-dxg";
+  return path.substr(0, path.rfind('/')) + "/" + name;
 }
 
 // The library also makes short runs to find out how long to go on; their median says nothing.
@@ -94,6 +94,29 @@ Server::Server(const std::string& name, const std::function<int(const std::strin
   if (fd_ < 0) Fail("cannot open " + path_);
 }
 
+HostProcess::HostProcess() : path_(Directory() + "/host") {
+  int ready[2];
+  if (pipe(ready) != 0) Fail("pipe");
+  pid_ = fork();
+  if (pid_ == 0) {
+    close(ready[0]);
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    const std::string ready_fd = std::to_string(ready[1]);
+    execl(ProgramPath("hostsim").c_str(), "hostsim", "--listen", path_.c_str(), "--log-level", "warn", "--ready-fd", ready_fd.c_str(), nullptr);
+    _exit(127);
+  }
+  close(ready[1]);
+  char byte = 0;
+  const bool is_ready = read(ready[0], &byte, 1) == 1;
+  close(ready[0]);
+  if (!is_ready) Fail("hostsim did not come up");
+}
+
+HostProcess::~HostProcess() {
+  kill(pid_, SIGTERM);
+  waitpid(pid_, nullptr, 0);
+}
+
 Server::~Server() {
   close(fd_);
   kill(pid_, SIGTERM);
@@ -102,18 +125,21 @@ Server::~Server() {
 }
 
 Server Server::Daemon(const std::vector<std::string>& options) {
-  return Server("dxg", [&](const std::string& path, int ready) {
+  static int count = 0;
+  return Server("dxg" + std::to_string(count++), [&](const std::string& path, int ready) {
     std::vector<std::string> command = {"cuse-dxg", "serve", "--attach=fuse", "--device", path, "--log-level", "warn", "--ready-fd",
                                         std::to_string(ready)};
     command.insert(command.end(), options.begin(), options.end());
     std::vector<char*> arguments;
     for (std::string& argument : command) arguments.push_back(argument.data());
     arguments.push_back(nullptr);
-    execv(DaemonPath().c_str(), arguments.data());
+    execv(ProgramPath("cuse-dxg").c_str(), arguments.data());
     return 127;
   });
 }
 
+Server Server::EchoWithHop() { return Server("echo-hop", ServeEchoWithHop); }
+Server Server::EchoWithThread() { return Server("echo-thread", ServeEchoWithThread); }
 Server Server::Echo() { return Server("echo", ServeEcho); }
 
 // Resident memory, in KiB.

@@ -30,8 +30,10 @@ class Server {
 
   // cuse-dxg serve, of the same build.
   static Server Daemon(const std::vector<std::string>& options = {});
-  // A bare echo of the fixed struct: what a FUSE round trip costs.
+  // A bare echo of the fixed struct: what a FUSE round trip costs; and one with a bare round trip to a second process.
   static Server Echo();
+  static Server EchoWithHop();
+  static Server EchoWithThread();  // where another thread takes what comes back
 
   int fd() const { return fd_; }
   const std::string& path() const { return path_; }
@@ -43,6 +45,19 @@ class Server {
   pid_t pid_ = 0;
   int fd_ = -1;
   uint64_t started_ns_ = 0;
+};
+
+// hostsim, of the same build, for the daemons whose option is option().
+class HostProcess {
+ public:
+  HostProcess();
+  ~HostProcess();
+  HostProcess(const HostProcess&) = delete;
+  std::string option() const { return "--backend=unix:" + path_; }
+
+ private:
+  std::string path_;
+  pid_t pid_ = 0;
 };
 
 // What `work` takes, the median over so many times.

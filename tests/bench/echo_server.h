@@ -10,4 +10,12 @@ namespace dxg::bench {
 // when it is unmounted.
 int ServeEcho(const std::string& path, int ready_fd);
 
+// The same, which sends each request to a second process and waits for its answer before it gives its own: the least that
+// a device process with its host in another process can cost.
+int ServeEchoWithHop(const std::string& path, int ready_fd);
+
+// The same, where nobody waits for the second process: another thread takes its answer and gives ours. The least where
+// many calls are on their way at once.
+int ServeEchoWithThread(const std::string& path, int ready_fd);
+
 }  // namespace dxg::bench

@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 namespace dxg::socket {
 namespace {
@@ -74,17 +75,29 @@ ssize_t Channel::SendSome(std::span<const std::byte> bytes, std::span<const int>
 // With the lock held.
 bool Channel::Keep(std::string bytes, size_t sent, std::span<const int> descriptors) {
   kept_bytes_ += bytes.size() - sent;
-  if (kept_bytes_ > kKeptBytesMax) return false;
+  kept_descriptors_ += descriptors.size();
+  if (kept_bytes_ > kKeptBytesMax || kept_descriptors_ > kKeptDescriptorsMax) return false;
   Kept& kept = kept_.emplace_back(Kept{std::move(bytes), sent, {}});
-  for (const int descriptor : descriptors) kept.descriptors.emplace_back(fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+  for (const int descriptor : descriptors) {
+    if (!kept.descriptors.emplace_back(fcntl(descriptor, F_DUPFD_CLOEXEC, 0)).valid()) return false;
+  }
   const uint64_t one = 1;
   (void)!write(kept_event_.get(), &one, sizeof(one));
   return true;
 }
 
+bool Channel::EndSending() {
+  closed_ = true;
+  shutdown(socket_.get(), SHUT_RDWR);
+  return false;
+}
+
 bool Channel::Send(const google::protobuf::MessageLite& message, std::span<const int> descriptors) {
   const size_t size = message.ByteSizeLong();
-  if (size > kFrameBytesMax || descriptors.size() > kDescriptorsMax) return false;
+  if (size > kFrameBytesMax || descriptors.size() > kDescriptorsMax) {
+    std::lock_guard lock(sending_);
+    return EndSending();
+  }
   std::string bytes(kLengthBytes + size, '\0');
   for (size_t i = 0; i < kLengthBytes; ++i) bytes[i] = static_cast<char>(size >> (8 * i));
   message.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(bytes.data() + kLengthBytes));  // Safety: bytes
@@ -103,11 +116,7 @@ bool Channel::Send(const google::protobuf::MessageLite& message, std::span<const
       fine = Keep(std::move(bytes), static_cast<size_t>(sent), {});
     }
   }
-  if (!fine) {
-    closed_ = true;
-    shutdown(socket_.get(), SHUT_RDWR);
-  }
-  return fine;
+  return fine || EndSending();
 }
 
 bool Channel::Flush(bool* more) {
@@ -129,7 +138,9 @@ bool Channel::Flush(bool* more) {
     if (sent < 0) return false;
     front.sent += static_cast<size_t>(sent);
     kept_bytes_ -= static_cast<size_t>(sent);
-    if (front.sent == front.bytes.size()) kept_.pop_front();
+    if (front.sent != front.bytes.size()) continue;
+    kept_descriptors_ -= front.descriptors.size();
+    kept_.pop_front();
   }
   return !closed_;
 }
@@ -173,8 +184,7 @@ UniqueFd Channel::TakeDescriptor() {
 
 void Channel::Close() {
   std::lock_guard lock(sending_);
-  closed_ = true;
-  shutdown(socket_.get(), SHUT_RDWR);
+  EndSending();
 }
 
 // -- Addresses ---------------------------------------------------------------------------------------------------------

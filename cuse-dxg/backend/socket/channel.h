@@ -48,6 +48,7 @@ class Channel {
  public:
   // What may be kept while the other side does not read.
   static constexpr size_t kKeptBytesMax = 64u << 20;
+  static constexpr size_t kKeptDescriptorsMax = 1024;  // each is one of this process until it is sent
 
   explicit Channel(UniqueFd socket);
 
@@ -55,7 +56,8 @@ class Channel {
   // Becomes readable when Flush has something to do; Receive's thread polls it too.
   int kept_fd() const { return kept_event_.get(); }
 
-  // False: the connection is over, or too much is kept, and then it is over now.
+  // False: the connection is over. A message that is too long for a frame, or too much that is kept, ends it: whoever
+  // waits for an answer hears of that, and would never hear of what was not sent.
   bool Send(const google::protobuf::MessageLite& message, std::span<const int> descriptors = {});
   // Sends what was kept, as far as the socket takes it. `more`: it has to be called again when the socket is writable.
   bool Flush(bool* more);
@@ -80,10 +82,12 @@ class Channel {
   ssize_t SendSome(std::span<const std::byte> bytes, std::span<const int> descriptors);
   bool Keep(std::string bytes, size_t sent, std::span<const int> descriptors);
 
+  bool EndSending();  // with the lock held; false
+
   const UniqueFd socket_, kept_event_;
-  std::mutex sending_;  // guards the three below
+  std::mutex sending_;  // guards the four below
   std::deque<Kept> kept_;
-  size_t kept_bytes_ = 0;
+  size_t kept_bytes_ = 0, kept_descriptors_ = 0;
   bool closed_ = false;
 
   // The receiver's.

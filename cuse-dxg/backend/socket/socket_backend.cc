@@ -155,6 +155,8 @@ class SocketBackend final : public Backend, public HostControl {
   bool HandleAnswer(const protocol::Answer& answer);
   bool CheckAlive();
   void Lose();
+  std::map<uint64_t, Pending> Cut();
+  static void EndWith(const std::map<uint64_t, Pending>& pending);
 
   Channel channel_;
   const protocol::Hello hello_;
@@ -183,6 +185,7 @@ class SocketBackend final : public Backend, public HostControl {
   std::string why_lost_;
   bool more_ = false;  // the socket did not take all that is kept
   bool started_ = false;
+  Clock::time_point heard_ = Clock::now();
   std::optional<Clock::time_point> pinged_;
   uint64_t pings_ = 0;
   std::vector<std::byte> wire_;
@@ -224,6 +227,7 @@ void SocketBackend::Submit(const HostCall& call, Completion completion) {
   message.set_process(call.process);
   message.set_adapter(call.adapter);
   call.request->SerializeToString(message.mutable_request());
+  const bool asynchronous = call.asynchronous;  // once it is sent it may be over, and the call gone
   bool entered = false;
   {
     std::lock_guard lock(sending_);
@@ -232,7 +236,7 @@ void SocketBackend::Submit(const HostCall& call, Completion completion) {
       batch_bytes_ += message.request().size();
       *batch_.mutable_calls()->add_calls() = std::move(message);
       const bool full = batch_.calls().calls_size() >= kBatchMax || batch_bytes_ >= kBatchBytesMax;
-      if (!call.asynchronous || full) {
+      if (!asynchronous || full) {
         SendWithBatch(nullptr, {});
       } else if (batch_.calls().calls_size() == 1) {
         WakeReader();
@@ -240,7 +244,7 @@ void SocketBackend::Submit(const HostCall& call, Completion completion) {
     }
   }
   if (!entered) return completion.run(completion.context, Lost());
-  if (!call.asynchronous) return;
+  if (!asynchronous) return;
   call.reply->Clear();
   completion.run(completion.context, Status::Ok());
 }
@@ -318,8 +322,9 @@ std::optional<HostRegion> SocketBackend::ToRegion(Received received) {
   struct stat file;
   if (fstat(received.descriptors[0].get(), &file) != 0) return std::nullopt;
   const auto bytes = static_cast<uint64_t>(file.st_size);
-  if (from.size() == 0 || from.size() % client::kPageBytes != 0 || from.file_offset() % client::kPageBytes != 0 ||
-      from.window_address() + from.size() < from.window_address() || from.file_offset() > bytes || from.size() > bytes - from.file_offset()) {
+  const bool whole_pages = (from.window_address() | from.size() | from.file_offset()) % client::kPageBytes == 0 && from.size() != 0;
+  const bool wraps = from.window_address() + from.size() < from.window_address();
+  if (!whole_pages || wraps || from.file_offset() > bytes || from.size() > bytes - from.file_offset()) {
     spdlog::warn("the host shows {} bytes at {:#x} of its window, which its file of {} bytes does not have", from.size(),
                  from.window_address(), bytes);
     return std::nullopt;
@@ -396,6 +401,7 @@ bool SocketBackend::PollOnce() {
   }
   if ((events[0].revents & ~POLLOUT) == 0) return CheckAlive();
   pinged_.reset();
+  heard_ = Clock::now();
   return channel_.Receive(&why_lost_);
 }
 
@@ -403,6 +409,7 @@ bool SocketBackend::PollOnce() {
 // nothing lies in the socket: it may be we who stood still.
 bool SocketBackend::CheckAlive() {
   const auto now = Clock::now();
+  if (!pinged_ && now - heard_ < patience_ / 4) return true;  // it was something of ours that woke us
   if (!pinged_) {
     ToHost message;
     message.set_ping(++pings_);
@@ -524,19 +531,25 @@ void SocketBackend::Run() {
 }
 
 void SocketBackend::Lose() {
-  std::map<uint64_t, Pending> pending;
-  {
-    std::lock_guard lock(mutex_);
-    lost_ = true;
-    pending.swap(pending_);
-    answered_.notify_all();
-  }
-  channel_.Close();
+  const auto pending = Cut();
   if (!stopping_) {
     spdlog::error("the host process is lost: {}; its adapters are removed", why_lost_.empty() ? "the connection broke" : why_lost_);
     events_->HostLost();
   }
-  for (auto& [number, each] : pending) {
+  EndWith(pending);
+}
+
+// From here on nothing is entered.
+std::map<uint64_t, SocketBackend::Pending> SocketBackend::Cut() {
+  channel_.Close();
+  std::lock_guard lock(mutex_);
+  lost_ = true;
+  answered_.notify_all();
+  return std::exchange(pending_, {});
+}
+
+void SocketBackend::EndWith(const std::map<uint64_t, Pending>& pending) {
+  for (const auto& [number, each] : pending) {
     each.call.reply->Clear();
     each.completion.run(each.completion.context, Lost());
   }
@@ -549,6 +562,7 @@ Status SocketBackend::Start(BackendEvents* events) {
   ToHost message;
   *message.mutable_hello() = hello_;
   const auto began = Clock::now();
+  reader_id_ = std::this_thread::get_id();  // who is told of an adapter may ask about it
   bool there = Send(message);
   while (there && !started_) {
     there = HandleAll() && (started_ || PollOnce());
@@ -557,10 +571,9 @@ Status SocketBackend::Start(BackendEvents* events) {
       there = false;
     }
   }
+  reader_id_ = std::thread::id();
   if (!there) {
-    std::lock_guard lock(mutex_);
-    lost_ = true;
-    channel_.Close();
+    EndWith(Cut());
     return Status::Refuse(ENODEV, "--backend: the host refuses: {}", why_lost_.empty() ? "the connection broke" : why_lost_);
   }
   reader_ = std::thread([this] { Run(); });

@@ -1,0 +1,298 @@
+#include "cuse-dxg/backend/socket/channel.h"
+
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cstring>
+#include <string>
+#include <string_view>
+#include <thread>
+#include <utility>
+#include <vector>
+
+#include "proto/dxg/protocol.pb.h"
+#include "tests/backend/raw_peer.h"
+
+namespace dxg::socket {
+namespace {
+
+using protocol::FromHost;
+
+std::string Text(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+
+void Feed(FrameReader* reader, std::string_view bytes) {
+  while (!bytes.empty()) {
+    const std::span<std::byte> room = reader->Room();
+    const size_t part = std::min(room.size(), bytes.size());
+    std::memcpy(room.data(), bytes.data(), part);
+    reader->Came(part);
+    bytes.remove_prefix(part);
+  }
+}
+
+std::vector<std::string> AllOf(FrameReader* reader) {
+  std::vector<std::string> frames;
+  while (const auto frame = reader->Next()) frames.push_back(Text(*frame));
+  return frames;
+}
+
+using Frames = std::vector<std::string>;
+
+// -- FrameReader -------------------------------------------------------------------------------------------------------
+
+TEST(FrameReader, RefusesAFrameThatIsTooLongBeforeItHasCome) {
+  FrameReader reader;
+  Feed(&reader, Framed("ok") + LengthOf(kFrameBytesMax + 1));
+  EXPECT_EQ(AllOf(&reader), Frames{"ok"});
+  EXPECT_TRUE(reader.broken());
+  Feed(&reader, Framed("more"));
+  EXPECT_EQ(AllOf(&reader), Frames{}) << "nobody knows where the next one begins";
+  EXPECT_TRUE(reader.broken());
+}
+
+TEST(FrameReader, TakesTheLongestFrame) {
+  FrameReader reader;
+  const std::string longest(kFrameBytesMax, 'x');
+  Feed(&reader, Framed(longest) + Framed("next"));
+  EXPECT_EQ(AllOf(&reader), (Frames{longest, "next"}));
+  EXPECT_FALSE(reader.broken());
+}
+
+TEST(FrameReader, FindsFramesThatComeByteByByte) {
+  FrameReader reader;
+  Frames frames;
+  for (const char byte : Framed("first") + Framed("") + Framed("second")) {
+    Feed(&reader, std::string_view(&byte, 1));
+    for (std::string& frame : AllOf(&reader)) frames.push_back(std::move(frame));
+  }
+  EXPECT_EQ(frames, (Frames{"first", "", "second"}));
+}
+
+TEST(FrameReader, FindsFramesThatComeTogether) {
+  FrameReader reader;
+  Feed(&reader, Framed("") + Framed("a") + Framed("") + Framed("bc") + LengthOf(4) + "ha");
+  EXPECT_EQ(AllOf(&reader), (Frames{"", "a", "", "bc"}));
+  Feed(&reader, "lf");
+  EXPECT_EQ(AllOf(&reader), Frames{"half"});
+}
+
+TEST(FrameReader, StaysSmallHoweverMuchComes) {
+  FrameReader reader;
+  const std::string frame = Framed(std::string(3000, 'x'));
+  size_t largest = 0;
+  for (int i = 0; i < 2000; ++i) {
+    Feed(&reader, frame.substr(0, 1000));
+    Feed(&reader, frame.substr(1000));
+    largest = std::max(largest, reader.Room().size());
+    EXPECT_EQ(AllOf(&reader).size(), 1u);
+  }
+  EXPECT_LE(largest, 256u * 1024);
+}
+
+// -- Channel -----------------------------------------------------------------------------------------------------------
+
+class ChannelTest : public testing::Test {
+ protected:
+  ChannelTest() {
+    auto [one, other] = SocketPair();
+    channel = std::make_unique<Channel>(std::move(one));
+    peer = std::make_unique<Channel>(std::move(other));
+  }
+  static FromHost Message(uint64_t number, size_t bytes = 0, uint32_t descriptors = 0) {
+    FromHost message;
+    message.mutable_answer()->set_number(number);
+    message.mutable_answer()->set_reply(std::string(bytes, 'x'));
+    message.set_descriptors(descriptors);
+    return message;
+  }
+  // What `Send` does not have to wait for is kept. How many messages were sent when the first one was.
+  int SendUntilKept(size_t bytes) {
+    for (int sent = 1;; ++sent) {
+      EXPECT_TRUE(channel->Send(Message(sent, bytes)));
+      pollfd kept = {channel->kept_fd(), POLLIN, 0};
+      if (poll(&kept, 1, 0) == 1) return sent;
+    }
+  }
+  // Flushes the one and receives at the other until so many frames are there; the numbers of their messages.
+  std::vector<uint64_t> Pump(size_t frames) {
+    std::vector<uint64_t> numbers;
+    bool more = false;
+    std::string why;
+    while (numbers.size() < frames && channel->Flush(&more) && peer->Receive(&why)) {
+      while (const auto frame = peer->Next()) {
+        FromHost message;
+        EXPECT_TRUE(message.ParseFromArray(frame->data(), static_cast<int>(frame->size())));
+        numbers.push_back(message.answer().number());
+        for (uint32_t i = 0; i < message.descriptors(); ++i) files.push_back(InodeOf(peer->TakeDescriptor()));
+      }
+    }
+    EXPECT_EQ(why, "");
+    return numbers;
+  }
+  static ino_t InodeOf(const UniqueFd& file) {
+    struct stat about = {};
+    EXPECT_TRUE(file.valid());
+    EXPECT_EQ(fstat(file.get(), &about), 0);
+    return about.st_ino;
+  }
+
+  std::unique_ptr<Channel> channel, peer;
+  std::vector<ino_t> files;  // that came, by their number
+};
+
+TEST_F(ChannelTest, RefusesAMessageThatIsTooLongAndEnds) {
+  EXPECT_FALSE(channel->Send(Message(1, kFrameBytesMax)));
+  EXPECT_FALSE(channel->Send(Message(2))) << "whoever waits for an answer to the first one has to hear of it";
+  std::string why;
+  EXPECT_FALSE(peer->Receive(&why));
+  EXPECT_NE(why, "");
+}
+
+TEST_F(ChannelTest, RefusesMoreDescriptorsThanAFrameHas) {
+  const UniqueFd file = MemoryFile(4096);
+  const std::vector<int> many(kDescriptorsMax + 1, file.get());
+  EXPECT_FALSE(channel->Send(Message(1), many));
+}
+
+TEST_F(ChannelTest, RefusesToReceiveMoreDescriptorsThanAFrameHas) {
+  auto [raw, socket] = SocketPair();
+  Channel receiver(std::move(socket));
+  const UniqueFd file = MemoryFile(4096);
+  const std::vector<int> many(kDescriptorsMax + 1, file.get());
+  SendRaw(raw, Framed("x"), many);
+  std::string why;
+  EXPECT_FALSE(receiver.Receive(&why));
+  EXPECT_EQ(why, "too many descriptors came");
+}
+
+TEST_F(ChannelTest, RefusesDescriptorsThatNobodyTakes) {
+  auto [raw, socket] = SocketPair();
+  Channel receiver(std::move(socket));
+  const UniqueFd file = MemoryFile(4096);
+  const int descriptors[] = {file.get()};
+  std::string why;
+  int frames = 0;
+  for (bool there = true; there && frames < 1000; ++frames) {
+    SendRaw(raw, Framed(""), descriptors);
+    there = receiver.Receive(&why);
+    while (receiver.Next()) {
+    }
+  }
+  EXPECT_LT(frames, 100);
+  EXPECT_EQ(why, "too many descriptors came");
+}
+
+TEST_F(ChannelTest, DescriptorsArriveWithTheirFrame) {
+  const UniqueFd first = MemoryFile(1), second = MemoryFile(2), third = MemoryFile(3);
+  const int one[] = {first.get()}, two[] = {second.get(), third.get()};
+  ASSERT_TRUE(channel->Send(Message(1)));
+  ASSERT_TRUE(channel->Send(Message(2, 0, 1), one));
+  ASSERT_TRUE(channel->Send(Message(3, 0, 2), two));
+  ASSERT_TRUE(channel->Send(Message(4)));
+  EXPECT_EQ(Pump(4), (std::vector<uint64_t>{1, 2, 3, 4}));
+  EXPECT_EQ(files, (std::vector<ino_t>{InodeOf(first), InodeOf(second), InodeOf(third)}));
+  EXPECT_FALSE(peer->TakeDescriptor().valid());
+}
+
+TEST_F(ChannelTest, DescriptorsArriveWithTheirFrameWhenFramesWereKept) {
+  const int before = SendUntilKept(10'000);
+  std::vector<ino_t> expected;
+  for (int i = 1; i <= 5; ++i) {
+    const UniqueFd file = MemoryFile(i);  // the sender's own goes before its frame does
+    expected.push_back(InodeOf(file));
+    const int descriptors[] = {file.get()};
+    ASSERT_TRUE(channel->Send(Message(before + i, 100'000, 1), descriptors));
+  }
+  std::vector<uint64_t> numbers;
+  for (int i = 1; i <= before + 5; ++i) numbers.push_back(i);
+  EXPECT_EQ(Pump(numbers.size()), numbers);
+  EXPECT_EQ(files, expected);
+  bool more = true;
+  EXPECT_TRUE(channel->Flush(&more));
+  EXPECT_FALSE(more);
+  ASSERT_TRUE(channel->Send(Message(1))) << "and it goes on";
+  EXPECT_EQ(Pump(1), std::vector<uint64_t>{1});
+}
+
+TEST_F(ChannelTest, KeepsSoManyBytesAndThenEnds) {
+  const size_t bytes = kFrameBytesMax / 2;
+  size_t sent = 0;
+  while (sent < 2 * Channel::kKeptBytesMax && channel->Send(Message(1, bytes))) sent += bytes;
+  EXPECT_GE(sent, Channel::kKeptBytesMax - bytes);
+  EXPECT_LE(sent, Channel::kKeptBytesMax + (8u << 20)) << "more than a socket takes besides";
+  bool more = false;
+  EXPECT_FALSE(channel->Flush(&more));
+  EXPECT_FALSE(channel->Send(Message(2)));
+  std::string why;
+  while (peer->Receive(&why)) {
+    while (peer->Next()) {
+    }
+  }
+  EXPECT_NE(why, "");
+}
+
+TEST_F(ChannelTest, KeepsSoManyDescriptorsAndThenEnds) {
+  SendUntilKept(10'000);
+  const UniqueFd file = MemoryFile(1);
+  const int descriptors[] = {file.get()};
+  size_t sent = 0;
+  while (sent <= Channel::kKeptDescriptorsMax && channel->Send(Message(1, 0, 1), descriptors)) ++sent;
+  EXPECT_EQ(sent, Channel::kKeptDescriptorsMax);
+}
+
+TEST_F(ChannelTest, SomebodyWhoCloses) {
+  const auto ends = [](Channel& which) {
+    std::string why;
+    for (;;) {
+      pollfd events = {which.fd(), POLLIN, 0};
+      poll(&events, 1, -1);
+      if (!which.Receive(&why)) return why;
+    }
+  };
+  std::string here, there;
+  std::thread receiver([&] { here = ends(*channel); }), other([&] { there = ends(*peer); });
+  channel->Close();
+  receiver.join();
+  other.join();
+  EXPECT_NE(here, "") << "Close wakes the receiver of its own side";
+  EXPECT_NE(there, "") << "and the other side";
+  EXPECT_FALSE(channel->Send(Message(1)));
+  bool more = false;
+  EXPECT_FALSE(channel->Flush(&more));
+}
+
+// -- Addresses ---------------------------------------------------------------------------------------------------------
+
+TEST(SocketAddress, RefusesWhatIsNoPathOfASocket) {
+  for (const std::string& path : {std::string(), std::string(108, 'x')}) {
+    EXPECT_EQ(Listen(path, "--listen").status().value(), -ENAMETOOLONG);
+    EXPECT_EQ(Connect(path, "--backend").status().value(), -ENAMETOOLONG);
+  }
+}
+
+TEST(SocketAddress, TakesThePlaceOfADeadHostAndOfNobodyElse) {
+  TestDirectory directory;
+  const std::string path = directory.path() + "/host", file = directory.path() + "/file";
+  EXPECT_EQ(Connect(path, "--backend").status().value(), -ENOENT);
+  {
+    const auto first = Listen(path, "--listen");
+    ASSERT_TRUE(first.ok()) << first.status().why();
+    EXPECT_EQ(Listen(path, "--listen").status().value(), -EADDRINUSE);
+    EXPECT_TRUE(Connect(path, "--backend").ok());
+    struct stat about = {};
+    ASSERT_EQ(stat(path.c_str(), &about), 0);
+    EXPECT_EQ(about.st_mode & 0777, 0600u);
+  }
+  EXPECT_EQ(Connect(path, "--backend").status().value(), -ECONNREFUSED);
+  EXPECT_TRUE(Listen(path, "--listen").ok());
+  close(open(file.c_str(), O_CREAT | O_WRONLY, 0600));
+  EXPECT_EQ(Listen(file, "--listen").status().value(), -EEXIST);
+}
+
+}  // namespace
+}  // namespace dxg::socket

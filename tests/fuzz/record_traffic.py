@@ -1,0 +1,120 @@
+#!/usr/bin/env python3
+"""Records what a device process and a host say to each other, as inputs of fuzz_session and fuzz_socket_backend.
+
+usage: record_traffic.py BUILD_DIRECTORY OUTPUT_DIRECTORY PROGRAM ARGUMENTS...
+
+Stands between `hostsim` and `cuse-dxg run`, which runs the program, and writes OUTPUT_DIRECTORY/session/N and
+OUTPUT_DIRECTORY/socket_backend/N, up to some frames each. The inputs' form is in fuzz_frames.h.
+"""
+import array, os, socket, struct, subprocess, sys, tempfile, threading
+
+FRAMES, FRAME_BYTES = 24, 600  # of one input
+
+
+def varint(data, at):
+    value = shift = 0
+    while True:
+        value |= (data[at] & 0x7F) << shift
+        shift += 7
+        at += 1
+        if not data[at - 1] & 0x80:
+            return value, at
+
+
+def fields(data):
+    at = 0
+    while at < len(data):
+        tag, at = varint(data, at)
+        if tag & 7 == 0:
+            value, at = varint(data, at)
+        else:
+            size = {1: 8, 5: 4}.get(tag & 7)
+            if size is None:
+                size, at = varint(data, at)
+            value, at = data[at : at + size], at + size
+        yield tag >> 3, value
+
+
+def forward(source, target, taken):
+    """Passes everything on; what came goes to `taken`."""
+    while True:
+        try:
+            data, control, _, _ = source.recvmsg(65536, socket.CMSG_SPACE(16), socket.MSG_CMSG_CLOEXEC)
+        except OSError:
+            data, control = b"", []
+        if not data:
+            break
+        files = array.array("i")
+        for _, _, bytes_ in control:
+            files.frombytes(bytes_)
+        try:
+            sent = target.sendmsg([data], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, files)] if files else [])
+            target.sendall(data[sent:])
+        except OSError:
+            break
+        for file in files:
+            os.close(file)
+        taken += data
+    for each in (source, target):
+        try:
+            each.shutdown(socket.SHUT_RDWR)
+        except OSError:
+            pass
+
+
+def frames(stream):
+    at = 0
+    while at + 4 <= len(stream):
+        (size,) = struct.unpack_from("<I", stream, at)
+        yield bytes(stream[at + 4 : at + 4 + size])
+        at += 4 + size
+
+
+def write(directory, number, head, part):
+    os.makedirs(directory, exist_ok=True)
+    with open(os.path.join(directory, str(number)), "wb") as file:
+        file.write(head + b"".join(struct.pack("<H", len(each)) + each for each in part))
+
+
+def main():
+    build, output, program = sys.argv[1], sys.argv[2], sys.argv[3:]
+    with tempfile.TemporaryDirectory() as place:
+        host_path, proxy_path = place + "/host", place + "/proxy"
+        ready, done = os.pipe()
+        host = subprocess.Popen([build + "/bin/hostsim", "--listen", host_path, "--log-level", "warn", "--ready-fd", str(done)], pass_fds=[done])
+        os.read(ready, 1)
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(proxy_path)
+        listener.listen()
+        device = subprocess.Popen([build + "/bin/cuse-dxg", "run", "--backend=unix:" + proxy_path, "--", *program], stdout=subprocess.DEVNULL)
+        here, there = listener.accept()[0], socket.socket(socket.AF_UNIX)
+        there.connect(host_path)
+        to_host, from_host = bytearray(), bytearray()
+        threads = [threading.Thread(target=forward, args=each) for each in ((here, there, to_host), (there, here, from_host))]
+        for thread in threads:
+            thread.start()
+        device.wait()
+        for thread in threads:
+            thread.join()
+        host.terminate()
+        host.wait()
+
+    asked = [each for each in list(frames(to_host))[1:] if len(each) <= FRAME_BYTES]  # the target greets itself
+    for number, at in enumerate(range(0, min(len(asked), 4 * FRAMES), FRAMES)):
+        write(output + "/session", number, b"\x04", asked[at : at + FRAMES])
+
+    commands = {}  # by the call's number
+    for each in asked:
+        for field, value in fields(each):
+            for inner, call in fields(value) if field == 3 else ():
+                parts = dict(fields(call))
+                commands[parts.get(1, 0)] = parts.get(2, 0)
+    # The target's calls are numbered from 1, so that this is where its host begins.
+    answered = [each for each in list(frames(from_host)) if len(each) <= FRAME_BYTES][3:]
+    for number, count in enumerate((FRAMES, 4 * FRAMES)):
+        numbers = [commands.get(i, 0) for i in range(1, count + 1)]
+        head = bytes([4, len(numbers)]) + b"".join(struct.pack("<H", each) for each in numbers)
+        write(output + "/socket_backend", number, head, answered[:count])
+
+
+main()
