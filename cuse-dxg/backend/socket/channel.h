@@ -69,6 +69,8 @@ class Channel {
 
   // Both sides hear of it at once; threads may still be sending.
   void Close();
+  // Closes, and gives back the descriptors and all that is kept. By the thread that receives, as the last that it does.
+  void Release();
 
  private:
   struct Kept {
@@ -80,8 +82,8 @@ class Channel {
   ssize_t SendSome(std::span<const std::byte> bytes, std::span<const int> descriptors);
   bool Keep(std::string bytes, size_t sent, std::span<const int> descriptors);
 
-  const UniqueFd socket_, kept_event_;
-  std::mutex sending_;  // guards the three below
+  UniqueFd socket_, kept_event_;  // only Release changes them, with sending_ held
+  std::mutex sending_;            // guards the three below
   std::deque<Kept> kept_;
   size_t kept_bytes_ = 0;
   bool closed_ = false;

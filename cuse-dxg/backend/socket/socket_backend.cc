@@ -155,17 +155,18 @@ class SocketBackend final : public Backend, public HostControl {
   bool HandleAnswer(const protocol::Answer& answer);
   bool CheckAlive();
   void Lose();
+  void Release();
 
   Channel channel_;
   const protocol::Hello hello_;
   const std::chrono::milliseconds patience_;
-  const UniqueFd wake_;  // there is a batch to be sent
   BackendEvents* events_ = nullptr;
   std::thread reader_;
   std::atomic<std::thread::id> reader_id_{};
   std::atomic<bool> stopping_{false};
 
-  std::mutex sending_;  // guards the two below; the order of sending is the order of submission
+  std::mutex sending_;  // guards the three below; the order of sending is the order of submission
+  UniqueFd wake_;       // there is a batch to be sent; changed only where nothing is entered any more
   ToHost batch_;
   size_t batch_bytes_ = 0;
 
@@ -536,6 +537,16 @@ void SocketBackend::Lose() {
     each.call.reply->Clear();
     each.completion.run(each.completion.context, Lost());
   }
+  Release();
+}
+
+// A lost host leaves nothing open, however long what was open on it stays so.
+void SocketBackend::Release() {
+  deferred_.clear();
+  channel_.Release();
+  std::lock_guard lock(sending_);
+  wake_.reset();
+  batch_.Clear();
 }
 
 // -- Start and end -----------------------------------------------------------------------------------------------------
