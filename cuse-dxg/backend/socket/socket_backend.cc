@@ -407,6 +407,8 @@ bool SocketBackend::CheckAlive() {
     return Send(message);
   }
   if (now - *pinged_ < patience_) return true;
+  pollfd events = {channel_.fd(), POLLIN, 0};
+  if (poll(&events, 1, 0) != 0) return true;  // we stood still after we had looked
   why_lost_ = fmt::format("it has not answered for {} ms", patience_.count());
   return false;
 }
