@@ -103,7 +103,9 @@ class Device final : public attach::Node, private HostControl {
       changed_.wait(lock, [this] { return stopping_ || lost_; });
       if (changed_.wait_for(lock, kPause, [this] { return stopping_; })) return;
       lost_ = false;
+      Generation* const lost = current_;
       lock.unlock();
+      if (lost != nullptr) lost->backend->Stop();  // its thread has nothing left to do
       const Status found = Begin();
       lock.lock();
       if (found.ok()) {

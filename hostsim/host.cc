@@ -20,6 +20,7 @@ Host::~Host() { End(); }
 
 void Host::End() {
   machine_.EndCalls();
+  machine_.io_space()->ending = true;
   Aftermath aftermath;
   for (const auto& process : machine_.Processes()) machine_.EndProcess(process->handle, nullptr, &aftermath);
   machine_.Deliver(std::move(aftermath));

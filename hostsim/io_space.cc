@@ -146,7 +146,7 @@ std::optional<uint64_t> Region::Take(uint64_t bytes) {
 }
 
 void Region::Return(uint64_t offset, uint64_t bytes, bool touched) {
-  if (touched) Discard(offset, bytes);
+  if (touched && !space_->ending) Discard(offset, bytes);
   MutexLock lock(mutex_);
   taken_.Erase(offset);
 }

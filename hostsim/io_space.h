@@ -103,6 +103,9 @@ class IoSpace : public std::enable_shared_from_this<IoSpace> {
   uint64_t NewCookie();
 
   std::atomic<uint64_t> extent_bytes{0};  // all that is given out
+  // The host ends, and its files with it. From here on nothing in them is cleared: who still maps one, a client of a guest
+  // that has lost us, reads on what is there, and the guest may have raised the fences in it for good.
+  std::atomic<bool> ending{false};
 
  private:
   friend class Region;

@@ -35,9 +35,24 @@ void SyncDomain::HideIn(SyncObject& object, const std::atomic<uint64_t>* word) {
   object.pages_.pop_back();
 }
 
+namespace {
+
+// What a guest that has lost its host writes into its fences, so that nobody waits for them any more. The host that was
+// lost may live on for a moment and finish what was queued: that must not take them back.
+constexpr uint64_t kRaisedForGood = ~0ull;
+
+void Show(std::atomic<uint64_t>& page, uint64_t before, uint64_t value) {
+  uint64_t shown = page.load(std::memory_order_relaxed);
+  while ((shown != kRaisedForGood || before == kRaisedForGood) &&
+         !page.compare_exchange_weak(shown, value, std::memory_order_release, std::memory_order_relaxed)) {
+  }
+}
+
+}  // namespace
+
 void SyncDomain::SetValue(SyncObject& object, uint64_t value) {
-  object.value_.store(value, std::memory_order_release);
-  for (std::atomic<uint64_t>* page : object.pages_) page->store(value, std::memory_order_release);
+  const uint64_t before = object.value_.exchange(value, std::memory_order_acq_rel);
+  for (std::atomic<uint64_t>* page : object.pages_) Show(*page, before, value);
 }
 
 // -- Taking.

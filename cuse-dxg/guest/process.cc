@@ -273,6 +273,7 @@ Status Process::AddPagingQueue(const std::shared_ptr<Device>& device, const std:
     return status;
   }
   device->paging_queues.push_back(queue);
+  StoreFenceLocked(queue->window_address);
   return Status::Ok();
 }
 
@@ -300,6 +301,7 @@ Status Process::AddSyncObject(const std::shared_ptr<Device>& device, const std::
   if (!device->active) return Status::Refuse(ENODEV, "the device was destroyed while the sync object was made");
   DXG_TRY(Assign(object->handle, HandleType::kSyncObject, object));
   if (object->monitored) device->sync_objects.push_back(object);
+  StoreFenceLocked(object->window_address);
   return Status::Ok();
 }
 
@@ -325,6 +327,7 @@ Status Process::AddHwQueue(const std::shared_ptr<Device>& device, const std::sha
     return status;
   }
   context->hw_queues.push_back(queue);
+  StoreFenceLocked(queue->window_address);
   return Status::Ok();
 }
 
@@ -378,22 +381,22 @@ void Process::ReleaseFence(uint64_t window_address, std::vector<Arena::Mapping>*
 }
 
 void Process::StoreFences(uint64_t value) {
-  std::vector<uint64_t> pages;
-  {
-    std::lock_guard lock(mutex_);
-    for (const auto& held : adapters_) {
-      for (const auto& device : held->devices) {
-        for (const auto& queue : device->paging_queues) pages.push_back(queue->window_address);
-        for (const auto& object : device->sync_objects) pages.push_back(object->window_address);
-        for (const auto& context : device->contexts) {
-          for (const auto& queue : context->hw_queues) pages.push_back(queue->window_address);
-        }
+  std::lock_guard lock(mutex_);
+  all_fences_ = value;
+  for (const auto& held : adapters_) {
+    for (const auto& device : held->devices) {
+      for (const auto& queue : device->paging_queues) StoreFenceLocked(queue->window_address);
+      for (const auto& object : device->sync_objects) StoreFenceLocked(object->window_address);
+      for (const auto& context : device->contexts) {
+        for (const auto& queue : context->hw_queues) StoreFenceLocked(queue->window_address);
       }
     }
   }
-  for (const uint64_t page : pages) {
-    if (page != 0) arena_.Store(page, value);
-  }
+}
+
+// For 0, and before StoreFences, nothing.
+void Process::StoreFenceLocked(uint64_t window_address) {
+  if (all_fences_ && window_address != 0) arena_.Store(window_address, *all_fences_);
 }
 
 void Process::VisitBegins() {

@@ -98,7 +98,8 @@ class Process {
 
   Arena& arena() { return arena_; }
 
-  // Every fence that the client can read is at that value from now on: nobody is left who could raise it.
+  // Every fence that the client can read is at that value from now on, also one that is still being entered: nobody is left
+  // who could raise it.
   void StoreFences(uint64_t value);
 
   // Calls that are visiting their thread: the process ends after them, although its last descriptor may be closed before.
@@ -118,11 +119,14 @@ class Process {
   Status CheckRemovable(const Device& device, const std::vector<uint32_t>& handles, std::vector<std::shared_ptr<Allocation>>* found);
   void FreeAllocationLocked(const std::shared_ptr<Allocation>& allocation);
   void FreeContextLocked(const Context& context);
+  void StoreFenceLocked(uint64_t window_address);
 
   std::mutex mutex_;  // guards all below, and the lists in ProcessAdapter and Device
   HandleTable adapter_handles_;
   HandleTable object_handles_;
   std::list<std::shared_ptr<ProcessAdapter>> adapters_;
+
+  std::optional<uint64_t> all_fences_;  // what StoreFences was told
 
   uint32_t visits_ = 0;
   bool closed_ = false;

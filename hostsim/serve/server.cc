@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -14,6 +15,21 @@ namespace dxg::hostsim::serve {
 
 using attach::UniqueFd;
 
+namespace {
+
+std::pair<dev_t, ino_t> FileAt(const std::string& path) {
+  struct stat file = {};
+  return lstat(path.c_str(), &file) == 0 ? std::pair(file.st_dev, file.st_ino) : std::pair(dev_t{0}, ino_t{0});
+}
+
+}  // namespace
+
+Server::Server(std::string path, UniqueFd listener, std::vector<ControlRequest::AddAdapter> adapters)
+    : path_(std::move(path)), file_(FileAt(path_)), listener_(std::move(listener)), adapters_(std::move(adapters)) {}
+
+// Somebody may have removed it, and another host may be there by now.
+bool Server::HasOwnSocketFile() const { return FileAt(path_) == file_; }
+
 Result<std::unique_ptr<Server>> Server::Listen(const std::string& path, std::vector<ControlRequest::AddAdapter> adapters) {
   DXG_ASSIGN(UniqueFd listener, socket::Listen(path, "--listen"));
   return std::unique_ptr<Server>(new Server(path, std::move(listener), std::move(adapters)));
@@ -22,7 +38,7 @@ Result<std::unique_ptr<Server>> Server::Listen(const std::string& path, std::vec
 Server::~Server() {
   for (Running& each : running_) each.session.End();
   for (Running& each : running_) each.thread.join();
-  unlink(path_.c_str());
+  if (HasOwnSocketFile()) unlink(path_.c_str());
 }
 
 void Server::Run(int stop) {

@@ -1,9 +1,13 @@
 #pragma once
 
+#include <sys/types.h>
+
+#include <atomic>
 #include <list>
 #include <memory>
 #include <string>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "cuse-dxg/status.h"
@@ -31,12 +35,13 @@ class Server {
     std::thread thread;
   };
 
-  Server(std::string path, attach::UniqueFd listener, std::vector<ControlRequest::AddAdapter> adapters)
-      : path_(std::move(path)), listener_(std::move(listener)), adapters_(std::move(adapters)) {}
+  Server(std::string path, attach::UniqueFd listener, std::vector<ControlRequest::AddAdapter> adapters);
   void Admit();
   void Reap();
+  bool HasOwnSocketFile() const;
 
   const std::string path_;
+  std::pair<dev_t, ino_t> file_;  // what we made there
   const attach::UniqueFd listener_;
   const std::vector<ControlRequest::AddAdapter> adapters_;
   std::list<Running> running_;

@@ -187,6 +187,18 @@ void Channel::Close() {
   EndSending();
 }
 
+void Channel::Release() {
+  std::lock_guard lock(sending_);
+  closed_ = true;
+  shutdown(socket_.get(), SHUT_RDWR);
+  socket_.reset();
+  kept_event_.reset();
+  kept_.clear();
+  kept_bytes_ = kept_descriptors_ = 0;
+  frames_ = FrameReader();
+  descriptors_.clear();
+}
+
 // -- Addresses ---------------------------------------------------------------------------------------------------------
 
 namespace {

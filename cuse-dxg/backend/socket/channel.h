@@ -71,6 +71,8 @@ class Channel {
 
   // Both sides hear of it at once; threads may still be sending.
   void Close();
+  // Closes, and gives back the descriptors and all that is kept. By the thread that receives, as the last that it does.
+  void Release();
 
  private:
   struct Kept {
@@ -84,8 +86,8 @@ class Channel {
 
   bool EndSending();  // with the lock held; false
 
-  const UniqueFd socket_, kept_event_;
-  std::mutex sending_;  // guards the four below
+  UniqueFd socket_, kept_event_;  // only Release changes them, with sending_ held
+  std::mutex sending_;            // guards the four below
   std::deque<Kept> kept_;
   size_t kept_bytes_ = 0, kept_descriptors_ = 0;
   bool closed_ = false;

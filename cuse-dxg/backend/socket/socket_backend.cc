@@ -157,17 +157,18 @@ class SocketBackend final : public Backend, public HostControl {
   void Lose();
   std::map<uint64_t, Pending> Cut();
   static void EndWith(const std::map<uint64_t, Pending>& pending);
+  void Release();
 
   Channel channel_;
   const protocol::Hello hello_;
   const std::chrono::milliseconds patience_;
-  const UniqueFd wake_;  // there is a batch to be sent
   BackendEvents* events_ = nullptr;
   std::thread reader_;
   std::atomic<std::thread::id> reader_id_{};
   std::atomic<bool> stopping_{false};
 
-  std::mutex sending_;  // guards the two below; the order of sending is the order of submission
+  std::mutex sending_;  // guards the three below; the order of sending is the order of submission
+  UniqueFd wake_;       // there is a batch to be sent; changed only where nothing is entered any more
   ToHost batch_;
   size_t batch_bytes_ = 0;
 
@@ -417,6 +418,8 @@ bool SocketBackend::CheckAlive() {
     return Send(message);
   }
   if (now - *pinged_ < patience_) return true;
+  pollfd events = {channel_.fd(), POLLIN, 0};
+  if (poll(&events, 1, 0) != 0) return true;  // we stood still after we had looked
   why_lost_ = fmt::format("it has not answered for {} ms", patience_.count());
   return false;
 }
@@ -537,6 +540,7 @@ void SocketBackend::Lose() {
     events_->HostLost();
   }
   EndWith(pending);
+  Release();
 }
 
 // From here on nothing is entered.
@@ -553,6 +557,16 @@ void SocketBackend::EndWith(const std::map<uint64_t, Pending>& pending) {
     each.call.reply->Clear();
     each.completion.run(each.completion.context, Lost());
   }
+  Release();
+}
+
+// A lost host leaves nothing open, however long what was open on it stays so.
+void SocketBackend::Release() {
+  deferred_.clear();
+  channel_.Release();
+  std::lock_guard lock(sending_);
+  wake_.reset();
+  batch_.Clear();
 }
 
 // -- Start and end -----------------------------------------------------------------------------------------------------
