@@ -557,7 +557,6 @@ void SocketBackend::EndWith(const std::map<uint64_t, Pending>& pending) {
     each.call.reply->Clear();
     each.completion.run(each.completion.context, Lost());
   }
-  Release();
 }
 
 // A lost host leaves nothing open, however long what was open on it stays so.
