@@ -63,6 +63,10 @@ struct Options {
   bool verbose = false;
 };
 
+// Asked to end: what was started ends too.
+volatile sig_atomic_t asked_to_end = 0;
+void AskToEnd(int) { asked_to_end = 1; }
+
 class Proof {
  public:
   Proof(const Options& options, std::string bin)
@@ -144,6 +148,7 @@ class Proof {
       const pid_t pid = fork();
       if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        for (const int each : {SIGTERM, SIGINT, SIGHUP}) signal(each, SIG_DFL);
         if (getppid() != parent) _exit(126);
         const Post post{posts[(i + 1) % kClients][0], posts[i][1]};
         while (board_.back_ns == 0) usleep(1000);
@@ -349,6 +354,7 @@ class Proof {
   }
 
   void CheckClients() {
+    if (asked_to_end) throw std::runtime_error("asked to end by a signal");
     for (size_t i = 0; i < kClients; ++i) {
       int status = 0;
       if (!rig_.HasEnded(clients_[i], &status)) continue;
@@ -422,6 +428,7 @@ int Main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   fmt::print("seed {}\n", options.seed);
   std::fflush(stdout);
+  for (const int each : {SIGTERM, SIGINT, SIGHUP}) signal(each, AskToEnd);
   Proof proof(options, std::filesystem::read_symlink("/proc/self/exe").parent_path());
   try {
     proof.Run();
