@@ -76,6 +76,7 @@ class Device final : public attach::Node, private HostControl {
 
  private:
   Status Begin() {
+    std::lock_guard one_by_one(beginning_);  // a host may be lost before the one who found it has said so
     DXG_ASSIGN(auto backend, connect_());
     auto made = std::make_unique<Generation>(std::move(backend), clients_);
     made->driver.set_observer(trace_.get());
@@ -125,6 +126,7 @@ class Device final : public attach::Node, private HostControl {
   const ConnectHost connect_;
   std::atomic<Generation*> current_{nullptr};
 
+  std::mutex beginning_;
   std::mutex mutex_;  // guards the four below
   std::condition_variable changed_;
   bool lost_ = false, stopping_ = false;
