@@ -156,7 +156,7 @@ void Engines::SetPriority(GpuQueue& queue, int32_t priority, int32_t in_process_
   node.by_age.emplace(place, &queue);
 }
 
-bool Engines::Submit(DeviceWork& work, std::span<GpuQueue* const> queues, std::vector<GpuPacket> packets,
+bool Engines::Submit(DeviceWork& work, std::span<GpuQueue* const> queues, std::span<GpuPacket> packets,
                      Aftermath* aftermath) {
   MutexLock lock(mutex_);
   if (work.of_process->packets + queues.size() > kPacketsPerProcessMax) return false;
@@ -275,7 +275,7 @@ void Engines::Clear(GpuQueue& queue, Aftermath* aftermath) {
   Node& node = *nodes_[queue.node];
   if (!node.current || node.current->queue.get() != &queue) return;
   if (!node.current->executing) {
-    Finish(node, false, aftermath);
+    Finish(node, false, NowNs(), aftermath);
     return DriveLater(node, aftermath);
   }
   node.current->cancelled = true;
@@ -404,7 +404,7 @@ bool Engines::Step(Node& node, Effort* effort) {
   const uint64_t now_ns = NowNs();
   bool go_on = true;
   if (running.done && now_ns >= running.due_ns) {
-    Finish(node, true, &aftermath);
+    Finish(node, true, now_ns, &aftermath);
   } else if (now_ns >= running.deadline_ns) {
     running.hung = true;
     Punish(node, {});
@@ -492,7 +492,7 @@ void Engines::Execute(Node& node, Effort* effort) {
   if (running->hung) return Punish(node, {});
   if (running->cancelled) {
     Aftermath aftermath;
-    Finish(node, false, &aftermath);
+    Finish(node, false, NowNs(), &aftermath);
     return Deliver(std::move(aftermath));
   }
   Take(node, stop, effort);
@@ -527,11 +527,10 @@ void Engines::Take(Node& node, const CommandStop& stop, Effort* effort) {
   }
 }
 
-void Engines::Finish(Node& node, bool completed, Aftermath* aftermath) {
+void Engines::Finish(Node& node, bool completed, uint64_t now_ns, Aftermath* aftermath) {
   const std::shared_ptr<Running> running = std::move(node.current);
   node.current = nullptr;
   GpuQueue& queue = *running->queue;
-  const uint64_t now_ns = NowNs();
   for (NodeWork* counted : {&node.work, &queue.work_->of_process->nodes[node.index]}) {
     counted->running_ns += now_ns - running->started_ns;
     ++counted->commands_completed;
@@ -601,7 +600,7 @@ void Engines::Punish(Node& node, const std::optional<CommandStop>& stop) {
   mutex_.Lock();
   if (node.current != running) return;
   Aftermath rest;
-  Finish(node, false, &rest);
+  Finish(node, false, NowNs(), &rest);
   Deliver(std::move(rest));
 }
 

@@ -51,7 +51,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
 
   // A packet for each queue, or one for all of them. All queues are of the device. False, and nothing is queued: its
   // process has too many packets.
-  bool Submit(DeviceWork& work, std::span<GpuQueue* const> queues, std::vector<GpuPacket> packets,
+  bool Submit(DeviceWork& work, std::span<GpuQueue* const> queues, std::span<GpuPacket> packets,
               Aftermath* aftermath);
 
   // Drops what is queued, without its effects, and stops the command that is running. The last share in `stopped` goes
@@ -115,7 +115,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
   void MakeTrouble(Running& running, uint32_t node) HOSTSIM_REQUIRES(mutex_);
   void Execute(Node& node, Effort* effort) HOSTSIM_REQUIRES(mutex_);
   void Take(Node& node, const CommandStop& stop, Effort* effort) HOSTSIM_REQUIRES(mutex_);
-  void Finish(Node& node, bool completed, Aftermath* aftermath) HOSTSIM_REQUIRES(mutex_);
+  void Finish(Node& node, bool completed, uint64_t now_ns, Aftermath* aftermath) HOSTSIM_REQUIRES(mutex_);
   bool Pause(Node& node, uint64_t until_ns, Effort* effort) HOSTSIM_REQUIRES(mutex_);
   void Punish(Node& node, const std::optional<CommandStop>& stop) HOSTSIM_REQUIRES(mutex_);
   static void FailDevice(Process& process, Device& device, const CommandStop& stop, Aftermath* aftermath)

@@ -1,4 +1,6 @@
 #include <algorithm>
+#include <array>
+#include <memory_resource>
 
 #include "hostsim/call.h"
 #include "hostsim/commands.h"
@@ -33,17 +35,23 @@ bool ValidPrivateData(const std::string& data, uint32_t size) {
 }
 
 // Queues of one device. The device is that of the first one that there is, so that somebody hears of a refusal.
+// Nearly always it is one queue, which costs no allocation.
 struct Target {
   Device* device = nullptr;
-  std::vector<QueueOf> found;
-  std::vector<GpuQueue*> queues;
-  bool valid = false;
+  bool valid = true;
+
+ private:
+  std::array<std::byte, 128> few_;
+  std::pmr::monotonic_buffer_resource memory_{few_.data(), few_.size()};
+
+ public:
+  std::pmr::vector<QueueOf> found{&memory_};
+  std::pmr::vector<GpuQueue*> queues{&memory_};
 };
 
 template <class Handles>
-Target FindTarget(const Call& call, Process& process, const Handles& handles) HOSTSIM_REQUIRES(process.mutex()) {
-  Target target;
-  target.valid = true;
+void FindTarget(const Call& call, Process& process, const Handles& handles, Target* to) HOSTSIM_REQUIRES(process.mutex()) {
+  Target& target = *to;
   for (const uint32_t handle : handles) {
     const QueueOf found = FindQueue(call, process, handle);
     if (!found.context) {
@@ -55,12 +63,11 @@ Target FindTarget(const Call& call, Process& process, const Handles& handles) HO
     target.found.push_back(found);
     target.queues.push_back(&found.queue());
   }
-  return target;
 }
 
-int32_t Queue(Call& call, const Target& target, std::vector<GpuPacket> packets) {
+int32_t Queue(Call& call, const Target& target, std::span<GpuPacket> packets) {
   Engines& engines = call.adapter->engines();
-  const bool room = engines.Submit(*target.device->work, target.queues, std::move(packets), &call.aftermath);
+  const bool room = engines.Submit(*target.device->work, target.queues, packets, &call.aftermath);
   return room ? kStatusSuccess : kStatusNoMemory;
 }
 
@@ -88,6 +95,8 @@ bool SynchronizationOnly(const Target& target) {
   });
 }
 
+int32_t Queue(Call& call, const Target& target, GpuPacket packet) { return Queue(call, target, std::span(&packet, 1)); }
+
 int32_t Submit(Call& call, const host::SubmitCommand::Request& request, const Target& target) {
   const uint32_t known = kNullRendering | kPresentRedirected;
   if (request.command_length() == 0 || (request.flags() & ~known) != 0 || request.num_primaries() > kPrimariesMax ||
@@ -98,13 +107,15 @@ int32_t Submit(Call& call, const host::SubmitCommand::Request& request, const Ta
   if (call.adapter->removed() || !target.device->active()) return kStatusDeviceRemoved;
   if (SynchronizationOnly(target)) return kStatusInvalidParameter;
   // Each context has its own flags, so each has its own command; together they fit or none does.
-  std::vector<GpuPacket> packets;
+  std::array<std::byte, 128> few;
+  std::pmr::monotonic_buffer_resource memory(few.data(), few.size());
+  std::pmr::vector<GpuPacket> packets(&memory);
   for (const QueueOf& queue : target.found) {
     packets.push_back(CommandFor(queue, request.command_buffer(), request.command_length(),
                                  (request.flags() & kNullRendering) != 0));
   }
   call.adapter->engines().NotePrivateData(request.priv_drv_data());
-  return Queue(call, target, std::move(packets));
+  return Queue(call, target, std::span(packets));
 }
 
 }  // namespace
@@ -117,7 +128,8 @@ void Commands::Handle(Call& call, const host::SubmitCommand::Request& request, h
     const uint32_t count = request.broadcast_context_count();
     const bool countable = count != 0 && count <= kBroadcastMax && static_cast<int>(count) <= request.broadcast_context_size();
     const auto& all = request.broadcast_context();
-    const Target target = FindTarget(call, process, std::span(all.data(), countable ? count : 0u));
+    Target target;
+    FindTarget(call, process, std::span(all.data(), countable ? count : 0u), &target);
     return Heard(call, process, target.device, Submit(call, request, target));
   };
   reply->set_status(submit());
@@ -138,7 +150,7 @@ int32_t SubmitToHwQueue(Call& call, const host::SubmitCommandToHwQueue::Request&
   command.progress = queue.progress;
   command.progress_value = request.progress_fence_id();
   call.adapter->engines().NotePrivateData(request.priv_drv_data());
-  const int32_t status = Queue(call, target, {std::move(command)});
+  const int32_t status = Queue(call, target, std::move(command));
   if (status == kStatusSuccess) queue.last_id = request.progress_fence_id();
   return status;
 }
@@ -151,7 +163,8 @@ void Commands::Handle(Call& call, const host::SubmitCommandToHwQueue::Request& r
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
     Process& process = *call.process;
     MutexLock lock(process.mutex());
-    const Target target = FindTarget(call, process, std::array{request.hwqueue()});
+    Target target;
+    FindTarget(call, process, std::array{request.hwqueue()}, &target);
     return Heard(call, process, target.device, SubmitToHwQueue(call, request, target));
   };
   reply->set_status(submit());
@@ -192,7 +205,7 @@ int32_t QueueSignal(Call& call, const host::SignalSyncObject::Request& request, 
   signal->at_submission = at_submission;
   signal->event = event;
   signal->expected = target.queues.size();
-  return Queue(call, target, {std::move(signal)});
+  return Queue(call, target, std::move(signal));
 }
 
 int32_t Signal(Call& call, const host::SignalSyncObject::Request& request, Process& process, const Target& target)
@@ -245,7 +258,7 @@ int32_t Wait(Call& call, const host::WaitForSyncObjectFromGpu::Request& request,
   if (!FindAwaited(call, process, request, target, &points)) return kStatusInvalidParameter;
   if (call.adapter->removed() || !target.device->active()) return kStatusDeviceRemoved;
   if (points.access != kStatusSuccess) return points.access;
-  return Queue(call, target, {GpuWait{std::move(points.points)}});
+  return Queue(call, target, GpuWait{std::move(points.points)});
 }
 
 }  // namespace
@@ -256,7 +269,8 @@ int32_t SignalFromQueues(Call& call, const host::SignalSyncObject::Request& requ
   const uint32_t count = request.context_count();
   const bool countable = count != 0 && count <= kBroadcastMax && static_cast<int>(count) == request.contexts_size();
   const auto& all = request.contexts();
-  const Target target = FindTarget(call, process, std::span(all.data(), countable ? count : 0u));
+  Target target;
+  FindTarget(call, process, std::span(all.data(), countable ? count : 0u), &target);
   return Heard(call, process, target.device, Signal(call, request, process, target));
 }
 
@@ -266,7 +280,8 @@ void Commands::Handle(Call& call, const host::WaitForSyncObjectFromGpu::Request&
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
     Process& process = *call.process;
     MutexLock lock(process.mutex());
-    const Target target = FindTarget(call, process, std::array{request.context()});
+    Target target;
+    FindTarget(call, process, std::array{request.context()}, &target);
     return Heard(call, process, target.device, Wait(call, request, process, target));
   };
   reply->set_status(wait());
