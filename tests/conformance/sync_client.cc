@@ -154,13 +154,14 @@ int SyncClient::TrySignal(Handles objects, Values values, uint32_t flags) const 
   SetObjects(args, objects);
   args.fence_values = AddressOf(values);
   args.flags.value = flags;
-  return node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, args);
+  const int result = node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, args);
+  // A host may take a signal without answering it. What is asked next it answers after it, and tests look at once.
+  if (result == 0 && !objects.empty()) (void)TryWait(objects.front(), 0);
+  return result;
 }
 
 void SyncClient::Signal(d3dkmthandle object, uint64_t value, uint32_t flags) const {
   Require(TrySignal(object, value, flags), "SignalSynchronizationObjectFromCpu");
-  // A host may take a signal without answering it. What is asked next it answers after it, and tests look at once.
-  (void)TryWait(object, 0);
 }
 
 int SyncClient::TryWait(Handles objects, Values values, bool any, int event) const {
