@@ -91,10 +91,8 @@ class DeliveryDevice final : public attach::Node {
         return request->Answer(getpid(), {});
       case delivery::kNothing:
         return request->Answer(0, {});
-      case delivery::kServerFiles: {
-        const std::filesystem::directory_iterator files("/proc/self/fd");
-        return request->Answer(static_cast<int32_t>(std::distance(begin(files), end(files))), {});
-      }
+      case delivery::kServerFiles:
+        return request->Answer(FilesOpen(), {});
       default:
         return request->Answer(-ENOTTY, {});
     }
@@ -222,6 +220,13 @@ class DeliveryDevice final : public attach::Node {
         std::count_if(tokens_.begin(), tokens_.end(), [](const auto& file) { return file.second != 0; }));
   }
 
+  // The descriptor that it looks with is counted, and closed when it returns: left open until after the answer, it would
+  // now and then be seen by the next who counts.
+  static int32_t FilesOpen() {
+    const std::filesystem::directory_iterator files("/proc/self/fd");
+    return static_cast<int32_t>(std::distance(begin(files), end(files)));
+  }
+
   void Identify(std::unique_ptr<IoctlRequest> request) {
     const auto identity = clients_.Identify(request->caller().tid);
     if (!identity) return request->Answer(-ESRCH, {});
@@ -237,7 +242,8 @@ class DeliveryDevice final : public attach::Node {
     const int number = static_cast<int>(request->argument());
     std::shared_ptr<IoctlRequest> shared = std::move(request);
     delivery_->TakeEventFile(*identity, number, [this, shared](std::shared_ptr<client::EventFile> file) {
-      shared->Answer(file ? Keep(std::move(file)) : 0, {});
+      const int32_t place = file ? Keep(std::move(file)) : 0;  // no share of it stays here: what the client drops next is closed
+      shared->Answer(place, {});
     });
   }
 
