@@ -10,11 +10,10 @@
 #include <charconv>
 #include <cstdlib>
 #include <cstring>
-#include <fstream>
-#include <iterator>
 #include <vector>
 
 #include "cuse-dxg/attach/unique_fd.h"
+#include "cuse-dxg/backend/profile_file.h"
 #include "cuse-dxg/control/address.h"
 #include "cuse-dxg/control/server.h"
 
@@ -122,19 +121,6 @@ Result<ControlReply> Ask(const std::string& path, const ControlRequest& request)
   return reply;
 }
 
-// A file's text; nothing where it is none, and the name may be one that the daemon knows.
-Status ReadProfile(const std::string& name, ControlRequest::AddAdapter* add) {
-  add->set_name(name);
-  std::ifstream file(name, std::ios::binary);
-  if (!file) return Status::Ok();
-  std::string text(kRequestBytesMax + 1, '\0');
-  file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  text.resize(static_cast<size_t>(file.gcount()));
-  if (text.empty()) return Status::Refuse(EINVAL, "{} is empty or cannot be read; give a profile's file or name", name);
-  add->set_text(std::move(text));
-  return Status::Ok();
-}
-
 }  // namespace
 
 std::string ToWords(const FaultRule& rule) {
@@ -217,7 +203,7 @@ Result<ControlRequest> Command::Request() const {
   } else if (*adapters_) {
     request.mutable_list_adapters();
   } else if (*adapter_add_) {
-    DXG_TRY(ReadProfile(profile_, request.mutable_add_adapter()));
+    DXG_ASSIGN(*request.mutable_add_adapter(), ReadProfileFile(profile_, "adapter add", kRequestBytesMax));
   } else if (*adapter_remove_) {
     uint64_t luid = 0;
     if (!ParseLuid(luid_, &luid)) return Status::Refuse(EINVAL, "'{}' is no LUID; give one such as 00000000-00010000", luid_);

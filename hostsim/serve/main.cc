@@ -42,7 +42,7 @@ Status Serve(const Options& options) {
 
   std::vector<ControlRequest::AddAdapter> adapters;
   for (const std::string& name : options.profiles) {
-    DXG_ASSIGN(adapters.emplace_back(), ReadProfileFile(name));
+    DXG_ASSIGN(adapters.emplace_back(), ReadProfileFile(name, "--profile"));
   }
   DXG_ASSIGN(const auto tried, CreateInProcessBackendOf(adapters));  // so that a bad profile is heard of now
   DXG_ASSIGN(const auto server, Server::Listen(options.listen, std::move(adapters)));

@@ -606,7 +606,7 @@ Result<std::unique_ptr<Backend>> CreateSocketBackend(const SocketOptions& option
   hello.set_version(kVersion);
   hello.set_program("cuse-dxg");
   for (const std::string& name : options.profiles) {
-    DXG_ASSIGN(*hello.add_adapters(), ReadProfileFile(name));
+    DXG_ASSIGN(*hello.add_adapters(), ReadProfileFile(name, "--profile"));
   }
   DXG_ASSIGN(UniqueFd connected, socket::Connect(options.path, "--backend=unix"));
   return std::unique_ptr<Backend>(new SocketBackend(std::move(connected), std::move(hello), options.patience));
