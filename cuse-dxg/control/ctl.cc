@@ -16,6 +16,7 @@
 #include "cuse-dxg/backend/profile_file.h"
 #include "cuse-dxg/control/address.h"
 #include "cuse-dxg/control/server.h"
+#include "cuse-dxg/unix_socket.h"
 
 namespace dxg::control {
 namespace {
@@ -96,13 +97,12 @@ Status SetField(FaultRule* rule, const FieldDescriptor* field, const std::string
 }
 
 Result<ControlReply> Ask(const std::string& path, const ControlRequest& request) {
-  DXG_ASSIGN(const sockaddr_un address, AddressOf(path));
+  DXG_ASSIGN(const sockaddr_un address, UnixAddress(path, kOption));
   const attach::UniqueFd daemon(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   const timeval patience = {.tv_sec = kAnswerTimeoutSeconds, .tv_usec = 0};
   setsockopt(daemon.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
   setsockopt(daemon.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-  // Safety: the interface's way to pass one of its kinds of address.
-  if (connect(daemon.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0) {
+  if (connect(daemon.get(), AnyAddress(address), sizeof(address)) != 0) {
     return Status::Refuse(errno, "cannot reach a daemon at {}: {}; it listens there if started with --control {}", path,
                           std::strerror(errno), path);
   }

@@ -4,8 +4,6 @@
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -13,6 +11,7 @@
 #include <cstring>
 
 #include "cuse-dxg/control/address.h"
+#include "cuse-dxg/unix_socket.h"
 
 namespace dxg::control {
 namespace {
@@ -25,31 +24,6 @@ std::string Refusal(const std::string& why) {
   ControlReply reply;
   reply.set_error(why);
   return Bytes(reply);
-}
-
-// Whether somebody answers at the address; a file without that is what a dead daemon left.
-bool Served(const sockaddr_un& address) {
-  const UniqueFd probe(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  // Safety: the interface's way to pass one of its kinds of address.
-  return connect(probe.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0 || errno == EAGAIN;
-}
-
-bool IsSocket(const std::string& path) {
-  struct stat file;
-  return lstat(path.c_str(), &file) == 0 && S_ISSOCK(file.st_mode);
-}
-
-// The file is only for us from its first moment on: nobody can connect before listen, and by then it has its mode.
-Status Bind(const UniqueFd& listener, const sockaddr_un& address, const std::string& path) {
-  // Safety: as above.
-  auto bind_it = [&] { return bind(listener.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) == 0; };
-  if (bind_it()) return Status::Ok();
-  if (errno != EADDRINUSE) return Status::Refuse(errno, "--control: cannot make {}: {}", path, std::strerror(errno));
-  if (!IsSocket(path)) return Status::Refuse(EEXIST, "--control: {} is there and no socket; give another path", path);
-  if (Served(address)) return Status::Refuse(EADDRINUSE, "--control: another daemon listens at {}; give another path", path);
-  unlink(path.c_str());
-  if (bind_it()) return Status::Ok();
-  return Status::Refuse(errno, "--control: cannot make {}: {}", path, std::strerror(errno));
 }
 
 Status CheckPeer(int peer) {
@@ -81,16 +55,9 @@ std::string Answer(std::span<const std::byte> packet, HostControl& host) {
 }
 
 Result<std::unique_ptr<Server>> Server::Start(const std::string& path, HostControl& host) {
-  DXG_ASSIGN(const sockaddr_un address, AddressOf(path));
-  UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   UniqueFd stop(eventfd(0, EFD_CLOEXEC));
-  if (!listener.valid() || !stop.valid()) return Status::Refuse(errno, "--control: no socket: {}", std::strerror(errno));
-  DXG_TRY(Bind(listener, address, path));
-  if (chmod(path.c_str(), 0600) != 0 || listen(listener.get(), kPeersMax) != 0) {
-    const int error = errno;
-    unlink(path.c_str());
-    return Status::Refuse(error, "--control: cannot listen at {}: {}", path, std::strerror(error));
-  }
+  if (!stop.valid()) return Status::Refuse(errno, "--control: no eventfd: {}", std::strerror(errno));
+  DXG_ASSIGN(UniqueFd listener, ListenUnix(path, kOption, {.who = "daemon", .type = SOCK_SEQPACKET, .waiting_max = kPeersMax}));
   std::unique_ptr<Server> server(new Server(path, host, std::move(listener), std::move(stop)));
   server->thread_ = std::thread([self = server.get()] { self->Run(); });
   return server;

@@ -12,6 +12,7 @@
 #include "cuse-dxg/control/address.h"
 #include "cuse-dxg/control/ctl.h"
 #include "cuse-dxg/control/server.h"
+#include "cuse-dxg/unix_socket.h"
 
 namespace dxg::control {
 namespace {
@@ -29,8 +30,8 @@ class ControlTest : public testing::Test {
   }
   UniqueFd Connect() {
     UniqueFd peer(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    const sockaddr_un address = *AddressOf(path_);
-    EXPECT_EQ(connect(peer.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    const sockaddr_un address = *UnixAddress(path_, kOption);
+    EXPECT_EQ(connect(peer.get(), AnyAddress(address), sizeof(address)), 0);
     return peer;
   }
   static ControlReply Receive(const UniqueFd& peer) {
@@ -144,8 +145,8 @@ TEST_F(ControlTest, TakesOverWhatADeadDaemonLeftAndNothingElse) {
   EXPECT_FALSE(std::filesystem::exists(path_));
   {
     const UniqueFd dead(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-    const sockaddr_un address = *AddressOf(path_);
-    ASSERT_EQ(bind(dead.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)), 0);
+    const sockaddr_un address = *UnixAddress(path_, kOption);
+    ASSERT_EQ(bind(dead.get(), AnyAddress(address), sizeof(address)), 0);
   }
   EXPECT_TRUE(Server::Start(path_, *backend_->control()).ok());
   std::ofstream(path_) << "precious";

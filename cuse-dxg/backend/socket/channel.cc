@@ -3,13 +3,13 @@
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
-#include <sys/un.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
+
+#include "cuse-dxg/unix_socket.h"
 
 namespace dxg::socket {
 namespace {
@@ -201,59 +201,15 @@ void Channel::Release() {
 
 // -- Addresses ---------------------------------------------------------------------------------------------------------
 
-namespace {
-
-Result<sockaddr_un> AddressOf(const std::string& path, const char* option) {
-  sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
-  if (path.empty() || path.size() >= sizeof(address.sun_path))
-    return Status::Refuse(ENAMETOOLONG, "{}: '{}' is no path of a socket; give 1 to {} bytes", option, path, sizeof(address.sun_path) - 1);
-  std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
-  return address;
-}
-
-UniqueFd StreamSocket() { return UniqueFd(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0)); }
-
-// Safety: the interface's way to pass one of its kinds of address.
-const sockaddr* Any(const sockaddr_un& address) { return reinterpret_cast<const sockaddr*>(&address); }
-
-}  // namespace
-
 Result<UniqueFd> Connect(const std::string& path, const char* option) {
-  DXG_ASSIGN(const sockaddr_un address, AddressOf(path, option));
-  UniqueFd connected = StreamSocket();
-  if (connected.valid() && connect(connected.get(), Any(address), sizeof(address)) == 0) return connected;
+  DXG_ASSIGN(const sockaddr_un address, UnixAddress(path, option));
+  UniqueFd connected(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (connected.valid() && connect(connected.get(), AnyAddress(address), sizeof(address)) == 0) return connected;
   return Status::Refuse(errno, "{}: nobody answers at {}: {}; start `hostsim --listen {}` first", option, path, std::strerror(errno), path);
 }
 
-namespace {
-
-Status Bind(const UniqueFd& listener, const sockaddr_un& address, const std::string& path, const char* option) {
-  auto bind_it = [&] { return bind(listener.get(), Any(address), sizeof(address)) == 0; };
-  const auto refused = [&] { return Status::Refuse(errno, "{}: cannot make {}: {}", option, path, std::strerror(errno)); };
-  if (bind_it()) return Status::Ok();
-  if (errno != EADDRINUSE) return refused();
-  struct stat file;
-  if (lstat(path.c_str(), &file) != 0 || !S_ISSOCK(file.st_mode))
-    return Status::Refuse(EEXIST, "{}: {} is there and no socket; give another path", option, path);
-  const UniqueFd probe = StreamSocket();  // a file without an answer is what a dead host left
-  if (connect(probe.get(), Any(address), sizeof(address)) == 0 || errno == EAGAIN)
-    return Status::Refuse(EADDRINUSE, "{}: another host listens at {}; give another path", option, path);
-  unlink(path.c_str());
-  return bind_it() ? Status::Ok() : refused();
-}
-
-}  // namespace
-
 Result<UniqueFd> Listen(const std::string& path, const char* option) {
-  DXG_ASSIGN(const sockaddr_un address, AddressOf(path, option));
-  UniqueFd listener = StreamSocket();
-  if (!listener.valid()) return Status::Refuse(errno, "{}: no socket: {}", option, std::strerror(errno));
-  DXG_TRY(Bind(listener, address, path, option));
-  // Only for us from its first moment on: nobody can connect before listen, and by then it has its mode.
-  if (chmod(path.c_str(), 0600) == 0 && listen(listener.get(), kPeersWaiting) == 0) return listener;
-  const int error = errno;
-  unlink(path.c_str());
-  return Status::Refuse(error, "{}: cannot listen at {}: {}", option, path, std::strerror(error));
+  return ListenUnix(path, option, {.who = "host", .type = SOCK_STREAM, .waiting_max = kPeersWaiting});
 }
 
 }  // namespace dxg::socket
