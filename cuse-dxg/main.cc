@@ -1,16 +1,12 @@
 #include <poll.h>
-#include <signal.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
 #include <iostream>
 #include <memory>
@@ -28,6 +24,7 @@
 #include "cuse-dxg/control/address.h"
 #include "cuse-dxg/control/ctl.h"
 #include "cuse-dxg/control/server.h"
+#include "cuse-dxg/daemon.h"
 #include "cuse-dxg/device.h"
 #include "cuse-dxg/doctor.h"
 #include "cuse-dxg/status.h"
@@ -75,14 +72,6 @@ void StartLog(const std::string& level, spdlog::level::level_enum level_default)
   spdlog::set_default_logger(log);
 }
 
-// A descriptor for every exported object: the soft limit is often 1024, the hard one far above.
-void RaiseFileLimit() {
-  rlimit files;
-  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
-  files.rlim_cur = files.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &files);
-}
-
 Result<std::unique_ptr<Attachment>> AttachAuto(const std::string& path) {
   const Status cuse = attach::CheckCuse();
   if (cuse.ok() && path == "/dev/dxg") {
@@ -105,23 +94,6 @@ Result<std::unique_ptr<Attachment>> Attach(const Options& options) {
                           "--attach=cuse makes /dev/dxg and no other node; --device {} needs --attach=fuse",
                           options.path);
   return attach::AttachCuse();
-}
-
-void ReportReady(int fd) {
-  if (fd < 0) return;
-  if (write(fd, "\n", 1) != 1) spdlog::warn("cannot write to --ready-fd {}: {}", fd, std::strerror(errno));
-  close(fd);
-}
-
-// Blocked before any thread is made, so that every thread inherits that and only `signals` sees them.
-Result<UniqueFd> TakeStopSignals() {
-  sigset_t stop;
-  sigemptyset(&stop);
-  for (int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&stop, signal);
-  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
-  UniqueFd signals(signalfd(-1, &stop, SFD_CLOEXEC));
-  if (!signals.valid()) return Status::Refuse(errno, "no signalfd: {}", std::strerror(errno));
-  return signals;
 }
 
 // True: asked to stop. False: the kernel's side has ended.

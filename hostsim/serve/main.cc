@@ -1,9 +1,6 @@
 // hostsim: the simulated host as a process of its own, for device processes (cuse-dxg --backend=unix:PATH).
-#include <signal.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
-#include <sys/resource.h>
-#include <sys/signalfd.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
@@ -12,6 +9,7 @@
 
 #include "cuse-dxg/backend/in_process.h"
 #include "cuse-dxg/backend/profile_file.h"
+#include "cuse-dxg/daemon.h"
 #include "hostsim/serve/server.h"
 
 namespace dxg::hostsim::serve {
@@ -24,22 +22,8 @@ struct Options {
   int ready_fd = -1;
 };
 
-// A descriptor for every region of memory: the soft limit is often 1024, the hard one far above.
-void RaiseFileLimit() {
-  rlimit files;
-  if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
-  files.rlim_cur = files.rlim_max;
-  setrlimit(RLIMIT_NOFILE, &files);
-}
-
 Status Serve(const Options& options) {
-  sigset_t stop;
-  sigemptyset(&stop);
-  for (int signal : {SIGTERM, SIGINT, SIGHUP}) sigaddset(&stop, signal);
-  pthread_sigmask(SIG_BLOCK, &stop, nullptr);
-  const attach::UniqueFd signals(signalfd(-1, &stop, SFD_CLOEXEC));
-  if (!signals.valid()) return Status::Refuse(errno, "no signalfd: {}", std::strerror(errno));
-
+  DXG_ASSIGN(const attach::UniqueFd signals, TakeStopSignals());  // before any thread is made
   std::vector<ControlRequest::AddAdapter> adapters;
   for (const std::string& name : options.profiles) {
     DXG_ASSIGN(adapters.emplace_back(), ReadProfileFile(name, "--profile"));
@@ -47,10 +31,7 @@ Status Serve(const Options& options) {
   DXG_ASSIGN(const auto tried, CreateInProcessBackendOf(adapters));  // so that a bad profile is heard of now
   DXG_ASSIGN(const auto server, Server::Listen(options.listen, std::move(adapters)));
   spdlog::info("listening at {}, pid {}", options.listen, getpid());
-  if (options.ready_fd >= 0) {
-    if (write(options.ready_fd, "\n", 1) != 1) spdlog::warn("cannot write to --ready-fd {}", options.ready_fd);
-    close(options.ready_fd);
-  }
+  ReportReady(options.ready_fd);
   server->Run(signals.get());
   spdlog::info("stopped");
   return Status::Ok();
