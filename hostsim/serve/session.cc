@@ -20,7 +20,6 @@ using attach::UniqueFd;
 using protocol::FromHost;
 using protocol::ToHost;
 
-constexpr uint32_t kVersion = 1;
 constexpr uint64_t kPageBytes = 4096;
 // Of one device. Each list has a descriptor, of which others want some too.
 constexpr uint32_t kListsMax = 4096;
@@ -147,15 +146,15 @@ bool Session::Handle(const ToHost& message, std::vector<UniqueFd> descriptors) {
 
 bool Session::Greet(const protocol::Hello& hello) {
   FromHost answer;
-  answer.mutable_hello()->set_version(kVersion);
+  answer.mutable_hello()->set_version(socket::kProtocolVersion);
   answer.mutable_hello()->set_program("hostsim");
   const auto refuse = [&](const std::string& why) {
     answer.mutable_hello()->set_refused(why);
     (void)channel_.Send(answer);
     return Wrong(why);
   };
-  if (hello.version() != kVersion)
-    return refuse(fmt::format("version {} of the protocol; this host speaks {}", hello.version(), kVersion));
+  if (hello.version() != socket::kProtocolVersion)
+    return refuse(fmt::format("version {} of the protocol; this host speaks {}", hello.version(), socket::kProtocolVersion));
   if (hello.adapters_size() > static_cast<int>(kAdaptersMax))
     return refuse(fmt::format("{} adapters are more than {}, which is the most", hello.adapters_size(), kAdaptersMax));
   const std::vector<ControlRequest::AddAdapter> asked(hello.adapters().begin(), hello.adapters().end());

@@ -20,6 +20,8 @@ namespace dxg::socket {
 
 using attach::UniqueFd;
 
+// Of the protocol; both sides say it in their greeting.
+inline constexpr uint32_t kProtocolVersion = 1;
 // No frame is longer: a command has at most 128 KiB, a list of adapters that a device asks for less than the rest.
 inline constexpr uint32_t kFrameBytesMax = 1u << 20;
 // No frame has more descriptors.

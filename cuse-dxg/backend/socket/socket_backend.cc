@@ -33,7 +33,6 @@ using socket::Channel;
 using socket::UniqueFd;
 using Clock = std::chrono::steady_clock;
 
-constexpr uint32_t kVersion = 1;
 constexpr uint32_t kWireVersion = 40;  // of commands that belong to no adapter
 constexpr int kErrnoMax = 4095;
 constexpr std::chrono::seconds kStartMax{10};
@@ -603,7 +602,7 @@ void SocketBackend::Stop() {
 
 Result<std::unique_ptr<Backend>> CreateSocketBackend(const SocketOptions& options) {
   protocol::Hello hello;
-  hello.set_version(kVersion);
+  hello.set_version(socket::kProtocolVersion);
   hello.set_program("cuse-dxg");
   for (const std::string& name : options.profiles) {
     DXG_ASSIGN(*hello.add_adapters(), ReadProfileFile(name, "--profile"));
