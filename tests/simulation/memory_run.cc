@@ -6,6 +6,7 @@
 
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/ntstatus.h"
+#include "tests/conformance/allocation_data.h"
 #include "tests/simulation/memory_model.h"
 #include "tests/simulation/seeded_run.h"
 
@@ -17,15 +18,7 @@ constexpr int kProcesses = 3;
 constexpr uint32_t kAllocationsMax = 24;    // of a process
 constexpr uint64_t kPagesMax = 512;
 
-// The private data by which the simulated driver knows an allocation (docs/simulated-gpu.md).
-struct DriverData {
-  uint32_t magic = 0x434C4153, version = 1;
-  uint64_t size = 0;
-  uint32_t flags = 0, segment = 0;
-  uint64_t allocated = 0;
-};
-
-constexpr uint32_t kSystemOnly = 1;
+using conformance::AllocationData;
 
 class Run final : public SeededRun {
  public:
@@ -111,16 +104,16 @@ class Run final : public SeededRun {
     ModelResource* into = Chance(20) ? Pick(process.resources) : nullptr;
     const uint32_t kind = into != nullptr ? 0 : static_cast<uint32_t>(Below(4));  // 1: a resource, 2: a shareable one, 3: own memory
     const uint32_t count = 1 + static_cast<uint32_t>(Below(3));
-    std::vector<DriverData> data(count);
+    std::vector<AllocationData> data(count);
     std::vector<d3dddi_allocationinfo2> infos(count);
     std::vector<char*> memory(count, nullptr);
     for (uint32_t i = 0; i < count; ++i) {
-      data[i].size = 1 + Below(kPagesMax * kPage);
-      data[i].flags = kind == 2 && Chance(50) ? kSystemOnly : 0;
+      data[i].bytes = 1 + Below(kPagesMax * kPage);
+      data[i].flags = kind == 2 && Chance(50) ? AllocationData::kSystemOnly : 0;
       infos[i].priv_drv_data = reinterpret_cast<uint64_t>(&data[i]);
       infos[i].priv_drv_data_size = sizeof(data[i]);
       if (kind != 3) continue;
-      const uint64_t bytes = (data[i].size + kPage - 1) / kPage * kPage;
+      const uint64_t bytes = (data[i].bytes + kPage - 1) / kPage * kPage;
       memory[i] = static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
       infos[i].sysmem = reinterpret_cast<uint64_t>(memory[i]);
     }
@@ -145,7 +138,7 @@ class Run final : public SeededRun {
       allocation.handle = infos[i].allocation.v;
       allocation.resource = into != nullptr ? into->handle : 0;
       allocation.bytes = std::make_shared<Bytes>();
-      allocation.bytes->pages = (data[i].size + kPage - 1) / kPage;
+      allocation.bytes->pages = (data[i].bytes + kPage - 1) / kPage;
       allocation.bytes->creator = Now().life;
       allocation.bytes->system_only = data[i].flags != 0;
       allocation.own_memory = memory[i];

@@ -7,6 +7,7 @@
 
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/ntstatus.h"
+#include "tests/conformance/allocation_data.h"
 #include "tests/simulation/machine.h"
 
 // What a client's calls return when a fault strikes the host's command of theirs, and when they come after it: the words of
@@ -68,12 +69,7 @@ class Client {
     return {args, result};
   }
   std::pair<int32_t, d3dkmthandle> CreateAllocation() {
-    struct {
-      uint32_t magic = 0x434C4153, version = 1;
-      uint64_t size = 4096;
-      uint32_t flags = 0, segment = 0;
-      uint64_t allocated = 0;
-    } data;
+    conformance::AllocationData data{.bytes = 4096};
     d3dddi_allocationinfo2 info{};
     info.priv_drv_data = reinterpret_cast<uint64_t>(&data);
     info.priv_drv_data_size = sizeof(data);

@@ -1,5 +1,7 @@
 #include "tests/simulation/work_run.h"
 
+#include "tests/conformance/allocation_data.h"
+
 namespace dxg::simulation {
 
 // -- Clients and devices
@@ -49,12 +51,7 @@ void WorkRun::CreateDevice() {
 }
 
 void WorkRun::CreateMemory(ModelDevice& device) {
-  struct {
-    uint32_t magic = 0x434C4153, version = 1;
-    uint64_t size = kMemoryBytes;
-    uint32_t flags = 0, segment = 0;
-    uint64_t allocated = 0;
-  } data;
+  conformance::AllocationData data{.bytes = kMemoryBytes};
   d3dddi_allocationinfo2 info{};
   info.priv_drv_data = AddressOf(&data);
   info.priv_drv_data_size = sizeof(data);
