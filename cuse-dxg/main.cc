@@ -28,6 +28,7 @@
 #include "cuse-dxg/device.h"
 #include "cuse-dxg/doctor.h"
 #include "cuse-dxg/status.h"
+#include "cuse-dxg/vmbus_command.h"
 
 namespace dxg {
 namespace {
@@ -279,12 +280,14 @@ int Main(int argc, char** argv) {
   calls->add_flag("--json", json, "As JSON");
 
   control::Command ctl(app);
+  VmbusCommand vmbus(app);
 
   CLI11_PARSE(app, static_cast<int>(separator - argv), argv);
   if (*serve) return Serve(options);
   if (*run) return Run(options);
   if (*doctor) return Doctor();
   if (ctl.given()) return ctl.Run();
+  if (vmbus.given()) return vmbus.Run();
   DXG_CHECK(*calls);
   return PrintCalls(json);
 }

@@ -1,0 +1,43 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "cuse-dxg/attach/unique_fd.h"
+#include "cuse-dxg/backend/vmbus/channel.h"
+#include "cuse-dxg/backend/vmbus/uio_node.h"
+
+namespace dxg::vmbus {
+
+// A channel's memory, and what stands for the interrupts and the signals of /dev/uioN: a pseudo-terminal, of which a read fails
+// with EIO, as the kernel's does, once the host's end of it is closed.
+class FakeWire {
+ public:
+  explicit FakeWire(size_t rings_bytes);
+  ~FakeWire();
+  FakeWire(const FakeWire&) = delete;
+  FakeWire& operator=(const FakeWire&) = delete;
+
+  // The guest's end. Once.
+  std::unique_ptr<UioNode> TakeNode();
+  std::span<std::byte> rings() const { return rings_; }
+  std::span<std::byte> monitor() const { return monitor_; }
+
+  void Interrupt();              // the guest
+  bool WaitForSignal();          // of the guest's write; false: it has closed its node
+  std::optional<int32_t> Signal();  // without waiting
+  void Rescind() { host_.reset(); }
+  // The host's end of the rings.
+  std::unique_ptr<Channel> HostChannel();
+  int host_fd() const { return host_.get(); }
+
+ private:
+  std::span<std::byte> rings_, monitor_;
+  attach::UniqueFd guest_, host_;
+};
+
+}  // namespace dxg::vmbus
