@@ -1,9 +1,14 @@
 #pragma once
 
+#include <linux/futex.h>
+#include <sys/eventfd.h>
+#include <sys/syscall.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <chrono>
+#include <climits>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -16,20 +21,46 @@ namespace dxg::faults {
 inline constexpr size_t kClients = 8;
 inline constexpr int64_t kNsPerMs = 1'000'000;
 
+inline constexpr int64_t kNsPerSecond = 1000 * kNsPerMs;
+
 inline int64_t NowNs() {
   timespec now{};
   clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<int64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
+  return static_cast<int64_t>(now.tv_sec) * kNsPerSecond + now.tv_nsec;
 }
+inline timespec ToTimespec(int64_t ns) { return {ns / kNsPerSecond, ns % kNsPerSecond}; }
 
-// Whether `condition` comes true by then. Looks every millisecond.
-inline bool Until(int64_t deadline_ns, const std::function<bool()>& condition) {
+// Whether `condition` comes true by then. Looks every millisecond: for what changes without an event that we could wait for,
+// as a fence's value in memory that a device maps, or what another process has open.
+inline bool UntilSeen(int64_t deadline_ns, const std::function<bool()>& condition) {
   while (!condition()) {
     if (NowNs() > deadline_ns) return condition();
     std::this_thread::sleep_for(std::chrono::milliseconds(1));
   }
   return true;
 }
+
+// Says that something has changed, to any number who wait for that, in all processes that map it.
+class News {
+ public:
+  void Tell() {
+    ++told_;
+    syscall(SYS_futex, &told_, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
+  }
+  // Whether `condition` comes true by then. Whatever it looks at is told after each change.
+  bool Await(int64_t deadline_ns, const std::function<bool()>& condition) {
+    const timespec deadline = ToTimespec(deadline_ns);
+    for (;;) {
+      const uint32_t seen = told_;
+      if (condition()) return true;
+      if (NowNs() > deadline_ns) return false;
+      syscall(SYS_futex, &told_, FUTEX_WAIT_BITSET, seen, &deadline, nullptr, FUTEX_BITSET_MATCH_ANY);
+    }
+  }
+
+ private:
+  std::atomic<uint32_t> told_{0};  // how often
+};
 
 // What a fault leaves of what a client has open.
 enum class Loss : uint32_t {
@@ -56,6 +87,14 @@ struct ClientSlot {
 
 // Rounds count from 1. The rig announces a round's fault before it strikes: from then on calls may fail.
 struct Board {
+  // To the clients: struck, back, back_ns or end has changed.
+  News news;
+  // To the rig, an eventfd: a client has opened, closed, or made its first step.
+  int told = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+  void TellRig() {
+    const uint64_t one = 1;
+    (void)!write(told, &one, sizeof(one));
+  }
   std::atomic<uint32_t> announced{0}, struck{0}, back{0};
   std::atomic<Loss> loss{Loss::kNothing};
   std::atomic<int64_t> struck_ns{0}, back_ns{0};

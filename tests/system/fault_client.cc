@@ -73,6 +73,16 @@ bool IsReadable(int fd) {
   return poll(&polled, 1, 0) == 1;
 }
 
+// Whether it becomes so by then.
+bool AwaitReadable(int fd, int64_t deadline_ns) {
+  for (;;) {
+    const timespec timeout = ToTimespec(std::max<int64_t>(deadline_ns - NowNs(), 0));
+    pollfd polled = {fd, POLLIN, 0};
+    const int ready = ppoll(&polled, 1, &timeout, nullptr);
+    if (ready >= 0 || errno != EINTR) return ready == 1;
+  }
+}
+
 // -- A thread that waits in a call -------------------------------------------------------------------------------------
 
 class Blocked {
@@ -84,11 +94,16 @@ class Blocked {
           result_ = client.TryWait(awaited_.handle, value_);
           slot.name = nullptr;
           done_ns_ = NowNs();
+          news_.Tell();
         }) {}
   // One that is still in its call is left there: the proof has failed, and the process ends.
   ~Blocked() { IsDone() ? thread_.join() : thread_.detach(); }
 
   bool IsDone() const { return done_ns_ != 0; }
+  // Whether it is by then.
+  bool AwaitDone(int64_t deadline_ns) {
+    return news_.Await(deadline_ns, [this] { return IsDone(); });
+  }
   int64_t done_ns() const { return done_ns_; }
   int result() const { return result_; }  // when done
   d3dkmthandle fence() const { return awaited_.handle; }
@@ -100,6 +115,7 @@ class Blocked {
   const uint64_t value_;
   int result_ = 0;
   std::atomic<int64_t> done_ns_{0};
+  News news_;
   std::thread thread_;
 };
 
@@ -129,11 +145,11 @@ class Life {
       } catch (const std::exception& error) {
         if (board_.announced == round_) throw Wrong(fmt::format("with nothing wrong: {}", error.what()));
         // A killed process may take the kernel seconds to take down; the calls are measured from then on.
-        if (!Until(NowNs() + kStrikeNs, [&] { return board_.struck > round_; })) throw Wrong("the rig does not strike");
+        if (!board_.news.Await(NowNs() + kStrikeNs, [&] { return board_.struck > round_; })) throw Wrong("the rig does not strike");
         if (board_.loss == Loss::kNothing) throw Wrong(fmt::format("with nothing lost: {}", error.what()));
         return;
       }
-      ++slot_.steps;
+      if (slot_.steps++ == 0) board_.TellRig();
     }
   }
 
@@ -141,19 +157,19 @@ class Life {
   void JudgeLoss() {
     const int64_t deadline_ns = board_.struck_ns + board_.limit_ns;
     const bool host = board_.loss == Loss::kHost;
-    if (blocked_ && !Until(deadline_ns, [&] { return blocked_->IsDone(); })) throw Wrong("a blocked wait does not end");
+    if (blocked_ && !blocked_->AwaitDone(deadline_ns)) throw Wrong("a blocked wait does not end");
     if (blocked_) RaiseTo(slot_.worst_end_ns, blocked_->done_ns() - board_.struck_ns);
     if (host) {
       for (const OwnFence& each : fences_) JudgeFence(each.fence, deadline_ns);
       for (const Fence& each : opened_) JudgeFence(each, deadline_ns);
       JudgeFence(done_.fence, deadline_ns);
-      if (!Until(deadline_ns, [&] { return paging_.Value() == kLost; }))
+      if (!UntilSeen(deadline_ns, [&] { return paging_.Value() == kLost; }))
         throw Wrong(fmt::format("the fence of a paging queue reads {:#x} after the loss", paging_.Value()));
       if (blocked_ && !blocked_->IsTrue()) throw Wrong("a blocked wait ended with success before its fence was there");
     }
     for (const Awaited& each : awaited_) {
       if (each.event && !host) continue;  // who would signal it is gone
-      if (!Until(deadline_ns, [&] { return IsReadable(each.fd()); }))
+      if (!AwaitReadable(each.fd(), deadline_ns))
         throw Wrong(each.event ? "an eventfd is not signalled after the loss" : "a sync file is not ready after the loss");
     }
     CheckAllBytes();
@@ -218,7 +234,7 @@ class Life {
     throw Wrong(fmt::format("{} on a lost descriptor gave {}, expected {}", name, ResultName(result), ResultName(expected)));
   }
   void JudgeFence(const Fence& fence, int64_t deadline_ns) {
-    if (Until(deadline_ns, [&] { return fence.Value() == kLost; })) return;
+    if (UntilSeen(deadline_ns, [&] { return fence.Value() == kLost; })) return;
     throw Wrong(fmt::format("fence {:#x} reads {:#x} after the loss, expected all ones", fence.handle.v, fence.Value()));
   }
 
@@ -350,13 +366,14 @@ class Life {
     const uint64_t value = own.next++;
     const bool blocked = blocked_ && blocked_->fence().v == own.fence.handle.v;
     // A frozen device says nothing: it has to thaw first.
-    const auto all_there = [&] {
-      if (own.fence.Value() < value || (blocked && !blocked_->IsDone())) return false;
+    const auto all_there = [&](int64_t deadline_ns) {
+      if (!UntilSeen(deadline_ns, [&] { return own.fence.Value() >= value; })) return false;
+      if (blocked && !blocked_->AwaitDone(deadline_ns)) return false;
       return std::all_of(awaited_.begin(), awaited_.end(), [&](const Awaited& each) {
-        return each.fence.v != own.fence.handle.v || each.value > value || IsReadable(each.fd());
+        return each.fence.v != own.fence.handle.v || each.value > value || AwaitReadable(each.fd(), deadline_ns);
       });
     };
-    for (uint32_t freezes = board_.freezes; !Until(NowNs() + board_.limit_ns, all_there); freezes = board_.freezes) {
+    for (uint32_t freezes = board_.freezes; !all_there(NowNs() + board_.limit_ns); freezes = board_.freezes) {
       if (board_.announced != round_) throw Refused("the fault came first");
       if (board_.freezes == freezes && freezes % 2 == 0) throw Wrong(fmt::format("fence {:#x} was raised to {}, and somebody who waits for that does not hear of it", own.fence.handle.v, value));
     }
@@ -502,7 +519,7 @@ class Life {
     for (OwnFence& each : fences_) {
       if (each.fence.handle.v == blocked_->fence().v) client_.Signal(each.fence, each.next);
     }
-    if (!Until(NowNs() + board_.limit_ns, [&] { return blocked_->IsDone(); })) throw Wrong("a blocked wait does not end");
+    if (!blocked_->AwaitDone(NowNs() + board_.limit_ns)) throw Wrong("a blocked wait does not end");
   }
 
   Board& board_;
@@ -537,6 +554,7 @@ class Client {
       std::unique_ptr<Life> life = Begin(round);
       if (life) {
         slot_.opened = round;
+        board_.TellRig();
         life->Work();
         if (board_.loss != Loss::kNothing) {
           ++losses_;
@@ -546,7 +564,8 @@ class Client {
       }
       for (uint32_t losses = 0; const int file = Life::ReceiveFrom(post_.from_previous, &losses);) close(file);
       slot_.closed = round + 1;
-      while (!board_.end && board_.back <= round) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      board_.TellRig();
+      board_.news.Await(INT64_MAX, [&] { return board_.end || board_.back > round; });
     }
   }
 
@@ -567,7 +586,7 @@ class Client {
         slot_.calls.name = nullptr;
         if (NowNs() > board_.back_ns + board_.open_limit_ns)
           throw Wrong(fmt::format("the device is there again and cannot be used: {}", error.what()));
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));
+        std::this_thread::sleep_for(std::chrono::milliseconds(10));  // that a device has its host again is heard by trying only
       }
     }
   }

@@ -5,12 +5,14 @@
 #include <poll.h>
 #include <sys/mount.h>
 #include <sys/prctl.h>
+#include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -35,6 +37,7 @@ constexpr int64_t kEndNs = 20'000 * kNsPerMs;
   // Nobody is left who would end us.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(126);
+  Rig::UnblockSignals();
   const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   dup2(out, STDOUT_FILENO);
   dup2(out, STDERR_FILENO);
@@ -106,6 +109,12 @@ std::set<pid_t> ChildrenOf(pid_t pid) {
 // Orphans of killed processes come to us, so that it is seen whether they end.
 Rig::Rig(std::string bin) : bin_(std::move(bin)) {
   prctl(PR_SET_CHILD_SUBREAPER, 1);
+  sigset_t ours;
+  sigemptyset(&ours);
+  for (const int each : {SIGCHLD, SIGTERM, SIGINT, SIGHUP}) sigaddset(&ours, each);
+  sigprocmask(SIG_BLOCK, &ours, nullptr);
+  signals_ = signalfd(-1, &ours, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (signals_ < 0) throw std::runtime_error("signalfd");
   char dir[] = "/tmp/dxg-faults-XXXXXX";
   if (mkdtemp(dir) == nullptr || chmod(dir, 0755) != 0) throw std::runtime_error("mkdtemp");
   dir_ = dir;
@@ -123,6 +132,7 @@ Rig::~Rig() {
     Reap();
     return ours_.empty();
   });
+  close(signals_);
   Unmount();
   std::error_code error;
   fs::remove_all(dir_, error);
@@ -151,6 +161,32 @@ void Rig::StartHost() {
 void Rig::StartDevice() {
   device_ = Start("cuse-dxg", {bin_ + "/cuse-dxg", "serve", "--attach=fuse", "--device", node_, "--backend=unix:" + socket_,
                                "--log-level", "info", "--ready-fd", std::to_string(kReadyFd)});
+}
+
+void Rig::UnblockSignals() {
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, nullptr);
+}
+
+void Rig::TakeSignals() {
+  signalfd_siginfo signal;
+  while (read(signals_, &signal, sizeof(signal)) == sizeof(signal)) asked_to_end_ |= signal.ssi_signo != SIGCHLD;
+}
+
+bool Rig::Until(int64_t deadline_ns, const std::function<bool()>& condition, int told, int64_t look_ns) {
+  for (;;) {
+    TakeSignals();
+    uint64_t count = 0;
+    if (told >= 0) (void)!read(told, &count, sizeof(count));
+    if (condition()) return true;  // after the events were taken: what comes from here on wakes us
+    const int64_t now_ns = NowNs();
+    if (now_ns > deadline_ns) return false;
+    const int64_t wait_ns = (look_ns > now_ns ? std::min(look_ns, deadline_ns) : deadline_ns) - now_ns;
+    const timespec timeout = ToTimespec(wait_ns);
+    pollfd events[] = {{signals_, POLLIN, 0}, {told, POLLIN, 0}};  // -1 is passed over
+    ppoll(events, std::size(events), &timeout, nullptr);
+  }
 }
 
 void Rig::Reap() {

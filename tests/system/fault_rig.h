@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <set>
 #include <string>
@@ -43,6 +44,14 @@ class Rig {
   // A process of ours that was forked elsewhere.
   void Adopt(pid_t pid) { ours_.insert(pid); }
 
+  // Whether `condition` comes true by then. Looks when a process of ours has ended, when `told` (an eventfd, -1: none) is
+  // written to, when we are asked to end, and at `look_ns`, where there is such a time.
+  bool Until(int64_t deadline_ns, const std::function<bool()>& condition, int told = -1, int64_t look_ns = 0);
+  // By SIGTERM, SIGINT or SIGHUP: what was started is to end too. As far as Until has looked.
+  bool asked_to_end() const { return asked_to_end_; }
+  // For children: they get no signal mask of ours. After the fork.
+  static void UnblockSignals();
+
   // Whether the process has ended, and how (wait status).
   bool HasEnded(pid_t pid, int* status = nullptr);
   void Kill(pid_t pid);                              // SIGKILL, and waits
@@ -59,8 +68,11 @@ class Rig {
  private:
   pid_t Start(const std::string& name, const std::vector<std::string>& arguments);
   void Reap();
+  void TakeSignals();
 
   const std::string bin_;
+  int signals_ = -1;  // a signalfd: SIGCHLD, and those that ask us to end
+  bool asked_to_end_ = false;
   std::string dir_, node_, socket_;
   pid_t host_ = -1, device_ = -1;
   std::set<pid_t> ours_;         // and not yet ended

@@ -15,6 +15,7 @@
 #include <csignal>
 #include <cstdio>
 #include <filesystem>
+#include <functional>
 #include <new>
 #include <random>
 #include <stdexcept>
@@ -62,10 +63,6 @@ struct Options {
   std::string only;
   bool verbose = false;
 };
-
-// Asked to end: what was started ends too.
-volatile sig_atomic_t asked_to_end = 0;
-void AskToEnd(int) { asked_to_end = 1; }
 
 class Proof {
  public:
@@ -123,12 +120,12 @@ class Proof {
     fresh_host_kib_ = AnonymousKiB(rig_.host());
     StartClients();
     rig_.StartDevice();
-    board_.back_ns = NowNs();
+    Back();
     Await("has begun", Scaled(kOpenLimitNs), [](const ClientSlot& slot) { return slot.steps > 0; });
     // What it holds from here on is what it always holds.
     said_ = "a round without a fault";
     Announce(Loss::kNothing);
-    board_.struck = round_;
+    BeginRound();
     AwaitClosed();
     idle_device_ = Settled(rig_.device());
     idle_device_kib_ = AnonymousKiB(rig_.device());
@@ -148,10 +145,10 @@ class Proof {
       const pid_t pid = fork();
       if (pid == 0) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        for (const int each : {SIGTERM, SIGINT, SIGHUP}) signal(each, SIG_DFL);
+        Rig::UnblockSignals();
         if (getppid() != parent) _exit(126);
         const Post post{posts[(i + 1) % kClients][0], posts[i][1]};
-        while (board_.back_ns == 0) usleep(1000);
+        board_.news.Await(INT64_MAX, [this] { return board_.back_ns != 0; });
         _exit(RunClient(board_, i, seed, post));
       }
       rig_.Adopt(pid);
@@ -165,12 +162,13 @@ class Proof {
 
   void End() {
     Announce(Loss::kNothing);
-    board_.struck = round_;
+    BeginRound();
     AwaitClosed();
     board_.end = true;
+    board_.news.Tell();
     for (const pid_t pid : clients_) {
       int status = 0;
-      if (!Until(NowNs() + Scaled(kGiveBackNs), [&] { return rig_.HasEnded(pid, &status); }) || status != 0)
+      if (!rig_.Until(NowNs() + Scaled(kGiveBackNs), [&] { return rig_.HasEnded(pid, &status); }) || status != 0)
         throw std::runtime_error(fmt::format("client {} does not end well (status {:#x})", pid, status));
     }
     AwaitHoldings("the device", rig_.device(), idle_device_);
@@ -244,14 +242,14 @@ class Proof {
       if (rig_.Unmount() != 1) throw std::runtime_error("a killed device left another number of mounts than one");
       StartDevice();
     }
-    if (!Until(NowNs() + Scaled(kGiveBackNs), [&] { return std::all_of(helpers.begin(), helpers.end(), [&](pid_t pid) { return rig_.HasEnded(pid); }); }))
+    if (!rig_.Until(NowNs() + Scaled(kGiveBackNs), [&] { return std::all_of(helpers.begin(), helpers.end(), [&](pid_t pid) { return rig_.HasEnded(pid); }); }))
       throw std::runtime_error("a helper of a killed device goes on");
     Return();
   }
 
   void StartDevice() {
     rig_.StartDevice();
-    board_.back_ns = NowNs();
+    Back();
   }
 
   void LoseHost(Fault fault) {
@@ -303,7 +301,7 @@ class Proof {
       if (stopped) rig_.Kill(rig_.host());
       rig_.StartHost();
     }
-    board_.back_ns = NowNs();
+    Back();
   }
 
   // -- What the board says --
@@ -314,11 +312,21 @@ class Proof {
   }
   void Struck() {
     board_.struck_ns = NowNs();
+    BeginRound();
+  }
+  void BeginRound() {
     board_.struck = round_;
+    board_.news.Tell();
+  }
+  // The device, or its host, is there again.
+  void Back() {
+    board_.back_ns = NowNs();
+    board_.news.Tell();
   }
   void Return() {
     if (board_.loss == Loss::kNothing) board_.back_ns = NowNs();
     board_.back = round_;
+    board_.news.Tell();
     Await("works again", Scaled(kOpenLimitNs), [this](const ClientSlot& slot) { return slot.opened >= round_; });
   }
   void AwaitClosed() {
@@ -327,17 +335,22 @@ class Proof {
 
   // -- Checks --
 
-  void WorkFor(int64_t ns) {
-    Until(NowNs() + ns, [this] {
+  // Until `condition` is true of what clients do, by then; they are looked after meanwhile.
+  bool WhileClientsAreWell(int64_t deadline_ns, const std::function<bool()>& condition) {
+    const auto check = [&] {
       CheckClients();
-      return false;
-    });
+      return condition();
+    };
+    return rig_.Until(deadline_ns, check, board_.told, HangsFromNs());
+  }
+
+  void WorkFor(int64_t ns) {
+    WhileClientsAreWell(NowNs() + ns, [] { return false; });
   }
 
   template <typename Done>
   void Await(const char* what, int64_t patience_ns, Done done) {
-    const bool all = Until(NowNs() + patience_ns, [&] {
-      CheckClients();
+    const bool all = WhileClientsAreWell(NowNs() + patience_ns, [&] {
       return std::all_of(std::begin(board_.clients), std::end(board_.clients), done);
     });
     if (all) return;
@@ -353,8 +366,13 @@ class Proof {
     return name == nullptr ? "" : fmt::format(", in: {}, for {} ms", name, (NowNs() - slot.began_ns) / kNsPerMs);
   }
 
+  // From a loss on nothing that was under way then takes longer than this; 0: nothing is lost.
+  int64_t HangsFromNs() const {
+    return board_.loss == Loss::kNothing || board_.struck != round_ ? 0 : board_.struck_ns + board_.limit_ns;
+  }
+
   void CheckClients() {
-    if (asked_to_end) throw std::runtime_error("asked to end by a signal");
+    if (rig_.asked_to_end()) throw std::runtime_error("asked to end by a signal");
     for (size_t i = 0; i < kClients; ++i) {
       int status = 0;
       if (!rig_.HasEnded(clients_[i], &status)) continue;
@@ -365,10 +383,8 @@ class Proof {
       if (board_.announced == board_.back && rig_.HasEnded(pid, &status))
         throw std::runtime_error(fmt::format("process {} ended by itself (status {:#x})", pid, status));
     }
-    // From a loss on nothing that was under way then takes longer than that.
-    if (board_.loss == Loss::kNothing || board_.struck != round_) return;
+    if (HangsFromNs() == 0 || NowNs() < HangsFromNs()) return;
     const int64_t struck_ns = board_.struck_ns;
-    if (NowNs() < struck_ns + board_.limit_ns) return;
     for (const ClientSlot& slot : board_.clients) {
       for (const CallSlot* each : {&slot.calls, &slot.wait}) {
         if (each->name != nullptr && each->began_ns < struck_ns)
@@ -382,7 +398,7 @@ class Proof {
     constexpr int64_t kQuietNs = 300 * kNsPerMs;
     Holdings last = HoldingsOf(pid);
     int64_t since_ns = NowNs();
-    Until(NowNs() + Scaled(kGiveBackNs), [&] {
+    UntilSeen(NowNs() + Scaled(kGiveBackNs), [&] {
       if (const Holdings now = HoldingsOf(pid); now != last) {
         last = now;
         since_ns = NowNs();
@@ -393,7 +409,7 @@ class Proof {
   }
 
   void AwaitHoldings(std::string_view who, pid_t pid, const Holdings& expected) {
-    if (Until(NowNs() + Scaled(kGiveBackNs), [&] { return HoldingsOf(pid) == expected; })) return;
+    if (UntilSeen(NowNs() + Scaled(kGiveBackNs), [&] { return HoldingsOf(pid) == expected; })) return;
     throw std::runtime_error(fmt::format("{} holds {}; expected {}", who, ToString(HoldingsOf(pid)), ToString(expected)));
   }
 
@@ -428,7 +444,6 @@ int Main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   fmt::print("seed {}\n", options.seed);
   std::fflush(stdout);
-  for (const int each : {SIGTERM, SIGINT, SIGHUP}) signal(each, AskToEnd);
   Proof proof(options, std::filesystem::read_symlink("/proc/self/exe").parent_path());
   try {
     proof.Run();
