@@ -127,11 +127,13 @@ class Device final : public attach::Node, private HostControl {
   std::atomic<Generation*> current_{nullptr};
 
   std::mutex beginning_;
-  std::mutex mutex_;  // guards the four below
-  std::condition_variable changed_;
+
+  std::condition_variable changed_;  // lost_ or stopping_
+  std::mutex mutex_;  // guards lost_, stopping_, generations_, and that searcher_ is started once
   bool lost_ = false, stopping_ = false;
   std::vector<std::unique_ptr<Generation>> generations_;  // the lost ones stay until the end: files may be open
   std::thread searcher_;
+
   std::unique_ptr<control::Server> control_;
 };
 
