@@ -73,7 +73,7 @@ class BackendEvents {
   // before the command's completion, and perhaps for an event that the guest has forgotten.
   virtual void GuestEvent(uint64_t event) = 0;
   // All of the host is gone and does not come back to this back-end: its adapters are removed, its fences lost.
-  virtual void HostLost() {}
+  virtual void HostLost() = 0;
 };
 
 // One command on its way. All it points to lives until the completion runs.

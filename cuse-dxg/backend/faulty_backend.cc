@@ -109,6 +109,7 @@ class FaultyBackend final : public Backend, public BackendEvents {
   void GuestEvent(uint64_t event) override {
     OnEvent([this, event] { events_->GuestEvent(event); });
   }
+  void HostLost() override { events_->HostLost(); }
 
  private:
   using Event = std::function<void()>;

@@ -46,6 +46,7 @@ class Session final : private BackendEvents {
   void AdapterRemoved(uint64_t luid) override;
   void DeviceStateChanged() override;
   void GuestEvent(uint64_t event) override;
+  void HostLost() override { channel_.Close(); }  // then the device has none either
 
   socket::Channel channel_;
   const std::string name_;

@@ -412,6 +412,7 @@ class BackendClient final : public BackendEvents {
     ++events_[event];
     changed_.notify_all();
   }
+  void HostLost() override {}  // every call says so then
 
   std::mutex mutex_;  // guards the next four
   std::condition_variable changed_;

@@ -86,6 +86,7 @@ class FaultyBackendTest : public testing::Test, public BackendEvents {
   void AdapterRemoved(uint64_t) override { heard.push_back("removed"); }
   void DeviceStateChanged() override { heard.push_back("state"); }
   void GuestEvent(uint64_t event) override { heard.push_back(std::to_string(event)); }
+  void HostLost() override { heard.push_back("host lost"); }
 
   struct Answer {
     bool done = false;
@@ -129,6 +130,8 @@ TEST_F(FaultyBackendTest, PassesEverythingOn) {
   EXPECT_EQ(reply.paging_fence_value(), 9u);
   Hear({1, 2});
   EXPECT_EQ(heard, (Heard{"1", "2"}));
+  host->events->HostLost();
+  EXPECT_EQ(heard.back(), "host lost");
   EXPECT_EQ(*backend->AddClientPages(nullptr), 7u);
 }
 

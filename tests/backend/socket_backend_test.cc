@@ -161,6 +161,7 @@ TEST_F(SocketHostTest, RefusesProfilesThatThereAreNot) {
     void AdapterRemoved(uint64_t) override {}
     void DeviceStateChanged() override {}
     void GuestEvent(uint64_t) override {}
+    void HostLost() override {}  // Start says so
   } nobody;
   EXPECT_FALSE((*backend)->Start(&nobody).ok());
 }
