@@ -152,6 +152,9 @@ TEST(Look, HalfMadeNodeIsNotUsable) {
   FakeSysfs sysfs;
   sysfs.AddGpu();
   sysfs.Bind(kGlobalName, kUioDriver);
+  sysfs.Bind(kVgpuName, kUioDriver);
+  sysfs.Remove(sysfs.ChannelPath(kVgpuName) + "/driver");  // about to go
+  EXPECT_FALSE(Look(sysfs.places()).channels[1].usable());
   sysfs.Remove(sysfs.ChannelPath(kGlobalName) + "/uio/uio0/maps");
   EXPECT_FALSE(Look(sysfs.places()).channels[0].usable());
   sysfs.Remove(sysfs.ChannelPath(kGlobalName) + "/uio");

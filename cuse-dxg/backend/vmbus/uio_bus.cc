@@ -87,7 +87,7 @@ void UioBus::ForgetChannels(const Found& found) {
   {
     std::lock_guard lock(mutex_);
     for (const auto& [relid, known] : offered_) {
-      const auto is_it = [&](const VmbusDevice& each) { return each.usable() && each.relid == relid && Same(each, known); };
+      const auto is_it = [known = &known](const VmbusDevice& each) { return each.usable() && each.relid == known->relid && Same(each, *known); };
       if (std::none_of(found.channels.begin(), found.channels.end(), is_it)) gone.push_back(relid);
     }
     for (const uint32_t relid : gone) offered_.erase(relid);
