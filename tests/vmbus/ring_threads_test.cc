@@ -18,7 +18,7 @@ bool Yield() { return sched_yield() == 0; }
 TEST(RingThreads, WhatOneWritesTheOtherReads) {
   for (const size_t pages : {2, 3, 5, 17, 64}) {
     SCOPED_TRACE(pages);
-    constexpr uint64_t kPackets = 20'000;
+    constexpr uint64_t kPackets = 10'000;
     const GuardedRing ring(pages * kRingControlBytes);
     auto outgoing = OutgoingRing::Create(ring.memory());
     auto incoming = IncomingRing::Create(ring.memory());
