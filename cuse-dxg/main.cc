@@ -215,6 +215,7 @@ void AddDeviceOptions(CLI::App* command, Options* options) {
   command->add_option("--backend", options->device.backend,
                    "What answers as the host: sim, in this process; or unix:PATH, a `hostsim --listen PATH`")
       ->capture_default_str();
+  AddUioOptions(command, &options->device.vmbus);
   command
       ->add_option("--control", options->device.control,
                    "Listen at PATH for `cuse-dxg ctl`; none: nowhere. Default: none for serve, a private path for run")
