@@ -254,6 +254,7 @@ TEST_F(RingChannelTest, ACorruptOutgoingRingEndsRunAsWell) {
   Sent sent = Sent::kYes;
   while (sent == Sent::kYes) sent = channel->Send({kInBand, 0, 1, payload});
   EXPECT_EQ(sent, Sent::kLost);
+  channel->Close();  // no other reason than the first
   EXPECT_EQ(run.get().value(), -EPROTO);
 }
 

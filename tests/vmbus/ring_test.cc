@@ -382,6 +382,7 @@ TEST(HostileRing, APayloadMayBeginAfterMoreThanTheDescriptor) {
 TEST(HostileRing, ABadWriteIndexEndsIt) {
   for (const uint32_t index : {1u, 4u, 63u, 4095u, 4096u, 4104u, 0x80000000u, 0xFFFFFFF8u, 0xFFFFFFFFu}) {
     Ends ends(kSmallRing);
+    ends.ring.SetDescriptor(0, kInBand, 2, 2, 0, 1);  // a packet that is fine
     ends.ring.Set(RingMemory::kWriteIndex, index);
     EXPECT_TRUE(ends.incoming->HasNext()) << "something for Next to judge";
     Packet packet;
@@ -395,6 +396,7 @@ TEST(HostileRing, AWriteIndexInWhatWasNotGivenBackEndsIt) {
   ASSERT_EQ(ends.Add(Bytes(1000)), Put::kYes);
   ends.outgoing->Publish();
   ends.Expect(Bytes(1000));
+  ends.ring.SetDescriptor(1024, kInBand, 2, 2, 0, 1);  // a packet that is fine
   ends.ring.Set(RingMemory::kWriteIndex, 512);
   Packet packet;
   EXPECT_EQ(ends.incoming->Next(&packet), Got::kCorrupt);
