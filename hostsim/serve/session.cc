@@ -10,6 +10,7 @@
 
 #include "cuse-dxg/backend/host_control.h"
 #include "cuse-dxg/backend/in_process.h"
+#include "cuse-dxg/backend/socket/printable.h"
 #include "hostsim/machine.h"
 #include "proto/contract/contract.h"
 
@@ -98,7 +99,7 @@ void Session::Run() {
       there = channel_.Receive(&why_) && HandleAll();
     }
   }
-  spdlog::info("{}: over: {}", name_, why_);
+  spdlog::info("{}: over: {}", name_, socket::Printable(why_));
   channel_.Close();
   if (backend_) backend_->Stop();
 }
@@ -163,7 +164,7 @@ bool Session::Greet(const protocol::Hello& hello) {
   if (!channel_.Send(answer)) return Wrong("the connection broke");
   backend_ = *std::move(backend);
   if (Status status = backend_->Start(this); !status.ok()) return refuse(status.why());
-  spdlog::info("{}: {} is served", name_, hello.program());
+  spdlog::info("{}: {} is served", name_, socket::Printable(hello.program()));
   FromHost started;
   started.mutable_started();
   return channel_.Send(started);

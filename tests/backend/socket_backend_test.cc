@@ -3,6 +3,8 @@
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
+#include <spdlog/sinks/ringbuffer_sink.h>
+#include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -15,6 +17,7 @@
 #include <vector>
 
 #include "cuse-dxg/backend/socket/channel.h"
+#include "cuse-dxg/backend/socket/printable.h"
 #include "hostsim/serve/server.h"
 #include "proto/dxg/protocol.pb.h"
 #include "tests/backend/backend_client.h"
@@ -103,18 +106,18 @@ class Sent {
 
 // -- The real host -----------------------------------------------------------------------------------------------------
 
-class SocketHostTest : public testing::Test {
- protected:
-  SocketHostTest() : stop_(eventfd(0, EFD_CLOEXEC)) {
+class RunningHost {
+ public:
+  RunningHost() : stop_(eventfd(0, EFD_CLOEXEC)) {
     auto server = hostsim::serve::Server::Listen(path(), {});
     EXPECT_TRUE(server.ok()) << server.status().why();
     server_ = *std::move(server);
     thread_ = std::thread([this] { server_->Run(stop_.get()); });
   }
-  ~SocketHostTest() override { EndHost(); }
+  ~RunningHost() { End(); }
 
   std::string path() const { return directory_.path() + "/host"; }
-  void EndHost() {
+  void End() {
     if (!server_) return;
     const uint64_t one = 1;
     EXPECT_EQ(write(stop_.get(), &one, sizeof(one)), static_cast<ssize_t>(sizeof(one)));
@@ -127,6 +130,15 @@ class SocketHostTest : public testing::Test {
   const UniqueFd stop_;
   std::unique_ptr<hostsim::serve::Server> server_;
   std::thread thread_;
+};
+
+class SocketHostTest : public testing::Test {
+ protected:
+  std::string path() const { return host_.path(); }
+  void EndHost() { host_.End(); }
+
+ private:
+  RunningHost host_;
 };
 
 // Pages of a file that was given to the host.
@@ -685,6 +697,24 @@ TEST(SocketBackend, ACallThatIsTooLongIsNotWaitedFor) {
 
 // -- A device that makes trouble ---------------------------------------------------------------------------------------
 
+// A device of our own, by hand.
+UniqueFd ConnectRaw(const std::string& path) {
+  auto connected = socket::Connect(path, "--backend");
+  EXPECT_TRUE(connected.ok()) << connected.status().why();
+  UniqueFd peer = *std::move(connected);
+  fcntl(peer.get(), F_SETFL, 0);  // it blocks
+  return peer;
+}
+
+// Returns when the host serves it.
+void GreetRaw(const UniqueFd& peer, const std::string& program = {}) {
+  ToHost hello;
+  hello.mutable_hello()->set_version(1);
+  hello.mutable_hello()->set_program(program);
+  SendMessage(peer, hello);
+  for (FromHost message; !message.has_started();) ASSERT_TRUE(ReceiveMessage(peer, &message));
+}
+
 struct Intruder {
   const char* name;
   bool greets;
@@ -755,16 +785,8 @@ class DeviceTrouble : public SocketHostTest, public testing::WithParamInterface<
 TEST_P(DeviceTrouble, EndsItsConnectionAndNothingElse) {
   BackendClient other(ConnectTo(path()));
   other.OpenProcess();
-  auto connected = socket::Connect(path(), "--backend");
-  ASSERT_TRUE(connected.ok());
-  const UniqueFd peer = *std::move(connected);
-  fcntl(peer.get(), F_SETFL, 0);  // it blocks
-  if (GetParam().greets) {
-    ToHost hello;
-    hello.mutable_hello()->set_version(1);
-    SendMessage(peer, hello);
-    for (FromHost message; !message.has_started();) ASSERT_TRUE(ReceiveMessage(peer, &message));
-  }
+  const UniqueFd peer = ConnectRaw(path());
+  if (GetParam().greets) GreetRaw(peer);
   GetParam().make(peer);
   while (!socket::ReceiveRaw(peer, 1).empty()) {
   }  // until the host closes it
@@ -772,6 +794,33 @@ TEST_P(DeviceTrouble, EndsItsConnectionAndNothingElse) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DeviceTrouble, testing::ValuesIn(kIntruders), [](const auto& each) { return each.param.name; });
+
+// What is logged from here on, instead of being printed.
+class KeptLog {
+ public:
+  KeptLog() { spdlog::set_default_logger(std::make_shared<spdlog::logger>("kept", lines_)); }
+  ~KeptLog() { spdlog::set_default_logger(before_); }
+  std::string text() const {
+    std::string text;
+    for (const std::string& line : lines_->last_formatted()) text += line;
+    return text;
+  }
+
+ private:
+  const std::shared_ptr<spdlog::logger> before_ = spdlog::default_logger();
+  const std::shared_ptr<spdlog::sinks::ringbuffer_sink_mt> lines_ = std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(100);
+};
+
+class HostLog : protected KeptLog, public SocketHostTest {};  // kept before the host runs
+
+TEST_F(HostLog, HasNoLinesOfADevicesMaking) {
+  const UniqueFd peer = ConnectRaw(path());
+  GreetRaw(peer, "cuse-dxg\n00:00 \x1b[2J" + std::string(socket::kFrameBytesMax / 2, 'x'));
+  const std::string log = text();
+  EXPECT_NE(log.find(": cuse-dxg\\x0a00:00 \\x1b[2Jxxx"), std::string::npos) << log;
+  EXPECT_EQ(log.find('\x1b'), std::string::npos);
+  EXPECT_LT(log.size(), 2 * socket::kPrintableBytesMax);
+}
 
 }  // namespace
 }  // namespace dxg

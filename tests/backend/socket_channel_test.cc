@@ -15,6 +15,7 @@
 #include <utility>
 #include <vector>
 
+#include "cuse-dxg/backend/socket/printable.h"
 #include "proto/dxg/protocol.pb.h"
 #include "tests/backend/raw_peer.h"
 
@@ -264,6 +265,18 @@ TEST_F(ChannelTest, SomebodyWhoCloses) {
   EXPECT_FALSE(channel->Send(Message(1)));
   bool more = false;
   EXPECT_FALSE(channel->Flush(&more));
+}
+
+// -- Texts -------------------------------------------------------------------------------------------------------------
+
+TEST(SocketPrintable, ShowsWhatWouldDoMoreThanBeShown) {
+  EXPECT_EQ(Printable(""), "");
+  EXPECT_EQ(Printable(" plain ~"), " plain ~");
+  EXPECT_EQ(Printable("a\n\x1b[2J\x7f\\"), "a\\x0a\\x1b[2J\\x7f\\x5c");
+  EXPECT_EQ(Printable("\xC2\x9B"), "\\xc2\\x9b");  // a control character beyond ASCII
+  const std::string most(kPrintableBytesMax, 'x');
+  EXPECT_EQ(Printable(most), most);
+  EXPECT_EQ(Printable(most + "y"), most + "...");
 }
 
 // -- Addresses ---------------------------------------------------------------------------------------------------------

@@ -19,6 +19,7 @@
 #include "cuse-dxg/backend/host_control.h"
 #include "cuse-dxg/backend/profile_file.h"
 #include "cuse-dxg/backend/socket/channel.h"
+#include "cuse-dxg/backend/socket/printable.h"
 #include "cuse-dxg/client/access.h"
 #include "proto/dxg/protocol.pb.h"
 
@@ -488,7 +489,7 @@ bool SocketBackend::Handle(Received received) {
       return true;
     case FromHost::kHello:
       if (message.hello().refused().empty()) return true;
-      why_lost_ = message.hello().refused();
+      why_lost_ = socket::Printable(message.hello().refused());
       return false;
     case FromHost::kPong:
     case FromHost::kRegion:      // nobody waits for it any more
@@ -513,7 +514,7 @@ bool SocketBackend::HandleAnswer(const protocol::Answer& answer) {
   const Pending& pending = entry.mapped();
   const auto end = [&pending](Status status) { pending.completion.run(pending.completion.context, std::move(status)); };
   if (answer.error() != 0) {
-    end(Status::Refuse(static_cast<int>(std::min<uint32_t>(answer.error(), kErrnoMax)), "{}", answer.why()));
+    end(Status::Refuse(static_cast<int>(std::min<uint32_t>(answer.error(), kErrnoMax)), "{}", socket::Printable(answer.why())));
   } else if (!pending.call.reply->ParseFromString(answer.reply()) || !ListsFit(pending.call, pending.version, &wire_)) {
     why_lost_ = fmt::format("it answered {} with something that is no answer to it", pending.call.command->name);
     pending.call.reply->Clear();
