@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <cstring>
+#include <system_error>
 #include <utility>
 
 namespace dxg::hostsim::serve {
@@ -71,10 +72,16 @@ void Server::Admit() {
     return;
   }
   Running& started = running_.emplace_back(std::move(peer), fmt::format("process {}", who.pid), adapters_);
-  started.thread = std::thread([&started] {
-    started.session.Run();
-    started.over = true;
-  });
+  try {
+    started.thread = std::thread([&started] {
+      started.session.Run();
+      started.over = true;
+    });
+  } catch (const std::system_error& error) {
+    spdlog::error("process {} is let go: no thread to serve it: {}; see the limits of threads and memory (ulimit -u, -v)", who.pid,
+                  error.what());
+    running_.pop_back();
+  }
 }
 
 void Server::Reap() {

@@ -4,9 +4,11 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <spdlog/sinks/ringbuffer_sink.h>
+#include <spdlog/sinks/stdout_sinks.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include <condition_variable>
@@ -794,6 +796,30 @@ TEST_P(DeviceTrouble, EndsItsConnectionAndNothingElse) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, DeviceTrouble, testing::ValuesIn(kIntruders), [](const auto& each) { return each.param.name; });
+
+// As a user with limits (root has none), in a process of its own. Ends it.
+[[noreturn]] void ServeWithoutThreads() {
+  constexpr uid_t kNobody = 65534;
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("host"));
+  if (geteuid() == 0 && setuid(kNobody) != 0) _exit(2);
+  {
+    RunningHost host;
+    rlimit processes = {};
+    EXPECT_EQ(getrlimit(RLIMIT_NPROC, &processes), 0);
+    const rlimit none = {.rlim_cur = 0, .rlim_max = processes.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_NPROC, &none), 0);
+    const UniqueFd refused = ConnectRaw(host.path());
+    EXPECT_EQ(socket::ReceiveRaw(refused, 1), "") << "the host closes it";
+    EXPECT_EQ(setrlimit(RLIMIT_NPROC, &processes), 0);
+    GreetRaw(ConnectRaw(host.path()));
+  }
+  _exit(testing::Test::HasFailure() ? 1 : 0);
+}
+
+TEST(SocketHostDeathTest, ADeviceThatGetsNoThreadIsLetGoAndTheNextIsServed) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(ServeWithoutThreads(), testing::ExitedWithCode(0), "is let go: no thread to serve it");
+}
 
 // What is logged from here on, instead of being printed.
 class KeptLog {
