@@ -24,7 +24,6 @@ using protocol::ToHost;
 constexpr uint64_t kPageBytes = 4096;
 // Of one device. Each list has a descriptor, of which others want some too.
 constexpr uint32_t kListsMax = 4096;
-constexpr uint64_t kWaitingMax = 1u << 20;
 
 }  // namespace
 
@@ -34,10 +33,12 @@ struct Session::Served {
   uint64_t number;
   HostCall call;
   std::unique_ptr<google::protobuf::Message> request, reply;
+  uint64_t request_bytes;
 
   static void Complete(void* context, Status transport) {
     const std::unique_ptr<Served> served(static_cast<Served*>(context));
     --served->session->waiting_;
+    served->session->waiting_bytes_ -= served->request_bytes;
     if (served->call.asynchronous) return;
     FromHost message;
     protocol::Answer& answer = *message.mutable_answer();
@@ -182,7 +183,11 @@ bool Session::Submit(const protocol::Call& call) {
   served->reply.reset(command->reply->New());
   if (!served->request->ParseFromString(call.request())) return Wrong(fmt::format("it sent a {} that cannot be read", command->name));
   if (waiting_ >= kWaitingMax) return Wrong(fmt::format("{} of its calls wait, which is the most", kWaitingMax));
+  const uint64_t bytes = call.request().size();
+  if (bytes > kWaitingBytesMax - waiting_bytes_)
+    return Wrong(fmt::format("the requests of its calls that wait have more than {} bytes, which is the most", kWaitingBytesMax));
   ++waiting_;
+  waiting_bytes_ += served->request_bytes = bytes;
   served->call = {command, call.process(), call.adapter(), served->request.get(), served->reply.get(), call.number() == 0};
   Served* const on_its_way = served.release();  // until Complete
   backend_->Submit(on_its_way->call, {&Served::Complete, on_its_way});

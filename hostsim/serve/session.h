@@ -17,6 +17,10 @@ namespace dxg::hostsim::serve {
 // no sense ends the connection and nothing else.
 class Session final : private BackendEvents {
  public:
+  // Of the calls of one device that have no answer yet: how many there may be, and the bytes of their requests.
+  static constexpr uint64_t kWaitingMax = 1u << 20;
+  static constexpr uint64_t kWaitingBytesMax = 64u << 20;
+
   // `defaults` are the adapters where the device asks for none; none there either: the built-in default.
   Session(attach::UniqueFd connection, std::string name, std::vector<ControlRequest::AddAdapter> defaults);
   ~Session() override;
@@ -52,7 +56,7 @@ class Session final : private BackendEvents {
   const std::string name_;
   const std::vector<ControlRequest::AddAdapter> defaults_;
   std::unique_ptr<Backend> backend_;  // from the greeting on
-  std::atomic<uint64_t> waiting_{0};  // calls that have no answer yet
+  std::atomic<uint64_t> waiting_{0}, waiting_bytes_{0};  // calls that have no answer yet, and their requests
   std::set<uint32_t> lists_;          // of client pages
   std::string why_;
 };

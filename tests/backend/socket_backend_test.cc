@@ -797,30 +797,6 @@ TEST_P(DeviceTrouble, EndsItsConnectionAndNothingElse) {
 
 INSTANTIATE_TEST_SUITE_P(All, DeviceTrouble, testing::ValuesIn(kIntruders), [](const auto& each) { return each.param.name; });
 
-// As a user with limits (root has none), in a process of its own. Ends it.
-[[noreturn]] void ServeWithoutThreads() {
-  constexpr uid_t kNobody = 65534;
-  spdlog::set_default_logger(spdlog::stderr_logger_mt("host"));
-  if (geteuid() == 0 && setuid(kNobody) != 0) _exit(2);
-  {
-    RunningHost host;
-    rlimit processes = {};
-    EXPECT_EQ(getrlimit(RLIMIT_NPROC, &processes), 0);
-    const rlimit none = {.rlim_cur = 0, .rlim_max = processes.rlim_max};
-    EXPECT_EQ(setrlimit(RLIMIT_NPROC, &none), 0);
-    const UniqueFd refused = ConnectRaw(host.path());
-    EXPECT_EQ(socket::ReceiveRaw(refused, 1), "") << "the host closes it";
-    EXPECT_EQ(setrlimit(RLIMIT_NPROC, &processes), 0);
-    GreetRaw(ConnectRaw(host.path()));
-  }
-  _exit(testing::Test::HasFailure() ? 1 : 0);
-}
-
-TEST(SocketHostDeathTest, ADeviceThatGetsNoThreadIsLetGoAndTheNextIsServed) {
-  GTEST_FLAG_SET(death_test_style, "threadsafe");
-  EXPECT_EXIT(ServeWithoutThreads(), testing::ExitedWithCode(0), "is let go: no thread to serve it");
-}
-
 // What is logged from here on, instead of being printed.
 class KeptLog {
  public:
@@ -846,6 +822,103 @@ TEST_F(HostLog, HasNoLinesOfADevicesMaking) {
   EXPECT_NE(log.find(": cuse-dxg\\x0a00:00 \\x1b[2Jxxx"), std::string::npos) << log;
   EXPECT_EQ(log.find('\x1b'), std::string::npos);
   EXPECT_LT(log.size(), 2 * socket::kPrintableBytesMax);
+}
+
+// The host's answers to QueryAdapterInfo take an hour from here on.
+void SlowDown(const UniqueFd& peer) {
+  ToHost message;
+  auto& question = *message.mutable_question();
+  question.set_number(1);
+  FaultRule& rule = *question.mutable_control()->mutable_set_fault();
+  rule.set_point("host-slow");
+  rule.set_command("QUERYADAPTERINFO");
+  rule.set_every(1);
+  rule.set_delay_ns(3'600'000'000'000);
+  SendMessage(peer, message);
+  FromHost answer;
+  ASSERT_TRUE(ReceiveMessage(peer, &answer) && answer.has_controlled()) << answer.ShortDebugString();
+  ASSERT_EQ(answer.controlled().reply().error(), "");
+}
+
+constexpr size_t kLongBytes = 512 * 1024;
+static_assert(hostsim::serve::Session::kWaitingBytesMax % kLongBytes == 0);
+constexpr size_t kLongsThatMayWait = hostsim::serve::Session::kWaitingBytesMax / kLongBytes;
+
+// A call with a request of exactly so many bytes.
+ToHost CallOfBytes(uint64_t number, size_t bytes) {
+  constexpr size_t kTagAndLengthBytes = 1 + 3;
+  host::QueryAdapterInfo::Request request;
+  if (bytes != 0) request.set_private_data(std::string(bytes - kTagAndLengthBytes, 'x'));
+  EXPECT_EQ(request.ByteSizeLong(), bytes);
+  ToHost message = CallOf(contract::kHostCommandId<host::QueryAdapterInfo::Request>, request.SerializeAsString());
+  message.mutable_calls()->mutable_calls(0)->set_number(number);
+  return message;
+}
+
+// The host has taken all that was sent, and only says that.
+void ExpectOnlyAPong(const UniqueFd& peer) {
+  ToHost ping;
+  ping.set_ping(1);
+  SendMessage(peer, ping);
+  FromHost answer;
+  ASSERT_TRUE(ReceiveMessage(peer, &answer)) << "the host has closed it";
+  EXPECT_TRUE(answer.has_pong()) << answer.ShortDebugString().substr(0, 100);
+}
+
+TEST_F(HostLog, SaysWhyADeviceWithTooManyBytesThatWaitIsLetGo) {
+  const UniqueFd peer = ConnectRaw(path());
+  GreetRaw(peer);
+  SlowDown(peer);
+  uint64_t number = 0;
+  for (size_t i = 0; i < kLongsThatMayWait; ++i) SendMessage(peer, CallOfBytes(++number, kLongBytes));
+  ExpectOnlyAPong(peer);
+  SendMessage(peer, CallOfBytes(++number, 0));
+  ExpectOnlyAPong(peer);
+  host::QueryAdapterInfo::Request beyond;
+  beyond.set_query_type(1);  // two bytes, which is the fewest
+  SendMessage(peer, CallOf(contract::kHostCommandId<host::QueryAdapterInfo::Request>, beyond.SerializeAsString()));
+  ToHost ping;  // so that a host which lives on says so
+  ping.set_ping(2);
+  SendMessage(peer, ping);
+  EXPECT_EQ(socket::ReceiveRaw(peer, 1), "") << "the host closes it";
+  EXPECT_NE(text().find("over: the requests of its calls that wait have more than 67108864 bytes"), std::string::npos) << text();
+}
+
+TEST_F(SocketHostTest, CallsThatHaveTheirAnswerDoNotWait) {
+  const UniqueFd peer = ConnectRaw(path());
+  GreetRaw(peer);
+  for (uint64_t number = 1; number <= kLongsThatMayWait + 2; ++number) {
+    SendMessage(peer, CallOfBytes(number, kLongBytes));
+    FromHost message;
+    do {
+      ASSERT_TRUE(ReceiveMessage(peer, &message)) << "the host has closed it after " << number;
+    } while (!message.has_answer());
+    EXPECT_EQ(message.answer().number(), number);
+  }
+}
+
+// As a user with limits (root has none), in a process of its own. Ends it.
+[[noreturn]] void ServeWithoutThreads() {
+  constexpr uid_t kNobody = 65534;
+  spdlog::set_default_logger(spdlog::stderr_logger_mt("host"));
+  if (geteuid() == 0 && setuid(kNobody) != 0) _exit(2);
+  {
+    RunningHost host;
+    rlimit processes = {};
+    EXPECT_EQ(getrlimit(RLIMIT_NPROC, &processes), 0);
+    const rlimit none = {.rlim_cur = 0, .rlim_max = processes.rlim_max};
+    EXPECT_EQ(setrlimit(RLIMIT_NPROC, &none), 0);
+    const UniqueFd refused = ConnectRaw(host.path());
+    EXPECT_EQ(socket::ReceiveRaw(refused, 1), "") << "the host closes it";
+    EXPECT_EQ(setrlimit(RLIMIT_NPROC, &processes), 0);
+    GreetRaw(ConnectRaw(host.path()));
+  }
+  _exit(testing::Test::HasFailure() ? 1 : 0);
+}
+
+TEST(SocketHostDeathTest, ADeviceThatGetsNoThreadIsLetGoAndTheNextIsServed) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(ServeWithoutThreads(), testing::ExitedWithCode(0), "is let go: no thread to serve it");
 }
 
 }  // namespace
