@@ -10,7 +10,8 @@
 namespace dxg::vmbus {
 
 // Signals of a real channel. To the host: where it allotted a monitor, a bit of the monitor page, which the hypervisor looks at
-// from time to time; else the kernel makes the hypercall. From the host: the count of the node's interrupts.
+// from time to time; else the kernel makes the hypercall, and sets the bit of the interrupt page where one is due. From the
+// host: the count of the node's interrupts.
 class UioSignal final : public Signal {
  public:
   // `monitor`: none where the host allotted none. Refuses what cannot be mapped.
