@@ -55,10 +55,24 @@ TEST(AddressBits, AreTheCpus) {
 }
 
 TEST(Hole, IsTheFirstThatIsLongEnough) {
-  const auto guest = *ParseIomem(kGuest);
-  EXPECT_EQ(*ChooseHole(guest, 512 << 20, 46), 0x1f8000000u);
-  EXPECT_EQ(*ChooseHole(guest, 56 * kGiB, 46), 64 * kGiB);  // too long for what is between RAM and the bus
+  const std::vector<AddressRange> taken = {{4 * kGiB, 5 * kGiB - 1, "System RAM"}, {6 * kGiB, 7 * kGiB - 1, "System RAM"}};
+  EXPECT_EQ(*ChooseHole(taken, kGiB, 46), 5 * kGiB);
+  EXPECT_EQ(*ChooseHole(taken, kGiB + 4096, 46), 7 * kGiB);
   EXPECT_EQ(*ChooseHole({}, kGiB, 46), 4 * kGiB);
+}
+
+TEST(Hole, IsInTheRoomOfABusWhereThereIsOne) {
+  auto guest = *ParseIomem(kGuest);
+  EXPECT_EQ(*ChooseHole(guest, 512 << 20, 46), 0xfe0000000u);
+  guest.push_back({0xfe0000000, 0xfe0000fff, "0001:00:00.0"});
+  EXPECT_EQ(*ChooseHole(guest, 256 << 20, 46), 0xfe0010000u);  // by the device
+  EXPECT_EQ(*ChooseHole(guest, 512 << 20, 46), 0x1f8000000u);  // too long for the room, and not on it
+  EXPECT_EQ(*ChooseHole(guest, 56 * kGiB, 46), 64 * kGiB);     // too long for what is before it, too
+}
+
+TEST(Hole, RoomThatCannotBeReachedIsNone) {
+  EXPECT_EQ(*ChooseHole({{0, 4 * kGiB - 1, "PCI Bus 0000:00"}, {UINT64_MAX, UINT64_MAX, "PCI Bus 0000:01"}, {64 * kGiB, 65 * kGiB - 1, "PCI Bus 0000:02"}}, kGiB, 36), 4 * kGiB);
+  EXPECT_EQ(*ChooseHole({{kGiB, 5 * kGiB - 1, "PCI Bus 0000:00"}}, kGiB, 46), 4 * kGiB);
 }
 
 TEST(Hole, IsAligned) {

@@ -13,10 +13,10 @@ namespace {
 constexpr uint64_t kGiB = uint64_t{1} << 30;
 
 TEST(WindowWanted, TakesPlaceAndSize) {
-  const auto fixed = WindowWanted::Parse("0x1000000000+0x20000000");
+  auto fixed = WindowWanted::Parse("0x1000000000+0x20000000");
   ASSERT_TRUE(fixed.ok()) << fixed.status().why();
-  EXPECT_EQ((*Result<WindowWanted>(fixed)).start, 64 * kGiB);
-  EXPECT_EQ((*Result<WindowWanted>(fixed)).length, 512u << 20);
+  EXPECT_EQ(fixed->start, 64 * kGiB);
+  EXPECT_EQ(fixed->length, 512u << 20);
   EXPECT_EQ(WindowWanted::Parse("hole+512M")->start, std::nullopt);
   EXPECT_EQ(WindowWanted::Parse("hole+1G")->length, kGiB);
   EXPECT_EQ(WindowWanted::Parse("hole+64K")->length, 64u << 10);
@@ -78,6 +78,14 @@ TEST_F(WindowTest, PlaceThatIsTakenIsRefused) {
   Want("0xc0000000+1G");
   EXPECT_TRUE(FindWindow(options_).ok());
   Want("0xc0000000+1048580K");
+  EXPECT_EQ(FindWindow(options_).status().value(), -EBUSY);
+}
+
+TEST_F(WindowTest, RoomOfABusIsNotTaken) {
+  sysfs_.Write("proc/iomem", "140000000-17fffffff : PCI Bus 0000:00\n  140000000-140000fff : 0001:00:00.0\n");
+  Want("0x140010000+64K");
+  EXPECT_TRUE(FindWindow(options_).ok());
+  Want("0x140000000+64K");
   EXPECT_EQ(FindWindow(options_).status().value(), -EBUSY);
 }
 

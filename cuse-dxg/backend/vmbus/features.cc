@@ -87,15 +87,14 @@ Feature InBand(bool reachable) {
 
 Feature WindowOf(const UioOptions& options) {
   Feature feature{"window", "Lock2, fence values that the CPU reads, progress of paging and hardware queues", false, "", ""};
-  const Result<Window> window = FindWindow(options);
+  Result<Window> window = FindWindow(options);
   if (!window.ok()) {
     feature.why = window.status().why();
     return feature;
   }
-  const uint64_t start = (*Result<Window>(window)).start;
   const bool has_bytes = !options.window_file.empty();
   feature.works = has_bytes;
-  feature.why = fmt::format("{:#x}+{:#x}, which nothing reserves, {}", start, options.window->length,
+  feature.why = fmt::format("{:#x}+{:#x}, which nothing reserves, {}", window->start, window->length,
                             has_bytes ? "mapped from " + options.window_file : "announced only: its bytes cannot be reached");
   if (!has_bytes) feature.remedy = "--vmbus-window-file /dev/mem, where the kernel allows it";
   return feature;

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <fstream>
 #include <iterator>
+#include <optional>
 
 namespace dxg::vmbus {
 namespace {
@@ -29,6 +30,22 @@ Result<AddressRange> ParseLine(std::string_view line) {
   if (bad_last != std::errc() || !rest.starts_with(kBetween) || range.last < range.first) return refuse();
   range.name = rest.substr(std::strlen(kBetween));
   return range;
+}
+
+// Of no more than 57 bits.
+uint64_t AlignUp(uint64_t address) { return (address + kWindowAlignment - 1) / kWindowAlignment * kWindowAlignment; }
+
+// From `first` to `last`, both in it and both of no more than 57 bits.
+std::optional<uint64_t> FindFree(const std::vector<AddressRange>& sorted, uint64_t first, uint64_t last, uint64_t length) {
+  uint64_t start = AlignUp(first);
+  for (const AddressRange& range : sorted) {
+    if (range.last < start) continue;
+    if (range.first > start && range.first - start >= length) break;
+    if (range.last >= last) return std::nullopt;
+    start = AlignUp(range.last + 1);
+  }
+  if (start > last || last - start < length - 1) return std::nullopt;
+  return start;
 }
 
 }  // namespace
@@ -74,18 +91,17 @@ unsigned ParseAddressBits(std::string_view cpuinfo) {
 Result<uint64_t> ChooseHole(const std::vector<AddressRange>& taken, uint64_t length, unsigned address_bits) {
   const uint64_t end = std::min(kWindowEnd, uint64_t{1} << std::min(address_bits, 63u));
   if (length == 0) return Status::Refuse(EINVAL, "a window has at least one byte");
-  std::vector<AddressRange> sorted = taken;
+  std::vector<AddressRange> sorted = taken, claims;
   std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  uint64_t start = kWindowFirst;
-  for (const AddressRange& range : sorted) {
-    if (range.last < start) continue;
-    if (range.first > start && range.first - start >= length) break;
-    if (range.last >= end) return Status::Refuse(ENOSPC, "no hole of {:#x} bytes between {:#x} and {:#x}; ask for less", length, kWindowFirst, end);
-    start = (range.last / kWindowAlignment + 1) * kWindowAlignment;
+  std::copy_if(sorted.begin(), sorted.end(), std::back_inserter(claims), [](const AddressRange& range) { return !range.is_room(); });
+  for (const AddressRange& room : sorted) {
+    if (!room.is_room() || room.last < kWindowFirst || room.first >= end) continue;
+    const auto hole = FindFree(claims, std::max(room.first, kWindowFirst), std::min(room.last, end - 1), length);
+    if (hole) return *hole;
   }
-  if (start >= end || end - start < length)
-    return Status::Refuse(ENOSPC, "no hole of {:#x} bytes between {:#x} and {:#x}; ask for less", length, kWindowFirst, end);
-  return start;
+  const auto hole = FindFree(sorted, kWindowFirst, end - 1, length);
+  if (hole) return *hole;
+  return Status::Refuse(ENOSPC, "no hole of {:#x} bytes between {:#x} and {:#x}; ask for less", length, kWindowFirst, end);
 }
 
 }  // namespace dxg::vmbus

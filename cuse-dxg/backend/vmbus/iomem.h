@@ -15,6 +15,9 @@ struct AddressRange {
   uint64_t first = 0;
   uint64_t last = 0;  // of the range, not behind it
   std::string name;
+
+  // Where devices of a bus are put, and not one that is there.
+  bool is_room() const { return name.starts_with("PCI Bus"); }
 };
 
 // All its lines, nested ones too. EPERM where the kernel hides addresses from those who are not root.
@@ -29,7 +32,8 @@ inline constexpr uint64_t kWindowFirst = uint64_t{4} << 30;   // below are the d
 inline constexpr uint64_t kWindowEnd = uint64_t{512} << 30;   // above, hosts have not been seen to accept one
 
 // The first place of `length` bytes that no range touches, aligned, from kWindowFirst on and below kWindowEnd and what the CPU
-// can address. Another driver may take it later: nothing reserves it. ENOSPC: there is none.
+// can address: in the room of a bus, since that is what the host has set aside for devices; else anywhere. Another driver may
+// take it later: nothing reserves it. ENOSPC: there is none.
 Result<uint64_t> ChooseHole(const std::vector<AddressRange>& taken, uint64_t length, unsigned address_bits);
 
 }  // namespace dxg::vmbus

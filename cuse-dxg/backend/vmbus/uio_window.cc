@@ -31,7 +31,7 @@ Status RefuseTaken(const Places& places, const Window& window) {
   Result<std::vector<AddressRange>> taken = ReadIomem(places.proc + "/iomem");
   if (!taken.ok()) return Status::Ok();  // it is the user's word then
   for (const AddressRange& range : *taken) {
-    if (range.last < window.start || range.first > window.start + window.length - 1) continue;
+    if (range.is_room() || range.last < window.start || range.first > window.start + window.length - 1) continue;
     return Status::Refuse(EBUSY, "the window {:#x}+{:#x} lies on {:#x}-{:#x}, which is '{}'; choose another, or hole+LENGTH",
                           window.start, window.length, range.first, range.last, range.name);
   }
