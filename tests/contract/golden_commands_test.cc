@@ -81,6 +81,14 @@ const GoldenCommand& ExpectGolden(const std::string& title, const Message& reque
   return golden;
 }
 
+// The golden answer to the request, decoded.
+template <class Reply>
+Reply GoldenReply(const GoldenCommand& golden, const Message& request, uint32_t version = kVersion) {
+  Reply reply;
+  EXPECT_TRUE(golden.command->decode_reply(golden.response, request, version, &reply)) << golden.title;
+  return reply;
+}
+
 TEST(GoldenCommands, AreNotForgotten) { EXPECT_GE(GoldenCommands().size(), 11u); }
 
 TEST(GoldenCommands, NameTheirCommandAndChannel) {
@@ -136,9 +144,7 @@ TEST(GoldenCommands, CreateProcessFromItsFields) {
   request.set_process_id(1234);
   request.set_process_name(std::string("v\0m\0t\0e\0s\0t\0", 12));
   request.set_process_bits(8);
-  const GoldenCommand& golden = ExpectGolden("CREATEPROCESS", request);
-  host::CreateProcess::Reply reply;
-  ASSERT_TRUE(golden.command->decode_reply(golden.response, request, kVersion, &reply));
+  const auto reply = GoldenReply<host::CreateProcess::Reply>(ExpectGolden("CREATEPROCESS", request), request);
   EXPECT_EQ(reply.process(), 0x40000040u);
 }
 
@@ -151,8 +157,7 @@ TEST(GoldenCommands, OpenAdapterFromItsFields) {
     request.set_last_compatible_interface_version(16);
     const GoldenCommand& golden = ExpectGolden(title, request);
     EXPECT_EQ(golden.version, version);
-    host::OpenAdapter::Reply reply;
-    ASSERT_TRUE(golden.command->decode_reply(golden.response, request, version, &reply));
+    const auto reply = GoldenReply<host::OpenAdapter::Reply>(golden, request, version);
     EXPECT_EQ(reply.host_adapter_handle(), 0x40000002u);
     EXPECT_EQ(reply.status(), 0);
     EXPECT_EQ(reply.interface_version(), version);
@@ -163,9 +168,7 @@ TEST(GoldenCommands, OpenAdapterFromItsFields) {
 TEST(GoldenCommands, CreateDeviceFromItsFields) {
   host::CreateDevice::Request request;
   request.set_state_cookie(0xFFFFFFFFC0201000);
-  const GoldenCommand& golden = ExpectGolden("CREATEDEVICE", request);
-  host::CreateDevice::Reply reply;
-  ASSERT_TRUE(golden.command->decode_reply(golden.response, request, kVersion, &reply));
+  const auto reply = GoldenReply<host::CreateDevice::Reply>(ExpectGolden("CREATEDEVICE", request), request);
   EXPECT_EQ(reply.device(), 0x40000080u);
 }
 
@@ -185,9 +188,7 @@ TEST(GoldenCommands, CreateContextVirtualFromItsFields) {
   request.set_client_hint(10);
   request.set_priv_drv_data_size(4);
   request.set_priv_drv_data("\x11\x22\x33\x44");
-  const GoldenCommand& golden = ExpectGolden("CREATECONTEXTVIRTUAL", request);
-  host::CreateContextVirtual::Reply reply;
-  ASSERT_TRUE(golden.command->decode_reply(golden.response, request, kVersion, &reply));
+  const auto reply = GoldenReply<host::CreateContextVirtual::Reply>(ExpectGolden("CREATECONTEXTVIRTUAL", request), request);
   EXPECT_EQ(reply.context(), 0x400000c0u);
   EXPECT_EQ(reply.priv_drv_data(), "\x55\x66\x77\x88");
 }
@@ -202,10 +203,8 @@ TEST(GoldenCommands, EscapeFromItsFields) {
 }
 
 TEST(GoldenCommands, GetInternalAdapterInfoReply) {
-  const GoldenCommand& golden = Golden("GETINTERNALADAPTERINFO");
-  host::GetInternalAdapterInfo::Request request;
-  host::GetInternalAdapterInfo::Reply reply;
-  ASSERT_TRUE(golden.command->decode_reply(golden.response, request, kVersion, &reply));
+  const host::GetInternalAdapterInfo::Request request;
+  const auto reply = GoldenReply<host::GetInternalAdapterInfo::Reply>(Golden("GETINTERNALADAPTERINFO"), request);
   EXPECT_EQ(reply.device_types(), 0x4000u);
   EXPECT_EQ(reply.driver_ddi_version(), 0x9000u);
   EXPECT_EQ(reply.bits(), 0x40u);
@@ -219,9 +218,7 @@ TEST(GoldenCommands, CreateSyncObjectFromItsFields) {
   request.set_type(5);
   request.set_info(std::string("\x07", 1));
   request.set_client_hint(1);
-  const GoldenCommand& golden = ExpectGolden("CREATESYNCOBJECT", request);
-  host::CreateSyncObject::Reply reply;
-  ASSERT_TRUE(golden.command->decode_reply(golden.response, request, kVersion, &reply));
+  const auto reply = GoldenReply<host::CreateSyncObject::Reply>(ExpectGolden("CREATESYNCOBJECT", request), request);
   EXPECT_EQ(reply.sync_object(), 0x400001c0u);
   EXPECT_EQ(reply.global_sync_object(), 0u);
   EXPECT_EQ(reply.fence_gpu_va(), 0x100000000u);
