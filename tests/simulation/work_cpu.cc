@@ -10,14 +10,7 @@ void WorkRun::SignalByCpu() {
   std::vector<uint32_t> objects;
   std::vector<uint64_t> values;
   std::vector<Point> points;
-  const uint64_t count = 1 + Below(3);
-  for (uint64_t i = 0; i < count; ++i) {
-    Handle* handle = AnyGrowing(*device);
-    if (handle == nullptr) return;
-    objects.push_back(handle->handle);
-    values.push_back(ValueToSignal(*handle->sync));
-    points.push_back({handle->sync, values.back()});
-  }
+  if (!PickToSignal(*device, &objects, &values, &points)) return;
   CpuSignal(device, objects, values, points, false);
 }
 

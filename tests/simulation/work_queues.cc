@@ -204,14 +204,8 @@ void WorkRun::SignalFrom(const std::shared_ptr<ModelQueue>& queue) {
   }
   std::vector<uint32_t> objects, names;
   std::vector<uint64_t> values;
-  const uint64_t count = 1 + Below(3);
-  for (uint64_t i = 0; i < count; ++i) {
-    Handle* handle = AnyGrowing(*device);
-    if (handle == nullptr) return;
-    objects.push_back(handle->handle);
-    values.push_back(ValueToSignal(*handle->sync));
-    signal->points.push_back({handle->sync, values.back()});
-  }
+  if (!PickToSignal(*device, &objects, &values, &signal->points)) return;
+  const size_t count = objects.size();
   for (const auto& other : queues) names.push_back(other->handle);
   signal->early = (queue->hardware || queues.size() > 1) && Chance(15);
   signal->members = static_cast<int>(queues.size());

@@ -80,6 +80,18 @@ Handle* WorkRun::AnyGrowing(const ModelDevice& device, bool both) {
   });
 }
 
+bool WorkRun::PickToSignal(const ModelDevice& device, std::vector<uint32_t>* objects, std::vector<uint64_t>* values, std::vector<Point>* points) {
+  const uint64_t count = 1 + Below(3);
+  for (uint64_t i = 0; i < count; ++i) {
+    Handle* handle = AnyGrowing(device);
+    if (handle == nullptr) return false;
+    objects->push_back(handle->handle);
+    values->push_back(ValueToSignal(*handle->sync));
+    points->push_back({handle->sync, values->back()});
+  }
+  return true;
+}
+
 // -- Time
 
 void WorkRun::Advance() {

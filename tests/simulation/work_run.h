@@ -104,6 +104,8 @@ class WorkRun final : public SeededRun {
   Handle* AnyFence(const ModelDevice* device);
   // To signal to a value; `both`: also to wait for.
   Handle* AnyGrowing(const ModelDevice& device, bool both = false);
+  // Up to three of them, and what each is signalled to. False: there are none.
+  bool PickToSignal(const ModelDevice& device, std::vector<uint32_t>* objects, std::vector<uint64_t>* values, std::vector<Point>* points);
 
   // -- Clients and devices
   void OpenClient();
