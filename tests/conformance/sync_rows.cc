@@ -40,21 +40,39 @@ std::vector<CallRow> SyncObjectRows() {
   };
 }
 
+// Of a call that a context's queue carries out with one semaphore.
+template <class Args>
+void FillContextAndSemaphore(World& world, std::byte* args) {
+  As<Args>(args).context = world.Live(ObjectType::kContext);
+  As<Args>(args).object_count = 1;
+  As<Args>(args).object_array[0] = world.Live(ObjectType::kSemaphore);
+}
+
+std::vector<HandleField> ContextAndSemaphore() {
+  return {{"Context", 0, ObjectType::kContext},
+          {.name = "Object", .offset = 8, .type = ObjectType::kSemaphore, .of_the_host = true}};
+}
+
+template <class Args>
+void FillContextAndFence(World& world, std::byte* args) {
+  As<Args>(args).context = world.Live(ObjectType::kContext);
+  FillFence(world, As<Args>(args));
+}
+
+template <class Args>
+void FillDeviceAndFence(World& world, std::byte* args) {
+  As<Args>(args).device = world.Live(ObjectType::kDevice);
+  FillFence(world, As<Args>(args));
+}
+
 std::vector<CallRow> SignalRows() {
   return {
       {.name = "SignalSynchronizationObject",
        .code = LX_DXSIGNALSYNCHRONIZATIONOBJECT,
-       .fill =
-           [](World& world, std::byte* args) {
-             auto& signal = As<d3dkmt_signalsynchronizationobject2>(args);
-             signal.context = world.Live(ObjectType::kContext);
-             signal.object_count = 1;
-             signal.object_array[0] = world.Live(ObjectType::kSemaphore);
-           },
+       .fill = FillContextAndSemaphore<d3dkmt_signalsynchronizationobject2>,
        .needs_context = true,
        .is_queued = true,
-       .handles = {{"Context", 0, ObjectType::kContext},
-                   {.name = "Object", .offset = 8, .type = ObjectType::kSemaphore, .of_the_host = true}},
+       .handles = ContextAndSemaphore(),
        .values = {{"CountAboveLimit", 4, 4, kObjectsMax + 1, -EINVAL},
                   {"CountMax", 4, 4, 0xffffffff, -EINVAL},
                   {"Count0", 4, 4, 0, -EINVAL, true},
@@ -64,12 +82,7 @@ std::vector<CallRow> SignalRows() {
                   {"ReservedFlag", 136, 4, 1 << 3, -EINVAL, true}}},
       {.name = "SignalSynchronizationObjectFromCpu",
        .code = LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU,
-       .fill =
-           [](World& world, std::byte* args) {
-             auto& signal = As<d3dkmt_signalsynchronizationobjectfromcpu>(args);
-             signal.device = world.Live(ObjectType::kDevice);
-             FillFence(world, signal);
-           },
+       .fill = FillDeviceAndFence<d3dkmt_signalsynchronizationobjectfromcpu>,
        .is_queued = true,
        .handles = kDeviceFirst,
        .pointers = {HandleList("Objects", 8, 4, ObjectType::kMonitoredFence),
@@ -79,12 +92,7 @@ std::vector<CallRow> SignalRows() {
                             {"ReservedFlag", 24, 4, 1 << 3, -EINVAL, true}})},
       {.name = "SignalSynchronizationObjectFromGpu",
        .code = LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU,
-       .fill =
-           [](World& world, std::byte* args) {
-             auto& signal = As<d3dkmt_signalsynchronizationobjectfromgpu>(args);
-             signal.context = world.Live(ObjectType::kContext);
-             FillFence(world, signal);
-           },
+       .fill = FillContextAndFence<d3dkmt_signalsynchronizationobjectfromgpu>,
        .needs_context = true,
        .is_queued = true,
        .handles = kContextFirst,
@@ -136,26 +144,14 @@ std::vector<CallRow> WaitRows() {
   return {
       {.name = "WaitForSynchronizationObject",
        .code = LX_DXWAITFORSYNCHRONIZATIONOBJECT,
-       .fill =
-           [](World& world, std::byte* args) {
-             auto& wait = As<d3dkmt_waitforsynchronizationobject2>(args);
-             wait.context = world.Live(ObjectType::kContext);
-             wait.object_count = 1;
-             wait.object_array[0] = world.Live(ObjectType::kSemaphore);
-           },
+       .fill = FillContextAndSemaphore<d3dkmt_waitforsynchronizationobject2>,
        .needs_context = true,
        .is_queued = true,
-       .handles = {{"Context", 0, ObjectType::kContext},
-                   {.name = "Object", .offset = 8, .type = ObjectType::kSemaphore, .of_the_host = true}},
+       .handles = ContextAndSemaphore(),
        .values = BadCounts(4, kObjectsMax)},
       {.name = "WaitForSynchronizationObjectFromCpu",
        .code = LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU,
-       .fill =
-           [](World& world, std::byte* args) {
-             auto& wait = As<d3dkmt_waitforsynchronizationobjectfromcpu>(args);
-             wait.device = world.Live(ObjectType::kDevice);
-             FillFence(world, wait);
-           },
+       .fill = FillDeviceAndFence<d3dkmt_waitforsynchronizationobjectfromcpu>,
        .handles = kDeviceFirst,
        .pointers = {HandleList("Objects", 8, 4, ObjectType::kMonitoredFence), ValueList("Values", 16, 4)},
        .values = BadCounts(4, kMessageMax,
@@ -176,12 +172,7 @@ std::vector<CallRow> WaitRows() {
        .pointers = {HandleList("Objects", 8, 4, ObjectType::kMonitoredFence), ValueList("Values", 16, 4)}},
       {.name = "WaitForSynchronizationObjectFromGpu",
        .code = LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU,
-       .fill =
-           [](World& world, std::byte* args) {
-             auto& wait = As<d3dkmt_waitforsynchronizationobjectfromgpu>(args);
-             wait.context = world.Live(ObjectType::kContext);
-             FillFence(world, wait);
-           },
+       .fill = FillContextAndFence<d3dkmt_waitforsynchronizationobjectfromgpu>,
        .needs_context = true,
        .is_queued = true,
        .handles = kContextFirst,
