@@ -15,6 +15,10 @@
 #include "cuse-dxg/backend/host_control.h"
 #include "cuse-dxg/backend/in_process.h"
 #include "cuse-dxg/backend/socket/socket_backend.h"
+#include "cuse-dxg/backend/vmbus/link_bus.h"
+#include "cuse-dxg/backend/vmbus/place.h"
+#include "cuse-dxg/backend/vmbus/uio_bus.h"
+#include "cuse-dxg/backend/vmbus/vmbus_backend.h"
 #include "cuse-dxg/client/agents.h"
 #include "cuse-dxg/client/process_vm.h"
 #include "cuse-dxg/control/server.h"
@@ -137,6 +141,25 @@ class Device final : public attach::Node, private HostControl {
   std::unique_ptr<control::Server> control_;
 };
 
+// The one of the machine that we are in, as far as uio_hv_generic shows it.
+Result<ConnectHost> FindRealVmbus(const DeviceOptions& options) {
+  return ConnectHost([uio = options.vmbus]() -> Result<std::unique_ptr<Backend>> {
+    DXG_ASSIGN(auto bus, vmbus::CreateUioBus(uio));
+    return CreateVmbusBackend(std::move(bus));
+  });
+}
+
+Result<ConnectHost> FindVmbus(const DeviceOptions& options) {
+  if (!options.profiles.empty()) return Status::Refuse(EINVAL, "--profile: the host of a VMBus has its adapters; give it to `hostsim --serve`");
+  if (options.backend == "vmbus") return FindRealVmbus(options);
+  DXG_ASSIGN(const auto place, vmbus::ParsePlace(options.backend, "--backend", {"packets"}));
+  const auto data = place.has("packets") ? vmbus::LinkData::kPackets : vmbus::LinkData::kRings;
+  return ConnectHost([path = place.path, data]() -> Result<std::unique_ptr<Backend>> {
+    DXG_ASSIGN(auto bus, vmbus::ConnectLinkBus(path, data));
+    return CreateVmbusBackend(std::move(bus));
+  });
+}
+
 // What --backend names.
 Result<ConnectHost> FindHost(const DeviceOptions& options) {
   constexpr std::string_view kUnix = "unix:";
@@ -147,7 +170,9 @@ Result<ConnectHost> FindHost(const DeviceOptions& options) {
     socket.profiles = options.profiles;
     return ConnectHost([socket] { return CreateSocketBackend(socket); });
   }
-  return Status::Refuse(EINVAL, "--backend {}: no such back-end; \"sim\" is the simulator in this process, \"unix:PATH\" one that listens there", options.backend);
+  if (options.backend.starts_with("vmbus")) return FindVmbus(options);
+  return Status::Refuse(EINVAL, "--backend {}: no such back-end; \"sim\" is the simulator in this process, \"unix:PATH\" one that listens there, "
+                        "\"vmbus\" the host of this machine, \"vmbus:PATH\" a simulated one that serves a VMBus there", options.backend);
 }
 
 }  // namespace

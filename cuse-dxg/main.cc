@@ -213,7 +213,8 @@ void AddDeviceOptions(CLI::App* command, Options* options) {
       ->take_all()
       ->allow_extra_args(false);
   command->add_option("--backend", options->device.backend,
-                   "What answers as the host: sim, in this process; or unix:PATH, a `hostsim --listen PATH`")
+                   "What answers as the host: sim, in this process; unix:PATH, a `hostsim --listen PATH`; vmbus, the host of this "
+                   "Hyper-V guest (docs/vmbus.md); or vmbus:PATH, a `hostsim --serve=vmbus:PATH`, by rings, with \",packets\" without")
       ->capture_default_str();
   AddUioOptions(command, &options->device.vmbus);
   command

@@ -158,17 +158,18 @@ bool Serve(Call& call, const host::Escape::Request& request, Bytes data) {
 
 }  // namespace
 
-// The reply has no status: a refusal is a reply without data.
+// The reply has no status: a refusal is a reply without the data, which only one of some data can be.
 void Commands::Handle(Call& call, const host::Escape::Request& request, host::Escape::Reply* reply) {
   const std::string& sent = request.priv_drv_data();
   const bool valid = call.CheckLiveAdapter() == kStatusSuccess &&
                      request.adapter() == call.adapter->info().host_handle &&
                      sent.size() == request.priv_drv_data_size() && sent.size() < kMessageBytesMax &&
                      ValidFlags(request.flags()) && ValidObjects(call, request);
-  if (!valid) return;
   std::string* data = reply->mutable_priv_drv_data();
   data->assign(sent);
-  if (!Serve(call, request, BytesOf(*data))) data->clear();
+  if (valid && Serve(call, request, BytesOf(*data))) return;
+  data->clear();
+  if (!sent.empty()) call.Refuse();
 }
 
 }  // namespace dxg::hostsim

@@ -51,6 +51,12 @@ std::shared_ptr<Region> Region::Create(std::shared_ptr<IoSpace> space, uint64_t 
   return region;
 }
 
+std::shared_ptr<Region> Region::OfWindow(std::shared_ptr<IoSpace> space, WindowFile window, uint64_t start) {
+  IoSpace& published = *space;
+  std::shared_ptr<Region> region(new Region(std::move(space), {std::move(window.file), start, window.bytes, 0}));
+  return published.BeWindow(start, region) ? region : nullptr;
+}
+
 Region::Region(std::shared_ptr<IoSpace> space, RegionInfo info)
     : space_(std::move(space)),
       info_(std::move(info)),
@@ -88,6 +94,7 @@ void Region::Read(uint64_t offset, Bytes bytes) const {
   while (!bytes.empty()) {
     const ssize_t got = pread(info_.file->number(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
+    // Beyond what a client can take away; a device node of a window that has no such call reads zero, too.
     if (got <= 0) return std::fill(bytes.begin(), bytes.end(), uint8_t{0});
     bytes = bytes.subspan(static_cast<size_t>(got));
     offset += static_cast<uint64_t>(got);
@@ -118,9 +125,18 @@ void Region::Write(uint64_t offset, ConstBytes bytes) {
 }
 
 void Region::Discard(uint64_t offset, uint64_t bytes) {
-  // Cannot fail on this kind of file for a range inside it.
-  (void)fallocate(info_.file->number(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-                  static_cast<off_t>(offset), static_cast<off_t>(bytes));
+  const int punched = fallocate(info_.file->number(), FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
+                                static_cast<off_t>(offset), static_cast<off_t>(bytes));
+  if (punched == 0) return;
+  // The file of a window can be of a kind that has no holes.
+  while (bytes != 0) {
+    uint64_t part = bytes;
+    uint8_t* const memory = Memory(offset, &part);
+    if (!memory) return;
+    std::memset(memory, 0, part);
+    offset += part;
+    bytes -= part;
+  }
 }
 
 std::atomic<uint64_t>* Region::Word(uint64_t offset) {
@@ -156,6 +172,26 @@ std::optional<uint64_t> IoSpace::Register(uint64_t bytes) {
   const std::optional<uint64_t> start = parts_.FindGap(bytes, true, kStart, kEnd);
   if (start) parts_.Insert(*start, *start + bytes, nullptr);
   return start;
+}
+
+bool IoSpace::Shows(uint64_t window_address) {
+  if (!is_one_file) return true;
+  MutexLock lock(mutex_);
+  const std::shared_ptr<Region> window = window_.lock();
+  return window && window_address >= window->info().window_start && window_address - window->info().window_start < window->info().bytes;
+}
+
+bool IoSpace::BeWindow(uint64_t start, const std::shared_ptr<Region>& region) {
+  MutexLock lock(mutex_);
+  if (!window_.expired()) return false;
+  parts_.Insert(start, start + region->info().bytes, region.get());
+  window_ = region;
+  return true;
+}
+
+std::shared_ptr<Region> IoSpace::window() {
+  MutexLock lock(mutex_);
+  return window_.lock();
 }
 
 void IoSpace::Publish(uint64_t start, const Region* region) {
@@ -244,8 +280,19 @@ std::atomic<uint64_t>* Extent::Word(uint64_t offset) {
   return region_->Word(offset_ + offset);
 }
 
+Extent RegionSet::AllocateInSight(uint64_t bytes) {
+  if (!space_->is_one_file) return Allocate(bytes);
+  bytes = RoundToPages(bytes);
+  const std::shared_ptr<Region> window = space_->window();
+  const auto offset = window ? window->Take(bytes) : std::nullopt;
+  return offset ? Extent(space_, window, *offset, bytes, false) : Extent();
+}
+
 Extent RegionSet::Allocate(uint64_t bytes) {
   bytes = RoundToPages(bytes);
+  if (space_->is_one_file) {
+    if (Extent shown = AllocateInSight(bytes)) return shown;
+  }
   MutexLock lock(mutex_);
   for (const auto& region : regions_) {
     if (const auto offset = region->Take(bytes)) return Extent(space_, region, *offset, bytes, false);
@@ -261,6 +308,7 @@ Extent RegionSet::Allocate(uint64_t bytes) {
 }
 
 std::optional<RegionInfo> RegionSet::Home() {
+  if (space_->is_one_file) return std::nullopt;
   MutexLock lock(mutex_);
   if (regions_.empty()) {
     auto region = Region::Create(space_, kRegionBytes, space_->NewCookie());
@@ -272,6 +320,7 @@ std::optional<RegionInfo> RegionSet::Home() {
 
 Extent RegionSet::AllocateAlone(uint64_t bytes) {
   bytes = RoundToPages(bytes);
+  if (space_->is_one_file) return Allocate(bytes);
   auto region = Region::Create(space_, bytes, 0);
   return region ? Extent(space_, std::move(region), 0, bytes, true) : Extent();
 }

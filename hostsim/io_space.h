@@ -44,6 +44,12 @@ struct RegionInfo {
   bool operator==(const RegionInfo&) const = default;
 };
 
+// A file that is all of the window, for a guest that chooses where among its physical addresses it finds it.
+struct WindowFile {
+  std::shared_ptr<const FileDescriptor> file;  // can be mapped; where it holds something, that is lost
+  uint64_t bytes = 0;                          // whole pages; 0: there is no such file, every region is one of its own
+};
+
 class IoSpace;
 
 // A sparse file of memory and the part of the window at which the guest finds it. Bytes that nobody wrote are
@@ -52,6 +58,8 @@ class Region {
  public:
   // Null where the machine has no more to give.
   static std::shared_ptr<Region> Create(std::shared_ptr<IoSpace> space, uint64_t bytes, uint64_t cookie);
+  // All of a window that is one file.
+  static std::shared_ptr<Region> OfWindow(std::shared_ptr<IoSpace> space, WindowFile window, uint64_t start);
   ~Region();
   Region(const Region&) = delete;
   Region& operator=(const Region&) = delete;
@@ -93,7 +101,13 @@ class IoSpace : public std::enable_shared_from_this<IoSpace> {
   static constexpr uint64_t kStart = 0xF000'0000'0000;
   static constexpr uint64_t kEnd = 1ull << 52;  // x86 has no physical address above
 
-  explicit IoSpace(uint64_t seed) : cookies_(seed) {}
+  explicit IoSpace(uint64_t seed, bool is_one_file = false) : is_one_file(is_one_file), cookies_(seed) {}
+
+  // Then the window has only one region, once the guest has said where that is.
+  const bool is_one_file;
+  std::shared_ptr<Region> window();
+  // Whether the guest can see what has that address.
+  bool Shows(uint64_t window_address);
 
   // The region that shows there; nothing: none does.
   std::optional<RegionInfo> Find(uint64_t window_address);
@@ -112,11 +126,13 @@ class IoSpace : public std::enable_shared_from_this<IoSpace> {
   std::optional<uint64_t> Register(uint64_t bytes);
   void Publish(uint64_t start, const Region* region);
   void Unregister(uint64_t start);
+  bool BeWindow(uint64_t start, const std::shared_ptr<Region>& region);
 
   mutable Mutex mutex_;
   // A region's pointer is good while it is in here: its end takes it out first.
   mutable RangeTree<const Region*> parts_ HOSTSIM_GUARDED_BY(mutex_){2ull << 20};
   uint64_t cookies_ HOSTSIM_GUARDED_BY(mutex_);
+  std::weak_ptr<Region> window_ HOSTSIM_GUARDED_BY(mutex_);
 };
 
 // A run of bytes in a region, given back when it ends. One of no bytes is false.
@@ -133,6 +149,7 @@ class Extent {
   uint64_t bytes() const { return bytes_; }
   uint64_t window_address() const { return region_->info().window_start + offset_; }
   const Region& region() const { return *region_; }
+  bool in_sight() const { return space_->Shows(window_address()); }
   bool whole_region() const { return whole_region_; }
 
   // Ranges lie in it.
@@ -164,11 +181,14 @@ class RegionSet {
 
   explicit RegionSet(std::shared_ptr<IoSpace> space) : space_(std::move(space)) {}
 
-  // Zeros, in a region that has room or in a new one; false where there is none to be had.
+  // Zeros, in a region that has room or in a new one; false where there is none to be had. Where a window of one file is
+  // full they are out of the guest's sight.
   Extent Allocate(uint64_t bytes);
-  // A file of its own, which other processes may open.
+  // Only where the guest sees them.
+  Extent AllocateInSight(uint64_t bytes);
+  // A file of its own, which other processes may open; in a window that is one file, a part of that.
   Extent AllocateAlone(uint64_t bytes);
-  // The first region, made if need be: where most of the process's memory is going to be.
+  // The first region, made if need be: where most of the process's memory is going to be; none where all processes have one.
   std::optional<RegionInfo> Home();
 
  private:

@@ -39,9 +39,11 @@ void Commands::Handle(Call& call, const host::Lock2::Request& request, host::Loc
       return kStatusInvalidParameter;
     }
     if (call.Strike(FaultPoint::kApertureFull)) return kStatusGraphicsAllocationBusy;
-    ++allocation->locks;
     // A client's own pages are where the client has them.
-    if (!storage.traits.of_guest) reply->set_cpu_visible_buffer_offset(storage.ShowInWindow());
+    const auto shown = storage.traits.of_guest ? std::optional<uint64_t>(0) : storage.ShowInWindow();
+    if (!shown) return kStatusGraphicsAllocationBusy;
+    ++allocation->locks;
+    reply->set_cpu_visible_buffer_offset(*shown);
     return kStatusSuccess;
   };
   reply->set_status(lock_allocation());

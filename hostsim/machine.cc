@@ -28,6 +28,16 @@ uint64_t Machine::NewGuestLuid(uint64_t wanted) {
   return luid;
 }
 
+bool Machine::SetWindow(uint64_t start, uint64_t bytes) {
+  if (!io_space_->is_one_file) return true;
+  MutexLock lock(window_mutex_);
+  if (window_) return window_->info().window_start == start && window_->info().bytes <= bytes;
+  WindowFile window = world_.window;
+  window.bytes = std::min(window.bytes, bytes / kPageBytes * kPageBytes);
+  window_ = Region::OfWindow(io_space_, std::move(window), start);
+  return window_ != nullptr;
+}
+
 std::shared_ptr<Adapter> Machine::AddAdapter(AdapterProfile profile) {
   WriterLock lock(mutex_);
   if (adapters_.size() >= kAdaptersMax) return nullptr;

@@ -58,7 +58,7 @@ struct SharedObject {
 class Machine {
  public:
   explicit Machine(World world)
-      : io_space_(std::make_shared<IoSpace>(world.rng.Next())),
+      : io_space_(std::make_shared<IoSpace>(world.rng.Next(), world.window.bytes != 0)),
         world_(world),
         faults_(world.faults ? *world.faults : own_faults_),
         gate_(std::make_shared<Gate>()) {}
@@ -112,6 +112,8 @@ class Machine {
   void DeliverInTurn(Aftermath aftermath);
 
   const std::shared_ptr<IoSpace>& io_space() const { return io_space_; }
+  // The guest's window is there. False: it is somewhere else already, or has no room there.
+  bool SetWindow(uint64_t start, uint64_t bytes);
   GuestMemory* guest_memory() { return world_.guest_memory ? &guest_memory_ : nullptr; }
   FaultPlan& faults() { return faults_; }
   // The fault, if this passage of a point is struck. From any thread, also under locks.
@@ -134,6 +136,8 @@ class Machine {
   SyncDomain sync_{counts.waits};  // outlives the objects
   const std::shared_ptr<IoSpace> io_space_;
   World world_;
+  Mutex window_mutex_;
+  std::shared_ptr<Region> window_ HOSTSIM_GUARDED_BY(window_mutex_);  // where it is one file
   FaultPlan own_faults_;
   FaultPlan& faults_;
   // The guest's memory, where pages may be gone by a fault.

@@ -74,7 +74,8 @@ void Storage::Discard() {
   if (!traits.of_guest) extent_.Discard();
 }
 
-uint64_t Storage::ShowInWindow() {
+std::optional<uint64_t> Storage::ShowInWindow() {
+  if (!extent_.in_sight()) return std::nullopt;
   extent_.Touch();
   return extent_.window_address();
 }

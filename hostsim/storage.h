@@ -96,8 +96,8 @@ class Storage {
   // All zeros, because nobody ever wrote.
   bool Blank() const { return !traits.of_guest && !extent_.touched(); }
 
-  // For the guest's CPU, which may write from now on. Only of one that is not of the guest.
-  uint64_t ShowInWindow();
+  // For the guest's CPU, which may write from now on; nothing where the window is full. Only of one that is not of the guest.
+  std::optional<uint64_t> ShowInWindow();
   // As ShowInWindow, of one in a file of its own; nothing for others.
   std::optional<RegionInfo> OwnRegion();
 

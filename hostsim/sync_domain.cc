@@ -11,7 +11,7 @@ SyncObject::SyncObject(SyncDomain& domain, const SyncTraits& traits, std::atomic
 // -- Pages.
 
 std::shared_ptr<SyncPage> SyncPage::Create(RegionSet& regions, std::shared_ptr<SyncObject> object) {
-  Extent extent = regions.Allocate(kPageBytes);
+  Extent extent = regions.AllocateInSight(kPageBytes);
   std::atomic<uint64_t>* const word = extent ? extent.Word(0) : nullptr;
   if (!word || !object->domain().ShowIn(*object, word)) return nullptr;
   return std::make_shared<SyncPage>(std::move(extent), std::move(object));

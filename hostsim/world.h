@@ -10,6 +10,7 @@
 #include <utility>
 
 #include "hostsim/bytes.h"
+#include "hostsim/io_space.h"
 
 // What the simulated host takes from outside: time, chance and trouble. It has none of its own, so that a
 // test which hands in a virtual clock, a seed and a plan of faults sees the same run every time.
@@ -102,6 +103,7 @@ struct World {
   Rng rng{0};
   FaultPlan* faults = nullptr;          // outlives the host; null: the host has its own
   GuestMemory* guest_memory = nullptr;  // outlives the host; null: there is none to reach
+  WindowFile window = {};               // of a guest that says itself where it has its window
   bool engine_threads = false;          // engines work on threads of their own, and time passes there
 };
 

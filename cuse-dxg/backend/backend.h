@@ -35,6 +35,7 @@ struct HostRegion {
   int file = -1;             // holds the region's bytes, from file_offset on; open as long as `keep` is held
   uint64_t file_offset = 0;
   std::shared_ptr<const void> keep;
+  bool common = false;       // of all processes: each gets to see no more of it than it is owed
   uint64_t cookie = 0;       // what the first 8 bytes say, so that a mapping of it can be recognized; 0: no such mark
 };
 
@@ -68,7 +69,8 @@ class BackendEvents {
   // The device is gone. Processes that have it open keep a stopped adapter.
   virtual void AdapterRemoved(uint64_t luid) = 0;
   // The execution state of some device changed; the guest's cached states are no longer to be believed.
-  virtual void DeviceStateChanged() = 0;
+  // `cookie` is the state_cookie of its CreateDevice.
+  virtual void DeviceStateChanged(uint64_t cookie) = 0;
   // The event that the guest gave that number in a command: a wait is over, or a queue came to it. Comes on any thread, also
   // before the command's completion, and perhaps for an event that the guest has forgotten.
   virtual void GuestEvent(uint64_t event) = 0;
@@ -121,6 +123,9 @@ class Backend {
   // Gives the host a list of a client's pages and returns the list's number (on the VMBus: a GPADL).
   virtual Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) = 0;
   virtual void RemoveClientPages(uint32_t list) = 0;
+  // The numbers of the page frames of such a list, from that page on, where the host takes pages by them
+  // (HostAdapter::map_guest_pages). They stay where they are until the list is removed. False: they are not known.
+  virtual bool ClientFrames(uint32_t /*list*/, uint64_t /*page*/, std::span<uint64_t> /*frames*/) { return false; }
 };
 
 }  // namespace dxg

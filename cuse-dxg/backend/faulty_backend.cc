@@ -91,6 +91,7 @@ class FaultyBackend final : public Backend, public BackendEvents {
     return inner_->AddClientPages(std::move(pages));
   }
   void RemoveClientPages(uint32_t list) override { inner_->RemoveClientPages(list); }
+  bool ClientFrames(uint32_t list, uint64_t page, std::span<uint64_t> frames) override { return inner_->ClientFrames(list, page, frames); }
 
   // BackendEvents
   void AdapterArrived(const HostAdapter& adapter) override {
@@ -103,8 +104,8 @@ class FaultyBackend final : public Backend, public BackendEvents {
   void AdapterStopped(uint64_t luid) override { events_->AdapterStopped(luid); }
   // Of a lost channel the guest only learns that nothing works any more.
   void AdapterRemoved(uint64_t luid) override { IsLost(AddressOf(luid)) ? events_->AdapterStopped(luid) : events_->AdapterRemoved(luid); }
-  void DeviceStateChanged() override {
-    OnEvent([this] { events_->DeviceStateChanged(); });
+  void DeviceStateChanged(uint64_t cookie) override {
+    OnEvent([this, cookie] { events_->DeviceStateChanged(cookie); });
   }
   void GuestEvent(uint64_t event) override {
     OnEvent([this, event] { events_->GuestEvent(event); });

@@ -39,6 +39,7 @@ std::optional<HostRegion> ToGuest(const std::optional<hostsim::RegionInfo>& info
 // The clients' pages that the host was given, by the number of their list.
 class PageLists final : public hostsim::GuestMemory {
  public:
+  explicit PageLists(hostsim::GuestMemory* frames) : frames_(frames) {}
   uint32_t Add(std::shared_ptr<ClientPages> pages) {
     std::lock_guard lock(mutex_);
     while (lists_.contains(++last_) || last_ == 0) {
@@ -64,6 +65,9 @@ class PageLists final : public hostsim::GuestMemory {
     const auto pages = Find(list);
     return pages != nullptr ? pages->size() : 0;
   }
+  bool knows_frames() const override { return frames_ != nullptr; }
+  bool ReadFrame(uint64_t frame, uint64_t offset, hostsim::Bytes bytes) override { return frames_->ReadFrame(frame, offset, bytes); }
+  bool WriteFrame(uint64_t frame, uint64_t offset, hostsim::ConstBytes bytes) override { return frames_->WriteFrame(frame, offset, bytes); }
 
  private:
   std::shared_ptr<ClientPages> Find(uint32_t list) {
@@ -72,6 +76,7 @@ class PageLists final : public hostsim::GuestMemory {
     return found == lists_.end() ? nullptr : found->second;
   }
 
+  hostsim::GuestMemory* const frames_;
   std::mutex mutex_;  // guards all below
   std::map<uint32_t, std::shared_ptr<ClientPages>> lists_;
   uint32_t last_ = 0;
@@ -101,8 +106,14 @@ hostsim::FaultPoint ToHost(MessageFaults::Point point) {
 
 class InProcessBackend final : public Backend, public hostsim::Events, public MessageFaults {
  public:
-  explicit InProcessBackend(const std::vector<AdapterProfile>& profiles)
-      : host_(hostsim::Host::Create({clock_, hostsim::Rng(std::random_device{}()), nullptr, &pages_, true}, profiles)) {}
+  InProcessBackend(const std::vector<AdapterProfile>& profiles, const GuestMachine& guest)
+      : pages_(guest.memory),
+        host_(hostsim::Host::Create({.clock = clock_,
+                                     .rng = hostsim::Rng(std::random_device{}()),
+                                     .guest_memory = &pages_,
+                                     .window = guest.window,
+                                     .engine_threads = true},
+                                    profiles)) {}
   ~InProcessBackend() override { Stop(); }
 
   void Stop() override {
@@ -156,7 +167,7 @@ class InProcessBackend final : public Backend, public hostsim::Events, public Me
 
   // hostsim::Events
   void GuestEvent(uint32_t, uint64_t event) override { events_->GuestEvent(event); }
-  void DeviceStateChanged(uint32_t, uint64_t, uint64_t, uint32_t) override { events_->DeviceStateChanged(); }
+  void DeviceStateChanged(uint32_t, uint64_t, uint64_t cookie, uint32_t) override { events_->DeviceStateChanged(cookie); }
   void AdapterArrived(const hostsim::AdapterInfo& info) override {
     {
       std::lock_guard lock(mutex_);
@@ -212,8 +223,8 @@ std::optional<MessageFaults::Fault> InProcessBackend::Strike(Point point, const 
   return fault ? std::optional(Fault{fault->delay_ns, fault->value}) : std::nullopt;
 }
 
-std::unique_ptr<Backend> Make(const std::vector<AdapterProfile>& profiles) {
-  auto host = std::make_unique<InProcessBackend>(profiles);
+std::unique_ptr<Backend> Make(const std::vector<AdapterProfile>& profiles, const GuestMachine& guest) {
+  auto host = std::make_unique<InProcessBackend>(profiles, guest);
   MessageFaults& faults = *host;
   return WithFaults(std::move(host), faults);
 }
@@ -227,18 +238,20 @@ Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::s
     adapters.emplace_back();
     if (!hostsim::LoadProfile(name, &adapters.back(), &error)) return Status::Refuse(EINVAL, "--profile {}: {}", name, error);
   }
-  return Make(adapters);
+  return Make(adapters, {});
 }
 
-Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(const std::vector<ControlRequest::AddAdapter>& profiles) {
-  if (profiles.empty()) return CreateInProcessBackend(std::vector<std::string>());
+Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(const std::vector<ControlRequest::AddAdapter>& profiles,
+                                                          const GuestMachine& guest) {
+  std::vector<ControlRequest::AddAdapter> all = profiles;
+  if (all.empty()) all.emplace_back().set_name("discrete");
   std::vector<AdapterProfile> adapters;
-  for (const auto& wanted : profiles) {
+  for (const auto& wanted : all) {
     std::string error;
     adapters.emplace_back();
     if (!ReadProfile(wanted, &adapters.back(), &error)) return Status::Refuse(EINVAL, "--profile {}: {}", wanted.name(), error);
   }
-  return Make(adapters);
+  return Make(adapters, guest);
 }
 
 }  // namespace dxg

@@ -228,7 +228,7 @@ Status FillRequest(Creation& c) {
 
 // -- After the host created them --
 
-Task TellHostPages(Creation& c, Allocation& allocation, ClientPages& pages) {
+Task TellHostPages(Creation& c, Allocation& allocation, uint32_t list) {
   const auto& adapter = *c.device->adapter();
   host::SetExistingSysmemPages::Request request;
   host::SetExistingSysmemPages::Reply reply;
@@ -239,8 +239,8 @@ Task TellHostPages(Creation& c, Allocation& allocation, ClientPages& pages) {
     request.set_num_pages(static_cast<uint32_t>(count));
     request.set_alloc_offset_in_pages(static_cast<uint32_t>(first));
     request.mutable_pages()->Resize(static_cast<int>(count), 0);
-    if (!pages.Frames(first, {request.mutable_pages()->mutable_data(), count})) {
-      co_return Status::Refuse(ENOMEM, "the frames of the caller's pages cannot be read (needs CAP_SYS_ADMIN)");
+    if (!c.call.driver.backend().ClientFrames(list, first, {request.mutable_pages()->mutable_data(), count})) {
+      co_return Status::Refuse(ENOMEM, "the frames of the caller's pages are not known (to read them needs CAP_SYS_ADMIN)");
     }
     DXG_CO_TRY(co_await c.call.driver.host().Ask(adapter, c.call.process->host_handle, request, &reply));
     DXG_CO_TRY(FromNtStatus(reply.status(), "SetExistingSysmemPages"));
@@ -281,10 +281,9 @@ Task GiveMemoryToHost(Creation& c, Allocation& allocation, uint64_t sysmem) {
   allocation.existing_memory = true;
   allocation.cpu_address = sysmem;
   auto pages = std::make_shared<PinnedPages>(std::move(space), sysmem, size);
-  if (c.device->adapter()->info.map_guest_pages) co_return co_await TellHostPages(c, allocation, *pages);
-
   DXG_CO_ASSIGN(const uint32_t list, c.call.driver.backend().AddClientPages(std::move(pages)));
   allocation.client_pages = std::make_unique<ClientPageList>(c.call.driver.backend(), list);
+  if (c.device->adapter()->info.map_guest_pages) co_return co_await TellHostPages(c, allocation, list);
   host::SetExistingSysmemStore::Request request;
   host::SetExistingSysmemStore::Reply reply;
   request.set_device(c.call.request.device());

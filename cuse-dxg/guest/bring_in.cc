@@ -32,12 +32,16 @@ bool IsStillThere(Call& call, const Arena::Mapping& mapping) {
   return mapping.cookie == 0 || first == mapping.cookie;
 }
 
-// Maps all of the region, or only what is needed where the client has no room for that (RLIMIT_AS).
+// Maps all of the region, or only what is needed where others see the rest, or the client has no room for it (RLIMIT_AS).
 Task MapRegion(Call& call, const HostRegion& region, uint64_t window_address, uint64_t size, Arena::Mapping* mapping) {
   std::vector<uint64_t> addresses;
-  *mapping = {region.window_address, region.size, 0, region.cookie, 0, region};
-  Status status = co_await call.InClient(MapStep(region, region.window_address, region.size), &addresses);
-  if (status.value() == -ENOMEM && (region.window_address != window_address || region.size != size)) {
+  Status status = Status::Ok();
+  if (!region.common) {
+    *mapping = {region.window_address, region.size, 0, region.cookie, 0, region};
+    status = co_await call.InClient(MapStep(region, region.window_address, region.size), &addresses);
+  }
+  const bool all = region.window_address == window_address && region.size == size;
+  if (region.common || (status.value() == -ENOMEM && !all)) {
     *mapping = {window_address, size, 0, 0, 0, region};
     status = co_await call.InClient(MapStep(region, window_address, size), &addresses);
   }

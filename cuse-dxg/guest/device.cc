@@ -8,8 +8,6 @@
 namespace dxg::guest::handlers {
 namespace {
 
-// Names the VM-wide count of state changes to the host: the same for every device, as in the driver.
-constexpr uint64_t kStateCookie = 1;
 constexpr uint32_t kStateReset = 2;  // D3DKMT_DEVICEEXECUTION_RESET
 
 }  // namespace

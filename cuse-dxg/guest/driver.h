@@ -38,6 +38,9 @@ class CallObserver {
   virtual void OnCall(const CallReport& report) = 0;
 };
 
+// Names the VM-wide count of state changes to the host: the same for every device, as in the driver.
+inline constexpr uint64_t kStateCookie = 1;
+
 // The guest driver: what the kernel module does between a client and the host. Processes come and go with open and
 // release, adapters with the back-end's events; every call is looked up, checked in the driver's order by its handler
 // (one file per family of calls beside this one), and answered.
@@ -66,7 +69,9 @@ class Driver final : public attach::Node, public BackendEvents {
   void AdapterArrived(const HostAdapter& adapter) override;
   void AdapterStopped(uint64_t luid) override;
   void AdapterRemoved(uint64_t luid) override;
-  void DeviceStateChanged() override { ++state_changes_; }
+  void DeviceStateChanged(uint64_t cookie) override {
+    if (cookie == kStateCookie) ++state_changes_;
+  }
   void GuestEvent(uint64_t event) override { events_.Happened(event); }
   void HostLost() override;
 

@@ -1,5 +1,6 @@
 #include "hostsim/serve/server.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
@@ -11,6 +12,9 @@
 #include <cstring>
 #include <system_error>
 #include <utility>
+
+#include "cuse-dxg/unix_socket.h"
+#include "hostsim/serve/session.h"
 
 namespace dxg::hostsim::serve {
 
@@ -25,19 +29,33 @@ std::pair<dev_t, ino_t> FileAt(const std::string& path) {
 
 }  // namespace
 
-Server::Server(std::string path, UniqueFd listener, std::vector<ControlRequest::AddAdapter> adapters)
-    : path_(std::move(path)), file_(FileAt(path_)), listener_(std::move(listener)), adapters_(std::move(adapters)) {}
+Service ForDevices(std::vector<ControlRequest::AddAdapter> adapters) {
+  return {SOCK_STREAM, "--listen", [adapters = std::move(adapters)](UniqueFd peer, std::string name) {
+            fcntl(peer.get(), F_SETFL, O_NONBLOCK);
+            return std::make_unique<Session>(std::move(peer), std::move(name), adapters);
+          }};
+}
+
+Service ForGuests(VmbusOptions options) {
+  return {SOCK_SEQPACKET, "--serve", [options = std::move(options)](UniqueFd peer, std::string name) {
+            return std::make_unique<VmbusSession>(std::move(peer), std::move(name), options);
+          }};
+}
+
+Server::Server(std::string path, UniqueFd listener, Service service)
+    : path_(std::move(path)), file_(FileAt(path_)), listener_(std::move(listener)), service_(std::move(service)) {}
 
 // Somebody may have removed it, and another host may be there by now.
 bool Server::HasOwnSocketFile() const { return FileAt(path_) == file_; }
 
-Result<std::unique_ptr<Server>> Server::Listen(const std::string& path, std::vector<ControlRequest::AddAdapter> adapters) {
-  DXG_ASSIGN(UniqueFd listener, socket::Listen(path, "--listen"));
-  return std::unique_ptr<Server>(new Server(path, std::move(listener), std::move(adapters)));
+Result<std::unique_ptr<Server>> Server::Listen(const std::string& path, Service service) {
+  constexpr int kWaitingMax = 128;
+  DXG_ASSIGN(UniqueFd listener, ListenUnix(path, service.option, {"host", service.type, kWaitingMax}));
+  return std::unique_ptr<Server>(new Server(path, std::move(listener), std::move(service)));
 }
 
 Server::~Server() {
-  for (Running& each : running_) each.session.End();
+  for (Running& each : running_) each.connection->End();
   for (Running& each : running_) each.thread.join();
   if (HasOwnSocketFile()) unlink(path_.c_str());
 }
@@ -54,7 +72,7 @@ void Server::Run(int stop) {
 }
 
 void Server::Admit() {
-  UniqueFd peer(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
+  UniqueFd peer(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
   if (!peer.valid()) {
     // Whoever waits is still there: without a pause we would go round and round.
     constexpr int kPauseMs = 100;
@@ -71,10 +89,10 @@ void Server::Admit() {
     spdlog::warn("process {} is refused: {} devices are served, which is the most", who.pid, kSessionsMax);
     return;
   }
-  Running& started = running_.emplace_back(std::move(peer), fmt::format("process {}", who.pid), adapters_);
+  Running& started = running_.emplace_back(service_.connect(std::move(peer), fmt::format("process {}", who.pid)));
   try {
     started.thread = std::thread([&started] {
-      started.session.Run();
+      started.connection->Run();
       started.over = true;
     });
   } catch (const std::system_error& error) {

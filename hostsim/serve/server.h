@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <functional>
 #include <list>
 #include <memory>
 #include <string>
@@ -11,16 +12,29 @@
 #include <vector>
 
 #include "cuse-dxg/status.h"
-#include "hostsim/serve/session.h"
+#include "hostsim/serve/connection.h"
+#include "hostsim/serve/vmbus_session.h"
 
 namespace dxg::hostsim::serve {
 
-// Hosts for device processes, one each, at a Unix socket that only its own user and root can reach.
+// What speaks with those who connect: a socket's type and what makes a connection's side of ours, with a name for messages.
+struct Service {
+  int type;            // SOCK_STREAM or SOCK_SEQPACKET
+  const char* option;  // that asked for it, for messages
+  std::function<std::unique_ptr<Connection>(attach::UniqueFd, std::string name)> connect;
+};
+
+// Device processes (--listen), each with a host of its own; where one asks for no adapters it gets these.
+Service ForDevices(std::vector<ControlRequest::AddAdapter> adapters);
+// Guests with a VMBus (--serve=vmbus:PATH).
+Service ForGuests(VmbusOptions options);
+
+// Hosts for those who connect to a Unix socket that only its own user and root can reach, one each.
 class Server {
  public:
   static constexpr size_t kSessionsMax = 256;
 
-  static Result<std::unique_ptr<Server>> Listen(const std::string& path, std::vector<ControlRequest::AddAdapter> adapters);
+  static Result<std::unique_ptr<Server>> Listen(const std::string& path, Service service);
   ~Server();  // ends all sessions
 
   // Serves until `stop` is readable.
@@ -28,14 +42,13 @@ class Server {
 
  private:
   struct Running {
-    Running(attach::UniqueFd peer, std::string name, const std::vector<ControlRequest::AddAdapter>& adapters)
-        : session(std::move(peer), std::move(name), adapters) {}
-    Session session;
+    explicit Running(std::unique_ptr<Connection> with) : connection(std::move(with)) {}
+    const std::unique_ptr<Connection> connection;
     std::atomic<bool> over{false};
     std::thread thread;
   };
 
-  Server(std::string path, attach::UniqueFd listener, std::vector<ControlRequest::AddAdapter> adapters);
+  Server(std::string path, attach::UniqueFd listener, Service service);
   void Admit();
   void Reap();
   bool HasOwnSocketFile() const;
@@ -43,7 +56,7 @@ class Server {
   const std::string path_;
   std::pair<dev_t, ino_t> file_;  // what we made there
   const attach::UniqueFd listener_;
-  const std::vector<ControlRequest::AddAdapter> adapters_;
+  const Service service_;
   std::list<Running> running_;
 };
 

@@ -276,9 +276,9 @@ void Session::AdapterRemoved(uint64_t luid) {
   (void)channel_.Send(message);
 }
 
-void Session::DeviceStateChanged() {
+void Session::DeviceStateChanged(uint64_t cookie) {
   FromHost message;
-  message.mutable_device_state_changed();
+  message.set_device_state_changed(cookie);
   (void)channel_.Send(message);
 }
 

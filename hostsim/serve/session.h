@@ -9,13 +9,14 @@
 
 #include "cuse-dxg/backend/backend.h"
 #include "cuse-dxg/backend/socket/channel.h"
+#include "hostsim/serve/connection.h"
 #include "proto/dxg/protocol.pb.h"
 
 namespace dxg::hostsim::serve {
 
 // One device process: a host of its own, which ends with the connection. What the device sends is not trusted: what makes
 // no sense ends the connection and nothing else.
-class Session final : private BackendEvents {
+class Session final : public Connection, private BackendEvents {
  public:
   // Of the calls of one device that have no answer yet: how many there may be, and the bytes of their requests.
   static constexpr uint64_t kWaitingMax = 1u << 20;
@@ -25,10 +26,9 @@ class Session final : private BackendEvents {
   Session(attach::UniqueFd connection, std::string name, std::vector<ControlRequest::AddAdapter> defaults);
   ~Session() override;
 
-  // Serves until the connection is over, and lets everything of it go.
-  void Run();
-  // Run returns soon. From any thread.
-  void End() { channel_.Close(); }
+  // Connection
+  void Run() override;
+  void End() override { channel_.Close(); }
 
  private:
   struct Served;
@@ -48,7 +48,7 @@ class Session final : private BackendEvents {
   void AdapterArrived(const HostAdapter& adapter) override;
   void AdapterStopped(uint64_t luid) override;
   void AdapterRemoved(uint64_t luid) override;
-  void DeviceStateChanged() override;
+  void DeviceStateChanged(uint64_t cookie) override;
   void GuestEvent(uint64_t event) override;
   void HostLost() override { channel_.Close(); }  // then the device has none either
 

@@ -117,6 +117,19 @@ struct HostCommand {
 std::span<const HostCommand> HostCommands();
 const HostCommand* FindHostCommand(uint32_t id);
 
+// What the host sends unasked.
+struct GuestMessage {
+  uint32_t id;
+  const char* name;        // DXGK_VMBCOMMAND_HOSTTOVM_<name>
+  const Message* message;  // default instance
+  uint32_t size;           // bytes, with the 24-byte command header
+  void (*encode)(const Message& message, std::byte* out);  // size bytes, zeroed; header untouched
+  bool (*decode)(std::span<const std::byte> in, Message* message);  // false: too short
+};
+
+std::span<const GuestMessage> GuestMessages();
+const GuestMessage* FindGuestMessage(uint32_t id);
+
 // -- Used by generated code -------------------------------------------------------------------------------------------
 
 template <size_t kOffset, size_t kSize>

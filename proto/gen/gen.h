@@ -20,6 +20,7 @@ std::vector<const Descriptor*> CallMessages();
 std::vector<const Descriptor*> ElementMessages();
 std::vector<const Descriptor*> CommandMessages();
 std::vector<const Descriptor*> RecordMessages();
+std::vector<const Descriptor*> GuestMessages();
 std::vector<UnhandledNumber> Unhandled();
 
 // The class protoc makes of a message: "dxg::CreateDevice::Request" is dxg::CreateDevice_Request.

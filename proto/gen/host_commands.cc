@@ -173,6 +173,15 @@ std::string RecordFunctions(const Descriptor* record) {
       CppName(record), EncodeFields(record, true), record->options().GetExtension(dxg::record).bytes(), DecodeFields(record));
 }
 
+std::string GuestMessageFunctions(const Descriptor* message) {
+  return fmt::format(
+      "void Encode{0}(const Message& message, std::byte* out) {{\n  const auto& m = static_cast<const {1}&>(message);\n{2}}}\n"
+      "bool Decode{0}(std::span<const std::byte> in, Message* message) {{\n  if (in.size() < {3}) return false;\n"
+      "  auto* out = static_cast<{1}*>(message);\n  out->Clear();\n{4}  return true;\n}}\n\n",
+      message->name(), CppName(message), EncodeFields(message, true), message->options().GetExtension(dxg::guest_message).bytes(),
+      DecodeFields(message));
+}
+
 std::string Functions(const Descriptor* command) {
   const auto& options = command->options().GetExtension(dxg::command);
   const Descriptor* request = command->FindNestedTypeByName("Request");
@@ -254,13 +263,24 @@ std::string HostCommandsSource() {
         command->name(), options.id(), options.name(), Channel_Name(options.channel()), options.no_process(),
         CppName(command->FindNestedTypeByName("Request")), CppName(command->FindNestedTypeByName("Reply")), options.may_be_async());
   }
-  return text + "const HostCommand kHostCommands[] = {\n" + rows +
+  std::string guest_rows;
+  for (const Descriptor* message : GuestMessages()) {
+    const auto& options = message->options().GetExtension(dxg::guest_message);
+    text += GuestMessageFunctions(message);
+    guest_rows += fmt::format("    {{{0}, \"{1}\", &{2}::default_instance(), {3}, Encode{4}, Decode{4}}},\n", options.id(),
+                              options.name(), CppName(message), options.bytes(), message->name());
+  }
+  return text + "const HostCommand kHostCommands[] = {\n" + rows + "};\n\nconst GuestMessage kGuestMessages[] = {\n" + guest_rows +
          "};\n\n}  // namespace\n\nstd::span<const HostCommand> HostCommands() { return kHostCommands; }\n\n"
          "const HostCommand* FindHostCommand(uint32_t id) {\n"
          "  const auto* end = std::end(kHostCommands);\n"
          "  const auto* row = std::lower_bound(std::begin(kHostCommands), end, id,\n"
          "                                     [](const HostCommand& command, uint32_t value) { return command.id < value; });\n"
-         "  return row != end && row->id == id ? row : nullptr;\n}\n\n}  // namespace dxg::contract\n";
+         "  return row != end && row->id == id ? row : nullptr;\n}\n\n"
+         "std::span<const GuestMessage> GuestMessages() { return kGuestMessages; }\n\n"
+         "const GuestMessage* FindGuestMessage(uint32_t id) {\n"
+         "  for (const GuestMessage& row : kGuestMessages) {\n    if (row.id == id) return &row;\n  }\n  return nullptr;\n}\n\n"
+         "}  // namespace dxg::contract\n";
 }
 
 }  // namespace dxg::gen

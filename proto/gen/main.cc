@@ -48,6 +48,7 @@ std::vector<const Descriptor*> CallMessages() {
 
 std::vector<const Descriptor*> ElementMessages() { return MessagesWith(dxg::element); }
 std::vector<const Descriptor*> RecordMessages() { return MessagesWith(dxg::record); }
+std::vector<const Descriptor*> GuestMessages() { return MessagesWith(dxg::guest_message); }
 
 std::vector<const Descriptor*> CommandMessages() {
   auto commands = MessagesWith(dxg::command);

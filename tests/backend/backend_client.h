@@ -406,7 +406,7 @@ class BackendClient final : public BackendEvents {
   }
   void AdapterStopped(uint64_t) override {}
   void AdapterRemoved(uint64_t) override {}
-  void DeviceStateChanged() override {}
+  void DeviceStateChanged(uint64_t) override {}
   void GuestEvent(uint64_t event) override {
     std::lock_guard lock(mutex_);
     ++events_[event];

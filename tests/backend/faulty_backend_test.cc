@@ -84,7 +84,7 @@ class FaultyBackendTest : public testing::Test, public BackendEvents {
   void AdapterArrived(const HostAdapter&) override { heard.push_back("arrived"); }
   void AdapterStopped(uint64_t) override { heard.push_back("stopped"); }
   void AdapterRemoved(uint64_t) override { heard.push_back("removed"); }
-  void DeviceStateChanged() override { heard.push_back("state"); }
+  void DeviceStateChanged(uint64_t) override { heard.push_back("state"); }
   void GuestEvent(uint64_t event) override { heard.push_back(std::to_string(event)); }
   void HostLost() override { heard.push_back("host lost"); }
 

@@ -21,6 +21,7 @@
 #include "cuse-dxg/backend/socket/channel.h"
 #include "cuse-dxg/backend/socket/printable.h"
 #include "hostsim/serve/server.h"
+#include "hostsim/serve/session.h"
 #include "proto/dxg/protocol.pb.h"
 #include "tests/backend/backend_client.h"
 #include "tests/backend/raw_peer.h"
@@ -111,7 +112,7 @@ class Sent {
 class RunningHost {
  public:
   RunningHost() : stop_(eventfd(0, EFD_CLOEXEC)) {
-    auto server = hostsim::serve::Server::Listen(path(), {});
+    auto server = hostsim::serve::Server::Listen(path(), hostsim::serve::ForDevices({}));
     EXPECT_TRUE(server.ok()) << server.status().why();
     server_ = *std::move(server);
     thread_ = std::thread([this] { server_->Run(stop_.get()); });
@@ -173,7 +174,7 @@ TEST_F(SocketHostTest, RefusesProfilesThatThereAreNot) {
     void AdapterArrived(const HostAdapter&) override {}
     void AdapterStopped(uint64_t) override {}
     void AdapterRemoved(uint64_t) override {}
-    void DeviceStateChanged() override {}
+    void DeviceStateChanged(uint64_t) override {}
     void GuestEvent(uint64_t) override {}
     void HostLost() override {}  // Start says so
   } nobody;
@@ -298,7 +299,7 @@ class Listener final : public BackendEvents {
   }
   void AdapterStopped(uint64_t) override {}
   void AdapterRemoved(uint64_t) override {}
-  void DeviceStateChanged() override {}
+  void DeviceStateChanged(uint64_t) override {}
   void GuestEvent(uint64_t event) override { events.push_back(event); }
   void HostLost() override { lost.Happen(); }
 

@@ -44,7 +44,18 @@ void* MapAll(int fd, uint64_t bytes) {
   return memory;
 }
 
-TEST(SimExport, RefusesAnUnknownKindAndIndexAndReservedBits) {
+// A host behind a VMBus shows all of its memory through one window, and no resource as a file of its own.
+class SimExport : public testing::Test {
+ protected:
+  void SetUp() override {
+    const Exported exported;
+    dxg_export args = Ask(DXG_EXPORT_MEMFD);
+    if (exported.Try(&args) == -EPERM) GTEST_SKIP() << "this device's host shows no memory as a file";
+    if (args.fd >= 0) close(args.fd);
+  }
+};
+
+TEST_F(SimExport, RefusesAnUnknownKindAndIndexAndReservedBits) {
   const Exported exported;
   for (dxg_export args : {Ask(0), Ask(3), Ask(DXG_EXPORT_MEMFD, 2), Ask(DXG_EXPORT_MEMFD, ~0u)})
     EXPECT_EQ(exported.Try(&args), -EINVAL);
@@ -53,14 +64,14 @@ TEST(SimExport, RefusesAnUnknownKindAndIndexAndReservedBits) {
   EXPECT_EQ(exported.Try(&args), -EINVAL);
 }
 
-TEST(SimExport, IsOfSharedResourcesOnly) {
+TEST_F(SimExport, IsOfSharedResourcesOnly) {
   const MemoryClient client;
   dxg_export args = Ask(DXG_EXPORT_MEMFD);
   EXPECT_EQ(ioctl(client.node.fd(), DXG_IOCTL_EXPORT, &args), -1);
   EXPECT_EQ(errno, ENOTTY);
 }
 
-TEST(SimExport, FileHasTheBytesThatTheLockShows) {
+TEST_F(SimExport, FileHasTheBytesThatTheLockShows) {
   const Exported exported;
   for (uint32_t i = 0; i < 2; ++i) {
     dxg_export args = Ask(DXG_EXPORT_MEMFD, i);
@@ -82,7 +93,7 @@ TEST(SimExport, FileHasTheBytesThatTheLockShows) {
 }
 
 // Whoever has it could take the memory away from everybody else.
-TEST(SimExport, FileCannotBeShrunk) {
+TEST_F(SimExport, FileCannotBeShrunk) {
   const Exported exported;
   dxg_export args = Ask(DXG_EXPORT_MEMFD);
   ASSERT_EQ(exported.Try(&args), 0);
@@ -91,7 +102,7 @@ TEST(SimExport, FileCannotBeShrunk) {
   EXPECT_EQ(errno, EPERM);
 }
 
-TEST(SimExport, FileOutlivesResourceDeviceAndDescriptor) {
+TEST_F(SimExport, FileOutlivesResourceDeviceAndDescriptor) {
   int fd = -1;
   {
     const Exported exported;
@@ -107,7 +118,7 @@ TEST(SimExport, FileOutlivesResourceDeviceAndDescriptor) {
 }
 
 // It need never have opened the node.
-TEST(SimExport, AnyHolderOfTheDescriptorMayAsk) {
+TEST_F(SimExport, AnyHolderOfTheDescriptorMayAsk) {
   const Exported exported;
   std::strcpy(reinterpret_cast<char*>(exported.client.Lock(exported.shared.allocations[0])), "for the child");
   const pid_t child = fork();
@@ -122,7 +133,7 @@ TEST(SimExport, AnyHolderOfTheDescriptorMayAsk) {
   EXPECT_EQ(status, 0);
 }
 
-TEST(SimExport, DmaBufHasTheSameBytes) {
+TEST_F(SimExport, DmaBufHasTheSameBytes) {
   const Exported exported;
   dxg_export args = Ask(DXG_EXPORT_DMABUF);
   const int result = exported.Try(&args);

@@ -43,7 +43,7 @@ class Guest final : public BackendEvents {
   void AdapterArrived(const HostAdapter&) override {}
   void AdapterStopped(uint64_t) override {}
   void AdapterRemoved(uint64_t) override {}
-  void DeviceStateChanged() override {}
+  void DeviceStateChanged(uint64_t) override {}
   void GuestEvent(uint64_t) override {}
   void HostLost() override {
     std::lock_guard lock(mutex_);

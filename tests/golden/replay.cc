@@ -200,6 +200,7 @@ Replay::Verdict Replay::AdapterArrives(const Json& record) {
   HostAdapter adapter;
   adapter.compute_only = compute_only_;
   adapter.map_guest_pages = map_guest_pages_;
+  host_->set_takes_frames(map_guest_pages_);
   uint64_t luid_low = 0, luid_high = 0, offered = 0;
   for (const Json& event : record["events"]) {
     if (event["t"] != "pci_read") continue;
@@ -389,7 +390,8 @@ Replay::Verdict Replay::Action(const Json& record) {
   }
   if (label.starts_with("SETGUESTDATA")) {
     // The record has no bytes for these; whether the notice counted shows in the calls that follow.
-    if (label.starts_with("SETGUESTDATA dword")) driver_->DeviceStateChanged();
+    if (label.starts_with("SETGUESTDATA dword")) driver_->DeviceStateChanged(guest::kStateCookie);
+    if (label == "SETGUESTDATA wrong pointer") driver_->DeviceStateChanged(guest::kStateCookie + 1);
     return Applied();
   }
   if (auto verdict = SignalAction(label)) return *verdict;

@@ -127,7 +127,20 @@ std::optional<HostRegion> ScriptedHost::FindRegion(uint64_t window_address) {
   return region;
 }
 
-Result<uint32_t> ScriptedHost::AddClientPages(std::shared_ptr<ClientPages>) {
+void ScriptedHost::RemoveClientPages(uint32_t list) {
+  if (frames_of_.erase(list) == 0) ++lists_removed_;
+}
+
+bool ScriptedHost::ClientFrames(uint32_t list, uint64_t page, std::span<uint64_t> frames) {
+  const auto found = frames_of_.find(list);
+  return found != frames_of_.end() && found->second->Frames(page, frames);
+}
+
+Result<uint32_t> ScriptedHost::AddClientPages(std::shared_ptr<ClientPages> pages) {
+  if (takes_frames_) {
+    frames_of_[++last_list_] = std::move(pages);
+    return last_list_;
+  }
   if (lists_.empty()) return Status::Refuse(ENOMEM, "not in the script");
   const uint32_t number = lists_.front();
   lists_.pop_front();

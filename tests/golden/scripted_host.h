@@ -16,6 +16,7 @@ class ScriptedHost final : public Backend {
   // -- The script --
   void set_interface_version(uint32_t version) { version_ = version; }
   void set_vgpu_luid(uint64_t luid) { vgpu_luid_ = luid; }
+  void set_takes_frames(bool takes_frames) { takes_frames_ = takes_frames; }
   void set_global_lost() { global_lost_ = true; }
   // The packets of a record, in order; only those of commands that the contract has.
   void Expect(const Json& record);
@@ -38,7 +39,8 @@ class ScriptedHost final : public Backend {
   std::optional<HostRegion> HomeRegion(uint32_t) override { return std::nullopt; }
   std::optional<HostRegion> FindShared(uint32_t, uint32_t) override { return std::nullopt; }
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override;
-  void RemoveClientPages(uint32_t) override { ++lists_removed_; }
+  void RemoveClientPages(uint32_t) override;
+  bool ClientFrames(uint32_t list, uint64_t page, std::span<uint64_t> frames) override;
 
  private:
   struct Packet {
@@ -64,6 +66,9 @@ class ScriptedHost final : public Backend {
   std::map<uint64_t, uint64_t> events_;  // our numbers by the recorded ones, which other calls took too
   uint64_t last_event_ = 0;
   std::vector<uint64_t> signals_;        // recorded numbers
+  bool takes_frames_ = false;
+  std::map<uint32_t, std::shared_ptr<ClientPages>> frames_of_;  // then the host hears of no lists; 1, 2, ...
+  uint32_t last_list_ = 0;
   std::deque<uint32_t> lists_;  // numbers of the memory lists that the record establishes
   int lists_removed_ = 0, lists_to_remove_ = 0;
   std::string trouble_;

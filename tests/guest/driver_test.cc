@@ -168,7 +168,10 @@ TEST_F(DriverTest, ExecutionStateIsAskedForOnceAfterEachChange) {
   EXPECT_EQ(Call(file, 100, LX_DXGETDEVICESTATE, &args), 0);
   EXPECT_EQ(args.execution_state, 1u);
   EXPECT_EQ(asked(), 0);
-  driver.DeviceStateChanged();
+  driver.DeviceStateChanged(kStateCookie + 1);
+  EXPECT_EQ(Call(file, 100, LX_DXGETDEVICESTATE, &args), 0);
+  EXPECT_EQ(asked(), 0) << "somebody else's";
+  driver.DeviceStateChanged(kStateCookie);
   EXPECT_EQ(Call(file, 100, LX_DXGETDEVICESTATE, &args), 0);
   EXPECT_EQ(Call(file, 100, LX_DXGETDEVICESTATE, &args), 0);
   EXPECT_EQ(asked(), 1);

@@ -361,9 +361,9 @@ Result<uint64_t> Machine::DoStep(pid_t pid, const client::Step& step) {
 
 // -- Events of the host ------------------------------------------------------------------------------------------------
 
-void Machine::DeviceStateChanged(uint32_t, uint64_t, uint64_t, uint32_t) {
+void Machine::DeviceStateChanged(uint32_t, uint64_t, uint64_t cookie, uint32_t) {
   ++state_changes_;
-  driver_->DeviceStateChanged();
+  driver_->DeviceStateChanged(cookie);
 }
 
 void Machine::AdapterArrived(const hostsim::AdapterInfo& info) {

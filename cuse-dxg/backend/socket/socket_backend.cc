@@ -479,7 +479,7 @@ bool SocketBackend::Handle(Received received) {
       events_->AdapterRemoved(message.adapter_removed());
       return true;
     case FromHost::kDeviceStateChanged:
-      events_->DeviceStateChanged();
+      events_->DeviceStateChanged(message.device_state_changed());
       return true;
     case FromHost::kGuestEvent:
       events_->GuestEvent(message.guest_event());

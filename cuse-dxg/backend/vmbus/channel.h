@@ -18,7 +18,9 @@ inline constexpr size_t kMessageBytesMax = 128 << 10;
 
 enum PacketType : uint16_t {
   kInBand = 6,      // a message
-  kCompletion = 11  // the answer to one, by its transaction id
+  kCompletion = 11,  // the answer to one, by its transaction id
+  // Of no wire: a message with that transaction did not get to the host. The payload is an errno, 4 bytes.
+  kSendFailed = 0xffff
 };
 
 inline constexpr uint16_t kCompletionRequested = 1;  // Packet::flags of a message

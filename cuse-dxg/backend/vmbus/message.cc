@@ -8,7 +8,6 @@ namespace {
 using contract::wire::Get;
 using contract::wire::Put;
 
-constexpr uint32_t kChannelGlobal = 1;
 constexpr uint32_t kAsynchronous = 1u << 8;
 
 }  // namespace
@@ -23,10 +22,19 @@ std::vector<std::byte> EncodeRequest(const contract::HostCommand& command, const
   }
   std::byte* header = message.data() + ext;
   Put<4>(header + 8, address.process);
-  Put<4>(header + 12, command.channel == GLOBAL ? kChannelGlobal : address.asynchronous ? kAsynchronous : 0);
+  Put<4>(header + 12, command.channel == GLOBAL ? kChannelTypeGlobal : address.asynchronous ? kAsynchronous : 0);
   Put<4>(header + 16, command.id);
   command.encode_request(request, header);
   return message;
+}
+
+std::vector<std::byte> EncodeGuestMessage(const contract::GuestMessage& row, uint32_t process, const contract::Message& message) {
+  std::vector<std::byte> bytes(row.size);
+  Put<4>(bytes.data() + 8, process);
+  Put<4>(bytes.data() + 12, kChannelTypeGuest);
+  Put<4>(bytes.data() + 16, row.id);
+  row.encode(message, bytes.data());
+  return bytes;
 }
 
 std::optional<MessageHead> DecodeHead(std::span<const std::byte> message, bool has_ext_header) {
@@ -39,6 +47,7 @@ std::optional<MessageHead> DecodeHead(std::span<const std::byte> message, bool h
   if (message.size() < kCommandHeaderBytes) return std::nullopt;
   head.process = Get<4>(message.data() + 8);
   head.channel_type = Get<1>(message.data() + 12);
+  head.asynchronous = (Get<4>(message.data() + 12) & kAsynchronous) != 0;
   head.command = Get<4>(message.data() + 16);
   head.bytes = message;
   return head;

@@ -30,11 +30,19 @@ struct MessageAddress {
 std::vector<std::byte> EncodeRequest(const contract::HostCommand& command, const MessageAddress& address,
                                      const contract::Message& request);
 
+inline constexpr uint32_t kChannelTypeAdapter = 0;
+inline constexpr uint32_t kChannelTypeGlobal = 1;
+inline constexpr uint32_t kChannelTypeGuest = 2;
+
+// What the host sends unasked, with its command header; never with an ext header.
+std::vector<std::byte> EncodeGuestMessage(const contract::GuestMessage& row, uint32_t process, const contract::Message& message);
+
 // What a message says of itself; none where it is too short to say it.
 struct MessageHead {
   uint32_t process;
   uint64_t vgpu_luid;
-  uint32_t channel_type;       // 0 per adapter, 1 global, 2 host to guest
+  uint32_t channel_type;
+  bool asynchronous;
   uint32_t command;
   std::span<const std::byte> bytes;  // from the command header on
 };
