@@ -94,7 +94,7 @@ Server::Server(const std::string& name, const std::function<int(const std::strin
   if (fd_ < 0) Fail("cannot open " + path_);
 }
 
-HostProcess::HostProcess() : path_(Directory() + "/host") {
+HostProcess::HostProcess(Way way) : way_(way), path_(Directory() + (way == Way::kSocket ? "/host" : "/bus")) {
   int ready[2];
   if (pipe(ready) != 0) Fail("pipe");
   pid_ = fork();
@@ -102,7 +102,8 @@ HostProcess::HostProcess() : path_(Directory() + "/host") {
     close(ready[0]);
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     const std::string ready_fd = std::to_string(ready[1]);
-    execl(ProgramPath("hostsim").c_str(), "hostsim", "--listen", path_.c_str(), "--log-level", "warn", "--ready-fd", ready_fd.c_str(), nullptr);
+    const std::string serve = way_ == Way::kSocket ? "--listen=" + path_ : "--serve=vmbus:" + path_;
+    execl(ProgramPath("hostsim").c_str(), "hostsim", serve.c_str(), "--log-level", "warn", "--ready-fd", ready_fd.c_str(), nullptr);
     _exit(127);
   }
   close(ready[1]);

@@ -50,12 +50,14 @@ class Server {
 // hostsim, of the same build, for the daemons whose option is option().
 class HostProcess {
  public:
-  HostProcess();
+  enum class Way { kSocket, kVmbus };
+  explicit HostProcess(Way way = Way::kSocket);
   ~HostProcess();
   HostProcess(const HostProcess&) = delete;
-  std::string option() const { return "--backend=unix:" + path_; }
+  std::string option() const { return (way_ == Way::kSocket ? "--backend=unix:" : "--backend=vmbus:") + path_; }
 
  private:
+  const Way way_;
   std::string path_;
   pid_t pid_ = 0;
 };

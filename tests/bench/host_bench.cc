@@ -1,4 +1,4 @@
-// dxg-bench-host: what a host in another process costs (hostsim behind --backend=unix), in one run and pinned to one core,
+// dxg-bench-host: what a host in another process costs (hostsim behind --backend=unix and --backend=vmbus), in one run and pinned to one core,
 // as ratios to a FUSE ioctl echo that has itself a bare round trip to a second process.
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -61,11 +61,11 @@ int main(int argc, char** argv) {
   const bool smoke = TakeSmoke(&argc, argv);
   PinToOneCore();
   const Server echo = Server::Echo(), hop = Server::EchoWithHop(), thread = Server::EchoWithThread();
-  const HostProcess host;
+  const HostProcess host, bus_host(HostProcess::Way::kVmbus);
   constexpr size_t kNodes = 8;
   std::vector<std::unique_ptr<Server>> nodes;
   for (size_t i = 0; i < kNodes; ++i) nodes.emplace_back(new Server(Server::Daemon({host.option()})));
-  const Server in_process = Server::Daemon();
+  const Server in_process = Server::Daemon(), vmbus = Server::Daemon({bus_host.option()});
   const auto add = [](const char* name, int fd, d3dkmt_queryvideomemoryinfo args) {
     benchmark::RegisterBenchmark(name, [=](benchmark::State& state) { Measure(state, name, fd, LX_DXQUERYVIDEOMEMORYINFO, args); })->UseManualTime();
   };
@@ -74,6 +74,7 @@ int main(int argc, char** argv) {
   add("echo_with_hop_and_thread", thread.fd(), {});
   add("host_call/in_process", in_process.fd(), QueryOf(in_process.fd()));
   add("host_call/socket", nodes[0]->fd(), QueryOf(nodes[0]->fd()));
+  add("host_call/vmbus_rings", vmbus.fd(), QueryOf(vmbus.fd()));
   if (!RunAll(argc, argv)) return 2;
 
   const double hop_us = P50Us("echo_with_hop"), call_us = P50Us("host_call/socket");
@@ -81,6 +82,7 @@ int main(int argc, char** argv) {
   PrintRatio("host call through the socket / echo with one bare hop", call_us / hop_us, 1.3);
   fmt::print("host call through the socket / the same hop where another thread takes the answer: {:.2f}\n",
              call_us / P50Us("echo_with_hop_and_thread"));
+  fmt::print("host call through VMBus rings / echo with one bare hop: {:.2f}\n", P50Us("host_call/vmbus_rings") / hop_us);
   fmt::print("host call through the socket: {:.2f} echoes, in the process: {:.2f}\n", call_us / P50Us("echo"),
              P50Us("host_call/in_process") / P50Us("echo"));
   const int calls = smoke ? 200 : 10'000;
