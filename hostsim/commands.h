@@ -49,6 +49,8 @@ struct Commands {
               host::QueryClockCalibration::Reply* reply);
   void Handle(Call& call, const host::IsFeatureEnabled::Request& request,
               host::IsFeatureEnabled::Reply* reply);
+  void Handle(Call& call, const host::IsFeatureEnabledGlobal::Request& request,
+              host::IsFeatureEnabledGlobal::Reply* reply);
   void Handle(Call& call, const host::Escape::Request& request, host::Escape::Reply* reply);
 
   // memory_budget.cc

@@ -53,5 +53,20 @@ TEST(Features, EnabledImpliesKnownAndConfigured) {
   EXPECT_EQ(Feature(rig, rig.adapter().vgpu_luid, 37).value(), 0x2u);
 }
 
+TEST(Features, GlobalOnesAreKnownAndNeedNoAdapter) {
+  Rig rig;
+  const auto ask = [&](uint32_t id) {
+    host::IsFeatureEnabledGlobal::Request request;
+    request.set_feature_id(id);
+    return rig.Ask<host::IsFeatureEnabledGlobal>({0, 0}, request).reply;
+  };
+  EXPECT_EQ(ask(0).status(), kStatusSuccess);
+  EXPECT_EQ(ask(0).value(), 0x2u) << "no driver, no hardware scheduling";
+  EXPECT_EQ(ask(0).descriptor_bits(), 0x20u);
+  EXPECT_EQ(ask(32).value(), 0x2u);
+  EXPECT_EQ(ask(32).descriptor_bits(), 0u) << "no matter of the driver";
+  EXPECT_EQ(ask(31).ByteSizeLong(), 0u) << "nobody knows it";
+}
+
 }  // namespace
 }  // namespace dxg::hostsim
