@@ -96,6 +96,7 @@ class Device final : public attach::Node, private HostControl {
   // In its own thread: this one is the lost host's.
   void Search() {
     std::lock_guard lock(mutex_);
+    if (stopping_) return;
     lost_ = true;
     if (!searcher_.joinable()) searcher_ = std::thread([this] { KeepSearching(); });
     changed_.notify_all();

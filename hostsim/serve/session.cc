@@ -1,7 +1,6 @@
 #include "hostsim/serve/session.h"
 
 #include <fmt/format.h>
-#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <unistd.h>
 
@@ -89,16 +88,9 @@ bool Session::Wrong(std::string why) {
 }
 
 void Session::Run() {
-  bool more = false;
-  for (bool there = true; there;) {
-    pollfd events[] = {{channel_.fd(), static_cast<short>(POLLIN | (more ? POLLOUT : 0)), 0},
-                       {channel_.kept_fd(), static_cast<short>(more ? 0 : POLLIN), 0}};
-    if (poll(events, std::size(events), -1) < 0) continue;  // EINTR
-    if (((events[0].revents & POLLOUT) != 0 || events[1].revents != 0) && !channel_.Flush(&more)) {
-      there = Wrong("it does not take what is sent");
-    } else if ((events[0].revents & ~POLLOUT) != 0) {
-      there = channel_.Receive(&why_) && HandleAll();
-    }
+  constexpr int kWithoutEnd = -1;
+  socket::Woken woken;
+  while (channel_.Wait(kWithoutEnd, &woken, &why_) && HandleAll()) {
   }
   spdlog::info("{}: over: {}", name_, socket::Printable(why_));
   channel_.Close();
@@ -116,14 +108,15 @@ bool Session::HandleAll() {
     }
     if (!Handle(message, std::move(descriptors))) return false;
   }
-  return !channel_.broken() || Wrong(fmt::format("it sent a frame of more than {} bytes", socket::kFrameBytesMax));
+  const std::string broken = channel_.broken();
+  return broken.empty() || Wrong(broken);
 }
 
 bool Session::Handle(const ToHost& message, std::vector<UniqueFd> descriptors) {
   if (message.has_hello() != (backend_ == nullptr)) return Wrong(backend_ ? "it greeted twice" : "it did not greet first");
   switch (message.what_case()) {
     case ToHost::kHello:
-      return Greet(message.hello());
+      return Greet(message.hello(), std::move(descriptors));
     case ToHost::kCalls:
       for (const protocol::Call& call : message.calls().calls()) {
         if (!Submit(call)) return false;
@@ -146,7 +139,7 @@ bool Session::Handle(const ToHost& message, std::vector<UniqueFd> descriptors) {
   return true;
 }
 
-bool Session::Greet(const protocol::Hello& hello) {
+bool Session::Greet(const protocol::Hello& hello, std::vector<UniqueFd> descriptors) {
   FromHost answer;
   answer.mutable_hello()->set_version(socket::kProtocolVersion);
   answer.mutable_hello()->set_program("hostsim");
@@ -162,7 +155,15 @@ bool Session::Greet(const protocol::Hello& hello) {
   const std::vector<ControlRequest::AddAdapter> asked(hello.adapters().begin(), hello.adapters().end());
   Result<std::unique_ptr<Backend>> backend = CreateInProcessBackendOf(asked.empty() ? defaults_ : asked);
   if (!backend.ok()) return refuse(backend.status().why());
+  std::unique_ptr<socket::Rings> rings;
+  if (socket::Has(hello, socket::kFeatureRings)) {
+    auto taken = socket::Rings::Take(std::move(descriptors));
+    if (!taken.ok()) return refuse(taken.status().why());
+    rings = *std::move(taken);
+    answer.mutable_hello()->add_features(socket::kFeatureRings);
+  }
   if (!channel_.Send(answer)) return Wrong("the connection broke");
+  if (rings) channel_.UseRings(std::move(rings));
   backend_ = *std::move(backend);
   if (Status status = backend_->Start(this); !status.ok()) return refuse(status.why());
   spdlog::info("{}: {} is served", name_, socket::Printable(hello.program()));

@@ -36,7 +36,7 @@ class Session final : public Connection, private BackendEvents {
 
   bool HandleAll();
   bool Handle(const protocol::ToHost& message, std::vector<attach::UniqueFd> descriptors);
-  bool Greet(const protocol::Hello& hello);
+  bool Greet(const protocol::Hello& hello, std::vector<attach::UniqueFd> descriptors);
   bool Submit(const protocol::Call& call);
   bool Answer(const protocol::Question& question, std::vector<attach::UniqueFd> descriptors);
   bool SendRegion(uint64_t number, const std::optional<HostRegion>& region);

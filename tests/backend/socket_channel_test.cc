@@ -8,6 +8,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 #include <string_view>
@@ -97,12 +98,24 @@ TEST(FrameReader, StaysSmallHoweverMuchComes) {
 
 // -- Channel -----------------------------------------------------------------------------------------------------------
 
-class ChannelTest : public testing::Test {
+// Through the socket alone, and with rings.
+class ChannelTest : public testing::TestWithParam<bool> {
  protected:
   ChannelTest() {
     auto [one, other] = SocketPair();
     channel = std::make_unique<Channel>(std::move(one));
     peer = std::make_unique<Channel>(std::move(other));
+    if (!GetParam()) return;
+    auto rings = Rings::Make();
+    auto theirs = Rings::Take(Copies(**rings));
+    EXPECT_TRUE(theirs.ok()) << theirs.status().why();
+    channel->UseRings(*std::move(rings));
+    peer->UseRings(*std::move(theirs));
+  }
+  static std::vector<UniqueFd> Copies(const Rings& rings) {
+    std::vector<UniqueFd> copies;
+    for (const int descriptor : rings.descriptors()) copies.emplace_back(fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+    return copies;
   }
   static FromHost Message(uint64_t number, size_t bytes = 0, uint32_t descriptors = 0) {
     FromHost message;
@@ -115,16 +128,18 @@ class ChannelTest : public testing::Test {
   int SendUntilKept(size_t bytes) {
     for (int sent = 1;; ++sent) {
       EXPECT_TRUE(channel->Send(Message(sent, bytes)));
-      pollfd kept = {channel->kept_fd(), POLLIN, 0};
-      if (poll(&kept, 1, 0) == 1) return sent;
+      if (channel->keeps()) return sent;
     }
   }
-  // Flushes the one and receives at the other until so many frames are there; the numbers of their messages.
+  static bool Look(Channel& at, std::string* why) {
+    Woken woken;
+    return at.Wait(0, &woken, why);
+  }
+  // Sends at the one what it keeps, and receives at the other until so many frames are there; the numbers of their messages.
   std::vector<uint64_t> Pump(size_t frames) {
     std::vector<uint64_t> numbers;
-    bool more = false;
     std::string why;
-    while (numbers.size() < frames && channel->Flush(&more) && peer->Receive(&why)) {
+    while (numbers.size() < frames && Look(*channel, &why) && Look(*peer, &why)) {
       while (const auto frame = peer->Next()) {
         FromHost message;
         EXPECT_TRUE(message.ParseFromArray(frame->data(), static_cast<int>(frame->size())));
@@ -146,32 +161,32 @@ class ChannelTest : public testing::Test {
   std::vector<ino_t> files;  // that came, by their number
 };
 
-TEST_F(ChannelTest, RefusesAMessageThatIsTooLongAndEnds) {
+TEST_P(ChannelTest, RefusesAMessageThatIsTooLongAndEnds) {
   EXPECT_FALSE(channel->Send(Message(1, kFrameBytesMax)));
   EXPECT_FALSE(channel->Send(Message(2))) << "whoever waits for an answer to the first one has to hear of it";
   std::string why;
-  EXPECT_FALSE(peer->Receive(&why));
+  EXPECT_FALSE(Look(*peer, &why));
   EXPECT_NE(why, "");
 }
 
-TEST_F(ChannelTest, RefusesMoreDescriptorsThanAFrameHas) {
+TEST_P(ChannelTest, RefusesMoreDescriptorsThanAFrameHas) {
   const UniqueFd file = MemoryFile(4096);
   const std::vector<int> many(kDescriptorsMax + 1, file.get());
   EXPECT_FALSE(channel->Send(Message(1), many));
 }
 
-TEST_F(ChannelTest, RefusesToReceiveMoreDescriptorsThanAFrameHas) {
+TEST_P(ChannelTest, RefusesToReceiveMoreDescriptorsThanAFrameHas) {
   auto [raw, socket] = SocketPair();
   Channel receiver(std::move(socket));
   const UniqueFd file = MemoryFile(4096);
   const std::vector<int> many(kDescriptorsMax + 1, file.get());
   SendRaw(raw, Framed("x"), many);
   std::string why;
-  EXPECT_FALSE(receiver.Receive(&why));
+  EXPECT_FALSE(Look(receiver, &why));
   EXPECT_EQ(why, "too many descriptors came");
 }
 
-TEST_F(ChannelTest, RefusesDescriptorsThatNobodyTakes) {
+TEST_P(ChannelTest, RefusesDescriptorsThatNobodyTakes) {
   auto [raw, socket] = SocketPair();
   Channel receiver(std::move(socket));
   const UniqueFd file = MemoryFile(4096);
@@ -180,7 +195,7 @@ TEST_F(ChannelTest, RefusesDescriptorsThatNobodyTakes) {
   int frames = 0;
   for (bool there = true; there && frames < 1000; ++frames) {
     SendRaw(raw, Framed(""), descriptors);
-    there = receiver.Receive(&why);
+    there = Look(receiver, &why);
     while (receiver.Next()) {
     }
   }
@@ -188,19 +203,22 @@ TEST_F(ChannelTest, RefusesDescriptorsThatNobodyTakes) {
   EXPECT_EQ(why, "too many descriptors came");
 }
 
-TEST_F(ChannelTest, DescriptorsArriveWithTheirFrame) {
+TEST_P(ChannelTest, DescriptorsArriveWithTheirFrame) {
   const UniqueFd first = MemoryFile(1), second = MemoryFile(2), third = MemoryFile(3);
   const int one[] = {first.get()}, two[] = {second.get(), third.get()};
   ASSERT_TRUE(channel->Send(Message(1)));
   ASSERT_TRUE(channel->Send(Message(2, 0, 1), one));
   ASSERT_TRUE(channel->Send(Message(3, 0, 2), two));
   ASSERT_TRUE(channel->Send(Message(4)));
-  EXPECT_EQ(Pump(4), (std::vector<uint64_t>{1, 2, 3, 4}));
+  auto numbers = Pump(4);
+  // Through rings, those with descriptors are in order, and those without, and not the ones with the others.
+  if (GetParam()) std::stable_partition(numbers.begin(), numbers.end(), [](uint64_t number) { return number == 2 || number == 3; });
+  EXPECT_EQ(numbers, GetParam() ? (std::vector<uint64_t>{2, 3, 1, 4}) : (std::vector<uint64_t>{1, 2, 3, 4}));
   EXPECT_EQ(files, (std::vector<ino_t>{InodeOf(first), InodeOf(second), InodeOf(third)}));
   EXPECT_FALSE(peer->TakeDescriptor().valid());
 }
 
-TEST_F(ChannelTest, DescriptorsArriveWithTheirFrameWhenFramesWereKept) {
+TEST_P(ChannelTest, DescriptorsArriveWithTheirFrameWhenFramesWereKept) {
   const int before = SendUntilKept(10'000);
   std::vector<ino_t> expected;
   for (int i = 1; i <= 5; ++i) {
@@ -213,31 +231,29 @@ TEST_F(ChannelTest, DescriptorsArriveWithTheirFrameWhenFramesWereKept) {
   for (int i = 1; i <= before + 5; ++i) numbers.push_back(i);
   EXPECT_EQ(Pump(numbers.size()), numbers);
   EXPECT_EQ(files, expected);
-  bool more = true;
-  EXPECT_TRUE(channel->Flush(&more));
-  EXPECT_FALSE(more);
+  EXPECT_FALSE(channel->keeps());
   ASSERT_TRUE(channel->Send(Message(1))) << "and it goes on";
   EXPECT_EQ(Pump(1), std::vector<uint64_t>{1});
 }
 
-TEST_F(ChannelTest, KeepsSoManyBytesAndThenEnds) {
+TEST_P(ChannelTest, KeepsSoManyBytesAndThenEnds) {
   const size_t bytes = kFrameBytesMax / 2;
   size_t sent = 0;
   while (sent < 2 * Channel::kKeptBytesMax && channel->Send(Message(1, bytes))) sent += bytes;
   EXPECT_GE(sent, Channel::kKeptBytesMax - bytes);
   EXPECT_LE(sent, Channel::kKeptBytesMax + (8u << 20)) << "more than a socket takes besides";
-  bool more = false;
-  EXPECT_FALSE(channel->Flush(&more));
-  EXPECT_FALSE(channel->Send(Message(2)));
   std::string why;
-  while (peer->Receive(&why)) {
+  EXPECT_FALSE(Look(*channel, &why));
+  EXPECT_FALSE(channel->Send(Message(2)));
+  why.clear();
+  while (Look(*peer, &why)) {
     while (peer->Next()) {
     }
   }
   EXPECT_NE(why, "");
 }
 
-TEST_F(ChannelTest, KeepsSoManyDescriptorsAndThenEnds) {
+TEST_P(ChannelTest, KeepsSoManyDescriptorsAndThenEnds) {
   SendUntilKept(10'000);
   const UniqueFd file = MemoryFile(1);
   const int descriptors[] = {file.get()};
@@ -246,14 +262,13 @@ TEST_F(ChannelTest, KeepsSoManyDescriptorsAndThenEnds) {
   EXPECT_EQ(sent, Channel::kKeptDescriptorsMax);
 }
 
-TEST_F(ChannelTest, SomebodyWhoCloses) {
+TEST_P(ChannelTest, SomebodyWhoCloses) {
   const auto ends = [](Channel& which) {
     std::string why;
-    for (;;) {
-      pollfd events = {which.fd(), POLLIN, 0};
-      poll(&events, 1, -1);
-      if (!which.Receive(&why)) return why;
+    Woken woken;
+    while (which.Wait(-1, &woken, &why)) {
     }
+    return why;
   };
   std::string here, there;
   std::thread receiver([&] { here = ends(*channel); }), other([&] { there = ends(*peer); });
@@ -263,8 +278,66 @@ TEST_F(ChannelTest, SomebodyWhoCloses) {
   EXPECT_NE(here, "") << "Close wakes the receiver of its own side";
   EXPECT_NE(there, "") << "and the other side";
   EXPECT_FALSE(channel->Send(Message(1)));
-  bool more = false;
-  EXPECT_FALSE(channel->Flush(&more));
+  std::string why;
+  EXPECT_FALSE(Look(*channel, &why));
+}
+
+INSTANTIATE_TEST_SUITE_P(Ways, ChannelTest, testing::Values(false, true), [](const auto& info) { return info.param ? "Rings" : "Socket"; });
+
+// -- Rings -------------------------------------------------------------------------------------------------------------
+
+class ChannelRingsTest : public ChannelTest {};
+INSTANTIATE_TEST_SUITE_P(Rings, ChannelRingsTest, testing::Values(true));
+
+TEST_P(ChannelRingsTest, WhatTheRingHasNoRoomForIsKeptAndComesInOrder) {
+  const int sent = SendUntilKept(100'000) + 3;
+  for (int i = sent - 2; i <= sent; ++i) ASSERT_TRUE(channel->Send(Message(i, 100'000)));
+  std::vector<uint64_t> numbers;
+  for (int i = 1; i <= sent; ++i) numbers.push_back(i);
+  EXPECT_EQ(Pump(numbers.size()), numbers);
+}
+
+TEST_P(ChannelRingsTest, AFrameThatIsLongerThanTheRingGoesThroughTheSocket) {
+  ASSERT_TRUE(channel->Send(Message(1, kFrameBytesMax - 100)));
+  ASSERT_TRUE(channel->Send(Message(2)));
+  auto numbers = Pump(2);
+  std::sort(numbers.begin(), numbers.end());
+  EXPECT_EQ(numbers, (std::vector<uint64_t>{1, 2}));
+}
+
+TEST_P(ChannelRingsTest, AWaitEndsWithWhatComesIntoTheRing) {
+  std::thread sender([&] { EXPECT_TRUE(channel->Send(Message(7))); });
+  std::string why;
+  Woken woken;
+  while (!woken.heard) ASSERT_TRUE(peer->Wait(-1, &woken, &why));
+  EXPECT_TRUE(peer->Next());
+  sender.join();
+}
+
+// What the other end writes into the ring is not believed.
+TEST_P(ChannelRingsTest, NonsenseInTheRingEndsTheConnection) {
+  auto rings = Rings::Make();
+  auto enemy = Rings::Take(Copies(**rings));
+  ASSERT_TRUE(enemy.ok());
+  peer->UseRings(*std::move(rings));
+  const std::vector<std::byte> bytes(16, std::byte{0xff});  // a frame of 4 GiB
+  ASSERT_EQ((*enemy)->outgoing.Add({vmbus::kInBand, 0, 0, bytes}), vmbus::OutgoingRing::Put::kYes);
+  (*enemy)->outgoing.Publish();
+  EXPECT_EQ(peer->broken(), "");
+  EXPECT_FALSE(peer->Next());
+  EXPECT_NE(peer->broken(), "");
+  EXPECT_FALSE(peer->Next());
+}
+
+TEST_P(ChannelRingsTest, RefusesDescriptorsThatAreNoRings) {
+  auto rings = Rings::Make();
+  EXPECT_FALSE(Rings::Take({}).ok());
+  auto wrong = Copies(**rings);
+  std::swap(wrong[0], wrong[1]);
+  EXPECT_FALSE(Rings::Take(std::move(wrong)).ok()) << "a bell is no memory";
+  auto shrinkable = Copies(**rings);
+  shrinkable[0] = MemoryFile(2 * Rings::kRingBytes);
+  EXPECT_FALSE(Rings::Take(std::move(shrinkable)).ok()) << "memory that could be taken away";
 }
 
 // -- Texts -------------------------------------------------------------------------------------------------------------

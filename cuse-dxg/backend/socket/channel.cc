@@ -1,6 +1,9 @@
 #include "cuse-dxg/backend/socket/channel.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
@@ -51,7 +54,19 @@ std::optional<std::span<const std::byte>> FrameReader::Next() {
 
 // -- Channel -----------------------------------------------------------------------------------------------------------
 
-Channel::Channel(UniqueFd socket) : socket_(std::move(socket)), kept_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+Channel::Channel(UniqueFd socket, int other)
+    : socket_(std::move(socket)), kept_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+  Watch(socket_.get(), EPOLLIN, EPOLL_CTL_ADD);
+  Watch(kept_event_.get(), EPOLLIN, EPOLL_CTL_ADD);
+  if (other >= 0) Watch(other, EPOLLIN, EPOLL_CTL_ADD);
+}
+
+void Channel::Watch(int descriptor, uint32_t events, int operation) {
+  epoll_event event = {};
+  event.events = events;
+  event.data.fd = descriptor;
+  epoll_ctl(epoll_.get(), operation, descriptor, &event);
+}
 
 ssize_t Channel::SendSome(std::span<const std::byte> bytes, std::span<const int> descriptors) {
   iovec part = {const_cast<std::byte*>(bytes.data()), bytes.size()};
@@ -92,6 +107,27 @@ bool Channel::EndSending() {
   return false;
 }
 
+bool Channel::ByRings(size_t bytes, std::span<const int> descriptors) const {
+  return rings_ && descriptors.empty() && bytes <= rings_->outgoing.payload_bytes_max();
+}
+
+Channel::Taken Channel::PutIntoRing(std::string_view bytes) {
+  using Put = vmbus::OutgoingRing::Put;
+  const Put put = rings_->outgoing.Add({vmbus::kInBand, 0, 0, std::as_bytes(std::span(bytes))});
+  if (put != Put::kYes) return put == Put::kFull ? Taken::kNoRoom : Taken::kOver;
+  if (rings_->outgoing.Publish()) rings_->Ring();
+  return Taken::kYes;
+}
+
+// From *sent on; the descriptors go with the first byte.
+Channel::Taken Channel::SendNow(std::string& bytes, std::span<const int> descriptors, size_t* sent) {
+  const ssize_t more = SendSome(std::as_bytes(std::span(bytes)).subspan(*sent), descriptors);
+  if (more == -EAGAIN || more == -EINTR) return Taken::kNoRoom;
+  if (more < 0) return Taken::kOver;
+  *sent += static_cast<size_t>(more);
+  return *sent == bytes.size() ? Taken::kYes : Taken::kNoRoom;
+}
+
 bool Channel::Send(const google::protobuf::MessageLite& message, std::span<const int> descriptors) {
   const size_t size = message.ByteSizeLong();
   if (size > kFrameBytesMax || descriptors.size() > kDescriptorsMax) {
@@ -103,46 +139,115 @@ bool Channel::Send(const google::protobuf::MessageLite& message, std::span<const
   message.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(bytes.data() + kLengthBytes));  // Safety: bytes
   std::lock_guard lock(sending_);
   if (closed_) return false;
-  bool fine = true;
-  if (!kept_.empty()) {
-    fine = Keep(std::move(bytes), 0, descriptors);
-  } else {
-    const ssize_t sent = SendSome(std::as_bytes(std::span(bytes)), descriptors);
-    if (sent == -EAGAIN || sent == -EINTR) {
-      fine = Keep(std::move(bytes), 0, descriptors);
-    } else if (sent < 0) {
-      fine = false;
-    } else if (static_cast<size_t>(sent) < bytes.size()) {
-      fine = Keep(std::move(bytes), static_cast<size_t>(sent), {});
-    }
-  }
-  return fine || EndSending();
+  const bool by_rings = ByRings(bytes.size(), descriptors);
+  size_t sent = 0;
+  Taken taken = Taken::kNoRoom;
+  if (kept_.empty()) taken = by_rings ? PutIntoRing(bytes) : SendNow(bytes, descriptors, &sent);
+  if (taken == Taken::kYes) return true;
+  const bool rest_only = sent != 0;  // the descriptors have gone
+  if (taken == Taken::kOver || !Keep(std::move(bytes), sent, rest_only ? std::span<const int>() : descriptors)) return EndSending();
+  kept_.back().by_rings = by_rings;
+  return true;
 }
 
-bool Channel::Flush(bool* more) {
+bool Channel::Flush() {
   std::lock_guard lock(sending_);
   uint64_t events = 0;
   (void)!read(kept_event_.get(), &events, sizeof(events));
-  *more = false;
+  ring_is_full_ = false;
+  const bool socket_was_full = std::exchange(more_, false);
+  const auto watch_room = [&] {
+    if (more_ != socket_was_full) Watch(socket_.get(), more_ ? EPOLLIN | EPOLLOUT : EPOLLIN, EPOLL_CTL_MOD);
+  };
   while (!closed_ && !kept_.empty()) {
     Kept& front = kept_.front();
     std::vector<int> descriptors;
     if (front.sent == 0) {
       for (const UniqueFd& each : front.descriptors) descriptors.push_back(each.get());
     }
-    const ssize_t sent = SendSome(std::as_bytes(std::span(front.bytes)).subspan(front.sent), descriptors);
-    if (sent == -EAGAIN || sent == -EINTR) {
-      *more = true;
+    const size_t had_sent = front.sent;
+    const Taken taken = front.by_rings ? PutIntoRing(front.bytes) : SendNow(front.bytes, descriptors, &front.sent);
+    if (taken == Taken::kOver) return false;
+    if (front.by_rings && taken == Taken::kYes) front.sent = front.bytes.size();
+    kept_bytes_ -= front.sent - had_sent;
+    if (taken == Taken::kNoRoom) {
+      (front.by_rings ? ring_is_full_ : more_) = true;
+      watch_room();
       return true;
     }
-    if (sent < 0) return false;
-    front.sent += static_cast<size_t>(sent);
-    kept_bytes_ -= static_cast<size_t>(sent);
-    if (front.sent != front.bytes.size()) continue;
     kept_descriptors_ -= front.descriptors.size();
     kept_.pop_front();
   }
+  watch_room();
   return !closed_;
+}
+
+void Channel::UseRings(std::unique_ptr<Rings> rings) {
+  std::lock_guard lock(sending_);
+  rings_ = std::move(rings);
+  // Each ring of the bell is an edge, so that nobody has to read it.
+  Watch(rings_->bell(), EPOLLIN | EPOLLET, EPOLL_CTL_ADD);
+}
+
+bool Channel::Wait(int timeout_ms, Woken* woken, std::string* why) {
+  constexpr int kTryAgainMs = 1;  // nobody says when a full ring has room
+  *woken = {};
+  if (rings_) rings_->incoming.Unmask();
+  woken->heard = rings_ && rings_->incoming.HasNext();
+  const bool full = ring_is_full_;
+  if (woken->heard) timeout_ms = 0;
+  if (full && (timeout_ms < 0 || timeout_ms > kTryAgainMs)) timeout_ms = kTryAgainMs;
+  epoll_event events[4];
+  const int count = epoll_wait(epoll_.get(), events, static_cast<int>(std::size(events)), timeout_ms);
+  if (count < 0) return errno == EINTR;
+  if (rings_) rings_->incoming.Mask();
+  bool flush = full, receive = false;
+  for (const epoll_event& event : std::span(events, static_cast<size_t>(count))) {
+    if (event.data.fd == socket_.get()) {
+      flush = flush || (event.events & EPOLLOUT) != 0;
+      receive = (event.events & ~EPOLLOUT) != 0;
+    } else if (event.data.fd == kept_event_.get()) {
+      flush = true;
+    } else if (rings_ && event.data.fd == rings_->bell()) {
+      woken->heard = true;
+    } else {
+      woken->other = true;
+    }
+  }
+  woken->heard = woken->heard || receive;
+  if (flush && !Flush()) {
+    if (why->empty()) *why = "it does not take what is sent";
+    return false;
+  }
+  return !receive || Receive(why);
+}
+
+bool Channel::HasMore() {
+  pollfd events = {socket_.get(), POLLIN, 0};
+  return (rings_ && rings_->incoming.HasNext()) || poll(&events, 1, 0) != 0;
+}
+
+std::optional<std::span<const std::byte>> Channel::Next() {
+  using Got = vmbus::IncomingRing::Got;
+  if (const auto frame = frames_.Next()) return frame;
+  if (!rings_ || frames_.broken() || !broken_ring_.empty()) return std::nullopt;
+  if (rings_->incoming.held_bytes() > Rings::kRingBytes / 8 && rings_->incoming.Return()) rings_->Ring();
+  vmbus::Packet packet;
+  const Got got = rings_->incoming.Next(&packet);
+  if (got == Got::kPacket) {
+    const std::span<const std::byte> frame = packet.payload;
+    if (frame.size() >= kLengthBytes && LengthAt(frame.data()) <= frame.size() - kLengthBytes) return frame.subspan(kLengthBytes, LengthAt(frame.data()));
+    broken_ring_ = fmt::format("it put a packet of {} bytes into the ring, which is no frame", frame.size());
+  } else if (got == Got::kCorrupt) {
+    broken_ring_ = rings_->incoming.corruption().why();
+  } else if (rings_->incoming.Return()) {
+    rings_->Ring();
+  }
+  return std::nullopt;
+}
+
+std::string Channel::broken() const {
+  return frames_.broken() ? fmt::format("it sent a frame of more than {} bytes", kFrameBytesMax) : broken_ring_;
 }
 
 bool Channel::Receive(std::string* why) {
@@ -193,6 +298,8 @@ void Channel::Release() {
   shutdown(socket_.get(), SHUT_RDWR);
   socket_.reset();
   kept_event_.reset();
+  epoll_.reset();
+  rings_.reset();
   kept_.clear();
   kept_bytes_ = kept_descriptors_ = 0;
   frames_ = FrameReader();

@@ -2,16 +2,20 @@
 
 #include <google/protobuf/message_lite.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
+#include <memory>
 #include <mutex>
 #include <optional>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "cuse-dxg/attach/unique_fd.h"
+#include "cuse-dxg/backend/socket/rings.h"
 #include "cuse-dxg/status.h"
 
 // Frames over a Unix stream socket (proto/dxg/protocol.proto), with descriptors beside them.
@@ -22,6 +26,12 @@ using attach::UniqueFd;
 
 // Of the protocol; both sides say it in their greeting.
 inline constexpr uint32_t kProtocolVersion = 1;
+// What a greeting may offer besides; both have to (docs/protocol.md).
+inline constexpr char kFeatureRings[] = "rings";
+template <class Hello>
+bool Has(const Hello& hello, std::string_view feature) {
+  return std::find(hello.features().begin(), hello.features().end(), feature) != hello.features().end();
+}
 // No frame is longer: a command has at most 128 KiB, a list of adapters that a device asks for less than the rest.
 inline constexpr uint32_t kFrameBytesMax = 1u << 20;
 // No frame has more descriptors.
@@ -44,30 +54,47 @@ class FrameReader {
   bool broken_ = false;
 };
 
+// What one wait was ended by.
+struct Woken {
+  bool heard = false;  // something has come
+  bool other = false;  // the other descriptor is readable
+};
+
 // One end of a connection. Any number of threads send, without waiting: what the socket does not take is kept, up to a
-// limit, and sent by whoever calls Flush. One thread receives.
+// limit, and sent by Wait. One thread waits and receives.
+//
+// Once both ends use rings, what has no descriptors goes through them, and only what has some through the socket: those two
+// are in no order with each other.
 class Channel {
  public:
   // What may be kept while the other side does not read.
   static constexpr size_t kKeptBytesMax = 64u << 20;
   static constexpr size_t kKeptDescriptorsMax = 1024;  // each is one of this process until it is sent
 
-  explicit Channel(UniqueFd socket);
+  // `other` is watched as well, where it is not -1.
+  explicit Channel(UniqueFd socket, int other = -1);
 
-  int fd() const { return socket_.get(); }
-  // Becomes readable when Flush has something to do; Receive's thread polls it too.
-  int kept_fd() const { return kept_event_.get(); }
+  // By the thread that receives, at the same place among the frames as the other end.
+  void UseRings(std::unique_ptr<Rings> rings);
 
   // False: the connection is over. A message that is too long for a frame, or too much that is kept, ends it: whoever
   // waits for an answer hears of that, and would never hear of what was not sent.
   bool Send(const google::protobuf::MessageLite& message, std::span<const int> descriptors = {});
-  // Sends what was kept, as far as the socket takes it. `more`: it has to be called again when the socket is writable.
-  bool Flush(bool* more);
-
-  // Takes what has come. False: the other side has closed, or the stream makes no sense: `why`.
-  bool Receive(std::string* why);
-  std::optional<std::span<const std::byte>> Next() { return frames_.Next(); }
-  bool broken() const { return frames_.broken(); }
+  // Waits until something has come, the other descriptor is readable, or so many ms are over (-1: without end); takes what
+  // has come, and sends what was kept. False: the connection is over, or makes no sense: `why`.
+  bool Wait(int timeout_ms, Woken* woken, std::string* why);
+  // Whether something waits for the other side to take what it has.
+  bool keeps() {
+    std::lock_guard lock(sending_);
+    return !kept_.empty();
+  }
+  // Whether something has come that Wait has not taken.
+  bool HasMore();
+  // The next whole frame, which stays until the next call of this or of Wait; nothing: more has to come, or what comes is
+  // broken.
+  std::optional<std::span<const std::byte>> Next();
+  // Why what comes makes no sense; empty: it does so far.
+  std::string broken() const;
   // The next descriptor that came; not valid: none has.
   UniqueFd TakeDescriptor();
 
@@ -81,20 +108,34 @@ class Channel {
     std::string bytes;
     size_t sent = 0;
     std::vector<UniqueFd> descriptors;
+    bool by_rings = false;
   };
+  enum class Taken { kYes, kNoRoom, kOver };
+
+  bool Receive(std::string* why);
+  bool Flush();
+  // With the lock held.
+  Taken SendNow(std::string& bytes, std::span<const int> descriptors, size_t* sent);
+  Taken PutIntoRing(std::string_view bytes);
+  bool ByRings(size_t bytes, std::span<const int> descriptors) const;
+  void Watch(int descriptor, uint32_t events, int operation);
   // Sends from `offset` on; the descriptors go with the first byte. Negative: an errno.
   ssize_t SendSome(std::span<const std::byte> bytes, std::span<const int> descriptors);
   bool Keep(std::string bytes, size_t sent, std::span<const int> descriptors);
 
   bool EndSending();  // with the lock held; false
 
-  UniqueFd socket_, kept_event_;  // only Release changes them, with sending_ held
-  std::mutex sending_;            // guards the four below
+  UniqueFd socket_, kept_event_, epoll_;  // only Release changes them, with sending_ held
+  std::mutex sending_;            // guards the four below, and the outgoing one of rings_
   std::deque<Kept> kept_;
   size_t kept_bytes_ = 0, kept_descriptors_ = 0;
   bool closed_ = false;
+  std::unique_ptr<Rings> rings_;  // which only the receiver changes, with sending_ held
 
   // The receiver's.
+  bool more_ = false;          // the socket did not take all that is kept,
+  bool ring_is_full_ = false;  // or the ring
+  std::string broken_ring_;
   FrameReader frames_;
   std::deque<UniqueFd> descriptors_;
 };

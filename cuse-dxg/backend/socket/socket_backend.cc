@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstring>
@@ -89,8 +90,12 @@ bool ListsFit(const HostCall& call, uint32_t version, std::vector<std::byte>* sc
 
 class SocketBackend final : public Backend, public HostControl {
  public:
-  SocketBackend(UniqueFd socket, protocol::Hello hello, std::chrono::milliseconds patience)
-      : channel_(std::move(socket)), hello_(std::move(hello)), patience_(patience), wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) {}
+  SocketBackend(UniqueFd socket, protocol::Hello hello, std::chrono::milliseconds patience, std::unique_ptr<socket::Rings> rings)
+      : wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+        channel_(std::move(socket), wake_.get()),
+        hello_(std::move(hello)),
+        patience_(patience),
+        rings_(std::move(rings)) {}
   ~SocketBackend() override { Stop(); }
 
   // Backend
@@ -140,7 +145,7 @@ class SocketBackend final : public Backend, public HostControl {
 
   bool SendWithBatch(const ToHost* message, std::span<const int> descriptors);  // with sending_ held
   bool Send(const ToHost& message, std::span<const int> descriptors = {});
-  bool Enter(const HostCall& call, Completion completion, protocol::Call* message);
+  bool Enter(const HostCall& call, Completion completion, uint64_t* number);
   void WakeReader();
   bool Ask(protocol::Question question, Received* received, std::span<const int> descriptors = {});
   std::optional<HostRegion> AskForRegion(protocol::Question question);
@@ -153,12 +158,17 @@ class SocketBackend final : public Backend, public HostControl {
   bool HandleAll();
   bool Handle(Received received);
   bool HandleAnswer(const protocol::Answer& answer);
+  void Hear() {
+    pinged_.reset();
+    heard_ = Clock::now();
+  }
   bool CheckAlive();
   void Lose();
   std::map<uint64_t, Pending> Cut();
   static void EndWith(const std::map<uint64_t, Pending>& pending);
   void Release();
 
+  UniqueFd wake_;  // there is a batch to be sent; changed only where nothing is entered any more
   Channel channel_;
   const protocol::Hello hello_;
   const std::chrono::milliseconds patience_;
@@ -167,8 +177,7 @@ class SocketBackend final : public Backend, public HostControl {
   std::atomic<std::thread::id> reader_id_{};
   std::atomic<bool> stopping_{false};
 
-  std::mutex sending_;  // guards the three below; the order of sending is the order of submission
-  UniqueFd wake_;       // there is a batch to be sent; changed only where nothing is entered any more
+  std::mutex sending_;  // guards wake_ and the two below; the order of sending is the order of submission
   ToHost batch_;
   size_t batch_bytes_ = 0;
 
@@ -184,7 +193,7 @@ class SocketBackend final : public Backend, public HostControl {
   // The reader's.
   std::deque<Received> deferred_;
   std::string why_lost_;
-  bool more_ = false;  // the socket did not take all that is kept
+  std::unique_ptr<socket::Rings> rings_;  // until the host has agreed
   bool started_ = false;
   Clock::time_point heard_ = Clock::now();
   std::optional<Clock::time_point> pinged_;
@@ -198,7 +207,7 @@ bool SocketBackend::SendWithBatch(const ToHost* message, std::span<const int> de
   bool sent = true;
   if (batch_.calls().calls_size() != 0) {
     sent = channel_.Send(batch_);
-    batch_.Clear();
+    batch_.mutable_calls()->clear_calls();
     batch_bytes_ = 0;
   }
   return sent && (message == nullptr || channel_.Send(*message, descriptors));
@@ -210,11 +219,11 @@ bool SocketBackend::Send(const ToHost& message, std::span<const int> descriptors
 }
 
 // False: there is no host any more. With sending_ held, so that numbers are in the order of sending.
-bool SocketBackend::Enter(const HostCall& call, Completion completion, protocol::Call* message) {
+bool SocketBackend::Enter(const HostCall& call, Completion completion, uint64_t* number) {
   std::lock_guard lock(mutex_);
   if (lost_ || stopping_) return false;
   if (call.asynchronous) return true;
-  message->set_number(++last_number_);
+  *number = ++last_number_;
   const auto version = versions_.find(call.adapter);
   pending_.emplace(last_number_, Pending{call, completion, version != versions_.end() ? version->second : kWireVersion});
   return true;
@@ -223,19 +232,21 @@ bool SocketBackend::Enter(const HostCall& call, Completion completion, protocol:
 // Never waits. An asynchronous call travels with those that come before the socket's thread gets to it, or with the next
 // message of another kind. Where it cannot be sent, the reader hears of that and ends everything.
 void SocketBackend::Submit(const HostCall& call, Completion completion) {
-  protocol::Call message;
-  message.set_command(call.command->id);
-  message.set_process(call.process);
-  message.set_adapter(call.adapter);
-  call.request->SerializeToString(message.mutable_request());
   const bool asynchronous = call.asynchronous;  // once it is sent it may be over, and the call gone
   bool entered = false;
   {
     std::lock_guard lock(sending_);
-    entered = Enter(call, completion, &message);
+    uint64_t number = 0;
+    entered = Enter(call, completion, &number);
     if (entered) {
+      // In the batch itself, which keeps its memory from one to the next.
+      protocol::Call& message = *batch_.mutable_calls()->add_calls();
+      message.set_number(number);
+      message.set_command(call.command->id);
+      message.set_process(call.process);
+      message.set_adapter(call.adapter);
+      call.request->SerializeToString(message.mutable_request());
       batch_bytes_ += message.request().size();
-      *batch_.mutable_calls()->add_calls() = std::move(message);
       const bool full = batch_.calls().calls_size() >= kBatchMax || batch_bytes_ >= kBatchBytesMax;
       if (!asynchronous || full) {
         SendWithBatch(nullptr, {});
@@ -385,29 +396,22 @@ void SocketBackend::RemoveClientPages(uint32_t list) {
 
 // Sends what waits and takes what has come. False: the connection is over, see why_lost_.
 bool SocketBackend::PollOnce() {
-  pollfd events[] = {{channel_.fd(), static_cast<short>(POLLIN | (more_ ? POLLOUT : 0)), 0},
-                     {channel_.kept_fd(), static_cast<short>(more_ ? 0 : POLLIN), 0},
-                     {wake_.get(), POLLIN, 0}};
   const int look_ms = std::max<int>(1, static_cast<int>(patience_.count() / 4));
-  if (poll(events, std::size(events), look_ms) < 0) return errno == EINTR;
-  if (events[2].revents != 0) {
+  socket::Woken woken;
+  if (!channel_.Wait(look_ms, &woken, &why_lost_)) return false;
+  if (woken.other) {
     uint64_t times = 0;
     (void)!read(wake_.get(), &times, sizeof(times));
     std::lock_guard lock(sending_);
     (void)SendWithBatch(nullptr, {});
   }
-  if (((events[0].revents & POLLOUT) != 0 || events[1].revents != 0) && !channel_.Flush(&more_)) {
-    if (why_lost_.empty()) why_lost_ = "it does not take what is sent";
-    return false;
-  }
-  if ((events[0].revents & ~POLLOUT) == 0) return CheckAlive();
-  pinged_.reset();
-  heard_ = Clock::now();
-  return channel_.Receive(&why_lost_);
+  if (!woken.heard) return CheckAlive();
+  Hear();
+  return true;
 }
 
 // A host that has nothing to say is asked whether it is there. It is lost only where nothing has come after that and
-// nothing lies in the socket: it may be we who stood still.
+// nothing lies there unread: it may be we who stood still.
 bool SocketBackend::CheckAlive() {
   const auto now = Clock::now();
   if (!pinged_ && now - heard_ < patience_ / 4) return true;  // it was something of ours that woke us
@@ -418,8 +422,7 @@ bool SocketBackend::CheckAlive() {
     return Send(message);
   }
   if (now - *pinged_ < patience_) return true;
-  pollfd events = {channel_.fd(), POLLIN, 0};
-  if (poll(&events, 1, 0) != 0) return true;  // we stood still after we had looked
+  if (channel_.HasMore()) return true;  // we stood still after we had looked
   why_lost_ = fmt::format("it has not answered for {} ms", patience_.count());
   return false;
 }
@@ -428,9 +431,10 @@ bool SocketBackend::NextFrame(Received* received) {
   *received = {};
   const auto frame = channel_.Next();
   if (!frame) {
-    if (channel_.broken()) why_lost_ = fmt::format("it sent a frame of more than {} bytes", socket::kFrameBytesMax);
+    if (why_lost_.empty()) why_lost_ = channel_.broken();
     return false;
   }
+  Hear();  // a ring's frames also come while nobody waits
   if (!received->message.ParseFromArray(frame->data(), static_cast<int>(frame->size()))) {
     why_lost_ = "it sent a frame that is no message";
     return false;
@@ -488,7 +492,10 @@ bool SocketBackend::Handle(Received received) {
       started_ = true;
       return true;
     case FromHost::kHello:
-      if (message.hello().refused().empty()) return true;
+      if (message.hello().refused().empty()) {
+        if (socket::Has(message.hello(), socket::kFeatureRings) && rings_) channel_.UseRings(std::move(rings_));
+        return true;
+      }
       why_lost_ = socket::Printable(message.hello().refused());
       return false;
     case FromHost::kPong:
@@ -576,7 +583,15 @@ Status SocketBackend::Start(BackendEvents* events) {
   *message.mutable_hello() = hello_;
   const auto began = Clock::now();
   reader_id_ = std::this_thread::get_id();  // who is told of an adapter may ask about it
-  bool there = Send(message);
+  std::array<int, socket::Rings::kDescriptors> descriptors = {};
+  std::span<const int> sent;
+  if (rings_) {
+    message.mutable_hello()->add_features(socket::kFeatureRings);
+    descriptors = rings_->descriptors();
+    sent = descriptors;
+  }
+  message.set_descriptors(static_cast<uint32_t>(sent.size()));
+  bool there = Send(message, sent);
   while (there && !started_) {
     there = HandleAll() && (started_ || PollOnce());
     if (Clock::now() - began > kStartMax && !started_) {
@@ -609,7 +624,11 @@ Result<std::unique_ptr<Backend>> CreateSocketBackend(const SocketOptions& option
     DXG_ASSIGN(*hello.add_adapters(), ReadProfileFile(name, "--profile"));
   }
   DXG_ASSIGN(UniqueFd connected, socket::Connect(options.path, "--backend=unix"));
-  return std::unique_ptr<Backend>(new SocketBackend(std::move(connected), std::move(hello), options.patience));
+  std::unique_ptr<socket::Rings> rings;
+  if (options.rings) {
+    DXG_ASSIGN(rings, socket::Rings::Make());
+  }
+  return std::unique_ptr<Backend>(new SocketBackend(std::move(connected), std::move(hello), options.patience, std::move(rings)));
 }
 
 }  // namespace dxg

@@ -1,0 +1,51 @@
+#include "cuse-dxg/backend/socket/rings.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <span>
+#include <utility>
+
+#include "cuse-dxg/backend/vmbus/link.h"
+
+namespace dxg::socket {
+
+using attach::UniqueFd;
+
+// The maker's outgoing ring comes first.
+Result<std::unique_ptr<Rings>> Rings::Of(UniqueFd memory, UniqueFd there, UniqueFd here, bool first) {
+  std::shared_ptr<std::byte> keep = vmbus::link::MapRings(memory.get(), 0, 2 * kRingBytes);
+  if (!keep) return Status::Refuse(EINVAL, "no memory for rings that can be mapped and cannot become shorter");
+  const std::span<std::byte> all(keep.get(), 2 * kRingBytes);
+  DXG_ASSIGN(auto out, vmbus::OutgoingRing::Create(first ? all.first(kRingBytes) : all.last(kRingBytes)));
+  DXG_ASSIGN(auto in, vmbus::IncomingRing::Create(first ? all.last(kRingBytes) : all.first(kRingBytes)));
+  return std::unique_ptr<Rings>(new Rings(std::move(out), std::move(in), std::move(keep), std::move(memory), std::move(there), std::move(here)));
+}
+
+Result<std::unique_ptr<Rings>> Rings::Make() {
+  UniqueFd memory(memfd_create("dxg-rings", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!memory.valid() || ftruncate(memory.get(), 2 * kRingBytes) != 0 ||
+      fcntl(memory.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+    return Status::Refuse(errno, "no memory for rings: {}", std::strerror(errno));
+  UniqueFd there(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), here(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!there.valid() || !here.valid()) return Status::Refuse(errno, "no bells for rings: {}", std::strerror(errno));
+  return Of(std::move(memory), std::move(there), std::move(here), true);
+}
+
+Result<std::unique_ptr<Rings>> Rings::Take(std::vector<UniqueFd> descriptors) {
+  if (descriptors.size() != kDescriptors) return Status::Refuse(EINVAL, "{} descriptors of rings came, expected {}", descriptors.size(), kDescriptors);
+  // Somebody else's, who could let us wait for ever.
+  for (size_t bell : {1, 2}) fcntl(descriptors[bell].get(), F_SETFL, O_NONBLOCK);
+  return Of(std::move(descriptors[0]), std::move(descriptors[2]), std::move(descriptors[1]), false);
+}
+
+void Rings::Ring() {
+  const uint64_t one = 1;
+  (void)!write(bell_there_.get(), &one, sizeof(one));
+}
+
+}  // namespace dxg::socket
