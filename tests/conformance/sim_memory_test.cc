@@ -95,6 +95,7 @@ TEST(SimVideoMemory, GroupOrPhysicalAdapterThatIsNotThereHasNoMemory) {
 TEST(SimReservation, IsReadBackAndRaisesNoBudget) {
   InFreshProcess([] {
     Node node = OpenNode();
+    EXPECT_TRUE(Eventually([&] { return HasBudgetsForItself(node); }));
     const d3dkmt_queryvideomemoryinfo before = Memory(node, kLocal);
     ASSERT_GE(before.available_for_reservation, 2 * kMegabyte);
     for (uint64_t bytes : {kMegabyte, 2 * kMegabyte, before.available_for_reservation, uint64_t{0}}) {

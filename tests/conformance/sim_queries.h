@@ -72,6 +72,16 @@ inline SegmentGroupSizes GetSegmentGroupSizes(Node& node) {
   return Ask<SegmentGroupSizes>(node, KMTQAITYPE_GETSEGMENTGROUPSIZE);
 }
 
+// Whether no other client has a share of the adapter's budgets. An earlier one may have for a while: not every node's close()
+// returns only when the host is done with the client.
+inline bool HasBudgetsForItself(Node& node) {
+  d3dkmt_queryvideomemoryinfo args = {};
+  args.adapter = node.FirstAdapter();
+  args.memory_segment_group = _D3DKMT_MEMORY_SEGMENT_GROUP_LOCAL;
+  node.Ioctl(LX_DXQUERYVIDEOMEMORYINFO, args, "QueryVideoMemoryInfo");
+  return args.budget > GetSegmentGroupSizes(node).local / 2;
+}
+
 // ---- QueryStatistics ----
 
 struct AdapterStatistics {

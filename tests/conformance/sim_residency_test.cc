@@ -41,6 +41,11 @@ void Accept(const MemoryClient& client, const PagingQueue& queue, std::vector<d3
   ASSERT_TRUE(result == 0 || result == kPending) << ResultName(result);
 }
 
+// A client that has the budgets for itself, which processes share.
+struct LoneClient : MemoryClient {
+  LoneClient() { EXPECT_TRUE(Eventually([&] { return HasBudgetsForItself(node); })); }
+};
+
 // Pieces of which a budget has room for four.
 struct Pieces {
   explicit Pieces(MemoryClient& client)
@@ -262,7 +267,7 @@ TEST(SimEvict, OnlyIfNecessaryLeavesItThere) {
 // [RES] 107, 109. The call that fails does not deliver how many bytes are too many.
 TEST(SimBudget, RefusesMoreThanItAndMoreThanThereIs) {
   InFreshProcess([] {
-    MemoryClient client;
+    LoneClient client;
     const Pieces pieces(client);
     const PagingQueue queue = client.CreatePagingQueue();
     for (uint32_t i = 0; i < pieces.fit; ++i) Accept(client, queue, {client.Create(pieces.bytes)});
@@ -294,7 +299,7 @@ TEST(SimBudget, RefusesMoreThanItAndMoreThanThereIs) {
 // [RES] 108
 TEST(SimBudget, EvictSaysHowManyBytesAreTooMany) {
   InFreshProcess([] {
-    MemoryClient client;
+    LoneClient client;
     const uint64_t budget = Memory(client).budget;
     const PagingQueue queue = client.CreatePagingQueue();
     const d3dkmthandle large = client.Create(budget / kPageBytes * kPageBytes - kMiB),
@@ -327,7 +332,7 @@ TEST(SimBudget, MustSucceedThatCannotEndsTheDevice) {
 // [RES] 116
 TEST(SimBudget, ProcessesShareWhatThereIs) {
   InFreshProcess([] {
-    MemoryClient client;
+    LoneClient client;
     const uint64_t alone = Memory(client).budget, capacity = GetSegmentGroupSizes(client.node).local;
     Peer other([](Peer& parent) {
       MemoryClient client;
