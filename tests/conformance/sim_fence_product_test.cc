@@ -393,7 +393,7 @@ class WaitingSide {
       waiter_.reset();
     } else if (way_ == Way::kEvent) {
       event_.Wait();
-      EXPECT_EQ(event_.Take(), 1u);
+      EXPECT_EQ(event_.Take(1u), 1u);
     } else {
       client_.Wait(mark_, 1);
     }

@@ -289,8 +289,8 @@ TEST(SimEnqueueEvent, IsSetOnceWhenAllContextsArePast) {
   event.Wait();
   legacy.Wait();
   client.Finish(contexts[1]);
-  EXPECT_EQ(event.Take(), 1u);
-  EXPECT_EQ(legacy.Take(), 1u);
+  EXPECT_EQ(event.Take(1u), 1u);
+  EXPECT_EQ(legacy.Take(1u), 1u);
 }
 
 // [SYN] 151

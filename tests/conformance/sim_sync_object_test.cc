@@ -78,7 +78,7 @@ TEST(SimSignalFromCpu, TheValueIsThereWhenTheCallReturns) {
     client.WaitEvent(fence.handle, value, event);
     client.Signal(fence, value);
     EXPECT_EQ(fence.Value(), value);
-    EXPECT_EQ(event.Take(), 1u) << "and the event is set";
+    EXPECT_EQ(event.Take(1u), 1u) << "and the event is set";
   }
 }
 
@@ -110,13 +110,13 @@ TEST(SimSignalFromCpu, ARewindDropsTheValueForNewWaitsOnly) {
   const Event before, after;
   client.WaitEvent(fence.handle, 10, before);
   client.Signal(fence, ~0ull);
-  EXPECT_EQ(before.Take(), 1u);
+  EXPECT_EQ(before.Take(1u), 1u);
   client.Signal(fence.handle, 0, signal_flags::kAllowRewind);
   EXPECT_EQ(fence.Value(), 0u);
   client.WaitEvent(fence.handle, 10, after);
   EXPECT_EQ(after.Take(), 0u);
   client.Signal(fence, 10);
-  EXPECT_EQ(after.Take(), 1u);
+  EXPECT_EQ(after.Take(1u), 1u);
   EXPECT_EQ(before.Take(), 0u) << "a finished wait does not fire again";
 }
 
@@ -202,7 +202,7 @@ TEST(SimWaitFromCpu, WhatHoldsAlreadyIsSignalledAtOnceAndOncePerWait) {
   for (uint64_t target : {0, 1, 5}) {
     EXPECT_EQ(client.TryWait(fence.handle, target), 0);
     client.WaitEvent(fence.handle, target, event);
-    EXPECT_EQ(event.Take(), 1u) << target;
+    EXPECT_EQ(event.Take(1u), 1u) << target;
   }
   client.Signal(fence, 6);
   EXPECT_EQ(event.Take(), 0u) << "a wait fires once";
@@ -218,9 +218,9 @@ TEST(SimWaitFromCpu, OneEventServesManyWaits) {
   client.WaitEvent(second.handle, 1, event);
   client.Signal(first, 1);
   client.WaitEvent(second.handle, 2, event);  // does not take back what is set already
-  EXPECT_EQ(event.Take(), 2u);
+  EXPECT_EQ(event.Take(2u), 2u);
   client.Signal(second, 7);
-  EXPECT_EQ(event.Take(), 2u);
+  EXPECT_EQ(event.Take(2u), 2u);
 }
 
 // [SYN] 166 and 167
@@ -233,7 +233,7 @@ TEST(SimWaitFromCpu, OneSignalReleasesAllThatItReaches) {
   client.Signal(fence, 4);
   for (const Event& event : low) EXPECT_EQ(event.Take(), 0u);
   client.Signal(fence, 50);
-  for (const Event& event : low) EXPECT_EQ(event.Take(), 1u);
+  for (const Event& event : low) EXPECT_EQ(event.Take(1u), 1u);
   for (const Event& event : high) EXPECT_EQ(event.Take(), 0u);
 }
 
@@ -246,10 +246,10 @@ TEST(SimWaitFromCpu, AnObjectMayBeListedTwice) {
   ASSERT_EQ(client.TryWait(objects, values, false, all.fd()), 0);
   ASSERT_EQ(client.TryWait(objects, values, true, any.fd()), 0);
   client.Signal(fence, 3);
-  EXPECT_EQ(any.Take(), 1u);
+  EXPECT_EQ(any.Take(1u), 1u);
   EXPECT_EQ(all.Take(), 0u);
   client.Signal(fence, 7);
-  EXPECT_EQ(all.Take(), 1u);
+  EXPECT_EQ(all.Take(1u), 1u);
 }
 
 // [SYN] 158 and [GEN] 11
@@ -307,7 +307,7 @@ TEST(SimWaitFromCpu, ARewindTakesBackWhatAnotherObjectStillWaitsFor) {
   client.Signal(second, 1);
   EXPECT_EQ(event.Take(), 0u);
   client.Signal(first, 1);
-  EXPECT_EQ(event.Take(), 1u);
+  EXPECT_EQ(event.Take(1u), 1u);
 }
 
 // The event is the driver's from then on.
@@ -333,7 +333,7 @@ TEST(SimNotification, EverySignalCounts) {
   const d3dkmthandle context = client.CreateContext();
   for (int i = 0; i < 5; ++i) EXPECT_EQ(client.TryLegacySignal(context, object, 0), 0);
   client.Finish(context);
-  EXPECT_EQ(event.Take(), 5u);
+  EXPECT_EQ(event.Take(5u), 5u);
   const Descriptor copy(dup(event.fd()));
   event.Close();
   EXPECT_EQ(client.TryLegacySignal(context, object, 0), 0);
@@ -445,7 +445,7 @@ TEST(SimDestroySyncObject, ReleasesEverybodyWhoWaitsOnTheCpu) {
   client.DestroySync(fence.handle);
   EXPECT_EQ(waiter.Join(), 0);
   event.Wait();
-  EXPECT_EQ(event.Take(), 1u);
+  EXPECT_EQ(event.Take(1u), 1u);
 }
 
 // [SYN] 159
@@ -459,7 +459,7 @@ TEST(SimDestroySyncObject, OfASharedOneReleasesAtOnceOrWithTheLast) {
     client.WaitEvent(opened.handle, 5, event);
     client.DestroySync(fence.handle);
     client.Wait(opened, 0);
-    EXPECT_EQ(event.Take(), flag == 0 ? 1u : 0u);
+    EXPECT_EQ(event.Take(flag == 0 ? 1u : 0u), flag == 0 ? 1u : 0u);
     client.DestroySync(opened.handle);
     descriptor.Close();
     if (flag != 0) event.Wait();
@@ -546,7 +546,7 @@ TEST(SimMonitoredFence, AGpuWriteReleasesWaiters) {
   client.Run(
       client.Compile([&](dxg_commands* commands) { dxg_push_atomic_add64(commands, fence.gpu_address, 1); }));
   EXPECT_EQ(waiter.Join(), 0);
-  EXPECT_EQ(event.Take(), 1u) << "no later than the end of that command";
+  EXPECT_EQ(event.Take(1u), 1u) << "no later than the end of that command";
   client.Wait(done, 1);
 
   client.Run(
@@ -571,7 +571,7 @@ TEST(SimMonitoredFence, AClientsStoreIsNoSignal) {
   EXPECT_EQ(fence.Value(), 3u);
   EXPECT_EQ(event.Take(), 0u);
   client.Signal(fence, 5);
-  EXPECT_EQ(event.Take(), 1u);
+  EXPECT_EQ(event.Take(1u), 1u);
 }
 
 // [SHR] 171: one value, seen at every address.

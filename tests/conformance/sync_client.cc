@@ -67,9 +67,15 @@ void Event::Close() {
   fd_ = -1;
 }
 
-uint64_t Event::Take() const {
-  uint64_t count = 0;
-  return read(fd_, &count, sizeof(count)) == sizeof(count) ? count : 0;
+uint64_t Event::Take(uint64_t expected) const {
+  constexpr int kPatienceMs = 3000;
+  pollfd waiting = {fd_, POLLIN, 0};
+  uint64_t taken = 0;
+  for (;;) {
+    uint64_t count = 0;
+    if (read(fd_, &count, sizeof(count)) == sizeof(count)) taken += count;
+    if (taken >= expected || poll(&waiting, 1, kPatienceMs) == 0) return taken;
+  }
 }
 
 void Event::Wait() const {
