@@ -186,6 +186,8 @@ bool VmbusSession::HandleControl(const link::Received& received, std::vector<Uni
     }
     case link::kControl:
       return AnswerControl(payload.subspan(sizeof(link::Control)));
+    case link::kPing:
+      return socket_->Tell(link::Pong{}) || Wrong("it does not read");
     default:
       return true;  // of a later version
   }

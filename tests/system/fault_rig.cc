@@ -107,7 +107,7 @@ std::set<pid_t> ChildrenOf(pid_t pid) {
 }
 
 // Orphans of killed processes come to us, so that it is seen whether they end.
-Rig::Rig(std::string bin) : bin_(std::move(bin)) {
+Rig::Rig(std::string bin, std::string backend) : bin_(std::move(bin)), backend_(std::move(backend)) {
   prctl(PR_SET_CHILD_SUBREAPER, 1);
   sigset_t ours;
   sigemptyset(&ours);
@@ -155,11 +155,12 @@ pid_t Rig::Start(const std::string& name, const std::vector<std::string>& argume
 }
 
 void Rig::StartHost() {
-  host_ = Start("hostsim", {bin_ + "/hostsim", "--listen", socket_, "--log-level", "info", "--ready-fd", std::to_string(kReadyFd)});
+  const std::string where = backend_ == "unix" ? "--listen=" + socket_ : fmt::format("--serve={}:{}", backend_, socket_);
+  host_ = Start("hostsim", {bin_ + "/hostsim", where, "--log-level", "info", "--ready-fd", std::to_string(kReadyFd)});
 }
 
 void Rig::StartDevice() {
-  device_ = Start("cuse-dxg", {bin_ + "/cuse-dxg", "serve", "--attach=fuse", "--device", node_, "--backend=unix:" + socket_,
+  device_ = Start("cuse-dxg", {bin_ + "/cuse-dxg", "serve", "--attach=fuse", "--device", node_, fmt::format("--backend={}:{}", backend_, socket_),
                                "--log-level", "info", "--ready-fd", std::to_string(kReadyFd)});
 }
 

@@ -28,8 +28,9 @@ std::set<pid_t> ChildrenOf(pid_t pid);
 
 class Rig {
  public:
-  // `bin` has the programs; the rig makes a directory of its own.
-  explicit Rig(std::string bin);
+  // `bin` has the programs; the rig makes a directory of its own. `backend` is how the device reaches its host: "unix" or
+  // "vmbus", which is over rings.
+  Rig(std::string bin, std::string backend);
   Rig(const Rig&) = delete;
   Rig& operator=(const Rig&) = delete;
   ~Rig();
@@ -70,7 +71,7 @@ class Rig {
   void Reap();
   void TakeSignals();
 
-  const std::string bin_;
+  const std::string bin_, backend_;
   int signals_ = -1;  // a signalfd: SIGCHLD, and those that ask us to end
   bool asked_to_end_ = false;
   std::string dir_, node_, socket_;

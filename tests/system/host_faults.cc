@@ -53,7 +53,7 @@ constexpr std::array<Kind, 8> kKinds = {{
 constexpr int64_t kLimitNs = 2000 * kNsPerMs;      // of a call, from the fault on
 constexpr int64_t kOpenLimitNs = 4000 * kNsPerMs;  // until a device works, from its host's return on
 constexpr int64_t kGiveBackNs = 5000 * kNsPerMs;   // until everything of something gone is given back
-constexpr int64_t kPatienceNs = 1000 * kNsPerMs;   // SocketOptions::patience
+constexpr int64_t kPatienceNs = 1000 * kNsPerMs;   // of a device with its host
 constexpr size_t kGrowthKiBMax = 64 * 1024;        // of a process's own memory over all rounds
 
 struct Options {
@@ -61,13 +61,14 @@ struct Options {
   unsigned rounds = 200;
   double scale = 1;
   std::string only;
+  std::string backend = "unix";
   bool verbose = false;
 };
 
 class Proof {
  public:
   Proof(const Options& options, std::string bin)
-      : options_(options), random_(options.seed), board_(*MapBoard()), rig_(std::move(bin)) {
+      : options_(options), random_(options.seed), board_(*MapBoard()), rig_(std::move(bin), options.backend) {
     board_.limit_ns = Scaled(kLimitNs);
     board_.open_limit_ns = Scaled(kOpenLimitNs);
   }
@@ -440,6 +441,9 @@ int Main(int argc, char** argv) {
   app.add_option("--rounds", options.rounds, "Faults")->capture_default_str();
   app.add_option("--scale", options.scale, "Times all limits, for builds that are slower")->capture_default_str();
   app.add_option("--only", options.only, "Only faults of that kind, e.g. \"host killed\"");
+  app.add_option("--backend", options.backend, "How the device reaches its host: a stream of messages, or the rings of a VMBus")
+      ->check(CLI::IsMember({"unix", "vmbus"}))
+      ->capture_default_str();
   app.add_flag("--verbose", options.verbose, "Say each round");
   CLI11_PARSE(app, argc, argv);
   fmt::print("seed {}\n", options.seed);

@@ -60,6 +60,8 @@ Channel::Sent Socket::Send(const LinkHeader& header, std::span<const std::byte> 
   message.msg_iovlen = std::size(pieces);
   ControlBuffer control;
   AddDescriptors(descriptors, &control, &message);
+  std::shared_lock lock(discarding_);
+  if (!socket_.valid()) return Channel::Sent::kLost;
   for (;;) {
     if (sendmsg(socket_.get(), &message, MSG_NOSIGNAL | MSG_DONTWAIT) >= 0) return Channel::Sent::kYes;
     if (errno == EINTR) continue;
@@ -101,7 +103,15 @@ Result<Received> Socket::Receive() {
   return received;
 }
 
-void Socket::Close() { shutdown(socket_.get(), SHUT_RDWR); }
+void Socket::Close() {
+  std::shared_lock lock(discarding_);
+  shutdown(socket_.get(), SHUT_RDWR);
+}
+
+void Socket::Discard() {
+  std::unique_lock lock(discarding_);
+  socket_ = {};
+}
 
 std::shared_ptr<std::byte> MapRings(int file, uint64_t offset, size_t bytes) {
   struct stat status{};

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <mutex>
 #include <optional>
+#include <shared_mutex>
 #include <span>
 #include <string>
 #include <vector>
@@ -69,6 +70,8 @@ enum : uint32_t {
   kControl = 0x120,          // guest: a ControlRequest; answered by
   kControlled = 0x121,       // host: a ControlReply
   kSendFailed = 0x122,       // host
+  kPing = 0x130,             // guest, when it has not heard from the host for a while; answered by
+  kPong = 0x131,             // host
 };
 
 struct Head {
@@ -225,6 +228,8 @@ struct SendFailed : Numbered<kSendFailed> {
   uint64_t transaction = 0;
 };
 static_assert(sizeof(SendFailed) == 24);
+struct Ping : Numbered<kPing> {};
+struct Pong : Numbered<kPong> {};
 
 // A message that is at least as long as its struct; what follows it is in `rest`.
 template <class T>
@@ -263,12 +268,15 @@ class Socket {
   // Waits. -ENODEV: the other side has closed, or we have; -EPROTO: it sent what is no packet of this kind.
   Result<Received> Receive();
   void Close();
+  // Gives the descriptor back. When nobody receives any more; who still sends has lost the other side.
+  void Discard();
   int fd() const { return socket_.get(); }
 
  private:
   bool SendControl(std::span<const std::byte> message, std::span<const std::byte> rest, std::span<const int> descriptors);
 
-  const attach::UniqueFd socket_;
+  std::shared_mutex discarding_;  // held by who sends, while it does
+  attach::UniqueFd socket_;
   std::vector<std::byte> buffer_;  // the receiver's
 };
 

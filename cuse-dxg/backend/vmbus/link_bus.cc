@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
@@ -31,6 +32,8 @@ using attach::UniqueFd;
 using link::kPageBytes;
 
 constexpr std::chrono::seconds kAnswerMax{5};
+// A host that says nothing for so long, asked whether it is there, is gone: it may have stopped, which no socket tells.
+constexpr std::chrono::milliseconds kPatience{1000};
 // As the driver's: 256 KiB in each direction, control page included.
 constexpr size_t kRingBytes = 256 << 10;
 // Where the guest has its window and the pages that it shows, among its physical addresses.
@@ -92,6 +95,7 @@ class LinkBus final : public Bus, public HostControl {
   std::optional<Answer> Question(Ask ask, Match match, std::vector<std::byte>* rest = nullptr);
 
   void Listen();
+  bool AwaitPacket();
   bool HandleControl(const link::Received& received, std::vector<UniqueFd> descriptors);
   bool TakeWindow(std::span<const std::byte> payload, std::vector<UniqueFd> descriptors);
   Result<uint64_t> Show(int file, uint64_t file_offset, uint64_t bytes);
@@ -99,7 +103,8 @@ class LinkBus final : public Bus, public HostControl {
   Result<Shown> ShowPages(std::shared_ptr<ClientPages> pages);
   Status OpenOnHost(const link::Open& open);
   Result<std::unique_ptr<Channel>> OpenWithRings(const ChannelOffer& offer);
-  std::unique_ptr<Channel> Opened(std::unique_ptr<Channel> channel, uint32_t relid);
+  std::unique_ptr<Channel> Opened(std::shared_ptr<Channel> channel, uint32_t relid);
+  void EndChannel(uint32_t relid, const Status& why);
 
   const std::shared_ptr<link::Socket> socket_;
   const LinkData data_;
@@ -117,6 +122,7 @@ class LinkBus final : public Bus, public HostControl {
   uint32_t last_gpadl_ = 0;
   std::map<uint32_t, Shown> gpadls_;
   std::map<uint32_t, std::weak_ptr<PacketInbox>> inboxes_;  // of channels without rings, by relid
+  std::map<uint32_t, std::weak_ptr<Channel>> rings_;        // of the others
   std::map<uint32_t, std::weak_ptr<Failures>> failures_;    // of open channels, by relid
 };
 
@@ -220,12 +226,39 @@ void LinkBus::Stop() {
     }
     socket_->Close();
     if (listener_.joinable()) listener_.join();
+    socket_->Discard();
+    std::map<uint32_t, Shown> gpadls;
+    std::lock_guard lock(mutex_);
+    window_.reset();
+    gpadls.swap(gpadls_);
   });
+}
+
+// False: the host is gone, though the socket is not. It is not asked while it talks, nor taken for gone while anything of it
+// lies in the socket: it may be we who stood still.
+bool LinkBus::AwaitPacket() {
+  using Clock = std::chrono::steady_clock;
+  std::optional<Clock::time_point> pinged;
+  for (;;) {
+    pollfd event = {socket_->fd(), POLLIN, 0};
+    if (poll(&event, 1, static_cast<int>((kPatience / 4).count())) > 0) return true;
+    if (!pinged) {
+      pinged = Clock::now();
+      const link::Ping ping;
+      (void)socket_->Send({}, std::as_bytes(std::span(&ping, 1)));
+    } else if (Clock::now() - *pinged >= kPatience && poll(&event, 1, 0) == 0) {
+      return false;
+    }
+  }
 }
 
 void LinkBus::Listen() {
   Status why = Status::Ok();
   for (;;) {
+    if (!AwaitPacket()) {
+      why = Status::Refuse(ENODEV, "it has not answered for {} ms", kPatience.count());
+      break;
+    }
     auto received = socket_->Receive();
     if (!received.ok()) {
       why = received.status();
@@ -252,12 +285,21 @@ void LinkBus::Listen() {
     std::lock_guard lock(mutex_);
     lost_ = true;
     events = events_;
-    for (const auto& [relid, inbox] : inboxes_) {
-      if (const auto held = inbox.lock()) held->End(why);
-    }
+    for (const auto& each : inboxes_) EndChannel(each.first, why);
+    for (const auto& each : rings_) EndChannel(each.first, why);
     changed_.notify_all();
   }
   if (events) events->BusLost(why.why());
+}
+
+// With mutex_ held. A ring has no other way to hear of it.
+void LinkBus::EndChannel(uint32_t relid, const Status& why) {
+  if (const auto found = inboxes_.find(relid); found != inboxes_.end()) {
+    if (const auto inbox = found->second.lock()) inbox->End(why);
+  }
+  if (const auto found = rings_.find(relid); found != rings_.end()) {
+    if (const auto channel = found->second.lock()) channel->Close();
+  }
 }
 
 bool LinkBus::HandleControl(const link::Received& received, std::vector<UniqueFd> descriptors) {
@@ -274,9 +316,7 @@ bool LinkBus::HandleControl(const link::Received& received, std::vector<UniqueFd
   if (const auto rescind = link::Read<link::Rescind>(payload)) {
     {
       std::lock_guard lock(mutex_);
-      if (const auto found = inboxes_.find(rescind->relid); found != inboxes_.end()) {
-        if (const auto inbox = found->second.lock()) inbox->End(Status::Refuse(ENODEV, "the host has rescinded it"));
-      }
+      EndChannel(rescind->relid, Status::Refuse(ENODEV, "the host has rescinded it"));
     }
     events_->Rescinded(rescind->relid);
     return true;
@@ -438,7 +478,7 @@ Result<std::unique_ptr<Bus::Pinned>> LinkBus::Pin(std::shared_ptr<ClientPages> p
 // An open channel: its end is told to the host.
 class LinkBus::OpenChannel final : public Channel {
  public:
-  OpenChannel(std::unique_ptr<Channel> channel, std::shared_ptr<link::Socket> socket, uint32_t relid)
+  OpenChannel(std::shared_ptr<Channel> channel, std::shared_ptr<link::Socket> socket, uint32_t relid)
       : channel_(std::move(channel)), socket_(std::move(socket)), relid_(relid) {}
   ~OpenChannel() override {
     link::Close close;
@@ -457,13 +497,13 @@ class LinkBus::OpenChannel final : public Channel {
   void Close() override { channel_->Close(); }
 
  private:
-  const std::unique_ptr<Channel> channel_;
+  const std::shared_ptr<Channel> channel_;
   const std::shared_ptr<link::Socket> socket_;
   const uint32_t relid_;
   const std::shared_ptr<Failures> failures_ = std::make_shared<Failures>();
 };
 
-std::unique_ptr<Channel> LinkBus::Opened(std::unique_ptr<Channel> channel, uint32_t relid) {
+std::unique_ptr<Channel> LinkBus::Opened(std::shared_ptr<Channel> channel, uint32_t relid) {
   auto open = std::make_unique<OpenChannel>(std::move(channel), socket_, relid);
   std::lock_guard lock(mutex_);
   failures_[relid] = open->failures();
@@ -498,8 +538,14 @@ Result<std::unique_ptr<Channel>> LinkBus::OpenWithRings(const ChannelOffer& offe
   DXG_TRY(OpenOnHost(open));
   const std::span<std::byte> memory(rings.get(), 2 * kRingBytes);
   auto signal = std::make_unique<EventfdSignal>(std::move(to_guest), std::move(to_host));
-  DXG_ASSIGN(auto channel, MakeRingChannel(memory.first(kRingBytes), memory.last(kRingBytes), std::move(signal), rings));
-  return Opened(std::move(channel), offer.relid);
+  DXG_ASSIGN(auto made, MakeRingChannel(memory.first(kRingBytes), memory.last(kRingBytes), std::move(signal), rings));
+  const std::shared_ptr<Channel> channel = std::move(made);
+  {
+    std::lock_guard lock(mutex_);
+    if (lost_) return Status::Refuse(ENODEV, "the host is gone");
+    rings_[offer.relid] = channel;
+  }
+  return Opened(channel, offer.relid);
 }
 
 Result<std::unique_ptr<Channel>> LinkBus::Open(const ChannelOffer& offer) {

@@ -180,6 +180,9 @@ void VmbusBackend::Stop() {
     }
     if (global) global->End();
     bus_->Stop();  // what it still tells is left where it is
+    // A backend may be kept for long after its end: files of clients are open on it.
+    global_.reset();
+    functions_.clear();
   });
 }
 
