@@ -37,8 +37,9 @@ void Port::End() {
 void Port::Send(const Packet& packet) {
   std::lock_guard lock(mutex_);
   if (ended_ || (kept_.empty() && channel_->Send(packet) != Channel::Sent::kFull)) return;
-  kept_bytes_ += packet.payload.size();
-  if (kept_bytes_ > kKeptBytesMax) return channel_->Close();
+  const size_t bytes = sizeof(Kept) + packet.payload.size();
+  if (kept_bytes_ + bytes > kKeptBytesMax) return channel_->Close();
+  kept_bytes_ += bytes;
   kept_.push_back({packet, {packet.payload.begin(), packet.payload.end()}});
   if (!retrier_.joinable()) retrier_ = std::thread([this] { KeepTrying(); });
   changed_.notify_all();
@@ -54,7 +55,7 @@ void Port::KeepTrying() {
       Kept& first = kept_.front();
       first.packet.payload = first.payload;
       if (channel_->Send(first.packet) == Channel::Sent::kFull) break;
-      kept_bytes_ -= first.payload.size();
+      kept_bytes_ -= sizeof(Kept) + first.payload.size();
       kept_.pop_front();
     }
   }

@@ -47,6 +47,13 @@ Result<UniqueFd> OpenWindow(const VmbusOptions& options) {
   return file;
 }
 
+bool IsEventfd(int descriptor) {
+  constexpr std::string_view kEventfd = "anon_inode:[eventfd]";
+  char target[kEventfd.size() + 1];
+  const ssize_t length = readlink(fmt::format("/proc/self/fd/{}", descriptor).c_str(), target, sizeof(target));
+  return length > 0 && std::string_view(target, static_cast<size_t>(length)) == kEventfd;
+}
+
 }  // namespace
 
 // A command on its way through the host.
@@ -179,7 +186,8 @@ bool VmbusSession::HandleControl(const link::Received& received, std::vector<Uni
       std::lock_guard lock(mutex_);
       const auto found = bells ? channels_.find(bells->relid) : channels_.end();
       if (found == channels_.end() || descriptors.size() != 2) return nonsense();
-      // The guest's, which could let us wait for ever.
+      // Written to, anything else could end us or let us wait for ever.
+      if (!std::all_of(descriptors.begin(), descriptors.end(), [](const UniqueFd& bell) { return IsEventfd(bell.get()); })) return nonsense();
       for (const UniqueFd& bell : descriptors) fcntl(bell.get(), F_SETFL, O_NONBLOCK);
       found->second.bells = std::move(descriptors);
       return true;
@@ -247,6 +255,11 @@ bool VmbusSession::AnswerControl(std::span<const std::byte> request) {
   ControlReply reply;
   if (!asked.ParseFromArray(request.data(), static_cast<int>(request.size()))) return Wrong("it sent an order that cannot be read");
   backend_->control()->Serve(asked, &reply);
+  if (reply.ByteSizeLong() > vmbus::kMessageBytesMax - sizeof(link::Controlled)) {
+    const size_t bytes = reply.ByteSizeLong();
+    reply.Clear();
+    reply.set_error(fmt::format("the answer has {} bytes, which no packet of a link holds", bytes));
+  }
   std::string text;
   reply.SerializeToString(&text);
   return socket_->Tell(link::Controlled{}, {}, std::as_bytes(std::span(text))) || Wrong("it does not read");
@@ -430,7 +443,13 @@ std::optional<uint64_t> VmbusSession::AdapterOf(const HostChannel& channel, cons
   if (!global) return channel.adapter;
   if (version() >= vmbus::kExtHeaderSince) return head.vgpu_luid;
   // Older messages do not say, so that only one adapter can be meant.
-  return functions_.size() == 1 ? std::optional(functions_.front().adapter.address) : std::nullopt;
+  std::optional<uint64_t> only;
+  for (const Function& function : functions_) {
+    if (function.gone) continue;
+    if (only) return std::nullopt;
+    only = function.adapter.address;
+  }
+  return only;
 }
 
 void VmbusSession::HandlePacket(uint32_t relid, const Packet& packet) {
@@ -517,21 +536,23 @@ void VmbusSession::AdapterStopped(uint64_t luid) {
   }
 }
 
+// What the guest has not open is forgotten, the rest when it closes it.
 void VmbusSession::AdapterRemoved(uint64_t luid) {
-  {
-    std::lock_guard lock(mutex_);
-    for (Function& function : functions_) {
-      if (function.adapter.luid != luid || function.gone) continue;
-      link::FunctionRemoved removed;
-      removed.function = function.number;
-      (void)socket_->Tell(removed);
-    }
-  }
-  AdapterStopped(luid);
   std::lock_guard lock(mutex_);
-  for (Function& function : functions_) {
-    if (function.adapter.luid == luid) function.gone = true;
-  }
+  std::erase_if(functions_, [&](Function& function) {
+    if (function.adapter.luid != luid || function.gone) return false;
+    function.gone = true;
+    link::FunctionRemoved removed;
+    removed.function = function.number;
+    (void)socket_->Tell(removed);
+    link::Rescind rescind;
+    rescind.relid = function.relid;
+    (void)socket_->Tell(rescind);
+    const auto channel = channels_.find(function.relid);
+    if (channel != channels_.end() && channel->second.port) return false;
+    if (channel != channels_.end()) channels_.erase(channel);
+    return true;
+  });
 }
 
 }  // namespace dxg::hostsim::serve

@@ -11,19 +11,16 @@
 namespace dxg::vmbus {
 namespace {
 
-// As the driver: a full ring is tried again every 1 to 2 ms, so often.
-constexpr std::chrono::milliseconds kTryAgain{1};
+// How often a full ring is tried again, as by the driver.
 constexpr int kTries = 50;
 constexpr int kAsynchronousTries = 5000;
-
-constexpr std::chrono::seconds kAnswerMax{10};
 
 Status Lost(const std::string& name) { return Status::Refuse(ENODEV, "the {} channel to the host is lost", name); }
 
 }  // namespace
 
-Line::Line(std::string name, std::unique_ptr<Channel> channel, Unasked unasked)
-    : name_(std::move(name)), channel_(std::move(channel)), unasked_(std::move(unasked)), thread_([this] {
+Line::Line(std::string name, std::unique_ptr<Channel> channel, Unasked unasked, std::chrono::microseconds try_again)
+    : name_(std::move(name)), channel_(std::move(channel)), unasked_(std::move(unasked)), try_again_(try_again), thread_([this] {
         const Status why = channel_->Run([this](const Packet& packet) { Handle(packet); });
         if (!why.ok()) spdlog::warn("the {} channel is lost: {}", name_, why.why());
         channel_->Close();
@@ -109,7 +106,7 @@ void Line::KeepTrying() {
   while (!ended_) {
     retry_.wait(lock, [this] { return ended_ || !waiting_.empty(); });
     if (ended_) return;
-    retry_.wait_for(lock, kTryAgain, [this] { return ended_; });
+    retry_.wait_for(lock, try_again_, [this] { return ended_; });
     std::vector<std::pair<Completion, Status>> done;
     TryWaiting(&done);
     lock.unlock();
@@ -118,7 +115,7 @@ void Line::KeepTrying() {
   }
 }
 
-Status Line::Ask(const HostCall& call, const MessageAddress& address) {
+Status Line::Ask(const HostCall& call, const MessageAddress& address, std::chrono::milliseconds answer_max) {
   struct Answer {
     std::mutex mutex;
     std::condition_variable came;
@@ -141,8 +138,8 @@ Status Line::Ask(const HostCall& call, const MessageAddress& address) {
                         },
                         held});
   std::unique_lock lock(answer->mutex);
-  if (!answer->came.wait_for(lock, kAnswerMax, [&] { return answer->status.has_value(); }))
-    return Status::Refuse(ETIMEDOUT, "the host has not answered {} for {} s", call.command->name, kAnswerMax.count());
+  if (!answer->came.wait_for(lock, answer_max, [&] { return answer->status.has_value(); }))
+    return Status::Refuse(ETIMEDOUT, "the host has not answered {} for {} ms", call.command->name, answer_max.count());
   if (answer->status->ok()) call.reply->CopyFrom(*answer->reply);
   return *answer->status;
 }

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <cstdint>
 #include <deque>
@@ -25,14 +26,18 @@ class Line {
   // A message that the host sent unasked, without its padding's length known; on the line's thread.
   using Unasked = std::function<void(std::span<const std::byte> message)>;
 
+  // As the driver, which tries a full ring again every 1 to 2 ms.
+  static constexpr std::chrono::microseconds kTryAgain{1000};
+
   // `name` is for messages. Without `unasked` such messages are an error of the host's and dropped.
-  Line(std::string name, std::unique_ptr<Channel> channel, Unasked unasked);
+  Line(std::string name, std::unique_ptr<Channel> channel, Unasked unasked, std::chrono::microseconds try_again = kTryAgain);
   ~Line();  // as End
 
   // As Backend::Submit. A ring that stays full for as long as the driver would try ends it with EAGAIN.
   void Submit(const HostCall& call, const MessageAddress& address, Completion completion);
-  // The same from a thread that has nothing else to do: ETIMEDOUT where the host does not answer in 10 s.
-  Status Ask(const HostCall& call, const MessageAddress& address);
+  static constexpr std::chrono::seconds kAnswerMax{10};
+  // The same from a thread that has nothing else to do: ETIMEDOUT where the host does not answer in that time.
+  Status Ask(const HostCall& call, const MessageAddress& address, std::chrono::milliseconds answer_max = kAnswerMax);
 
   // Ends all that is on its way, and all that comes, with ENODEV. Not from inside of a completion or of Unasked.
   void End();
@@ -64,6 +69,7 @@ class Line {
   const std::string name_;
   const std::unique_ptr<Channel> channel_;
   const Unasked unasked_;
+  const std::chrono::microseconds try_again_;
 
   std::mutex sending_;  // guards the six below; before mutex_
   uint64_t last_transaction_ = 0;

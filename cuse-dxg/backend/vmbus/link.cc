@@ -75,6 +75,7 @@ bool Socket::SendControl(std::span<const std::byte> message, std::span<const std
   for (;;) {
     const Channel::Sent sent = Send(LinkHeader{}, all, descriptors);
     if (sent != Channel::Sent::kFull) return sent == Channel::Sent::kYes;
+    std::shared_lock lock(discarding_);
     pollfd room{socket_.get(), POLLOUT, 0};
     if (poll(&room, 1, kRoomMaxMs) == 0) return false;
   }

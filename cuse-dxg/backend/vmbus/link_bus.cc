@@ -6,12 +6,15 @@
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
 #include <condition_variable>
 #include <cstring>
+#include <deque>
 #include <functional>
+#include <list>
 #include <map>
 #include <mutex>
 #include <thread>
@@ -40,8 +43,11 @@ constexpr size_t kRingBytes = 256 << 10;
 constexpr uint64_t kWindowStart = 1ull << 40;
 constexpr uint64_t kPagesStart = 1ull << 20;
 constexpr uint64_t kMiB = 1ull << 20;
+// What may be told us of messages that did not get through before somebody has heard of them.
+constexpr size_t kFailuresMax = 1 << 16;
 
-// Tells a channel's user of messages that did not get through.
+// Tells a channel's user of messages that did not get through, on a thread that nobody waits for an answer on: whoever hears
+// of it may ask the host.
 class Failures {
  public:
   void Begin(const std::function<void(const Packet&)>* handle) {
@@ -90,12 +96,20 @@ class LinkBus final : public Bus, public HostControl {
     std::shared_ptr<ClientPages> pages;
   };
 
-  // A question to the host and what its answer is known by; one at a time.
+  struct Failure {
+    std::shared_ptr<Failures> channel;
+    uint64_t transaction;
+    uint32_t error;
+  };
+
+  // A question to the host and what its answer is known by. Of several that an answer fits the oldest gets it.
   template <class Answer, class Ask, class Match>
   std::optional<Answer> Question(Ask ask, Match match, std::vector<std::byte>* rest = nullptr);
 
   void Listen();
   bool AwaitPacket();
+  void Fail();
+  bool TakeFailure(const link::SendFailed& failed);
   bool HandleControl(const link::Received& received, std::vector<UniqueFd> descriptors);
   bool TakeWindow(std::span<const std::byte> payload, std::vector<UniqueFd> descriptors);
   Result<uint64_t> Show(int file, uint64_t file_offset, uint64_t bytes);
@@ -109,14 +123,14 @@ class LinkBus final : public Bus, public HostControl {
   const std::shared_ptr<link::Socket> socket_;
   const LinkData data_;
   BusEvents* events_ = nullptr;
-  std::thread listener_;
+  std::thread listener_, failer_;
   std::once_flag stop_;
 
-  std::mutex asking_;  // held by who asks
   std::mutex mutex_;   // guards all below
   std::condition_variable changed_;
-  bool lost_ = false, all_offered_ = false;
-  std::function<bool(std::span<const std::byte>)> take_answer_;  // of the question that is asked
+  bool lost_ = false, all_offered_ = false, stopping_ = false;
+  std::list<std::function<bool(std::span<const std::byte>)>> take_answer_;  // of the questions that are asked
+  std::deque<Failure> failed_;
   std::optional<Window> window_;
   uint64_t next_page_ = kPagesStart;
   uint32_t last_gpadl_ = 0;
@@ -144,24 +158,24 @@ class LinkBus::Function final : public PciFunction {
 
 template <class Answer, class Ask, class Match>
 std::optional<Answer> LinkBus::Question(Ask ask, Match match, std::vector<std::byte>* rest) {
-  std::lock_guard one_at_a_time(asking_);
   std::optional<Answer> answer;
+  auto mine = take_answer_.end();
   {
     std::lock_guard lock(mutex_);
     if (lost_) return std::nullopt;
-    take_answer_ = [&](std::span<const std::byte> payload) {
+    mine = take_answer_.insert(take_answer_.end(), [&](std::span<const std::byte> payload) {
       std::span<const std::byte> behind;
       const auto came = link::Read<Answer>(payload, &behind);
       if (!came || answer || !match(*came)) return false;
       answer = came;
       if (rest) rest->assign(behind.begin(), behind.end());
       return true;
-    };
+    });
   }
   const bool asked = ask();
   std::unique_lock lock(mutex_);
   if (asked) changed_.wait_for(lock, kAnswerMax, [&] { return answer || lost_; });
-  take_answer_ = nullptr;
+  take_answer_.erase(mine);
   return answer;
 }
 
@@ -209,6 +223,7 @@ void LinkBus::Serve(const ControlRequest& request, ControlReply* reply) {
 Status LinkBus::Start(BusEvents* events) {
   events_ = events;
   listener_ = std::thread([this] { Listen(); });
+  failer_ = std::thread([this] { Fail(); });
   const auto version = Question<link::VersionResponse>([&] { return socket_->Tell(link::InitiateContact{}); }, [](const auto&) { return true; });
   if (!version) return NoAnswer("contact");
   if (version->supported == 0) return Status::Refuse(EPROTO, "the host does not speak version {:#x} of the VMBus", link::kVmbusVersion);
@@ -222,10 +237,12 @@ void LinkBus::Stop() {
   std::call_once(stop_, [this] {
     {
       std::lock_guard lock(mutex_);
-      events_ = nullptr;
+      stopping_ = true;
+      changed_.notify_all();
     }
     socket_->Close();
     if (listener_.joinable()) listener_.join();
+    if (failer_.joinable()) failer_.join();
     socket_->Discard();
     std::map<uint32_t, Shown> gpadls;
     std::lock_guard lock(mutex_);
@@ -280,16 +297,41 @@ void LinkBus::Listen() {
     }
   }
   socket_->Close();
-  BusEvents* events = nullptr;
+  bool told = false;
   {
     std::lock_guard lock(mutex_);
     lost_ = true;
-    events = events_;
+    told = stopping_;
     for (const auto& each : inboxes_) EndChannel(each.first, why);
     for (const auto& each : rings_) EndChannel(each.first, why);
     changed_.notify_all();
   }
-  if (events) events->BusLost(why.why());
+  if (!told) events_->BusLost(why.why());
+}
+
+// Apart from the listener, whom those wait for that hear of a failure.
+void LinkBus::Fail() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    changed_.wait(lock, [this] { return stopping_ || !failed_.empty(); });
+    if (stopping_) return;
+    const Failure failure = std::move(failed_.front());
+    failed_.pop_front();
+    lock.unlock();
+    failure.channel->Put(failure.transaction, failure.error);
+    lock.lock();
+  }
+}
+
+bool LinkBus::TakeFailure(const link::SendFailed& failed) {
+  std::lock_guard lock(mutex_);
+  const auto found = failures_.find(failed.relid);
+  auto channel = found == failures_.end() ? nullptr : found->second.lock();
+  if (!channel) return true;
+  if (failed_.size() >= kFailuresMax) return false;
+  failed_.push_back({std::move(channel), failed.transaction, static_cast<uint32_t>(failed.error)});
+  changed_.notify_all();
+  return true;
 }
 
 // With mutex_ held. A ring has no other way to hear of it.
@@ -315,6 +357,7 @@ bool LinkBus::HandleControl(const link::Received& received, std::vector<UniqueFd
   }
   if (const auto rescind = link::Read<link::Rescind>(payload)) {
     {
+      // What waits for an answer on it, ours to open the adapter too, waits in vain.
       std::lock_guard lock(mutex_);
       EndChannel(rescind->relid, Status::Refuse(ENODEV, "the host has rescinded it"));
     }
@@ -331,20 +374,12 @@ bool LinkBus::HandleControl(const link::Received& received, std::vector<UniqueFd
     return true;
   }
   if (link::NumberOf(payload) == link::kWindowFile) return TakeWindow(payload, std::move(descriptors));
-  if (const auto failed = link::Read<link::SendFailed>(payload)) {
-    std::shared_ptr<Failures> failures;
-    {
-      std::lock_guard lock(mutex_);
-      if (const auto found = failures_.find(failed->relid); found != failures_.end()) failures = found->second.lock();
-    }
-    if (failures) failures->Put(failed->transaction, static_cast<uint32_t>(failed->error));
-    return true;
-  }
+  if (const auto failed = link::Read<link::SendFailed>(payload)) return TakeFailure(*failed);
   std::lock_guard lock(mutex_);
   if (link::Read<link::AllOffersDelivered>(payload)) {
     all_offered_ = true;
     changed_.notify_all();
-  } else if (take_answer_ && take_answer_(payload)) {
+  } else if (std::any_of(take_answer_.begin(), take_answer_.end(), [&](const auto& take) { return take(payload); })) {
     changed_.notify_all();
   }
   return true;  // a late answer, or a message of a later version
@@ -353,6 +388,10 @@ bool LinkBus::HandleControl(const link::Received& received, std::vector<UniqueFd
 bool LinkBus::TakeWindow(std::span<const std::byte> payload, std::vector<UniqueFd> descriptors) {
   const auto message = link::Read<link::WindowFile>(payload);
   if (!message || descriptors.size() != 1 || message->file_offset % kPageBytes != 0 || message->bytes > INT64_MAX - message->file_offset) return false;
+  // Whoever touches what is behind the end of a file ends by SIGBUS.
+  struct stat status{};
+  if (fstat(descriptors[0].get(), &status) != 0) return false;
+  if (S_ISREG(status.st_mode) && static_cast<uint64_t>(status.st_size) < message->file_offset + message->bytes) return false;
   auto file = std::make_shared<UniqueFd>(std::move(descriptors[0]));
   std::lock_guard lock(mutex_);
   window_ = Window{kWindowStart, message->bytes, file->get(), message->file_offset, file};
@@ -506,6 +545,7 @@ class LinkBus::OpenChannel final : public Channel {
 std::unique_ptr<Channel> LinkBus::Opened(std::shared_ptr<Channel> channel, uint32_t relid) {
   auto open = std::make_unique<OpenChannel>(std::move(channel), socket_, relid);
   std::lock_guard lock(mutex_);
+  std::erase_if(failures_, [](const auto& each) { return each.second.expired(); });
   failures_[relid] = open->failures();
   return open;
 }
@@ -543,6 +583,7 @@ Result<std::unique_ptr<Channel>> LinkBus::OpenWithRings(const ChannelOffer& offe
   {
     std::lock_guard lock(mutex_);
     if (lost_) return Status::Refuse(ENODEV, "the host is gone");
+    std::erase_if(rings_, [](const auto& each) { return each.second.expired(); });
     rings_[offer.relid] = channel;
   }
   return Opened(channel, offer.relid);
@@ -554,6 +595,7 @@ Result<std::unique_ptr<Channel>> LinkBus::Open(const ChannelOffer& offer) {
   {
     std::lock_guard lock(mutex_);
     if (lost_) return Status::Refuse(ENODEV, "the host is gone");
+    std::erase_if(inboxes_, [](const auto& each) { return each.second.expired(); });
     inboxes_[offer.relid] = channel->inbox();
   }
   link::Open open;

@@ -8,11 +8,12 @@ namespace dxg::vmbus {
 void PacketInbox::Put(const link::Received& received) {
   std::lock_guard lock(mutex_);
   if (ended_) return;
-  if (bytes_ + received.payload.size() > kBytesMax) {
+  const size_t bytes = sizeof(Kept) + received.payload.size();
+  if (bytes_ + bytes > kBytesMax) {
     ended_ = true;
     why_ = Status::Refuse(EPROTO, "more than {} bytes of packets wait to be handled", kBytesMax);
   } else {
-    bytes_ += received.payload.size();
+    bytes_ += bytes;
     kept_.push_back({received.header, {received.payload.begin(), received.payload.end()}});
   }
   changed_.notify_all();
@@ -33,7 +34,7 @@ Status PacketInbox::Run(const std::function<void(const Packet&)>& handle) {
     if (kept_.empty() || (ended_ && why_.ok())) return why_;
     const Kept kept = std::move(kept_.front());
     kept_.pop_front();
-    bytes_ -= kept.payload.size();
+    bytes_ -= sizeof(Kept) + kept.payload.size();
     lock.unlock();
     handle({kept.header.type, kept.header.flags, kept.header.transaction, kept.payload});
     lock.lock();

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <chrono>
 #include <condition_variable>
 #include <deque>
 #include <functional>
@@ -27,6 +28,10 @@ constexpr uint64_t kPageBytes = 4096;
 constexpr uint32_t kAsyncMessagesBit = 1u << 6;  // of GETINTERNALADAPTERINFO
 // SETGUESTDATA's bits 1 to 4; 0: a 32-bit number.
 constexpr uint32_t kGuestDataType = 0x1e;
+// More of them than any machine has are not remembered.
+constexpr size_t kFunctionsMax = 1024, kOffersMax = 1024, kEventsMax = 1 << 16;
+// What is begun gets so long to end when we stop; a host that is well answers at once.
+constexpr std::chrono::seconds kStopMax{1};
 
 class VmbusBackend final : public Backend, private BusEvents {
  public:
@@ -55,6 +60,7 @@ class VmbusBackend final : public Backend, private BusEvents {
     std::shared_ptr<Line> line;
     uint32_t relid = 0;
     enum { kWaiting, kActive, kStopped } state = kWaiting;
+    bool announced = false;  // the guest knows it
   };
   struct Global {
     ChannelOffer offer;
@@ -84,12 +90,15 @@ class VmbusBackend final : public Backend, private BusEvents {
   Status UseGlobal(const Global& global, const std::optional<Window>& window);
   Status StartAdapter(Adapter& adapter, const ChannelOffer& offer);
   void EndAdapter(Adapter& adapter);
-  void CloseAdapter(Adapter& adapter);
+  Status CloseAdapter(Adapter& adapter, std::chrono::milliseconds answer_max);
+  // Ends its line and closes its channel.
+  void EndLine(Adapter& adapter);
 
   // Of all lines' threads.
   void HandleGuestMessage(std::span<const std::byte> message);
   template <class Request, class Reply>
-  Status Ask(Line& line, const MessageAddress& address, const Request& request, Reply* reply);
+  Status Ask(const std::shared_ptr<Line>& line, const MessageAddress& address, const Request& request, Reply* reply,
+             std::chrono::milliseconds answer_max = Line::kAnswerMax);
   uint32_t version() const { return first_ ? first_->interface_version : kVersionWithoutNegotiation; }
   // Where a command of that adapter travels; null: nowhere any more. With mutex_ held.
   std::shared_ptr<Line> LineOf(const Adapter& adapter) const { return async_messages_ ? global_line_ : adapter.line; }
@@ -105,10 +114,11 @@ class VmbusBackend final : public Backend, private BusEvents {
   std::list<std::shared_ptr<Adapter>> functions_;
   uint64_t last_address_ = 0;
 
-  std::mutex tasks_mutex_;  // guards the four below
+  std::mutex tasks_mutex_;  // guards the five below
   std::condition_variable tasks_changed_;
   std::deque<std::function<void()>> tasks_;
   bool busy_ = false, stopping_ = false;
+  std::shared_ptr<Line> asking_;  // the worker waits for its answer
 
   std::shared_mutex mutex_;  // guards all below, which the worker changes
   std::map<uint64_t, std::shared_ptr<Adapter>> active_;  // by address
@@ -118,8 +128,9 @@ class VmbusBackend final : public Backend, private BusEvents {
   uint32_t version_ = kVersionWithoutNegotiation;
   bool async_messages_ = false, map_guest_pages_ = false;
 
-  std::mutex lists_mutex_;  // guards the two below
+  std::mutex lists_mutex_;  // guards the three below
   std::map<uint32_t, std::unique_ptr<Bus::Pinned>> pinned_;
+  std::map<uint32_t, ChannelOffer> gpadls_;  // and the channel that each was told on
   uint32_t last_list_ = 0;
 
   std::thread worker_;
@@ -129,6 +140,12 @@ class VmbusBackend final : public Backend, private BusEvents {
 
 void VmbusBackend::Later(std::function<void()> task) {
   std::lock_guard lock(tasks_mutex_);
+  if (stopping_) return;
+  if (tasks_.size() >= kEventsMax) {
+    const auto lost = [this] { HandleLoss("more has happened on it than anybody can follow"); };
+    if (tasks_.size() == kEventsMax) tasks_.push_back(lost);
+    return;
+  }
   tasks_.push_back(std::move(task));
   tasks_changed_.notify_all();
 }
@@ -153,20 +170,32 @@ Status VmbusBackend::Start(BackendEvents* events) {
   events_ = events;
   worker_ = std::thread([this] { Work(); });
   DXG_TRY(bus_->Start(this));
+  // Not for all tasks: a host could go on for ever.
+  auto handled = std::make_shared<bool>(false);
+  Later([this, handled] {
+    std::lock_guard lock(tasks_mutex_);
+    *handled = true;
+  });
   std::unique_lock lock(tasks_mutex_);
-  tasks_changed_.wait(lock, [this] { return tasks_.empty() && !busy_; });
+  tasks_changed_.wait(lock, [&] { return *handled || tasks_.size() > kEventsMax; });
   return Status::Ok();
 }
 
 void VmbusBackend::Stop() {
   std::call_once(stop_, [this] {
+    std::shared_ptr<Line> asking;
     {
-      std::lock_guard lock(tasks_mutex_);
+      std::unique_lock lock(tasks_mutex_);
       stopping_ = true;
       tasks_changed_.notify_all();
+      if (!tasks_changed_.wait_for(lock, kStopMax, [this] { return !busy_; })) asking = asking_;
     }
+    if (asking) asking->End();
     if (worker_.joinable()) worker_.join();
-    for (const auto& adapter : functions_) CloseAdapter(*adapter);
+    Status answered = Status::Ok();
+    for (const auto& adapter : functions_) {
+      if (answered.value() != -ETIMEDOUT) answered = CloseAdapter(*adapter, kStopMax);
+    }
     std::shared_ptr<Line> global;
     {
       std::unique_lock lock(mutex_);
@@ -175,10 +204,10 @@ void VmbusBackend::Stop() {
       window_.reset();
       global_offer_.reset();
     }
-    for (const auto& adapter : functions_) {
-      if (adapter->line) adapter->line->End();
-    }
+    for (const auto& adapter : functions_) EndLine(*adapter);
     if (global) global->End();
+    global.reset();
+    global_.reset();
     bus_->Stop();  // what it still tells is left where it is
     // A backend may be kept for long after its end: files of clients are open on it.
     global_.reset();
@@ -186,19 +215,32 @@ void VmbusBackend::Stop() {
   });
 }
 
+void VmbusBackend::EndLine(Adapter& adapter) {
+  std::shared_ptr<Line> line;
+  {
+    std::unique_lock lock(mutex_);
+    line = std::move(adapter.line);
+  }
+  if (line) line->End();
+}
+
 void VmbusBackend::HandleOffer(const ChannelOffer& offer) {
-  if (offer.channel_class == kVgpuClass) {
+  if (offer.channel_class == kVgpuClass && (vgpus_.size() < kOffersMax || vgpus_.contains(offer.relid))) {
     vgpus_[offer.relid] = offer;
   } else if (offer.channel_class == kGlobalClass && !global_) {
     global_.emplace().offer = offer;
   } else {
     spdlog::warn("VMBus channel {} of class {} is left alone: {}", offer.relid, offer.channel_class.text(),
-                 offer.channel_class == kGlobalClass ? "there is a global channel already" : "not one of ours");
+                 offer.channel_class == kGlobalClass ? "there is a global channel already" :
+                 offer.channel_class == kVgpuClass ? "there are too many" : "not one of ours");
   }
   StartWaiting();
 }
 
 void VmbusBackend::HandleFunction(const std::shared_ptr<PciFunction>& function) {
+  const bool known = std::any_of(functions_.begin(), functions_.end(), [&](const auto& each) { return each->function->name() == function->name(); });
+  if (known || functions_.size() >= kFunctionsMax)
+    return spdlog::error("virtual GPU {} is left alone: {}", function->name(), known ? "it is there already" : "there are too many");
   auto negotiated = Negotiate(*function, first_);
   if (!negotiated.ok()) {
     spdlog::error("virtual GPU {} cannot be used: {}", function->name(), negotiated.status().why());
@@ -252,32 +294,31 @@ void VmbusBackend::HandleFunctionRemoved(const std::string& name) {
   if (found == functions_.end()) return;
   const std::shared_ptr<Adapter> adapter = *found;
   functions_.erase(found);
-  if (adapter->state == Adapter::kWaiting) return;
+  if (!adapter->announced) return;
   events_->AdapterRemoved(adapter->info.luid);
-  CloseAdapter(*adapter);
-  std::shared_ptr<Line> line;
+  (void)CloseAdapter(*adapter, Line::kAnswerMax);
   {
     std::unique_lock lock(mutex_);
-    line = std::move(adapter->line);
     active_.erase(adapter->info.address);
   }
-  if (line) line->End();
+  EndLine(*adapter);
 }
 
-void VmbusBackend::CloseAdapter(Adapter& adapter) {
-  if (adapter.state != Adapter::kActive) return;
+Status VmbusBackend::CloseAdapter(Adapter& adapter, std::chrono::milliseconds answer_max) {
+  if (adapter.state != Adapter::kActive) return Status::Ok();
   adapter.state = Adapter::kStopped;
   std::shared_ptr<Line> line;
   {
     std::shared_lock lock(mutex_);
     line = LineOf(adapter);
   }
-  if (!line) return;
+  if (!line) return Status::Ok();
   host::CloseAdapter::Request request;
   host::CloseAdapter::Reply reply;
   request.set_host_handle(adapter.info.host_handle);
-  const Status status = Ask(*line, {0, adapter.host_vgpu_luid, version(), false}, request, &reply);
+  Status status = Ask(line, {0, adapter.host_vgpu_luid, version(), false}, request, &reply, answer_max);
   if (!status.ok()) spdlog::debug("virtual GPU {} is closed without the host's word: {}", adapter.function->name(), status.why());
+  return status;
 }
 
 void VmbusBackend::HandleLoss(const std::string& why) {
@@ -304,20 +345,26 @@ void VmbusBackend::StartWaiting() {
   if (!global_ || functions_.empty()) return;
   for (const auto& adapter : functions_) {
     if (adapter->state != Adapter::kWaiting) continue;
-    const auto is_its = [&](const auto& each) { return each.second.instance.luid() == adapter->negotiated.channel.luid(); };
+    const auto is_used = [&](uint32_t relid) {
+      return std::any_of(functions_.begin(), functions_.end(), [&](const auto& each) { return each->line && each->relid == relid; });
+    };
+    const auto is_its = [&](const auto& each) {
+      return each.second.instance.luid() == adapter->negotiated.channel.luid() && !is_used(each.first);
+    };
     const auto offer = std::find_if(vgpus_.begin(), vgpus_.end(), is_its);
     if (offer == vgpus_.end() || !StartGlobal()) continue;
     const Status status = StartAdapter(*adapter, offer->second);
     if (!status.ok()) {
       spdlog::error("virtual GPU {} does not start: {}", adapter->function->name(), status.why());
       adapter->state = Adapter::kStopped;
-      if (adapter->line) adapter->line->End();
+      EndLine(*adapter);
       continue;
     }
     std::unique_lock lock(mutex_);
     adapter->state = Adapter::kActive;
     active_[adapter->info.address] = adapter;
     lock.unlock();
+    adapter->announced = true;
     events_->AdapterArrived(adapter->info);
   }
 }
@@ -348,7 +395,7 @@ Status VmbusBackend::OpenGlobal(Global& global) {
   host::SetIospaceRegion::Reply reply;
   request.set_start(window.start);
   request.set_length(window.length);
-  DXG_TRY(Ask(*global.line, {0, 0, version(), false}, request, &reply));
+  DXG_TRY(Ask(global.line, {0, 0, version(), false}, request, &reply));
   if (reply.status() < 0)
     return Status::Refuse(EINVAL, "the host refuses the window {:#x} ({} MiB): status {:#010x}", window.start,
                           window.length >> 20, static_cast<uint32_t>(reply.status()));
@@ -381,12 +428,12 @@ Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
   host::OpenAdapter::Reply opened;
   open.set_interface_version(negotiated.interface_version);
   open.set_last_compatible_interface_version(kLastCompatibleVersion);
-  DXG_TRY(Ask(*line, address(negotiated.vgpu_luid), open, &opened));
+  DXG_TRY(Ask(line, address(negotiated.vgpu_luid), open, &opened));
   if (opened.status() < 0)
     return Status::Refuse(ENODEV, "the host refuses to open it: status {:#010x}", static_cast<uint32_t>(opened.status()));
 
   host::GetInternalAdapterInfo::Reply info;
-  DXG_TRY(Ask(*line, address(negotiated.vgpu_luid), host::GetInternalAdapterInfo::Request(), &info));
+  DXG_TRY(Ask(line, address(negotiated.vgpu_luid), host::GetInternalAdapterInfo::Request(), &info));
   const bool names_vgpu = negotiated.interface_version >= kExtHeaderSince;
   adapter.host_vgpu_luid = names_vgpu ? info.host_vgpu_luid() : negotiated.vgpu_luid;
   adapter.info.luid = negotiated.channel.luid();
@@ -403,9 +450,17 @@ Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
 }
 
 template <class Request, class Reply>
-Status VmbusBackend::Ask(Line& line, const MessageAddress& address, const Request& request, Reply* reply) {
+Status VmbusBackend::Ask(const std::shared_ptr<Line>& line, const MessageAddress& address, const Request& request, Reply* reply,
+                         std::chrono::milliseconds answer_max) {
+  const auto ask = [&](std::shared_ptr<Line> of) {
+    std::lock_guard lock(tasks_mutex_);
+    asking_ = std::move(of);
+  };
+  ask(line);
   const auto* command = contract::FindHostCommand(contract::kHostCommandId<Request>);
-  return line.Ask({command, 0, 0, &request, reply}, address);
+  Status status = line->Ask({command, 0, 0, &request, reply}, address, answer_max);
+  ask(nullptr);
+  return status;
 }
 
 // -- Commands ----------------------------------------------------------------------------------------------------------
@@ -476,7 +531,12 @@ Result<uint32_t> VmbusBackend::AddClientPages(std::shared_ptr<ClientPages> pages
     as_frames = map_guest_pages_;
   }
   if (!global) return Status::Refuse(ENODEV, "the channel to the host is lost");
-  if (!as_frames) return bus_->CreateGpadl(*global, std::move(pages));
+  if (!as_frames) {
+    DXG_ASSIGN(const uint32_t gpadl, bus_->CreateGpadl(*global, std::move(pages)));
+    std::lock_guard lock(lists_mutex_);
+    gpadls_[gpadl] = *global;
+    return gpadl;
+  }
   DXG_ASSIGN(auto pinned, bus_->Pin(std::move(pages)));
   std::lock_guard lock(lists_mutex_);
   while (++last_list_ == 0 || pinned_.contains(last_list_)) {
@@ -485,17 +545,21 @@ Result<uint32_t> VmbusBackend::AddClientPages(std::shared_ptr<ClientPages> pages
   return last_list_;
 }
 
+// Also where the channel is gone meanwhile: the bus holds the pages until it is told.
 void VmbusBackend::RemoveClientPages(uint32_t list) {
+  std::unique_ptr<Bus::Pinned> pinned;
+  std::optional<ChannelOffer> channel;
   {
     std::lock_guard lock(lists_mutex_);
-    if (pinned_.erase(list) != 0) return;
+    if (const auto found = pinned_.find(list); found != pinned_.end()) {
+      pinned = std::move(found->second);
+      pinned_.erase(found);
+    } else if (const auto gpadl = gpadls_.find(list); gpadl != gpadls_.end()) {
+      channel = gpadl->second;
+      gpadls_.erase(gpadl);
+    }
   }
-  std::optional<ChannelOffer> global;
-  {
-    std::shared_lock lock(mutex_);
-    global = global_offer_;
-  }
-  if (global) bus_->TearDownGpadl(*global, list);
+  if (channel) bus_->TearDownGpadl(*channel, list);
 }
 
 bool VmbusBackend::ClientFrames(uint32_t list, uint64_t page, std::span<uint64_t> frames) {

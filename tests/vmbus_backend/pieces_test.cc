@@ -1,0 +1,283 @@
+// The small parts of the link and of the host's end of it: the codec, the guest's memory, the port, words of places.
+#include <fcntl.h>
+#include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include <atomic>
+
+#include "cuse-dxg/backend/vmbus/link_channel.h"
+#include "cuse-dxg/backend/vmbus/place.h"
+#include "hostsim/serve/guest_ram.h"
+#include "hostsim/serve/port.h"
+#include "tests/vmbus_backend/fake_channel.h"
+
+namespace dxg::vmbus {
+namespace {
+
+using attach::UniqueFd;
+using hostsim::serve::GpadlPages;
+using hostsim::serve::GuestRam;
+using hostsim::serve::Port;
+constexpr uint64_t kPage = 4096;
+
+UniqueFd File(uint64_t bytes, unsigned seals = F_SEAL_SHRINK) {
+  UniqueFd file(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  EXPECT_EQ(ftruncate(file.get(), static_cast<off_t>(bytes)), 0);
+  if (seals != 0) {
+    EXPECT_EQ(fcntl(file.get(), F_ADD_SEALS, seals), 0);
+  }
+  return file;
+}
+
+std::pair<UniqueFd, UniqueFd> Pair() {
+  int ends[2] = {-1, -1};
+  EXPECT_EQ(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends), 0);
+  return {UniqueFd(ends[0]), UniqueFd(ends[1])};
+}
+
+// -- link.h
+
+TEST(LinkCodec, TakesItsOwnNumberAndEnoughBytes) {
+  link::Rescind rescind;
+  rescind.relid = 7;
+  PacketBytes bytes(sizeof(rescind) + 3);
+  std::memcpy(bytes.data(), &rescind, sizeof(rescind));
+  std::span<const std::byte> rest;
+  ASSERT_TRUE(link::Read<link::Rescind>(bytes, &rest));
+  EXPECT_EQ(link::Read<link::Rescind>(bytes)->relid, 7u);
+  EXPECT_EQ(rest.size(), 3u);
+  EXPECT_FALSE(link::Read<link::Close>(bytes));
+  EXPECT_FALSE(link::Read<link::Rescind>(std::span(bytes).first(sizeof(rescind) - 1)));
+  EXPECT_EQ(link::NumberOf(bytes), link::kRescind);
+  EXPECT_EQ(link::NumberOf(std::span(bytes).first(7)), 0u);
+}
+
+TEST(LinkSocket, CarriesMessagesWithDescriptors) {
+  auto [ours, theirs] = Pair();
+  link::Socket sender(std::move(ours)), receiver(std::move(theirs));
+  const UniqueFd file = File(kPage);
+  const int descriptors[] = {file.get()};
+  ASSERT_TRUE(sender.Tell(link::GuestMemory{.address = 4096}, descriptors));
+  auto received = receiver.Receive();
+  ASSERT_TRUE(received.ok());
+  EXPECT_EQ(received->header.channel, link::kControlChannel);
+  ASSERT_EQ(received->descriptors.size(), 1u);
+  EXPECT_NE(fcntl(received->descriptors[0].get(), F_GETFD) & FD_CLOEXEC, 0);
+  EXPECT_EQ(link::Read<link::GuestMemory>(received->payload)->address, 4096u);
+  sender.Close();
+  EXPECT_EQ(receiver.Receive().status().value(), -ENODEV);
+  EXPECT_FALSE(receiver.Tell(link::RequestOffers{}));
+}
+
+TEST(LinkSocket, RefusesWhatIsNoPacket) {
+  for (size_t bytes : {size_t{1}, size_t{15}, link::kPacketBytesMax + 1}) {
+    auto [ours, theirs] = Pair();
+    link::Socket receiver(std::move(theirs));
+    const std::vector<char> packet(bytes);
+    ASSERT_EQ(send(ours.get(), packet.data(), packet.size(), 0), static_cast<ssize_t>(bytes));
+    EXPECT_EQ(receiver.Receive().status().value(), -EPROTO) << bytes;
+  }
+}
+
+TEST(LinkSocket, OneWhoDoesNotReadIsGivenUp) {
+  auto [ours, theirs] = Pair();
+  link::Socket sender(std::move(ours));
+  const PacketBytes much(64 << 10);
+  while (sender.Tell(link::Control{}, {}, much)) {
+  }
+  EXPECT_EQ(sender.Send({}, much), Channel::Sent::kFull);
+}
+
+TEST(PacketInbox, GivesWhatCameBeforeItsEnd) {
+  PacketInbox inbox;
+  link::Received received;
+  for (uint64_t i = 1; i <= 3; ++i) {
+    received.header.transaction = i;
+    inbox.Put(received);
+  }
+  inbox.End(Status::Refuse(ENODEV, "the test"));
+  inbox.End(Status::Ok());
+  inbox.Put(received);
+  std::vector<uint64_t> got;
+  EXPECT_EQ(inbox.Run([&](const Packet& packet) { got.push_back(packet.transaction); }).value(), -ENODEV);
+  EXPECT_EQ(got, (std::vector<uint64_t>{1, 2, 3}));
+}
+
+TEST(PacketInbox, HasALimitAlsoForPacketsWithoutBytes) {
+  PacketInbox inbox;
+  link::Received received;
+  const size_t most = PacketInbox::kBytesMax / sizeof(link::LinkHeader) + 1;  // at the most
+  for (size_t i = 0; i < most; ++i) inbox.Put(received);
+  size_t got = 0;
+  EXPECT_EQ(inbox.Run([&](const Packet&) { ++got; }).value(), -EPROTO);
+  EXPECT_LT(got, most);
+}
+
+TEST(MapRings, OnlyWhatCannotBecomeShorter) {
+  EXPECT_TRUE(link::MapRings(File(2 * kPage).get(), 0, 2 * kPage));
+  EXPECT_TRUE(link::MapRings(File(2 * kPage).get(), kPage, kPage));
+  EXPECT_FALSE(link::MapRings(File(2 * kPage, 0).get(), 0, 2 * kPage)) << "not sealed";
+  EXPECT_FALSE(link::MapRings(File(2 * kPage).get(), 0, 3 * kPage));
+  EXPECT_FALSE(link::MapRings(File(2 * kPage).get(), kPage, 2 * kPage));
+  EXPECT_FALSE(link::MapRings(File(2 * kPage).get(), 3 * kPage, kPage));
+  EXPECT_FALSE(link::MapRings(File(2 * kPage).get(), ~0ull - kPage + 1, kPage));
+  EXPECT_FALSE(link::MapRings(File(2 * kPage).get(), 1, kPage));
+  EXPECT_FALSE(link::MapRings(File(2 * kPage).get(), 0, 0));
+  EXPECT_FALSE(link::MapRings(0, 0, kPage)) << "no memory file";
+}
+
+// -- The guest's memory
+
+TEST(GuestRam, TakesWholePagesThatNothingElseHas) {
+  GuestRam ram;
+  EXPECT_FALSE(ram.Show(0x1000, 0, File(kPage), 0));
+  EXPECT_FALSE(ram.Show(0x1001, kPage, File(kPage), 0));
+  EXPECT_FALSE(ram.Show(0x1000, kPage + 1, File(kPage), 0));
+  EXPECT_FALSE(ram.Show(1ull << 52, kPage, File(kPage), 0));
+  EXPECT_FALSE(ram.Show(kPage, 1ull << 52, File(kPage), 0));
+  EXPECT_FALSE(ram.Show(~0ull - kPage + 1, kPage, File(kPage), 0));
+  EXPECT_FALSE(ram.Show(0x1000, kPage, File(kPage), ~0ull));
+  ASSERT_TRUE(ram.Show(0x3000, 2 * kPage, File(2 * kPage), 0));
+  EXPECT_FALSE(ram.Show(0x3000, kPage, File(kPage), 0));
+  EXPECT_FALSE(ram.Show(0x4000, kPage, File(kPage), 0));
+  EXPECT_FALSE(ram.Show(0x2000, 2 * kPage, File(2 * kPage), 0));
+  EXPECT_FALSE(ram.Show(0x1000, 16 * kPage, File(16 * kPage), 0));
+  EXPECT_TRUE(ram.Show(0x2000, kPage, File(kPage), 0));
+  EXPECT_TRUE(ram.Show(0x5000, kPage, File(kPage), 0));
+  EXPECT_FALSE(ram.Forget(0x4000));
+  EXPECT_TRUE(ram.Forget(0x3000));
+  EXPECT_FALSE(ram.Forget(0x3000));
+  EXPECT_TRUE(ram.Show(0x4000, kPage, File(kPage), 0));
+}
+
+TEST(GuestRam, ReadsAndWritesAcrossRangesAndNotBeyond) {
+  GuestRam ram;
+  ASSERT_TRUE(ram.Show(0x2000, kPage, File(3 * kPage), 2 * kPage));
+  ASSERT_TRUE(ram.Show(0x3000, kPage, File(kPage), 0));
+  ASSERT_TRUE(ram.Show(0x9000, 2 * kPage, File(kPage), 0));  // half of it is no file
+  PacketBytes out(kPage, std::byte{0x5a}), in(kPage);
+  EXPECT_TRUE(ram.WriteAt(0x2800, out));
+  EXPECT_TRUE(ram.ReadAt(0x2800, in));
+  EXPECT_EQ(in, out);
+  EXPECT_TRUE(ram.ReadAt(0x27f8, std::span(in).first(16)));
+  EXPECT_EQ(in[7], std::byte{0});
+  EXPECT_EQ(in[8], std::byte{0x5a});
+  EXPECT_FALSE(ram.ReadAt(0x3800, in)) << "ends in a hole";
+  EXPECT_FALSE(ram.ReadAt(0x1fff, std::span(in).first(2)));
+  EXPECT_FALSE(ram.ReadAt(~0ull, std::span(in).first(2)));
+  EXPECT_FALSE(ram.ReadAt(0xa000, std::span(in).first(1))) << "the file ends before";
+  EXPECT_TRUE(ram.ReadAt(0x5000, {}));
+}
+
+TEST(GuestRam, HasALimit) {
+  GuestRam ram;
+  const UniqueFd file = File(kPage);
+  for (uint64_t i = 0; i < 64; ++i) ASSERT_TRUE(ram.Show(i * kPage, kPage, UniqueFd(dup(file.get())), 0));
+  static_assert(GuestRam::kRangesMax == 4096, "what docs say");
+}
+
+TEST(GuestRam, MapsOneRunOfPages) {
+  GuestRam ram;
+  ASSERT_TRUE(ram.Show(0x2000, 4 * kPage, File(4 * kPage), 0));
+  ASSERT_TRUE(ram.Show(0x6000, kPage, File(kPage), 0));
+  EXPECT_TRUE(ram.Map(std::vector<uint64_t>{2, 3, 4, 5}));
+  EXPECT_TRUE(ram.Map(std::vector<uint64_t>{4}));
+  EXPECT_FALSE(ram.Map({}));
+  EXPECT_FALSE(ram.Map(std::vector<uint64_t>{2, 4}));
+  EXPECT_FALSE(ram.Map(std::vector<uint64_t>{3, 2}));
+  EXPECT_FALSE(ram.Map(std::vector<uint64_t>{5, 6})) << "two files";
+  EXPECT_FALSE(ram.Map(std::vector<uint64_t>{1}));
+  EXPECT_FALSE(ram.Map(std::vector<uint64_t>{~0ull}));
+}
+
+TEST(GpadlPages, AreThePagesInTheirOrder) {
+  auto ram = std::make_shared<GuestRam>();
+  ASSERT_TRUE(ram->Show(0x2000, 4 * kPage, File(4 * kPage), 0));
+  GpadlPages pages(ram, {5, 2, 3, 3, 1ull << 60});
+  EXPECT_EQ(pages.size(), 5 * kPage);
+  PacketBytes out(2 * kPage, std::byte{1}), in(2 * kPage);
+  out[0] = std::byte{7};
+  EXPECT_TRUE(pages.Write(kPage / 2, out));
+  EXPECT_TRUE(pages.Read(kPage / 2, in));
+  EXPECT_EQ(in, out);
+  EXPECT_TRUE(ram->ReadAt(0x5800, std::span(in).first(1)));
+  EXPECT_EQ(in[0], std::byte{7});
+  EXPECT_FALSE(pages.Read(3 * kPage, in)) << "a frame that no machine has";
+  EXPECT_FALSE(pages.Read(4 * kPage, in)) << "behind its end";
+  EXPECT_FALSE(pages.Read(~0ull, std::span(in).first(1)));
+  EXPECT_FALSE(pages.Write(5 * kPage, std::span(out).first(1)));
+  EXPECT_TRUE(pages.Read(5 * kPage, {}));
+}
+
+// -- The port
+
+TEST(Port, KeepsWhatDoesNotFitInOrder) {
+  auto channel = std::make_shared<FakeChannelState>();
+  Port port(std::make_unique<FakeChannel>(channel), [](const Packet&) {}, [](const Status&) {});
+  channel->SetFull(true);
+  for (uint64_t i = 1; i <= 100; ++i) port.Send({kCompletion, 0, i, {}});
+  channel->SetFull(false);
+  channel->WaitForSent(50);
+  for (uint64_t i = 101; i <= 200; ++i) port.Send({kCompletion, 0, i, {}});
+  channel->WaitForSent(200);
+  const auto sent = channel->sent();
+  for (uint64_t i = 1; i <= 200; ++i) EXPECT_EQ(sent[i - 1].transaction, i);
+}
+
+TEST(Port, AGuestThatNeverReadsLosesTheChannel) {
+  for (size_t bytes : {size_t{0}, size_t{100000}}) {
+    auto channel = std::make_shared<FakeChannelState>();
+    Port port(std::make_unique<FakeChannel>(channel), [](const Packet&) {}, [](const Status&) {});
+    channel->SetFull(true);
+    const PacketBytes payload(bytes);
+    size_t sent = 0;
+    for (; !channel->closed(); ++sent) port.Send({kCompletion, 0, 1, payload});
+    EXPECT_LE(sent * bytes, Port::kKeptBytesMax + bytes);
+    port.Send({kCompletion, 0, 1, payload});
+  }
+}
+
+TEST(Port, TellsWhyItIsLostAndEndsInPeace) {
+  auto channel = std::make_shared<FakeChannelState>();
+  std::atomic<int> lost = 0;
+  {
+    Port port(std::make_unique<FakeChannel>(channel), [](const Packet&) {}, [&](const Status& why) { lost = why.value(); });
+    channel->Lose();
+    while (lost == 0) std::this_thread::yield();
+    channel->SetFull(true);
+    port.Send({kCompletion, 0, 1, {}});
+  }
+  EXPECT_EQ(lost, -ENODEV);
+  auto other = std::make_shared<FakeChannelState>();
+  lost = 0;
+  {
+    Port port(std::make_unique<FakeChannel>(other), [](const Packet&) {}, [&](const Status&) { lost = 1; });
+    port.End();
+  }
+  EXPECT_EQ(lost, 0);
+}
+
+// -- Places
+
+TEST(Place, ReadsPathAndWords) {
+  const auto parse = [](const std::string& text) { return ParsePlace(text, "--serve", {"v27", "window"}); };
+  ASSERT_TRUE(parse("vmbus").ok());
+  EXPECT_EQ(parse("vmbus")->path, "");
+  EXPECT_EQ(parse("vmbus:/a=b:c")->path, "/a=b:c");
+  const auto place = parse("vmbus:/run/x,window=/dev/shm/w=1,v27");
+  ASSERT_TRUE(place.ok());
+  EXPECT_EQ(place.status().value(), 0);
+  Result<Place> again = parse("vmbus,window=,v27");
+  ASSERT_TRUE(again.ok());
+  EXPECT_TRUE(again->has("window") && again->has("v27") && !again->has("other"));
+  EXPECT_EQ(parse("vmbus:/run/x,window=/dev/shm/w=1,v27")->value("window"), "/dev/shm/w=1");
+  EXPECT_EQ(again->value("other"), "");
+  for (const char* wrong : {"", "vmbu", "vmbusX", "vmbus:", "vmbus:,v27", "vmbus,", "vmbus,v28", "vmbus,v27,v27", "vmbus,v27,", "vmbus:a,,v27", "vmbus, v27"}) {
+    EXPECT_EQ(parse(wrong).status().value(), -EINVAL) << wrong;
+  }
+}
+
+}  // namespace
+}  // namespace dxg::vmbus
