@@ -206,12 +206,11 @@ void VmbusBackend::Stop() {
     }
     for (const auto& adapter : functions_) EndLine(*adapter);
     if (global) global->End();
+    // Channels are closed while there is a bus. A backend may be kept for long after its end: files of clients are open on it.
     global.reset();
     global_.reset();
-    bus_->Stop();  // what it still tells is left where it is
-    // A backend may be kept for long after its end: files of clients are open on it.
-    global_.reset();
     functions_.clear();
+    bus_->Stop();  // what it still tells is left where it is
   });
 }
 
