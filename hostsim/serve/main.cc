@@ -13,6 +13,7 @@
 #include "cuse-dxg/daemon.h"
 #include "cuse-dxg/backend/vmbus/place.h"
 #include "hostsim/serve/server.h"
+#include "hostsim/serve/vmbus_session.h"
 
 namespace dxg::hostsim::serve {
 namespace {
@@ -36,6 +37,7 @@ Result<VmbusOptions> GuestsAt(const vmbus::Place& place) {
     if (error != std::errc() || end != text.data() + text.size() || options.window_megabytes == 0 || options.window_megabytes > kMegabytesMax)
       return Status::Refuse(EINVAL, "--serve: window-mib={}: expected 1 to {}", text, kMegabytesMax);
   }
+  DXG_TRY(OpenWindow(options).status());  // so that a bad one is heard of now
   return options;
 }
 

@@ -4,6 +4,7 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -33,20 +34,6 @@ constexpr uint32_t kRefusedStatus = 0xC000009A;  // STATUS_INSUFFICIENT_RESOURCE
 constexpr uint32_t kConfigBegin = vmbus::kConfigChannel;
 constexpr uint32_t kConfigEnd = vmbus::kConfigHostCaps + 4;
 
-Result<UniqueFd> OpenWindow(const VmbusOptions& options) {
-  const uint64_t bytes = uint64_t{options.window_megabytes} << 20;
-  if (!options.window_file.empty()) {
-    UniqueFd file(open(options.window_file.c_str(), O_RDWR | O_CLOEXEC));
-    if (!file.valid()) return Status::Refuse(errno, "the window's file {}: {}", options.window_file, std::strerror(errno));
-    return file;
-  }
-  UniqueFd file(memfd_create("dxg-window", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!file.valid() || ftruncate(file.get(), static_cast<off_t>(bytes)) != 0 ||
-      fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-    return Status::Refuse(errno, "no memory for a window of {} MiB: {}", options.window_megabytes, std::strerror(errno));
-  return file;
-}
-
 bool IsEventfd(int descriptor) {
   constexpr std::string_view kEventfd = "anon_inode:[eventfd]";
   char target[kEventfd.size() + 1];
@@ -55,6 +42,25 @@ bool IsEventfd(int descriptor) {
 }
 
 }  // namespace
+
+Result<UniqueFd> OpenWindow(const VmbusOptions& options) {
+  const uint64_t bytes = uint64_t{options.window_megabytes} << 20;
+  if (!options.window_file.empty()) {
+    UniqueFd file(open(options.window_file.c_str(), O_RDWR | O_CLOEXEC));
+    if (!file.valid()) return Status::Refuse(errno, "the window's file {}: {}", options.window_file, std::strerror(errno));
+    // Who touched memory behind the file's end would be killed.
+    struct stat status{};
+    if (fstat(file.get(), &status) != 0 || static_cast<uint64_t>(status.st_size) < bytes)
+      return Status::Refuse(EINVAL, "the window's file {} has {} MiB; expected the window's {}: make it longer, or say window-mib=N",
+                            options.window_file, status.st_size >> 20, options.window_megabytes);
+    return file;
+  }
+  UniqueFd file(memfd_create("dxg-window", MFD_CLOEXEC | MFD_ALLOW_SEALING));
+  if (!file.valid() || ftruncate(file.get(), static_cast<off_t>(bytes)) != 0 ||
+      fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
+    return Status::Refuse(errno, "no memory for a window of {} MiB: {}", options.window_megabytes, std::strerror(errno));
+  return file;
+}
 
 // A command on its way through the host.
 struct VmbusSession::Served {

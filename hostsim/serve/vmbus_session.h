@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "cuse-dxg/attach/unique_fd.h"
 #include "cuse-dxg/backend/backend.h"
 #include "cuse-dxg/backend/vmbus/link.h"
 #include "cuse-dxg/backend/vmbus/link_channel.h"
@@ -28,6 +29,9 @@ struct VmbusOptions {
   uint32_t window_megabytes = 65472;
   bool map_guest_memory = false;  // takes pages by their frame numbers
 };
+
+// The file that holds a guest's window; a new one where the options name none. EINVAL: it is too short.
+Result<attach::UniqueFd> OpenWindow(const VmbusOptions& options);
 
 // One guest at the other end of a link (cuse-dxg/backend/vmbus/link.h): its hypervisor, its virtual GPUs' configuration
 // space, and the host behind their channels. What makes no sense on a channel is answered with nothing; on the link it ends
