@@ -57,6 +57,8 @@ void LeaveOutSimulatorSuites() {
     LeaveOut("Sim", "they check what the simulated host answers. Run them with --simulator.");
   else if (!options().trouble)
     LeaveOut("SimTrouble", "they make trouble for the simulated host. Run them with --trouble.");
+  if (options().simulator && options().ctl.empty())
+    LeaveOut("SimArrival", "adapters come and go in them. Run them with --ctl.");
 }
 
 bool NodeCanBeTested() {
@@ -91,6 +93,8 @@ int Run(int argc, char** argv) {
                "The node's host is the simulator: run the suites Sim* as well");
   app.add_flag("--trouble", opts.trouble,
                "The simulator's profile serves test escapes: run the suites SimTrouble* as well");
+  app.add_option("--ctl", opts.ctl, "The program that takes orders for the simulator's host (cuse-dxg): run the suites SimArrival* as well")
+      ->type_name("PROGRAM");
   app.add_option("--allow-skip", opts.allow_skip,
                  "Tests that may be skipped, with * and ? as in a shell; any other skip is a failure")
       ->type_name("NAME[,NAME...]")
