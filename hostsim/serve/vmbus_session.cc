@@ -292,10 +292,10 @@ bool VmbusSession::AnswerConfig(uint32_t number, uint32_t offset, std::optional<
     const uint64_t luid = new_enough ? function->adapter.address : 0;
     const uint32_t caps = options_.map_guest_memory ? vmbus::kHostCapMapGuestMemory : 0;
     std::memcpy(space, &function->instance, sizeof(function->instance));
-    std::memcpy(space + vmbus::kConfigVersion - kConfigBegin, &version, sizeof(version));
-    std::memcpy(space + vmbus::kConfigLuid - kConfigBegin, &luid, sizeof(luid));
-    std::memcpy(space + vmbus::kConfigHostCaps - kConfigBegin, &caps, sizeof(caps));
-    std::memcpy(&done.value, space + offset - kConfigBegin, sizeof(done.value));
+    std::memcpy(space + (vmbus::kConfigVersion - kConfigBegin), &version, sizeof(version));
+    std::memcpy(space + (vmbus::kConfigLuid - kConfigBegin), &luid, sizeof(luid));
+    std::memcpy(space + (vmbus::kConfigHostCaps - kConfigBegin), &caps, sizeof(caps));
+    std::memcpy(&done.value, space + (offset - kConfigBegin), sizeof(done.value));
   }
   lock.unlock();
   return socket_->Tell(done) || Wrong("it does not read");

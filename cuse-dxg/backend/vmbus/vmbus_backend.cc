@@ -63,6 +63,7 @@ class VmbusBackend final : public Backend, private BusEvents {
     bool announced = false;  // the guest knows it
   };
   struct Global {
+    explicit Global(const ChannelOffer& its_offer) : offer(its_offer) {}
     ChannelOffer offer;
     std::shared_ptr<Line> line;  // null: not open
     bool refused = false;        // the host does not work with it; not tried again
@@ -227,7 +228,7 @@ void VmbusBackend::HandleOffer(const ChannelOffer& offer) {
   if (offer.channel_class == kVgpuClass && (vgpus_.size() < kOffersMax || vgpus_.contains(offer.relid))) {
     vgpus_[offer.relid] = offer;
   } else if (offer.channel_class == kGlobalClass && !global_) {
-    global_.emplace().offer = offer;
+    global_.emplace(offer);
   } else {
     spdlog::warn("VMBus channel {} of class {} is left alone: {}", offer.relid, offer.channel_class.text(),
                  offer.channel_class == kGlobalClass ? "there is a global channel already" :
