@@ -53,7 +53,7 @@ class Lock {
 
 PacketBytes Answer(uint32_t status, size_t bytes = 16) {
   PacketBytes answer(bytes);
-  std::memcpy(answer.data(), &status, std::min(bytes, sizeof(status)));
+  if (bytes != 0) std::memcpy(answer.data(), &status, std::min(bytes, sizeof(status)));
   return answer;
 }
 
