@@ -34,13 +34,6 @@ constexpr uint32_t kRefusedStatus = 0xC000009A;  // STATUS_INSUFFICIENT_RESOURCE
 constexpr uint32_t kConfigBegin = vmbus::kConfigChannel;
 constexpr uint32_t kConfigEnd = vmbus::kConfigHostCaps + 4;
 
-bool IsEventfd(int descriptor) {
-  constexpr std::string_view kEventfd = "anon_inode:[eventfd]";
-  char target[kEventfd.size() + 1];
-  const ssize_t length = readlink(fmt::format("/proc/self/fd/{}", descriptor).c_str(), target, sizeof(target));
-  return length > 0 && std::string_view(target, static_cast<size_t>(length)) == kEventfd;
-}
-
 }  // namespace
 
 Result<UniqueFd> OpenWindow(const VmbusOptions& options) {
@@ -193,7 +186,7 @@ bool VmbusSession::HandleControl(const link::Received& received, std::vector<Uni
       const auto found = bells ? channels_.find(bells->relid) : channels_.end();
       if (found == channels_.end() || descriptors.size() != 2) return nonsense();
       // Written to, anything else could end us or let us wait for ever.
-      if (!std::all_of(descriptors.begin(), descriptors.end(), [](const UniqueFd& bell) { return IsEventfd(bell.get()); })) return nonsense();
+      if (!std::all_of(descriptors.begin(), descriptors.end(), [](const UniqueFd& bell) { return vmbus::IsEventfd(bell.get()); })) return nonsense();
       for (const UniqueFd& bell : descriptors) fcntl(bell.get(), F_SETFL, O_NONBLOCK);
       found->second.bells = std::move(descriptors);
       return true;

@@ -338,6 +338,11 @@ TEST_P(ChannelRingsTest, RefusesDescriptorsThatAreNoRings) {
   auto shrinkable = Copies(**rings);
   shrinkable[0] = MemoryFile(2 * Rings::kRingBytes);
   EXPECT_FALSE(Rings::Take(std::move(shrinkable)).ok()) << "memory that could be taken away";
+  for (const size_t bell : {1, 2}) {
+    auto mute = Copies(**rings);
+    mute[bell] = SocketPair().first;
+    EXPECT_FALSE(Rings::Take(std::move(mute)).ok()) << "to write into it may end us";
+  }
 }
 
 // -- Texts -------------------------------------------------------------------------------------------------------------

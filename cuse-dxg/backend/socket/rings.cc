@@ -10,6 +10,7 @@
 #include <span>
 #include <utility>
 
+#include "cuse-dxg/backend/vmbus/eventfd_signal.h"
 #include "cuse-dxg/backend/vmbus/link.h"
 
 namespace dxg::socket {
@@ -39,7 +40,10 @@ Result<std::unique_ptr<Rings>> Rings::Make() {
 Result<std::unique_ptr<Rings>> Rings::Take(std::vector<UniqueFd> descriptors) {
   if (descriptors.size() != kDescriptors) return Status::Refuse(EINVAL, "{} descriptors of rings came, expected {}", descriptors.size(), kDescriptors);
   // Somebody else's, who could let us wait for ever.
-  for (size_t bell : {1, 2}) fcntl(descriptors[bell].get(), F_SETFL, O_NONBLOCK);
+  for (const size_t bell : {1, 2}) {
+    if (!vmbus::IsEventfd(descriptors[bell].get())) return Status::Refuse(EINVAL, "the bells of rings are no eventfds");
+    fcntl(descriptors[bell].get(), F_SETFL, O_NONBLOCK);
+  }
   return Of(std::move(descriptors[0]), std::move(descriptors[2]), std::move(descriptors[1]), false);
 }
 

@@ -1,11 +1,13 @@
 #include "cuse-dxg/backend/vmbus/eventfd_signal.h"
 
+#include <fmt/format.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 namespace dxg::vmbus {
@@ -16,6 +18,13 @@ void EventfdSignal::Ring() {
   const uint64_t one = 1;
   // It fails only where the peer has filled the count, and so has cut itself off.
   (void)!write(ring_.get(), &one, sizeof(one));
+}
+
+bool IsEventfd(int descriptor) {
+  constexpr std::string_view kEventfd = "anon_inode:[eventfd]";
+  char target[kEventfd.size() + 1];
+  const ssize_t length = readlink(fmt::format("/proc/self/fd/{}", descriptor).c_str(), target, sizeof(target));
+  return length > 0 && std::string_view(target, static_cast<size_t>(length)) == kEventfd;
 }
 
 Result<attach::UniqueFd> MakeSignalFile() {

@@ -22,6 +22,9 @@ class EventfdSignal final : public Signal {
   const attach::UniqueFd wait_, ring_;
 };
 
+// Of a descriptor that somebody else gave as one: a write to anything else could end or stop us.
+bool IsEventfd(int descriptor);
+
 // One eventfd as EventfdSignal wants it, to be given to both sides.
 Result<attach::UniqueFd> MakeSignalFile();
 
