@@ -125,6 +125,7 @@ class LinkBus final : public Bus, public HostControl {
   BusEvents* events_ = nullptr;
   std::thread listener_, failer_;
   std::once_flag stop_;
+  std::mutex ordering_;
 
   std::mutex mutex_;   // guards all below
   std::condition_variable changed_;
@@ -208,6 +209,7 @@ Status LinkBus::WriteConfig(uint32_t function, uint32_t offset, uint32_t value) 
 }
 
 void LinkBus::Serve(const ControlRequest& request, ControlReply* reply) {
+  std::lock_guard one_by_one(ordering_);  // an answer does not say what order it is to
   std::string text;
   request.SerializeToString(&text);
   std::vector<std::byte> rest;
