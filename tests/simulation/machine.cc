@@ -225,7 +225,13 @@ namespace {
 
 std::optional<HostRegion> ToGuest(const std::optional<hostsim::RegionInfo>& info) {
   if (!info) return std::nullopt;
-  return HostRegion{info->window_start, info->bytes, info->file->number(), 0, info->file, info->cookie};
+  HostRegion region;
+  region.window_address = info->window_start;
+  region.size = info->bytes;
+  region.file = info->file->number();
+  region.keep = info->file;
+  region.cookie = info->cookie;
+  return region;
 }
 
 HostAdapter ToGuest(const hostsim::AdapterInfo& info) {
