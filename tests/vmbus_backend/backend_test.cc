@@ -2,6 +2,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <atomic>
+#include <memory>
 #include <thread>
 
 #include "cuse-dxg/backend/vmbus/vmbus_backend.h"
@@ -143,15 +145,15 @@ TEST_F(BackendTest, NothingIsOpenedForAFunctionWithoutAChannel) {
 
 // The flag is one for all, and the last adapter's word counts.
 TEST_F(BackendTest, ALaterAdapterChangesWhereCommandsTravel) {
-  uint32_t bits = 0x40;
-  bus->answers = [&](const std::string&, uint32_t command) { return FakeBus::DefaultAnswer(command, bits); };
+  const auto bits = std::make_shared<std::atomic<uint32_t>>(0x40);  // asked for to the very end
+  bus->answers = [bits](const std::string&, uint32_t command) { return FakeBus::DefaultAnswer(command, *bits); };
   StartUsual();
   EXPECT_TRUE(heard.adapter().async_messages);
   Asked<host::Lock2> first(*backend, heard.adapter().address);
   EXPECT_EQ(first.Wait(), 0);
   Asked<host::SubmitCommand> asynchronous(*backend, heard.adapter().address, true);
   EXPECT_EQ(asynchronous.Wait(), 0);
-  bits = 0;
+  *bits = 0;
   bus->events->Offered(FakeBus::Vgpu(1));
   bus->events->FunctionArrived(bus->Function(1));
   heard.Wait(2);
