@@ -7,7 +7,7 @@
 #include <mutex>
 #include <utility>
 
-#include "cuse-dxg/backend/vmbus/link.h"
+#include "cuse-dxg/backend/vmbus/shared_memory.h"
 
 namespace dxg::hostsim::serve {
 namespace {
@@ -71,7 +71,7 @@ std::shared_ptr<std::byte> GuestRam::Map(std::span<const uint64_t> frames) {
   }
   const Range range = At(frames[0] * kPageBytes);
   if (range.bytes < frames.size() * kPageBytes) return nullptr;
-  return vmbus::link::MapRings(range.file->get(), range.file_offset, frames.size() * kPageBytes);
+  return vmbus::MapSharedMemory(range.file->get(), range.file_offset, frames.size() * kPageBytes);
 }
 
 // Pages whose frames follow each other are one access.

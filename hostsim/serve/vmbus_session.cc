@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -17,6 +16,7 @@
 #include "cuse-dxg/backend/vmbus/eventfd_signal.h"
 #include "cuse-dxg/backend/vmbus/link_channel.h"
 #include "cuse-dxg/backend/vmbus/ring_channel.h"
+#include "cuse-dxg/backend/vmbus/shared_memory.h"
 #include "proto/contract/host_commands.gen.h"
 
 namespace dxg::hostsim::serve {
@@ -48,11 +48,7 @@ Result<UniqueFd> OpenWindow(const VmbusOptions& options) {
                             options.window_file, status.st_size >> 20, options.window_megabytes);
     return file;
   }
-  UniqueFd file(memfd_create("dxg-window", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!file.valid() || ftruncate(file.get(), static_cast<off_t>(bytes)) != 0 ||
-      fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-    return Status::Refuse(errno, "no memory for a window of {} MiB: {}", options.window_megabytes, std::strerror(errno));
-  return file;
+  return vmbus::MakeSharedMemory("dxg-window", bytes);
 }
 
 // A command on its way through the host.

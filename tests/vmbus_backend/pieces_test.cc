@@ -9,6 +9,7 @@
 
 #include "cuse-dxg/backend/vmbus/link_channel.h"
 #include "cuse-dxg/backend/vmbus/place.h"
+#include "cuse-dxg/backend/vmbus/shared_memory.h"
 #include "hostsim/serve/guest_ram.h"
 #include "hostsim/serve/port.h"
 #include "tests/vmbus_backend/fake_channel.h"
@@ -115,17 +116,17 @@ TEST(PacketInbox, HasALimitAlsoForPacketsWithoutBytes) {
   EXPECT_LT(got, most);
 }
 
-TEST(MapRings, OnlyWhatCannotBecomeShorter) {
-  EXPECT_TRUE(link::MapRings(File(2 * kPage).get(), 0, 2 * kPage));
-  EXPECT_TRUE(link::MapRings(File(2 * kPage).get(), kPage, kPage));
-  EXPECT_FALSE(link::MapRings(File(2 * kPage, 0).get(), 0, 2 * kPage)) << "not sealed";
-  EXPECT_FALSE(link::MapRings(File(2 * kPage).get(), 0, 3 * kPage));
-  EXPECT_FALSE(link::MapRings(File(2 * kPage).get(), kPage, 2 * kPage));
-  EXPECT_FALSE(link::MapRings(File(2 * kPage).get(), 3 * kPage, kPage));
-  EXPECT_FALSE(link::MapRings(File(2 * kPage).get(), ~0ull - kPage + 1, kPage));
-  EXPECT_FALSE(link::MapRings(File(2 * kPage).get(), 1, kPage));
-  EXPECT_FALSE(link::MapRings(File(2 * kPage).get(), 0, 0));
-  EXPECT_FALSE(link::MapRings(0, 0, kPage)) << "no memory file";
+TEST(SharedMemory, OnlyWhatCannotBecomeShorter) {
+  EXPECT_TRUE(MapSharedMemory(File(2 * kPage).get(), 0, 2 * kPage));
+  EXPECT_TRUE(MapSharedMemory(File(2 * kPage).get(), kPage, kPage));
+  EXPECT_FALSE(MapSharedMemory(File(2 * kPage, 0).get(), 0, 2 * kPage)) << "not sealed";
+  EXPECT_FALSE(MapSharedMemory(File(2 * kPage).get(), 0, 3 * kPage));
+  EXPECT_FALSE(MapSharedMemory(File(2 * kPage).get(), kPage, 2 * kPage));
+  EXPECT_FALSE(MapSharedMemory(File(2 * kPage).get(), 3 * kPage, kPage));
+  EXPECT_FALSE(MapSharedMemory(File(2 * kPage).get(), ~0ull - kPage + 1, kPage));
+  EXPECT_FALSE(MapSharedMemory(File(2 * kPage).get(), 1, kPage));
+  EXPECT_FALSE(MapSharedMemory(File(2 * kPage).get(), 0, 0));
+  EXPECT_FALSE(MapSharedMemory(0, 0, kPage)) << "no memory file";
 }
 
 // -- The guest's memory

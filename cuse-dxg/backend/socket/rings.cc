@@ -1,8 +1,6 @@
 #include "cuse-dxg/backend/socket/rings.h"
 
 #include <fcntl.h>
-#include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -11,7 +9,7 @@
 #include <utility>
 
 #include "cuse-dxg/backend/vmbus/eventfd_signal.h"
-#include "cuse-dxg/backend/vmbus/link.h"
+#include "cuse-dxg/backend/vmbus/shared_memory.h"
 
 namespace dxg::socket {
 
@@ -19,7 +17,7 @@ using attach::UniqueFd;
 
 // The maker's outgoing ring comes first.
 Result<std::unique_ptr<Rings>> Rings::Of(UniqueFd memory, UniqueFd there, UniqueFd here, bool first) {
-  std::shared_ptr<std::byte> keep = vmbus::link::MapRings(memory.get(), 0, 2 * kRingBytes);
+  std::shared_ptr<std::byte> keep = vmbus::MapSharedMemory(memory.get(), 0, 2 * kRingBytes);
   if (!keep) return Status::Refuse(EINVAL, "no memory for rings that can be mapped and cannot become shorter");
   const std::span<std::byte> all(keep.get(), 2 * kRingBytes);
   DXG_ASSIGN(auto out, vmbus::OutgoingRing::Create(first ? all.first(kRingBytes) : all.last(kRingBytes)));
@@ -28,12 +26,9 @@ Result<std::unique_ptr<Rings>> Rings::Of(UniqueFd memory, UniqueFd there, Unique
 }
 
 Result<std::unique_ptr<Rings>> Rings::Make() {
-  UniqueFd memory(memfd_create("dxg-rings", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!memory.valid() || ftruncate(memory.get(), 2 * kRingBytes) != 0 ||
-      fcntl(memory.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL) != 0)
-    return Status::Refuse(errno, "no memory for rings: {}", std::strerror(errno));
-  UniqueFd there(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), here(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!there.valid() || !here.valid()) return Status::Refuse(errno, "no bells for rings: {}", std::strerror(errno));
+  DXG_ASSIGN(UniqueFd memory, vmbus::MakeSharedMemory("dxg-rings", 2 * kRingBytes));
+  DXG_ASSIGN(UniqueFd there, vmbus::MakeSignalFile());
+  DXG_ASSIGN(UniqueFd here, vmbus::MakeSignalFile());
   return Of(std::move(memory), std::move(there), std::move(here), true);
 }
 

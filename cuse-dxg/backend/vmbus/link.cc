@@ -1,10 +1,7 @@
 #include "cuse-dxg/backend/vmbus/link.h"
 
-#include <fcntl.h>
 #include <poll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <cerrno>
 #include <chrono>
@@ -112,18 +109,6 @@ void Socket::Close() {
 void Socket::Discard() {
   std::unique_lock lock(discarding_);
   socket_ = {};
-}
-
-std::shared_ptr<std::byte> MapRings(int file, uint64_t offset, size_t bytes) {
-  struct stat status{};
-  const int seals = fcntl(file, F_GET_SEALS);
-  // Whoever could make the file shorter could end us by SIGBUS.
-  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || fstat(file, &status) != 0) return nullptr;
-  const auto size = static_cast<uint64_t>(status.st_size);
-  if (bytes == 0 || offset % kPageBytes != 0 || offset > size || bytes > size - offset) return nullptr;
-  void* const mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, static_cast<off_t>(offset));
-  if (mapped == MAP_FAILED) return nullptr;
-  return std::shared_ptr<std::byte>(static_cast<std::byte*>(mapped), [bytes](std::byte* rings) { munmap(rings, bytes); });
 }
 
 }  // namespace dxg::vmbus::link

@@ -280,9 +280,4 @@ class Socket {
   std::vector<std::byte> buffer_;  // the receiver's
 };
 
-// -- The guest's memory, as both ends of the link see it
-
-// Maps shared rings: a whole file of memory that cannot become shorter. Null: it cannot be mapped, or could.
-std::shared_ptr<std::byte> MapRings(int file, uint64_t offset, size_t bytes);
-
 }  // namespace dxg::vmbus::link

@@ -1,11 +1,9 @@
 #include "cuse-dxg/backend/vmbus/link_bus.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
 #include <sys/stat.h>
 
 #include <algorithm>
@@ -26,6 +24,7 @@
 #include "cuse-dxg/backend/vmbus/link_channel.h"
 #include "cuse-dxg/backend/vmbus/pci_config.h"
 #include "cuse-dxg/backend/vmbus/ring_channel.h"
+#include "cuse-dxg/backend/vmbus/shared_memory.h"
 #include "cuse-dxg/unix_socket.h"
 
 namespace dxg::vmbus {
@@ -90,6 +89,7 @@ class LinkBus final : public Bus, public HostControl {
   class Function;
   class PagesInPlace;
   class OpenChannel;
+  struct ShownRings;
   // A list of pages: what of the guest's physical memory it is, until it ends.
   struct Shown {
     uint64_t address = 0, bytes = 0;
@@ -117,7 +117,7 @@ class LinkBus final : public Bus, public HostControl {
   Result<Shown> ShowPages(std::shared_ptr<ClientPages> pages);
   Status OpenOnHost(const link::Open& open);
   Result<std::unique_ptr<Channel>> OpenWithRings(const ChannelOffer& offer);
-  std::unique_ptr<Channel> Opened(std::shared_ptr<Channel> channel, uint32_t relid);
+  std::unique_ptr<Channel> Opened(std::shared_ptr<Channel> channel, uint32_t relid, std::unique_ptr<ShownRings> shown = nullptr);
   void EndChannel(uint32_t relid, const Status& why);
 
   const std::shared_ptr<link::Socket> socket_;
@@ -516,11 +516,27 @@ Result<std::unique_ptr<Bus::Pinned>> LinkBus::Pin(std::shared_ptr<ClientPages> p
 
 // -- Channels ----------------------------------------------------------------------------------------------------------
 
+// The memory of a channel's rings as the host knows it, until it need not any more.
+struct LinkBus::ShownRings {
+  ShownRings(std::shared_ptr<link::Socket> with, uint32_t of, uint64_t at) : socket(std::move(with)), relid(of), address(at) {}
+  ~ShownRings() {
+    link::GpadlTeardown teardown;
+    teardown.relid = relid;
+    teardown.gpadl = gpadl;
+    if (gpadl != 0) (void)socket->Tell(teardown);  // nobody waits for its answer: the memory is not used again
+    (void)socket->Tell(link::ForgetMemory{.address = address});
+  }
+  const std::shared_ptr<link::Socket> socket;
+  const uint32_t relid;
+  const uint64_t address;
+  uint32_t gpadl = 0;  // once there is one
+};
+
 // An open channel: its end is told to the host.
 class LinkBus::OpenChannel final : public Channel {
  public:
-  OpenChannel(std::shared_ptr<Channel> channel, std::shared_ptr<link::Socket> socket, uint32_t relid)
-      : channel_(std::move(channel)), socket_(std::move(socket)), relid_(relid) {}
+  OpenChannel(std::shared_ptr<Channel> channel, std::shared_ptr<link::Socket> socket, uint32_t relid, std::unique_ptr<ShownRings> shown)
+      : channel_(std::move(channel)), socket_(std::move(socket)), relid_(relid), shown_(std::move(shown)) {}
   ~OpenChannel() override {
     link::Close close;
     close.relid = relid_;
@@ -541,11 +557,12 @@ class LinkBus::OpenChannel final : public Channel {
   const std::shared_ptr<Channel> channel_;
   const std::shared_ptr<link::Socket> socket_;
   const uint32_t relid_;
+  const std::unique_ptr<ShownRings> shown_;  // null: it has no rings. Ends after the host was told of the close
   const std::shared_ptr<Failures> failures_ = std::make_shared<Failures>();
 };
 
-std::unique_ptr<Channel> LinkBus::Opened(std::shared_ptr<Channel> channel, uint32_t relid) {
-  auto open = std::make_unique<OpenChannel>(std::move(channel), socket_, relid);
+std::unique_ptr<Channel> LinkBus::Opened(std::shared_ptr<Channel> channel, uint32_t relid, std::unique_ptr<ShownRings> shown) {
+  auto open = std::make_unique<OpenChannel>(std::move(channel), socket_, relid, std::move(shown));
   std::lock_guard lock(mutex_);
   std::erase_if(failures_, [](const auto& each) { return each.second.expired(); });
   failures_[relid] = open->failures();
@@ -559,23 +576,22 @@ Status LinkBus::OpenOnHost(const link::Open& open) {
 }
 
 Result<std::unique_ptr<Channel>> LinkBus::OpenWithRings(const ChannelOffer& offer) {
-  const UniqueFd file(memfd_create("dxg-rings", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-  if (!file.valid() || ftruncate(file.get(), 2 * kRingBytes) != 0 || fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) != 0)
-    return Status::Refuse(errno, "no memory for rings: {}", std::strerror(errno));
-  std::shared_ptr<std::byte> rings = link::MapRings(file.get(), 0, 2 * kRingBytes);
-  UniqueFd to_host(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), to_guest(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
-  if (!rings || !to_host.valid() || !to_guest.valid()) return Status::Refuse(errno, "no rings: {}", std::strerror(errno));
-
+  DXG_ASSIGN(const UniqueFd file, MakeSharedMemory("dxg-rings", 2 * kRingBytes));
+  std::shared_ptr<std::byte> rings = MapSharedMemory(file.get(), 0, 2 * kRingBytes);
+  if (!rings) return Status::Refuse(ENOMEM, "no room to map the rings of a channel");
+  DXG_ASSIGN(UniqueFd to_host, MakeSignalFile());
+  DXG_ASSIGN(UniqueFd to_guest, MakeSignalFile());
   link::Doorbells doorbells;
   doorbells.relid = offer.relid;
   const int bells[] = {to_host.get(), to_guest.get()};
   if (!socket_->Tell(doorbells, bells)) return Status::Refuse(ENODEV, "the host is gone");
   DXG_ASSIGN(const uint64_t address, Show(file.get(), 0, 2 * kRingBytes));
-  DXG_ASSIGN(const uint32_t gpadl, TellGpadl(offer.relid, address, 2 * kRingBytes));
+  auto shown = std::make_unique<ShownRings>(socket_, offer.relid, address);
+  DXG_ASSIGN(shown->gpadl, TellGpadl(offer.relid, address, 2 * kRingBytes));
   link::Open open;
   open.relid = offer.relid;
   open.open_id = offer.relid;
-  open.ring_gpadl = gpadl;
+  open.ring_gpadl = shown->gpadl;
   open.downstream_page = kRingBytes / kPageBytes;
   DXG_TRY(OpenOnHost(open));
   const std::span<std::byte> memory(rings.get(), 2 * kRingBytes);
@@ -588,7 +604,7 @@ Result<std::unique_ptr<Channel>> LinkBus::OpenWithRings(const ChannelOffer& offe
     std::erase_if(rings_, [](const auto& each) { return each.second.expired(); });
     rings_[offer.relid] = channel;
   }
-  return Opened(channel, offer.relid);
+  return Opened(channel, offer.relid, std::move(shown));
 }
 
 Result<std::unique_ptr<Channel>> LinkBus::Open(const ChannelOffer& offer) {
