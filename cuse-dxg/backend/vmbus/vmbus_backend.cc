@@ -88,7 +88,7 @@ class VmbusBackend final : public Backend, private BusEvents {
   void StartWaiting();
   bool StartGlobal();
   Status OpenGlobal(Global& global);
-  Status UseGlobal(const Global& global, const std::optional<Window>& window);
+  void UseGlobal(const Global& global, const std::optional<Window>& window);
   Status StartAdapter(Adapter& adapter, const ChannelOffer& offer);
   void EndAdapter(Adapter& adapter);
   Status CloseAdapter(Adapter& adapter, std::chrono::milliseconds answer_max);
@@ -387,7 +387,8 @@ Status VmbusBackend::OpenGlobal(Global& global) {
   auto reserved = bus_->ReserveWindow(global.offer);
   if (reserved.status().value() == -ENOTSUP) {
     spdlog::warn("memory of the host cannot be seen: {}", reserved.status().why());
-    return UseGlobal(global, std::nullopt);
+    UseGlobal(global, std::nullopt);
+    return Status::Ok();
   }
   if (!reserved.ok()) return reserved.status();
   const Window window = *std::move(reserved);
@@ -399,15 +400,15 @@ Status VmbusBackend::OpenGlobal(Global& global) {
   if (reply.status() < 0)
     return Status::Refuse(EINVAL, "the host refuses the window {:#x} ({} MiB): status {:#010x}", window.start,
                           window.length >> 20, static_cast<uint32_t>(reply.status()));
-  return UseGlobal(global, window);
+  UseGlobal(global, window);
+  return Status::Ok();
 }
 
-Status VmbusBackend::UseGlobal(const Global& global, const std::optional<Window>& window) {
+void VmbusBackend::UseGlobal(const Global& global, const std::optional<Window>& window) {
   std::unique_lock lock(mutex_);
   global_line_ = global.line;
   global_offer_ = global.offer;
   window_ = window;
-  return Status::Ok();
 }
 
 Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
