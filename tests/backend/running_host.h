@@ -1,6 +1,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
@@ -35,6 +36,8 @@ inline std::unique_ptr<Backend> ConnectTo(const std::string& path, std::chrono::
 class RunningHost {
  public:
   RunningHost() : stop_(eventfd(0, EFD_CLOEXEC)) {
+    // Before there are threads: spdlog's own library makes its registry at the first use, which TSan cannot see into.
+    spdlog::default_logger();
     auto server = hostsim::serve::Server::Listen(path(), hostsim::serve::ForDevices({}));
     EXPECT_TRUE(server.ok()) << server.status().why();
     server_ = *std::move(server);
