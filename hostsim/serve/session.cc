@@ -39,6 +39,8 @@ struct Session::Served {
     --served->session->waiting_;
     served->session->waiting_bytes_ -= served->request_bytes;
     if (served->call.asynchronous) return;
+    socket::Channel& channel = served->session->channel_;
+    if (transport.ok() && channel.SendPacket(socket::MakeAnswer(served->number, *served->reply))) return;
     FromHost message;
     protocol::Answer& answer = *message.mutable_answer();
     answer.set_number(served->number);
@@ -48,7 +50,7 @@ struct Session::Served {
       answer.set_error(static_cast<uint32_t>(-transport.value()));
       answer.set_why(transport.why());
     }
-    (void)served->session->channel_.Send(message);
+    (void)channel.Send(message);
   }
 };
 
@@ -98,9 +100,14 @@ void Session::Run() {
 }
 
 bool Session::HandleAll() {
-  while (const auto frame = channel_.Next()) {
+  while (const auto incoming = channel_.Next()) {
+    if (incoming->packet != nullptr) {
+      if (!HandleCall(*incoming->packet)) return false;
+      continue;
+    }
     ToHost message;
-    if (!message.ParseFromArray(frame->data(), static_cast<int>(frame->size()))) return Wrong("it sent a frame that is no message");
+    const std::span<const std::byte> frame = incoming->message;
+    if (!message.ParseFromArray(frame.data(), static_cast<int>(frame.size()))) return Wrong("it sent a frame that is no message");
     std::vector<UniqueFd> descriptors;
     for (uint32_t i = 0; i < message.descriptors(); ++i) {
       descriptors.push_back(channel_.TakeDescriptor());
@@ -119,7 +126,7 @@ bool Session::Handle(const ToHost& message, std::vector<UniqueFd> descriptors) {
       return Greet(message.hello(), std::move(descriptors));
     case ToHost::kCalls:
       for (const protocol::Call& call : message.calls().calls()) {
-        if (!Submit(call)) return false;
+        if (!Submit({call.number(), call.command(), call.process(), call.adapter(), std::as_bytes(std::span(call.request()))})) return false;
       }
       return true;
     case ToHost::kQuestion:
@@ -174,22 +181,27 @@ bool Session::Greet(const protocol::Hello& hello, std::vector<UniqueFd> descript
 
 // -- Calls -------------------------------------------------------------------------------------------------------------
 
-bool Session::Submit(const protocol::Call& call) {
-  const contract::HostCommand* command = contract::FindHostCommand(call.command());
-  if (!command) return Wrong(fmt::format("it sent command {}, which there is not", call.command()));
+bool Session::HandleCall(const vmbus::Packet& packet) {
+  const auto call = socket::IsCall(packet) ? socket::ReadCall(packet) : std::nullopt;
+  return call ? Submit(*call) : Wrong("it put a packet into the ring that is no call");
+}
+
+bool Session::Submit(const socket::CallPacket& call) {
+  const contract::HostCommand* command = contract::FindHostCommand(call.command);
+  if (!command) return Wrong(fmt::format("it sent command {}, which there is not", call.command));
   auto served = std::make_unique<Served>();
   served->session = this;
-  served->number = call.number();
+  served->number = call.number;
   served->request.reset(command->request->New());
   served->reply.reset(command->reply->New());
-  if (!served->request->ParseFromString(call.request())) return Wrong(fmt::format("it sent a {} that cannot be read", command->name));
+  if (!served->request->ParseFromArray(call.request.data(), static_cast<int>(call.request.size()))) return Wrong(fmt::format("it sent a {} that cannot be read", command->name));
   if (waiting_ >= kWaitingMax) return Wrong(fmt::format("{} of its calls wait, which is the most", kWaitingMax));
-  const uint64_t bytes = call.request().size();
+  const uint64_t bytes = call.request.size();
   if (bytes > kWaitingBytesMax - waiting_bytes_)
     return Wrong(fmt::format("the requests of its calls that wait have more than {} bytes, which is the most", kWaitingBytesMax));
   ++waiting_;
   waiting_bytes_ += served->request_bytes = bytes;
-  served->call = {command, call.process(), call.adapter(), served->request.get(), served->reply.get(), call.number() == 0};
+  served->call = {command, call.process, call.adapter, served->request.get(), served->reply.get(), call.number == 0};
   Served* const on_its_way = served.release();  // until Complete
   backend_->Submit(on_its_way->call, {&Served::Complete, on_its_way});
   return true;

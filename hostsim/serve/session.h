@@ -9,6 +9,7 @@
 
 #include "cuse-dxg/backend/backend.h"
 #include "cuse-dxg/backend/socket/channel.h"
+#include "cuse-dxg/backend/socket/packets.h"
 #include "hostsim/serve/connection.h"
 #include "proto/dxg/protocol.pb.h"
 
@@ -37,7 +38,8 @@ class Session final : public Connection, private BackendEvents {
   bool HandleAll();
   bool Handle(const protocol::ToHost& message, std::vector<attach::UniqueFd> descriptors);
   bool Greet(const protocol::Hello& hello, std::vector<attach::UniqueFd> descriptors);
-  bool Submit(const protocol::Call& call);
+  bool HandleCall(const vmbus::Packet& packet);
+  bool Submit(const socket::CallPacket& call);
   bool Answer(const protocol::Question& question, std::vector<attach::UniqueFd> descriptors);
   bool SendRegion(uint64_t number, const std::optional<HostRegion>& region);
   uint32_t AddPages(const protocol::ClientPages& pages, std::vector<attach::UniqueFd> descriptors);

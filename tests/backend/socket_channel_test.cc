@@ -142,7 +142,7 @@ class ChannelTest : public testing::TestWithParam<bool> {
     while (numbers.size() < frames && Look(*channel, &why) && Look(*peer, &why)) {
       while (const auto frame = peer->Next()) {
         FromHost message;
-        EXPECT_TRUE(message.ParseFromArray(frame->data(), static_cast<int>(frame->size())));
+        EXPECT_TRUE(message.ParseFromArray(frame->message.data(), static_cast<int>(frame->message.size())));
         numbers.push_back(message.answer().number());
         for (uint32_t i = 0; i < message.descriptors(); ++i) files.push_back(InodeOf(peer->TakeDescriptor()));
       }

@@ -1,7 +1,9 @@
 // Random frames of a host to the device process, whose calls wait for answers. Each call ends once, the loss of the host is
 // told once, and what is taken for a region is one.
 //
-// Input: 1 byte says how, 1 byte how many calls wait, 2 bytes for the command of each; the rest are frames (fuzz_frames.h).
+// Input: 1 byte says how, 1 byte how many calls wait, 2 bytes for the command of each; the rest are frames or packets
+// (fuzz_frames.h).
+#include <fcntl.h>
 #include <google/protobuf/stubs/logging.h>
 #include <spdlog/spdlog.h>
 
@@ -80,9 +82,23 @@ struct Waiting {
   }
 };
 
-void Greet(int host) {
+// The rings that the device has sent with its greeting.
+std::unique_ptr<socket::Rings> TakeRings(int host) {
+  socket::Channel channel(attach::UniqueFd(fcntl(host, F_DUPFD_CLOEXEC, 0)));
+  socket::Woken woken;
+  std::string why;
+  while (!channel.Next()) FUZZ_CHECK(channel.Wait(-1, &woken, &why));
+  std::vector<attach::UniqueFd> descriptors(socket::Rings::kDescriptors);
+  for (auto& each : descriptors) each = channel.TakeDescriptor();
+  auto rings = socket::Rings::Take(std::move(descriptors));
+  FUZZ_CHECK(rings.ok());
+  return *std::move(rings);
+}
+
+void Greet(int host, bool rings) {
   protocol::FromHost message;
   message.mutable_hello()->set_version(1);
+  if (rings) message.mutable_hello()->add_features(socket::kFeatureRings);
   std::string bytes = fuzz::Framed(message.SerializeAsString());
   message.mutable_adapter_arrived()->set_luid(1);
   message.mutable_adapter_arrived()->set_address(kAddress);
@@ -116,7 +132,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const attach::UniqueFd host(accept4(listener.listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   FUZZ_CHECK(host.valid());
   Guest guest;
-  Greet(host.get());
+  const bool by_rings = (data[0] & fuzz::kByRings) != 0;
+  Greet(host.get(), by_rings);
   FUZZ_CHECK((*backend)->Start(&guest).ok());
   std::vector<Waiting> waiting(calls);
   for (size_t i = 0; i < calls; ++i) {
@@ -125,8 +142,12 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
                   std::unique_ptr<google::protobuf::Message>(command.reply->New())};
     (*backend)->Submit({&command, 0, kAddress, waiting[i].request.get(), waiting[i].reply.get()}, {&Waiting::Complete, &waiting[i]});
   }
-  fuzz::SendInput(host.get(), data[0], frames);
-  shutdown(host.get(), SHUT_WR);
+  if (by_rings) {
+    fuzz::PutInput(*TakeRings(host.get()), frames);
+  } else {
+    fuzz::SendInput(host.get(), data[0], frames);
+    shutdown(host.get(), SHUT_WR);
+  }
   guest.AwaitLoss();
   (*backend)->Stop();
   FUZZ_CHECK(guest.lost() == 1);

@@ -4,11 +4,12 @@
 usage: record_traffic.py BUILD_DIRECTORY OUTPUT_DIRECTORY PROGRAM ARGUMENTS...
 
 Stands between `hostsim` and `cuse-dxg run`, which runs the program, and writes OUTPUT_DIRECTORY/session/N and
-OUTPUT_DIRECTORY/socket_backend/N, up to some frames each. The inputs' form is in fuzz_frames.h.
+OUTPUT_DIRECTORY/socket_backend/N, up to some frames each, and the same as packets of rings. The inputs' form is in fuzz_frames.h.
 """
 import array, os, socket, struct, subprocess, sys, tempfile, threading
 
 FRAMES, FRAME_BYTES = 24, 600  # of one input
+WITH_DESCRIPTORS, BY_RINGS = 4, 8  # fuzz_frames.h
 
 
 def varint(data, at):
@@ -72,10 +73,34 @@ def frames(stream):
         at += 4 + size
 
 
+def packet(frame):
+    """As in a ring: a call or an answer by itself (packets.h) where it is one."""
+    for field, value in fields(frame):
+        if field != 3:
+            continue
+        parts = list(fields(value))
+        if all(isinstance(each, bytes) for _, each in parts):  # calls
+            if len(parts) != 1:
+                break
+            call = dict(fields(parts[0][1]))
+            request = call.get(5, b"")
+            integers = [int.from_bytes(each, "little") if isinstance(each, bytes) else each for each in (call.get(i, 0) for i in (2, 3, 4))]
+            return 1, call.get(1, 0), struct.pack("<IIQII", *integers, len(request), 0) + request
+        answer = dict(parts)
+        if set(answer) <= {1, 4}:  # without an error
+            reply = answer.get(4, b"")
+            return 2, answer[1], struct.pack("<II", len(reply), 0) + reply
+    return 0, 0, frame
+
+
 def write(directory, number, head, part):
     os.makedirs(directory, exist_ok=True)
     with open(os.path.join(directory, str(number)), "wb") as file:
-        file.write(head + b"".join(struct.pack("<H", len(each)) + each for each in part))
+        file.write(bytes([WITH_DESCRIPTORS]) + head + b"".join(struct.pack("<H", len(each)) + each for each in part))
+    with open(os.path.join(directory, f"{number}-rings"), "wb") as file:
+        file.write(bytes([BY_RINGS]) + head)
+        for kind, number, payload in map(packet, part):
+            file.write(struct.pack("<HBB", len(payload), kind, number & 0xFF) + payload)
 
 
 def main():
@@ -103,7 +128,7 @@ def main():
 
     asked = [each for each in list(frames(to_host))[1:] if len(each) <= FRAME_BYTES]  # the target greets itself
     for number, at in enumerate(range(0, min(len(asked), 4 * FRAMES), FRAMES)):
-        write(output + "/session", number, b"\x04", asked[at : at + FRAMES])
+        write(output + "/session", number, b"", asked[at : at + FRAMES])
 
     commands = {}  # by the call's number
     for each in asked:
@@ -115,7 +140,7 @@ def main():
     answered = [each for each in list(frames(from_host)) if len(each) <= FRAME_BYTES][3:]
     for number, count in enumerate((FRAMES, 4 * FRAMES)):
         numbers = [commands.get(i, 0) for i in range(1, count + 1)]
-        head = bytes([4, len(numbers)]) + b"".join(struct.pack("<H", each) for each in numbers)
+        head = bytes([len(numbers)]) + b"".join(struct.pack("<H", each) for each in numbers)
         write(output + "/socket_backend", number, head, answered[:count])
 
 

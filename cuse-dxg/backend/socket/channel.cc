@@ -12,6 +12,7 @@
 #include <cstring>
 #include <utility>
 
+#include "cuse-dxg/backend/socket/packets.h"
 #include "cuse-dxg/unix_socket.h"
 
 namespace dxg::socket {
@@ -27,6 +28,8 @@ uint32_t LengthAt(const std::byte* bytes) {
   for (size_t i = 0; i < kLengthBytes; ++i) length |= std::to_integer<uint32_t>(bytes[i]) << (8 * i);
   return length;
 }
+
+vmbus::Packet PacketOf(std::string_view frame) { return {vmbus::kInBand, 0, 0, std::as_bytes(std::span(frame))}; }
 
 }  // namespace
 
@@ -111,9 +114,9 @@ bool Channel::ByRings(size_t bytes, std::span<const int> descriptors) const {
   return rings_ && descriptors.empty() && bytes <= rings_->outgoing.payload_bytes_max();
 }
 
-Channel::Taken Channel::PutIntoRing(std::string_view bytes) {
+Channel::Taken Channel::PutIntoRing(const vmbus::Packet& packet) {
   using Put = vmbus::OutgoingRing::Put;
-  const Put put = rings_->outgoing.Add({vmbus::kInBand, 0, 0, std::as_bytes(std::span(bytes))});
+  const Put put = rings_->outgoing.Add(packet);
   if (put != Put::kYes) return put == Put::kFull ? Taken::kNoRoom : Taken::kOver;
   if (rings_->outgoing.Publish()) rings_->Ring();
   return Taken::kYes;
@@ -134,7 +137,8 @@ bool Channel::Send(const google::protobuf::MessageLite& message, std::span<const
     std::lock_guard lock(sending_);
     return EndSending();
   }
-  std::string bytes(kLengthBytes + size, '\0');
+  static thread_local std::string bytes;  // keeps its memory from one frame to the next, unless that is kept for later
+  bytes.resize(kLengthBytes + size);
   for (size_t i = 0; i < kLengthBytes; ++i) bytes[i] = static_cast<char>(size >> (8 * i));
   message.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(bytes.data() + kLengthBytes));  // Safety: bytes
   std::lock_guard lock(sending_);
@@ -142,12 +146,17 @@ bool Channel::Send(const google::protobuf::MessageLite& message, std::span<const
   const bool by_rings = ByRings(bytes.size(), descriptors);
   size_t sent = 0;
   Taken taken = Taken::kNoRoom;
-  if (kept_.empty()) taken = by_rings ? PutIntoRing(bytes) : SendNow(bytes, descriptors, &sent);
+  if (kept_.empty()) taken = by_rings ? PutIntoRing(PacketOf(bytes)) : SendNow(bytes, descriptors, &sent);
   if (taken == Taken::kYes) return true;
   const bool rest_only = sent != 0;  // the descriptors have gone
   if (taken == Taken::kOver || !Keep(std::move(bytes), sent, rest_only ? std::span<const int>() : descriptors)) return EndSending();
   kept_.back().by_rings = by_rings;
   return true;
+}
+
+bool Channel::SendPacket(const vmbus::Packet& packet) {
+  std::lock_guard lock(sending_);
+  return !closed_ && kept_.empty() && ByRings(packet.payload.size(), {}) && PutIntoRing(packet) == Taken::kYes;
 }
 
 bool Channel::Flush() {
@@ -166,7 +175,7 @@ bool Channel::Flush() {
       for (const UniqueFd& each : front.descriptors) descriptors.push_back(each.get());
     }
     const size_t had_sent = front.sent;
-    const Taken taken = front.by_rings ? PutIntoRing(front.bytes) : SendNow(front.bytes, descriptors, &front.sent);
+    const Taken taken = front.by_rings ? PutIntoRing(PacketOf(front.bytes)) : SendNow(front.bytes, descriptors, &front.sent);
     if (taken == Taken::kOver) return false;
     if (front.by_rings && taken == Taken::kYes) front.sent = front.bytes.size();
     kept_bytes_ -= front.sent - had_sent;
@@ -227,17 +236,18 @@ bool Channel::HasMore() {
   return (rings_ && rings_->incoming.HasNext()) || poll(&events, 1, 0) != 0;
 }
 
-std::optional<std::span<const std::byte>> Channel::Next() {
+std::optional<Incoming> Channel::Next() {
   using Got = vmbus::IncomingRing::Got;
-  if (const auto frame = frames_.Next()) return frame;
+  if (const auto frame = frames_.Next()) return Incoming{*frame};
   if (!rings_ || frames_.broken() || !broken_ring_.empty()) return std::nullopt;
   if (rings_->incoming.held_bytes() > Rings::kRingBytes / 8 && rings_->incoming.Return()) rings_->Ring();
-  vmbus::Packet packet;
-  const Got got = rings_->incoming.Next(&packet);
+  const Got got = rings_->incoming.Next(&packet_);
   if (got == Got::kPacket) {
-    const std::span<const std::byte> frame = packet.payload;
-    if (frame.size() >= kLengthBytes && LengthAt(frame.data()) <= frame.size() - kLengthBytes) return frame.subspan(kLengthBytes, LengthAt(frame.data()));
-    broken_ring_ = fmt::format("it put a packet of {} bytes into the ring, which is no frame", frame.size());
+    if (IsCall(packet_) || IsAnswer(packet_)) return Incoming{{}, &packet_};
+    const std::span<const std::byte> frame = packet_.payload;
+    if (packet_.type == vmbus::kInBand && frame.size() >= kLengthBytes && LengthAt(frame.data()) <= frame.size() - kLengthBytes)
+      return Incoming{frame.subspan(kLengthBytes, LengthAt(frame.data()))};
+    broken_ring_ = fmt::format("it put a packet of type {} and {} bytes into the ring, which is no frame", packet_.type, frame.size());
   } else if (got == Got::kCorrupt) {
     broken_ring_ = rings_->incoming.corruption().why();
   } else if (rings_->incoming.Return()) {

@@ -54,6 +54,12 @@ class FrameReader {
   bool broken_ = false;
 };
 
+// What has come, and stays until the next call of Next or of Wait.
+struct Incoming {
+  std::span<const std::byte> message;     // of a frame
+  const vmbus::Packet* packet = nullptr;  // a call or an answer by itself (packets.h), and no frame
+};
+
 // What one wait was ended by.
 struct Woken {
   bool heard = false;  // something has come
@@ -80,6 +86,8 @@ class Channel {
   // False: the connection is over. A message that is too long for a frame, or too much that is kept, ends it: whoever
   // waits for an answer hears of that, and would never hear of what was not sent.
   bool Send(const google::protobuf::MessageLite& message, std::span<const int> descriptors = {});
+  // False: there are no rings, it has no room there now, or something waits before it: Send can keep it.
+  bool SendPacket(const vmbus::Packet& packet);
   // Waits until something has come, the other descriptor is readable, or so many ms are over (-1: without end); takes what
   // has come, and sends what was kept. False: the connection is over, or makes no sense: `why`.
   bool Wait(int timeout_ms, Woken* woken, std::string* why);
@@ -90,9 +98,8 @@ class Channel {
   }
   // Whether something has come that Wait has not taken.
   bool HasMore();
-  // The next whole frame, which stays until the next call of this or of Wait; nothing: more has to come, or what comes is
-  // broken.
-  std::optional<std::span<const std::byte>> Next();
+  // The next that is whole; nothing: more has to come, or what comes is broken.
+  std::optional<Incoming> Next();
   // Why what comes makes no sense; empty: it does so far.
   std::string broken() const;
   // The next descriptor that came; not valid: none has.
@@ -116,7 +123,7 @@ class Channel {
   bool Flush();
   // With the lock held.
   Taken SendNow(std::string& bytes, std::span<const int> descriptors, size_t* sent);
-  Taken PutIntoRing(std::string_view bytes);
+  Taken PutIntoRing(const vmbus::Packet& packet);
   bool ByRings(size_t bytes, std::span<const int> descriptors) const;
   void Watch(int descriptor, uint32_t events, int operation);
   // Sends from `offset` on; the descriptors go with the first byte. Negative: an errno.
@@ -136,6 +143,7 @@ class Channel {
   bool more_ = false;          // the socket did not take all that is kept,
   bool ring_is_full_ = false;  // or the ring
   std::string broken_ring_;
+  vmbus::Packet packet_;  // the last that came
   FrameReader frames_;
   std::deque<UniqueFd> descriptors_;
 };

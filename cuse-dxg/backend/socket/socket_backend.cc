@@ -20,6 +20,7 @@
 #include "cuse-dxg/backend/host_control.h"
 #include "cuse-dxg/backend/profile_file.h"
 #include "cuse-dxg/backend/socket/channel.h"
+#include "cuse-dxg/backend/socket/packets.h"
 #include "cuse-dxg/backend/socket/printable.h"
 #include "cuse-dxg/client/access.h"
 #include "proto/dxg/protocol.pb.h"
@@ -154,10 +155,13 @@ class SocketBackend final : public Backend, public HostControl {
 
   void Run();
   bool PollOnce();
-  bool NextFrame(Received* received);
+  bool Next(socket::Incoming* incoming);
+  bool Read(const socket::Incoming& incoming, Received* received);
+  std::optional<socket::AnswerPacket> ReadAnswerPacket(const vmbus::Packet& packet);
   bool HandleAll();
   bool Handle(Received received);
   bool HandleAnswer(const protocol::Answer& answer);
+  bool EndCall(uint64_t number, Status transport, std::span<const std::byte> reply);
   void Hear() {
     pinged_.reset();
     heard_ = Clock::now();
@@ -238,7 +242,10 @@ void SocketBackend::Submit(const HostCall& call, Completion completion) {
     std::lock_guard lock(sending_);
     uint64_t number = 0;
     entered = Enter(call, completion, &number);
-    if (entered) {
+    const auto sent_alone = [&] {
+      return SendWithBatch(nullptr, {}) && channel_.SendPacket(socket::MakeCall({number, call.command->id, call.process, call.adapter, {}}, *call.request));
+    };
+    if (entered && (asynchronous || !sent_alone())) {
       // In the batch itself, which keeps its memory from one to the next.
       protocol::Call& message = *batch_.mutable_calls()->add_calls();
       message.set_number(number);
@@ -288,7 +295,8 @@ bool SocketBackend::Ask(protocol::Question question, Received* received, std::sp
   if (std::this_thread::get_id() == reader_id_) {
     while (there && !asker.answered) {
       there = PollOnce();
-      for (Received next; there && NextFrame(&next);) {
+      Received next;
+      for (socket::Incoming incoming; there && Next(&incoming) && Read(incoming, &next);) {
         if (!Answers(next)) deferred_.push_back(std::move(next));
       }
       there = there && why_lost_.empty() && Clock::now() < deadline;
@@ -427,15 +435,29 @@ bool SocketBackend::CheckAlive() {
   return false;
 }
 
-bool SocketBackend::NextFrame(Received* received) {
-  *received = {};
-  const auto frame = channel_.Next();
-  if (!frame) {
+// False: nothing more has come, or it makes no sense, see why_lost_.
+bool SocketBackend::Next(socket::Incoming* incoming) {
+  const auto next = channel_.Next();
+  if (!next) {
     if (why_lost_.empty()) why_lost_ = channel_.broken();
     return false;
   }
-  Hear();  // a ring's frames also come while nobody waits
-  if (!received->message.ParseFromArray(frame->data(), static_cast<int>(frame->size()))) {
+  Hear();  // what is in a ring also comes while nobody waits
+  *incoming = *next;
+  return true;
+}
+
+// As something to keep. False: it makes no sense.
+bool SocketBackend::Read(const socket::Incoming& incoming, Received* received) {
+  *received = {};
+  if (incoming.packet != nullptr) {
+    const auto answer = ReadAnswerPacket(*incoming.packet);
+    if (!answer) return false;
+    received->message.mutable_answer()->set_number(answer->number);
+    received->message.mutable_answer()->set_reply(answer->reply.data(), answer->reply.size());
+    return true;
+  }
+  if (!received->message.ParseFromArray(incoming.message.data(), static_cast<int>(incoming.message.size()))) {
     why_lost_ = "it sent a frame that is no message";
     return false;
   }
@@ -448,17 +470,31 @@ bool SocketBackend::NextFrame(Received* received) {
   return true;
 }
 
+std::optional<socket::AnswerPacket> SocketBackend::ReadAnswerPacket(const vmbus::Packet& packet) {
+  const auto answer = socket::IsAnswer(packet) ? socket::ReadAnswer(packet) : std::nullopt;
+  if (!answer) why_lost_ = "it put a packet into the ring that is no answer";
+  return answer;
+}
+
 // False: the connection is over.
 bool SocketBackend::HandleAll() {
   for (;;) {
-    Received next;
+    socket::Incoming incoming;
+    bool fine = true;
     if (!deferred_.empty()) {
-      next = std::move(deferred_.front());
+      Received next = std::move(deferred_.front());
       deferred_.pop_front();
-    } else if (!NextFrame(&next)) {
+      fine = Handle(std::move(next));
+    } else if (!Next(&incoming)) {
       return why_lost_.empty();
+    } else if (incoming.packet != nullptr) {
+      const auto answer = ReadAnswerPacket(*incoming.packet);
+      fine = answer && EndCall(answer->number, Status::Ok(), answer->reply);
+    } else {
+      Received next;
+      fine = Read(incoming, &next) && Handle(std::move(next));
     }
-    if (!Handle(std::move(next)) || !why_lost_.empty()) return false;
+    if (!fine || !why_lost_.empty()) return false;
   }
 }
 
@@ -509,28 +545,32 @@ bool SocketBackend::Handle(Received received) {
 }
 
 bool SocketBackend::HandleAnswer(const protocol::Answer& answer) {
+  Status transport;
+  if (answer.error() != 0)
+    transport = Status::Refuse(static_cast<int>(std::min<uint32_t>(answer.error(), kErrnoMax)), "{}", socket::Printable(answer.why()));
+  return EndCall(answer.number(), std::move(transport), std::as_bytes(std::span(answer.reply())));
+}
+
+bool SocketBackend::EndCall(uint64_t number, Status transport, std::span<const std::byte> reply) {
   std::map<uint64_t, Pending>::node_type entry;
   {
     std::lock_guard lock(mutex_);
-    entry = pending_.extract(answer.number());
+    entry = pending_.extract(number);
   }
   if (entry.empty()) {
-    why_lost_ = fmt::format("it answered call {}, which it was not asked or has answered", answer.number());
+    why_lost_ = fmt::format("it answered call {}, which it was not asked or has answered", number);
     return false;
   }
   const Pending& pending = entry.mapped();
-  const auto end = [&pending](Status status) { pending.completion.run(pending.completion.context, std::move(status)); };
-  if (answer.error() != 0) {
-    end(Status::Refuse(static_cast<int>(std::min<uint32_t>(answer.error(), kErrnoMax)), "{}", socket::Printable(answer.why())));
-  } else if (!pending.call.reply->ParseFromString(answer.reply()) || !ListsFit(pending.call, pending.version, &wire_)) {
+  Message& into = *pending.call.reply;
+  const bool fits = !transport.ok() || (into.ParseFromArray(reply.data(), static_cast<int>(reply.size())) && ListsFit(pending.call, pending.version, &wire_));
+  if (!fits) {
     why_lost_ = fmt::format("it answered {} with something that is no answer to it", pending.call.command->name);
-    pending.call.reply->Clear();
-    end(Lost());
-    return false;
-  } else {
-    end(Status::Ok());
+    into.Clear();
+    transport = Lost();
   }
-  return true;
+  pending.completion.run(pending.completion.context, std::move(transport));
+  return fits;
 }
 
 void SocketBackend::Run() {
