@@ -65,14 +65,26 @@ int ElementsOf(const Message& message, const FieldDescriptor* field) {
 
 bool IsList(const FieldDescriptor* field) { return field->is_repeated() || field->type() == FieldDescriptor::TYPE_BYTES; }
 
+bool HasLists(const contract::HostCommand& command) {
+  static const std::vector<bool> has = [] {
+    std::vector<bool> each;
+    for (const contract::HostCommand& one : contract::HostCommands()) {
+      const auto* type = one.reply->GetDescriptor();
+      bool any = false;
+      for (int i = 0; i < type->field_count(); ++i) any = any || IsList(type->field(i));
+      each.push_back(any);
+    }
+    return each;
+  }();
+  return has[static_cast<size_t>(&command - contract::HostCommands().data())];
+}
+
 // The guest takes as many elements of an answer as its request stands for. How many that are the codec of the wire knows: a
 // list has to be as it would be had it come over the VMBus, or, of a refusal, empty.
 bool ListsFit(const HostCall& call, uint32_t version, std::vector<std::byte>* scratch) {
+  if (!HasLists(*call.command)) return true;
   const Message& reply = *call.reply;
   const auto* type = reply.GetDescriptor();
-  bool any = false;
-  for (int i = 0; i < type->field_count(); ++i) any = any || IsList(type->field(i));
-  if (!any) return true;
   scratch->assign(call.command->reply_size(*call.request, version), std::byte{0});
   call.command->encode_reply(*call.request, reply, version, scratch->data());
   const std::unique_ptr<Message> right(reply.New());
