@@ -70,6 +70,15 @@ Adapter::Adapter(AdapterProfile profile, AdapterInfo info, Machine& machine, uin
 
 Adapter::~Adapter() { engines_->Stop(); }
 
+bool Adapter::HangsTooOften(uint64_t now_ns) {
+  const AdapterProfile::Engines& engines = profile_.engines();
+  const uint64_t within_ns = uint64_t{engines.tdr_limit_seconds()} * 1'000'000'000;
+  MutexLock lock(hangs_mutex_);
+  hangs_ns_.push_back(now_ns);
+  while (now_ns - hangs_ns_.front() > within_ns) hangs_ns_.pop_front();
+  return engines.tdr_limit_count() != 0 && hangs_ns_.size() > engines.tdr_limit_count();
+}
+
 std::string Adapter::DriverStorePath(const std::string& file) const {
   const std::string folder =
       R"(C:\Windows\System32\HostDriverStore\FileRepository\)" + profile_.driver().store_directory();

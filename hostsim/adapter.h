@@ -2,11 +2,13 @@
 
 #include <atomic>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "hostsim/memory_budget.h"
+#include "hostsim/mutex.h"
 #include "hostsim/paging_engine.h"
 #include "hostsim/video_memory.h"
 #include "proto/dxg/profile.pb.h"
@@ -74,6 +76,8 @@ class Adapter {
 
   uint32_t tdr_count() const { return tdr_count_.load(std::memory_order_relaxed); }
   void CountTdr() { tdr_count_.fetch_add(1, std::memory_order_relaxed); }
+  // Of a hang that took the whole adapter. True: there were more of them than the profile bears.
+  bool HangsTooOften(uint64_t now_ns);
 
   static constexpr uint32_t kAnswerTypes = 256;
 
@@ -90,6 +94,8 @@ class Adapter {
   std::atomic<uint64_t> fail_allocation_;
   std::atomic<bool> removed_{false};
   std::atomic<uint32_t> tdr_count_{0};
+  Mutex hangs_mutex_;
+  std::deque<uint64_t> hangs_ns_ HOSTSIM_GUARDED_BY(hangs_mutex_);  // when, of the last ones
 };
 
 }  // namespace dxg::hostsim

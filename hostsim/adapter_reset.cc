@@ -63,6 +63,11 @@ void ResetAdapter(Machine& machine, Adapter& adapter, Aftermath* aftermath) {
   if (machine.Strike(passage)) aftermath->Then([&machine] { RemoveAllAdapters(machine); });
 }
 
+void ResetHungAdapter(Machine& machine, Adapter& adapter, Aftermath* aftermath) {
+  ResetAdapter(machine, adapter, aftermath);
+  if (adapter.HangsTooOften(machine.NowNs())) aftermath->Then([&machine] { RemoveAllAdapters(machine); });
+}
+
 void ResetAdapter(Machine& machine, Adapter& adapter) {
   Aftermath aftermath;
   ResetAdapter(machine, adapter, &aftermath);

@@ -13,10 +13,11 @@ namespace dxg::hostsim {
 void FailDevices(Machine& machine, const Adapter& adapter, ExecutionState state, Aftermath* aftermath,
                  const Process* only_of = nullptr);
 
-// A timeout that an engine's reset did not cure: the whole adapter starts anew, and no device survives it.
-// The adapter stays and takes new devices.
+// The whole adapter starts anew, and no device survives it. The adapter stays and takes new devices.
 void ResetAdapter(Machine& machine, Adapter& adapter, Aftermath* aftermath);
 void ResetAdapter(Machine& machine, Adapter& adapter);  // under no lock
+// The same for an engine that hangs and cannot be reset alone. Too many of those in a short time, and the host gives up.
+void ResetHungAdapter(Machine& machine, Adapter& adapter, Aftermath* aftermath);
 
 // -- Under no lock; the guest is told.
 

@@ -594,7 +594,7 @@ void Engines::Punish(Node& node, const std::optional<CommandStop>& stop) {
   if (!stop && adapter) {
     const bool fails =
         machine_.Strike({.point = FaultPoint::kEngineResetFails, .adapter = guest_luid_, .node = node.index}).has_value();
-    if (fails || resets_adapter_) ResetAdapter(machine_, *adapter, &aftermath);
+    if (fails || resets_adapter_) ResetHungAdapter(machine_, *adapter, &aftermath);
   }
   machine_.Deliver(std::move(aftermath));
   mutex_.Lock();

@@ -94,6 +94,8 @@ void FillDefaults(AdapterProfile* profile) {
   DXG_DEFAULT(paging, operation_ns, 20'000);
   AdapterProfile::Engines* engines = profile->mutable_engines();
   DXG_DEFAULT(engines, timeout_ms, 2000);
+  DXG_DEFAULT(engines, tdr_limit_count, 5);
+  DXG_DEFAULT(engines, tdr_limit_seconds, 60);
 }
 
 #undef DXG_DEFAULT
@@ -396,10 +398,12 @@ void CheckPaging(const AdapterProfile::Paging& paging, const Place& place) {
 
 void CheckEngines(const AdapterProfile::Engines& engines, const Place& place) {
   constexpr uint64_t kCommandNsMax = 60'000'000'000;
-  constexpr uint32_t kTimeoutMsMax = 3'600'000;
+  constexpr uint32_t kTimeoutMsMax = 3'600'000, kTdrLimitCountMax = 1000, kTdrLimitSecondsMax = 86'400;
   place.Range("command_ns", engines.command_ns(), 0, kCommandNsMax);
   place.Range("jitter_ns", engines.jitter_ns(), 0, kCommandNsMax);
   place.Range("timeout_ms", engines.timeout_ms(), 1, kTimeoutMsMax);
+  place.Range("tdr_limit_count", engines.tdr_limit_count(), 0, kTdrLimitCountMax);
+  place.Range("tdr_limit_seconds", engines.tdr_limit_seconds(), 1, kTdrLimitSecondsMax);
 }
 
 void CheckTrouble(const AdapterProfile& profile, const Place& place) {

@@ -175,43 +175,74 @@ uint32_t HangOnNewDevice(GpuRig& rig) {
   rig.clock.AdvanceNs(10 * kMs);
   return rig.device;
 }
-FaultRule SixthTimeoutIsTooMany() {
-  FaultRule rule;
-  rule.set_point("too-many-timeouts");
-  rule.set_nth(6);
-  return rule;
+// An adapter that has to be reset whole, and another one; both are gone when the host has given up.
+class TdrLimit : public testing::Test {
+ protected:
+  static AdapterProfile Profile(uint32_t limit) {
+    AdapterProfile profile = Shipped("discrete");
+    profile.mutable_engines()->set_reset(AdapterProfile::Engines::ADAPTER);
+    profile.mutable_engines()->set_timeout_ms(10);
+    profile.mutable_engines()->set_tdr_limit_count(limit);
+    return profile;
+  }
+  explicit TdrLimit(uint32_t limit = 5) : rig(Profile(limit)) { EXPECT_TRUE(rig.host().AddAdapter(Shipped("compute"), &other_adapter)); }
+  // So many, each so long after the one before it.
+  void HangTimes(int times, uint64_t apart_ns) {
+    for (int i = 0; i < times; ++i) {
+      EXPECT_EQ(rig.StateOf(HangOnNewDevice(rig)), kHung) << i;
+      rig.clock.AdvanceNs(apart_ns - 10 * kMs);
+      ASSERT_EQ(rig.host().Adapters().size(), 2u) << i;
+    }
+  }
+  void ExpectTheNextToBeTooMuch() {
+    rig.device = rig.NewDevice(rig.caller);
+    const auto fence = rig.NewFence();
+    rig.Wait(fence.handle, 1, 77);
+    HangOnNewDevice(rig);
+    EXPECT_TRUE(rig.host().Adapters().empty()) << "the host gives up, and with it all adapters";
+    EXPECT_EQ(rig.ears.removed.size(), 2u);
+    EXPECT_EQ(rig.Happened(), GpuRig::Numbers{77}) << "nobody is left waiting";
+    EXPECT_EQ(rig.TryDevice(rig.caller), 0u);
+    rig.EndAndExpectNothing();
+  }
+
+  GpuRig rig;
+  AdapterInfo other_adapter;
+};
+constexpr uint64_t kSecond = 1000 * kMs;
+
+TEST_F(TdrLimit, DEV48_TheSixthResetWithinAMinuteIsOneTooMany) {
+  HangTimes(5, 11 * kSecond);
+  ExpectTheNextToBeTooMuch();
 }
 
-TEST(Timeout, DEV48_TheSixthResetOfTheAdapterIsOneTooMany) {
-  AdapterProfile profile = Shipped("discrete");
-  profile.mutable_engines()->set_reset(AdapterProfile::Engines::ADAPTER);
-  profile.mutable_engines()->set_timeout_ms(10);
-  GpuRig rig(profile);
-  AdapterInfo other_adapter;
-  ASSERT_TRUE(rig.host().AddAdapter(Shipped("compute"), &other_adapter));
-  ASSERT_FALSE(rig.host().ArmFault(SixthTimeoutIsTooMany()));
-  for (int i = 0; i < 5; ++i) {
-    EXPECT_EQ(rig.StateOf(HangOnNewDevice(rig)), kHung) << i;
-    rig.clock.AdvanceNs(10'000 * kMs);
-    ASSERT_EQ(rig.host().Adapters().size(), 2u) << i;
-  }
-  const auto waited = rig.NewDevice(rig.caller);
-  rig.device = waited;
-  const auto fence = rig.NewFence();
-  rig.Wait(fence.handle, 1, 77);
-  HangOnNewDevice(rig);
-  EXPECT_TRUE(rig.host().Adapters().empty()) << "the host gives up, and with it all adapters";
-  EXPECT_EQ(rig.ears.removed.size(), 2u);
-  EXPECT_EQ(rig.Happened(), GpuRig::Numbers{77}) << "nobody is left waiting";
-  EXPECT_EQ(rig.TryDevice(rig.caller), 0u);
-  rig.EndAndExpectNothing();
+TEST_F(TdrLimit, DEV48_ThoseOfLongAgoDoNotCount) { HangTimes(20, 13 * kSecond); }
+
+TEST_F(TdrLimit, ARuleSaysThatItIsTheNext) {
+  FaultRule rule;
+  rule.set_point("too-many-timeouts");
+  rule.set_nth(3);
+  ASSERT_FALSE(rig.host().ArmFault(rule));
+  HangTimes(2, 100 * kSecond);
+  ExpectTheNextToBeTooMuch();
 }
+
+TEST_F(TdrLimit, OrdersAreNoTimeouts) {
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(rig.host().ResetAdapter(rig.adapter().vgpu_luid));
+  EXPECT_EQ(rig.host().Adapters().size(), 2u);
+}
+
+class NoTdrLimit : public TdrLimit {
+ protected:
+  NoTdrLimit() : TdrLimit(0) {}
+};
+
+TEST_F(NoTdrLimit, AnyNumberIsBorne) { HangTimes(20, 10 * kMs); }
 
 TEST(Timeout, DEV48_ResetsOfEnginesAreNeverTooMany) {
   AdapterProfile profile = Shipped("discrete");
   profile.mutable_engines()->set_timeout_ms(10);
   GpuRig rig(profile);
-  ASSERT_FALSE(rig.host().ArmFault(SixthTimeoutIsTooMany()));
   for (int i = 0; i < 10; ++i) EXPECT_EQ(rig.StateOf(HangOnNewDevice(rig)), kHung) << i;
   EXPECT_EQ(rig.host().Adapters().size(), 1u);
   EXPECT_EQ(rig.host().faults().Count(FaultPoint::kTooManyTimeouts).passed, 0u);
