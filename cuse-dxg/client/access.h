@@ -2,6 +2,7 @@
 
 #include <sys/types.h>
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 #include <memory>
@@ -33,6 +34,12 @@ struct Piece {
   std::span<const std::byte> from;
 };
 
+// Where bytes of one place in the client go.
+struct Place {
+  uint64_t address;
+  std::span<std::byte> to;
+};
+
 // A client's address space as it was when this was made: it stays that one when the client executes another program, and
 // keeps none of its memory alive. Writes reach pages that were made read-only since, as a device's would.
 class AddressSpace {
@@ -53,6 +60,10 @@ class Access {
   // may rely on; false where any byte is not mapped or not allowed (the driver's EFAULT).
   virtual bool Read(pid_t tid, uint64_t address, std::span<std::byte> to) = 0;
   virtual bool Write(pid_t tid, uint64_t address, std::span<const std::byte> from) = 0;
+  // Several reads in one go. False where any of them fails.
+  virtual bool ReadPlaces(pid_t tid, std::span<const Place> places) {
+    return std::all_of(places.begin(), places.end(), [&](const Place& place) { return Read(tid, place.address, place.to); });
+  }
   // Several writes in one go, in order; those before the first that fails are done.
   virtual bool WritePieces(pid_t tid, std::span<const Piece> pieces) = 0;
   // For memory that outlives the call. `address` and `size` are whole pages. None where a device could not hold on to

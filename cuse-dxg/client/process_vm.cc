@@ -20,6 +20,25 @@ iovec Remote(uint64_t address, size_t size) {
   return {reinterpret_cast<void*>(address), size};  // Safety: never followed here, only by the kernel in the client
 }
 
+// Copies all of them, as many at once as one system call takes. False: one of them could not be.
+template <class Each>
+bool InGroups(std::span<const Each> all, auto bytes_of, auto copy) {
+  while (!all.empty()) {
+    iovec local[kPiecesAtOnce], remote[kPiecesAtOnce];
+    const size_t count = std::min(all.size(), kPiecesAtOnce);
+    ssize_t bytes = 0;
+    for (size_t i = 0; i < count; ++i) {
+      const auto here = bytes_of(all[i]);
+      local[i] = {const_cast<std::byte*>(here.data()), here.size()};  // Safety: of a write only read from
+      remote[i] = Remote(all[i].address, here.size());
+      bytes += static_cast<ssize_t>(here.size());
+    }
+    if (copy(local, remote, count) != bytes) return false;
+    all = all.subspan(count);
+  }
+  return true;
+}
+
 std::string Slurp(const std::string& path) {
   std::ifstream file(path);
   std::ostringstream text;
@@ -51,20 +70,16 @@ bool ProcessVm::Write(pid_t tid, uint64_t address, std::span<const std::byte> fr
   return process_vm_writev(tid, &local, 1, &remote, 1, 0) == static_cast<ssize_t>(from.size());
 }
 
+bool ProcessVm::ReadPlaces(pid_t tid, std::span<const Place> places) {
+  return InGroups(places, [](const Place& place) { return place.to; }, [tid](const iovec* local, const iovec* remote, size_t count) {
+    return process_vm_readv(tid, local, count, remote, count, 0);
+  });
+}
+
 bool ProcessVm::WritePieces(pid_t tid, std::span<const Piece> pieces) {
-  while (!pieces.empty()) {
-    iovec local[kPiecesAtOnce], remote[kPiecesAtOnce];
-    const size_t count = std::min(pieces.size(), kPiecesAtOnce);
-    ssize_t bytes = 0;
-    for (size_t i = 0; i < count; ++i) {
-      local[i] = {const_cast<std::byte*>(pieces[i].from.data()), pieces[i].from.size()};  // Safety: only read from
-      remote[i] = Remote(pieces[i].address, pieces[i].from.size());
-      bytes += static_cast<ssize_t>(pieces[i].from.size());
-    }
-    if (process_vm_writev(tid, local, count, remote, count, 0) != bytes) return false;
-    pieces = pieces.subspan(count);
-  }
-  return true;
+  return InGroups(pieces, [](const Piece& piece) { return piece.from; }, [tid](const iovec* local, const iovec* remote, size_t count) {
+    return process_vm_writev(tid, local, count, remote, count, 0);
+  });
 }
 
 std::optional<Identity> ProcessVm::Identify(pid_t tid) {

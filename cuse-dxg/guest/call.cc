@@ -1,6 +1,7 @@
 #include "cuse-dxg/guest/call.h"
 
 #include <algorithm>
+#include <array>
 #include <vector>
 
 #include "cuse-dxg/guest/driver.h"
@@ -53,6 +54,28 @@ Status Call::CopyIn(const contract::Buffer& buffer) {
   }
   if (read) return Status::Ok();
   return Status::Refuse(EFAULT, "{} at {:#x} cannot be read ({} bytes)", buffer.name, address, elements * buffer.element_size);
+}
+
+Status Call::CopyIn(std::initializer_list<const contract::Buffer*> buffers) {
+  constexpr size_t kMost = 4;
+  std::array<client::Place, kMost> places;
+  size_t used = 0;
+  bool fine = buffers.size() <= kMost;
+  for (const contract::Buffer* buffer : buffers) {
+    if (!fine) break;
+    if (buffer == nullptr || !buffer->present(args_)) continue;
+    const uint64_t count = buffer->count(args_);
+    fine = count <= buffer->max && buffer->resize != nullptr;
+    if (!fine || count == 0) continue;
+    std::byte* to = buffer->resize(&request_message(), static_cast<uint32_t>(count));
+    places[used++] = {AddressOf(*buffer), {to, count * buffer->element_size}};
+  }
+  if (fine && (used == 0 || access_.ReadPlaces(tid(), {places.data(), used}))) return Status::Ok();
+  // One by one: to say which, and so that it is refused for what comes first.
+  for (const contract::Buffer* buffer : buffers) {
+    if (buffer != nullptr) DXG_TRY(CopyIn(*buffer));
+  }
+  return Status::Ok();
 }
 
 Status Call::CopyIn(const contract::Buffer& buffer, std::vector<std::byte>* raw) {

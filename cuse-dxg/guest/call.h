@@ -46,6 +46,8 @@ class Call : public Caller {
   // A buffer of the Request, from the client. A count over the contract's limit is the handler's to refuse, in its
   // place in the driver's order; here it is EINVAL, as a last line.
   Status CopyIn(const contract::Buffer& buffer);
+  // Several of them, which are numbers or bytes, in their order and in one go. Null: that one is left out.
+  Status CopyIn(std::initializer_list<const contract::Buffer*> buffers);
   // A buffer of the Reply, to the client: as many elements as the field has.
   Status CopyOut(const contract::Buffer& buffer);
 

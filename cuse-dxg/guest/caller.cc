@@ -16,6 +16,11 @@ bool Caller::UntilAbandoned::Write(pid_t tid, uint64_t address, std::span<const 
   return !caller_.abandoned_ && access_.Write(tid, address, from);
 }
 
+bool Caller::UntilAbandoned::ReadPlaces(pid_t tid, std::span<const client::Place> places) {
+  const auto lock = Lock();
+  return !caller_.abandoned_ && access_.ReadPlaces(tid, places);
+}
+
 bool Caller::UntilAbandoned::WritePieces(pid_t tid, std::span<const client::Piece> pieces) {
   const auto lock = Lock();
   return !caller_.abandoned_ && access_.WritePieces(tid, pieces);

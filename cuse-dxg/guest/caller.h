@@ -79,6 +79,7 @@ class Caller {
     UntilAbandoned(client::Access& access, Caller& caller) : access_(access), caller_(caller) {}
     bool Read(pid_t tid, uint64_t address, std::span<std::byte> to) override;
     bool Write(pid_t tid, uint64_t address, std::span<const std::byte> from) override;
+    bool ReadPlaces(pid_t tid, std::span<const client::Place> places) override;
     bool WritePieces(pid_t tid, std::span<const client::Piece> pieces) override;
     std::unique_ptr<client::AddressSpace> Pin(pid_t tid, uint64_t address, uint64_t size, bool writable) override;
     std::optional<client::Identity> Identify(pid_t tid) override { return access_.Identify(tid); }

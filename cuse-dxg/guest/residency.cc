@@ -133,8 +133,7 @@ Task SetAllocationPriority(CallOf<calls::SetAllocationPriority>& call) {
   host::SetAllocationPriority::Request request;
   host::SetAllocationPriority::Reply reply;
   if (call.request.resource() == 0) {
-    DXG_CO_TRY(call.CopyIn(Traits::In::allocation_list()));
-    DXG_CO_TRY(call.CopyIn(Traits::In::priorities()));
+    DXG_CO_TRY(call.CopyIn({&Traits::In::allocation_list(), &Traits::In::priorities()}));
     *request.mutable_priorities() = call.request.priorities();
   } else {
     // One priority for all of the resource, whatever the count says.

@@ -27,9 +27,7 @@ Status CheckCount(const char* name, uint32_t count, uint32_t max) {
 }
 
 // Values are optional: without the pointer the host decides what a signal means.
-Status CopyInValues(Call& call, const contract::Buffer& values) {
-  return call.AddressOf(values) == 0 ? Status::Ok() : call.CopyIn(values);
-}
+const contract::Buffer* IfGiven(Call& call, const contract::Buffer& values) { return call.AddressOf(values) == 0 ? nullptr : &values; }
 
 // The first handle of a list is looked at before the list is copied, as by the driver: what the host gets is the second look.
 Result<uint32_t> ReadFirst(Call& call, const contract::Buffer& list) {
@@ -59,9 +57,7 @@ Task SignalFromContextList(CallOf<calls::SignalSynchronizationObjectFromGpu2>& c
   auto& args = call.request;
   DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, first));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
-  if (args.object_count() != 0) DXG_CO_TRY(call.CopyIn(In::objects()));
-  if (args.context_count() != 0) DXG_CO_TRY(call.CopyIn(In::contexts()));
-  if (event == 0) DXG_CO_TRY(CopyInValues(call, In::fence_values()));
+  DXG_CO_TRY(call.CopyIn({&In::objects(), &In::contexts(), event == 0 ? IfGiven(call, In::fence_values()) : nullptr}));
   Signal::Request request;
   request.set_object_count(args.object_count());
   request.set_flags(args.flags());
@@ -96,8 +92,7 @@ Task SignalSynchronizationObjectFromCpu(CallOf<calls::SignalSynchronizationObjec
   DXG_CO_TRY(CheckCount("object_count", args.object_count(), kObjectsMax));
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(args.device()));
   DXG_CO_TRY(CheckActive(*device->adapter()));
-  DXG_CO_TRY(call.CopyIn(In::objects()));
-  DXG_CO_TRY(CopyInValues(call, In::fence_values()));
+  DXG_CO_TRY(call.CopyIn({&In::objects(), IfGiven(call, In::fence_values())}));
   Signal::Request request;
   request.set_object_count(args.object_count());
   request.set_flags(args.flags());
@@ -114,8 +109,7 @@ Task SignalSynchronizationObjectFromGpu(CallOf<calls::SignalSynchronizationObjec
   DXG_CO_TRY(CheckCount("object_count", args.object_count(), kListMax));
   DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, args.context()));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
-  DXG_CO_TRY(call.CopyIn(In::objects()));
-  DXG_CO_TRY(CopyInValues(call, In::fence_values()));
+  DXG_CO_TRY(call.CopyIn({&In::objects(), IfGiven(call, In::fence_values())}));
   Signal::Request request;
   request.set_object_count(args.object_count());
   request.set_context_count(1);
@@ -153,9 +147,7 @@ Task SubmitSignalSyncObjectsToHwQueue(CallOf<calls::SubmitSignalSyncObjectsToHwQ
   DXG_CO_ASSIGN(const uint32_t first, ReadFirst(call, In::hwqueues()));
   DXG_CO_ASSIGN(auto found, FindHwQueueAndDevice(*call.process, first));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
-  DXG_CO_TRY(call.CopyIn(In::objects()));
-  DXG_CO_TRY(call.CopyIn(In::hwqueues()));
-  DXG_CO_TRY(CopyInValues(call, In::fence_values()));
+  DXG_CO_TRY(call.CopyIn({&In::objects(), &In::hwqueues(), IfGiven(call, In::fence_values())}));
   Signal::Request request;
   request.set_object_count(args.object_count());
   request.set_flags(args.flags());

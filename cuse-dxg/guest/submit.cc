@@ -28,8 +28,7 @@ Task SubmitCommand(CallOf<calls::SubmitCommand>& call) {
   DXG_CO_TRY(CheckMost("num_primaries", args.num_primaries(), kPrimariesMax));
   DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, args.broadcast_context(0)));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
-  DXG_CO_TRY(call.CopyIn(In::history_buffers()));
-  DXG_CO_TRY(call.CopyIn(In::priv_drv_data()));
+  DXG_CO_TRY(call.CopyIn({&In::history_buffers(), &In::priv_drv_data()}));
   host::SubmitCommand::Request request;
   host::SubmitCommand::Reply reply;
   request.set_command_buffer(args.command_buffer());
@@ -55,8 +54,7 @@ Task SubmitCommandToHwQueue(CallOf<calls::SubmitCommandToHwQueue>& call) {
   DXG_CO_TRY(CheckMost("num_primaries", args.num_primaries(), kPrimariesMax));
   DXG_CO_ASSIGN(auto found, FindHwQueueAndDevice(*call.process, args.hwqueue()));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
-  DXG_CO_TRY(call.CopyIn(In::written_primaries()));
-  DXG_CO_TRY(call.CopyIn(In::priv_drv_data()));
+  DXG_CO_TRY(call.CopyIn({&In::written_primaries(), &In::priv_drv_data()}));
   host::SubmitCommandToHwQueue::Request request;
   host::SubmitCommandToHwQueue::Reply reply;
   request.set_hwqueue(args.hwqueue());

@@ -56,8 +56,7 @@ Task NoteWait(CallOf<FromCpu>& call, uint64_t event) {
   auto& args = call.request;
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(args.device()));
   DXG_CO_TRY(CheckActive(*device->adapter()));
-  DXG_CO_TRY(call.CopyIn(FromCpu::In::objects()));
-  DXG_CO_TRY(call.CopyIn(FromCpu::In::fence_values()));
+  DXG_CO_TRY(call.CopyIn({&FromCpu::In::objects(), &FromCpu::In::fence_values()}));
   host::WaitForSyncObjectFromCpu::Request request;
   host::WaitForSyncObjectFromCpu::Reply reply;
   request.set_device(args.device());
@@ -158,8 +157,7 @@ Task SubmitWaitForSyncObjectsToHwQueue(CallOf<calls::SubmitWaitForSyncObjectsToH
   auto& args = call.request;
   DXG_CO_TRY(CheckCount(args.object_count(), kObjectsMax));
   // Before the queue is looked at, unlike everywhere else.
-  DXG_CO_TRY(call.CopyIn(In::objects()));
-  DXG_CO_TRY(call.CopyIn(In::fence_values()));
+  DXG_CO_TRY(call.CopyIn({&In::objects(), &In::fence_values()}));
   DXG_CO_ASSIGN(auto found, FindHwQueueAndDevice(*call.process, args.hwqueue()));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
   GpuWait::Request request;

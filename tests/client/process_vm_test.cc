@@ -8,6 +8,7 @@
 
 #include <csignal>
 #include <cstring>
+#include <vector>
 
 namespace dxg::client {
 namespace {
@@ -70,6 +71,30 @@ TEST_F(ProcessVmTest, WritesReachTheChildAlone) {
   EXPECT_TRUE(access_.Read(child_, Address(0), std::span(buffer_, 1)));
   EXPECT_EQ(buffer_[0], std::byte{0x77});
   EXPECT_EQ(memory_[0], std::byte{0x5a});
+}
+
+// More than one system call takes, of which one may be bad.
+TEST_F(ProcessVmTest, SeveralPlacesAreReadAndWrittenInOneGo) {
+  constexpr size_t kMany = 200;
+  std::byte values[kMany], back[kMany] = {};
+  std::vector<Piece> pieces;
+  std::vector<Place> places;
+  for (size_t i = 0; i < kMany; ++i) {
+    values[i] = static_cast<std::byte>(i);
+    pieces.push_back({Address(7 * i), std::span(values + i, 1)});
+    places.push_back({Address(7 * i), std::span(back + i, 1)});
+  }
+  EXPECT_TRUE(access_.WritePieces(child_, pieces));
+  EXPECT_TRUE(access_.ReadPlaces(child_, places));
+  EXPECT_EQ(std::memcmp(values, back, kMany), 0);
+  for (const size_t bad : {size_t{0}, kMany / 2, kMany - 1}) {
+    std::vector<Place> wrong = places;
+    std::vector<Piece> read_only = pieces;
+    wrong[bad].address = Address(2 * kPage);
+    read_only[bad].address = Address(kPage);
+    EXPECT_FALSE(access_.ReadPlaces(child_, wrong)) << bad;
+    EXPECT_FALSE(access_.WritePieces(child_, read_only)) << bad;
+  }
 }
 
 TEST_F(ProcessVmTest, IdentityIsOfTheThreadGroup) {
