@@ -115,6 +115,7 @@ uint32_t WorkRun::StateOf(const ModelDevice& device) {
 
 void WorkRun::FindLostDevices() {
   NoteStrikes();
+  if (Struck(hostsim::FaultPoint::kAdapterRemoval) != 0) NoteRemoval();
   if (machine_.state_changes() == state_changes_) return JudgeStrikes();
   state_changes_ = machine_.state_changes();
   model_.Read();
@@ -274,11 +275,21 @@ void WorkRun::ReplaceAdapter() {
   Say("the adapter is removed");
   Observe();
   True(machine_.RemoveAdapter(), "RemoveAdapter");
+  NoteRemoval();
+  BringAdapterBack();
+}
+
+void WorkRun::NoteRemoval() {
+  adapter_is_gone_ = true;
   ++adapter_life_;
   LoseAll(kStopped);
+}
+
+void WorkRun::BringAdapterBack() {
   Observe();
   if (Chance(50)) Rest();
   True(machine_.AddAdapter(), "AddAdapter");
+  adapter_is_gone_ = false;
   const int current = current_;
   for (current_ = 0; current_ < static_cast<int>(clients_.size()); ++current_) {
     const auto devices = Now().devices;

@@ -17,7 +17,8 @@ struct Kind {
 };
 constexpr Kind kKinds[] = {
     {FaultPoint::kEngineHang, true},       {FaultPoint::kPageFault, true},    {FaultPoint::kDeviceError, true},
-    {FaultPoint::kEngineResetFails, true}, {FaultPoint::kAdapterReset, true}, {FaultPoint::kGpuSlow, false},
+    {FaultPoint::kEngineResetFails, true}, {FaultPoint::kAdapterReset, true}, {FaultPoint::kAdapterRemoval, true},
+    {FaultPoint::kGpuSlow, false},
     {FaultPoint::kGpuJitter, false},       {FaultPoint::kGpuStarvation, false}, {FaultPoint::kSignalStorm, false},
     {FaultPoint::kNoMemoryCreate, false},  {FaultPoint::kNoMemoryCreate, false},
 };
@@ -25,6 +26,8 @@ constexpr Kind kKinds[] = {
 // Commands whose callers cope with the loss of the device before them. A signal is none: sent without asking for an answer
 // it seems to have happened.
 constexpr const char* kStruckCommands[] = {"SUBMITCOMMAND", "SUBMITCOMMANDTOHWQUEUE", "CREATECONTEXTVIRTUAL"};
+// Where nothing else is tried on the adapter before it is back.
+constexpr const char* kSubmissions[] = {"SUBMITCOMMAND", "SUBMITCOMMANDTOHWQUEUE"};
 constexpr const char* kCreatingCommands[] = {"CREATECONTEXTVIRTUAL", "CREATEHWQUEUE", "CREATESYNCOBJECT", "OPENSYNCOBJECT"};
 
 // How often a rule that goes by count has struck by now.
@@ -70,6 +73,7 @@ void WorkRun::ArmRule() {
   if (kind.point == FaultPoint::kDeviceError) rule.set_value(5 + Below(2));
   if (kind.point == FaultPoint::kSignalStorm) rule.set_value(Below(4));
   if (kind.point == FaultPoint::kDeviceError || kind.point == FaultPoint::kAdapterReset) rule.set_command(kStruckCommands[Below(std::size(kStruckCommands))]);
+  if (kind.point == FaultPoint::kAdapterRemoval) rule.set_command(kSubmissions[Below(std::size(kSubmissions))]);
   if (kind.point == FaultPoint::kNoMemoryCreate) rule.set_command(kCreatingCommands[Below(std::size(kCreatingCommands))]);
   // One rule of a point at a time: so who is struck is known from the point's count.
   hostsim::FaultPlan& plan = machine_.host().faults();

@@ -41,6 +41,7 @@ void WorkRun::Step() {
       {5, &WorkRun::Recover},        {1, &WorkRun::ReplaceClient}, {3, &WorkRun::CreatePeriodic}, {5, &WorkRun::ArmRule}, {4, &WorkRun::Denied},
   };
   ActOnce(*this, kActs);
+  if (adapter_is_gone_) BringAdapterBack();  // a rule has struck
 }
 
 // -- Picking. Null where there is none.

@@ -201,6 +201,8 @@ class WorkRun final : public SeededRun {
   void MarkDevice();
   void ExpectMarked(ModelDevice& device);
   void ResetAdapter();
+  void NoteRemoval();
+  void BringAdapterBack();
   void LoseAll(uint32_t state);
   void ReplaceAdapter();
   void Trouble();
@@ -237,6 +239,7 @@ class WorkRun final : public SeededRun {
   std::map<hostsim::FaultPoint, ModelRule> rules_;
   std::vector<Strike> strikes_;  // that are not judged yet
   uint32_t adapter_life_ = 0;
+  bool adapter_is_gone_ = false;
   uint64_t state_changes_ = 0;
 };
 
