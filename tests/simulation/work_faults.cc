@@ -18,7 +18,7 @@ struct Kind {
 constexpr Kind kKinds[] = {
     {FaultPoint::kEngineHang, true},       {FaultPoint::kPageFault, true},    {FaultPoint::kDeviceError, true},
     {FaultPoint::kEngineResetFails, true}, {FaultPoint::kAdapterReset, true}, {FaultPoint::kAdapterRemoval, true},
-    {FaultPoint::kGpuSlow, false},
+    {FaultPoint::kHangWithoutTimeout, true}, {FaultPoint::kGpuSlow, false},
     {FaultPoint::kGpuJitter, false},       {FaultPoint::kGpuStarvation, false}, {FaultPoint::kSignalStorm, false},
     {FaultPoint::kNoMemoryCreate, false},  {FaultPoint::kNoMemoryCreate, false},
 };
@@ -66,7 +66,8 @@ void WorkRun::ArmRule() {
     rule.set_times(1 + Below(5));
   }
   ModelRule model;
-  if ((info.takes & hostsim::kTakesProcess) != 0 && Chance(50)) rule.set_process(static_cast<uint64_t>(100 + (model.client = current_)));
+  const bool for_one = kind.point == FaultPoint::kHangWithoutTimeout || Chance(50);  // of that one it has to be known whose end ends it
+  if ((info.takes & hostsim::kTakesProcess) != 0 && for_one) rule.set_process(static_cast<uint64_t>(100 + (model.client = current_)));
   if ((info.takes & hostsim::kTakesNode) != 0 && Chance(40)) rule.set_node(static_cast<uint32_t>(Below(kNodes)));
   if ((info.takes & hostsim::kTakesDelay) != 0) rule.set_delay_ns(Below(kDelayNsMax));
   if (kind.point == FaultPoint::kPageFault) rule.set_value(kNowhere);
@@ -126,6 +127,18 @@ bool WorkRun::StruckInto(const ModelDevice& device, uint32_t state) {
     return true;
   }
   return false;
+}
+
+// Nothing but its device's end ends it, and which that is the model does not know: so all of that client's. True: time has
+// gone by with that.
+bool WorkRun::EndHangs() {
+  if (Struck(FaultPoint::kHangWithoutTimeout) == 0 || adapter_is_gone_) return false;
+  const int current = std::exchange(current_, rules_[FaultPoint::kHangWithoutTimeout].client);
+  const auto devices = Now().devices;
+  for (const auto& device : devices) DestroyDevice(device);
+  CreateDevice();
+  current_ = current;
+  return true;
 }
 
 // What strikes all has done so at once.

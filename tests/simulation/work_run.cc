@@ -125,6 +125,7 @@ void WorkRun::Rest() {
 void WorkRun::Observe() {
   model_.Read();
   FindLostDevices();
+  if (EndHangs()) return Observe();
   for (const auto& queue : model_.queues) {
     if (queue->now != queue->seen) Say("queue {} has run command {}", queue->id, queue->now);
   }

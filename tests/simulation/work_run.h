@@ -213,6 +213,7 @@ class WorkRun final : public SeededRun {
   uint64_t Struck(hostsim::FaultPoint point);
   void NoteStrikes();
   bool StruckInto(const ModelDevice& device, uint32_t state);
+  bool EndHangs();
   void JudgeStrikes();
   void JudgeRulesAtRest();
 
