@@ -10,6 +10,7 @@ using hostsim::FaultPoint;
 namespace {
 
 constexpr uint64_t kDelayNsMax = 5'000'000;  // far from any timeout
+constexpr uint64_t kLongerThanTimeouts = 5'000'000'000;
 
 struct Kind {
   FaultPoint point;
@@ -133,6 +134,9 @@ bool WorkRun::StruckInto(const ModelDevice& device, uint32_t state) {
 // gone by with that.
 bool WorkRun::EndHangs() {
   if (Struck(FaultPoint::kHangWithoutTimeout) == 0 || adapter_is_gone_) return false;
+  EndPeriodic();  // there would be a thousand of their events
+  const uint64_t until_ns = machine_.clock().NowNs() + kLongerThanTimeouts;
+  while (machine_.clock().NowNs() < until_ns && machine_.clock().AdvanceToNext()) Observe();
   const int current = std::exchange(current_, rules_[FaultPoint::kHangWithoutTimeout].client);
   const auto devices = Now().devices;
   for (const auto& device : devices) DestroyDevice(device);
