@@ -25,7 +25,8 @@ bool WorkRun::CpuSignal(const std::shared_ptr<ModelDevice>& device, std::vector<
   const int32_t result = Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &args);
   // Where it was accepted it has happened, even if a command that it let go has lost the device.
   if (!Accepted(*device, result, "SignalSynchronizationObjectFromCpu") && result != 0) return false;
-  for (const Point& point : points) model_.SignalNow(point, rewind);
+  const bool jumps = Struck(hostsim::FaultPoint::kFenceJump) != 0;
+  for (const Point& point : points) model_.SignalNow({point.sync, jumps ? kJumped : point.value}, rewind);
   return true;
 }
 

@@ -19,7 +19,7 @@ struct Kind {
 constexpr Kind kKinds[] = {
     {FaultPoint::kEngineHang, true},       {FaultPoint::kPageFault, true},    {FaultPoint::kDeviceError, true},
     {FaultPoint::kEngineResetFails, true}, {FaultPoint::kAdapterReset, true}, {FaultPoint::kAdapterRemoval, true},
-    {FaultPoint::kHangWithoutTimeout, true}, {FaultPoint::kGpuSlow, false},
+    {FaultPoint::kHangWithoutTimeout, true}, {FaultPoint::kFenceJump, false}, {FaultPoint::kGpuSlow, false},
     {FaultPoint::kGpuJitter, false},       {FaultPoint::kGpuStarvation, false}, {FaultPoint::kSignalStorm, false},
     {FaultPoint::kNoMemoryCreate, false},  {FaultPoint::kNoMemoryCreate, false},
 };

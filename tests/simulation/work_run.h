@@ -21,6 +21,7 @@ inline constexpr int kClientsMax = 4;
 inline constexpr size_t kQueuesMax = 6;    // of a device
 inline constexpr size_t kHandlesMax = 12;  // of a client
 inline constexpr int kEventsOfClockMax = 100000;
+inline constexpr uint64_t kJumped = kLost - 1;  // where a rule may bring a fence
 inline constexpr uint64_t kEverybody = 1ull << 40;  // a fence's value that lets all go
 inline constexpr uint64_t kNowhere = 0x7F0000000000;  // a GPU address that nothing is mapped at
 
@@ -168,8 +169,10 @@ class WorkRun final : public SeededRun {
   void SubmitBroadcast();
 
   // -- Signals and waits of queues
-  uint64_t ValueToSignal(const Sync& sync) { return std::max(sync.value, sync.seen == kLost ? 0 : sync.seen) + Below(4); }
-  uint64_t ValueToAwait(const Sync& sync) { return (sync.seen == kLost ? 0 : sync.seen) + Below(4); }
+  // Of a fence that has come to its end: small ones again, which change nothing.
+  uint64_t ValueToSignal(const Sync& sync) { return std::max(FromSmall(sync.value), FromSmall(sync.seen)) + Below(4); }
+  uint64_t ValueToAwait(const Sync& sync) { return FromSmall(sync.seen) + Below(4); }
+  static uint64_t FromSmall(uint64_t value) { return value >= kJumped ? 0 : value; }
   void SignalByQueue();
   void SignalFrom(const std::shared_ptr<ModelQueue>& queue);
   void PushSignal(const std::vector<std::shared_ptr<ModelQueue>>& queues, const std::shared_ptr<Signal>& signal);
