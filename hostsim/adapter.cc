@@ -75,7 +75,7 @@ bool Adapter::HangsTooOften(uint64_t now_ns) {
   const uint64_t within_ns = uint64_t{engines.tdr_limit_seconds()} * 1'000'000'000;
   MutexLock lock(hangs_mutex_);
   hangs_ns_.push_back(now_ns);
-  while (now_ns - hangs_ns_.front() > within_ns) hangs_ns_.pop_front();
+  while (hangs_ns_.front() + within_ns < now_ns) hangs_ns_.pop_front();
   return engines.tdr_limit_count() != 0 && hangs_ns_.size() > engines.tdr_limit_count();
 }
 

@@ -22,7 +22,7 @@ iovec Remote(uint64_t address, size_t size) {
 
 // Copies all of them, as many at once as one system call takes. False: one of them could not be.
 template <class Each>
-bool InGroups(std::span<const Each> all, auto bytes_of, auto copy) {
+bool CopyAll(std::span<const Each> all, auto bytes_of, auto copy) {
   while (!all.empty()) {
     iovec local[kPiecesAtOnce], remote[kPiecesAtOnce];
     const size_t count = std::min(all.size(), kPiecesAtOnce);
@@ -71,13 +71,13 @@ bool ProcessVm::Write(pid_t tid, uint64_t address, std::span<const std::byte> fr
 }
 
 bool ProcessVm::ReadPlaces(pid_t tid, std::span<const Place> places) {
-  return InGroups(places, [](const Place& place) { return place.to; }, [tid](const iovec* local, const iovec* remote, size_t count) {
+  return CopyAll(places, [](const Place& place) { return place.to; }, [tid](const iovec* local, const iovec* remote, size_t count) {
     return process_vm_readv(tid, local, count, remote, count, 0);
   });
 }
 
 bool ProcessVm::WritePieces(pid_t tid, std::span<const Piece> pieces) {
-  return InGroups(pieces, [](const Piece& piece) { return piece.from; }, [tid](const iovec* local, const iovec* remote, size_t count) {
+  return CopyAll(pieces, [](const Piece& piece) { return piece.from; }, [tid](const iovec* local, const iovec* remote, size_t count) {
     return process_vm_writev(tid, local, count, remote, count, 0);
   });
 }
