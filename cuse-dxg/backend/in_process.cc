@@ -13,6 +13,8 @@
 namespace dxg {
 namespace {
 
+constexpr char kDefaultProfile[] = "discrete";
+
 HostAdapter ToGuest(const hostsim::AdapterInfo& info) {
   HostAdapter adapter;
   adapter.luid = info.guest_luid;
@@ -233,7 +235,7 @@ std::unique_ptr<Backend> Make(const std::vector<AdapterProfile>& profiles, const
 
 Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles) {
   std::vector<AdapterProfile> adapters;
-  for (const auto& name : profiles.empty() ? std::vector<std::string>{"discrete"} : profiles) {
+  for (const auto& name : profiles.empty() ? std::vector<std::string>{kDefaultProfile} : profiles) {
     std::string error;
     adapters.emplace_back();
     if (!hostsim::LoadProfile(name, &adapters.back(), &error)) return Status::Refuse(EINVAL, "--profile {}: {}", name, error);
@@ -244,7 +246,7 @@ Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::s
 Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(const std::vector<ControlRequest::AddAdapter>& profiles,
                                                           const GuestMachine& guest) {
   std::vector<ControlRequest::AddAdapter> all = profiles;
-  if (all.empty()) all.emplace_back().set_name("discrete");
+  if (all.empty()) all.emplace_back().set_name(kDefaultProfile);
   std::vector<AdapterProfile> adapters;
   for (const auto& wanted : all) {
     std::string error;
