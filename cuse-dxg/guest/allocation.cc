@@ -197,8 +197,7 @@ std::string StandardDescriptor(const StandardAllocation& standard) {
 
 Status FillRequest(Creation& c) {
   auto& call = c.call;
-  DXG_TRY(call.CopyIn(Create::In::private_runtime_data()));
-  DXG_TRY(call.CopyIn(Create::In::priv_drv_data()));
+  DXG_TRY(call.CopyIn({&Create::In::private_runtime_data(), &Create::In::priv_drv_data()}));
   host::CreateAllocation::Request& request = c.request;
   request.set_device(call.request.device());
   request.set_resource(call.request.resource());

@@ -29,12 +29,6 @@ uint64_t Call::AddressOf(const contract::Buffer& buffer) const {
   return address;
 }
 
-// Several short lists of one call are often neighbours on a stack: the page that the first is in has the others too.
-bool Call::ReadBuffer(uint64_t address, std::span<std::byte> to) {
-  constexpr size_t kShort = 256;  // bytes; of longer ones it is the bytes that cost
-  return row.in.size() > 1 && to.size() <= kShort ? ReadNear(address, to) : access_.Read(tid(), address, to);
-}
-
 Status Call::CopyIn(const contract::Buffer& buffer) {
   if (!buffer.present(args_)) return Status::Ok();
   const uint64_t count = buffer.count(args_);
@@ -46,10 +40,10 @@ Status Call::CopyIn(const contract::Buffer& buffer) {
   bool read = true;
   if (buffer.resize != nullptr) {
     std::byte* to = buffer.resize(&request_message(), elements);
-    if (elements != 0) read = ReadBuffer(address, {to, elements * buffer.element_size});
+    if (elements != 0) read = access_.Read(tid(), address, {to, elements * buffer.element_size});
   } else {
     std::vector<std::byte> bytes(elements * buffer.element_size);
-    if (!bytes.empty()) read = ReadBuffer(address, bytes);
+    if (!bytes.empty()) read = access_.Read(tid(), address, bytes);
     if (read) buffer.read(bytes.data(), elements, &request_message());
   }
   if (read) return Status::Ok();

@@ -72,7 +72,6 @@ class Call : public Caller {
   void Answer(const Status& status);
 
  private:
-  bool ReadBuffer(uint64_t address, std::span<std::byte> to);
   void VisitBegins() override { process->VisitBegins(); }
   void VisitEnds() override;
 

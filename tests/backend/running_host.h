@@ -33,6 +33,17 @@ inline std::unique_ptr<Backend> ConnectTo(const std::string& path, std::chrono::
   return *std::move(backend);
 }
 
+// A guest that does not care.
+class NoEvents : public BackendEvents {
+ public:
+  void AdapterArrived(const HostAdapter&) override {}
+  void AdapterStopped(uint64_t) override {}
+  void AdapterRemoved(uint64_t) override {}
+  void DeviceStateChanged(uint64_t) override {}
+  void GuestEvent(uint64_t) override {}
+  void HostLost() override {}
+};
+
 class RunningHost {
  public:
   RunningHost() : stop_(eventfd(0, EFD_CLOEXEC)) {

@@ -116,14 +116,7 @@ TEST_F(SocketHostTest, RefusesProfilesThatThereAreNot) {
   options.profiles = {"no such profile"};
   auto backend = CreateSocketBackend(options);
   if (!backend.ok()) return;
-  struct Nobody final : BackendEvents {
-    void AdapterArrived(const HostAdapter&) override {}
-    void AdapterStopped(uint64_t) override {}
-    void AdapterRemoved(uint64_t) override {}
-    void DeviceStateChanged(uint64_t) override {}
-    void GuestEvent(uint64_t) override {}
-    void HostLost() override {}  // Start says so
-  } nobody;
+  NoEvents nobody;  // Start says so
   EXPECT_FALSE((*backend)->Start(&nobody).ok());
 }
 
@@ -237,15 +230,12 @@ TEST_F(SocketHostTest, ManyThreadsCallAndAsk) {
 
 constexpr uint64_t kLuid = 1, kAddress = 2;
 
-class Listener final : public BackendEvents {
+class Listener final : public NoEvents {
  public:
   void AdapterArrived(const HostAdapter& adapter) override {
     EXPECT_EQ(adapter.address, kAddress);
     if (on_arrival) on_arrival();
   }
-  void AdapterStopped(uint64_t) override {}
-  void AdapterRemoved(uint64_t) override {}
-  void DeviceStateChanged(uint64_t) override {}
   void GuestEvent(uint64_t event) override { events.push_back(event); }
   void HostLost() override { lost.Happen(); }
 

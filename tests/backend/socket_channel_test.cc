@@ -305,6 +305,26 @@ TEST_P(ChannelRingsTest, AFrameThatIsLongerThanTheRingGoesThroughTheSocket) {
   EXPECT_EQ(numbers, (std::vector<uint64_t>{1, 2}));
 }
 
+// Only where it can go at once and in order: what is kept are frames.
+TEST_P(ChannelTest, APacketGoesByTheRingAndBehindNothingThatIsKept) {
+  const std::vector<std::byte> payload(8, std::byte{1});
+  const vmbus::Packet packet{vmbus::kCompletion, 0, 7, payload};
+  ASSERT_EQ(channel->SendPacket(packet), GetParam());
+  const auto came = peer->Next();
+  ASSERT_EQ(came.has_value(), GetParam());
+  if (came) {
+    ASSERT_NE(came->packet, nullptr);
+    EXPECT_EQ(came->packet->transaction, 7u);
+    EXPECT_EQ(Text(came->packet->payload), Text(payload));
+  }
+  const int sent = SendUntilKept(100'000);
+  EXPECT_FALSE(channel->SendPacket(packet));
+  EXPECT_EQ(Pump(static_cast<size_t>(sent)).size(), static_cast<size_t>(sent));
+  EXPECT_EQ(channel->SendPacket(packet), GetParam()) << "and it goes on";
+  channel->Close();
+  EXPECT_FALSE(channel->SendPacket(packet));
+}
+
 TEST_P(ChannelRingsTest, AWaitEndsWithWhatComesIntoTheRing) {
   std::thread sender([&] { EXPECT_TRUE(channel->Send(Message(7))); });
   std::string why;

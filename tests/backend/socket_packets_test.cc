@@ -234,12 +234,7 @@ TEST_P(HostNonsense, EndsTheCallAndIsALossOfTheHost) {
     GetParam().put(peer);
     peer.AwaitEnd();
   });
-  struct Guest final : BackendEvents {
-    void AdapterArrived(const HostAdapter&) override {}
-    void AdapterStopped(uint64_t) override {}
-    void AdapterRemoved(uint64_t) override {}
-    void DeviceStateChanged(uint64_t) override {}
-    void GuestEvent(uint64_t) override {}
+  struct Guest final : NoEvents {
     void HostLost() override { lost.set_value(); }
     std::promise<void> lost;
   } guest;
