@@ -32,19 +32,22 @@ using ConnectHost = std::function<Result<std::unique_ptr<Backend>>()>;
 
 // A host and the guest that was begun with it. Nothing of one host means anything to another.
 struct Generation {
-  Generation(std::unique_ptr<Backend> with, client::Access& clients) : backend(std::move(with)), driver(*backend, clients) {}
+  Generation(std::unique_ptr<Backend> with, client::Access& clients)
+      : backend(std::move(with)), driver(*backend, clients) {}
   std::unique_ptr<Backend> backend;
   guest::Driver driver;
 };
 
-// The node. Where its host is lost (one in another process) it looks for a new one: what is open stays with the lost host,
-// and what is opened from then on is the new one's.
+// The node. Where its host is lost (one in another process) it looks for a new one: what is open stays with
+// the lost host, and what is opened from then on is the new one's.
 class Device final : public attach::Node, private HostControl {
  public:
-  Device(std::unique_ptr<client::Delivery> delivery, std::unique_ptr<trace::TextTrace> trace, ConnectHost connect)
+  Device(std::unique_ptr<client::Delivery> delivery, std::unique_ptr<trace::TextTrace> trace,
+         ConnectHost connect)
       : delivery_(std::move(delivery)), trace_(std::move(trace)), connect_(std::move(connect)) {}
 
-  // Calls still wait for the one or the other. Each ends them, and they go on in their driver, which is the last to go.
+  // Calls still wait for the one or the other. Each ends them, and they go on in their driver, which is the
+  // last to go.
   ~Device() override {
     control_.reset();
     {
@@ -63,12 +66,15 @@ class Device final : public attach::Node, private HostControl {
   Status Start(const std::string& control) {
     DXG_TRY(Begin());
     if (control.empty()) return Status::Ok();
-    if (!current_.load()->backend->control()) return Status::Refuse(ENOTSUP, "--control: this back-end's host takes no orders");
+    if (!current_.load()->backend->control())
+      return Status::Refuse(ENOTSUP, "--control: this back-end's host takes no orders");
     DXG_ASSIGN(control_, control::Server::Start(control, *this));
     return Status::Ok();
   }
 
-  void Open(std::unique_ptr<attach::OpenRequest> request) override { current_.load()->driver.Open(std::move(request)); }
+  void Open(std::unique_ptr<attach::OpenRequest> request) override {
+    current_.load()->driver.Open(std::move(request));
+  }
   void Ioctl(std::unique_ptr<attach::IoctlRequest> request) override {
     const uint64_t file = request->file();
     guest::Driver::Of(file).Ioctl(std::move(request));
@@ -123,7 +129,9 @@ class Device final : public attach::Node, private HostControl {
   }
 
   // HostControl
-  void Serve(const ControlRequest& request, ControlReply* reply) override { current_.load()->backend->control()->Serve(request, reply); }
+  void Serve(const ControlRequest& request, ControlReply* reply) override {
+    current_.load()->backend->control()->Serve(request, reply);
+  }
 
   client::ProcessVm clients_;
   std::unique_ptr<client::Delivery> delivery_;
@@ -136,7 +144,8 @@ class Device final : public attach::Node, private HostControl {
   std::condition_variable changed_;  // lost_ or stopping_
   std::mutex mutex_;  // guards lost_, stopping_, generations_, and that searcher_ is started once
   bool lost_ = false, stopping_ = false;
-  std::vector<std::unique_ptr<Generation>> generations_;  // the lost ones stay until the end: files may be open
+  std::vector<std::unique_ptr<Generation>>
+      generations_;  // the lost ones stay until the end: files may be open
   std::thread searcher_;
 
   std::unique_ptr<control::Server> control_;
@@ -151,7 +160,9 @@ Result<ConnectHost> FindRealVmbus(const DeviceOptions& options) {
 }
 
 Result<ConnectHost> FindVmbus(const DeviceOptions& options) {
-  if (!options.profiles.empty()) return Status::Refuse(EINVAL, "--profile: the host of a VMBus has its adapters; give it to `hostsim --serve`");
+  if (!options.profiles.empty())
+    return Status::Refuse(EINVAL,
+                          "--profile: the host of a VMBus has its adapters; give it to `hostsim --serve`");
   if (options.backend == "vmbus") return FindRealVmbus(options);
   DXG_ASSIGN(const auto place, vmbus::ParsePlace(options.backend, "--backend", {"packets"}));
   const auto data = place.has("packets") ? vmbus::LinkData::kPackets : vmbus::LinkData::kRings;
@@ -164,7 +175,8 @@ Result<ConnectHost> FindVmbus(const DeviceOptions& options) {
 // What --backend names.
 Result<ConnectHost> FindHost(const DeviceOptions& options) {
   constexpr std::string_view kUnix = "unix:";
-  if (options.backend == "sim") return ConnectHost([profiles = options.profiles] { return CreateInProcessBackend(profiles); });
+  if (options.backend == "sim")
+    return ConnectHost([profiles = options.profiles] { return CreateInProcessBackend(profiles); });
   if (options.backend.starts_with(kUnix)) {
     SocketOptions socket;
     socket.path = options.backend.substr(kUnix.size());
@@ -172,8 +184,12 @@ Result<ConnectHost> FindHost(const DeviceOptions& options) {
     return ConnectHost([socket] { return CreateSocketBackend(socket); });
   }
   if (options.backend.starts_with("vmbus")) return FindVmbus(options);
-  return Status::Refuse(EINVAL, "--backend {}: no such back-end; \"sim\" is the simulator in this process, \"unix:PATH\" one that listens there, "
-                        "\"vmbus\" the host of this machine, \"vmbus:PATH\" a simulated one that serves a VMBus there", options.backend);
+  return Status::Refuse(
+      EINVAL,
+      "--backend {}: no such back-end; \"sim\" is the simulator in this process, \"unix:PATH\" one that "
+      "listens there, "
+      "\"vmbus\" the host of this machine, \"vmbus:PATH\" a simulated one that serves a VMBus there",
+      options.backend);
 }
 
 }  // namespace

@@ -16,7 +16,8 @@ struct DeviceOptions {
   std::vector<std::string> profiles;  // adapter profiles, a name or a file each; none: the built-in default
   std::string backend = "sim";
   vmbus::UioOptions vmbus;  // of the back-end "vmbus"
-  int agents = -1;         // a listening socket for preload agents (client/agents.h), which the device takes; -1: none
+  int agents =
+      -1;  // a listening socket for preload agents (client/agents.h), which the device takes; -1: none
   std::string control;     // where `cuse-dxg ctl` reaches the host; empty: nowhere
   std::string trace_text;  // where every call is written as text; "-" is stdout, empty is nowhere
 };

@@ -185,7 +185,9 @@ void ShowFileLimit() {
 
 // docs/decisions/011: no kernel's own fence would do.
 void ShowSyncFiles() {
-  Ok("sync files", "descriptors of the node: poll, select, epoll, FILE_INFO and MERGE work; other drivers do not take them");
+  Ok("sync files",
+     "descriptors of the node: poll, select, epoll, FILE_INFO and MERGE work; other drivers do not take "
+     "them");
 }
 
 // What programs touch first in locked memory comes in pages of 4 KiB, or of 2 MiB.
@@ -195,7 +197,8 @@ void ShowHugePages() {
   if (setting.empty()) return;
   if (setting.find("[never]") == std::string::npos && setting.find("[deny]") == std::string::npos)
     return Ok("huge pages", "locked memory gets them");
-  Note("huge pages", fmt::format("not for locked memory -> echo advise > {} (first touches cost a tenth then)", path));
+  Note("huge pages",
+       fmt::format("not for locked memory -> echo advise > {} (first touches cost a tenth then)", path));
 }
 
 }  // namespace

@@ -160,14 +160,16 @@ Result<int> RunServed(Options options, Launch launch) {
 // Beside the program, as built; or where it is installed.
 Result<std::string> FindPreloadLibrary() {
   const std::filesystem::path here = std::filesystem::read_symlink("/proc/self/exe").parent_path();
-  for (const auto& place : {here / "libdxg-preload.so", here.parent_path() / "lib/cuse-dxg/libdxg-preload.so"}) {
+  for (const auto& place :
+       {here / "libdxg-preload.so", here.parent_path() / "lib/cuse-dxg/libdxg-preload.so"}) {
     if (std::filesystem::exists(place)) return place.string();
   }
-  return Status::Refuse(ENOENT, "--preload: libdxg-preload.so is neither in {} nor in ../lib/cuse-dxg of it", here.string());
+  return Status::Refuse(ENOENT, "--preload: libdxg-preload.so is neither in {} nor in ../lib/cuse-dxg of it",
+                        here.string());
 }
 
-// A place of the run's own for the control socket, unless the user has chosen one; and its path for the program. Before the
-// program is forked.
+// A place of the run's own for the control socket, unless the user has chosen one; and its path for the
+// program. Before the program is forked.
 std::optional<control::PrivatePlace> PlaceControl(std::string* path) {
   std::optional<control::PrivatePlace> place;
   if (*path == control::kPathNone) {
@@ -212,14 +214,18 @@ void AddDeviceOptions(CLI::App* command, Options* options) {
       ->type_name("NAME|FILE")
       ->take_all()
       ->allow_extra_args(false);
-  command->add_option("--backend", options->device.backend,
-                   "What answers as the host: sim, in this process; unix:PATH, a `hostsim --listen PATH`; vmbus, the host of this "
-                   "Hyper-V guest (docs/vmbus.md); or vmbus:PATH, a `hostsim --serve=vmbus:PATH`, by rings, with \",packets\" without")
+  command
+      ->add_option("--backend", options->device.backend,
+                   "What answers as the host: sim, in this process; unix:PATH, a `hostsim --listen PATH`; "
+                   "vmbus, the host of this "
+                   "Hyper-V guest (docs/vmbus.md); or vmbus:PATH, a `hostsim --serve=vmbus:PATH`, by rings, "
+                   "with \",packets\" without")
       ->capture_default_str();
   AddUioOptions(command, &options->device.vmbus);
   command
-      ->add_option("--control", options->device.control,
-                   "Listen at PATH for `cuse-dxg ctl`; none: nowhere. Default: none for serve, a private path for run")
+      ->add_option(
+          "--control", options->device.control,
+          "Listen at PATH for `cuse-dxg ctl`; none: nowhere. Default: none for serve, a private path for run")
       ->type_name("PATH");
   command->add_option("--workers", options->workers, "Threads that serve requests")
       ->check(CLI::Range(1, Session::kWorkersMax))
@@ -268,11 +274,13 @@ int Main(int argc, char** argv) {
   AddDeviceOptions(run, &options);
   run->add_flag("--preload", options.preload,
                 "Load a helper into the program, for runs under a debugger or strace (see docs/security.md)");
-  // What comes after -- is the program's own: an option of the parser's would take "[" and "]" for a list of its.
+  // What comes after -- is the program's own: an option of the parser's would take "[" and "]" for a list of
+  // its.
   const bool is_run = argc > 1 && argv[1] == std::string_view("run");
   const auto separator = is_run ? std::find(argv, argv + argc, std::string_view("--")) : argv + argc;
   if (separator != argv + argc) options.command.assign(separator + 1, argv + argc);
-  CLI::Option* program = run->add_option("PROGRAM", options.command, "The program and its arguments, after --");
+  CLI::Option* program =
+      run->add_option("PROGRAM", options.command, "The program and its arguments, after --");
   if (options.command.empty()) program->required();
   run->footer("Usage: cuse-dxg run [OPTIONS] -- PROGRAM [ARGS...]");
 

@@ -13,18 +13,20 @@
 
 namespace dxg {
 
-// What an ioctl returns: 0 or a positive NTSTATUS when it worked, -errno when it was refused. A refusal also carries
-// the sentence that explains it, because users of the real device see nothing more than "Invalid argument".
+// What an ioctl returns: 0 or a positive NTSTATUS when it worked, -errno when it was refused. A refusal also
+// carries the sentence that explains it, because users of the real device see nothing more than "Invalid
+// argument".
 //
-// One value is outside both ranges: CreateAllocation may return a raw NTSTATUS (a negative number below -4095), which
-// C libraries hand out as an ordinary return value. `Status(int)` takes it as it is.
+// One value is outside both ranges: CreateAllocation may return a raw NTSTATUS (a negative number below
+// -4095), which C libraries hand out as an ordinary return value. `Status(int)` takes it as it is.
 class [[nodiscard]] Status {
  public:
   Status() = default;
   explicit Status(int32_t value) : value_(value) {}
   Status(Status&&) noexcept = default;
   Status& operator=(Status&&) noexcept = default;
-  Status(const Status& other) : value_(other.value_), why_(other.why_ ? std::make_unique<std::string>(*other.why_) : nullptr) {}
+  Status(const Status& other)
+      : value_(other.value_), why_(other.why_ ? std::make_unique<std::string>(*other.why_) : nullptr) {}
   Status& operator=(const Status& other) { return *this = Status(other); }
 
   static Status Ok() { return Status(); }
@@ -53,15 +55,16 @@ class [[nodiscard]] Status {
 
  private:
   int32_t value_ = 0;
-  std::unique_ptr<const std::string> why_;  // elsewhere: calls that wait hold several Statuses, and few are refusals
+  std::unique_ptr<const std::string>
+      why_;  // elsewhere: calls that wait hold several Statuses, and few are refusals
 };
 
 // A T, or the Status that says why there is none.
 template <typename T>
 class [[nodiscard]] Result {
  public:
-  Result(T value) : value_(std::move(value)) {}                 // NOLINT: implicit by intent
-  Result(Status status) : status_(std::move(status)) {}         // NOLINT
+  Result(T value) : value_(std::move(value)) {}          // NOLINT: implicit by intent
+  Result(Status status) : status_(std::move(status)) {}  // NOLINT
   bool ok() const { return value_.has_value(); }
   const Status& status() const& { return status_; }
   Status status() && { return std::move(status_); }
@@ -76,24 +79,24 @@ class [[nodiscard]] Result {
 
 }  // namespace dxg
 
-// A broken invariant of ours ends the process with the place and the condition; whatever a client or a host can cause
-// is a Status instead.
-#define DXG_CHECK(condition)                                                                       \
-  do {                                                                                             \
-    if (!(condition)) {                                                                            \
-      std::fprintf(stderr, "%s:%d: bug: expected %s\n", __FILE__, __LINE__, #condition);           \
-      std::abort();                                                                                \
-    }                                                                                              \
+// A broken invariant of ours ends the process with the place and the condition; whatever a client or a host
+// can cause is a Status instead.
+#define DXG_CHECK(condition)                                                             \
+  do {                                                                                   \
+    if (!(condition)) {                                                                  \
+      std::fprintf(stderr, "%s:%d: bug: expected %s\n", __FILE__, __LINE__, #condition); \
+      std::abort();                                                                      \
+    }                                                                                    \
   } while (0)
 
-// DXG_TRY(expression) returns from the function when the Status is a refusal; DXG_ASSIGN(declaration, expression)
-// takes the value out of a Result or returns its Status. The CO_ forms are for coroutines.
-#define DXG_TRY(expression)                                     \
-  do {                                                          \
+// DXG_TRY(expression) returns from the function when the Status is a refusal; DXG_ASSIGN(declaration,
+// expression) takes the value out of a Result or returns its Status. The CO_ forms are for coroutines.
+#define DXG_TRY(expression)                                                              \
+  do {                                                                                   \
     if (::dxg::Status dxg_status_ = (expression); !dxg_status_.ok()) return dxg_status_; \
   } while (0)
-#define DXG_CO_TRY(expression)                                  \
-  do {                                                          \
+#define DXG_CO_TRY(expression)                                                              \
+  do {                                                                                      \
     if (::dxg::Status dxg_status_ = (expression); !dxg_status_.ok()) co_return dxg_status_; \
   } while (0)
 #define DXG_CONCAT_(a, b) a##b

@@ -27,12 +27,16 @@ bool IsServed(const sockaddr_un& address, int type) {
 Status Bind(const UniqueFd& listener, const std::string& path, const char* option, const Listening& as) {
   DXG_ASSIGN(const sockaddr_un address, UnixAddress(path, option));
   const auto bind_it = [&] { return bind(listener.get(), AnyAddress(address), sizeof(address)) == 0; };
-  const auto refused = [&] { return Status::Refuse(errno, "{}: cannot make {}: {}", option, path, std::strerror(errno)); };
+  const auto refused = [&] {
+    return Status::Refuse(errno, "{}: cannot make {}: {}", option, path, std::strerror(errno));
+  };
   if (bind_it()) return Status::Ok();
   if (errno != EADDRINUSE) return refused();
-  if (!IsSocket(path)) return Status::Refuse(EEXIST, "{}: {} is there and no socket; give another path", option, path);
+  if (!IsSocket(path))
+    return Status::Refuse(EEXIST, "{}: {} is there and no socket; give another path", option, path);
   if (IsServed(address, as.type))
-    return Status::Refuse(EADDRINUSE, "{}: another {} listens at {}; give another path", option, as.who, path);
+    return Status::Refuse(EADDRINUSE, "{}: another {} listens at {}; give another path", option, as.who,
+                          path);
   unlink(path.c_str());
   return bind_it() ? Status::Ok() : refused();
 }

@@ -29,26 +29,35 @@ const char* StateText(const std::string& state) {
 }
 
 void PrintMachine(const vmbus::Places& places, const Found& found) {
-  fmt::print("VMBus              {}\n", found.has_vmbus ? "there" : fmt::format("none: {} does not exist, this is no Hyper-V guest", places.vmbus()));
-  fmt::print("{:<18} {}\n", vmbus::kUioDriver, found.has_uio_driver ? "there" : "not there; modprobe it, or a kernel with CONFIG_UIO_HV_GENERIC");
+  fmt::print("VMBus              {}\n",
+             found.has_vmbus
+                 ? "there"
+                 : fmt::format("none: {} does not exist, this is no Hyper-V guest", places.vmbus()));
+  fmt::print(
+      "{:<18} {}\n", vmbus::kUioDriver,
+      found.has_uio_driver ? "there" : "not there; modprobe it, or a kernel with CONFIG_UIO_HV_GENERIC");
   fmt::print("{:<18} {}\n\n", vmbus::kDxgDriver, found.has_dxg_driver ? "there" : "not there");
 }
 
 void PrintChannels(const std::vector<vmbus::VmbusDevice>& channels) {
   if (channels.empty()) return;
-  fmt::print("{:<8}{:<38}{:>6}  {:<8}{:<16}{:<8}{:>10}  {}\n", "channel", "instance", "relid", "monitor", "driver", "node", "rings", "state");
+  fmt::print("{:<8}{:<38}{:>6}  {:<8}{:<16}{:<8}{:>10}  {}\n", "channel", "instance", "relid", "monitor",
+             "driver", "node", "rings", "state");
   for (const auto& channel : channels) {
     const vmbus::UioMap* const rings = channel.FindMap(0);
-    fmt::print("{:<8}{:<38}{:>6}  {:<8}{:<16}{:<8}{:>10}  {}\n", channel.kind(), channel.instance.text(), channel.relid,
-               channel.monitor ? std::to_string(*channel.monitor) : "no", channel.driver.empty() ? "none" : channel.driver,
-               channel.uio.empty() ? "none" : channel.uio, rings ? fmt::format("{} KiB", rings->size >> 10) : "none", StateText(channel.state));
+    fmt::print("{:<8}{:<38}{:>6}  {:<8}{:<16}{:<8}{:>10}  {}\n", channel.kind(), channel.instance.text(),
+               channel.relid, channel.monitor ? std::to_string(*channel.monitor) : "no",
+               channel.driver.empty() ? "none" : channel.driver, channel.uio.empty() ? "none" : channel.uio,
+               rings ? fmt::format("{} KiB", rings->size >> 10) : "none", StateText(channel.state));
   }
   fmt::print("\n");
 }
 
 void PrintFunctions(const std::vector<vmbus::PciDevice>& functions) {
   for (const auto& function : functions) {
-    fmt::print("PCI {:<14} {:<16} driver {}\n", function.name, function.compute_only ? "compute only" : "render", function.driver.empty() ? "none" : function.driver);
+    fmt::print("PCI {:<14} {:<16} driver {}\n", function.name,
+               function.compute_only ? "compute only" : "render",
+               function.driver.empty() ? "none" : function.driver);
   }
   if (!functions.empty()) fmt::print("\n");
 }
@@ -64,29 +73,42 @@ void AddUioOptions(CLI::App* command, vmbus::UioOptions* options) {
             if (!window.ok()) throw CLI::ValidationError("--vmbus-window", window.status().why());
             options->window = *window;
           },
-          "Guest-physical addresses for the host's memory, which nothing reserves: START+LENGTH, or hole+LENGTH to look for a "
+          "Guest-physical addresses for the host's memory, which nothing reserves: START+LENGTH, or "
+          "hole+LENGTH to look for a "
           "free place in /proc/iomem; LENGTH may end in K, M or G")
       ->type_name("PLACE");
-  command->add_option("--vmbus-window-file", options->window_file, "Where the window's bytes are mapped from, /dev/mem for example")->type_name("FILE");
+  command
+      ->add_option("--vmbus-window-file", options->window_file,
+                   "Where the window's bytes are mapped from, /dev/mem for example")
+      ->type_name("FILE");
   command->add_flag("--vmbus-unpinned-pages", options->unpinned_pages,
-                    "Tell the host where a client's pages are although nothing holds them there: the GPU may write to memory that "
+                    "Tell the host where a client's pages are although nothing holds them there: the GPU may "
+                    "write to memory that "
                     "has gone to somebody else");
 }
 
 VmbusCommand::VmbusCommand(CLI::App& app) {
-  vmbus_ = app.add_subcommand("vmbus", "Give the channels of a Hyper-V guest's virtual GPUs to uio_hv_generic, or back; show them");
+  vmbus_ = app.add_subcommand(
+      "vmbus", "Give the channels of a Hyper-V guest's virtual GPUs to uio_hv_generic, or back; show them");
   vmbus_->require_subcommand(1);
-  vmbus_->add_option("--root", root_, "Look for sys, dev and proc in DIR")->type_name("DIR")->group("");  // for tests
-  bind_ = vmbus_->add_subcommand("bind", "Take the global and all vGPU channels from their drivers and give them to uio_hv_generic; as root");
+  vmbus_->add_option("--root", root_, "Look for sys, dev and proc in DIR")
+      ->type_name("DIR")
+      ->group("");  // for tests
+  bind_ = vmbus_->add_subcommand(
+      "bind",
+      "Take the global and all vGPU channels from their drivers and give them to uio_hv_generic; as root");
   bind_->add_flag("--dry-run", dry_run_, "Only print what would be written to sysfs");
   bind_->add_flag("--class", for_class_, "Also give it the channels that arrive later, by their class");
-  unbind_ = vmbus_->add_subcommand("unbind", "Give them back to dxgkrnl, or to nobody where there is none; as root");
+  unbind_ = vmbus_->add_subcommand("unbind",
+                                   "Give them back to dxgkrnl, or to nobody where there is none; as root");
   unbind_->add_flag("--dry-run", dry_run_, "Only print what would be written to sysfs");
-  status_ = vmbus_->add_subcommand("status", "What is there, and what works with it and what not; changes nothing");
+  status_ =
+      vmbus_->add_subcommand("status", "What is there, and what works with it and what not; changes nothing");
   AddUioOptions(status_, &options_);
   vmbus_->footer(
       "Then:   cuse-dxg serve --backend=vmbus\n"
-      "A channel that is bound to uio_hv_generic is /dev/uioN; dxgkrnl does not see it any more, and its /dev/dxg has no adapter.\n"
+      "A channel that is bound to uio_hv_generic is /dev/uioN; dxgkrnl does not see it any more, and its "
+      "/dev/dxg has no adapter.\n"
       "Exit status: 0; 1 where something is refused, and of status also where no adapter could be reached.");
 }
 

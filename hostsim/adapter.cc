@@ -85,12 +85,15 @@ std::string Adapter::DriverStorePath(const std::string& file) const {
   return file.empty() ? folder : folder + "\\" + file;
 }
 
-// Where its memory shows in files of its own, the host needs no window of the guest's; only its shape is checked then.
+// Where its memory shows in files of its own, the host needs no window of the guest's; only its shape is
+// checked then.
 void Commands::Handle(Call& call, const host::SetIospaceRegion::Request& request,
                       host::SetIospaceRegion::Reply* reply) {
   const bool valid = request.length() != 0 && request.start() % kIospaceAlignment == 0 &&
                      request.length() <= UINT64_MAX - request.start();
-  reply->set_status(valid && call.machine.SetWindow(request.start(), request.length()) ? kStatusSuccess : kStatusInvalidParameter);
+  reply->set_status(valid && call.machine.SetWindow(request.start(), request.length())
+                        ? kStatusSuccess
+                        : kStatusInvalidParameter);
 }
 
 void Commands::Handle(Call& call, const host::OpenAdapter::Request& request,

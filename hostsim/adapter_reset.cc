@@ -9,12 +9,13 @@ namespace dxg::hostsim {
 namespace {
 
 // What does not wait for a command when its time has come.
-constexpr FaultPoint kByItself[] = {FaultPoint::kDeviceError, FaultPoint::kAdapterReset, FaultPoint::kAdapterRemoval};
+constexpr FaultPoint kByItself[] = {FaultPoint::kDeviceError, FaultPoint::kAdapterReset,
+                                    FaultPoint::kAdapterRemoval};
 
 bool BefallsByItself(const FaultRule& rule) {
-  return rule.has_after_ns() && std::any_of(std::begin(kByItself), std::end(kByItself), [&rule](FaultPoint point) {
-           return rule.point() == InfoOf(point).name;
-         });
+  return rule.has_after_ns() &&
+         std::any_of(std::begin(kByItself), std::end(kByItself),
+                     [&rule](FaultPoint point) { return rule.point() == InfoOf(point).name; });
 }
 
 bool OfTheVm(const std::string& command) {
@@ -109,7 +110,8 @@ void ArmFault(Machine& machine, const FaultRule& rule) {
   });
 }
 
-void BefallAdapter(Machine& machine, const std::shared_ptr<Adapter>& adapter, const Process* caller, Passage passage) {
+void BefallAdapter(Machine& machine, const std::shared_ptr<Adapter>& adapter, const Process* caller,
+                   Passage passage) {
   if (adapter->removed()) return;
   auto strike = [&](FaultPoint point) {
     passage.point = point;

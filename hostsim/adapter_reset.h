@@ -16,7 +16,8 @@ void FailDevices(Machine& machine, const Adapter& adapter, ExecutionState state,
 // The whole adapter starts anew, and no device survives it. The adapter stays and takes new devices.
 void ResetAdapter(Machine& machine, Adapter& adapter, Aftermath* aftermath);
 void ResetAdapter(Machine& machine, Adapter& adapter);  // under no lock
-// The same for an engine that hangs and cannot be reset alone. Too many of those in a short time, and the host gives up.
+// The same for an engine that hangs and cannot be reset alone. Too many of those in a short time, and the
+// host gives up.
 void ResetHungAdapter(Machine& machine, Adapter& adapter, Aftermath* aftermath);
 
 // -- Under no lock; the guest is told.
@@ -29,6 +30,7 @@ bool RemoveAdapter(Machine& machine, uint64_t vgpu_luid);
 // Arms a rule that has passed CheckFaultRule; see FaultRule.after_ns.
 void ArmFault(Machine& machine, const FaultRule& rule);
 // The faults that befall the adapter, or the caller's devices on it, before the command of that passage.
-void BefallAdapter(Machine& machine, const std::shared_ptr<Adapter>& adapter, const Process* caller, Passage passage);
+void BefallAdapter(Machine& machine, const std::shared_ptr<Adapter>& adapter, const Process* caller,
+                   Passage passage);
 
 }  // namespace dxg::hostsim

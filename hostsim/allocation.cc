@@ -350,8 +350,9 @@ Objects TakeAllocations(Process& process, Device& device, const std::vector<Allo
   return taken;
 }
 
-// Ends what has lost its name: when all commands that were submitted before have ended, so that none of them misses
-// it, or at once where the caller says that none uses it. A synchronous call is answered when it is gone.
+// Ends what has lost its name: when all commands that were submitted before have ended, so that none of them
+// misses it, or at once where the caller says that none uses it. A synchronous call is answered when it is
+// gone.
 void EndWhenUnused(Call& call, Device& device, Objects objects, uint32_t flags) {
   const std::shared_ptr<void> answer = (flags & kSynchronousDestroy) != 0 ? call.DeferUntilLetGo() : nullptr;
   if ((flags & kAssumeNotInUse) != 0) {

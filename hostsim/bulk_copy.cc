@@ -28,7 +28,8 @@ void BulkCopy(uint8_t* to, const uint8_t* from, size_t bytes) {
     // Safety: bytes as vectors; the target is aligned, the source need not be.
     const auto* in = reinterpret_cast<const __m128i*>(from + at);
     auto* out = reinterpret_cast<__m128i*>(to + at);
-    const __m128i line[] = {_mm_loadu_si128(in), _mm_loadu_si128(in + 1), _mm_loadu_si128(in + 2), _mm_loadu_si128(in + 3)};
+    const __m128i line[] = {_mm_loadu_si128(in), _mm_loadu_si128(in + 1), _mm_loadu_si128(in + 2),
+                            _mm_loadu_si128(in + 3)};
     for (int i = 0; i < 4; ++i) _mm_stream_si128(out + i, line[i]);
   }
   std::memcpy(to + at, from + at, bytes - at);

@@ -5,9 +5,9 @@
 
 namespace dxg::hostsim {
 
-// memcpy for runs that do not fit a cache: what is written goes past it, which saves reading it in first (on an EPYC
-// 256 MiB of touched memory in chunks of 4 MiB: 15 ms instead of 28). The library does so only for larger pieces than
-// an engine may copy without looking up.
+// memcpy for runs that do not fit a cache: what is written goes past it, which saves reading it in first (on
+// an EPYC 256 MiB of touched memory in chunks of 4 MiB: 15 ms instead of 28). The library does so only for
+// larger pieces than an engine may copy without looking up.
 void BulkCopy(uint8_t* to, const uint8_t* from, size_t bytes);
 
 }  // namespace dxg::hostsim

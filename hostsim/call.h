@@ -65,8 +65,10 @@ struct Call {
   int32_t CheckCaller() const;
   int32_t CheckLiveAdapter() const;
 
-  // Passes a fault point: the fault, if this command is struck there. A node or a query's type narrows what rules cover.
-  std::optional<Fault> Strike(FaultPoint point, std::optional<uint32_t> node = {}, std::optional<uint32_t> type = {}) const {
+  // Passes a fault point: the fault, if this command is struck there. A node or a query's type narrows what
+  // rules cover.
+  std::optional<Fault> Strike(FaultPoint point, std::optional<uint32_t> node = {},
+                              std::optional<uint32_t> type = {}) const {
     return machine.faults().armed(point) ? machine.Strike(At(point, node, type)) : std::nullopt;
   }
   Passage At(FaultPoint point, std::optional<uint32_t> node = {}, std::optional<uint32_t> type = {}) const;

@@ -46,7 +46,8 @@ std::optional<T> As(ConstBytes op) {
 
 CommandStop Fill(const Op& op, ConstBytes bytes) {
   const auto fill = As<dxg_op_fill>(bytes);
-  if (!fill || fill->reserved != 0 || fill->address % sizeof(uint32_t) != 0 || fill->bytes % sizeof(uint32_t) != 0) {
+  if (!fill || fill->reserved != 0 || fill->address % sizeof(uint32_t) != 0 ||
+      fill->bytes % sizeof(uint32_t) != 0) {
     return op.Invalid();
   }
   GpuWindow target(op.environment, fill->address, fill->bytes, true);
@@ -71,7 +72,8 @@ CommandStop Copy(const Op& op, ConstBytes bytes) {
   for (uint64_t at = 0; at < copy->bytes;) {
     if (op.cancelled) return op.Stop(CommandStop::kCancelled);
     const uint64_t part = std::min(copy->bytes - at, kGpuChunkBytes);
-    if (!target.CopyFrom(at, source, part)) return op.Fault(target.failed() ? target.fault() : source.fault());
+    if (!target.CopyFrom(at, source, part))
+      return op.Fault(target.failed() ? target.fault() : source.fault());
     at += part;
   }
   return op.Done();
@@ -87,7 +89,8 @@ CommandStop Write64(const Op& op, ConstBytes bytes, bool add) {
 
 CommandStop Wait64(const Op& op, ConstBytes bytes) {
   const auto wait = As<dxg_op_wait64>(bytes);
-  if (!wait || wait->address % sizeof(uint64_t) != 0 || wait->reserved != 0 || wait->compare > DXG_COMPARE_EQUAL) {
+  if (!wait || wait->address % sizeof(uint64_t) != 0 || wait->reserved != 0 ||
+      wait->compare > DXG_COMPARE_EQUAL) {
     return op.Invalid();
   }
   GpuWindow word(op.environment, wait->address, sizeof(uint64_t), false);
@@ -175,9 +178,10 @@ bool InPlaceOrApart(uint64_t destination, uint64_t source, uint64_t count) {
 
 // destination[i] = compute(sources[0][i], ...)
 template <class T, size_t N, class Compute>
-CommandStop Elementwise(const Op& op, uint64_t destination, const std::array<uint64_t, N>& sources, uint64_t count,
-                        Compute compute) {
-  if (count > std::numeric_limits<int64_t>::max() / sizeof(T) || !Aligned<T>({destination})) return op.Invalid();
+CommandStop Elementwise(const Op& op, uint64_t destination, const std::array<uint64_t, N>& sources,
+                        uint64_t count, Compute compute) {
+  if (count > std::numeric_limits<int64_t>::max() / sizeof(T) || !Aligned<T>({destination}))
+    return op.Invalid();
   for (const uint64_t source : sources) {
     if (!Aligned<T>({source}) || !InPlaceOrApart<T>(destination, source, count)) return op.Invalid();
   }
@@ -214,7 +218,8 @@ template <class T>
 CommandStop MadOf(const Op& op, const dxg_op_mad& mad) {
   return Elementwise<T, 3>(op, mad.destination, {mad.a, mad.b, mad.c}, mad.count,
                            [](const auto& in, uint64_t count, std::vector<T>& out) {
-                             for (uint64_t i = 0; i < count; ++i) out[i] = Sum(Product(in[0][i], in[1][i]), in[2][i]);
+                             for (uint64_t i = 0; i < count; ++i)
+                               out[i] = Sum(Product(in[0][i], in[1][i]), in[2][i]);
                            });
 }
 
@@ -364,9 +369,11 @@ class MatrixProduct {
 
 template <class T>
 CommandStop MatmulOf(const Op& op, const dxg_op_matmul& product) {
-  const bool fits = product.m <= DXG_MATMUL_MAX && product.n <= DXG_MATMUL_MAX && product.k <= DXG_MATMUL_MAX &&
-                    product.a_row >= product.k && product.b_row >= product.n && product.c_row >= product.n;
-  if (!fits || (product.flags & ~DXG_MATMUL_ACCUMULATE) != 0 || !Aligned<T>({product.a, product.b, product.c})) {
+  const bool fits = product.m <= DXG_MATMUL_MAX && product.n <= DXG_MATMUL_MAX &&
+                    product.k <= DXG_MATMUL_MAX && product.a_row >= product.k && product.b_row >= product.n &&
+                    product.c_row >= product.n;
+  if (!fits || (product.flags & ~DXG_MATMUL_ACCUMULATE) != 0 ||
+      !Aligned<T>({product.a, product.b, product.c})) {
     return op.Invalid();
   }
   const uint64_t c_bytes = Matrix<T>::Bytes(product.m, product.n, product.c_row);
@@ -490,7 +497,8 @@ constexpr uint32_t kOpBytesMax = sizeof(dxg_op_matmul);
 
 }  // namespace
 
-CommandStop CommandRun::Run(CommandEnvironment& environment, const std::atomic<bool>& cancelled, uint64_t budget) {
+CommandStop CommandRun::Run(CommandEnvironment& environment, const std::atomic<bool>& cancelled,
+                            uint64_t budget) {
   GpuWindow buffer(environment, address_, bytes_, false);
   auto refuse = [this](CommandStop::Kind kind, const GpuFault& fault = {}) {
     CommandStop stop;
@@ -511,8 +519,10 @@ CommandStop CommandRun::Run(CommandEnvironment& environment, const std::atomic<b
     dxg_op_header header;
     if (bytes_ - at_ < sizeof header) return refuse(CommandStop::kInvalid);
     if (!buffer.Read(at_, &header, sizeof header)) return refuse(CommandStop::kPageFault, buffer.fault());
-    const bool fits = header.bytes >= sizeof header && header.bytes % sizeof header == 0 && header.bytes <= bytes_ - at_;
-    if (!fits || (header.op != DXG_OP_NOP && header.bytes > kOpBytesMax)) return refuse(CommandStop::kInvalid);
+    const bool fits =
+        header.bytes >= sizeof header && header.bytes % sizeof header == 0 && header.bytes <= bytes_ - at_;
+    if (!fits || (header.op != DXG_OP_NOP && header.bytes > kOpBytesMax))
+      return refuse(CommandStop::kInvalid);
     uint8_t bytes[kOpBytesMax];
     const uint32_t length = std::min(header.bytes, kOpBytesMax);
     if (header.op != DXG_OP_NOP && !buffer.Read(at_, bytes, length)) {

@@ -31,7 +31,7 @@ struct CommandStop {
     kDelay,        // goes on in so many ns
     kWaiting,      // for memory; goes on to look again
     kHang,
-    kBudget,       // the next op is larger than what is left of the budget
+    kBudget,  // the next op is larger than what is left of the budget
     kCancelled,
   };
   Kind kind = kDone;
@@ -41,9 +41,9 @@ struct CommandStop {
   uint64_t delay_ns = 0;
 };
 
-// One execution of a command buffer (docs/command-format.md): reads it through the page tables op by op, trusts
-// nothing in it, and holds no lock but those that Translate takes. It stops wherever time has to pass and goes on
-// where it was, maybe on another thread.
+// One execution of a command buffer (docs/command-format.md): reads it through the page tables op by op,
+// trusts nothing in it, and holds no lock but those that Translate takes. It stops wherever time has to pass
+// and goes on where it was, maybe on another thread.
 class CommandRun {
  public:
   // No limit for Run.

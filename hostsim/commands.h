@@ -118,7 +118,8 @@ struct Commands {
               host::UpdateGpuVirtualAddress::Reply* reply);
 
   // sync_object.cc
-  void Handle(Call& call, const host::CreateSyncObject::Request& request, host::CreateSyncObject::Reply* reply);
+  void Handle(Call& call, const host::CreateSyncObject::Request& request,
+              host::CreateSyncObject::Reply* reply);
   void Handle(Call& call, const host::DestroySyncObject::Request& request,
               host::DestroySyncObject::Reply* reply);
   void Handle(Call& call, const host::OpenSyncObject::Request& request, host::OpenSyncObject::Reply* reply);
@@ -128,7 +129,8 @@ struct Commands {
               host::WaitForSyncObjectFromCpu::Reply* reply);
 
   // signal.cc
-  void Handle(Call& call, const host::SignalSyncObject::Request& request, host::SignalSyncObject::Reply* reply);
+  void Handle(Call& call, const host::SignalSyncObject::Request& request,
+              host::SignalSyncObject::Reply* reply);
   void Handle(Call& call, const host::WaitForSyncObjectFromGpu::Request& request,
               host::WaitForSyncObjectFromGpu::Reply* reply);
 

@@ -72,7 +72,8 @@ void Commands::Handle(Call& call, const host::DestroyContext::Request& request,
     EndUpdates(context->device, request.context(), &call.aftermath);
     const std::shared_ptr<void> stopped = call.DeferUntilLetGo();
     const std::unordered_set<uint32_t> hw_queues = std::move(context->hw_queues);
-    for (const uint32_t queue : hw_queues) EndHwQueue(process, *process.Find<HwQueue>(queue), stopped, &call.aftermath);
+    for (const uint32_t queue : hw_queues)
+      EndHwQueue(process, *process.Find<HwQueue>(queue), stopped, &call.aftermath);
     call.adapter->engines().End(*context->queue, stopped, &call.aftermath);
     context->device.children.erase(CanonicalHandle(request.context()));
     process.Erase(request.context());
@@ -99,7 +100,8 @@ void Commands::Handle(Call& call, const host::SetContextSchedulingPriority::Requ
     Engines& engines = call.adapter->engines();
     engines.SetPriority(*context->queue, context->priority, context->in_process_priority);
     for (const uint32_t handle : context->hw_queues) {
-      engines.SetPriority(*process.Find<HwQueue>(handle)->queue, context->priority, context->in_process_priority);
+      engines.SetPriority(*process.Find<HwQueue>(handle)->queue, context->priority,
+                          context->in_process_priority);
     }
     return kStatusSuccess;
   };

@@ -11,7 +11,8 @@
 namespace dxg::hostsim {
 namespace {
 
-// D3DKMT_CREATEDEVICEFLAGS: legacy mode, vertical sync, no timeout, GDI. Only the third changes anything here.
+// D3DKMT_CREATEDEVICEFLAGS: legacy mode, vertical sync, no timeout, GDI. Only the third changes anything
+// here.
 constexpr uint32_t kKnownDeviceFlags = 0xF;
 
 // FLUSHDEVICE: the device ends. The only reason that guests have.

@@ -66,7 +66,8 @@ class Device : public Object {
   void FailByPageFault(Process& process, const PageFault& fault, Aftermath* aftermath)
       HOSTSIM_REQUIRES(process.mutex());
   // As Fail with kDmaFault, with a record of a fault that is no access to memory.
-  void FailByFault(Process& process, const PageFault& fault, Aftermath* aftermath) HOSTSIM_REQUIRES(process.mutex());
+  void FailByFault(Process& process, const PageFault& fault, Aftermath* aftermath)
+      HOSTSIM_REQUIRES(process.mutex());
   // Drops its paging work and ends every wait for it: the device is in error, or ends.
   void EndPaging(Aftermath* aftermath);
 
@@ -95,8 +96,8 @@ struct Call;
 // random number.
 Device* FindDevice(const Call& call, Process& process, uint32_t handle) HOSTSIM_REQUIRES(process.mutex());
 
-// What a command comes to that may be asynchronous. Nobody hears of such a one's refusal, so it puts the device
-// into error; null: nobody knows which. The status comes back as it is.
+// What a command comes to that may be asynchronous. Nobody hears of such a one's refusal, so it puts the
+// device into error; null: nobody knows which. The status comes back as it is.
 int32_t Heard(Call& call, Process& process, Device* device, int32_t status) HOSTSIM_REQUIRES(process.mutex());
 
 }  // namespace dxg::hostsim

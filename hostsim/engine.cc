@@ -72,10 +72,10 @@ struct Engines::Node {
   uint64_t picks = 0;
   std::shared_ptr<Running> current;
   uint64_t last_queue = 0;
-  bool driving = false;  // a thread works for the engine
-  bool again = false;    // and has to look once more
-  bool wanted = false;   // the engine's own thread is to do it
-  bool watched = false;  // the clock is going to look whether the command hangs
+  bool driving = false;        // a thread works for the engine
+  bool again = false;          // and has to look once more
+  bool wanted = false;         // the engine's own thread is to do it
+  bool watched = false;        // the clock is going to look whether the command hangs
   uint64_t timer_ns = kNever;  // when the clock is going to come back next
   NodeWork work;
   Condition changed;
@@ -88,7 +88,8 @@ class Engines::Environment final : public CommandEnvironment {
   Environment(Engines& engines, const DeviceWork& work, uint32_t node, Aftermath* aftermath)
       : engines_(engines), work_(work), node_(node), aftermath_(aftermath) {}
 
-  bool Translate(uint64_t address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans, GpuFault* fault) override {
+  bool Translate(uint64_t address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
+                 GpuFault* fault) override {
     *fault = {GpuFault::kUnmapped, address, write};
     const std::shared_ptr<Process> process = work_.process.lock();
     if (!process) return false;
@@ -267,7 +268,8 @@ void Engines::Clear(GpuQueue& queue, Aftermath* aftermath) {
       aftermath->Then([epoch = std::move(command->epoch)] {});
       Count(queue, &NodeWork::commands_completed);
     } else {
-      Count(queue, std::holds_alternative<GpuWait>(front) ? &NodeWork::waits_completed : &NodeWork::signals_completed);
+      Count(queue, std::holds_alternative<GpuWait>(front) ? &NodeWork::waits_completed
+                                                          : &NodeWork::signals_completed);
     }
     PopFront(queue);
   }
@@ -354,8 +356,8 @@ void Engines::DriveLater(Node& node, Aftermath* aftermath) {
   });
 }
 
-// A timer that comes before then is enough, since it would set the next one. Otherwise each look at an engine that waits
-// would leave one more timer behind, and each of those another one when it is over.
+// A timer that comes before then is enough, since it would set the next one. Otherwise each look at an engine
+// that waits would leave one more timer behind, and each of those another one when it is over.
 void Engines::DriveAt(Node& node, uint64_t at_ns) {
   if (node.timer_ns <= at_ns) return;
   node.timer_ns = at_ns;
@@ -370,7 +372,8 @@ void Engines::DriveAt(Node& node, uint64_t at_ns) {
   });
 }
 
-// One thread at a time works for an engine, others leave it word. What a command sets off may come back to us.
+// One thread at a time works for an engine, others leave it word. What a command sets off may come back to
+// us.
 void Engines::Drive(Node& node, bool own_thread) {
   Effort effort;
   if (threads_ && !own_thread) effort = {kShortBytes, kShortCommands, false};
@@ -409,7 +412,8 @@ bool Engines::Step(Node& node, Effort* effort) {
     running.hung = true;
     Punish(node, {});
   } else if (running.done || now_ns < running.resume_ns) {
-    go_on = Pause(node, std::min(running.done ? running.due_ns : running.resume_ns, running.deadline_ns), effort);
+    go_on =
+        Pause(node, std::min(running.done ? running.due_ns : running.resume_ns, running.deadline_ns), effort);
   } else {
     Execute(node, effort);
   }
@@ -434,7 +438,8 @@ bool Engines::Start(Node& node, Effort* effort, Aftermath* aftermath) {
   const bool longest_waiting = ++node.picks % kPicksInTurn == 0;
   GpuQueue& queue = longest_waiting ? *node.by_age.begin()->second : *node.by_priority.begin()->queue;
   SetInLine(queue, false);
-  node.current = std::make_shared<Running>(queue.shared_from_this(), std::get<GpuCommand>(std::move(queue.packets_.front())));
+  node.current = std::make_shared<Running>(queue.shared_from_this(),
+                                           std::get<GpuCommand>(std::move(queue.packets_.front())));
   PopFront(queue);
   queue.running_ = true;
   Running& running = *node.current;
@@ -593,7 +598,8 @@ void Engines::Punish(Node& node, const std::optional<CommandStop>& stop) {
   }
   if (!stop && adapter) {
     const bool fails =
-        machine_.Strike({.point = FaultPoint::kEngineResetFails, .adapter = guest_luid_, .node = node.index}).has_value();
+        machine_.Strike({.point = FaultPoint::kEngineResetFails, .adapter = guest_luid_, .node = node.index})
+            .has_value();
     if (fails || resets_adapter_) ResetHungAdapter(machine_, *adapter, &aftermath);
   }
   machine_.Deliver(std::move(aftermath));

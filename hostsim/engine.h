@@ -33,13 +33,14 @@ struct GpuMark {
 //
 //   submission --> queue --> queue's waits and signals --> line of the node --> engine --> signals behind it
 //
-// An engine runs one command at a time: of the queues that have one to run, that of the highest priority, and equals
-// in turn; but every eighth command is that of whoever has waited longest, so that nobody waits for ever.
+// An engine runs one command at a time: of the queues that have one to run, that of the highest priority, and
+// equals in turn; but every eighth command is that of whoever has waited longest, so that nobody waits for
+// ever.
 //
-// One lock guards all queues and lines of the adapter. It is taken inside a process's lock; of locks inside it there
-// is only that of the fences. Commands are executed under no lock. Engines with threads of their own (World::threads)
-// leave short commands to the thread that made them ready, which is back before another one would have woken up;
-// engines without do all their work there and when the clock calls.
+// One lock guards all queues and lines of the adapter. It is taken inside a process's lock; of locks inside
+// it there is only that of the fences. Commands are executed under no lock. Engines with threads of their own
+// (World::threads) leave short commands to the thread that made them ready, which is back before another one
+// would have woken up; engines without do all their work there and when the clock calls.
 class Engines : public std::enable_shared_from_this<Engines> {
  public:
   Engines(Machine& machine, const AdapterProfile& profile, uint64_t guest_luid, uint64_t seed);
@@ -49,13 +50,13 @@ class Engines : public std::enable_shared_from_this<Engines> {
   std::shared_ptr<GpuQueue> AddQueue(std::shared_ptr<DeviceWork> work, uint32_t node);
   void SetPriority(GpuQueue& queue, int32_t priority, int32_t in_process_priority);
 
-  // A packet for each queue, or one for all of them. All queues are of the device. False, and nothing is queued: its
-  // process has too many packets.
+  // A packet for each queue, or one for all of them. All queues are of the device. False, and nothing is
+  // queued: its process has too many packets.
   bool Submit(DeviceWork& work, std::span<GpuQueue* const> queues, std::span<GpuPacket> packets,
               Aftermath* aftermath);
 
-  // Drops what is queued, without its effects, and stops the command that is running. The last share in `stopped` goes
-  // when nothing of it touches memory any more. What is submitted later is dropped as well.
+  // Drops what is queued, without its effects, and stops the command that is running. The last share in
+  // `stopped` goes when nothing of it touches memory any more. What is submitted later is dropped as well.
   void End(GpuQueue& queue, const std::shared_ptr<void>& stopped, Aftermath* aftermath);
   // As above, all queues of a device.
   void End(DeviceWork& work, const std::shared_ptr<void>& stopped, Aftermath* aftermath);

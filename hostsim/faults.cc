@@ -29,17 +29,20 @@ constexpr FaultPointInfo kPoints[] = {
     {FaultPoint::kHangWithoutTimeout, 3, "hang-without-timeout", "a packet that an engine begins",
      "it never ends, and no timeout looks at it; only the end of its owner does", kPacket},
     {FaultPoint::kPageFault, 4, "page-fault", "a packet that an engine begins",
-     "it accesses memory that is not there, at the GPU address `value`", kPacket | kTakesValue, 0, 0xDEAD0000},
+     "it accesses memory that is not there, at the GPU address `value`", kPacket | kTakesValue, 0,
+     0xDEAD0000},
     {FaultPoint::kPagingFault, 5, "paging-fault", "an operation given to a paging queue",
      "the engine that carries it out is lost, and the adapter is reset", kCaller},
     {FaultPoint::kDeviceError, 6, "device-error", "a command to an adapter",
-     "before it, the caller's devices on the adapter are in error, with state `value`", kMessage | kTakesValue, 0, 6},
+     "before it, the caller's devices on the adapter are in error, with state `value`",
+     kMessage | kTakesValue, 0, 6},
     {FaultPoint::kMustSucceedFails, 7, "must-succeed-fails", "a MakeResident with MustSucceed",
      "no memory; the device is in error, out of memory", kCaller},
     {FaultPoint::kAdapterRemoval, 8, "adapter-removal", "a command to an adapter",
      "before it, the adapter is gone", kMessage},
     {FaultPoint::kAdapterReturn, 9, "adapter-return", "the removal of an adapter",
-     "after `delay_ns` an adapter of its profile arrives, with another LUID", kTakesAdapter | kTakesDelay, 100 * kMs},
+     "after `delay_ns` an adapter of its profile arrives, with another LUID", kTakesAdapter | kTakesDelay,
+     100 * kMs},
     {FaultPoint::kChannelLoss, 10, "channel-loss", "a command to an adapter",
      "the host has done it, its answer is lost, and the adapter's channel with it", kMessage},
     {FaultPoint::kTooManyTimeouts, 11, "too-many-timeouts", "a reset of a whole adapter",
@@ -52,14 +55,15 @@ constexpr FaultPointInfo kPoints[] = {
      "it comes after the next one, or `delay_ns` later if there is none", kEvent | kTakesDelay, 100 * kMs},
     {FaultPoint::kEventUnknown, 12, "event-unknown", "an event for the guest",
      "one of number `value`, that the guest never gave, comes before it", kEvent | kTakesValue, 0, ~0ull},
-    {FaultPoint::kReplyShort, 13, "reply-short", "an answer to a command", "only its beginning arrives", kMessage},
+    {FaultPoint::kReplyShort, 13, "reply-short", "an answer to a command", "only its beginning arrives",
+     kMessage},
     {FaultPoint::kReplyExcess, 13, "reply-excess", "an answer to a command",
      "it is longer than what was asked for", kMessage},
     {FaultPoint::kReplyGarbage, 13, "reply-garbage", "an answer to a command",
      "it refuses, and all its other members are garbage", kMessage},
     {FaultPoint::kRingFull, 14, "ring-full", "a command", "there is no room in the ring for it", kMessage},
-    {FaultPoint::kHostSlow, 14, "host-slow", "a command", "its answer takes `delay_ns` more", kMessage | kTakesDelay,
-     1 * kMs},
+    {FaultPoint::kHostSlow, 14, "host-slow", "a command", "its answer takes `delay_ns` more",
+     kMessage | kTakesDelay, 1 * kMs},
     {FaultPoint::kMessageTooLarge, 15, "message-too-large", "a command",
      "it is refused as if it were larger than a message may be", kMessage},
     {FaultPoint::kNoMemoryCreate, 16, "no-memory-create", "a step of a command that creates or opens",
@@ -79,19 +83,23 @@ constexpr FaultPointInfo kPoints[] = {
     {FaultPoint::kGpuJitter, 21, "gpu-jitter", "a packet that an engine begins",
      "it takes up to `delay_ns` more, by the rule's seed", kPacket | kTakesDelay, 1 * kMs},
     {FaultPoint::kGpuStarvation, 21, "gpu-starvation", "a packet that an engine begins",
-     "first the engine works `delay_ns` for a context of the highest priority", kPacket | kTakesDelay, 10 * kMs},
-    {FaultPoint::kOfferDiscard, 22, "offer-discard", "an allocation that is offered", "it loses its content at once",
-     kCaller},
+     "first the engine works `delay_ns` for a context of the highest priority", kPacket | kTakesDelay,
+     10 * kMs},
+    {FaultPoint::kOfferDiscard, 22, "offer-discard", "an allocation that is offered",
+     "it loses its content at once", kCaller},
     {FaultPoint::kOfferDecommit, 22, "offer-decommit", "an allocation that is offered",
      "it loses its content and its memory, and cannot be reclaimed", kCaller},
-    {FaultPoint::kApertureFull, 23, "aperture-full", "a Lock2", "no place where the CPU could see it", kCaller},
-    {FaultPoint::kAddressSpaceFull, 24, "address-space-full", "a range of GPU addresses that is reserved or mapped",
-     "no free addresses", kCaller},
+    {FaultPoint::kApertureFull, 23, "aperture-full", "a Lock2", "no place where the CPU could see it",
+     kCaller},
+    {FaultPoint::kAddressSpaceFull, 24, "address-space-full",
+     "a range of GPU addresses that is reserved or mapped", "no free addresses", kCaller},
     {FaultPoint::kHandleReuse, 25, "handle-reuse", "an object that gets a handle",
      "it gets the index that was freed last", kTakesProcess},
     {FaultPoint::kAnswerHeld, 26, "answer-held", "a command",
-     "its answer is held for `delay_ns`, so that its caller can be killed meanwhile", kMessage | kTakesDelay, 1000 * kMs},
-    {FaultPoint::kFenceJump, 27, "fence-jump", "a SignalSyncObject from the CPU", "the value jumps to 2^64 - 2", kCaller},
+     "its answer is held for `delay_ns`, so that its caller can be killed meanwhile", kMessage | kTakesDelay,
+     1000 * kMs},
+    {FaultPoint::kFenceJump, 27, "fence-jump", "a SignalSyncObject from the CPU",
+     "the value jumps to 2^64 - 2", kCaller},
     {FaultPoint::kFenceRewind, 27, "fence-rewind", "a SignalSyncObject from the CPU",
      "behind it the value goes back to `value`", kCaller | kTakesValue},
     {FaultPoint::kSignalStorm, 27, "signal-storm", "a SignalSyncObject from the CPU",
@@ -100,13 +108,15 @@ constexpr FaultPointInfo kPoints[] = {
      "the host does not take it", 0},
     {FaultPoint::kClientMemoryGone, 28, "client-memory-gone", "an access of the host to a client's pages",
      "the pages are gone", 0},
-    {FaultPoint::kQueryRefused, 29, "query-refused", "a QueryAdapterInfo", "INVALID_PARAMETER", kCaller | kTakesType},
+    {FaultPoint::kQueryRefused, 29, "query-refused", "a QueryAdapterInfo", "INVALID_PARAMETER",
+     kCaller | kTakesType},
     {FaultPoint::kQueryNotFound, 29, "query-not-found", "a QueryAdapterInfo", "OBJECT_NAME_NOT_FOUND",
      kCaller | kTakesType},
     {FaultPoint::kClockJump, 30, "clock-jump", "a QueryClockCalibration",
      "both counters are `delay_ns` ahead, from this one on", kCaller | kTakesNode | kTakesDelay, 1000 * kMs},
     {FaultPoint::kGpuFrequencyChange, 30, "gpu-frequency-change", "a QueryClockCalibration",
-     "the GPU's counter is said to have `value` percent of its frequency", kCaller | kTakesNode | kTakesValue, 0, 50},
+     "the GPU's counter is said to have `value` percent of its frequency", kCaller | kTakesNode | kTakesValue,
+     0, 50},
 };
 static_assert(std::size(kPoints) == static_cast<size_t>(FaultPoint::kCount));
 
@@ -118,7 +128,8 @@ const FaultPointInfo* FindPoint(std::string_view name) {
 
 bool IsCommand(std::string_view name) {
   const auto commands = contract::HostCommands();
-  return std::any_of(commands.begin(), commands.end(), [name](const auto& command) { return command.name == name; });
+  return std::any_of(commands.begin(), commands.end(),
+                     [name](const auto& command) { return command.name == name; });
 }
 
 // A field that the point does not take would narrow nothing, and its giver would be misled.
@@ -147,7 +158,8 @@ std::optional<FaultComplaint> CheckWhen(const FaultRule& rule, const FaultPointI
     return FaultComplaint{"every", "0 strikes nothing; give 1 or more, 1 is every passage"};
   // Negated, so that NaN is refused.
   if (rule.has_probability() && !(rule.probability() > 0 && rule.probability() <= 1))
-    return FaultComplaint{"probability", fmt::format("{} is no chance; give more than 0 and at most 1", rule.probability())};
+    return FaultComplaint{"probability",
+                          fmt::format("{} is no chance; give more than 0 and at most 1", rule.probability())};
   if (rule.has_seed() && !rule.has_probability() && info.point != FaultPoint::kGpuJitter)
     return FaultComplaint{"seed", "is for a probability; give one, or leave it out"};
   return std::nullopt;
@@ -172,7 +184,8 @@ bool Covers(bool given, const Wanted& wanted, const std::optional<Known>& known)
 bool Covers(const FaultRule& rule, const Passage& passage) {
   return Covers(rule.has_process(), rule.process(), passage.process) &&
          Covers(rule.has_adapter(), rule.adapter(), passage.adapter) &&
-         Covers(rule.has_node(), rule.node(), passage.node) && Covers(rule.has_type(), rule.type(), passage.type) &&
+         Covers(rule.has_node(), rule.node(), passage.node) &&
+         Covers(rule.has_type(), rule.type(), passage.type) &&
          (rule.has_command() ? rule.command() == passage.command : !passage.by_command_only);
 }
 
@@ -190,17 +203,22 @@ const FaultPointInfo& InfoOf(FaultPoint point) { return kPoints[static_cast<size
 std::optional<FaultComplaint> CheckFaultRule(const FaultRule& rule) {
   const FaultPointInfo* info = FindPoint(rule.point());
   if (!info)
-    return FaultComplaint{"point", fmt::format("'{}' is no fault point; `cuse-dxg ctl fault list` names them", rule.point())};
+    return FaultComplaint{
+        "point", fmt::format("'{}' is no fault point; `cuse-dxg ctl fault list` names them", rule.point())};
   if (auto complaint = CheckTakes(rule, *info)) return complaint;
   if (auto complaint = CheckWhen(rule, *info)) return complaint;
   if (rule.has_command() && !IsCommand(rule.command()))
-    return FaultComplaint{"command", fmt::format("'{}' is no command of the host; give one such as CREATEDEVICE", rule.command())};
+    return FaultComplaint{
+        "command",
+        fmt::format("'{}' is no command of the host; give one such as CREATEDEVICE", rule.command())};
   if (info->point == FaultPoint::kDeviceError && rule.has_value() && (rule.value() < 2 || rule.value() > 7))
-    return FaultComplaint{"value", fmt::format("{} is no state of a device in error; give 2 to 7", rule.value())};
+    return FaultComplaint{"value",
+                          fmt::format("{} is no state of a device in error; give 2 to 7", rule.value())};
   if (info->point == FaultPoint::kSignalStorm && rule.value() > kStormMax)
     return FaultComplaint{"value", fmt::format("{} is out of range; give 0 to {}", rule.value(), kStormMax)};
   if (rule.delay_ns() > kFaultDelayNsMax)
-    return FaultComplaint{"delay_ns", fmt::format("{} is out of range; give 0 to {}", rule.delay_ns(), kFaultDelayNsMax)};
+    return FaultComplaint{"delay_ns",
+                          fmt::format("{} is out of range; give 0 to {}", rule.delay_ns(), kFaultDelayNsMax)};
   return std::nullopt;
 }
 
@@ -215,7 +233,8 @@ void FaultPlan::Arm(const FaultRule& rule, uint64_t now_ns) {
 
 void FaultPlan::UpdateArmed() {
   uint64_t armed = 0;
-  for (const Entry& entry : entries_) armed |= static_cast<uint64_t>(!entry.armed.spent) << Index(entry.point);
+  for (const Entry& entry : entries_)
+    armed |= static_cast<uint64_t>(!entry.armed.spent) << Index(entry.point);
   armed_.store(armed, std::memory_order_relaxed);
 }
 
@@ -249,15 +268,17 @@ std::optional<Fault> FaultPlan::Strike(const Passage& passage, uint64_t now_ns) 
   ++counts_[Index(passage.point)].passed;
   for (Entry& entry : entries_) {
     const FaultRule& rule = entry.armed.rule;
-    if (entry.point != passage.point || entry.armed.spent || now_ns < entry.from_ns || !Covers(rule, passage)) continue;
+    if (entry.point != passage.point || entry.armed.spent || now_ns < entry.from_ns || !Covers(rule, passage))
+      continue;
     const uint64_t count = ++entry.armed.passed;
     const uint64_t first = FirstPassage(rule);
     if (count < first || (rule.has_every() && (count - first) % rule.every() != 0)) continue;
     if (rule.has_probability() && !Chance(entry.rng, rule.probability())) continue;
     if (struck) continue;  // counted and drawn, so that this rule is the same whatever others do
     const uint64_t delay_ns = rule.has_delay_ns() ? rule.delay_ns() : info.delay_ns;
-    struck = Fault{.delay_ns = passage.point == FaultPoint::kGpuJitter ? entry.rng.Below(delay_ns + 1) : delay_ns,
-                   .value = rule.has_value() ? rule.value() : info.value};
+    struck =
+        Fault{.delay_ns = passage.point == FaultPoint::kGpuJitter ? entry.rng.Below(delay_ns + 1) : delay_ns,
+              .value = rule.has_value() ? rule.value() : info.value};
     ++entry.armed.struck;
     entry.armed.spent = entry.armed.struck == TimesMax(rule);
   }

@@ -12,7 +12,8 @@
 #include "hostsim/world.h"
 #include "proto/dxg/fault.pb.h"
 
-// Trouble on demand. Code that something can befall asks at its *point*; rules decide. docs/faults.md is the users' page.
+// Trouble on demand. Code that something can befall asks at its *point*; rules decide. docs/faults.md is the
+// users' page.
 
 namespace dxg::hostsim {
 
@@ -80,11 +81,11 @@ enum FaultTakes : uint32_t {
 
 struct FaultPointInfo {
   FaultPoint point;
-  uint32_t number;      // of the kind of trouble, 1 to 30
+  uint32_t number;  // of the kind of trouble, 1 to 30
   const char* name;
-  const char* passage;  // what counts
-  const char* effect;   // what happens to what is struck
-  uint32_t takes;       // FaultTakes
+  const char* passage;    // what counts
+  const char* effect;     // what happens to what is struck
+  uint32_t takes;         // FaultTakes
   uint64_t delay_ns = 0;  // where a rule leaves them out
   uint64_t value = 0;
 };
@@ -94,7 +95,7 @@ std::span<const FaultPointInfo> FaultPoints();
 const FaultPointInfo& InfoOf(FaultPoint point);
 
 inline constexpr uint64_t kFaultDelayNsMax = 3'600'000'000'000;  // an hour
-inline constexpr size_t kFaultRulesMax = 256;  // that a control socket may arm
+inline constexpr size_t kFaultRulesMax = 256;                    // that a control socket may arm
 
 // What is wrong with a rule: the field, why, and what would be right. Nothing: it can be armed.
 struct FaultComplaint {
@@ -103,7 +104,8 @@ struct FaultComplaint {
 };
 std::optional<FaultComplaint> CheckFaultRule(const FaultRule& rule);
 
-// One passage of a point: who passes, as rules name it. What is not known is covered by no rule that asks for it.
+// One passage of a point: who passes, as rules name it. What is not known is covered by no rule that asks for
+// it.
 struct Passage {
   FaultPoint point;
   std::optional<uint64_t> process;  // process id of the client
@@ -122,9 +124,9 @@ struct Fault {
 
 struct ArmedFault {
   FaultRule rule;
-  uint64_t passed = 0;   // passages in its scope since it was armed
+  uint64_t passed = 0;  // passages in its scope since it was armed
   uint64_t struck = 0;
-  bool spent = false;    // will not strike any more
+  bool spent = false;  // will not strike any more
 };
 
 struct FaultCount {
@@ -132,9 +134,9 @@ struct FaultCount {
   uint64_t struck = 0;
 };
 
-// The rules that are armed. The same rules and the same passages strike the same way on every run: each rule has its own
-// counter and its own generator. From any thread; where nothing is armed a passage costs one relaxed load. Its lock is a
-// leaf.
+// The rules that are armed. The same rules and the same passages strike the same way on every run: each rule
+// has its own counter and its own generator. From any thread; where nothing is armed a passage costs one
+// relaxed load. Its lock is a leaf.
 class FaultPlan {
  public:
   // The rule has passed CheckFaultRule. `now_ns` is the host's time.
@@ -145,7 +147,9 @@ class FaultPlan {
   // Of rules that are for that adapter only.
   void ClearAdapter(uint64_t guest_luid);
 
-  bool armed(FaultPoint point) const { return (armed_.load(std::memory_order_relaxed) >> Index(point) & 1) != 0; }
+  bool armed(FaultPoint point) const {
+    return (armed_.load(std::memory_order_relaxed) >> Index(point) & 1) != 0;
+  }
   bool any_armed() const { return armed_.load(std::memory_order_relaxed) != 0; }
 
   // Counts a passage; the fault, if it is struck. Where several rules strike, the one armed first.
@@ -155,8 +159,8 @@ class FaultPlan {
   size_t armed_count();
   FaultCount Count(FaultPoint point);
 
-  // For tests: from now on the n-th passage is struck, once, of that command where it is given. Replaces the point's
-  // rules.
+  // For tests: from now on the n-th passage is struck, once, of that command where it is given. Replaces the
+  // point's rules.
   void FailAt(FaultPoint point, uint64_t nth, const char* command = nullptr);
 
  private:

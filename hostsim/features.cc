@@ -53,8 +53,8 @@ AdapterProfile::Feature FeatureOf(const AdapterProfile& profile, uint32_t id) {
   return feature;
 }
 
-// Of IsFeatureEnabled and IsFeatureEnabledGlobal: what is known of a feature by that number. One that nobody knows is a
-// success with nothing set.
+// Of IsFeatureEnabled and IsFeatureEnabledGlobal: what is known of a feature by that number. One that nobody
+// knows is a success with nothing set.
 template <class Reply>
 void Answer(const AdapterProfile& profile, uint32_t id, Reply* reply) {
   reply->set_status(kStatusSuccess);
@@ -84,7 +84,8 @@ void Commands::Handle(Call& call, const host::IsFeatureEnabled::Request& request
 }
 
 // No adapter is asked, so that nothing is there of what its driver makes possible.
-void Commands::Handle(Call&, const host::IsFeatureEnabledGlobal::Request& request, host::IsFeatureEnabledGlobal::Reply* reply) {
+void Commands::Handle(Call&, const host::IsFeatureEnabledGlobal::Request& request,
+                      host::IsFeatureEnabledGlobal::Reply* reply) {
   Answer(AdapterProfile(), request.feature_id(), reply);
 }
 

@@ -11,11 +11,12 @@ namespace dxg::hostsim {
 // What a bulk op does between two looks at whether it is still wanted.
 inline constexpr uint64_t kGpuChunkBytes = 4ull << 20;
 
-// A range of GPU virtual addresses as an op reads or writes it, from any place in it. It asks the page tables for a
-// large part at a time, and for exactly what is accessed where the part has holes. No lock is held while bytes move.
+// A range of GPU virtual addresses as an op reads or writes it, from any place in it. It asks the page tables
+// for a large part at a time, and for exactly what is accessed where the part has holes. No lock is held
+// while bytes move.
 //
-// Positions count from the start of the range and lie in it. False, here and below: a fault; what lies before it may
-// have been written.
+// Positions count from the start of the range and lie in it. False, here and below: a fault; what lies before
+// it may have been written.
 class GpuWindow {
  public:
   GpuWindow(CommandEnvironment& environment, uint64_t address, uint64_t bytes, bool write)
@@ -36,7 +37,8 @@ class GpuWindow {
   const GpuFault& fault() const { return fault_; }
 
  private:
-  // Some bytes that lie together: at `memory`, or where that is null as the span has them, from `offset` of it on.
+  // Some bytes that lie together: at `memory`, or where that is null as the span has them, from `offset` of
+  // it on.
   struct Run {
     uint8_t* memory = nullptr;
     const GpuSpan* span = nullptr;

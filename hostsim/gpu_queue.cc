@@ -8,8 +8,8 @@ void WorkEpoch::CallEnded() {
   for (const auto& call : std::exchange(ended, {})) call();
 }
 
-// A row of epochs without commands may be as long as a client likes, and one that ended inside the end of the one before
-// would need as much stack.
+// A row of epochs without commands may be as long as a client likes, and one that ended inside the end of the
+// one before would need as much stack.
 WorkEpoch::~WorkEpoch() {
   CallEnded();
   std::shared_ptr<WorkEpoch> last = std::move(next);

@@ -20,8 +20,8 @@ class Process;
 // Packets of one process that wait on one adapter. A real host stops where its memory does.
 inline constexpr uint64_t kPacketsPerProcessMax = 1u << 20;
 
-// What an engine has done, for statistics. Commands are those that an engine runs, `waits` and `signals` what a queue
-// does by itself.
+// What an engine has done, for statistics. Commands are those that an engine runs, `waits` and `signals` what
+// a queue does by itself.
 struct NodeWork {
   uint64_t running_ns = 0;
   uint64_t switches = 0;  // from one queue to another
@@ -41,8 +41,8 @@ struct ProcessWork {
   uint64_t packets = 0;  // queued
 };
 
-// The commands of a device from one moment to the next. Each of them has a share in it until it has ended, and an
-// earlier epoch has one in the next; so one ends when all commands up to its own have.
+// The commands of a device from one moment to the next. Each of them has a share in it until it has ended,
+// and an earlier epoch has one in the next; so one ends when all commands up to its own have.
 struct WorkEpoch {
   std::vector<std::function<void()>> ended;  // called under no lock
   std::shared_ptr<WorkEpoch> next;
@@ -67,8 +67,8 @@ class DeviceWork {
 
   // -- The process's lock guards these.
 
-  // Calls when all commands that were submitted before have ended, under no lock; false: there are none, and it is not
-  // going to be called.
+  // Calls when all commands that were submitted before have ended, under no lock; false: there are none, and
+  // it is not going to be called.
   bool AfterCommands(std::function<void()> call, Aftermath* aftermath);
   // The share of a command that is submitted now.
   std::shared_ptr<WorkEpoch> epoch() const { return epoch_; }
@@ -84,7 +84,7 @@ class DeviceWork {
 struct GpuCommand {
   uint64_t address = 0;
   uint32_t bytes = 0;
-  bool null_rendering = false;           // takes its turn and does nothing
+  bool null_rendering = false;  // takes its turn and does nothing
   bool no_timeout = false;
   std::shared_ptr<SyncObject> progress;  // null, or what gets the value when the command has ended
   uint64_t progress_value = 0;
@@ -106,8 +106,8 @@ struct GpuSignal {
 
 using GpuPacket = std::variant<GpuCommand, GpuWait, std::shared_ptr<GpuSignal>>;
 
-// The order of work of a context or hardware queue: packets of one node, each begun when the one before has ended. A
-// wait holds its queue and nothing else. The engines' lock guards it.
+// The order of work of a context or hardware queue: packets of one node, each begun when the one before has
+// ended. A wait holds its queue and nothing else. The engines' lock guards it.
 class GpuQueue : public std::enable_shared_from_this<GpuQueue> {
  public:
   // Numbers are never used twice in a machine: they own mutexes.
@@ -124,7 +124,7 @@ class GpuQueue : public std::enable_shared_from_this<GpuQueue> {
   std::deque<GpuPacket> packets_;
   int32_t priority_ = 0;
   int32_t in_process_priority_ = 0;
-  uint64_t waiting_ = 0;     // the number of a wait that is not over
+  uint64_t waiting_ = 0;      // the number of a wait that is not over
   uint64_t ready_since_ = 0;  // its place in line for the engine; 0: it is not in line
   bool running_ = false;      // its command is on the engine
   bool ended_ = false;

@@ -58,7 +58,8 @@ int32_t GpuVa::Reserve(const Place& place, uint64_t bytes, ReservationType type,
              ranges_.Overlaps(start, start + bytes)) {
     return kStatusInvalidParameter;
   }
-  Insert(start, bytes, {.reserved = true, .of_fence = false, .type = type, .owner = nullptr, .effective = {}});
+  Insert(start, bytes,
+         {.reserved = true, .of_fence = false, .type = type, .owner = nullptr, .effective = {}});
   *address = start;
   return kStatusSuccess;
 }
@@ -73,12 +74,15 @@ int32_t GpuVa::Map(const Place& place, uint64_t bytes, const GpuMapping& mapping
       return kStatusInvalidParameter;
     }
     if (const int32_t status = FindRoom(place, bytes, false, &start); status != kStatusSuccess) return status;
-    Insert(start, bytes, {.reserved = false, .of_fence = false, .type = {}, .owner = mapping.allocation, .effective = {}});
+    Insert(start, bytes,
+           {.reserved = false, .of_fence = false, .type = {}, .owner = mapping.allocation, .effective = {}});
   } else {
     if (start < kStart || bytes > end_ || start > end_ - bytes) return kStatusInvalidParameter;
     if (!ranges_.Overlaps(start, start + bytes)) {
       if (!mapping.allocation) return kStatusInvalidParameter;
-      Insert(start, bytes, {.reserved = false, .of_fence = false, .type = {}, .owner = mapping.allocation, .effective = {}});
+      Insert(
+          start, bytes,
+          {.reserved = false, .of_fence = false, .type = {}, .owner = mapping.allocation, .effective = {}});
     } else {
       const auto* range = ranges_.Find(start);
       const bool inside = range && start + bytes <= range->end && !range->value.of_fence;
@@ -99,7 +103,8 @@ int32_t GpuVa::Free(uint64_t address, uint64_t bytes) {
 }
 
 int32_t GpuVa::MapFence(std::shared_ptr<SyncObject> fence, bool writable, uint64_t* address) {
-  if (const int32_t status = FindRoom({}, kPageBytes, false, address); status != kStatusSuccess) return status;
+  if (const int32_t status = FindRoom({}, kPageBytes, false, address); status != kStatusSuccess)
+    return status;
   GpuMapping mapping;
   mapping.fence = std::move(fence);
   mapping.protection = writable ? kProtectWrite : 0;

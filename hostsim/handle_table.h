@@ -31,8 +31,8 @@ class HandleTable {
 
   explicit HandleTable(uint32_t objects_max) : objects_max_(objects_max) {}
 
-  // The handle of the object, or 0 when the table is full. The object is dropped then. `newest`: where an index is free it
-  // gets the one that was freed last, which otherwise rests the longest.
+  // The handle of the object, or 0 when the table is full. The object is dropped then. `newest`: where an
+  // index is free it gets the one that was freed last, which otherwise rests the longest.
   uint32_t Insert(Pointer object, bool newest = false) {
     if (size_ >= objects_max_) return 0;
     uint32_t index;

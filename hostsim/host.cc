@@ -87,7 +87,8 @@ bool Host::ResetAdapter(uint64_t vgpu_luid) {
 std::optional<FaultComplaint> Host::ArmFault(const FaultRule& rule) {
   if (auto complaint = CheckFaultRule(rule)) return complaint;
   if (machine_.faults().armed_count() >= kFaultRulesMax)
-    return FaultComplaint{"point", fmt::format("{} rules are armed, which is the most; clear some", kFaultRulesMax)};
+    return FaultComplaint{"point",
+                          fmt::format("{} rules are armed, which is the most; clear some", kFaultRulesMax)};
   hostsim::ArmFault(machine_, rule);
   return std::nullopt;
 }

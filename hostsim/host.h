@@ -29,7 +29,8 @@ class Events {
   // CreateDevice; the device may be gone by now. `state` is a D3DKMT_DEVICEEXECUTION_STATE.
   virtual void DeviceStateChanged(uint32_t process, uint64_t vgpu_luid, uint64_t state_cookie,
                                   uint32_t state) = 0;
-  // What the guest gave that number happened: a wait is over, or a queue came to it. It may have forgotten it.
+  // What the guest gave that number happened: a wait is over, or a queue came to it. It may have forgotten
+  // it.
   virtual void GuestEvent(uint32_t process, uint64_t event) = 0;
   // After every device of it has stopped.
   virtual void AdapterRemoved(uint64_t vgpu_luid) = 0;
@@ -49,12 +50,12 @@ struct Accounting {
   uint64_t mappings = 0;  // ranges of GPU virtual addresses
   uint64_t paging_queues = 0;
   uint64_t sync_objects = 0;
-  uint64_t waits = 0;  // for them, that are not over
-  uint64_t shared = 0;         // handles that all processes can name
-  uint64_t regions = 0;        // parts of the window
-  uint64_t window_bytes = 0;   // of them, what is given out
-  uint64_t machine_bytes = 0;  // what they cost the machine
-  uint64_t lost_accesses = 0;  // ever, to pages of the guest that were gone
+  uint64_t waits = 0;             // for them, that are not over
+  uint64_t shared = 0;            // handles that all processes can name
+  uint64_t regions = 0;           // parts of the window
+  uint64_t window_bytes = 0;      // of them, what is given out
+  uint64_t machine_bytes = 0;     // what they cost the machine
+  uint64_t lost_accesses = 0;     // ever, to pages of the guest that were gone
   uint64_t unheard_refusals = 0;  // ever, of asynchronous commands
   uint64_t ignored_rewinds = 0;   // ever, signals that would have lowered a fence without being allowed to
   // All adapters together, by group.
@@ -72,8 +73,8 @@ class Host {
   static std::unique_ptr<Host> Create(World world, const std::vector<AdapterProfile>& profiles);
   ~Host();  // ends it first
 
-  // Ends every process; commands that are still waiting are done before it returns, and what their completions
-  // submit finds no process any more. Not from inside a completion.
+  // Ends every process; commands that are still waiting are done before it returns, and what their
+  // completions submit finds no process any more. Not from inside a completion.
   void End();
 
   // Before the first command, and with null after the last one.
@@ -100,8 +101,8 @@ class Host {
   // The region that most memory of the process is going to be in; nothing: no such process.
   std::optional<RegionInfo> HomeRegion(uint32_t process);
 
-  // The region of one allocation of a shared resource, by the handle of CreateNtSharedObject; nothing: there is none, or
-  // its memory is the guest's own.
+  // The region of one allocation of a shared resource, by the handle of CreateNtSharedObject; nothing: there
+  // is none, or its memory is the guest's own.
   std::optional<RegionInfo> FindShared(uint32_t nt_handle, uint32_t allocation_index);
 
   // -- What tests and faults do to the host.
@@ -132,8 +133,8 @@ class Host {
   bool ReadGpu(const Caller& caller, uint64_t address, Bytes bytes, GpuFault* fault);
   bool WriteGpu(const Caller& caller, uint64_t address, ConstBytes bytes, GpuFault* fault);
 
-  // What engines of the adapter have come to: MARKER ops, and private data that came with submissions, byte for byte.
-  // The latest of them, oldest first.
+  // What engines of the adapter have come to: MARKER ops, and private data that came with submissions, byte
+  // for byte. The latest of them, oldest first.
   std::vector<GpuMark> Marks(uint64_t vgpu_luid);
   std::vector<std::string> SubmittedPrivateData(uint64_t vgpu_luid);
 

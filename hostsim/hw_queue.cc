@@ -13,10 +13,12 @@ constexpr uint32_t kKnownFlags = HwQueue::kDisableGpuTimeout | HwQueue::kNoBroad
 
 }  // namespace
 
-void EndHwQueue(Process& process, HwQueue& queue, const std::shared_ptr<void>& stopped, Aftermath* aftermath) {
+void EndHwQueue(Process& process, HwQueue& queue, const std::shared_ptr<void>& stopped,
+                Aftermath* aftermath) {
   Device& device = queue.context.device;
   device.adapter->engines().End(*queue.queue, stopped, aftermath);
-  if (SyncHandle* progress = process.Find<SyncHandle>(queue.progress_handle)) EndSync(process, *progress, aftermath);
+  if (SyncHandle* progress = process.Find<SyncHandle>(queue.progress_handle))
+    EndSync(process, *progress, aftermath);
   queue.context.hw_queues.erase(queue.handle);
   device.children.erase(queue.handle);
   process.Erase(queue.handle);
@@ -30,12 +32,15 @@ QueueOf FindQueue(const Call& call, Process& process, uint32_t handle) {
 }
 
 // The simulated driver takes any private data and changes none.
-void Commands::Handle(Call& call, const host::CreateHwQueue::Request& request, host::CreateHwQueue::Reply* reply) {
+void Commands::Handle(Call& call, const host::CreateHwQueue::Request& request,
+                      host::CreateHwQueue::Reply* reply) {
   auto create = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
     const std::string& data = request.priv_drv_data();
-    if (data.size() != request.priv_drv_data_size() || data.size() >= kMessageBytesMax) return kStatusInvalidParameter;
-    if ((request.flags() & ~(kKnownFlags | HwQueue::kUserModeSubmission)) != 0) return kStatusInvalidParameter;
+    if (data.size() != request.priv_drv_data_size() || data.size() >= kMessageBytesMax)
+      return kStatusInvalidParameter;
+    if ((request.flags() & ~(kKnownFlags | HwQueue::kUserModeSubmission)) != 0)
+      return kStatusInvalidParameter;
     Process& process = *call.process;
     MutexLock lock(process.mutex());
     Context* context = FindContext(call, process, request.context());
@@ -50,8 +55,8 @@ void Commands::Handle(Call& call, const host::CreateHwQueue::Request& request, h
     Engines& engines = call.adapter->engines();
     auto queue = engines.AddQueue(device.work, context->node);
     engines.SetPriority(*queue, context->priority, context->in_process_priority);
-    const uint32_t handle = process.Insert(std::make_unique<HwQueue>(*context, request.flags(), queue, *progress,
-                                                                     call.machine.counts.hw_queues));
+    const uint32_t handle = process.Insert(std::make_unique<HwQueue>(
+        *context, request.flags(), queue, *progress, call.machine.counts.hw_queues));
     if (handle == 0) {
       engines.End(*queue, nullptr, &call.aftermath);
       EndSync(process, *progress, &call.aftermath);
@@ -69,7 +74,8 @@ void Commands::Handle(Call& call, const host::CreateHwQueue::Request& request, h
   reply->set_status(create());
 }
 
-void Commands::Handle(Call& call, const host::DestroyHwQueue::Request& request, host::DestroyHwQueue::Reply* reply) {
+void Commands::Handle(Call& call, const host::DestroyHwQueue::Request& request,
+                      host::DestroyHwQueue::Reply* reply) {
   auto destroy = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
     Process& process = *call.process;

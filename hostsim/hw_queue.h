@@ -8,8 +8,8 @@
 
 namespace dxg::hostsim {
 
-// A queue that the hardware schedules: commands with numbers, and a fence that has the number of the last one that has
-// ended. The process's lock guards it.
+// A queue that the hardware schedules: commands with numbers, and a fence that has the number of the last one
+// that has ended. The process's lock guards it.
 class HwQueue : public Object {
  public:
   static constexpr ObjectKind kKind = ObjectKind::kHwQueue;

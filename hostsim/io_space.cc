@@ -53,7 +53,8 @@ std::shared_ptr<Region> Region::Create(std::shared_ptr<IoSpace> space, uint64_t 
 
 std::shared_ptr<Region> Region::OfWindow(std::shared_ptr<IoSpace> space, WindowFile window, uint64_t start) {
   IoSpace& published = *space;
-  std::shared_ptr<Region> region(new Region(std::move(space), {std::move(window.file), start, window.bytes, 0}));
+  std::shared_ptr<Region> region(
+      new Region(std::move(space), {std::move(window.file), start, window.bytes, 0}));
   return published.BeWindow(start, region) ? region : nullptr;
 }
 
@@ -178,7 +179,8 @@ bool IoSpace::Shows(uint64_t window_address) {
   if (!is_one_file) return true;
   MutexLock lock(mutex_);
   const std::shared_ptr<Region> window = window_.lock();
-  return window && window_address >= window->info().window_start && window_address - window->info().window_start < window->info().bytes;
+  return window && window_address >= window->info().window_start &&
+         window_address - window->info().window_start < window->info().bytes;
 }
 
 bool IoSpace::BeWindow(uint64_t start, const std::shared_ptr<Region>& region) {

@@ -47,7 +47,7 @@ struct RegionInfo {
 // A file that is all of the window, for a guest that chooses where among its physical addresses it finds it.
 struct WindowFile {
   std::shared_ptr<const FileDescriptor> file;  // can be mapped; where it holds something, that is lost
-  uint64_t bytes = 0;                          // whole pages; 0: there is no such file, every region is one of its own
+  uint64_t bytes = 0;  // whole pages; 0: there is no such file, every region is one of its own
 };
 
 class IoSpace;
@@ -117,8 +117,9 @@ class IoSpace : public std::enable_shared_from_this<IoSpace> {
   uint64_t NewCookie();
 
   std::atomic<uint64_t> extent_bytes{0};  // all that is given out
-  // The host ends, and its files with it. From here on nothing in them is cleared: who still maps one, a client of a guest
-  // that has lost us, reads on what is there, and the guest may have raised the fences in it for good.
+  // The host ends, and its files with it. From here on nothing in them is cleared: who still maps one, a
+  // client of a guest that has lost us, reads on what is there, and the guest may have raised the fences in
+  // it for good.
   std::atomic<bool> ending{false};
 
  private:
@@ -181,14 +182,15 @@ class RegionSet {
 
   explicit RegionSet(std::shared_ptr<IoSpace> space) : space_(std::move(space)) {}
 
-  // Zeros, in a region that has room or in a new one; false where there is none to be had. Where a window of one file is
-  // full they are out of the guest's sight.
+  // Zeros, in a region that has room or in a new one; false where there is none to be had. Where a window of
+  // one file is full they are out of the guest's sight.
   Extent Allocate(uint64_t bytes);
   // Only where the guest sees them.
   Extent AllocateInSight(uint64_t bytes);
   // A file of its own, which other processes may open; in a window that is one file, a part of that.
   Extent AllocateAlone(uint64_t bytes);
-  // The first region, made if need be: where most of the process's memory is going to be; none where all processes have one.
+  // The first region, made if need be: where most of the process's memory is going to be; none where all
+  // processes have one.
   std::optional<RegionInfo> Home();
 
  private:

@@ -53,7 +53,8 @@ std::shared_ptr<Adapter> Machine::AddAdapter(AdapterProfile profile) {
   info.name = profile.name();
   info.description = profile.description();
   ++adapter_serial_;
-  adapters_.push_back(std::make_shared<Adapter>(std::move(profile), std::move(info), *this, world_.rng.Next()));
+  adapters_.push_back(
+      std::make_shared<Adapter>(std::move(profile), std::move(info), *this, world_.rng.Next()));
   return adapters_.back();
 }
 
@@ -236,8 +237,9 @@ Passage Call::At(FaultPoint point, std::optional<uint32_t> node, std::optional<u
 
 std::shared_ptr<void> Call::DeferUntilLetGo() {
   const std::function<void()> end = Defer();
-  std::shared_ptr<void> share(deferred.get(), [end](void*) { end(); });  // of something: a share in nothing looks like none
-  aftermath.Then([share] {});  // so that it never goes under a lock
+  std::shared_ptr<void> share(deferred.get(),
+                              [end](void*) { end(); });  // of something: a share in nothing looks like none
+  aftermath.Then([share] {});                            // so that it never goes under a lock
   return share;
 }
 

@@ -38,8 +38,8 @@ struct Counts {
   std::atomic<uint64_t> mappings{0};  // ranges of GPU virtual addresses
   std::atomic<uint64_t> paging_queues{0};
   std::atomic<uint64_t> sync_objects{0};
-  std::atomic<uint64_t> waits{0};  // for sync objects, of CPUs and queues, that are not over
-  std::atomic<uint64_t> lost_accesses{0};  // to pages of the guest that were gone; never falls
+  std::atomic<uint64_t> waits{0};             // for sync objects, of CPUs and queues, that are not over
+  std::atomic<uint64_t> lost_accesses{0};     // to pages of the guest that were gone; never falls
   std::atomic<uint64_t> unheard_refusals{0};  // of asynchronous commands; never falls
 };
 
@@ -49,7 +49,8 @@ class Events;
 struct SharedObject {
   std::shared_ptr<SharedResource> resource;
   std::shared_ptr<SyncObject> sync;
-  bool nt = true;  // CreateNtSharedObject gave the name; otherwise it is a synchronization object's global one
+  bool nt =
+      true;  // CreateNtSharedObject gave the name; otherwise it is a synchronization object's global one
 };
 
 // The simulated computer: its adapters, the guest's processes, and the world around it. Commands work on it;
@@ -107,8 +108,9 @@ class Machine {
   void EndCalls();
   // Tells the guest, then calls. Under no lock.
   void Deliver(Aftermath aftermath);
-  // As Deliver, inside a call that somebody delivers. What it sets off in the same way is delivered after it, not inside
-  // it: a chain of any length needs no more stack than one link. All of it is done when the outermost one returns.
+  // As Deliver, inside a call that somebody delivers. What it sets off in the same way is delivered after it,
+  // not inside it: a chain of any length needs no more stack than one link. All of it is done when the
+  // outermost one returns.
   void DeliverInTurn(Aftermath aftermath);
 
   const std::shared_ptr<IoSpace>& io_space() const { return io_space_; }

@@ -108,8 +108,7 @@ void Commands::Handle(Call& call, const host::ReclaimAllocations::Request& reque
       }
     }
     auto arrive = [memory, moved = std::move(moved)] { memory->Arrive(moved); };
-    const PagingResult paging =
-        bytes == 0 ? queue->Nothing() : queue->Submit(call, bytes, std::move(arrive));
+    const PagingResult paging = bytes == 0 ? queue->Nothing() : queue->Submit(call, bytes, std::move(arrive));
     reply->set_paging_fence_value(paging.fence_value);
     return paging.status;
   };

@@ -19,7 +19,8 @@ bool PagingQueue::Trouble(Call& call, uint64_t* duration_ns) {
     pending = true;
   }
   if (call.Strike(FaultPoint::kPagingFault)) {
-    call.aftermath.Then([&machine = call.machine, adapter = device.adapter] { ResetAdapter(machine, *adapter); });
+    call.aftermath.Then(
+        [&machine = call.machine, adapter = device.adapter] { ResetAdapter(machine, *adapter); });
     pending = true;
   }
   return pending;

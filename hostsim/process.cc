@@ -91,7 +91,8 @@ void Commands::Handle(Call& call, const host::CreateProcess::Request& request,
 
 void Commands::Handle(Call& call, const host::DestroyProcess::Request&, host::DestroyProcess::Reply* reply) {
   const std::shared_ptr<void> stopped = call.DeferUntilLetGo();
-  const bool destroyed = call.process && call.machine.EndProcess(call.caller.process, stopped, &call.aftermath);
+  const bool destroyed =
+      call.process && call.machine.EndProcess(call.caller.process, stopped, &call.aftermath);
   reply->set_status(destroyed ? kStatusSuccess : kStatusInvalidParameter);
 }
 

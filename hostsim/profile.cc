@@ -416,7 +416,8 @@ void CheckTrouble(const AdapterProfile& profile, const Place& place) {
 
 void CheckFaults(const AdapterProfile& profile, const Place& profile_place) {
   if (profile.faults_size() > kFaultsMax) {
-    profile_place.Complain("faults", fmt::format("{} rules are too many; give at most {}", profile.faults_size(), kFaultsMax));
+    profile_place.Complain(
+        "faults", fmt::format("{} rules are too many; give at most {}", profile.faults_size(), kFaultsMax));
   }
   for (int i = 0; i < profile.faults_size(); ++i) {
     const FaultRule& rule = profile.faults(i);

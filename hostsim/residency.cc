@@ -44,7 +44,8 @@ std::vector<Storage*> NewlyListed(const std::vector<Allocation*>& allocations) {
   return storages;
 }
 
-PagingResult MoveIn(Call& call, PagingQueue& queue, const std::vector<Allocation*>& allocations, uint64_t bytes) {
+PagingResult MoveIn(Call& call, PagingQueue& queue, const std::vector<Allocation*>& allocations,
+                    uint64_t bytes) {
   if (bytes == 0) return queue.Nothing();
   std::vector<std::weak_ptr<Storage>> moved;  // what is destroyed meanwhile is not waited for
   for (const Allocation* allocation : allocations) moved.push_back(allocation->storage);

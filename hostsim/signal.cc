@@ -68,7 +68,7 @@ void Commands::Handle(Call& call, const host::SignalSyncObject::Request& request
   auto signal = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
     return request.contexts_size() == 0 && request.context_count() == 0 ? SignalFromCpu(call, request)
-                                                                       : SignalFromQueues(call, request);
+                                                                        : SignalFromQueues(call, request);
   };
   reply->set_status(signal());
 }

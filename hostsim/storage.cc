@@ -67,7 +67,9 @@ uint8_t* Storage::MemoryForWriting(uint64_t offset, uint64_t* bytes) {
   return extent_.Memory(offset, bytes);
 }
 
-std::atomic<uint64_t>* Storage::Word(uint64_t offset) { return traits.of_guest ? nullptr : extent_.Word(offset); }
+std::atomic<uint64_t>* Storage::Word(uint64_t offset) {
+  return traits.of_guest ? nullptr : extent_.Word(offset);
+}
 
 // A client's own pages are never taken from it.
 void Storage::Discard() {

@@ -87,8 +87,8 @@ class Storage {
   void Write(uint64_t offset, ConstBytes bytes);
   void Discard();
 
-  // -- As an engine uses them, without a copy. The bytes that lie together from there on, at most `*bytes`, which
-  // becomes their number; null: there are none at an address of ours, and Read and Write do.
+  // -- As an engine uses them, without a copy. The bytes that lie together from there on, at most `*bytes`,
+  // which becomes their number; null: there are none at an address of ours, and Read and Write do.
   uint8_t* MemoryForReading(uint64_t offset, uint64_t* bytes);
   uint8_t* MemoryForWriting(uint64_t offset, uint64_t* bytes);
   // Eight aligned bytes as CPUs see them; null as above.
@@ -96,7 +96,8 @@ class Storage {
   // All zeros, because nobody ever wrote.
   bool Blank() const { return !traits.of_guest && !extent_.touched(); }
 
-  // For the guest's CPU, which may write from now on; nothing where the window is full. Only of one that is not of the guest.
+  // For the guest's CPU, which may write from now on; nothing where the window is full. Only of one that is
+  // not of the guest.
   std::optional<uint64_t> ShowInWindow();
   // As ShowInWindow, of one in a file of its own; nothing for others.
   std::optional<RegionInfo> OwnRegion();

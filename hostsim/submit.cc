@@ -34,8 +34,8 @@ bool ValidPrivateData(const std::string& data, uint32_t size) {
          Get<uint32_t>(bytes, offsetof(dxg_submission, reserved)) == 0;
 }
 
-// Queues of one device. The device is that of the first one that there is, so that somebody hears of a refusal.
-// Nearly always it is one queue, which costs no allocation.
+// Queues of one device. The device is that of the first one that there is, so that somebody hears of a
+// refusal. Nearly always it is one queue, which costs no allocation.
 struct Target {
   Device* device = nullptr;
   bool valid = true;
@@ -50,7 +50,8 @@ struct Target {
 };
 
 template <class Handles>
-void FindTarget(const Call& call, Process& process, const Handles& handles, Target* to) HOSTSIM_REQUIRES(process.mutex()) {
+void FindTarget(const Call& call, Process& process, const Handles& handles, Target* to)
+    HOSTSIM_REQUIRES(process.mutex()) {
   Target& target = *to;
   for (const uint32_t handle : handles) {
     const QueueOf found = FindQueue(call, process, handle);
@@ -95,12 +96,16 @@ bool SynchronizationOnly(const Target& target) {
   });
 }
 
-int32_t Queue(Call& call, const Target& target, GpuPacket packet) { return Queue(call, target, std::span(&packet, 1)); }
+int32_t Queue(Call& call, const Target& target, GpuPacket packet) {
+  return Queue(call, target, std::span(&packet, 1));
+}
 
 int32_t Submit(Call& call, const host::SubmitCommand::Request& request, const Target& target) {
   const uint32_t known = kNullRendering | kPresentRedirected;
-  if (request.command_length() == 0 || (request.flags() & ~known) != 0 || request.num_primaries() > kPrimariesMax ||
-      !ValidPrivateData(request.priv_drv_data(), request.priv_drv_data_size()) || !target.valid || !target.device) {
+  if (request.command_length() == 0 || (request.flags() & ~known) != 0 ||
+      request.num_primaries() > kPrimariesMax ||
+      !ValidPrivateData(request.priv_drv_data(), request.priv_drv_data_size()) || !target.valid ||
+      !target.device) {
     return kStatusInvalidParameter;
   }
   if (AnyHardware(target)) return kStatusInvalidParameter;
@@ -120,13 +125,15 @@ int32_t Submit(Call& call, const host::SubmitCommand::Request& request, const Ta
 
 }  // namespace
 
-void Commands::Handle(Call& call, const host::SubmitCommand::Request& request, host::SubmitCommand::Reply* reply) {
+void Commands::Handle(Call& call, const host::SubmitCommand::Request& request,
+                      host::SubmitCommand::Reply* reply) {
   auto submit = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
     Process& process = *call.process;
     MutexLock lock(process.mutex());
     const uint32_t count = request.broadcast_context_count();
-    const bool countable = count != 0 && count <= kBroadcastMax && static_cast<int>(count) <= request.broadcast_context_size();
+    const bool countable =
+        count != 0 && count <= kBroadcastMax && static_cast<int>(count) <= request.broadcast_context_size();
     const auto& all = request.broadcast_context();
     Target target;
     FindTarget(call, process, std::span(all.data(), countable ? count : 0u), &target);
@@ -137,7 +144,8 @@ void Commands::Handle(Call& call, const host::SubmitCommand::Request& request, h
 
 namespace {
 
-int32_t SubmitToHwQueue(Call& call, const host::SubmitCommandToHwQueue::Request& request, const Target& target) {
+int32_t SubmitToHwQueue(Call& call, const host::SubmitCommandToHwQueue::Request& request,
+                        const Target& target) {
   if (!target.valid || !target.found.front().hw_queue || request.command_length() == 0 ||
       request.num_primaries() > kPrimariesMax ||
       !ValidPrivateData(request.priv_drv_data(), request.priv_drv_data_size())) {
@@ -145,8 +153,10 @@ int32_t SubmitToHwQueue(Call& call, const host::SubmitCommandToHwQueue::Request&
   }
   HwQueue& queue = *target.found.front().hw_queue;
   if (call.adapter->removed() || !target.device->active()) return kStatusDeviceRemoved;
-  if (request.progress_fence_id() <= queue.last_id || SynchronizationOnly(target)) return kStatusInvalidParameter;
-  GpuCommand command = CommandFor(target.found.front(), request.command_buffer(), request.command_length(), false);
+  if (request.progress_fence_id() <= queue.last_id || SynchronizationOnly(target))
+    return kStatusInvalidParameter;
+  GpuCommand command =
+      CommandFor(target.found.front(), request.command_buffer(), request.command_length(), false);
   command.progress = queue.progress;
   command.progress_value = request.progress_fence_id();
   call.adapter->engines().NotePrivateData(request.priv_drv_data());
@@ -190,7 +200,8 @@ bool FindSignalled(const Call& call, Process& process, const host::SignalSyncObj
     if ((!traits.monitored() && AnyHardware(target)) || (traits.flags & kSyncSignalByKmd) != 0) return false;
     if (traits.type == SyncType::kFence && request.objects_size() != 1) return false;
     if (points->access == kStatusSuccess) points->access = handle->CheckSignal();
-    const bool early = (request.flags() & kSignalAtSubmission) != 0 || (traits.flags & kSyncTopOfPipeline) != 0;
+    const bool early =
+        (request.flags() & kSignalAtSubmission) != 0 || (traits.flags & kSyncTopOfPipeline) != 0;
     (early ? points->now : points->points)
         .push_back({handle->object, values ? request.fence_values(i) : request.fence_value()});
   }
@@ -208,8 +219,8 @@ int32_t QueueSignal(Call& call, const host::SignalSyncObject::Request& request, 
   return Queue(call, target, std::move(signal));
 }
 
-int32_t Signal(Call& call, const host::SignalSyncObject::Request& request, Process& process, const Target& target)
-    HOSTSIM_REQUIRES(process.mutex()) {
+int32_t Signal(Call& call, const host::SignalSyncObject::Request& request, Process& process,
+               const Target& target) HOSTSIM_REQUIRES(process.mutex()) {
   const uint32_t known = kSignalAtSubmission | kEnqueueCpuEvent | kAllowFenceRewind;
   const bool event = (request.flags() & kEnqueueCpuEvent) != 0;
   const uint32_t count = request.object_count();
@@ -240,7 +251,8 @@ bool FindAwaited(const Call& call, Process& process, const host::WaitForSyncObje
     const SyncHandle* handle = FindSync(call, process, request.objects(i));
     if (!handle) return false;
     const SyncTraits& traits = handle->object->traits;
-    if ((!traits.monitored() && AnyHardware(target)) || traits.type == SyncType::kCpuNotification) return false;
+    if ((!traits.monitored() && AnyHardware(target)) || traits.type == SyncType::kCpuNotification)
+      return false;
     if (points->access == kStatusSuccess) points->access = handle->CheckWait();
     points->points.push_back({handle->object, request.fence_values(i)});
   }
@@ -267,7 +279,8 @@ int32_t SignalFromQueues(Call& call, const host::SignalSyncObject::Request& requ
   Process& process = *call.process;
   MutexLock lock(process.mutex());
   const uint32_t count = request.context_count();
-  const bool countable = count != 0 && count <= kBroadcastMax && static_cast<int>(count) == request.contexts_size();
+  const bool countable =
+      count != 0 && count <= kBroadcastMax && static_cast<int>(count) == request.contexts_size();
   const auto& all = request.contexts();
   Target target;
   FindTarget(call, process, std::span(all.data(), countable ? count : 0u), &target);

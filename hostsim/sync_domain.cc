@@ -37,8 +37,8 @@ void SyncDomain::HideIn(SyncObject& object, const std::atomic<uint64_t>* word) {
 
 namespace {
 
-// What a guest that has lost its host writes into its fences, so that nobody waits for them any more. The host that was
-// lost may live on for a moment and finish what was queued: that must not take them back.
+// What a guest that has lost its host writes into its fences, so that nobody waits for them any more. The
+// host that was lost may live on for a moment and finish what was queued: that must not take them back.
 constexpr uint64_t kRaisedForGood = ~0ull;
 
 void Show(std::atomic<uint64_t>& page, uint64_t before, uint64_t value) {
@@ -149,7 +149,8 @@ SyncDomain::Waiter& SyncDomain::Register(std::span<const SyncPoint> points, bool
   const uint64_t number = ++numbers_;
   std::unique_ptr<const Waiter::Several> several;
   if (points.size() > 1) several.reset(new Waiter::Several{{points.begin(), points.end()}, any});
-  Waiter& waiter = waiters_.emplace(number, Waiter{number, std::move(who), *unmet, std::move(several)}).first->second;
+  Waiter& waiter =
+      waiters_.emplace(number, Waiter{number, std::move(who), *unmet, std::move(several)}).first->second;
   Watch(waiter);
   ++waits_;
   return waiter;

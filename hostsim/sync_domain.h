@@ -151,7 +151,8 @@ class CpuWaits {
   SyncWaiter* first_ = nullptr;
 };
 
-// A wait that is not over, as SyncDomain notes it. There may be very many: who waits says only what that kind needs.
+// A wait that is not over, as SyncDomain notes it. There may be very many: who waits says only what that kind
+// needs.
 struct SyncWaiter {
   struct Cpu {
     GuestEvent event;  // its end
@@ -180,7 +181,9 @@ struct SyncWaiter {
     return queue ? queue->number : 0;
   }
   bool any() const { return several && several->any; }
-  std::span<const SyncPoint> points() const { return several ? std::span(several->points) : std::span(&point, 1); }
+  std::span<const SyncPoint> points() const {
+    return several ? std::span(several->points) : std::span(&point, 1);
+  }
 };
 
 // All synchronization objects of a machine and all who wait for them, under one lock: so waits for several
@@ -188,7 +191,8 @@ struct SyncWaiter {
 //
 //   signal --> object's watches, by value --> waiter --> taken, and noted in the aftermath
 //                                               |
-//                                               +--> a wait for all watches another object that is not there yet
+//                                               +--> a wait for all watches another object that is not there
+//                                               yet
 //
 // A wait for one object costs about 200 bytes, and a signal takes time that grows with the logarithm of the
 // number of waits and with those it releases. The lock is a leaf, and nobody is called under it: whoever is
@@ -272,7 +276,7 @@ class SyncDomain {
   std::atomic<uint64_t>& waits_;
   mutable Mutex mutex_;
   uint64_t numbers_ HOSTSIM_GUARDED_BY(mutex_) = 0;
-  std::unordered_map<uint64_t, Waiter> waiters_ HOSTSIM_GUARDED_BY(mutex_);  // by number
+  std::unordered_map<uint64_t, Waiter> waiters_ HOSTSIM_GUARDED_BY(mutex_);          // by number
   std::unordered_multimap<uint64_t, SyncObject*> owned_ HOSTSIM_GUARDED_BY(mutex_);  // mutexes, by queue
 };
 

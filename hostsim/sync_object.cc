@@ -169,9 +169,8 @@ void LoseFences(Process& process, Device& device, bool stopped, Aftermath* after
     const SyncHandle* handle = process.Find<SyncHandle>(child);
     if (!handle) continue;
     const bool own = handle->object->traits.adapter_luid == device.adapter->info().vgpu_luid;
-    const bool may_signal =
-        !handle->of_program() || (handle->CheckSignal() == kStatusSuccess &&
-                                  (handle->flags & kSyncNoSignalMaxValueOnTdr) == 0);
+    const bool may_signal = !handle->of_program() || (handle->CheckSignal() == kStatusSuccess &&
+                                                      (handle->flags & kSyncNoSignalMaxValueOnTdr) == 0);
     if (may_signal || (stopped && own)) domain.Raise(*handle->object, SyncObject::kLost, aftermath);
   }
   if (stopped) domain.EndCpuWaits(device.cpu_waits, aftermath);
@@ -232,8 +231,8 @@ int32_t Open(Call& call, const host::OpenSyncObject::Request& request, host::Ope
   if (call.Strike(FaultPoint::kNoMemoryCreate)) return kStatusNoMemory;
   if (!call.machine.sync().Retain(*object)) return kStatusInvalidHandle;
   constexpr uint32_t kOfObject = kSyncNoGpuAccess | kSyncTopOfPipeline | kSharing | kSyncSignalByKmd;
-  SyncHandle* handle = AddHandle(process, *device, object, SyncHandle::Use::kOfProgram,
-                                 flags | (traits.flags & kOfObject));
+  SyncHandle* handle =
+      AddHandle(process, *device, object, SyncHandle::Use::kOfProgram, flags | (traits.flags & kOfObject));
   if (!handle) {
     call.machine.DropSync(*object, false, &call.aftermath);
     return kStatusNoMemory;
@@ -276,8 +275,8 @@ uint32_t ShareSync(Machine& machine, const SyncHandle& handle, Aftermath* afterm
 
 namespace {
 
-// A name by which a process of the host itself could open an object. None of ours does, so all that it does is
-// to keep the object until the process ends that gave it away.
+// A name by which a process of the host itself could open an object. None of ours does, so all that it does
+// is to keep the object until the process ends that gave it away.
 class HostShare : public Object {
  public:
   static constexpr ObjectKind kKind = ObjectKind::kHostShare;
@@ -347,8 +346,8 @@ int32_t WaitFromCpu(Call& call, const host::WaitForSyncObjectFromCpu::Request& r
   if (call.adapter->removed() || !device->active()) return kStatusDeviceRemoved;
   if (access != kStatusSuccess) return access;
   const bool noted = call.machine.sync().WaitOnCpu(points, (request.flags() & kWaitAny) != 0,
-                                                   {process.handle, request.guest_event()},
-                                                   device->cpu_waits, &call.aftermath);
+                                                   {process.handle, request.guest_event()}, device->cpu_waits,
+                                                   &call.aftermath);
   return noted ? kStatusSuccess : kStatusNoMemory;
 }
 

@@ -65,8 +65,10 @@ void EndHostShare(Process& process, const Object& share, Aftermath* aftermath)
 void EndSync(Process& process, SyncHandle& handle, Aftermath* aftermath) HOSTSIM_REQUIRES(process.mutex());
 // All handles that end with the device, and the device's CPU waits.
 void EndSyncsOf(Process& process, Device& device, Aftermath* aftermath) HOSTSIM_REQUIRES(process.mutex());
-// The device is in error: the monitored fences that it could signal get the largest value. Where its adapter has
-// `stopped` all fences of the adapter do, and its CPU waits end, also of a device that was in error before.
-void LoseFences(Process& process, Device& device, bool stopped, Aftermath* aftermath) HOSTSIM_REQUIRES(process.mutex());
+// The device is in error: the monitored fences that it could signal get the largest value. Where its adapter
+// has `stopped` all fences of the adapter do, and its CPU waits end, also of a device that was in error
+// before.
+void LoseFences(Process& process, Device& device, bool stopped, Aftermath* aftermath)
+    HOSTSIM_REQUIRES(process.mutex());
 
 }  // namespace dxg::hostsim

@@ -226,8 +226,8 @@ uint64_t VideoMemory::Missing(const ProcessMemory& process, const std::vector<ui
   return missing;
 }
 
-uint64_t VideoMemory::MakeResident(ProcessMemory& process, std::span<Storage* const> storages,
-                                   uint32_t flags, uint64_t budget_max) {
+uint64_t VideoMemory::MakeResident(ProcessMemory& process, std::span<Storage* const> storages, uint32_t flags,
+                                   uint64_t budget_max) {
   MutexLock lock(mutex_);
   auto holder = [&process](Placement& at) {
     return std::find_if(at.holders.begin(), at.holders.end(),

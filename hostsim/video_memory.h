@@ -88,9 +88,10 @@ class VideoMemory {
   uint32_t Preferred(const Storage& storage);
 
   // -- Offers.
-  // `discard`: it loses its content at once. `in_use`: commands still use it, and it stays as it is until Unused is
-  // called, once for each such offer.
-  void Offer(Storage& storage, OfferPriority priority, bool allow_decommit, bool discard = false, bool in_use = false);
+  // `discard`: it loses its content at once. `in_use`: commands still use it, and it stays as it is until
+  // Unused is called, once for each such offer.
+  void Offer(Storage& storage, OfferPriority priority, bool allow_decommit, bool discard = false,
+             bool in_use = false);
   void Unused(Storage& storage);
   bool Offered(const Storage& storage);
   bool Decommitted(const Storage& storage);
@@ -102,7 +103,7 @@ class VideoMemory {
   void SetLimit(uint32_t segment, uint64_t bytes);  // of a segment, at most its size
   void SetDiscard(bool always, bool never);
   void Purge();  // of the adapter's own segments, all content
-  void Trim();  // takes out all that only lingers
+  void Trim();   // takes out all that only lingers
   SegmentUse Use(uint32_t segment);
 
  private:
@@ -136,8 +137,7 @@ class VideoMemory {
   void BringBack() HOSTSIM_REQUIRES(mutex_);
   void Demote(Storage& storage) HOSTSIM_REQUIRES(mutex_);
   uint64_t Missing(const ProcessMemory& process, const std::vector<uint64_t>& wanted, uint32_t flags,
-                   uint64_t budget_max)
-      HOSTSIM_REQUIRES(mutex_);
+                   uint64_t budget_max) HOSTSIM_REQUIRES(mutex_);
   std::vector<Storage*> Once(std::span<Storage* const> storages) HOSTSIM_REQUIRES(mutex_);
   SegmentState& StateOf(const Placement& at) HOSTSIM_REQUIRES(mutex_) {
     return states_[static_cast<uint32_t>(at.segment)];

@@ -389,11 +389,13 @@ class SelfCheck {
     wait.object_count = 1;
     wait.objects = signal.objects;
     wait.fence_values = signal.fence_values;
-    const bool is_signalled = Step("signal fence", node_.Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, signal)) &&
-                              Step("wait for fence", node_.Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, wait));
+    const bool is_signalled =
+        Step("signal fence", node_.Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, signal)) &&
+        Step("wait for fence", node_.Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, wait));
     if (is_signalled) {
       // Safety: the node says that a fence is there.
-      const auto* shown = reinterpret_cast<const volatile uint64_t*>(create.info.monitored_fence.fence_cpu_virtual_address);
+      const auto* shown =
+          reinterpret_cast<const volatile uint64_t*>(create.info.monitored_fence.fence_cpu_virtual_address);
       Expect("fence shows its value", shown != nullptr && *shown == value);
     }
     if (has_file && is_signalled) CheckSyncFile(descriptor, "sync file is ready", true);
@@ -402,8 +404,8 @@ class SelfCheck {
     Step("destroy fence", node_.Call(LX_DXDESTROYSYNCHRONIZATIONOBJECT, destroy));
   }
 
-  // Says which kind it is: the kernel's own, which other drivers take as well, or the node's, which is only polled, merged
-  // and asked as one.
+  // Says which kind it is: the kernel's own, which other drivers take as well, or the node's, which is only
+  // polled, merged and asked as one.
   void CheckSyncFile(int descriptor, const char* name, bool ready) {
     constexpr int kPatienceMs = 5000;
     char target[64] = {};
@@ -436,7 +438,8 @@ class SelfCheck {
       d3dkmt_lock2 lock = {};
       lock.device = device;
       lock.allocation = info.allocation;
-      if (Step("lock allocation", node_.Call(LX_DXLOCK2, lock))) Expect("it is our memory", lock.data == Address(page));
+      if (Step("lock allocation", node_.Call(LX_DXLOCK2, lock)))
+        Expect("it is our memory", lock.data == Address(page));
       d3dkmt_destroyallocation2 destroy = {};
       destroy.device = device;
       destroy.allocations = Address(&info.allocation);

@@ -64,7 +64,8 @@ void Interrupts::Add(uint64_t ticket, Wanted more) {
 }
 
 void Interrupts::Drop(uint64_t ticket) {
-  std::unordered_map<uint64_t, Armed>::node_type dropped;  // destroyed after the lock is given back: it may own anything
+  std::unordered_map<uint64_t, Armed>::node_type
+      dropped;  // destroyed after the lock is given back: it may own anything
   std::lock_guard lock(mutex_);
   dropped = armed_.extract(ticket);
 }
@@ -82,7 +83,8 @@ void Interrupts::Enqueue(uint64_t ticket) {
   changed_.notify_one();
 }
 
-// With the lock held, but not while a callback runs. A callback that answers its request has dropped the ticket.
+// With the lock held, but not while a callback runs. A callback that answers its request has dropped the
+// ticket.
 void Interrupts::RunOrWatch(uint64_t ticket, std::unique_lock<std::mutex>& lock) {
   const auto run = [&lock](std::function<void()> callback) {
     lock.unlock();

@@ -34,14 +34,15 @@ class Interrupts {
   // What a request wants to hear of; each runs at most once, on the thread of ours.
   struct Wanted {
     std::function<void()> interrupted;  // any signal
-    // Only a fatal one, of the thread `tid`. The kernel tells of the first signal and of no other, so from that one on the
-    // thread is looked at every now and then.
+    // Only a fatal one, of the thread `tid`. The kernel tells of the first signal and of no other, so from
+    // that one on the thread is looked at every now and then.
     std::function<void()> killed;
     pid_t tid = 0;
   };
   // The caller may hold any lock of its own.
   uint64_t Arm(fuse_req* request, Wanted wanted);
-  // More for a request that is armed. What it had before stays, and an interrupt that has come meanwhile counts.
+  // More for a request that is armed. What it had before stays, and an interrupt that has come meanwhile
+  // counts.
   void Add(uint64_t ticket, Wanted more);
   void Drop(uint64_t ticket);
   // Called by libfuse, through the session.

@@ -72,22 +72,23 @@ ssize_t ReadRetrying(int socket, void* into, size_t bytes) {
   return got;
 }
 
-// Until the kernel has asked us for the node's attributes, it takes its owner to be user 0, who does not exist in a user
-// namespace of one user; and what belongs to nobody there cannot be opened for writing.
+// Until the kernel has asked us for the node's attributes, it takes its owner to be user 0, who does not
+// exist in a user namespace of one user; and what belongs to nobody there cannot be opened for writing.
 void LearnOwner() {
   struct stat attributes;
   (void)stat("/dev/dxg", &attributes);
 }
 
-// Where the preload agents of the program, and of what it starts, find the daemon: in the private /dev, whatever other
-// namespaces they are in.
+// Where the preload agents of the program, and of what it starts, find the daemon: in the private /dev,
+// whatever other namespaces they are in.
 Result<UniqueFd> ListenForAgents() {
   UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
   static_assert(sizeof(preload::kSocketPath) <= sizeof(address.sun_path));
   std::memcpy(address.sun_path, preload::kSocketPath, sizeof(preload::kSocketPath));
   // Safety: the interface's way to pass one of its kinds of address.
-  if (!listener.valid() || bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
+  if (!listener.valid() ||
+      bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
       chmod(preload::kSocketPath, 0666) != 0 || listen(listener.get(), SOMAXCONN) != 0)
     return Status::Refuse(errno, "cannot listen at {}: {}", preload::kSocketPath, std::strerror(errno));
   return listener;
@@ -113,8 +114,8 @@ Status Prepare(int parent, const std::string& preload) {
 }  // our copies are closed here
 
 // The child's whole life before the program.
-[[noreturn]] void BecomeProgram(const std::vector<std::string>& command, const std::string& preload, UniqueFd parent,
-                                const sigset_t& signals) {
+[[noreturn]] void BecomeProgram(const std::vector<std::string>& command, const std::string& preload,
+                                UniqueFd parent, const sigset_t& signals) {
   if (Status status = Prepare(parent.get(), preload); !status.ok()) {
     Send(parent.get(), ToMessage(status), {});
     _exit(1);

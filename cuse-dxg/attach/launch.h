@@ -25,8 +25,8 @@ namespace dxg::attach {
 // the program's calls fail at once, because the connection is ours alone.
 class Launch {
  public:
-  // Before any thread is made. Blocks the signals that Wait handles. With a `preload` library (see preload/agent.cc)
-  // the program and all that it starts load it, and there is a socket for its agents.
+  // Before any thread is made. Blocks the signals that Wait handles. With a `preload` library (see
+  // preload/agent.cc) the program and all that it starts load it, and there is a socket for its agents.
   static Result<Launch> Fork(const std::vector<std::string>& command, const std::string& preload = "");
   Launch(Launch&&) = default;
   Launch& operator=(Launch&&) = delete;

@@ -128,8 +128,9 @@ void MakeTerminals(const std::string& stage) {
 // /dev/fuse is opened here, after the namespaces: the kernel accepts only a descriptor of the namespace that
 // mounts.
 //
-// allow_other would let in everybody of the user namespace and nobody outside it. Without it, it is the owner, wherever:
-// there is one user inside, and the injector outside is the same one. As root there are others inside.
+// allow_other would let in everybody of the user namespace and nobody outside it. Without it, it is the
+// owner, wherever: there is one user inside, and the injector outside is the same one. As root there are
+// others inside.
 Result<UniqueFd> MakeDxg(const std::string& stage, bool in_user_namespace) {
   DXG_TRY(CheckFuse());
   UniqueFd fuse(open("/dev/fuse", O_RDWR | O_CLOEXEC));
@@ -137,8 +138,8 @@ Result<UniqueFd> MakeDxg(const std::string& stage, bool in_user_namespace) {
   if (!fuse.valid() || !MakeEmptyFile(dxg, 0666))
     return Status::Refuse(errno, "cannot prepare {}: {}", dxg, std::strerror(errno));
   DXG_TRY(Mount("cuse-dxg", dxg, "fuse.dxg", MS_NOSUID | MS_NODEV,
-                fmt::format("fd={},rootmode=100000,user_id={},group_id={}{}", fuse.get(), geteuid(), getegid(),
-                            in_user_namespace ? "" : ",allow_other")));
+                fmt::format("fd={},rootmode=100000,user_id={},group_id={}{}", fuse.get(), geteuid(),
+                            getegid(), in_user_namespace ? "" : ",allow_other")));
   return fuse;
 }
 
@@ -152,8 +153,8 @@ Result<std::string> Stage() {
   return Status::Refuse(ENOENT, "no directory to build a /dev in: expected /tmp, /mnt, /run or /var");
 }
 
-// Mounts made outside later are still seen, ours are not seen outside. In a chroot "/" is no mount point and cannot be
-// told so for all; the mounts below it can, one by one. True: it is such a chroot.
+// Mounts made outside later are still seen, ours are not seen outside. In a chroot "/" is no mount point and
+// cannot be told so for all; the mounts below it can, one by one. True: it is such a chroot.
 Result<bool> KeepMountsToOurselves() {
   if (mount("", "/", nullptr, MS_REC | MS_SLAVE, "") == 0) return false;
   if (errno != EINVAL) return Mount("", "/", nullptr, MS_REC | MS_SLAVE, "");  // for its explanation
@@ -170,8 +171,8 @@ Result<bool> KeepMountsToOurselves() {
   return true;
 }
 
-// Puts what was built over /dev. A mount below one that is shared cannot be moved, and a chroot may be in such a one:
-// there a second way to it takes its place.
+// Puts what was built over /dev. A mount below one that is shared cannot be moved, and a chroot may be in
+// such a one: there a second way to it takes its place.
 Status PutOverDev(const std::string& stage, bool in_chroot) {
   if (!in_chroot) return Mount(stage.c_str(), "/dev", nullptr, MS_MOVE, "");
   DXG_TRY(Mount(stage.c_str(), "/dev", nullptr, MS_BIND | MS_REC, ""));

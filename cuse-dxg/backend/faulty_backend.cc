@@ -39,8 +39,9 @@ void SetGarbage(Message* message, const FieldDescriptor* field) {
     case FieldDescriptor::CPPTYPE_INT64:
       return reflection->SetInt64(message, field, static_cast<int64_t>(kGarbage));
     case FieldDescriptor::CPPTYPE_STRING:
-      return reflection->SetString(message, field,
-                                   std::string(reflection->GetString(*message, field).size(), static_cast<char>(kGarbageByte)));
+      return reflection->SetString(
+          message, field,
+          std::string(reflection->GetString(*message, field).size(), static_cast<char>(kGarbageByte)));
     default:
       return;  // lists and messages stay
   }
@@ -58,7 +59,8 @@ bool MakeGarbage(Message* reply) {
   return true;
 }
 
-// As bytes, with more of them than were asked for: whoever decodes an answer takes no more than the request has room for.
+// As bytes, with more of them than were asked for: whoever decodes an answer takes no more than the request
+// has room for.
 void MakeTooLong(const HostCall& call) {
   const uint32_t size = call.command->reply_size(*call.request, kWireVersion);
   std::vector<std::byte> bytes(size + kExcessBytes, std::byte{kGarbageByte});
@@ -70,7 +72,8 @@ void MakeTooLong(const HostCall& call) {
 
 class FaultyBackend final : public Backend, public BackendEvents {
  public:
-  FaultyBackend(std::unique_ptr<Backend> inner, MessageFaults& faults) : faults_(faults), inner_(std::move(inner)) {}
+  FaultyBackend(std::unique_ptr<Backend> inner, MessageFaults& faults)
+      : faults_(faults), inner_(std::move(inner)) {}
   ~FaultyBackend() override { Stop(); }
 
   // Backend
@@ -81,17 +84,22 @@ class FaultyBackend final : public Backend, public BackendEvents {
   void Stop() override;
   void Submit(const HostCall& call, Completion completion) override;
   HostControl* control() override { return inner_->control(); }
-  std::optional<HostRegion> FindRegion(uint64_t window_address) override { return inner_->FindRegion(window_address); }
+  std::optional<HostRegion> FindRegion(uint64_t window_address) override {
+    return inner_->FindRegion(window_address);
+  }
   std::optional<HostRegion> HomeRegion(uint32_t process) override { return inner_->HomeRegion(process); }
   std::optional<HostRegion> FindShared(uint32_t nt_handle, uint32_t allocation_index) override {
     return inner_->FindShared(nt_handle, allocation_index);
   }
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override {
-    if (Strike(Point::kClientMemoryRefused)) return Status::Refuse(ENOMEM, "the host takes no more client pages (a fault)");
+    if (Strike(Point::kClientMemoryRefused))
+      return Status::Refuse(ENOMEM, "the host takes no more client pages (a fault)");
     return inner_->AddClientPages(std::move(pages));
   }
   void RemoveClientPages(uint32_t list) override { inner_->RemoveClientPages(list); }
-  bool ClientFrames(uint32_t list, uint64_t page, std::span<uint64_t> frames) override { return inner_->ClientFrames(list, page, frames); }
+  bool ClientFrames(uint32_t list, uint64_t page, std::span<uint64_t> frames) override {
+    return inner_->ClientFrames(list, page, frames);
+  }
 
   // BackendEvents
   void AdapterArrived(const HostAdapter& adapter) override {
@@ -103,7 +111,9 @@ class FaultyBackend final : public Backend, public BackendEvents {
   }
   void AdapterStopped(uint64_t luid) override { events_->AdapterStopped(luid); }
   // Of a lost channel the guest only learns that nothing works any more.
-  void AdapterRemoved(uint64_t luid) override { IsLost(AddressOf(luid)) ? events_->AdapterStopped(luid) : events_->AdapterRemoved(luid); }
+  void AdapterRemoved(uint64_t luid) override {
+    IsLost(AddressOf(luid)) ? events_->AdapterStopped(luid) : events_->AdapterRemoved(luid);
+  }
   void DeviceStateChanged(uint64_t cookie) override {
     OnEvent([this, cookie] { events_->DeviceStateChanged(cookie); });
   }
@@ -140,7 +150,9 @@ class FaultyBackend final : public Backend, public BackendEvents {
   std::optional<MessageFaults::Fault> Strike(Point point, const HostCall* call = nullptr) {
     return faults_.any_armed() ? faults_.Strike(point, call) : std::nullopt;
   }
-  static void Complete(const Completion& completion, Status transport) { completion.run(completion.context, std::move(transport)); }
+  static void Complete(const Completion& completion, Status transport) {
+    completion.run(completion.context, std::move(transport));
+  }
 
   static void Answered(void* context, Status transport);
   void Hold(std::unique_ptr<Troubled> troubled);
@@ -195,11 +207,14 @@ void FaultyBackend::Submit(const HostCall& call, Completion completion) {
   if (IsLost(call.adapter)) return Complete(completion, Lost());
   if (!faults_.any_armed()) return inner_->Submit(call, completion);
   if (Strike(Point::kMessageTooLarge, &call))
-    return Complete(completion, Status::Refuse(EINVAL, "{} is larger than a message may be (a fault)", call.command->name));
+    return Complete(completion, Status::Refuse(EINVAL, "{} is larger than a message may be (a fault)",
+                                               call.command->name));
   if (Strike(Point::kRingFull, &call))
-    return Complete(completion, Status::Refuse(EAGAIN, "no room in the ring for {} (a fault)", call.command->name));
+    return Complete(completion,
+                    Status::Refuse(EAGAIN, "no room in the ring for {} (a fault)", call.command->name));
 
-  auto troubled = std::make_unique<Troubled>(Troubled{.backend = this, .call = call, .completion = completion});
+  auto troubled =
+      std::make_unique<Troubled>(Troubled{.backend = this, .call = call, .completion = completion});
   troubled->loss = Strike(Point::kChannelLoss, &call).has_value();
   if (!call.asynchronous) {
     troubled->cut = Strike(Point::kReplyShort, &call).has_value();
@@ -254,8 +269,8 @@ void FaultyBackend::Finish(std::unique_ptr<Troubled> troubled) {
   if (!troubled->transport.ok()) return Complete(troubled->completion, std::move(troubled->transport));
   if (troubled->cut || (troubled->garbage && !MakeGarbage(reply))) {
     reply->Clear();
-    return Complete(troubled->completion,
-                    Status::Refuse(EOVERFLOW, "the answer to {} is too short (a fault)", troubled->call.command->name));
+    return Complete(troubled->completion, Status::Refuse(EOVERFLOW, "the answer to {} is too short (a fault)",
+                                                         troubled->call.command->name));
   }
   if (troubled->excess) MakeTooLong(troubled->call);
   Complete(troubled->completion, Status::Ok());

@@ -45,9 +45,9 @@ class MessageFaults {
   virtual void LoseAdapter(uint64_t address) = 0;
 };
 
-// The way to a host, with trouble on it: messages that do not get through, answers that are late, cut, too long or
-// garbage, events that are lost, late, doubled, in disorder or made up, a channel that breaks. `faults` lives as long as
-// `inner`. Without an armed fault a message costs one question more.
+// The way to a host, with trouble on it: messages that do not get through, answers that are late, cut, too
+// long or garbage, events that are lost, late, doubled, in disorder or made up, a channel that breaks.
+// `faults` lives as long as `inner`. Without an armed fault a message costs one question more.
 std::unique_ptr<Backend> WithFaults(std::unique_ptr<Backend> inner, MessageFaults& faults);
 
 }  // namespace dxg

@@ -68,8 +68,12 @@ class PageLists final : public hostsim::GuestMemory {
     return pages != nullptr ? pages->size() : 0;
   }
   bool knows_frames() const override { return frames_ != nullptr; }
-  bool ReadFrame(uint64_t frame, uint64_t offset, hostsim::Bytes bytes) override { return frames_->ReadFrame(frame, offset, bytes); }
-  bool WriteFrame(uint64_t frame, uint64_t offset, hostsim::ConstBytes bytes) override { return frames_->WriteFrame(frame, offset, bytes); }
+  bool ReadFrame(uint64_t frame, uint64_t offset, hostsim::Bytes bytes) override {
+    return frames_->ReadFrame(frame, offset, bytes);
+  }
+  bool WriteFrame(uint64_t frame, uint64_t offset, hostsim::ConstBytes bytes) override {
+    return frames_->WriteFrame(frame, offset, bytes);
+  }
 
  private:
   std::shared_ptr<ClientPages> Find(uint32_t list) {
@@ -88,20 +92,34 @@ hostsim::FaultPoint ToHost(MessageFaults::Point point) {
   using Point = MessageFaults::Point;
   using hostsim::FaultPoint;
   switch (point) {
-    case Point::kChannelLoss: return FaultPoint::kChannelLoss;
-    case Point::kRingFull: return FaultPoint::kRingFull;
-    case Point::kMessageTooLarge: return FaultPoint::kMessageTooLarge;
-    case Point::kReplyShort: return FaultPoint::kReplyShort;
-    case Point::kReplyExcess: return FaultPoint::kReplyExcess;
-    case Point::kReplyGarbage: return FaultPoint::kReplyGarbage;
-    case Point::kHostSlow: return FaultPoint::kHostSlow;
-    case Point::kAnswerHeld: return FaultPoint::kAnswerHeld;
-    case Point::kEventLost: return FaultPoint::kEventLost;
-    case Point::kEventLate: return FaultPoint::kEventLate;
-    case Point::kEventTwice: return FaultPoint::kEventTwice;
-    case Point::kEventReordered: return FaultPoint::kEventReordered;
-    case Point::kEventUnknown: return FaultPoint::kEventUnknown;
-    case Point::kClientMemoryRefused: return FaultPoint::kClientMemoryRefused;
+    case Point::kChannelLoss:
+      return FaultPoint::kChannelLoss;
+    case Point::kRingFull:
+      return FaultPoint::kRingFull;
+    case Point::kMessageTooLarge:
+      return FaultPoint::kMessageTooLarge;
+    case Point::kReplyShort:
+      return FaultPoint::kReplyShort;
+    case Point::kReplyExcess:
+      return FaultPoint::kReplyExcess;
+    case Point::kReplyGarbage:
+      return FaultPoint::kReplyGarbage;
+    case Point::kHostSlow:
+      return FaultPoint::kHostSlow;
+    case Point::kAnswerHeld:
+      return FaultPoint::kAnswerHeld;
+    case Point::kEventLost:
+      return FaultPoint::kEventLost;
+    case Point::kEventLate:
+      return FaultPoint::kEventLate;
+    case Point::kEventTwice:
+      return FaultPoint::kEventTwice;
+    case Point::kEventReordered:
+      return FaultPoint::kEventReordered;
+    case Point::kEventUnknown:
+      return FaultPoint::kEventUnknown;
+    case Point::kClientMemoryRefused:
+      return FaultPoint::kClientMemoryRefused;
   }
   return FaultPoint::kCount;
 }
@@ -135,12 +153,20 @@ class InProcessBackend final : public Backend, public hostsim::Events, public Me
   }
 
   void Submit(const HostCall& call, Completion completion) override {
-    if (stopped_) return completion.run(completion.context, Status::Refuse(ENODEV, "the device is being taken down"));
+    if (stopped_)
+      return completion.run(completion.context, Status::Refuse(ENODEV, "the device is being taken down"));
     const hostsim::Caller caller{call.process, call.adapter, call.asynchronous};
-    if (call.asynchronous) return host_->Submit(caller, call.command->id, *call.request, call.reply, [completion, reply = call.reply](bool) { Forget(reply, completion); });
+    if (call.asynchronous)
+      return host_->Submit(caller, call.command->id, *call.request, call.reply,
+                           [completion, reply = call.reply](bool) { Forget(reply, completion); });
     // No more than fits into a std::function without an allocation.
     host_->Submit(caller, call.command->id, *call.request, call.reply, [completion](bool accepted) {
-      completion.run(completion.context, accepted ? Status::Ok() : Status::Refuse(EOVERFLOW, "the host answered with less than a whole reply, its way to refuse this command"));
+      completion.run(
+          completion.context,
+          accepted ? Status::Ok()
+                   : Status::Refuse(
+                         EOVERFLOW,
+                         "the host answered with less than a whole reply, its way to refuse this command"));
     });
   }
 
@@ -156,7 +182,9 @@ class InProcessBackend final : public Backend, public hostsim::Events, public Me
     if (stopped_) return std::nullopt;
     return ToGuest(host_->FindShared(nt_handle, allocation_index));
   }
-  Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override { return pages_.Add(std::move(pages)); }
+  Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override {
+    return pages_.Add(std::move(pages));
+  }
   void RemoveClientPages(uint32_t list) override { pages_.Remove(list); }
 
   HostControl* control() override { return &control_; }
@@ -164,12 +192,16 @@ class InProcessBackend final : public Backend, public hostsim::Events, public Me
   // MessageFaults
   bool any_armed() override { return host_->faults().any_armed(); }
   std::optional<Fault> Strike(Point point, const HostCall* call) override;
-  void CallAfter(uint64_t ns, std::function<void()> later) override { host_->CallAfter(ns, std::move(later)); }
+  void CallAfter(uint64_t ns, std::function<void()> later) override {
+    host_->CallAfter(ns, std::move(later));
+  }
   void LoseAdapter(uint64_t address) override { host_->RemoveAdapter(address); }
 
   // hostsim::Events
   void GuestEvent(uint32_t, uint64_t event) override { events_->GuestEvent(event); }
-  void DeviceStateChanged(uint32_t, uint64_t, uint64_t cookie, uint32_t) override { events_->DeviceStateChanged(cookie); }
+  void DeviceStateChanged(uint32_t, uint64_t, uint64_t cookie, uint32_t) override {
+    events_->DeviceStateChanged(cookie);
+  }
   void AdapterArrived(const hostsim::AdapterInfo& info) override {
     {
       std::lock_guard lock(mutex_);
@@ -238,20 +270,22 @@ Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::s
   for (const auto& name : profiles.empty() ? std::vector<std::string>{kDefaultProfile} : profiles) {
     std::string error;
     adapters.emplace_back();
-    if (!hostsim::LoadProfile(name, &adapters.back(), &error)) return Status::Refuse(EINVAL, "--profile {}: {}", name, error);
+    if (!hostsim::LoadProfile(name, &adapters.back(), &error))
+      return Status::Refuse(EINVAL, "--profile {}: {}", name, error);
   }
   return Make(adapters, {});
 }
 
-Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(const std::vector<ControlRequest::AddAdapter>& profiles,
-                                                          const GuestMachine& guest) {
+Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(
+    const std::vector<ControlRequest::AddAdapter>& profiles, const GuestMachine& guest) {
   std::vector<ControlRequest::AddAdapter> all = profiles;
   if (all.empty()) all.emplace_back().set_name(kDefaultProfile);
   std::vector<AdapterProfile> adapters;
   for (const auto& wanted : all) {
     std::string error;
     adapters.emplace_back();
-    if (!ReadProfile(wanted, &adapters.back(), &error)) return Status::Refuse(EINVAL, "--profile {}: {}", wanted.name(), error);
+    if (!ReadProfile(wanted, &adapters.back(), &error))
+      return Status::Refuse(EINVAL, "--profile {}: {}", wanted.name(), error);
   }
   return Make(adapters, guest);
 }

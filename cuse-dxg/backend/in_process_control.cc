@@ -22,8 +22,9 @@ void AddOptions(uint32_t takes, ControlReply::Point* point) {
     uint32_t bit;
     const char* field;
   } fields[] = {
-      {hostsim::kTakesProcess, "process"}, {hostsim::kTakesAdapter, "adapter"},  {hostsim::kTakesNode, "node"},
-      {hostsim::kTakesCommand, "command"}, {hostsim::kTakesType, "type"},        {hostsim::kTakesDelay, "delay_ns"},
+      {hostsim::kTakesProcess, "process"}, {hostsim::kTakesAdapter, "adapter"},
+      {hostsim::kTakesNode, "node"},       {hostsim::kTakesCommand, "command"},
+      {hostsim::kTakesType, "type"},       {hostsim::kTakesDelay, "delay_ns"},
       {hostsim::kTakesValue, "value"},
   };
   for (const auto& field : fields) {
@@ -59,11 +60,13 @@ void InProcessControl::Serve(const ControlRequest& request, ControlReply* reply)
     case ControlRequest::REQUEST_NOT_SET:
       break;
   }
-  reply->set_error("the request asks for nothing that this daemon knows; use the cuse-dxg that it was built with");
+  reply->set_error(
+      "the request asks for nothing that this daemon knows; use the cuse-dxg that it was built with");
 }
 
 void InProcessControl::SetFault(const FaultRule& rule, ControlReply* reply) {
-  if (const auto complaint = host_.ArmFault(rule)) reply->set_error(fmt::format("{}: {}", complaint->field, complaint->what));
+  if (const auto complaint = host_.ArmFault(rule))
+    reply->set_error(fmt::format("{}: {}", complaint->field, complaint->what));
 }
 
 void InProcessControl::ListFaults(ControlReply* reply) {
@@ -92,7 +95,9 @@ void InProcessControl::ListFaults(ControlReply* reply) {
 void InProcessControl::ClearFaults(const std::string& point, ControlReply* reply) {
   if (point.empty()) return reply->set_cleared(host_.faults().ClearAll());
   const FaultPointInfo* info = FindPoint(point);
-  if (!info) return reply->set_error(fmt::format("point: '{}' is no fault point; `cuse-dxg ctl fault list` names them", point));
+  if (!info)
+    return reply->set_error(
+        fmt::format("point: '{}' is no fault point; `cuse-dxg ctl fault list` names them", point));
   reply->set_cleared(host_.faults().Clear(info->point));
 }
 
@@ -106,7 +111,8 @@ void InProcessControl::AddAdapter(const ControlRequest::AddAdapter& request, Con
   if (!ReadProfile(request, &profile, &error)) return reply->set_error(error);
   hostsim::AdapterInfo info;
   if (!host_.AddAdapter(profile, &info))
-    return reply->set_error(fmt::format("there are {} adapters, which is the most; remove one", hostsim::kAdaptersMax));
+    return reply->set_error(
+        fmt::format("there are {} adapters, which is the most; remove one", hostsim::kAdaptersMax));
   Describe(info, reply);
 }
 
@@ -114,8 +120,8 @@ void InProcessControl::RemoveAdapter(uint64_t luid, ControlReply* reply) {
   for (const hostsim::AdapterInfo& info : host_.Adapters()) {
     if (info.guest_luid == luid && host_.RemoveAdapter(info.vgpu_luid)) return;
   }
-  reply->set_error(fmt::format("no adapter has the LUID {:08x}-{:08x}; `cuse-dxg ctl adapters` names them", luid >> 32,
-                               luid & 0xFFFFFFFF));
+  reply->set_error(fmt::format("no adapter has the LUID {:08x}-{:08x}; `cuse-dxg ctl adapters` names them",
+                               luid >> 32, luid & 0xFFFFFFFF));
 }
 
 void InProcessControl::Account(ControlReply* reply) {

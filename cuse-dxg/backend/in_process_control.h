@@ -5,7 +5,8 @@
 
 namespace dxg {
 
-// Only profiles that are built in go by name: a file's text comes from who asks, with that one's rights. False: `error`.
+// Only profiles that are built in go by name: a file's text comes from who asks, with that one's rights.
+// False: `error`.
 bool ReadProfile(const ControlRequest::AddAdapter& wanted, AdapterProfile* profile, std::string* error);
 
 // What a control socket can do to the simulated host.

@@ -9,8 +9,9 @@
 #include "cuse-dxg/client/event_file.h"
 #include "cuse-dxg/status.h"
 
-// Bringing memory and descriptors into an unmodified client. No reply of the kernel's can do that, so it is done in the
-// client's own name while the calling thread stands at the end of its system call. docs/architecture.md tells how.
+// Bringing memory and descriptors into an unmodified client. No reply of the kernel's can do that, so it is
+// done in the client's own name while the calling thread stands at the end of its system call.
+// docs/architecture.md tells how.
 
 namespace dxg::client {
 
@@ -20,8 +21,8 @@ struct Step {
     kMap,        // map `size` bytes of `file` from `offset` on; result: the address
     kUnmap,      // unmap `size` bytes at `address`; result: 0
     kGiveFile,   // a descriptor of `file`, close-on-exec; result: its number
-    kGiveNode,   // a descriptor of a new open of the client's own node, close-on-exec; the open reaches the Node with
-                 // `token` (see TokenOfOpener); result: its number
+    kGiveNode,   // a descriptor of a new open of the client's own node, close-on-exec; the open reaches the
+                 // Node with `token` (see TokenOfOpener); result: its number
     kCloseFile,  // close descriptor `address`; result: 0
   };
   Kind kind = Kind::kMap;
@@ -33,15 +34,15 @@ struct Step {
   uint64_t token = 0;    // kGiveNode, not 0
 };
 
-// A stay in the client: its thread does what we say and nothing else. Ends with Leave; dropped without it, the call
-// fails with EINTR and the client goes on.
+// A stay in the client: its thread does what we say and nothing else. Ends with Leave; dropped without it,
+// the call fails with EINTR and the client goes on.
 class Visit {
  public:
   using Done = std::function<void(Result<std::vector<uint64_t>>)>;  // one result for each step
 
   virtual ~Visit() = default;
-  // In order; the first failure ends it (its errno and a sentence), and what was done before it stays done. `done` runs
-  // once, on any thread. One Do at a time.
+  // In order; the first failure ends it (its errno and a sentence), and what was done before it stays done.
+  // `done` runs once, on any thread. One Do at a time.
   virtual void Do(std::vector<Step> steps, Done done) = 0;
   // True where the call was answered provisionally to get here, so that its result goes by Leave.
   virtual bool holds_thread() const = 0;
@@ -54,28 +55,30 @@ class Delivery {
   using Entered = std::function<void(Result<std::unique_ptr<Visit>>)>;
 
   virtual ~Delivery() = default;
-  // Visits the thread `tid` of that process, which waits in a call. `answer` is run, at most once and before `entered`,
-  // when the thread is caught and the kernel is to be given an answer (0, without data) so that it arrives at the end of
-  // its system call. Where that never comes, the call is still unanswered, and `entered` has the reason:
-  // EINTR (the thread is being killed), EPERM (somebody traces it, or we may not), EIO. An error after `answer` has run
-  // means that the call has ended with it, or its thread. The request may see one interrupt (FUSE_INTERRUPT) meanwhile,
-  // which is not a signal to the client.
+  // Visits the thread `tid` of that process, which waits in a call. `answer` is run, at most once and before
+  // `entered`, when the thread is caught and the kernel is to be given an answer (0, without data) so that it
+  // arrives at the end of its system call. Where that never comes, the call is still unanswered, and
+  // `entered` has the reason: EINTR (the thread is being killed), EPERM (somebody traces it, or we may not),
+  // EIO. An error after `answer` has run means that the call has ended with it, or its thread. The request
+  // may see one interrupt (FUSE_INTERRUPT) meanwhile, which is not a signal to the client.
   virtual void Enter(pid_t tid, const Identity& process, std::function<void()> answer, Entered entered) = 0;
 
-  // The token of the kGiveNode whose open this thread is making on behalf of a client; 0: a client's own open.
+  // The token of the kGiveNode whose open this thread is making on behalf of a client; 0: a client's own
+  // open.
   virtual uint64_t TokenOfOpener(pid_t tid) = 0;
 
-  // Which file of ours (as named by AcceptFile below) a client's descriptor number means; `done` gets 0 where it is no
-  // open file of our node. Nothing happens to the client. `done` runs once, on any thread.
+  // Which file of ours (as named by AcceptFile below) a client's descriptor number means; `done` gets 0 where
+  // it is no open file of our node. Nothing happens to the client. `done` runs once, on any thread.
   virtual void Identify(const Identity& process, int descriptor, std::function<void(uint64_t file)> done) = 0;
-  // Identify works by an ioctl of a helper of ours on the very file, with this code; the Node hands such a call here
-  // first. True: it was one (the request is to be answered with 0), and `file` is what it came with.
+  // Identify works by an ioctl of a helper of ours on the very file, with this code; the Node hands such a
+  // call here first. True: it was one (the request is to be answered with 0), and `file` is what it came
+  // with.
   virtual bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) = 0;
 
-  // The eventfd behind a client's descriptor number, to be signalled for as long as it is kept; `done` gets null where the
-  // number is no eventfd of that process, or where it has made us keep too many (EventFiles). Nothing happens to the
-  // client, and its calls are not visited. `done` runs once: within the call where the same number was taken before and
-  // still means the same eventfd, else on any thread.
+  // The eventfd behind a client's descriptor number, to be signalled for as long as it is kept; `done` gets
+  // null where the number is no eventfd of that process, or where it has made us keep too many (EventFiles).
+  // Nothing happens to the client, and its calls are not visited. `done` runs once: within the call where the
+  // same number was taken before and still means the same eventfd, else on any thread.
   using TookEventFile = std::function<void(std::shared_ptr<EventFile>)>;
   // A delivery that cannot gives null.
   virtual void TakeEventFile(const Identity&, int /*descriptor*/, TookEventFile done) { done(nullptr); }

@@ -18,9 +18,10 @@
 namespace dxg::client {
 namespace {
 
-constexpr long kAioEvents = 1024;           // completions that may be unreaped
-constexpr uint32_t kReapEvery = 32;         // submissions
-constexpr size_t kNumbersPerFileMax = 4;    // more numbers of one eventfd are not remembered, and cost a copy each
+constexpr long kAioEvents = 1024;    // completions that may be unreaped
+constexpr uint32_t kReapEvery = 32;  // submissions
+constexpr size_t kNumbersPerFileMax =
+    4;  // more numbers of one eventfd are not remembered, and cost a copy each
 constexpr std::string_view kEventFileLink = "anon_inode:[eventfd]";
 
 // The kernel's number of an eventfd, unique while it lives. None before Linux 5.2.
@@ -43,10 +44,11 @@ FileKind KindOf(const std::string& path) {
   char link[64];
   const ssize_t bytes = readlink(path.c_str(), link, sizeof(link));
   if (bytes <= 0) return FileKind::kUnknown;
-  return std::string_view(link, static_cast<size_t>(bytes)) == kEventFileLink ? FileKind::kEventFile : FileKind::kOther;
+  return std::string_view(link, static_cast<size_t>(bytes)) == kEventFileLink ? FileKind::kEventFile
+                                                                              : FileKind::kOther;
 }
 
-// -- Signaller ---------------------------------------------------------------------------------------------------------
+// -- Signaller ------------------------------------------------------------------------------------
 
 Signaller::Signaller() : nothing_(open("/dev/null", O_RDONLY | O_CLOEXEC)) {
   aio_context_t context = 0;
@@ -78,7 +80,8 @@ bool Signaller::SignalByAio(int eventfd) {
     Reap();
     submitted = syscall(SYS_io_submit, aio_context_t{aio_}, 1L, list);
   }
-  if (submitted == 1 && submitted_.fetch_add(1, std::memory_order_relaxed) % kReapEvery == kReapEvery - 1) Reap();
+  if (submitted == 1 && submitted_.fetch_add(1, std::memory_order_relaxed) % kReapEvery == kReapEvery - 1)
+    Reap();
   return submitted == 1;
 }
 
@@ -90,7 +93,7 @@ void Signaller::Reap() {
   (void)syscall(SYS_io_getevents, aio_context_t{aio_}, 0L, long{std::size(events)}, events, &at_once);
 }
 
-// -- EventFiles --------------------------------------------------------------------------------------------------------
+// -- EventFiles -----------------------------------------------------------------------------------
 
 // Half of what we may have open: the other half is for everything else.
 EventFiles::EventFiles() {
@@ -133,7 +136,8 @@ std::shared_ptr<EventFiles::Held> EventFiles::FindById(uint64_t id) {
 }
 
 std::shared_ptr<EventFile> EventFiles::Add(const Identity& process, int descriptor, attach::UniqueFd copy) {
-  if (!copy.valid() || KindOf(fmt::format("/proc/self/fd/{}", copy.get())) != FileKind::kEventFile) return nullptr;
+  if (!copy.valid() || KindOf(fmt::format("/proc/self/fd/{}", copy.get())) != FileKind::kEventFile)
+    return nullptr;
   uint64_t id = 0;
   const bool has_id = ReadId(copy.get(), &id);
   const Number number = {process.tgid, process.start_time, descriptor};
@@ -143,8 +147,10 @@ std::shared_ptr<EventFile> EventFiles::Add(const Identity& process, int descript
   if (file == nullptr) {
     size_t& held = held_by_process_[{process.tgid, process.start_time}];
     if (held >= kPerProcessMax || held_ >= held_max_) {
-      spdlog::warn("process {} waits with an eventfd more: refused, there are {} of it (at most {}) and {} of all (at most {}: ulimit -Hn)",
-                   process.tgid, held, kPerProcessMax, held_, held_max_);
+      spdlog::warn(
+          "process {} waits with an eventfd more: refused, there are {} of it (at most {}) and {} of all (at "
+          "most {}: ulimit -Hn)",
+          process.tgid, held, kPerProcessMax, held_, held_max_);
       return nullptr;
     }
     ++held;
@@ -161,7 +167,8 @@ std::shared_ptr<EventFile> EventFiles::Add(const Identity& process, int descript
 // With mutex_ held.
 void EventFiles::Remember(const Number& number, const std::shared_ptr<Held>& file) {
   auto& known = by_number_[number];
-  if (!known.owner_before(file) && !file.owner_before(known)) return;  // without a share of it, which may be the last
+  if (!known.owner_before(file) && !file.owner_before(known))
+    return;  // without a share of it, which may be the last
   if (file->numbers.size() >= kNumbersPerFileMax) {
     by_number_.erase(number);
     return;
@@ -173,11 +180,13 @@ void EventFiles::Remember(const Number& number, const std::shared_ptr<Held>& fil
 // The last holder of a file has let it go. A newer one may have its places by now.
 void EventFiles::Forget(const Held& file) {
   std::lock_guard lock(mutex_);
-  if (const auto found = by_id_.find(file.id); file.has_id && found != by_id_.end() && found->second.expired()) {
+  if (const auto found = by_id_.find(file.id);
+      file.has_id && found != by_id_.end() && found->second.expired()) {
     by_id_.erase(found);
   }
   for (const Number& number : file.numbers) {
-    if (const auto found = by_number_.find(number); found != by_number_.end() && found->second.expired()) by_number_.erase(found);
+    if (const auto found = by_number_.find(number); found != by_number_.end() && found->second.expired())
+      by_number_.erase(found);
   }
   --held_;
   const auto held = held_by_process_.find(file.payer);

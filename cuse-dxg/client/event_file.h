@@ -18,14 +18,14 @@ namespace dxg::client {
 class EventFile {
  public:
   virtual ~EventFile() = default;
-  // Adds 1 to its counter, as the kernel's own eventfd_signal does: never blocks, and stops at 2^64-1 where the client lets
-  // it fill up. From any thread, also with locks held.
+  // Adds 1 to its counter, as the kernel's own eventfd_signal does: never blocks, and stops at 2^64-1 where
+  // the client lets it fill up. From any thread, also with locks held.
   virtual void Signal() = 0;
 };
 
-// Adds to eventfds without ever waiting for who reads them. write(2) would: a client can keep the counter full, and the
-// descriptor's flags are the client's. So the kernel is asked to signal the eventfd itself, as a read of nothing
-// completes (Linux AIO). docs/decisions/010 has what else there is, and what each costs.
+// Adds to eventfds without ever waiting for who reads them. write(2) would: a client can keep the counter
+// full, and the descriptor's flags are the client's. So the kernel is asked to signal the eventfd itself, as
+// a read of nothing completes (Linux AIO). docs/decisions/010 has what else there is, and what each costs.
 class Signaller {
  public:
   Signaller();
@@ -34,7 +34,8 @@ class Signaller {
   Signaller& operator=(const Signaller&) = delete;
 
   void Signal(int eventfd);
-  // False where the kernel has no AIO: then it is poll and write, which a client that races with us can make wait.
+  // False where the kernel has no AIO: then it is poll and write, which a client that races with us can make
+  // wait.
   bool has_aio() const { return aio_ != 0; }
 
  private:
@@ -47,8 +48,8 @@ class Signaller {
   std::atomic<uint32_t> submitted_{0};
 };
 
-// The eventfds that we hold. Every eventfd has one EventFile, however often and under whatever numbers it was taken: a
-// hundred thousand waits with one eventfd hold one descriptor.
+// The eventfds that we hold. Every eventfd has one EventFile, however often and under whatever numbers it was
+// taken: a hundred thousand waits with one eventfd hold one descriptor.
 class EventFiles : public std::enable_shared_from_this<EventFiles> {
  public:
   // Descriptors that one client process can make us hold at a time.
@@ -56,10 +57,12 @@ class EventFiles : public std::enable_shared_from_this<EventFiles> {
 
   EventFiles();
 
-  // What `descriptor` of that process means, where it is an eventfd that was taken by that number before. The kernel
-  // compares the two open files, so that a number that was closed and used again is found out; null then.
+  // What `descriptor` of that process means, where it is an eventfd that was taken by that number before. The
+  // kernel compares the two open files, so that a number that was closed and used again is found out; null
+  // then.
   std::shared_ptr<EventFile> Find(const Identity& process, int descriptor);
-  // `copy` is a copy of that descriptor. Null where it is no eventfd, or where the process has made us hold too many.
+  // `copy` is a copy of that descriptor. Null where it is no eventfd, or where the process has made us hold
+  // too many.
   std::shared_ptr<EventFile> Add(const Identity& process, int descriptor, attach::UniqueFd copy);
 
  private:

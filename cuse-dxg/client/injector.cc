@@ -354,13 +354,15 @@ void InjectorState::Identify(const Identity& process, int descriptor, std::funct
 
 void InjectorState::TakeEventFile(const Identity& process, int descriptor, Delivery::TookEventFile done) {
   if (auto known = event_files_->Find(process, descriptor)) return done(std::move(known));
-  // So that nobody keeps the injector busy with copies of files that are slow to close. The client may race with this, and
-  // we may be unable to look.
-  if (KindOf(fmt::format("/proc/{}/fd/{}", process.tgid, descriptor)) == FileKind::kOther) return done(nullptr);
+  // So that nobody keeps the injector busy with copies of files that are slow to close. The client may race
+  // with this, and we may be unable to look.
+  if (KindOf(fmt::format("/proc/{}/fd/{}", process.tgid, descriptor)) == FileKind::kOther)
+    return done(nullptr);
   auto job = std::make_shared<Job>();
   job->begin = {.ask = Ask::kTake, .tid = process.tgid, .tgid = process.tgid, .number = descriptor};
   job->taken = [files = event_files_, process, descriptor, done = std::move(done)](UniqueFd copy) {
-    auto file = files->Add(process, descriptor, std::move(copy));  // what it has no use for is closed before anybody goes on
+    auto file = files->Add(process, descriptor,
+                           std::move(copy));  // what it has no use for is closed before anybody goes on
     done(std::move(file));
   };
   Status status;
@@ -478,7 +480,8 @@ void InjectorState::ReadWorker(uint64_t number) {
   for (auto& callback : callbacks) callback();
 }
 
-void InjectorState::HandleReply(Worker& worker, const Reply& reply, std::vector<UniqueFd> files, Callbacks* callbacks) {
+void InjectorState::HandleReply(Worker& worker, const Reply& reply, std::vector<UniqueFd> files,
+                                Callbacks* callbacks) {
   if (reply.worker) worker.tid = reply.worker;
   if (reply.tell == Tell::kFree && worker.given_up) {
     worker.given_up = false;
@@ -505,10 +508,11 @@ void InjectorState::HandleReply(Worker& worker, const Reply& reply, std::vector<
       return Finish(worker, callbacks);
     case Tell::kTaken:
       // A std::function can be copied, and so must be what it holds.
-      callbacks->push_back([taken = std::exchange(job.taken, nullptr),
-                            copy = std::make_shared<UniqueFd>(files.empty() ? UniqueFd() : std::move(files.front()))] {
-        taken(std::move(*copy));
-      });
+      callbacks->push_back(
+          [taken = std::exchange(job.taken, nullptr),
+           copy = std::make_shared<UniqueFd>(files.empty() ? UniqueFd() : std::move(files.front()))] {
+            taken(std::move(*copy));
+          });
       return Finish(worker, callbacks);
     case Tell::kHello:
     case Tell::kFree:

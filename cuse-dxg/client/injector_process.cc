@@ -290,7 +290,8 @@ void Worker::Identify(const Request& request) {
 // Nothing but an eventfd goes to the daemon: to close any other file may take as long as somebody likes.
 void Worker::Take(const Request& request) {
   Result<UniqueFd> copy = CopyOf(LivingThreadOf(request.tgid), request.tgid, request.number);
-  const bool taken = copy.ok() && KindOf(fmt::format("/proc/self/fd/{}", copy->get())) == FileKind::kEventFile;
+  const bool taken =
+      copy.ok() && KindOf(fmt::format("/proc/self/fd/{}", copy->get())) == FileKind::kEventFile;
   const int file = taken ? copy->get() : -1;
   SendReply(socket_.get(), {.tell = Tell::kTaken, .job = request.job}, std::span(&file, taken ? 1 : 0));
 }

@@ -17,7 +17,8 @@ namespace {
 constexpr size_t kPiecesAtOnce = 64;  // below IOV_MAX, and on the stack
 
 iovec Remote(uint64_t address, size_t size) {
-  return {reinterpret_cast<void*>(address), size};  // Safety: never followed here, only by the kernel in the client
+  return {reinterpret_cast<void*>(address),
+          size};  // Safety: never followed here, only by the kernel in the client
 }
 
 // Copies all of them, as many at once as one system call takes. False: one of them could not be.
@@ -50,7 +51,8 @@ std::string Slurp(const std::string& path) {
 std::optional<pid_t> StatusNumber(const std::string& status, const std::string& key) {
   const size_t at = status.find("\n" + key + ":");
   if (at == std::string::npos) return std::nullopt;
-  std::istringstream line(status.substr(at + key.size() + 2, status.find('\n', at + 1) - at - key.size() - 2));
+  std::istringstream line(
+      status.substr(at + key.size() + 2, status.find('\n', at + 1) - at - key.size() - 2));
   std::optional<pid_t> last;
   for (pid_t number; line >> number;) last = number;
   return last;
@@ -71,15 +73,19 @@ bool ProcessVm::Write(pid_t tid, uint64_t address, std::span<const std::byte> fr
 }
 
 bool ProcessVm::ReadPlaces(pid_t tid, std::span<const Place> places) {
-  return CopyAll(places, [](const Place& place) { return place.to; }, [tid](const iovec* local, const iovec* remote, size_t count) {
-    return process_vm_readv(tid, local, count, remote, count, 0);
-  });
+  return CopyAll(
+      places, [](const Place& place) { return place.to; },
+      [tid](const iovec* local, const iovec* remote, size_t count) {
+        return process_vm_readv(tid, local, count, remote, count, 0);
+      });
 }
 
 bool ProcessVm::WritePieces(pid_t tid, std::span<const Piece> pieces) {
-  return CopyAll(pieces, [](const Piece& piece) { return piece.from; }, [tid](const iovec* local, const iovec* remote, size_t count) {
-    return process_vm_writev(tid, local, count, remote, count, 0);
-  });
+  return CopyAll(
+      pieces, [](const Piece& piece) { return piece.from; },
+      [tid](const iovec* local, const iovec* remote, size_t count) {
+        return process_vm_writev(tid, local, count, remote, count, 0);
+      });
 }
 
 std::optional<Identity> ProcessVm::Identify(pid_t tid) {
@@ -104,9 +110,9 @@ std::optional<Identity> ProcessVm::Identify(pid_t tid) {
 }
 
 bool ProcessVm::InGroup(pid_t tid, pid_t tgid) {
-  // A thread's number is given to another only when all numbers have been used in between, tens of thousands at the
-  // least. That takes longer than a tick, so within one the last answer still holds: of calls that follow each other at
-  // once only the first costs a system call.
+  // A thread's number is given to another only when all numbers have been used in between, tens of thousands
+  // at the least. That takes longer than a tick, so within one the last answer still holds: of calls that
+  // follow each other at once only the first costs a system call.
   struct Seen {
     pid_t tid, tgid;
     timespec tick;
@@ -114,9 +120,11 @@ bool ProcessVm::InGroup(pid_t tid, pid_t tgid) {
   thread_local Seen seen{};
   timespec tick{};
   clock_gettime(CLOCK_MONOTONIC_COARSE, &tick);
-  if (seen.tid == tid && seen.tgid == tgid && seen.tick.tv_nsec == tick.tv_nsec && seen.tick.tv_sec == tick.tv_sec) return true;
-  // Signal 0 is never delivered; ESRCH says that the thread is not of that group. The thread waits in our call, so its
-  // number cannot have been given to another one.
+  if (seen.tid == tid && seen.tgid == tgid && seen.tick.tv_nsec == tick.tv_nsec &&
+      seen.tick.tv_sec == tick.tv_sec)
+    return true;
+  // Signal 0 is never delivered; ESRCH says that the thread is not of that group. The thread waits in our
+  // call, so its number cannot have been given to another one.
   if (syscall(SYS_tgkill, tgid, tid, 0) != 0 && errno != EPERM) return false;
   seen = {tid, tgid, tick};
   return true;

@@ -4,8 +4,8 @@
 
 namespace dxg::client {
 
-// The clients of this machine: memory by process_vm_readv and process_vm_writev, which honour page protections (a
-// write through /proc/pid/mem would not), identity from /proc.
+// The clients of this machine: memory by process_vm_readv and process_vm_writev, which honour page
+// protections (a write through /proc/pid/mem would not), identity from /proc.
 class ProcessVm final : public Access {
  public:
   bool Read(pid_t tid, uint64_t address, std::span<std::byte> to) override;

@@ -138,9 +138,11 @@ Result<uint64_t> Stay::Map(const injector::WireStep& step, int file) {
   to_close_.push_back(number);
   const uint64_t protection = PROT_READ | (step.writable ? PROT_WRITE : 0);
   const uint64_t flags = MAP_SHARED | MAP_NORESERVE | (step.address ? MAP_FIXED : 0);
-  DXG_ASSIGN(const uint64_t address, Call("mmap", SYS_mmap,
-                                          {step.address, step.size, protection, flags, static_cast<uint64_t>(number), step.offset}));
-  // Where shared memory may have huge pages (shmem_enabled is "advise"), first touches cost a tenth; else it is refused.
+  DXG_ASSIGN(const uint64_t address,
+             Call("mmap", SYS_mmap,
+                  {step.address, step.size, protection, flags, static_cast<uint64_t>(number), step.offset}));
+  // Where shared memory may have huge pages (shmem_enabled is "advise"), first touches cost a tenth; else it
+  // is refused.
   (void)Call("madvise", SYS_madvise, {address, step.size, MADV_HUGEPAGE});
   return address;
 }

@@ -37,11 +37,11 @@ class Tracee {
   Status Interrupt();
   // Waits for that.
   Status WaitStop();
-  // Checks that it stands where calls can be made, saves what it is, and makes it safe: were we killed from here on, its
-  // ioctl would return -1 with EIO. Before that Leave changes nothing.
+  // Checks that it stands where calls can be made, saves what it is, and makes it safe: were we killed from
+  // here on, its ioctl would return -1 with EIO. Before that Leave changes nothing.
   Status Take();
-  // Around any number of Call: with all signals blocked, and then safe again. Were we killed in between, it would go on
-  // with blocked signals and the result of some other call.
+  // Around any number of Call: with all signals blocked, and then safe again. Were we killed in between, it
+  // would go on with blocked signals and the result of some other call.
   Status BeginCalls();
   void EndCalls();
   // Makes it do a system call. -1 to -4095 is the call's own failure.

@@ -80,7 +80,8 @@ Status SetField(FaultRule* rule, const FieldDescriptor* field, const std::string
   if (field->cpp_type() == FieldDescriptor::CPPTYPE_DOUBLE) {
     char* end = nullptr;
     const double value = std::strtod(text.c_str(), &end);
-    if (text.empty() || *end != '\0') return Status::Refuse(EINVAL, "{}: '{}' is no number", OptionOf(field->name()), text);
+    if (text.empty() || *end != '\0')
+      return Status::Refuse(EINVAL, "{}: '{}' is no number", OptionOf(field->name()), text);
     reflection->SetDouble(rule, field, value);
     return Status::Ok();
   }
@@ -89,10 +90,12 @@ Status SetField(FaultRule* rule, const FieldDescriptor* field, const std::string
   const bool read = field->name() == "adapter" ? ParseLuid(text, &value) : ParseNumber(text, &value);
   if (!read || (small && value > UINT32_MAX)) {
     return Status::Refuse(EINVAL, "{}: '{}' is no {}", OptionOf(field->name()), text,
-                          field->name() == "adapter" ? "LUID; give one such as 00000000-00010000"
-                                                     : "number that fits; give digits, or 0x and hexadecimal ones");
+                          field->name() == "adapter"
+                              ? "LUID; give one such as 00000000-00010000"
+                              : "number that fits; give digits, or 0x and hexadecimal ones");
   }
-  small ? reflection->SetUInt32(rule, field, static_cast<uint32_t>(value)) : reflection->SetUInt64(rule, field, value);
+  small ? reflection->SetUInt32(rule, field, static_cast<uint32_t>(value))
+        : reflection->SetUInt64(rule, field, value);
   return Status::Ok();
 }
 
@@ -103,21 +106,26 @@ Result<ControlReply> Ask(const std::string& path, const ControlRequest& request)
   setsockopt(daemon.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
   setsockopt(daemon.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
   if (connect(daemon.get(), AnyAddress(address), sizeof(address)) != 0) {
-    return Status::Refuse(errno, "cannot reach a daemon at {}: {}; it listens there if started with --control {}", path,
-                          std::strerror(errno), path);
+    return Status::Refuse(errno,
+                          "cannot reach a daemon at {}: {}; it listens there if started with --control {}",
+                          path, std::strerror(errno), path);
   }
   const std::string bytes = request.SerializeAsString();
   if (bytes.size() > kRequestBytesMax)
-    return Status::Refuse(EMSGSIZE, "the request has {} bytes; a profile may have about {}", bytes.size(), kRequestBytesMax);
+    return Status::Refuse(EMSGSIZE, "the request has {} bytes; a profile may have about {}", bytes.size(),
+                          kRequestBytesMax);
   if (send(daemon.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) < 0 && errno != EPIPE)
     return Status::Refuse(errno, "cannot ask the daemon at {}: {}", path, std::strerror(errno));
   std::vector<char> packet(kReplyBytesMax);
   const ssize_t got = recv(daemon.get(), packet.data(), packet.size(), 0);
-  if (got < 0) return Status::Refuse(errno, "no answer from the daemon at {}: {}", path, std::strerror(errno));
+  if (got < 0)
+    return Status::Refuse(errno, "no answer from the daemon at {}: {}", path, std::strerror(errno));
   if (got == 0) return Status::Refuse(ECONNRESET, "the daemon at {} ended before it answered", path);
   ControlReply reply;
   if (!reply.ParseFromArray(packet.data(), static_cast<int>(got)))
-    return Status::Refuse(EPROTO, "the answer of the daemon at {} cannot be read; use the cuse-dxg that it was built with", path);
+    return Status::Refuse(
+        EPROTO, "the answer of the daemon at {} cannot be read; use the cuse-dxg that it was built with",
+        path);
   return reply;
 }
 
@@ -149,22 +157,26 @@ std::string ToWords(const FaultRule& rule) {
 }
 
 Command::Command(CLI::App& app) {
-  ctl_ = app.add_subcommand("ctl", "Make trouble in a running daemon: faults on demand, adapters that come and go");
+  ctl_ = app.add_subcommand("ctl",
+                            "Make trouble in a running daemon: faults on demand, adapters that come and go");
   ctl_->require_subcommand(1);
   ctl_->add_option("--control", path_,
-                   fmt::format("The daemon's socket (default: ${}, which `run` sets; else {})", kPathVariable, kPathDefault))
+                   fmt::format("The daemon's socket (default: ${}, which `run` sets; else {})", kPathVariable,
+                               kPathDefault))
       ->type_name("PATH");
   ctl_->footer("docs/faults.md has an example of each fault point and what a client sees.");
 
   fault_ = ctl_->add_subcommand("fault", "Arm a fault point, or: list, clear");
   fault_->add_option("POINT", point_, "The point, by its name in `ctl fault list`");
   AddFaultOptions();
-  fault_list_ = fault_->add_subcommand("list", "All points, what they do, which rules are armed, how often they struck");
+  fault_list_ = fault_->add_subcommand(
+      "list", "All points, what they do, which rules are armed, how often they struck");
   fault_list_->add_option("POINT", point_, "Only this one");
   fault_list_->add_flag("--armed", armed_only_, "Only the rules");
   fault_clear_ = fault_->add_subcommand("clear", "Disarm all rules, or those of one point");
   fault_clear_->add_option("POINT", point_, "Of this one");
-  fault_->footer("Usage: cuse-dxg ctl fault POINT [OPTIONS]   without options: strikes once, at the next passage");
+  fault_->footer(
+      "Usage: cuse-dxg ctl fault POINT [OPTIONS]   without options: strikes once, at the next passage");
 
   adapters_ = ctl_->add_subcommand("adapters", "The adapters that are there: LUID, profile, description");
   adapter_ = ctl_->add_subcommand("adapter", "Add an adapter, or remove one by surprise");
@@ -183,7 +195,8 @@ void Command::AddFaultOptions() {
 }
 
 Status Command::FillRule(FaultRule* rule) const {
-  if (point_.empty()) return Status::Refuse(EINVAL, "fault: which one? `cuse-dxg ctl fault list` names the points");
+  if (point_.empty())
+    return Status::Refuse(EINVAL, "fault: which one? `cuse-dxg ctl fault list` names the points");
   rule->set_point(point_);
   for (const auto& [name, text] : fields_) {
     if (fault_->get_option(OptionOf(name))->count() == 0) continue;
@@ -206,7 +219,8 @@ Result<ControlRequest> Command::Request() const {
     DXG_ASSIGN(*request.mutable_add_adapter(), ReadProfileFile(profile_, "adapter add", kRequestBytesMax));
   } else if (*adapter_remove_) {
     uint64_t luid = 0;
-    if (!ParseLuid(luid_, &luid)) return Status::Refuse(EINVAL, "'{}' is no LUID; give one such as 00000000-00010000", luid_);
+    if (!ParseLuid(luid_, &luid))
+      return Status::Refuse(EINVAL, "'{}' is no LUID; give one such as 00000000-00010000", luid_);
     request.mutable_remove_adapter()->set_luid(luid);
   } else {
     request.mutable_status();
@@ -220,13 +234,14 @@ void Command::PrintFaults(const ControlReply& reply) const {
     if (!armed_only_) {
       std::string options;
       for (const std::string& option : point.options()) options += OptionOf(option) + " ";
-      fmt::print("{:>2} {:<24}{}: {}\n{:27}{}   passed {}, struck {}\n", point.number(), point.name(), point.passage(),
-                 point.effect(), "", options, point.passed(), point.struck());
+      fmt::print("{:>2} {:<24}{}: {}\n{:27}{}   passed {}, struck {}\n", point.number(), point.name(),
+                 point.passage(), point.effect(), "", options, point.passed(), point.struck());
     }
     for (const ControlReply::Rule& rule : point.rules()) {
       const std::string indent(armed_only_ ? 0 : 27, ' ');
-      fmt::print("{}{}{}\n{}  passed {}, struck {}{}\n", indent, armed_only_ ? "" : "armed: ", ToWords(rule.rule()), indent,
-                 rule.passed(), rule.struck(), rule.spent() ? ", spent" : "");
+      fmt::print("{}{}{}\n{}  passed {}, struck {}{}\n", indent,
+                 armed_only_ ? "" : "armed: ", ToWords(rule.rule()), indent, rule.passed(), rule.struck(),
+                 rule.spent() ? ", spent" : "");
     }
   }
 }
@@ -235,7 +250,8 @@ void Command::Print(const ControlReply& reply) const {
   PrintFaults(reply);
   for (const ControlReply::Adapter& adapter : reply.adapters())
     fmt::print("{}  {:<13} {}\n", LuidText(adapter.luid()), adapter.profile(), adapter.description());
-  for (const ControlReply::Count& count : reply.counts()) fmt::print("{:<30}{:>16}\n", count.name(), count.value());
+  for (const ControlReply::Count& count : reply.counts())
+    fmt::print("{:<30}{:>16}\n", count.name(), count.value());
   if (*fault_clear_) fmt::print("{} cleared\n", reply.cleared());
 }
 

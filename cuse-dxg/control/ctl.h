@@ -9,8 +9,8 @@
 
 namespace dxg::control {
 
-// The words of a command that give a FaultRule, as `cuse-dxg ctl fault` takes them: the point, and an option for each
-// field that the rule has.
+// The words of a command that give a FaultRule, as `cuse-dxg ctl fault` takes them: the point, and an option
+// for each field that the rule has.
 std::string ToWords(const FaultRule& rule);
 
 // `cuse-dxg ctl`: what it takes on the command line, and what it does with it.
@@ -42,7 +42,7 @@ class Command {
   CLI::App* status_;
 
   std::string path_;
-  std::string point_;                         // of fault, fault list and fault clear
+  std::string point_;                          // of fault, fault list and fault clear
   std::map<std::string, std::string> fields_;  // of the rule, by name; empty: not given
   bool armed_only_ = false;
   std::string luid_;

@@ -32,10 +32,13 @@ Status CheckPeer(int peer) {
   if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0)
     return Status::Refuse(errno, "cannot tell who you are: {}", std::strerror(errno));
   if (who.uid == 0 || who.uid == geteuid()) return Status::Ok();
-  return Status::Refuse(EPERM, "you are user {}; only user {} and root may ask this daemon", who.uid, geteuid());
+  return Status::Refuse(EPERM, "you are user {}; only user {} and root may ask this daemon", who.uid,
+                        geteuid());
 }
 
-void Say(int peer, const std::string& reply) { (void)send(peer, reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL); }
+void Say(int peer, const std::string& reply) {
+  (void)send(peer, reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+}
 
 }  // namespace
 
@@ -50,14 +53,16 @@ std::string Answer(std::span<const std::byte> packet, HostControl& host) {
   reply.set_done(reply.error().empty());
   std::string bytes = Bytes(reply);
   if (bytes.size() > kReplyBytesMax)
-    return Refusal(fmt::format("the reply has {} bytes, and at most {} fit; clear some faults", bytes.size(), kReplyBytesMax));
+    return Refusal(fmt::format("the reply has {} bytes, and at most {} fit; clear some faults", bytes.size(),
+                               kReplyBytesMax));
   return bytes;
 }
 
 Result<std::unique_ptr<Server>> Server::Start(const std::string& path, HostControl& host) {
   UniqueFd stop(eventfd(0, EFD_CLOEXEC));
   if (!stop.valid()) return Status::Refuse(errno, "--control: no eventfd: {}", std::strerror(errno));
-  DXG_ASSIGN(UniqueFd listener, ListenUnix(path, kOption, {.who = "daemon", .type = SOCK_SEQPACKET, .waiting_max = kPeersMax}));
+  DXG_ASSIGN(UniqueFd listener,
+             ListenUnix(path, kOption, {.who = "daemon", .type = SOCK_SEQPACKET, .waiting_max = kPeersMax}));
   std::unique_ptr<Server> server(new Server(path, host, std::move(listener), std::move(stop)));
   server->thread_ = std::thread([self = server.get()] { self->Run(); });
   return server;
@@ -79,7 +84,8 @@ void Server::Run() {
     if (events[0].revents != 0) return;
     // From behind, because who is let go leaves a gap.
     for (size_t i = events.size(); i-- > 2;) {
-      if (events[i].revents != 0 && !Serve(events[i].fd)) peers_.erase(peers_.begin() + static_cast<ptrdiff_t>(i - 2));
+      if (events[i].revents != 0 && !Serve(events[i].fd))
+        peers_.erase(peers_.begin() + static_cast<ptrdiff_t>(i - 2));
     }
     if (events[1].revents != 0) Admit();
   }
@@ -99,7 +105,8 @@ void Server::Admit() {
     return Say(peer.get(), Refusal(status.why()));
   }
   if (peers_.size() >= kPeersMax)
-    return Say(peer.get(), Refusal(fmt::format("{} others are connected, which is the most; try again", kPeersMax)));
+    return Say(peer.get(),
+               Refusal(fmt::format("{} others are connected, which is the most; try again", kPeersMax)));
   peers_.push_back(std::move(peer));
 }
 
@@ -112,7 +119,8 @@ bool Server::Serve(int peer) {
   const std::string reply =
       whole ? Answer(std::span(packet_).first(static_cast<size_t>(got)), host_)
             : Refusal(fmt::format("the request has {} bytes; give at most {}", got, kRequestBytesMax));
-  return send(peer, reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL) == static_cast<ssize_t>(reply.size());
+  return send(peer, reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL) ==
+         static_cast<ssize_t>(reply.size());
 }
 
 Result<PrivatePlace> PrivatePlace::Create() {

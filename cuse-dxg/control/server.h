@@ -12,8 +12,8 @@
 #include "cuse-dxg/backend/host_control.h"
 #include "cuse-dxg/status.h"
 
-// The socket through which `cuse-dxg ctl` reaches a running daemon: proto/dxg/control.proto over a SOCK_SEQPACKET socket, a
-// request and its reply a packet each.
+// The socket through which `cuse-dxg ctl` reaches a running daemon: proto/dxg/control.proto over a
+// SOCK_SEQPACKET socket, a request and its reply a packet each.
 
 namespace dxg::control {
 
@@ -21,11 +21,12 @@ inline constexpr size_t kRequestBytesMax = 64 * 1024;
 inline constexpr size_t kReplyBytesMax = 160 * 1024;  // below what a socket's buffer takes by default
 inline constexpr size_t kPeersMax = 16;               // at a time
 
-// The reply to one packet, of at most kReplyBytesMax bytes: what cannot be read or is too large is refused in it.
+// The reply to one packet, of at most kReplyBytesMax bytes: what cannot be read or is too large is refused in
+// it.
 std::string Answer(std::span<const std::byte> packet, HostControl& host);
 
-// Listens and answers on a thread of its own, one request at a time. It never waits for a peer: who does not take its
-// reply is let go. Peers are of our own user, or root.
+// Listens and answers on a thread of its own, one request at a time. It never waits for a peer: who does not
+// take its reply is let go. Peers are of our own user, or root.
 class Server {
  public:
   // A socket file that a dead daemon has left is taken over. `host` outlives the server.

@@ -55,14 +55,17 @@ Status CopyElements(Creation& c) {
   std::memcpy(c.elements.data(), raw.data(), raw.size());
   for (const auto& element : c.elements) {
     if (c.flags.standard_allocation && element.priv_drv_data_size != 0) {
-      return Status::Refuse(EINVAL, "a standard allocation has private data of {} bytes; expected none", element.priv_drv_data_size);
+      return Status::Refuse(EINVAL, "a standard allocation has private data of {} bytes; expected none",
+                            element.priv_drv_data_size);
     }
     if (element.priv_drv_data_size > kPrivateDataBytesMax) {
-      return Status::Refuse(EINVAL, "an element's priv_drv_data_size is {}; at most {}", element.priv_drv_data_size, kPrivateDataBytesMax);
+      return Status::Refuse(EINVAL, "an element's priv_drv_data_size is {}; at most {}",
+                            element.priv_drv_data_size, kPrivateDataBytesMax);
     }
   }
   if (c.flags.existing_section || c.flags.create_protected) {
-    return Status::Refuse(EINVAL, "flags {:#x}: existing_section and create_protected are not for this guest", c.flags.value);
+    return Status::Refuse(EINVAL, "flags {:#x}: existing_section and create_protected are not for this guest",
+                          c.flags.value);
   }
   return Status::Ok();
 }
@@ -70,13 +73,15 @@ Status CopyElements(Creation& c) {
 Status CheckStandard(Creation& c) {
   auto& call = c.call;
   uint64_t descriptor = call.AddressOf(Create::In::standard_allocation());
-  if (descriptor == 0) return Status::Refuse(EINVAL, "flag standard_allocation without a standard_allocation");
+  if (descriptor == 0)
+    return Status::Refuse(EINVAL, "flag standard_allocation without a standard_allocation");
   DXG_TRY(call.CopyIn(Create::In::standard_allocation()));
   const StandardAllocation& standard = call.request.standard_allocation();
   const uint64_t sysmem = c.elements.front().sysmem;
   switch (standard.type()) {
     case _D3DKMT_STANDARDALLOCATIONTYPE_EXISTINGHEAP:
-      if (sysmem == 0 || sysmem % client::kPageBytes != 0) return Raw("an existing heap needs memory of the caller that begins on a page");
+      if (sysmem == 0 || sysmem % client::kPageBytes != 0)
+        return Raw("an existing heap needs memory of the caller that begins on a page");
       if (!c.flags.existing_sysmem) return Raw("an existing heap needs flag existing_sysmem");
       break;
     case _D3DKMT_STANDARDALLOCATIONTYPE_CROSSADAPTER:
@@ -87,8 +92,11 @@ Status CheckStandard(Creation& c) {
       return Raw("unknown type of standard allocation");
   }
   const uint64_t size = standard.existing_heap_size();
-  if (call.request.priv_drv_data_size() != 0 || c.elements.size() != 1 || size == 0 || size % client::kPageBytes != 0) {
-    return Status::Refuse(EINVAL, "a standard allocation has one element, no private data and whole pages; got {} elements, {} and {} bytes",
+  if (call.request.priv_drv_data_size() != 0 || c.elements.size() != 1 || size == 0 ||
+      size % client::kPageBytes != 0) {
+    return Status::Refuse(EINVAL,
+                          "a standard allocation has one element, no private data and whole pages; got {} "
+                          "elements, {} and {} bytes",
                           c.elements.size(), call.request.priv_drv_data_size(), size);
   }
   return Status::Ok();
@@ -103,9 +111,11 @@ Task AskStandardData(Creation& c) {
   request.set_height(1);
   request.set_type(kTextureCrossAdapter);
   for (int round = 0; round < 2; ++round) {
-    DXG_CO_TRY(co_await c.call.driver.host().Ask(*c.device->adapter(), c.call.process->host_handle, request, &reply));
+    DXG_CO_TRY(co_await c.call.driver.host().Ask(*c.device->adapter(), c.call.process->host_handle, request,
+                                                 &reply));
     DXG_CO_TRY(FromNtStatus(reply.status(), "GetStandardAllocationDriverData"));
-    if (reply.priv_driver_data_size() == 0) co_return Status::Refuse(EINVAL, "the host's driver has no data for a standard allocation");
+    if (reply.priv_driver_data_size() == 0)
+      co_return Status::Refuse(EINVAL, "the host's driver has no data for a standard allocation");
     request.set_priv_driver_data_size(reply.priv_driver_data_size());
     request.set_priv_driver_resource_size(reply.priv_driver_resource_size());
   }
@@ -126,7 +136,8 @@ Status PrepareResource(Creation& c) {
     c.made = std::make_shared<Resource>();
     c.made->device = c.device->handle;
     if (!c.flags.create_shared) return Status::Ok();
-    if (!c.flags.nt_security_sharing) return Status::Refuse(EINVAL, "flag create_shared without nt_security_sharing");
+    if (!c.flags.nt_security_sharing)
+      return Status::Refuse(EINVAL, "flag create_shared without nt_security_sharing");
     c.made->shared = std::make_shared<SharedResource>();
     // Sizes that no message takes are refused further on.
     if (call.request.private_runtime_data_size() <= kPrivateDataBytesMax) {
@@ -142,11 +153,14 @@ Status PrepareResource(Creation& c) {
   if (call.request.resource() == 0) return Status::Ok();
   DXG_ASSIGN(c.into, call.process->FindResource(call.request.resource()));
   if (c.into->device != c.device->handle) {
-    return Status::Refuse(EINVAL, "resource {:#x} is of device {:#x}, not of {:#x}", c.into->handle.value, c.into->device.value, c.device->handle.value);
+    return Status::Refuse(EINVAL, "resource {:#x} is of device {:#x}, not of {:#x}", c.into->handle.value,
+                          c.into->device.value, c.device->handle.value);
   }
   if (c.into->shared == nullptr) return Status::Ok();
   std::lock_guard lock(c.into->shared->mutex);
-  if (c.into->shared->sealed) return Status::Refuse(EINVAL, "resource {:#x} was shared already; nothing can be added to it", c.into->handle.value);
+  if (c.into->shared->sealed)
+    return Status::Refuse(EINVAL, "resource {:#x} was shared already; nothing can be added to it",
+                          c.into->handle.value);
   return Status::Ok();
 }
 
@@ -154,17 +168,21 @@ Status PrepareElements(Creation& c) {
   for (size_t i = 0; i < c.elements.size(); ++i) {
     const auto& element = c.elements[i];
     if (!c.flags.standard_allocation && element.sysmem % client::kPageBytes != 0) {
-      return Status::Refuse(EINVAL, "element {}: sysmem {:#x} does not begin on a page of {} bytes", i, element.sysmem, client::kPageBytes);
+      return Status::Refuse(EINVAL, "element {}: sysmem {:#x} does not begin on a page of {} bytes", i,
+                            element.sysmem, client::kPageBytes);
     }
     if ((element.sysmem != 0) != c.has_sysmem()) {
       return Status::Refuse(EINVAL, "element {}: all elements have memory of the caller, or none has", i);
     }
-    // Openers get an allocation that was added later too, but only what came with create_shared has private data for them.
-    if (c.flags.create_shared || (c.into != nullptr && c.into->shared != nullptr)) c.shared_elements.emplace_back();
+    // Openers get an allocation that was added later too, but only what came with create_shared has private
+    // data for them.
+    if (c.flags.create_shared || (c.into != nullptr && c.into->shared != nullptr))
+      c.shared_elements.emplace_back();
     if (!c.flags.create_shared) continue;
     c.shared_elements.back().private_data = c.standard_data;
     if (!c.flags.standard_allocation) {
-      DXG_TRY(ReadBytes(c.call, element.priv_drv_data, element.priv_drv_data_size, &c.shared_elements.back().private_data));
+      DXG_TRY(ReadBytes(c.call, element.priv_drv_data, element.priv_drv_data_size,
+                        &c.shared_elements.back().private_data));
     }
   }
   return Status::Ok();
@@ -172,14 +190,18 @@ Status PrepareElements(Creation& c) {
 
 Status CheckMessageSize(const Creation& c) {
   const auto& request = c.call.request;
-  const uint64_t elements = std::accumulate(c.elements.begin(), c.elements.end(), uint64_t{0},
-                                            [](uint64_t sum, const auto& element) { return sum + element.priv_drv_data_size; });
-  const uint64_t message = kMessageHeadBytes + kMessageElementBytes * c.elements.size() + request.private_runtime_data_size() +
-                           request.priv_drv_data_size() + elements;
-  if (request.private_runtime_data_size() > kPrivateDataBytesMax || request.priv_drv_data_size() > kPrivateDataBytesMax ||
-      elements > kPrivateDataBytesMax || message > kMessageBytesMax) {
-    return Status::Refuse(EOVERFLOW, "runtime data of {} bytes, private data of {} and of {} in all elements do not fit one message of {}",
-                          request.private_runtime_data_size(), request.priv_drv_data_size(), elements, kMessageBytesMax);
+  const uint64_t elements =
+      std::accumulate(c.elements.begin(), c.elements.end(), uint64_t{0},
+                      [](uint64_t sum, const auto& element) { return sum + element.priv_drv_data_size; });
+  const uint64_t message = kMessageHeadBytes + kMessageElementBytes * c.elements.size() +
+                           request.private_runtime_data_size() + request.priv_drv_data_size() + elements;
+  if (request.private_runtime_data_size() > kPrivateDataBytesMax ||
+      request.priv_drv_data_size() > kPrivateDataBytesMax || elements > kPrivateDataBytesMax ||
+      message > kMessageBytesMax) {
+    return Status::Refuse(
+        EOVERFLOW,
+        "runtime data of {} bytes, private data of {} and of {} in all elements do not fit one message of {}",
+        request.private_runtime_data_size(), request.priv_drv_data_size(), elements, kMessageBytesMax);
   }
   return Status::Ok();
 }
@@ -207,8 +229,9 @@ Status FillRequest(Creation& c) {
   request.set_flags(flags.value);
   request.set_private_runtime_resource_handle(call.request.private_runtime_resource_handle());
   request.set_private_runtime_data(call.request.private_runtime_data());
-  request.set_priv_drv_data(c.flags.standard_allocation ? StandardDescriptor(call.request.standard_allocation())
-                                                        : call.request.priv_drv_data());
+  request.set_priv_drv_data(c.flags.standard_allocation
+                                ? StandardDescriptor(call.request.standard_allocation())
+                                : call.request.priv_drv_data());
   request.set_private_runtime_data_size(request.private_runtime_data().size());
   request.set_priv_drv_data_size(request.priv_drv_data().size());
   std::string data;
@@ -238,8 +261,10 @@ Task TellHostPages(Creation& c, Allocation& allocation, uint32_t list) {
     request.set_num_pages(static_cast<uint32_t>(count));
     request.set_alloc_offset_in_pages(static_cast<uint32_t>(first));
     request.mutable_pages()->Resize(static_cast<int>(count), 0);
-    if (!c.call.driver.backend().ClientFrames(list, first, {request.mutable_pages()->mutable_data(), count})) {
-      co_return Status::Refuse(ENOMEM, "the frames of the caller's pages are not known (to read them needs CAP_SYS_ADMIN)");
+    if (!c.call.driver.backend().ClientFrames(list, first,
+                                              {request.mutable_pages()->mutable_data(), count})) {
+      co_return Status::Refuse(
+          ENOMEM, "the frames of the caller's pages are not known (to read them needs CAP_SYS_ADMIN)");
     }
     DXG_CO_TRY(co_await c.call.driver.host().Ask(adapter, c.call.process->host_handle, request, &reply));
     DXG_CO_TRY(FromNtStatus(reply.status(), "SetExistingSysmemPages"));
@@ -253,11 +278,15 @@ class PinnedPages final : public ClientPages {
   PinnedPages(std::unique_ptr<client::AddressSpace> space, uint64_t address, uint64_t size)
       : space_(std::move(space)), address_(address), size_(size) {}
   uint64_t size() const override { return size_; }
-  bool Read(uint64_t offset, std::span<std::byte> to) override { return Has(offset, to.size()) && space_->Read(address_ + offset, to); }
+  bool Read(uint64_t offset, std::span<std::byte> to) override {
+    return Has(offset, to.size()) && space_->Read(address_ + offset, to);
+  }
   bool Write(uint64_t offset, std::span<const std::byte> from) override {
     return Has(offset, from.size()) && space_->Write(address_ + offset, from);
   }
-  bool Frames(uint64_t page, std::span<uint64_t> frames) override { return space_->Frames(address_ + page * client::kPageBytes, frames); }
+  bool Frames(uint64_t page, std::span<uint64_t> frames) override {
+    return space_->Frames(address_ + page * client::kPageBytes, frames);
+  }
   std::optional<ClientFile> file() const override {
     if (space_->file() < 0) return std::nullopt;
     return ClientFile{space_->file(), address_};
@@ -274,8 +303,9 @@ Task GiveMemoryToHost(Creation& c, Allocation& allocation, uint64_t sysmem) {
   const uint64_t size = allocation.pages * client::kPageBytes;
   auto space = c.call.access().Pin(c.call.tid(), sysmem, size, !c.flags.read_only);
   if (space == nullptr) {
-    co_return Status::Refuse(ENOMEM, "the caller's memory at {:#x} ({} bytes, as the host says) is not all there to be used{}", sysmem,
-                             size, c.flags.read_only ? "" : " and written");
+    co_return Status::Refuse(
+        ENOMEM, "the caller's memory at {:#x} ({} bytes, as the host says) is not all there to be used{}",
+        sysmem, size, c.flags.read_only ? "" : " and written");
   }
   allocation.existing_memory = true;
   allocation.cpu_address = sysmem;
@@ -288,7 +318,8 @@ Task GiveMemoryToHost(Creation& c, Allocation& allocation, uint64_t sysmem) {
   request.set_device(c.call.request.device());
   request.set_allocation(allocation.handle.value);
   request.set_gpadl(list);
-  DXG_CO_TRY(co_await c.call.driver.host().Ask(*c.device->adapter(), c.call.process->host_handle, request, &reply));
+  DXG_CO_TRY(
+      co_await c.call.driver.host().Ask(*c.device->adapter(), c.call.process->host_handle, request, &reply));
   co_return FromNtStatus(reply.status(), "SetExistingSysmemStore");
 }
 
@@ -297,7 +328,8 @@ Status CheckReturnedSizes(const Creation& c) {
   for (size_t i = 0; i < c.elements.size(); ++i) {
     const uint32_t returned = c.reply.allocations(static_cast<int>(i)).priv_drv_data_size();
     if (returned <= c.elements[i].priv_drv_data_size) continue;
-    return Status::Refuse(EFAULT, "element {}: the host returned {} bytes of private data for a buffer of {}", i, returned, c.elements[i].priv_drv_data_size);
+    return Status::Refuse(EFAULT, "element {}: the host returned {} bytes of private data for a buffer of {}",
+                          i, returned, c.elements[i].priv_drv_data_size);
   }
   return Status::Ok();
 }
@@ -311,8 +343,8 @@ std::span<const std::byte> ReturnedData(const Creation& c, size_t i) {
   return at <= all.size() ? all.subspan(at, std::min(size, all.size() - at)) : std::span<const std::byte>();
 }
 
-// Copies each element's results out, its memory given to the host just before. Writes are gathered and done in order:
-// at the end, or before the next step that can fail.
+// Copies each element's results out, its memory given to the host just before. Writes are gathered and done
+// in order: at the end, or before the next step that can fail.
 Task FinishElements(Creation& c) {
   const uint64_t base = c.call.AddressOf(Create::In::allocation_info());
   std::vector<client::Piece> pieces;
@@ -320,7 +352,8 @@ Task FinishElements(Creation& c) {
   if (c.made != nullptr) pieces.push_back(c.call.PieceOf(Create::Out::resource));
   for (size_t i = 0; i < c.elements.size(); ++i) {
     if (c.elements[i].sysmem != 0) {
-      if (!c.call.access().WritePieces(c.call.tid(), pieces)) co_return Status::Refuse(EFAULT, "the argument cannot be written");
+      if (!c.call.access().WritePieces(c.call.tid(), pieces))
+        co_return Status::Refuse(EFAULT, "the argument cannot be written");
       pieces.clear();
       DXG_CO_TRY(co_await GiveMemoryToHost(c, *c.allocations[i], c.elements[i].sysmem));
     }
@@ -332,7 +365,9 @@ Task FinishElements(Creation& c) {
     if (last) pieces.push_back(c.call.PieceOf(Create::Out::global_share));
     if (last || c.has_sysmem()) {
       if (!c.call.access().WritePieces(c.call.tid(), pieces)) {
-        co_return Status::Refuse(EFAULT, "the argument, allocation_info at {:#x}, or private data of an element cannot be written", base);
+        co_return Status::Refuse(
+            EFAULT, "the argument, allocation_info at {:#x}, or private data of an element cannot be written",
+            base);
       }
       pieces.clear();
     }
@@ -361,7 +396,8 @@ void MakeObjects(Creation& c) {
   }
 }
 
-// By their handles also where they are of a new resource: the driver leaves the host's empty resource to the device's end.
+// By their handles also where they are of a new resource: the driver leaves the host's empty resource to the
+// device's end.
 Task Undo(Creation& c) {
   host::DestroyAllocation::Request request;
   host::DestroyAllocation::Reply reply;
@@ -400,7 +436,8 @@ Task CreateAllocation(CallOf<Create>& call) {
     Status status = CheckStandard(c);
     if (!status.ok()) co_return status;
   }
-  if (c.flags.create_shared && !c.flags.create_resource) co_return Status::Refuse(EINVAL, "flag create_shared without create_resource");
+  if (c.flags.create_shared && !c.flags.create_resource)
+    co_return Status::Refuse(EINVAL, "flag create_shared without create_resource");
   DXG_CO_ASSIGN(c.device, call.process->FindDevice(call.request.device()));
   DXG_CO_TRY(CheckActive(*c.device));
   DXG_CO_TRY(CheckActive(*c.device->adapter()));
@@ -409,10 +446,13 @@ Task CreateAllocation(CallOf<Create>& call) {
   DXG_CO_TRY(PrepareElements(c));
   DXG_CO_TRY(CheckMessageSize(c));
   DXG_CO_TRY(FillRequest(c));
-  DXG_CO_TRY(co_await call.driver.host().Ask(*c.device->adapter(), call.process->host_handle, c.request, &c.reply));
-  // The reply has no status. Handles of 0 cannot be entered below; fewer records than asked for would be read past.
+  DXG_CO_TRY(
+      co_await call.driver.host().Ask(*c.device->adapter(), call.process->host_handle, c.request, &c.reply));
+  // The reply has no status. Handles of 0 cannot be entered below; fewer records than asked for would be read
+  // past.
   if (static_cast<size_t>(c.reply.allocations_size()) != c.elements.size()) {
-    co_return Status::Refuse(EOVERFLOW, "the host answered for {} of {} allocations", c.reply.allocations_size(), c.elements.size());
+    co_return Status::Refuse(EOVERFLOW, "the host answered for {} of {} allocations",
+                             c.reply.allocations_size(), c.elements.size());
   }
   MakeObjects(c);
   Status status = co_await Publish(c);
@@ -423,8 +463,9 @@ Task CreateAllocation(CallOf<Create>& call) {
 Task DestroyAllocation2(CallOf<calls::DestroyAllocation2>& call) {
   const uint32_t count = call.request.alloc_count();
   if (count > D3DKMT_CREATEALLOCATION_MAX || (count == 0) == (call.request.resource() == 0)) {
-    co_return Status::Refuse(EINVAL, "alloc_count is {} (at most {}) and resource {:#x}; expected exactly one of the two", count,
-                             D3DKMT_CREATEALLOCATION_MAX, call.request.resource());
+    co_return Status::Refuse(
+        EINVAL, "alloc_count is {} (at most {}) and resource {:#x}; expected exactly one of the two", count,
+        D3DKMT_CREATEALLOCATION_MAX, call.request.resource());
   }
   DXG_CO_TRY(call.CopyIn(calls::DestroyAllocation2::In::allocations()));
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(call.request.device()));
@@ -447,7 +488,8 @@ Task DestroyAllocation2(CallOf<calls::DestroyAllocation2>& call) {
   request.set_flags(call.request.flags());
   request.set_alloc_count(count);
   *request.mutable_allocations() = call.request.allocations();
-  Status status = co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply);
+  Status status =
+      co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply);
   if (status.ok()) status = FromNtStatus(reply.status(), "DestroyAllocation");
   // The local half goes whatever the host said.
   (void)co_await TakeOut(call, ReleaseMemory(*call.process, removed));

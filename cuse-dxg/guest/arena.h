@@ -10,8 +10,9 @@
 
 namespace dxg::guest {
 
-// Where a client sees the host's memory. Regions of the host's window are mapped into the client once, whole (most of a
-// process's memory is in one), so that nearly every lock finds its address here and needs no visit:
+// Where a client sees the host's memory. Regions of the host's window are mapped into the client once, whole
+// (most of a process's memory is in one), so that nearly every lock finds its address here and needs no
+// visit:
 //
 //     window   ....[ region, 64 GiB ..... slice ... ]........[ shared resource ]....
 //     client       [ 0x7e1234000000 ..... slice ... ]        [ 0x7e0000000000  ]
@@ -19,21 +20,24 @@ class Arena {
  public:
   struct Mapping {
     uint64_t window_address = 0;
-    uint64_t size = 0;            // bytes
+    uint64_t size = 0;  // bytes
     uint64_t client_address = 0;
-    uint64_t cookie = 0;          // what its first 8 bytes say; 0: nothing is known of them
-    uint32_t holders = 0;         // allocations that are seen through it, and calls that are about to say so
-    HostRegion region;            // whose bytes it shows
+    uint64_t cookie = 0;   // what its first 8 bytes say; 0: nothing is known of them
+    uint32_t holders = 0;  // allocations that are seen through it, and calls that are about to say so
+    HostRegion region;     // whose bytes it shows
   };
 
   // The mapping around all of that range, held: it stays until Release.
   std::optional<Mapping> Hold(uint64_t window_address, uint64_t size);
-  // Enters a mapping, held. Where another thread entered one of the same range meanwhile, that one counts and is returned.
+  // Enters a mapping, held. Where another thread entered one of the same range meanwhile, that one counts and
+  // is returned.
   Mapping Add(const Mapping& mapping);
-  // Takes a mapping out with its last holder, to be unmapped; one with a cookie is the process's own region, and stays.
+  // Takes a mapping out with its last holder, to be unmapped; one with a cookie is the process's own region,
+  // and stays.
   std::optional<Mapping> Release(uint64_t window_address);
   bool Has(uint64_t window_address);
-  // Writes to the memory behind a mapping, whether or not the host is still there; nothing where there is none.
+  // Writes to the memory behind a mapping, whether or not the host is still there; nothing where there is
+  // none.
   void Store(uint64_t window_address, uint64_t value);
   // A mapping that the client no longer has.
   void Forget(uint64_t window_address);
@@ -43,7 +47,7 @@ class Arena {
  private:
   std::map<uint64_t, Mapping>::iterator Around(uint64_t window_address, uint64_t size);
 
-  std::mutex mutex_;  // guards all below
+  std::mutex mutex_;                      // guards all below
   std::map<uint64_t, Mapping> mappings_;  // by window address
 };
 

@@ -24,16 +24,19 @@ client::Step UnmapStep(const Arena::Mapping& mapping) {
   return step;
 }
 
-// The client may have executed another program since, or unmapped it. Costs a read of the client's memory and saves a
-// client from an address that leads nowhere.
+// The client may have executed another program since, or unmapped it. Costs a read of the client's memory and
+// saves a client from an address that leads nowhere.
 bool IsStillThere(Call& call, const Arena::Mapping& mapping) {
   uint64_t first = 0;
-  if (!call.access().Read(call.tid(), mapping.client_address, std::as_writable_bytes(std::span(&first, 1)))) return false;
+  if (!call.access().Read(call.tid(), mapping.client_address, std::as_writable_bytes(std::span(&first, 1))))
+    return false;
   return mapping.cookie == 0 || first == mapping.cookie;
 }
 
-// Maps all of the region, or only what is needed where others see the rest, or the client has no room for it (RLIMIT_AS).
-Task MapRegion(Call& call, const HostRegion& region, uint64_t window_address, uint64_t size, Arena::Mapping* mapping) {
+// Maps all of the region, or only what is needed where others see the rest, or the client has no room for it
+// (RLIMIT_AS).
+Task MapRegion(Call& call, const HostRegion& region, uint64_t window_address, uint64_t size,
+               Arena::Mapping* mapping) {
   std::vector<uint64_t> addresses;
   Status status = Status::Ok();
   if (!region.common) {
@@ -58,16 +61,20 @@ Task BringIn(Call& call, uint64_t window_address, uint64_t size, uint64_t* clien
       *client_address = mapping->client_address + (window_address - mapping->window_address);
       co_return Status::Ok();
     }
-    // Without its own region the process is another program; a single mapping may have been unmapped by the client.
+    // Without its own region the process is another program; a single mapping may have been unmapped by the
+    // client.
     mapping->cookie != 0 ? arena.Clear() : arena.Forget(window_address);
   }
   const auto region = call.driver.backend().FindRegion(window_address);
   if (!region || size > region->size - (window_address - region->window_address)) {
-    co_return Status::Refuse(ENOMEM, "the host named memory at {:#x} ({} bytes) that it does not show to the guest", window_address, size);
+    co_return Status::Refuse(ENOMEM,
+                             "the host named memory at {:#x} ({} bytes) that it does not show to the guest",
+                             window_address, size);
   }
   Arena::Mapping made;
   if (Status status = co_await MapRegion(call, *region, window_address, size, &made); !status.ok()) {
-    spdlog::warn("{} by thread {}: memory cannot be brought into the client: {}", call.row.name, call.tid(), status.why());
+    spdlog::warn("{} by thread {}: memory cannot be brought into the client: {}", call.row.name, call.tid(),
+                 status.why());
     co_return status;
   }
   const Arena::Mapping mapping = arena.Add(made);
@@ -82,7 +89,8 @@ Task BringHome(Call& call) {
   Arena::Mapping made;
   const Status status = co_await MapRegion(call, *region, region->window_address, region->size, &made);
   if (!status.ok()) {
-    spdlog::debug("the first device of process {}: its memory is not in place yet: {}", call.process->identity.tgid, status.why());
+    spdlog::debug("the first device of process {}: its memory is not in place yet: {}",
+                  call.process->identity.tgid, status.why());
     co_return Status::Ok();
   }
   const Arena::Mapping mapping = call.process->arena().Add(made);
@@ -95,7 +103,8 @@ Task TakeOut(Call& call, std::vector<Arena::Mapping> mappings) {
   std::vector<client::Step> steps;
   for (const Arena::Mapping& mapping : mappings) steps.push_back(UnmapStep(mapping));
   const Status status = co_await call.InClient(std::move(steps), nullptr);
-  if (!status.ok()) spdlog::debug("memory of process {} stays mapped there: {}", call.process->identity.tgid, status.why());
+  if (!status.ok())
+    spdlog::debug("memory of process {} stays mapped there: {}", call.process->identity.tgid, status.why());
   co_return Status::Ok();
 }
 

@@ -13,11 +13,13 @@ Status Call::CopyArgsIn() {
   const auto in = ioctl_->in();
   if (!in.empty()) {
     if (in.size() != row.args_size) {
-      return Status::Refuse(EFAULT, "the kernel handed in {} bytes of the argument; expected {}", in.size(), row.args_size);
+      return Status::Refuse(EFAULT, "the kernel handed in {} bytes of the argument; expected {}", in.size(),
+                            row.args_size);
     }
     std::copy(in.begin(), in.end(), args_);
   } else if (!access_.Read(tid(), ioctl_->argument(), {args_, row.args_size})) {
-    return Status::Refuse(EFAULT, "the argument at {:#x} cannot be read ({} bytes)", ioctl_->argument(), row.args_size);
+    return Status::Refuse(EFAULT, "the argument at {:#x} cannot be read ({} bytes)", ioctl_->argument(),
+                          row.args_size);
   }
   row.read_request(args_, &request_message());
   return Status::Ok();
@@ -25,7 +27,8 @@ Status Call::CopyArgsIn() {
 
 uint64_t Call::AddressOf(const contract::Buffer& buffer) const {
   uint64_t address = 0;
-  std::copy_n(args_ + buffer.pointer, sizeof(address), reinterpret_cast<std::byte*>(&address));  // Safety: bytes
+  std::copy_n(args_ + buffer.pointer, sizeof(address),
+              reinterpret_cast<std::byte*>(&address));  // Safety: bytes
   return address;
 }
 
@@ -33,7 +36,8 @@ Status Call::CopyIn(const contract::Buffer& buffer) {
   if (!buffer.present(args_)) return Status::Ok();
   const uint64_t count = buffer.count(args_);
   if (count > buffer.max) {
-    return Status::Refuse(EINVAL, "{} announces {} elements; at most {} are allowed", buffer.name, count, buffer.max);
+    return Status::Refuse(EINVAL, "{} announces {} elements; at most {} are allowed", buffer.name, count,
+                          buffer.max);
   }
   const uint64_t address = AddressOf(buffer);
   const uint32_t elements = static_cast<uint32_t>(count);
@@ -47,7 +51,8 @@ Status Call::CopyIn(const contract::Buffer& buffer) {
     if (read) buffer.read(bytes.data(), elements, &request_message());
   }
   if (read) return Status::Ok();
-  return Status::Refuse(EFAULT, "{} at {:#x} cannot be read ({} bytes)", buffer.name, address, elements * buffer.element_size);
+  return Status::Refuse(EFAULT, "{} at {:#x} cannot be read ({} bytes)", buffer.name, address,
+                        elements * buffer.element_size);
 }
 
 Status Call::CopyIn(std::initializer_list<const contract::Buffer*> buffers) {
@@ -77,11 +82,13 @@ Status Call::CopyIn(const contract::Buffer& buffer, std::vector<std::byte>* raw)
   if (!buffer.present(args_)) return Status::Ok();
   const uint64_t count = buffer.count(args_);
   if (count > buffer.max) {
-    return Status::Refuse(EINVAL, "{} announces {} elements; at most {} are allowed", buffer.name, count, buffer.max);
+    return Status::Refuse(EINVAL, "{} announces {} elements; at most {} are allowed", buffer.name, count,
+                          buffer.max);
   }
   raw->resize(count * buffer.element_size);
   if (!ReadNear(AddressOf(buffer), *raw)) {
-    return Status::Refuse(EFAULT, "{} at {:#x} cannot be read ({} bytes)", buffer.name, AddressOf(buffer), raw->size());
+    return Status::Refuse(EFAULT, "{} at {:#x} cannot be read ({} bytes)", buffer.name, AddressOf(buffer),
+                          raw->size());
   }
   buffer.read(raw->data(), static_cast<uint32_t>(count), &request_message());
   return Status::Ok();
@@ -106,9 +113,10 @@ Status Call::CopyOut(const contract::Buffer& buffer) {
 
 Status Call::OutNow(contract::Member member) {
   row.write_reply(reply_message(), args_);
-  if (access_.Write(tid(), ioctl_->argument() + member.offset, {args_ + member.offset, member.size})) return Status::Ok();
-  return Status::Refuse(EFAULT, "the argument at {:#x} cannot be written ({} bytes at offset {})", ioctl_->argument(),
-                        member.size, member.offset);
+  if (access_.Write(tid(), ioctl_->argument() + member.offset, {args_ + member.offset, member.size}))
+    return Status::Ok();
+  return Status::Refuse(EFAULT, "the argument at {:#x} cannot be written ({} bytes at offset {})",
+                        ioctl_->argument(), member.size, member.offset);
 }
 
 client::Piece Call::PieceOf(contract::Member member) {
@@ -117,7 +125,8 @@ client::Piece Call::PieceOf(contract::Member member) {
 }
 
 void Call::SetAddress(contract::Member member, uint64_t address) {
-  std::copy_n(reinterpret_cast<const std::byte*>(&address), sizeof(address), args_ + member.offset);  // Safety: bytes
+  std::copy_n(reinterpret_cast<const std::byte*>(&address), sizeof(address),
+              args_ + member.offset);  // Safety: bytes
 }
 
 Status Call::OutLate(contract::Member member) {

@@ -17,15 +17,19 @@ namespace dxg::guest {
 
 class Driver;
 
-// One ioctl while it is served: the caller's fixed struct as copied in, and the copies between the client's memory and the
-// messages. Handlers decide WHEN something is copied, because the driver's order decides which error a client
-// sees; the contract's tables say HOW.
+// One ioctl while it is served: the caller's fixed struct as copied in, and the copies between the client's
+// memory and the messages. Handlers decide WHEN something is copied, because the driver's order decides which
+// error a client sees; the contract's tables say HOW.
 class Call : public Caller {
  public:
   // `args` has room for the row's fixed struct.
   Call(Driver& driver, const contract::Call& row, std::shared_ptr<Process> process,
        std::unique_ptr<attach::IoctlRequest> ioctl, client::Access& access, std::byte* args)
-      : Caller(std::move(ioctl), access, process->identity), driver(driver), row(row), process(std::move(process)), args_(args) {}
+      : Caller(std::move(ioctl), access, process->identity),
+        driver(driver),
+        row(row),
+        process(std::move(process)),
+        args_(args) {}
   ~Call() override = default;
 
   Driver& driver;
@@ -41,19 +45,20 @@ class Call : public Caller {
   // Where that buffer lies in the client, as the struct says.
   uint64_t AddressOf(const contract::Buffer& buffer) const;
 
-  // As CopyIn, and `raw` gets the bytes as they lie in the client: what a message leaves out may still be needed.
+  // As CopyIn, and `raw` gets the bytes as they lie in the client: what a message leaves out may still be
+  // needed.
   Status CopyIn(const contract::Buffer& buffer, std::vector<std::byte>* raw);
-  // A buffer of the Request, from the client. A count over the contract's limit is the handler's to refuse, in its
-  // place in the driver's order; here it is EINVAL, as a last line.
+  // A buffer of the Request, from the client. A count over the contract's limit is the handler's to refuse,
+  // in its place in the driver's order; here it is EINVAL, as a last line.
   Status CopyIn(const contract::Buffer& buffer);
   // Several of them, which are numbers or bytes, in their order and in one go. Null: that one is left out.
   Status CopyIn(std::initializer_list<const contract::Buffer*> buffers);
   // A buffer of the Reply, to the client: as many elements as the field has.
   Status CopyOut(const contract::Buffer& buffer);
 
-  // Members of the struct, to the client, with the reply's values. Now() writes at once and knows whether it worked;
-  // a handler with something to undo uses it. Late() may leave the copy to the kernel, which does it together with the
-  // answer and without another system call.
+  // Members of the struct, to the client, with the reply's values. Now() writes at once and knows whether it
+  // worked; a handler with something to undo uses it. Late() may leave the copy to the kernel, which does it
+  // together with the answer and without another system call.
   Status OutNow(contract::Member member);
   Status OutNowAll() { return OutNow({0, row.args_size}); }
   Status OutLate(contract::Member member);
@@ -94,7 +99,8 @@ class CallOf final : public Call {
   contract::Message& reply_message() override { return reply; }
 
  private:
-  alignas(8) std::byte storage_[sizeof(typename Traits::Args)];  // small, so that a call is; not cleared: it is copied over
+  alignas(8) std::byte
+      storage_[sizeof(typename Traits::Args)];  // small, so that a call is; not cleared: it is copied over
 };
 
 }  // namespace dxg::guest

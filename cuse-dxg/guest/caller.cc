@@ -26,7 +26,8 @@ bool Caller::UntilAbandoned::WritePieces(pid_t tid, std::span<const client::Piec
   return !caller_.abandoned_ && access_.WritePieces(tid, pieces);
 }
 
-std::unique_ptr<client::AddressSpace> Caller::UntilAbandoned::Pin(pid_t tid, uint64_t address, uint64_t size, bool writable) {
+std::unique_ptr<client::AddressSpace> Caller::UntilAbandoned::Pin(pid_t tid, uint64_t address, uint64_t size,
+                                                                  bool writable) {
   const auto lock = Lock();
   return caller_.abandoned_ ? nullptr : access_.Pin(tid, address, size, writable);
 }
@@ -80,15 +81,19 @@ bool Caller::ReadNear(uint64_t address, std::span<std::byte> to) {
 
 Task Caller::Enter() {
   if (visit_ != nullptr) co_return Status::Ok();
-  if (delivery_ == nullptr) co_return Status::Refuse(EPERM, "this device has no way to bring memory or descriptors into clients");
+  if (delivery_ == nullptr)
+    co_return Status::Refuse(EPERM, "this device has no way to bring memory or descriptors into clients");
   auto entered = co_await Callback<Result<std::unique_ptr<client::Visit>>>([&](auto done) {
-    delivery_->Enter(tid(), process_, [this] {
-      std::lock_guard lock(mutex_);
-      if (abandoned_) return;
-      answered_ = true;
-      VisitBegins();
-      ioctl_->Answer(0, {});
-    }, std::move(done));
+    delivery_->Enter(
+        tid(), process_,
+        [this] {
+          std::lock_guard lock(mutex_);
+          if (abandoned_) return;
+          answered_ = true;
+          VisitBegins();
+          ioctl_->Answer(0, {});
+        },
+        std::move(done));
   });
   if (!entered.ok()) co_return std::move(entered).status();
   visit_ = *std::move(entered);

@@ -25,28 +25,30 @@ class Caller {
   pid_t tid() const { return tid_; }
   client::Access& access() { return access_; }
 
-  // The call whose handler this thread has begun and that has not waited nor ended since: nobody else has it, so nothing of
-  // it needs a lock.
+  // The call whose handler this thread has begun and that has not waited nor ended since: nobody else has it,
+  // so nothing of it needs a lock.
   static thread_local const Caller* at_once;
 
-  // Where the call waits for more than a moment: `killed` runs when its thread is being killed. Nothing where the call has
-  // ended by now.
+  // Where the call waits for more than a moment: `killed` runs when its thread is being killed. Nothing where
+  // the call has ended by now.
   void WhenKilled(std::function<void()> killed);
   // The thread is being killed while the call waits: it is let go, and nothing of it is touched any more.
   void Abandon();
   // What is to end the call when it waits without limit, for whoever signals it; made at most once.
   std::shared_ptr<ParkedCall> Park() { return parked_ = std::make_shared<ParkedCall>(); }
   ParkedCall::Awaiter Ended() const { return parked_->Ended(); }
-  // From here on any signal to the thread ends the parked call, also one that came before, and so does its death.
+  // From here on any signal to the thread ends the parked call, also one that came before, and so does its
+  // death.
   void EndBySignal();
   bool ends_by_signal() const {
     std::lock_guard lock(mutex_);
     return ends_by_signal_;
   }
 
-  // Reads client memory with the rest of the page around it, and takes what is asked for next from there: a struct and what
-  // it points to often lie together on a stack, and it is the reading that costs, not the bytes. What is more than a page
-  // long, or not in one, is read as it is. A page is readable as a whole or not at all.
+  // Reads client memory with the rest of the page around it, and takes what is asked for next from there: a
+  // struct and what it points to often lie together on a stack, and it is the reading that costs, not the
+  // bytes. What is more than a page long, or not in one, is read as it is. A page is readable as a whole or
+  // not at all.
   bool ReadNear(uint64_t address, std::span<std::byte> to);
   // Gives that page back, of a call that waits for long.
   void ForgetNear() {
@@ -56,21 +58,24 @@ class Caller {
   // Null: nothing can be brought into this client.
   void set_delivery(client::Delivery* delivery) { delivery_ = delivery; }
 
-  // Catches the thread at the end of its system call, where things can be done in its name. The call stays open: its
-  // result goes back by the visit.
+  // Catches the thread at the end of its system call, where things can be done in its name. The call stays
+  // open: its result goes back by the visit.
   Task Enter();
-  // Does the steps, in a visit that it enters where there is none. A step's result is in `results`, where that is asked
-  // for. The first failure ends it.
+  // Does the steps, in a visit that it enters where there is none. A step's result is in `results`, where
+  // that is asked for. The first failure ends it.
   Task InClient(std::vector<client::Step> steps, std::vector<uint64_t>* results);
-  Task InClient(client::Step step, std::vector<uint64_t>* results) { return InClient(std::vector<client::Step>(1, step), results); }
+  Task InClient(client::Step step, std::vector<uint64_t>* results) {
+    return InClient(std::vector<client::Step>(1, step), results);
+  }
 
  protected:
-  // A visit begins: the kernel has its answer, and no longer keeps the file open for the call; and it ends, at the latest
-  // with Answer.
+  // A visit begins: the kernel has its answer, and no longer keeps the file open for the call; and it ends,
+  // at the latest with Answer.
   virtual void VisitBegins() {}
   virtual void VisitEnds() {}
 
-  // The last thing that happens. `out` is the beginning of the fixed struct, where the kernel is to copy that.
+  // The last thing that happens. `out` is the beginning of the fixed struct, where the kernel is to copy
+  // that.
   void Answer(Status status, std::span<const std::byte> out);
 
   // The client's memory, until it is let go: its number may be another's then.
@@ -81,7 +86,8 @@ class Caller {
     bool Write(pid_t tid, uint64_t address, std::span<const std::byte> from) override;
     bool ReadPlaces(pid_t tid, std::span<const client::Place> places) override;
     bool WritePieces(pid_t tid, std::span<const client::Piece> pieces) override;
-    std::unique_ptr<client::AddressSpace> Pin(pid_t tid, uint64_t address, uint64_t size, bool writable) override;
+    std::unique_ptr<client::AddressSpace> Pin(pid_t tid, uint64_t address, uint64_t size,
+                                              bool writable) override;
     std::optional<client::Identity> Identify(pid_t tid) override { return access_.Identify(tid); }
     bool InGroup(pid_t tid, pid_t tgid) override { return access_.InGroup(tid, tgid); }
     uint64_t PidNamespace(pid_t tid) override { return access_.PidNamespace(tid); }
@@ -105,7 +111,7 @@ class Caller {
   client::Delivery* delivery_ = nullptr;
   std::unique_ptr<client::Visit> visit_;
   mutable std::mutex mutex_;  // guards the four below
-  bool answered_ = false;   // provisionally, for a visit
+  bool answered_ = false;     // provisionally, for a visit
   bool abandoned_ = false;
   bool finished_ = false;
   bool ends_by_signal_ = false;

@@ -12,7 +12,8 @@ Task AddClientEvent(Call& call, uint64_t descriptor, Events::Lifetime lifetime, 
     file = co_await Callback<std::shared_ptr<client::EventFile>>(
         [&](auto done) { delivery->TakeEventFile(call.process->identity, number, std::move(done)); });
   }
-  if (file == nullptr) co_return Status::Refuse(EINVAL, "descriptor {} of the caller is no eventfd that can be held", number);
+  if (file == nullptr)
+    co_return Status::Refuse(EINVAL, "descriptor {} of the caller is no eventfd that can be held", number);
   *event = call.driver.events().Add(*call.process, std::move(file), lifetime);
   co_return Status::Ok();
 }

@@ -9,8 +9,8 @@
 
 namespace dxg::guest {
 
-// Enters an event that signals the eventfd behind a descriptor number of the caller, of which the lower 32 bits count. EINVAL
-// where it is none. Who gets it removes it where the host does not come to know of it.
+// Enters an event that signals the eventfd behind a descriptor number of the caller, of which the lower 32
+// bits count. EINVAL where it is none. Who gets it removes it where the host does not come to know of it.
 Task AddClientEvent(Call& call, uint64_t descriptor, Events::Lifetime lifetime, uint64_t* event);
 
 }  // namespace dxg::guest

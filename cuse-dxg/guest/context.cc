@@ -1,4 +1,5 @@
-// Contexts and their priorities: CreateContextVirtual, DestroyContext, Get/SetContext(InProcess)SchedulingPriority.
+// Contexts and their priorities: CreateContextVirtual, DestroyContext,
+// Get/SetContext(InProcess)SchedulingPriority.
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
@@ -13,7 +14,8 @@ Task TellHostContextEnded(Call& call, std::shared_ptr<Adapter> adapter, uint32_t
   host::DestroyContext::Reply reply;
   request.set_context(context);
   Status transport = co_await call.driver.host().Ask(*adapter, call.process->host_handle, request, &reply);
-  if (status != nullptr) *status = transport.ok() ? FromNtStatus(reply.status(), "DestroyContext") : std::move(transport);
+  if (status != nullptr)
+    *status = transport.ok() ? FromNtStatus(reply.status(), "DestroyContext") : std::move(transport);
   co_return Status::Ok();
 }
 
@@ -26,7 +28,8 @@ Task GetPriority(CallOf<Traits>& call, bool in_process) {
   host::GetContextSchedulingPriority::Reply reply;
   request.set_context(call.request.context());
   request.set_in_process(in_process);
-  DXG_CO_TRY(co_await call.driver.host().Ask(*found.device->adapter(), call.process->host_handle, request, &reply));
+  DXG_CO_TRY(
+      co_await call.driver.host().Ask(*found.device->adapter(), call.process->host_handle, request, &reply));
   DXG_CO_TRY(FromNtStatus(reply.status(), "GetContextSchedulingPriority"));
   call.reply.set_priority(reply.priority());
   co_return call.OutLate(Traits::Out::priority);
@@ -41,7 +44,8 @@ Task SetPriority(CallOf<Traits>& call, bool in_process) {
   request.set_context(call.request.context());
   request.set_priority(call.request.priority());
   request.set_in_process(in_process);
-  DXG_CO_TRY(co_await call.driver.host().Ask(*found.device->adapter(), call.process->host_handle, request, &reply));
+  DXG_CO_TRY(
+      co_await call.driver.host().Ask(*found.device->adapter(), call.process->host_handle, request, &reply));
   co_return FromNtStatus(reply.status(), "SetContextSchedulingPriority");
 }
 
@@ -56,9 +60,11 @@ Task CreateContextVirtual(CallOf<calls::CreateContextVirtual>& call) {
   // From here to the context's handle every failure is EINVAL: the driver only sees that it got no context.
   const uint32_t size = call.request.priv_drv_data_size();
   if (size > kMessageBytesMax) {
-    co_return Status::Refuse(EINVAL, "priv_drv_data_size is {}; at most {} bytes are allowed", size, kMessageBytesMax);
+    co_return Status::Refuse(EINVAL, "priv_drv_data_size is {}; at most {} bytes are allowed", size,
+                             kMessageBytesMax);
   }
-  if (Status status = call.CopyIn(Traits::In::priv_drv_data()); !status.ok()) co_return Status::Refuse(EINVAL, "{}", status.why());
+  if (Status status = call.CopyIn(Traits::In::priv_drv_data()); !status.ok())
+    co_return Status::Refuse(EINVAL, "{}", status.why());
 
   host::CreateContextVirtual::Request request;
   host::CreateContextVirtual::Reply reply;
@@ -69,7 +75,8 @@ Task CreateContextVirtual(CallOf<calls::CreateContextVirtual>& call) {
   request.set_client_hint(call.request.client_hint());
   request.set_priv_drv_data_size(size);
   request.set_priv_drv_data(call.request.priv_drv_data());
-  Status transport = co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply);
+  Status transport =
+      co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply);
   if (!transport.ok()) co_return Status::Refuse(EINVAL, "{}", transport.why());
 
   auto context = std::make_shared<Context>(Context{{reply.context()}, device->handle});
@@ -82,7 +89,8 @@ Task CreateContextVirtual(CallOf<calls::CreateContextVirtual>& call) {
   call.reply.set_context(context->handle.value);
   if (status.ok()) status = call.OutNow(Traits::Out::context);
   if (status.ok()) status = call.process->AddContext(device, context);
-  if (!status.ok()) (void)co_await TellHostContextEnded(call, device->adapter(), context->handle.value, nullptr);
+  if (!status.ok())
+    (void)co_await TellHostContextEnded(call, device->adapter(), context->handle.value, nullptr);
   co_return status;
 }
 
@@ -94,7 +102,8 @@ Task DestroyContext(CallOf<calls::DestroyContext>& call) {
   Status status;
   auto device = call.process->FindDevice(context->device.value);
   if (device.ok()) status = CheckActive(*(*device)->adapter());
-  if (device.ok() && status.ok()) (void)co_await TellHostContextEnded(call, (*device)->adapter(), call.request.context(), &status);
+  if (device.ok() && status.ok())
+    (void)co_await TellHostContextEnded(call, (*device)->adapter(), call.request.context(), &status);
   (void)co_await TakeOut(call, std::move(unmap));
   co_return device.ok() ? status : device.status();
 }

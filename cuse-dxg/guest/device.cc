@@ -20,7 +20,8 @@ Task CreateDevice(CallOf<calls::CreateDevice>& call) {
   host::CreateDevice::Reply reply;
   request.set_flags(call.request.flags());
   request.set_state_cookie(kStateCookie);
-  Status transport = co_await call.driver.host().Ask(*held->adapter, call.process->host_handle, request, &reply);
+  Status transport =
+      co_await call.driver.host().Ask(*held->adapter, call.process->host_handle, request, &reply);
   // A refusal by the host is not reported: the call succeeds and the field keeps what the caller put there.
   if (!transport.ok() || reply.device() == 0) co_return Status::Ok();
 
@@ -57,7 +58,8 @@ Task GetDeviceState(CallOf<calls::GetDeviceState>& call) {
   if (execution && device->state_seen == changes) {
     // No state changed since the host last told this one.
     call.reply.set_state(call.request.state());
-    contract::Store<0, 4>(reinterpret_cast<std::byte*>(call.reply.mutable_state()->data()), device->execution_state);
+    contract::Store<0, 4>(reinterpret_cast<std::byte*>(call.reply.mutable_state()->data()),
+                          device->execution_state);
     co_return call.OutLateAll();
   }
 

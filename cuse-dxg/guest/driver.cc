@@ -42,12 +42,13 @@ std::string WideName(const std::string& name) {
 
 }  // namespace
 
-// -- Dispatch ----------------------------------------------------------------------------------------------------------
+// -- Dispatch -------------------------------------------------------------------------------------
 
 // Runs a handler on its call and answers. One instance of Run for each served call.
 class CallRunner {
  public:
-  using Runner = void (*)(Driver&, const contract::Call&, std::shared_ptr<Process>, std::unique_ptr<attach::IoctlRequest>);
+  using Runner = void (*)(Driver&, const contract::Call&, std::shared_ptr<Process>,
+                          std::unique_ptr<attach::IoctlRequest>);
 
   template <class Traits, Task (*kHandler)(CallOf<Traits>&)>
   static void Run(Driver& driver, const contract::Call& row, std::shared_ptr<Process> process,
@@ -55,7 +56,8 @@ class CallRunner {
     auto* call = new CallOf<Traits>(driver, row, std::move(process), std::move(ioctl), driver.access_);
     call->set_delivery(driver.delivery_);
     const uint64_t start_ns = driver.observer_ != nullptr ? NowNs() : 0;
-    if (Status status = call->CopyArgsIn(); !status.ok()) return Finish(std::unique_ptr<Call>(call), start_ns, status);
+    if (Status status = call->CopyArgsIn(); !status.ok())
+      return Finish(std::unique_ptr<Call>(call), start_ns, status);
 
     const Caller* const outer = std::exchange(Caller::at_once, call);
     kHandler(*call).Start([call, start_ns](Status status) {
@@ -68,8 +70,8 @@ class CallRunner {
   }
 
  private:
-  // Nearly every call finishes at once, and has one owner; only one that waits is shared, between whoever finishes it and
-  // whoever hears of its thread's death.
+  // Nearly every call finishes at once, and has one owner; only one that waits is shared, between whoever
+  // finishes it and whoever hears of its thread's death.
   struct Release {
     bool sole_owner;
     void operator()(Call* call) const {
@@ -88,8 +90,8 @@ class CallRunner {
     Driver& driver = call->driver;
     // Before the answer: a client that saw its call end finds it in the trace.
     if (driver.observer_ != nullptr) {
-      driver.Report({&call->row, call->row.code, call->tid(), &call->request_message(), &call->reply_message(), &status,
-                     NowNs() - start_ns});
+      driver.Report({&call->row, call->row.code, call->tid(), &call->request_message(),
+                     &call->reply_message(), &status, NowNs() - start_ns});
     }
     LogRefusal(call->row.name, call->tid(), status);
     call->Answer(status);
@@ -114,7 +116,8 @@ const RunnerTable& Runners() {
 // A call that no handler serves yet is logged the first time, so that its user learns what is missing.
 void LogNotServed(const contract::Call& row) {
   static std::array<std::atomic_flag, 256> logged;
-  if (!logged[row.nr].test_and_set()) spdlog::warn("{} ({}): known, not served yet; it answers ENOTTY", row.ioctl, row.summary);
+  if (!logged[row.nr].test_and_set())
+    spdlog::warn("{} ({}): known, not served yet; it answers ENOTTY", row.ioctl, row.summary);
 }
 
 }  // namespace
@@ -130,12 +133,14 @@ Driver::~Driver() {
 }
 
 void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
-  if (delivery_ != nullptr && delivery_->IsIdentifyCall(request->caller().tid, request->code(), request->argument(), request->file())) {
+  if (delivery_ != nullptr && delivery_->IsIdentifyCall(request->caller().tid, request->code(),
+                                                        request->argument(), request->file())) {
     return request->Answer(0, {});
   }
   // Safety: `file` is the File that Open handed out; the kernel sends no call after its release.
   auto* file = reinterpret_cast<File*>(request->file());
-  if (auto resource = std::dynamic_pointer_cast<SharedResource>(file->object); resource != nullptr && request->code() == DXG_IOCTL_EXPORT) {
+  if (auto resource = std::dynamic_pointer_cast<SharedResource>(file->object);
+      resource != nullptr && request->code() == DXG_IOCTL_EXPORT) {
     return Export(*this, access_, std::move(request), std::move(resource));
   }
   if (auto sync_file = std::dynamic_pointer_cast<SyncFile>(file->object)) {
@@ -143,12 +148,23 @@ void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
   }
   const contract::Call* row = contract::FindCall(request->code());
   if (row == nullptr) {
-    return Refuse(*request, nullptr, Status::Refuse(ENOTTY, "request code {:#010x} is no call of /dev/dxg (number, size, direction and type must all fit)", request->code()));
+    return Refuse(
+        *request, nullptr,
+        Status::Refuse(
+            ENOTTY,
+            "request code {:#010x} is no call of /dev/dxg (number, size, direction and type must all fit)",
+            request->code()));
   }
   const auto& process = file->process;
-  if (process == nullptr) return Refuse(*request, row, Status::Refuse(ENOTTY, "this descriptor is of a shared object, which has no calls"));
+  if (process == nullptr)
+    return Refuse(*request, row,
+                  Status::Refuse(ENOTTY, "this descriptor is of a shared object, which has no calls"));
   if (!access_.InGroup(request->caller().tid, process->identity.tgid)) {
-    return Refuse(*request, row, Status::Refuse(ENOTTY, "thread {} is not of process {}, which opened this descriptor; a child has to open the node itself", request->caller().tid, process->identity.tgid));
+    return Refuse(*request, row,
+                  Status::Refuse(ENOTTY,
+                                 "thread {} is not of process {}, which opened this descriptor; a child has "
+                                 "to open the node itself",
+                                 request->caller().tid, process->identity.tgid));
   }
   const auto runner = Runners()[row->nr];
   if (runner == nullptr) {
@@ -166,25 +182,28 @@ void Driver::Refuse(attach::IoctlRequest& request, const contract::Call* row, co
 
 void Driver::Report(const CallReport& report) { observer_->OnCall(report); }
 
-// -- Open and release --------------------------------------------------------------------------------------------------
+// -- Open and release -----------------------------------------------------------------------------
 
 // Safety: see Ioctl.
 Driver& Driver::Of(uint64_t file) { return reinterpret_cast<File*>(file)->driver; }
 
 void Driver::Open(std::unique_ptr<attach::OpenRequest> request) {
   if (delivery_ != nullptr) {
-    if (const uint64_t token = delivery_->TokenOfOpener(request->caller().tid)) return OpenObject(*request, token);
+    if (const uint64_t token = delivery_->TokenOfOpener(request->caller().tid))
+      return OpenObject(*request, token);
   }
   auto identity = access_.Identify(request->caller().tid);
   if (!identity) {
-    spdlog::warn("open by thread {}: refused, it is not visible from here (another pid namespace?)", request->caller().tid);
+    spdlog::warn("open by thread {}: refused, it is not visible from here (another pid namespace?)",
+                 request->caller().tid);
     return request->Refuse(EBADF);
   }
   std::shared_ptr<Process> process;
   {
     std::lock_guard lock(mutex_);
-    auto entry = std::find_if(processes_.begin(), processes_.end(),
-                              [&](const Entry& each) { return each.process->identity.SameProcess(*identity); });
+    auto entry = std::find_if(processes_.begin(), processes_.end(), [&](const Entry& each) {
+      return each.process->identity.SameProcess(*identity);
+    });
     if (entry != processes_.end()) {
       if (!entry->created) {
         entry->waiting.push_back(std::move(request));
@@ -219,7 +238,8 @@ void Driver::FinishOpen(const std::shared_ptr<Process>& process, const Status& s
   std::vector<std::unique_ptr<attach::OpenRequest>> waiting;
   {
     std::lock_guard lock(mutex_);
-    auto entry = std::find_if(processes_.begin(), processes_.end(), [&](const Entry& each) { return each.process == process; });
+    auto entry = std::find_if(processes_.begin(), processes_.end(),
+                              [&](const Entry& each) { return each.process == process; });
     DXG_CHECK(entry != processes_.end());
     waiting = std::move(entry->waiting);
     entry->waiting.clear();
@@ -247,7 +267,8 @@ void Driver::Release(uint64_t file) {
   if (process == nullptr) return DropDescriptor(host_, released->object).Start(nullptr);
   {
     std::lock_guard lock(mutex_);
-    auto entry = std::find_if(processes_.begin(), processes_.end(), [&](const Entry& each) { return each.process == process; });
+    auto entry = std::find_if(processes_.begin(), processes_.end(),
+                              [&](const Entry& each) { return each.process == process; });
     DXG_CHECK(entry != processes_.end());
     if (--entry->files != 0 || !entry->waiting.empty()) return;
     processes_.erase(entry);
@@ -265,10 +286,11 @@ uint32_t Driver::Poll(uint64_t file, std::unique_ptr<attach::PollWaiter> waiter)
   return sync_file == nullptr ? kAlwaysReady : sync_file->Poll(std::move(waiter));
 }
 
-// -- Descriptors of shared objects -------------------------------------------------------------------------------------
+// -- Descriptors of shared objects ----------------------------------------------------------------
 
 uint64_t Driver::ExpectObjectFile(std::shared_ptr<SharedObject> object) {
-  static std::atomic<uint64_t> last_token{0};  // of all drivers: a token of one must not mean something to another
+  static std::atomic<uint64_t> last_token{
+      0};  // of all drivers: a token of one must not mean something to another
   const uint64_t token = ++last_token;
   std::lock_guard lock(mutex_);
   expected_objects_.emplace(token, std::move(object));
@@ -313,7 +335,7 @@ std::vector<std::shared_ptr<Process>> Driver::Processes() {
   return processes;
 }
 
-// -- Adapters ----------------------------------------------------------------------------------------------------------
+// -- Adapters -------------------------------------------------------------------------------------
 
 void Driver::AdapterArrived(const HostAdapter& adapter) {
   std::lock_guard lock(mutex_);
@@ -348,14 +370,15 @@ std::vector<std::shared_ptr<Adapter>> Driver::Adapters() {
   return adapters_;
 }
 
-// -- Checks that many handlers share -----------------------------------------------------------------------------------
+// -- Checks that many handlers share --------------------------------------------------------------
 
 Status CheckActive(const Adapter& adapter) {
   return adapter.active ? Status::Ok() : Status::Refuse(ENODEV, "the adapter was removed");
 }
 
 Status CheckActive(const Device& device) {
-  return device.active ? Status::Ok() : Status::Refuse(ENODEV, "device {:#x} is being destroyed", device.handle.value);
+  return device.active ? Status::Ok()
+                       : Status::Refuse(ENODEV, "device {:#x} is being destroyed", device.handle.value);
 }
 
 Result<PagingQueueAndDevice> FindPagingQueueAndDevice(Process& process, uint32_t handle) {

@@ -22,7 +22,7 @@ namespace dxg::guest {
 
 // What an observer learns of a call that was answered.
 struct CallReport {
-  const contract::Call* row;      // null where the code is of no call
+  const contract::Call* row;  // null where the code is of no call
   uint32_t code;
   pid_t tid;
   const contract::Message* request;  // null where nothing was decoded
@@ -41,9 +41,9 @@ class CallObserver {
 // Names the VM-wide count of state changes to the host: the same for every device, as in the driver.
 inline constexpr uint64_t kStateCookie = 1;
 
-// The guest driver: what the kernel module does between a client and the host. Processes come and go with open and
-// release, adapters with the back-end's events; every call is looked up, checked in the driver's order by its handler
-// (one file per family of calls beside this one), and answered.
+// The guest driver: what the kernel module does between a client and the host. Processes come and go with
+// open and release, adapters with the back-end's events; every call is looked up, checked in the driver's
+// order by its handler (one file per family of calls beside this one), and answered.
 class Driver final : public attach::Node, public BackendEvents {
  public:
   Driver(Backend& backend, client::Access& access) : host_(backend), access_(access) {}
@@ -80,8 +80,8 @@ class Driver final : public attach::Node, public BackendEvents {
   Backend& backend() { return host_.backend(); }
   client::Delivery* delivery() { return delivery_; }  // null: there is none
   Events& events() { return events_; }
-  // An open of the node that is going to be made for a client (Step::kGiveNode, with the token returned) leads to that
-  // shared object; Forget where it does not come.
+  // An open of the node that is going to be made for a client (Step::kGiveNode, with the token returned)
+  // leads to that shared object; Forget where it does not come.
   uint64_t ExpectObjectFile(std::shared_ptr<SharedObject> object);
   void ForgetObjectFile(uint64_t token);
   // The shared object behind a descriptor of the caller's; null: the number means something else, or nothing.
@@ -101,11 +101,11 @@ class Driver final : public attach::Node, public BackendEvents {
   // An open description of the node.
   struct File {
     Driver& driver;
-    std::shared_ptr<Process> process;        // null: a descriptor of an object
+    std::shared_ptr<Process> process;      // null: a descriptor of an object
     std::shared_ptr<SharedObject> object;  // only then
   };
-  // A process and the opens that it is shared by. `waiting` are opens that arrived while the host was still being told
-  // of the process.
+  // A process and the opens that it is shared by. `waiting` are opens that arrived while the host was still
+  // being told of the process.
   struct Entry {
     std::shared_ptr<Process> process;
     size_t files = 0;

@@ -1,5 +1,6 @@
-// EnumAdapters2, EnumAdapters3, OpenAdapterFromLuid, CloseAdapter: how a process gets and gives back adapter handles.
-// Each enumeration opens every adapter it reports: a new handle each time, which the caller has to close.
+// EnumAdapters2, EnumAdapters3, OpenAdapterFromLuid, CloseAdapter: how a process gets and gives back adapter
+// handles. Each enumeration opens every adapter it reports: a new handle each time, which the caller has to
+// close.
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/teardown.h"
@@ -12,14 +13,15 @@ constexpr uint32_t kAdapters3Max = 65535;
 constexpr uint64_t kIncludeComputeOnly = 1;
 
 void CloseAll(Process& process, const std::vector<Handle>& handles) {
-  // Handles that this very call opened: the process had the adapter open before, or its first device is still to come.
+  // Handles that this very call opened: the process had the adapter open before, or its first device is still
+  // to come.
   std::shared_ptr<ProcessAdapter> last;
   for (Handle handle : handles) (void)process.CloseAdapter(handle, &last);
 }
 
 template <class Reply>
-std::vector<Handle> OpenInto(Reply* reply, Process& process, const std::vector<std::shared_ptr<Adapter>>& adapters,
-                             bool compute_only) {
+std::vector<Handle> OpenInto(Reply* reply, Process& process,
+                             const std::vector<std::shared_ptr<Adapter>>& adapters, bool compute_only) {
   std::vector<Handle> opened;
   for (const auto& adapter : adapters) {
     if (!adapter->active || (adapter->info.compute_only && !compute_only)) continue;
@@ -44,7 +46,8 @@ Task EnumAdapters2(CallOf<calls::EnumAdapters2>& call) {
   }
   const uint32_t capacity = call.request.num_adapters();
   if (capacity < adapters.size()) {
-    co_return Status::Refuse(EOVERFLOW, "num_adapters is {}; there are {} adapters", capacity, adapters.size());
+    co_return Status::Refuse(EOVERFLOW, "num_adapters is {}; there are {} adapters", capacity,
+                             adapters.size());
   }
   if (capacity > kAdapters2Max) {
     co_return Status::Refuse(EINVAL, "num_adapters is {}; at most {} are allowed", capacity, kAdapters2Max);
@@ -70,7 +73,8 @@ Task EnumAdapters3(CallOf<calls::EnumAdapters3>& call) {
     co_return Status::Refuse(EINVAL, "adapter_count is {}; at most {} are allowed", capacity, kAdapters3Max);
   }
   size_t matching = 0;
-  for (const auto& adapter : adapters) matching += adapter->active && (compute_only || !adapter->info.compute_only);
+  for (const auto& adapter : adapters)
+    matching += adapter->active && (compute_only || !adapter->info.compute_only);
   if (matching > capacity) {
     // The driver runs over its array here. What it means to do: tell the number, give no list.
     call.reply.set_adapter_count(matching);

@@ -101,11 +101,14 @@ size_t Events::size() {
 bool ParkedCall::Suspend(std::coroutine_handle<> waiter) {
   uintptr_t nothing = 0;
   // Safety: the address of a coroutine is neither 0 nor an End, and comes back as what it was.
-  return state_.compare_exchange_strong(nothing, reinterpret_cast<uintptr_t>(waiter.address()), std::memory_order_acq_rel);
+  return state_.compare_exchange_strong(nothing, reinterpret_cast<uintptr_t>(waiter.address()),
+                                        std::memory_order_acq_rel);
 }
 
 void ParkedCall::Finish(End end) {
-  const auto ended = [](uintptr_t state) { return state != 0 && state <= static_cast<uintptr_t>(End::kGone); };
+  const auto ended = [](uintptr_t state) {
+    return state != 0 && state <= static_cast<uintptr_t>(End::kGone);
+  };
   uintptr_t state = state_.load(std::memory_order_acquire);
   do {
     if (ended(state)) return;

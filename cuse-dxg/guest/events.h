@@ -15,16 +15,17 @@ namespace dxg::guest {
 
 class Process;
 
-// What the guest asked its host to tell: by a number that the guest chose and sends along with a command. The numbers are
-// the VM's, from 2 on, and never used again, so that a host that is late tells nothing to nobody.
+// What the guest asked its host to tell: by a number that the guest chose and sends along with a command. The
+// numbers are the VM's, from 2 on, and never used again, so that a host that is late tells nothing to nobody.
 //
-// A hundred thousand waits may be pending, so an entry is small: a number, an eventfd that all waits with it share, a process.
+// A hundred thousand waits may be pending, so an entry is small: a number, an eventfd that all waits with it
+// share, a process.
 class Events {
  public:
   enum class Lifetime : uint8_t { kOnce, kUntilRemoved };
 
-  // Enters an event, before the command with its number is sent: it may happen before that is answered. `owner` is whom it
-  // ends with.
+  // Enters an event, before the command with its number is sent: it may happen before that is answered.
+  // `owner` is whom it ends with.
   uint64_t Add(const Process& owner, std::shared_ptr<client::EventFile> signalled, Lifetime lifetime);
   // It is not to happen any more; nothing where it has happened, or is 0.
   void Remove(uint64_t event);
@@ -45,7 +46,8 @@ class Events {
     const Process* owner;  // a name, never followed
   };
 
-  // The numbers of a process. Those that are no more stay until they are half of all: a set would take four times as much.
+  // The numbers of a process. Those that are no more stay until they are half of all: a set would take four
+  // times as much.
   struct OfProcess {
     std::vector<uint64_t> events;
     size_t gone = 0;
@@ -60,8 +62,8 @@ class Events {
   uint64_t last_ = 1;
 };
 
-// A call that waits without limit, in the place of an eventfd. Whoever comes first ends it, from any thread; the others find
-// nothing to do. It holds no thread meanwhile.
+// A call that waits without limit, in the place of an eventfd. Whoever comes first ends it, from any thread;
+// the others find nothing to do. It holds no thread meanwhile.
 class ParkedCall final : public client::EventFile {
  public:
   enum class End : uintptr_t { kEvent = 1, kInterrupt = 2, kGone = 3 };

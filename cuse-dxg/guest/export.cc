@@ -20,7 +20,10 @@ class Exporter : public Caller {
  public:
   Exporter(Driver& driver, client::Access& access, std::unique_ptr<attach::IoctlRequest> request,
            const client::Identity& process, std::shared_ptr<SharedResource> object)
-      : Caller(std::move(request), access, identity_), driver_(driver), identity_(process), object_(std::move(object)) {
+      : Caller(std::move(request), access, identity_),
+        driver_(driver),
+        identity_(process),
+        object_(std::move(object)) {
     set_delivery(driver.delivery());
   }
   ~Exporter() override {
@@ -52,8 +55,10 @@ Status Exporter::CopyIn() {
   } else if (!access_.Read(tid(), ioctl_->argument(), std::as_writable_bytes(std::span(&args_, 1)))) {
     return Status::Refuse(EFAULT, "the argument at {:#x} cannot be read", ioctl_->argument());
   }
-  if ((args_.kind == DXG_EXPORT_MEMFD || args_.kind == DXG_EXPORT_DMABUF) && args_.reserved == 0) return Status::Ok();
-  return Status::Refuse(EINVAL, "kind is {}, reserved is {}; expected 1 (memfd) or 2 (dma-buf), and 0", args_.kind, args_.reserved);
+  if ((args_.kind == DXG_EXPORT_MEMFD || args_.kind == DXG_EXPORT_DMABUF) && args_.reserved == 0)
+    return Status::Ok();
+  return Status::Refuse(EINVAL, "kind is {}, reserved is {}; expected 1 (memfd) or 2 (dma-buf), and 0",
+                        args_.kind, args_.reserved);
 }
 
 Status Exporter::CopyOut() {
@@ -64,7 +69,9 @@ Status Exporter::CopyOut() {
 // The kernel keeps the memory file's pages in the dma-buf, and needs nothing of ours afterwards.
 Result<int> Exporter::MakeDmabuf(const HostRegion& region) {
   const int device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
-  if (device < 0) return Status::Refuse(ENODEV, "/dev/udmabuf cannot be opened ({}): load the module udmabuf", std::strerror(errno));
+  if (device < 0)
+    return Status::Refuse(ENODEV, "/dev/udmabuf cannot be opened ({}): load the module udmabuf",
+                          std::strerror(errno));
   udmabuf_create create{};
   create.memfd = static_cast<uint32_t>(region.file);
   create.flags = UDMABUF_FLAGS_CLOEXEC;
@@ -73,7 +80,10 @@ Result<int> Exporter::MakeDmabuf(const HostRegion& region) {
   const int made = ioctl(device, UDMABUF_CREATE, &create);
   const int error = errno;
   close(device);
-  if (made < 0) return Status::Refuse(error, "the kernel makes no dma-buf of {} bytes: {} (see /sys/module/udmabuf/parameters)", region.size, std::strerror(error));
+  if (made < 0)
+    return Status::Refuse(error,
+                          "the kernel makes no dma-buf of {} bytes: {} (see /sys/module/udmabuf/parameters)",
+                          region.size, std::strerror(error));
   return made;
 }
 
@@ -84,7 +94,8 @@ Task Exporter::Run() {
     std::lock_guard lock(object_->mutex);
     nt_handle = object_->nt_handle;
     if (args_.allocation_index >= object_->elements.size()) {
-      co_return Status::Refuse(EINVAL, "allocation_index is {}; the resource has {} allocations", args_.allocation_index, object_->elements.size());
+      co_return Status::Refuse(EINVAL, "allocation_index is {}; the resource has {} allocations",
+                               args_.allocation_index, object_->elements.size());
     }
   }
   const auto region = driver_.backend().FindShared(nt_handle, args_.allocation_index);

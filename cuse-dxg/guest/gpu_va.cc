@@ -10,8 +10,8 @@ namespace {
 
 constexpr uint32_t kOperationsMax = 2048;
 
-// Where a reservation goes: named by an adapter or by a paging queue, tried in this order because the two kinds of
-// handle may have the same value. `host_name` is how the host knows it.
+// Where a reservation goes: named by an adapter or by a paging queue, tried in this order because the two
+// kinds of handle may have the same value. `host_name` is how the host knows it.
 struct ReservePlace {
   std::shared_ptr<Adapter> adapter;
   uint32_t host_name;
@@ -68,7 +68,8 @@ Task MapGpuVirtualAddress(CallOf<calls::MapGpuVirtualAddress>& call) {
   request.set_paging_fence_value(call.request.paging_fence_value());
   DXG_CO_TRY(co_await call.driver.host().Ask(*adapter, call.process->host_handle, request, &reply));
   Status status = FromNtStatus(reply.status(), "MapGpuVirtualAddress");
-  if (!status.ok() || (status.value() != kStatusSuccess && status.value() != kStatusPending)) co_return status;
+  if (!status.ok() || (status.value() != kStatusSuccess && status.value() != kStatusPending))
+    co_return status;
   call.reply.set_virtual_address(reply.virtual_address());
   call.reply.set_paging_fence_value(reply.paging_fence_value());
   DXG_CO_TRY(call.OutLate(calls::MapGpuVirtualAddress::Out::paging_fence_value));
@@ -108,7 +109,8 @@ Task UpdateGpuVirtualAddress(CallOf<calls::UpdateGpuVirtualAddress>& call) {
   request.set_flags(call.request.flags());
   // Whole, as the driver does: it does not look at them.
   for (size_t at = 0; at < raw.size(); at += sizeof(d3dddi_updategpuvirtualaddress_operation)) {
-    request.add_operations()->set_operation(raw.data() + at, sizeof(d3dddi_updategpuvirtualaddress_operation));
+    request.add_operations()->set_operation(raw.data() + at,
+                                            sizeof(d3dddi_updategpuvirtualaddress_operation));
   }
   DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
   DXG_CO_TRY(FromNtStatus(reply.status(), "UpdateGpuVirtualAddress"));

@@ -6,16 +6,26 @@ namespace dxg::guest {
 
 const char* HandleTypeName(HandleType type) {
   switch (type) {
-    case HandleType::kAdapter: return "an adapter";
-    case HandleType::kDevice: return "a device";
-    case HandleType::kResource: return "a resource";
-    case HandleType::kAllocation: return "an allocation";
-    case HandleType::kContext: return "a context";
-    case HandleType::kSyncObject: return "a sync object";
-    case HandleType::kPagingQueue: return "a paging queue";
-    case HandleType::kHwQueue: return "a hardware queue";
-    case HandleType::kMonitoredFence: return "a queue's fence";
-    case HandleType::kFree: break;
+    case HandleType::kAdapter:
+      return "an adapter";
+    case HandleType::kDevice:
+      return "a device";
+    case HandleType::kResource:
+      return "a resource";
+    case HandleType::kAllocation:
+      return "an allocation";
+    case HandleType::kContext:
+      return "a context";
+    case HandleType::kSyncObject:
+      return "a sync object";
+    case HandleType::kPagingQueue:
+      return "a paging queue";
+    case HandleType::kHwQueue:
+      return "a hardware queue";
+    case HandleType::kMonitoredFence:
+      return "a queue's fence";
+    case HandleType::kFree:
+      break;
   }
   return "nothing";
 }
@@ -88,7 +98,8 @@ void HandleTable::Free(Handle handle) {
 std::vector<std::pair<Handle, HandleTable::Entry>> HandleTable::Live() const {
   std::vector<std::pair<Handle, Entry>> live;
   for (uint32_t index = 0; index < entries_.size(); ++index) {
-    if (entries_[index].type != HandleType::kFree) live.emplace_back(Handle::Make(index, entries_[index].unique), entries_[index]);
+    if (entries_[index].type != HandleType::kFree)
+      live.emplace_back(Handle::Make(index, entries_[index].unique), entries_[index]);
   }
   return live;
 }

@@ -7,8 +7,8 @@
 
 namespace dxg::guest {
 
-// A D3DKMT handle: 6 bits of instance (ignored in look-ups), 24 bits of index, 2 bits that tell the lives of an index
-// apart. 0 is no handle.
+// A D3DKMT handle: 6 bits of instance (ignored in look-ups), 24 bits of index, 2 bits that tell the lives of
+// an index apart. 0 is no handle.
 struct Handle {
   uint32_t value = 0;
 
@@ -41,9 +41,10 @@ enum class HandleType : uint8_t {
 
 const char* HandleTypeName(HandleType type);
 
-// A process has two of these: adapters, whose handles the table chooses, and everything else, whose handles the host
-// chose and the table mirrors at the same index. Freed indices are reused first-in first-out and late, as the driver
-// does, so that a stale handle keeps failing for long. Not thread-safe: the process guards its tables.
+// A process has two of these: adapters, whose handles the table chooses, and everything else, whose handles
+// the host chose and the table mirrors at the same index. Freed indices are reused first-in first-out and
+// late, as the driver does, so that a stale handle keeps failing for long. Not thread-safe: the process
+// guards its tables.
 class HandleTable {
  public:
   using Object = std::shared_ptr<void>;
@@ -73,8 +74,9 @@ class HandleTable {
 
  private:
   static constexpr uint32_t kNone = ~0u;
-  static constexpr uint32_t kGrowth = 1024;      // entries added at a time
-  static constexpr uint32_t kReuseDelay = 128;   // with fewer free ones than this the table grows instead of reusing
+  static constexpr uint32_t kGrowth = 1024;  // entries added at a time
+  static constexpr uint32_t kReuseDelay =
+      128;  // with fewer free ones than this the table grows instead of reusing
   static constexpr uint32_t kIndexMax = 0xfffffe;
 
   bool Grow(uint32_t size);

@@ -15,8 +15,8 @@ inline constexpr uint32_t kMessageBytesMax = 131072;
 inline constexpr uint32_t kTransportHeaderBytes = 16;
 inline constexpr uint32_t kTransportHeaderSince = 40;
 
-// `co_await` sends a command and gives the transport's Status; the host's answer is in `reply`. Request and reply live
-// in the awaiting coroutine's frame.
+// `co_await` sends a command and gives the transport's Status; the host's answer is in `reply`. Request and
+// reply live in the awaiting coroutine's frame.
 class HostAnswer {
  public:
   HostAnswer(Backend& backend, HostCall call, uint32_t interface_version)
@@ -38,14 +38,15 @@ class HostAnswer {
     if (answer->second_.exchange(true, std::memory_order_acq_rel)) answer->waiter_.resume();
   }
 
-  // A message or an answer that would not fit the channel is refused before anything is sent, whatever the back-end.
+  // A message or an answer that would not fit the channel is refused before anything is sent, whatever the
+  // back-end.
   static Status CheckSizes(const HostCall& call, uint32_t interface_version) {
     const uint32_t header = interface_version >= kTransportHeaderSince ? kTransportHeaderBytes : 0;
     const uint32_t request = call.command->request_size(*call.request) + header;
     const uint32_t reply = call.command->reply_size(*call.request, interface_version);
     if (request <= kMessageBytesMax && reply <= kMessageBytesMax) return Status::Ok();
-    return Status::Refuse(EINVAL, "{} needs a message of {} bytes and an answer of {}; at most {} fit", call.command->name,
-                          request, reply, kMessageBytesMax);
+    return Status::Refuse(EINVAL, "{} needs a message of {} bytes and an answer of {}; at most {} fit",
+                          call.command->name, request, reply, kMessageBytesMax);
   }
 
   Backend& backend_;
@@ -64,8 +65,9 @@ class Host {
   template <class Request, class Reply>
   HostAnswer Ask(const Adapter& adapter, uint32_t process, const Request& request, Reply* reply) {
     const auto* command = Row<Request>();
-    return HostAnswer(backend_, {command, command->no_process ? 0 : process, adapter.info.address, &request, reply,
-                                 adapter.info.async_messages && command->may_be_async},
+    return HostAnswer(backend_,
+                      {command, command->no_process ? 0 : process, adapter.info.address, &request, reply,
+                       adapter.info.async_messages && command->may_be_async},
                       adapter.info.interface_version);
   }
 
@@ -73,13 +75,15 @@ class Host {
   template <class Request, class Reply>
   HostAnswer AskGlobal(uint32_t process, const Request& request, Reply* reply) {
     const auto* command = Row<Request>();
-    return HostAnswer(backend_, {command, command->no_process ? 0 : process, 0, &request, reply}, kTransportHeaderSince);
+    return HostAnswer(backend_, {command, command->no_process ? 0 : process, 0, &request, reply},
+                      kTransportHeaderSince);
   }
 
  private:
   template <class Request>
   static const contract::HostCommand* Row() {
-    static const contract::HostCommand* const row = contract::FindHostCommand(contract::kHostCommandId<Request>);
+    static const contract::HostCommand* const row =
+        contract::FindHostCommand(contract::kHostCommandId<Request>);
     return row;
   }
 

@@ -29,7 +29,8 @@ Status WriteOut(CallOf<Create>& call) {
   return Status::Ok();
 }
 
-Task AskForIt(CallOf<Create>& call, std::shared_ptr<Device> device, std::shared_ptr<Context> context, std::shared_ptr<HwQueue> queue) {
+Task AskForIt(CallOf<Create>& call, std::shared_ptr<Device> device, std::shared_ptr<Context> context,
+              std::shared_ptr<HwQueue> queue) {
   host::CreateHwQueue::Request request;
   host::CreateHwQueue::Reply reply;
   request.set_context(call.request.context());
@@ -61,7 +62,8 @@ Task CreateHwQueue(CallOf<Create>& call) {
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
   const uint32_t size = call.request.priv_drv_data_size();
   if (size > kMessageBytesMax) {
-    co_return Status::Refuse(EINVAL, "priv_drv_data_size is {}; at most {} bytes are allowed", size, kMessageBytesMax);
+    co_return Status::Refuse(EINVAL, "priv_drv_data_size is {}; at most {} bytes are allowed", size,
+                             kMessageBytesMax);
   }
   DXG_CO_TRY(call.CopyIn(Create::In::priv_drv_data()));
   auto queue = std::make_shared<HwQueue>();

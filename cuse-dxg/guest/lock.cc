@@ -37,13 +37,17 @@ Task Lock2(CallOf<calls::Lock2>& call) {
   DXG_CO_TRY(FromNtStatus(reply.status(), "Lock2"));
 
   uint64_t address = 0;
-  DXG_CO_TRY(co_await BringIn(call, reply.cpu_visible_buffer_offset(), allocation->pages * client::kPageBytes, &address));
+  DXG_CO_TRY(co_await BringIn(call, reply.cpu_visible_buffer_offset(), allocation->pages * client::kPageBytes,
+                              &address));
   // It may have ended meanwhile.
-  if (auto again = call.process->FindAllocation(call.request.allocation()); !again.ok() || *again != allocation) {
+  if (auto again = call.process->FindAllocation(call.request.allocation());
+      !again.ok() || *again != allocation) {
     std::vector<Arena::Mapping> unmap;
-    if (auto mapping = call.process->arena().Release(reply.cpu_visible_buffer_offset())) unmap.push_back(*mapping);
+    if (auto mapping = call.process->arena().Release(reply.cpu_visible_buffer_offset()))
+      unmap.push_back(*mapping);
     (void)co_await TakeOut(call, std::move(unmap));
-    co_return Status::Refuse(EINVAL, "allocation {:#x} was destroyed while it was locked", call.request.allocation());
+    co_return Status::Refuse(EINVAL, "allocation {:#x} was destroyed while it was locked",
+                             call.request.allocation());
   }
   address = call.process->Locked(*allocation, address, reply.cpu_visible_buffer_offset());
   Status status = PutAddress(call, address);

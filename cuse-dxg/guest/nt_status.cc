@@ -7,21 +7,34 @@ namespace {
 
 int ErrnoOf(int32_t nt_status) {
   switch (nt_status) {
-    case kStatusObjectNameCollision: return EEXIST;
-    case kStatusNoMemory: return ENOMEM;
-    case kStatusInvalidParameter: return EINVAL;
+    case kStatusObjectNameCollision:
+      return EEXIST;
+    case kStatusNoMemory:
+      return ENOMEM;
+    case kStatusInvalidParameter:
+      return EINVAL;
     case kStatusObjectNameInvalid:
-    case kStatusObjectNameNotFound: return ENOENT;
-    case kStatusBufferTooSmall: return EOVERFLOW;
-    case kStatusDeviceRemoved: return ENODEV;
-    case kStatusAccessDenied: return EACCES;
+    case kStatusObjectNameNotFound:
+      return ENOENT;
+    case kStatusBufferTooSmall:
+      return EOVERFLOW;
+    case kStatusDeviceRemoved:
+      return ENODEV;
+    case kStatusAccessDenied:
+      return EACCES;
     case kStatusNotSupported:
-    case kStatusNotImplemented: return EPERM;
-    case kStatusIllegalInstruction: return EOPNOTSUPP;
-    case kStatusInvalidHandle: return EBADF;
-    case kStatusGraphicsAllocationBusy: return EINPROGRESS;
-    case kStatusObjectTypeMismatch: return EPROTOTYPE;
-    default: return EINVAL;
+    case kStatusNotImplemented:
+      return EPERM;
+    case kStatusIllegalInstruction:
+      return EOPNOTSUPP;
+    case kStatusInvalidHandle:
+      return EBADF;
+    case kStatusGraphicsAllocationBusy:
+      return EINPROGRESS;
+    case kStatusObjectTypeMismatch:
+      return EPROTOTYPE;
+    default:
+      return EINVAL;
   }
 }
 

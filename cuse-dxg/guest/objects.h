@@ -11,14 +11,15 @@
 #include "cuse-dxg/backend/backend.h"
 #include "cuse-dxg/guest/handle_table.h"
 
-// The driver's objects. Handles lead to them through a process's tables; a handler that found one holds a reference,
-// so that an object outlives its handle where a call is still using it.
+// The driver's objects. Handles lead to them through a process's tables; a handler that found one holds a
+// reference, so that an object outlives its handle where a call is still using it.
 
 namespace dxg::guest {
 
 class Process;
 
-// An adapter of the VM. Known from its arrival on; removed ones stay known, as stopped, while anybody has them open.
+// An adapter of the VM. Known from its arrival on; removed ones stay known, as stopped, while anybody has
+// them open.
 struct Adapter {
   explicit Adapter(HostAdapter adapter_info) : info(std::move(adapter_info)) {}
   const HostAdapter info;
@@ -27,8 +28,8 @@ struct Adapter {
 
 struct Device;
 
-// A process's hold on an adapter: one for all its handles of that adapter. Devices hang off this, not off a handle,
-// and end with the last handle. Guarded by Process::mutex.
+// A process's hold on an adapter: one for all its handles of that adapter. Devices hang off this, not off a
+// handle, and end with the last handle. Guarded by Process::mutex.
 struct ProcessAdapter {
   std::shared_ptr<Adapter> adapter;
   uint32_t open_count = 0;
@@ -80,8 +81,8 @@ struct Allocation {
   uint64_t window_address = 0;                   // what the last lock mapped; 0: nothing
 };
 
-// What all who opened a shared object have in common; its descriptors lead to it, not to the object of the process that
-// shared it. Lives until the last of both is gone.
+// What all who opened a shared object have in common; its descriptors lead to it, not to the object of the
+// process that shared it. Lives until the last of both is gone.
 struct SharedObject {
   virtual ~SharedObject() = default;
 
@@ -91,7 +92,8 @@ struct SharedObject {
 };
 
 struct SharedSyncObject final : SharedObject {
-  SharedSyncObject(bool is_monitored, uint32_t host_handle) : monitored(is_monitored), global_handle(host_handle) {}
+  SharedSyncObject(bool is_monitored, uint32_t host_handle)
+      : monitored(is_monitored), global_handle(host_handle) {}
   const bool monitored;
   const uint32_t global_handle;  // the host's, by which it is opened
 };
@@ -123,8 +125,8 @@ struct PagingQueue {
   uint64_t window_address = 0;  // of the page with its fence
 };
 
-// A fence, mutex, semaphore or CPU notification. Monitored ones are the device's and end with it; the others are the
-// process's and outlive the device.
+// A fence, mutex, semaphore or CPU notification. Monitored ones are the device's and end with it; the others
+// are the process's and outlive the device.
 struct SyncObject {
   Handle handle;
   Handle device;

@@ -34,7 +34,8 @@ Task CreatePagingQueue(CallOf<calls::CreatePagingQueue>& call) {
   const uint64_t page = reply.fence_storage_physical_address();
   DXG_CO_TRY(co_await BringIn(call, page, client::kPageBytes, &fence_address));
 
-  auto queue = std::make_shared<PagingQueue>(PagingQueue{{reply.paging_queue()}, {reply.sync_object()}, device->handle, page});
+  auto queue = std::make_shared<PagingQueue>(
+      PagingQueue{{reply.paging_queue()}, {reply.sync_object()}, device->handle, page});
   call.reply.set_paging_queue(reply.paging_queue());
   call.reply.set_sync_object(reply.sync_object());
   call.SetAddress(kFenceAddress, fence_address);

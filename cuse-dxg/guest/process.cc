@@ -8,10 +8,12 @@ template <typename T>
 Result<std::shared_ptr<T>> Process::Find(HandleTable& table, Handle handle, HandleType type) {
   const auto* entry = table.Find(handle);
   if (entry == nullptr) {
-    return Status::Refuse(EINVAL, "{:#x} is no live handle of this process; expected {}", handle.value, HandleTypeName(type));
+    return Status::Refuse(EINVAL, "{:#x} is no live handle of this process; expected {}", handle.value,
+                          HandleTypeName(type));
   }
   if (entry->type != type) {
-    return Status::Refuse(EINVAL, "{:#x} is {}; expected {}", handle.value, HandleTypeName(entry->type), HandleTypeName(type));
+    return Status::Refuse(EINVAL, "{:#x} is {}; expected {}", handle.value, HandleTypeName(entry->type),
+                          HandleTypeName(type));
   }
   return std::static_pointer_cast<T>(entry->object);
 }
@@ -64,7 +66,8 @@ HandleType Process::TypeOf(uint32_t handle) {
 
 Handle Process::OpenAdapter(const std::shared_ptr<Adapter>& adapter) {
   std::lock_guard lock(mutex_);
-  auto held = std::find_if(adapters_.begin(), adapters_.end(), [&](const auto& each) { return each->adapter == adapter; });
+  auto held = std::find_if(adapters_.begin(), adapters_.end(),
+                           [&](const auto& each) { return each->adapter == adapter; });
   if (held == adapters_.end()) {
     adapters_.push_back(std::make_shared<ProcessAdapter>(ProcessAdapter{adapter, 0, {}}));
     held = std::prev(adapters_.end());
@@ -98,7 +101,8 @@ std::list<std::shared_ptr<ProcessAdapter>> Process::CloseAllAdapters() {
 
 bool Process::HasOpen(const Adapter& adapter) {
   std::lock_guard lock(mutex_);
-  return std::any_of(adapters_.begin(), adapters_.end(), [&](const auto& held) { return held->adapter.get() == &adapter; });
+  return std::any_of(adapters_.begin(), adapters_.end(),
+                     [&](const auto& held) { return held->adapter.get() == &adapter; });
 }
 
 Status Process::Assign(Handle handle, HandleType type, std::shared_ptr<void> object) {
@@ -106,11 +110,13 @@ Status Process::Assign(Handle handle, HandleType type, std::shared_ptr<void> obj
     case HandleTable::Assigned::kYes:
       return Status::Ok();
     case HandleTable::Assigned::kIndexTooBig:
-      return Status::Refuse(EINVAL, "the host named {} {:#x}, whose index does not fit a handle table", HandleTypeName(type), handle.value);
+      return Status::Refuse(EINVAL, "the host named {} {:#x}, whose index does not fit a handle table",
+                            HandleTypeName(type), handle.value);
     case HandleTable::Assigned::kInUse:
       break;
   }
-  return Status::Refuse(EINVAL, "the host named {} {:#x}, which is in use", HandleTypeName(type), handle.value);
+  return Status::Refuse(EINVAL, "the host named {} {:#x}, which is in use", HandleTypeName(type),
+                        handle.value);
 }
 
 Status Process::AddDevice(const std::shared_ptr<Device>& device) {
@@ -125,7 +131,8 @@ Status Process::AddDevice(const std::shared_ptr<Device>& device) {
 
 Status Process::AddContext(const std::shared_ptr<Device>& device, const std::shared_ptr<Context>& context) {
   std::lock_guard lock(mutex_);
-  if (!device->active) return Status::Refuse(ENODEV, "the device was destroyed while the context was created");
+  if (!device->active)
+    return Status::Refuse(ENODEV, "the device was destroyed while the context was created");
   DXG_TRY(Assign(context->handle, HandleType::kContext, context));
   device->contexts.push_back(context);
   return Status::Ok();
@@ -184,13 +191,15 @@ Result<std::shared_ptr<Context>> Process::RemoveContext(uint32_t handle) {
   return context;
 }
 
-// -- Memory ------------------------------------------------------------------------------------------------------------
+// -- Memory ---------------------------------------------------------------------------------------
 
 Status Process::AddAllocations(const std::shared_ptr<Device>& device, const std::shared_ptr<Resource>& made,
-                               const std::shared_ptr<Resource>& into, const std::vector<std::shared_ptr<Allocation>>& allocations,
+                               const std::shared_ptr<Resource>& into,
+                               const std::vector<std::shared_ptr<Allocation>>& allocations,
                                bool* made_entered) {
   std::lock_guard lock(mutex_);
-  if (!device->active) return Status::Refuse(ENODEV, "the device was destroyed while the allocations were created");
+  if (!device->active)
+    return Status::Refuse(ENODEV, "the device was destroyed while the allocations were created");
   if (into != nullptr && !Find<Resource>(object_handles_, into->handle, HandleType::kResource).ok()) {
     return Status::Refuse(EINVAL, "the resource was destroyed while the allocations were created");
   }
@@ -210,14 +219,18 @@ Status Process::AddAllocations(const std::shared_ptr<Device>& device, const std:
   return Status::Ok();
 }
 
-Status Process::CheckRemovable(const Device& device, const std::vector<uint32_t>& handles, std::vector<std::shared_ptr<Allocation>>* found) {
+Status Process::CheckRemovable(const Device& device, const std::vector<uint32_t>& handles,
+                               std::vector<std::shared_ptr<Allocation>>* found) {
   for (const uint32_t handle : handles) {
     DXG_ASSIGN(auto allocation, Find<Allocation>(object_handles_, {handle}, HandleType::kAllocation));
     if (allocation->device != device.handle) {
-      return Status::Refuse(EINVAL, "allocation {:#x} is of device {:#x}, not of {:#x}", handle, allocation->device.value, device.handle.value);
+      return Status::Refuse(EINVAL, "allocation {:#x} is of device {:#x}, not of {:#x}", handle,
+                            allocation->device.value, device.handle.value);
     }
     if (!found->empty() && allocation->resource != found->front()->resource) {
-      return Status::Refuse(EINVAL, "allocation {:#x} is of another resource than {:#x}; all of a list have one owner", handle, handles.front());
+      return Status::Refuse(
+          EINVAL, "allocation {:#x} is of another resource than {:#x}; all of a list have one owner", handle,
+          handles.front());
     }
     // The driver frees such an allocation twice; the one sane thing to do is to refuse.
     if (std::find(found->begin(), found->end(), allocation) != found->end()) {
@@ -228,10 +241,12 @@ Status Process::CheckRemovable(const Device& device, const std::vector<uint32_t>
   if (found->empty() || !found->front()->resource) return Status::Ok();
   DXG_ASSIGN(auto resource, Find<Resource>(object_handles_, found->front()->resource, HandleType::kResource));
   if (resource->shared == nullptr) return Status::Ok();
-  return Status::Refuse(EINVAL, "resource {:#x} is shared: its allocations end with it, not one by one", resource->handle.value);
+  return Status::Refuse(EINVAL, "resource {:#x} is shared: its allocations end with it, not one by one",
+                        resource->handle.value);
 }
 
-Result<std::vector<std::shared_ptr<Allocation>>> Process::RemoveAllocations(const Device& device, const std::vector<uint32_t>& handles) {
+Result<std::vector<std::shared_ptr<Allocation>>> Process::RemoveAllocations(
+    const Device& device, const std::vector<uint32_t>& handles) {
   std::lock_guard lock(mutex_);
   std::vector<std::shared_ptr<Allocation>> found;
   DXG_TRY(CheckRemovable(device, handles, &found));
@@ -255,17 +270,21 @@ Result<std::shared_ptr<Resource>> Process::RemoveResource(const Device& device, 
   std::lock_guard lock(mutex_);
   DXG_ASSIGN(auto resource, Find<Resource>(object_handles_, {handle}, HandleType::kResource));
   if (resource->device != device.handle) {
-    return Status::Refuse(EINVAL, "resource {:#x} is of device {:#x}, not of {:#x}", handle, resource->device.value, device.handle.value);
+    return Status::Refuse(EINVAL, "resource {:#x} is of device {:#x}, not of {:#x}", handle,
+                          resource->device.value, device.handle.value);
   }
   object_handles_.Free(resource->handle);
   for (const auto& allocation : resource->allocations) object_handles_.Free(allocation->handle);
-  if (auto owner = Find<Device>(object_handles_, resource->device, HandleType::kDevice); owner.ok()) (*owner)->resources.remove(resource);
+  if (auto owner = Find<Device>(object_handles_, resource->device, HandleType::kDevice); owner.ok())
+    (*owner)->resources.remove(resource);
   return resource;
 }
 
-Status Process::AddPagingQueue(const std::shared_ptr<Device>& device, const std::shared_ptr<PagingQueue>& queue) {
+Status Process::AddPagingQueue(const std::shared_ptr<Device>& device,
+                               const std::shared_ptr<PagingQueue>& queue) {
   std::lock_guard lock(mutex_);
-  if (!device->active) return Status::Refuse(ENODEV, "the device was destroyed while the paging queue was created");
+  if (!device->active)
+    return Status::Refuse(ENODEV, "the device was destroyed while the paging queue was created");
   DXG_TRY(Assign(queue->handle, HandleType::kPagingQueue, queue));
   // Waits and signals name the fence; there is nothing else that the guest knows of it.
   if (Status status = Assign(queue->fence, HandleType::kMonitoredFence, nullptr); !status.ok()) {
@@ -282,11 +301,12 @@ Result<std::shared_ptr<PagingQueue>> Process::RemovePagingQueue(uint32_t handle)
   DXG_ASSIGN(auto queue, Find<PagingQueue>(object_handles_, {handle}, HandleType::kPagingQueue));
   object_handles_.Free(queue->handle);
   object_handles_.Free(queue->fence);
-  if (auto device = Find<Device>(object_handles_, queue->device, HandleType::kDevice); device.ok()) (*device)->paging_queues.remove(queue);
+  if (auto device = Find<Device>(object_handles_, queue->device, HandleType::kDevice); device.ok())
+    (*device)->paging_queues.remove(queue);
   return queue;
 }
 
-// -- Fences and queues -------------------------------------------------------------------------------------------------
+// -- Fences and queues ----------------------------------------------------------------------------
 
 Result<bool> Process::IsMonitored(uint32_t handle) {
   std::lock_guard lock(mutex_);
@@ -296,9 +316,11 @@ Result<bool> Process::IsMonitored(uint32_t handle) {
   return object->monitored;
 }
 
-Status Process::AddSyncObject(const std::shared_ptr<Device>& device, const std::shared_ptr<SyncObject>& object) {
+Status Process::AddSyncObject(const std::shared_ptr<Device>& device,
+                              const std::shared_ptr<SyncObject>& object) {
   std::lock_guard lock(mutex_);
-  if (!device->active) return Status::Refuse(ENODEV, "the device was destroyed while the sync object was made");
+  if (!device->active)
+    return Status::Refuse(ENODEV, "the device was destroyed while the sync object was made");
   DXG_TRY(Assign(object->handle, HandleType::kSyncObject, object));
   if (object->monitored) device->sync_objects.push_back(object);
   StoreFenceLocked(object->window_address);
@@ -310,11 +332,13 @@ Result<std::shared_ptr<SyncObject>> Process::RemoveSyncObject(uint32_t handle) {
   DXG_ASSIGN(auto object, Find<SyncObject>(object_handles_, {handle}, HandleType::kSyncObject));
   object_handles_.Free(object->handle);
   if (!object->monitored) return object;
-  if (auto device = Find<Device>(object_handles_, object->device, HandleType::kDevice); device.ok()) (*device)->sync_objects.remove(object);
+  if (auto device = Find<Device>(object_handles_, object->device, HandleType::kDevice); device.ok())
+    (*device)->sync_objects.remove(object);
   return object;
 }
 
-Status Process::AddHwQueue(const std::shared_ptr<Device>& device, const std::shared_ptr<Context>& context, const std::shared_ptr<HwQueue>& queue) {
+Status Process::AddHwQueue(const std::shared_ptr<Device>& device, const std::shared_ptr<Context>& context,
+                           const std::shared_ptr<HwQueue>& queue) {
   std::lock_guard lock(mutex_);
   auto live = Find<Context>(object_handles_, context->handle, HandleType::kContext);
   if (!device->active || !live.ok() || *live != context) {
@@ -361,7 +385,8 @@ uint64_t Process::Locked(Allocation& allocation, uint64_t cpu_address, uint64_t 
 
 Status Process::Unlock(Allocation& allocation, bool* last) {
   std::lock_guard lock(mutex_);
-  if (allocation.cpu_address == 0) return Status::Refuse(EINVAL, "allocation {:#x} is not locked", allocation.handle.value);
+  if (allocation.cpu_address == 0)
+    return Status::Refuse(EINVAL, "allocation {:#x} is not locked", allocation.handle.value);
   *last = allocation.existing_memory || --allocation.locks == 0;
   if (*last && !allocation.existing_memory) allocation.cpu_address = 0;
   return Status::Ok();

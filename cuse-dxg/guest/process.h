@@ -13,8 +13,8 @@
 
 namespace dxg::guest {
 
-// All that a client process has: one for each thread group that opened the node, shared by its descriptors. Handles
-// mean something only here.
+// All that a client process has: one for each thread group that opened the node, shared by its descriptors.
+// Handles mean something only here.
 class Process {
  public:
   explicit Process(client::Identity identity) : identity(std::move(identity)) {}
@@ -30,8 +30,8 @@ class Process {
   // -- Adapter handles --
   // A new handle of that adapter; 0 where the table is full.
   Handle OpenAdapter(const std::shared_ptr<Adapter>& adapter);
-  // Frees an adapter handle. `last` gets the process's hold on the adapter when this was its last handle; its devices
-  // are then to be destroyed.
+  // Frees an adapter handle. `last` gets the process's hold on the adapter when this was its last handle; its
+  // devices are then to be destroyed.
   Status CloseAdapter(Handle handle, std::shared_ptr<ProcessAdapter>* last);
   // Takes every remaining hold, for the end of the process.
   std::list<std::shared_ptr<ProcessAdapter>> CloseAllAdapters();
@@ -55,14 +55,16 @@ class Process {
   // The handle of any live object, adapters excepted; kFree where it is none.
   HandleType TypeOf(uint32_t handle);
 
-  // What one call created: a resource (null: none, or an existing one), and allocations that belong to it or, where
-  // `into` is null too, stand alone. All handles are entered, or none. `made_entered` tells whether it was an allocation's
-  // handle that could not be.
+  // What one call created: a resource (null: none, or an existing one), and allocations that belong to it or,
+  // where `into` is null too, stand alone. All handles are entered, or none. `made_entered` tells whether it
+  // was an allocation's handle that could not be.
   Status AddAllocations(const std::shared_ptr<Device>& device, const std::shared_ptr<Resource>& made,
-                        const std::shared_ptr<Resource>& into, const std::vector<std::shared_ptr<Allocation>>& allocations,
+                        const std::shared_ptr<Resource>& into,
+                        const std::vector<std::shared_ptr<Allocation>>& allocations,
                         bool* made_entered = nullptr);
   // Takes all of a list out, or nothing: they have one owner on that device, and it is not a shared resource.
-  Result<std::vector<std::shared_ptr<Allocation>>> RemoveAllocations(const Device& device, const std::vector<uint32_t>& handles);
+  Result<std::vector<std::shared_ptr<Allocation>>> RemoveAllocations(const Device& device,
+                                                                     const std::vector<uint32_t>& handles);
   // Takes a resource of that device out, with its allocations.
   Result<std::shared_ptr<Resource>> RemoveResource(const Device& device, uint32_t handle);
   Status AddPagingQueue(const std::shared_ptr<Device>& device, const std::shared_ptr<PagingQueue>& queue);
@@ -71,26 +73,28 @@ class Process {
   // -- Fences and queues --
   Result<std::shared_ptr<SyncObject>> FindSyncObject(uint32_t handle);
   Result<std::shared_ptr<HwQueue>> FindHwQueue(uint32_t handle);
-  // Whether waits on that handle are for a value in memory: true for monitored fences, and for the fences of paging and
-  // hardware queues. EINVAL where it is none that can be waited for.
+  // Whether waits on that handle are for a value in memory: true for monitored fences, and for the fences of
+  // paging and hardware queues. EINVAL where it is none that can be waited for.
   Result<bool> IsMonitored(uint32_t handle);
   Status AddSyncObject(const std::shared_ptr<Device>& device, const std::shared_ptr<SyncObject>& object);
   Result<std::shared_ptr<SyncObject>> RemoveSyncObject(uint32_t handle);
   // The queue's handle and its fence's, or none. ENODEV where the context or its device ended meanwhile.
-  Status AddHwQueue(const std::shared_ptr<Device>& device, const std::shared_ptr<Context>& context, const std::shared_ptr<HwQueue>& queue);
+  Status AddHwQueue(const std::shared_ptr<Device>& device, const std::shared_ptr<Context>& context,
+                    const std::shared_ptr<HwQueue>& queue);
   Result<std::shared_ptr<HwQueue>> RemoveHwQueue(uint32_t handle);
 
-  // CPU access. Lock: the address where the client already sees the allocation, counted; 0 where it has to be brought
-  // there first. Locked enters what was brought (or, where another thread was faster, keeps its address).
+  // CPU access. Lock: the address where the client already sees the allocation, counted; 0 where it has to be
+  // brought there first. Locked enters what was brought (or, where another thread was faster, keeps its
+  // address).
   uint64_t Lock(Allocation& allocation);
-  // The hold on the mapping that came with it is the allocation's from then on; what the allocation had no use for is
-  // given back.
+  // The hold on the mapping that came with it is the allocation's from then on; what the allocation had no
+  // use for is given back.
   uint64_t Locked(Allocation& allocation, uint64_t cpu_address, uint64_t window_address);
   // Takes back one lock. `last` tells whether the host is to hear of it.
   Status Unlock(Allocation& allocation, bool* last);
 
-  // An allocation that was taken out: the host no longer works with the client's pages, and the client is no longer to see
-  // the host's; what has to be unmapped for that is added to `unmap`.
+  // An allocation that was taken out: the host no longer works with the client's pages, and the client is no
+  // longer to see the host's; what has to be unmapped for that is added to `unmap`.
   void Release(Allocation& allocation, std::vector<Arena::Mapping>* unmap);
 
   // As that, of a page with a fence's value; nothing for 0.
@@ -98,12 +102,12 @@ class Process {
 
   Arena& arena() { return arena_; }
 
-  // Every fence that the client can read is at that value from now on, also one that is still being entered: nobody is left
-  // who could raise it.
+  // Every fence that the client can read is at that value from now on, also one that is still being entered:
+  // nobody is left who could raise it.
   void StoreFences(uint64_t value);
 
-  // Calls that are visiting their thread: the process ends after them, although its last descriptor may be closed before.
-  // True from End or from the VisitEnds that is the last: now is the time.
+  // Calls that are visiting their thread: the process ends after them, although its last descriptor may be
+  // closed before. True from End or from the VisitEnds that is the last: now is the time.
   void VisitBegins();
   bool VisitEnds();
   bool End();
@@ -116,7 +120,8 @@ class Process {
   Result<std::shared_ptr<T>> Find(HandleTable& table, Handle handle, HandleType type);
   Status Assign(Handle handle, HandleType type, std::shared_ptr<void> object);
   void RemoveDeviceLocked(const std::shared_ptr<Device>& device);
-  Status CheckRemovable(const Device& device, const std::vector<uint32_t>& handles, std::vector<std::shared_ptr<Allocation>>* found);
+  Status CheckRemovable(const Device& device, const std::vector<uint32_t>& handles,
+                        std::vector<std::shared_ptr<Allocation>>* found);
   void FreeAllocationLocked(const std::shared_ptr<Allocation>& allocation);
   void FreeContextLocked(const Context& context);
   void StoreFenceLocked(uint64_t window_address);

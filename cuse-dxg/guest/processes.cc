@@ -19,12 +19,14 @@ Status ListProcesses(CallOf<calls::EnumProcesses>& call) {
   const uint64_t pid_namespace = call.access().PidNamespace(call.tid());
   std::vector<uint32_t> pids;
   for (const auto& process : call.driver.Processes()) {
-    if (process->HasOpen(*adapter) && process->identity.pid_namespace == pid_namespace) pids.push_back(process->identity.own_pid);
+    if (process->HasOpen(*adapter) && process->identity.pid_namespace == pid_namespace)
+      pids.push_back(process->identity.own_pid);
   }
   call.reply.set_buffer_count(pids.size());
   const auto& buffer = calls::EnumProcesses::Out::buffer();
   if (pids.size() > call.request.buffer_count() || call.AddressOf(buffer) == 0) {
-    return Status::Refuse(EOVERFLOW, "the buffer holds {} processes; there are {}", call.request.buffer_count(), pids.size());
+    return Status::Refuse(EOVERFLOW, "the buffer holds {} processes; there are {}",
+                          call.request.buffer_count(), pids.size());
   }
   call.reply.mutable_buffer()->Assign(pids.begin(), pids.end());
   return call.CopyOut(buffer);
@@ -37,7 +39,8 @@ Task EnumProcesses(CallOf<calls::EnumProcesses>& call) {
   // The count is written in every case, its low half only.
   contract::Member low_half = calls::EnumProcesses::Out::buffer_count;
   low_half.size = 4;
-  call.reply.set_buffer_count((call.request.buffer_count() & ~0xffffffffull) | (call.reply.buffer_count() & 0xffffffff));
+  call.reply.set_buffer_count((call.request.buffer_count() & ~0xffffffffull) |
+                              (call.reply.buffer_count() & 0xffffffff));
   DXG_CO_TRY(call.OutLate(low_half));
   co_return status;
 }
@@ -47,7 +50,8 @@ Task QueryStatistics(CallOf<calls::QueryStatistics>& call) {
   if (call.request.process() != 0) {
     target = 0;
     for (const auto& process : call.driver.Processes()) {
-      if (static_cast<uint64_t>(process->identity.own_pid) == call.request.process()) target = process->host_handle;
+      if (static_cast<uint64_t>(process->identity.own_pid) == call.request.process())
+        target = process->host_handle;
     }
     if (target == 0) {
       co_return Status::Refuse(EINVAL, "process {} has not opened this node", call.request.process());

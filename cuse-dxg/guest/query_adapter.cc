@@ -1,5 +1,5 @@
-// Questions to an adapter that the host answers: QueryAdapterInfo, QueryVideoMemoryInfo, ChangeVideoMemoryReservation,
-// FlushHeapTransitions, QueryClockCalibration, IsFeatureEnabled.
+// Questions to an adapter that the host answers: QueryAdapterInfo, QueryVideoMemoryInfo,
+// ChangeVideoMemoryReservation, FlushHeapTransitions, QueryClockCalibration, IsFeatureEnabled.
 #include <algorithm>
 #include <cstring>
 
@@ -15,7 +15,8 @@ constexpr uint32_t kQueryAdapterTypeRender = 57;
 
 // The guest has its own view of what kind of adapter a virtual GPU is, and puts it over the host's answer.
 void EditAdapterType(const Adapter& adapter, std::string* data) {
-  constexpr uint32_t kDisplay = 1u << 1, kPost = 1u << 3, kIndirectDisplay = 1u << 6, kParavirtualized = 1u << 7;
+  constexpr uint32_t kDisplay = 1u << 1, kPost = 1u << 3, kIndirectDisplay = 1u << 6,
+                     kParavirtualized = 1u << 7;
   constexpr uint32_t kAcg = 1u << 8, kTimingsFromVidpn = 1u << 9, kComputeOnly = 1u << 11;
   uint32_t type = 0;
   const size_t bytes = std::min(data->size(), sizeof(type));
@@ -42,14 +43,16 @@ Task QueryAdapterInfo(CallOf<calls::QueryAdapterInfo>& call) {
   request.set_query_type(call.request.type());
   request.set_private_data_size(size);
   request.mutable_private_data()->swap(*call.request.mutable_private_data());
-  Status transport = co_await call.driver.host().Ask(*held->adapter, call.process->host_handle, request, &reply);
+  Status transport =
+      co_await call.driver.host().Ask(*held->adapter, call.process->host_handle, request, &reply);
   request.mutable_private_data()->swap(*call.request.mutable_private_data());
   DXG_CO_TRY(std::move(transport));
   DXG_CO_TRY(FromNtStatus(reply.status(), "QueryAdapterInfo"));
 
   auto* data = call.reply.mutable_private_data();
   data->swap(*reply.mutable_private_data());
-  data->resize(size);  // a host that answers with more or less than was asked for does not change what is copied
+  data->resize(
+      size);  // a host that answers with more or less than was asked for does not change what is copied
   if (call.request.type() == kQueryAdapterType || call.request.type() == kQueryAdapterTypeRender) {
     EditAdapterType(*held->adapter, data);
   }
@@ -59,7 +62,8 @@ Task QueryAdapterInfo(CallOf<calls::QueryAdapterInfo>& call) {
 
 Task QueryVideoMemoryInfo(CallOf<calls::QueryVideoMemoryInfo>& call) {
   if (call.request.process() != 0) {
-    co_return Status::Refuse(EINVAL, "process is {:#x}; only 0, the caller, is allowed", call.request.process());
+    co_return Status::Refuse(EINVAL, "process is {:#x}; only 0, the caller, is allowed",
+                             call.request.process());
   }
   DXG_CO_ASSIGN(auto held, call.process->FindAdapter(call.request.adapter()));
   DXG_CO_TRY(CheckActive(*held->adapter));
@@ -84,7 +88,8 @@ Task QueryVideoMemoryInfo(CallOf<calls::QueryVideoMemoryInfo>& call) {
 
 Task ChangeVideoMemoryReservation(CallOf<calls::ChangeVideoMemoryReservation>& call) {
   if (call.request.process() != 0) {
-    co_return Status::Refuse(EINVAL, "process is {:#x}; only 0, the caller, is allowed", call.request.process());
+    co_return Status::Refuse(EINVAL, "process is {:#x}; only 0, the caller, is allowed",
+                             call.request.process());
   }
   DXG_CO_ASSIGN(auto held, call.process->FindAdapter(call.request.adapter()));
   DXG_CO_TRY(CheckActive(*held->adapter));
@@ -106,7 +111,8 @@ Task FlushHeapTransitions(CallOf<calls::FlushHeapTransitions>& call) {
   host::FlushHeapTransitions::Reply reply;
   DXG_CO_TRY(co_await call.driver.host().Ask(*held->adapter, call.process->host_handle, request, &reply));
   DXG_CO_TRY(FromNtStatus(reply.status(), "FlushHeapTransitions"));
-  call.reply.set_adapter(held->adapter->info.host_handle);  // the caller's handle is overwritten, as the driver does
+  call.reply.set_adapter(
+      held->adapter->info.host_handle);  // the caller's handle is overwritten, as the driver does
   co_return call.OutLateAll();
 }
 
@@ -132,7 +138,8 @@ Task QueryClockCalibration(CallOf<calls::QueryClockCalibration>& call) {
   call.reply.set_cpu_clock_counter(reply.cpu_clock_counter());
   call.reply.set_flags(reply.flags());
   // Written before the status is looked at: a caller gets clock data also with an error.
-  constexpr contract::Member kClockData{offsetof(d3dkmt_queryclockcalibration, clock_data), sizeof(dxgk_gpuclockdata)};
+  constexpr contract::Member kClockData{offsetof(d3dkmt_queryclockcalibration, clock_data),
+                                        sizeof(dxgk_gpuclockdata)};
   DXG_CO_TRY(call.OutLate(kClockData));
   co_return FromNtStatus(reply.status(), "QueryClockCalibration");
 }
@@ -148,7 +155,8 @@ Task IsFeatureEnabled(CallOf<calls::IsFeatureEnabled>& call) {
   if (reply.status() != 0) co_return FromNtStatus(reply.status(), "IsFeatureEnabled");
   call.reply.set_version(reply.version());
   call.reply.set_value(reply.value());
-  constexpr contract::Member kResult{offsetof(d3dkmt_isfeatureenabled, result), sizeof(dxgk_isfeatureenabled_result)};
+  constexpr contract::Member kResult{offsetof(d3dkmt_isfeatureenabled, result),
+                                     sizeof(dxgk_isfeatureenabled_result)};
   // The driver returns the number of bytes it could not write instead of EFAULT.
   if (!call.OutNow(kResult).ok()) co_return Status(kResult.size);
   co_return Status::Ok();

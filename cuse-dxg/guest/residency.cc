@@ -1,5 +1,5 @@
-// Which memory the GPU has at hand: MakeResident, Evict, OfferAllocations, ReclaimAllocations2, priorities and
-// properties. The guest checks counts and owners; which allocations a list names is the host's to check.
+// Which memory the GPU has at hand: MakeResident, Evict, OfferAllocations, ReclaimAllocations2, priorities
+// and properties. The guest checks counts and owners; which allocations a list names is the host's to check.
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
 #include "proto/abi/ntstatus.h"
@@ -28,7 +28,9 @@ Result<bool> ListIsOfResources(const CallOf<Traits>& call) {
 // The priorities and the residency of a resource, or of a list.
 Status CheckResourceOrList(uint32_t resource, uint32_t count) {
   if ((resource != 0) != (count != 0)) return Status::Ok();
-  return Status::Refuse(EINVAL, "resource is {:#x} and the list has {} allocations; expected exactly one of the two", resource, count);
+  return Status::Refuse(EINVAL,
+                        "resource is {:#x} and the list has {} allocations; expected exactly one of the two",
+                        resource, count);
 }
 
 Status CheckLong(uint32_t count) {
@@ -53,7 +55,8 @@ Task MakeResident(CallOf<calls::MakeResident>& call) {
   *request.mutable_allocations() = call.request.allocations();
   DXG_CO_TRY(co_await call.driver.host().Ask(*adapter, call.process->host_handle, request, &reply));
   Status status = FromNtStatus(reply.status(), "MakeResident");
-  if (!status.ok() || (status.value() != kStatusSuccess && status.value() != kStatusPending)) co_return status;
+  if (!status.ok() || (status.value() != kStatusSuccess && status.value() != kStatusPending))
+    co_return status;
   call.reply.set_paging_fence_value(reply.paging_fence_value());
   call.reply.set_num_bytes_to_trim(reply.num_bytes_to_trim());
   DXG_CO_TRY(call.OutLate(calls::MakeResident::Out::paging_fence_value));

@@ -1,4 +1,5 @@
-// Objects in other processes: ShareObjects, ShareObjectWithHost, QueryResourceInfoFromNtHandle, OpenResourceFromNtHandle.
+// Objects in other processes: ShareObjects, ShareObjectWithHost, QueryResourceInfoFromNtHandle,
+// OpenResourceFromNtHandle.
 #include "cuse-dxg/guest/share.h"
 
 #include <cstring>
@@ -24,7 +25,8 @@ Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t ha
   request.set_object(handle);
   const Status status = co_await call.driver.host().AskGlobal(call.process->host_handle, request, &reply);
   if (!status.ok()) co_return status;
-  if (reply.shared_handle() == 0) co_return Status::Refuse(ENOTRECOVERABLE, "the host gave no handle for the shared object");
+  if (reply.shared_handle() == 0)
+    co_return Status::Refuse(ENOTRECOVERABLE, "the host gave no handle for the shared object");
   uint32_t second = 0;  // two threads share an object for the first time at once: one name is enough
   {
     std::lock_guard lock(object->mutex);
@@ -39,17 +41,20 @@ Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t ha
   co_return Status::Ok();
 }
 
-Task FindSharedObject(Driver& driver, const client::Identity& process, uint64_t descriptor, std::shared_ptr<SharedObject>* object) {
+Task FindSharedObject(Driver& driver, const client::Identity& process, uint64_t descriptor,
+                      std::shared_ptr<SharedObject>* object) {
   client::Delivery* delivery = driver.delivery();
-  const int number = static_cast<int>(static_cast<uint32_t>(descriptor));  // the upper half is cut off, as by the driver
+  const int number =
+      static_cast<int>(static_cast<uint32_t>(descriptor));  // the upper half is cut off, as by the driver
   if (delivery == nullptr || number < 0) co_return Status::Ok();
-  const uint64_t file = co_await Callback<uint64_t>(
-      [&](auto done) { delivery->Identify(process, number, std::move(done)); });
+  const uint64_t file =
+      co_await Callback<uint64_t>([&](auto done) { delivery->Identify(process, number, std::move(done)); });
   if (file != 0) *object = driver.ObjectOf(file);
   co_return Status::Ok();
 }
 
-Task GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object, uint64_t* descriptor) {
+Task GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object,
+                    uint64_t* descriptor) {
   client::Step step;
   step.kind = client::Step::Kind::kGiveNode;
   step.token = driver.ExpectObjectFile(std::move(object));
@@ -83,27 +88,33 @@ Result<std::shared_ptr<SharedObject>> FindShareable(Process& process, uint32_t h
   if (type == HandleType::kSyncObject) {
     DXG_ASSIGN(auto object, process.FindSyncObject(handle));
     if (object->shared != nullptr) return std::shared_ptr<SharedObject>(object->shared);
-    return Status::Refuse(EINVAL, "sync object {:#x} was not created to be shared (shared and nt_security_sharing)", handle);
+    return Status::Refuse(
+        EINVAL, "sync object {:#x} was not created to be shared (shared and nt_security_sharing)", handle);
   }
   if (type != HandleType::kResource) {
-    return Status::Refuse(EINVAL, "{:#x} is {}; expected a resource or a sync object", handle, HandleTypeName(type));
+    return Status::Refuse(EINVAL, "{:#x} is {}; expected a resource or a sync object", handle,
+                          HandleTypeName(type));
   }
   DXG_ASSIGN(auto resource, process.FindResource(handle));
   if (resource->shared == nullptr) {
-    return Status::Refuse(EINVAL, "resource {:#x} was not created to be shared (create_shared and nt_security_sharing)", handle);
+    return Status::Refuse(
+        EINVAL, "resource {:#x} was not created to be shared (create_shared and nt_security_sharing)",
+        handle);
   }
   return std::shared_ptr<SharedObject>(resource->shared);
 }
 
-// From the first descriptor on nothing is added to a shared resource. Nothing to share is refused once only: the driver
-// has marked it by then.
+// From the first descriptor on nothing is added to a shared resource. Nothing to share is refused once only:
+// the driver has marked it by then.
 Status Seal(SharedResource& object) {
   std::lock_guard lock(object.mutex);
   if (object.sealed) return Status::Ok();
   object.sealed = true;
-  const uint64_t total = std::accumulate(object.elements.begin(), object.elements.end(), uint64_t{0},
-                                         [](uint64_t sum, const auto& element) { return sum + element.private_data.size(); });
-  if (total == 0) return Status::Refuse(EINVAL, "the allocations of the resource have no private data at all");
+  const uint64_t total =
+      std::accumulate(object.elements.begin(), object.elements.end(), uint64_t{0},
+                      [](uint64_t sum, const auto& element) { return sum + element.private_data.size(); });
+  if (total == 0)
+    return Status::Refuse(EINVAL, "the allocations of the resource have no private data at all");
   object.total_private_data = total;
   return Status::Ok();
 }
@@ -113,7 +124,8 @@ Task FindResourceFile(Call& call, uint64_t descriptor, std::shared_ptr<SharedRes
   (void)co_await FindSharedObject(call, descriptor, &object);
   *resource = std::dynamic_pointer_cast<SharedResource>(object);
   if (*resource != nullptr) co_return Status::Ok();
-  co_return Status::Refuse(EINVAL, "descriptor {} of the caller is of no shared resource", static_cast<uint32_t>(descriptor));
+  co_return Status::Refuse(EINVAL, "descriptor {} of the caller is of no shared resource",
+                           static_cast<uint32_t>(descriptor));
 }
 
 // -- OpenResourceFromNtHandle --
@@ -135,14 +147,17 @@ Status CheckRoom(Opening& o) {
   const auto& request = o.call.request;
   std::lock_guard lock(o.object->mutex);
   const auto& object = *o.object;
-  if (request.allocation_count() == object.elements.size() && request.private_runtime_data_size() >= object.runtime_data.size() &&
-      request.resource_priv_drv_data_size() >= object.private_data.size() && request.total_priv_drv_data_size() >= object.total_private_data) {
+  if (request.allocation_count() == object.elements.size() &&
+      request.private_runtime_data_size() >= object.runtime_data.size() &&
+      request.resource_priv_drv_data_size() >= object.private_data.size() &&
+      request.total_priv_drv_data_size() >= object.total_private_data) {
     return Status::Ok();
   }
-  return Status::Refuse(EINVAL, "{} allocations, {}, {} and {} bytes of room; the resource has {}, and {}, {} and {} bytes",
-                        request.allocation_count(), request.private_runtime_data_size(), request.resource_priv_drv_data_size(),
-                        request.total_priv_drv_data_size(), object.elements.size(), object.runtime_data.size(),
-                        object.private_data.size(), object.total_private_data);
+  return Status::Refuse(
+      EINVAL, "{} allocations, {}, {} and {} bytes of room; the resource has {}, and {}, {} and {} bytes",
+      request.allocation_count(), request.private_runtime_data_size(), request.resource_priv_drv_data_size(),
+      request.total_priv_drv_data_size(), object.elements.size(), object.runtime_data.size(),
+      object.private_data.size(), object.total_private_data);
 }
 
 void MakeObjects(Opening& o) {
@@ -162,8 +177,8 @@ void MakeObjects(Opening& o) {
   }
 }
 
-// The driver has the host destroy it for the failed call, and again with its own half of the resource where that had its
-// handle. What the host says first is the result of the call.
+// The driver has the host destroy it for the failed call, and again with its own half of the resource where
+// that had its handle. What the host says first is the result of the call.
 Task UndoOpen(Opening& o, Status* status) {
   if (o.reply.resource() == 0) co_return Status::Ok();
   host::DestroyAllocation::Request request;
@@ -171,7 +186,8 @@ Task UndoOpen(Opening& o, Status* status) {
   request.set_device(o.device->handle.value);
   request.set_resource(o.reply.resource());
   request.set_flags(kAssumeNotInUse);
-  *status = co_await o.call.driver.host().Ask(*o.device->adapter(), o.call.process->host_handle, request, &reply);
+  *status =
+      co_await o.call.driver.host().Ask(*o.device->adapter(), o.call.process->host_handle, request, &reply);
   if (status->ok()) *status = FromNtStatus(reply.status(), "DestroyAllocation");
   if (!o.entered) co_return Status::Ok();
   request.set_flags(0);
@@ -186,7 +202,8 @@ Status CopyData(Opening& o) {
     reply.set_private_runtime_data(o.object->runtime_data);
     reply.set_resource_priv_drv_data(o.object->private_data);
     if (o.object->total_private_data != 0) {
-      for (const auto& element : o.object->elements) reply.mutable_total_priv_drv_data()->append(element.private_data);
+      for (const auto& element : o.object->elements)
+        reply.mutable_total_priv_drv_data()->append(element.private_data);
     }
   }
   DXG_TRY(o.call.CopyOut(Open::Out::private_runtime_data()));
@@ -210,7 +227,8 @@ Status CopyElements(Opening& o) {
     element->set_allocation(info.allocation.v);
     element->set_priv_drv_data_size(info.priv_drv_data_size);
     if (!o.call.access().Write(o.call.tid(), base + i * sizeof(info), std::as_bytes(std::span(&info, 1)))) {
-      return Status::Refuse(EFAULT, "open_alloc_info at {:#x} cannot be written ({} elements)", base, o.allocations.size());
+      return Status::Refuse(EFAULT, "open_alloc_info at {:#x} cannot be written ({} elements)", base,
+                            o.allocations.size());
     }
   }
   return Status::Ok();
@@ -231,7 +249,8 @@ Status Publish(Opening& o) {
 }  // namespace
 
 Task ShareObjects(CallOf<calls::ShareObjects>& call) {
-  if (call.request.object_count() != 1) co_return Status::Refuse(EINVAL, "object_count is {}; expected 1", call.request.object_count());
+  if (call.request.object_count() != 1)
+    co_return Status::Refuse(EINVAL, "object_count is {}; expected 1", call.request.object_count());
   DXG_CO_TRY(call.CopyIn(calls::ShareObjects::In::objects()));
   const uint32_t handle = call.request.objects(0);
   DXG_CO_ASSIGN(auto object, FindShareable(*call.process, handle));
@@ -242,7 +261,8 @@ Task ShareObjects(CallOf<calls::ShareObjects>& call) {
   uint64_t descriptor = 0;
   if (status.ok()) {
     status = co_await GiveDescriptor(call.driver, call, object, &descriptor);
-    if (!status.ok()) status = Status::Refuse(ENOTRECOVERABLE, "no descriptor can be given to the client: {}", status.why());
+    if (!status.ok())
+      status = Status::Refuse(ENOTRECOVERABLE, "no descriptor can be given to the client: {}", status.why());
   }
   if (!status.ok()) {
     (void)co_await DropDescriptor(call.driver.host(), object);
@@ -297,11 +317,13 @@ Task OpenResourceFromNtHandle(CallOf<Open>& call) {
     std::lock_guard lock(o.object->mutex);
     o.request.set_global_share(o.object->nt_handle);
   }
-  DXG_CO_TRY(co_await call.driver.host().Ask(*o.device->adapter(), call.process->host_handle, o.request, &o.reply));
+  DXG_CO_TRY(
+      co_await call.driver.host().Ask(*o.device->adapter(), call.process->host_handle, o.request, &o.reply));
   DXG_CO_TRY(FromNtStatus(o.reply.status(), "OpenResource"));
   MakeObjects(o);
   Status status = Publish(o);
-  // What went wrong after the host opened it is replaced by the result of undoing that: 0, where all goes well.
+  // What went wrong after the host opened it is replaced by the result of undoing that: 0, where all goes
+  // well.
   if (!status.ok()) (void)co_await UndoOpen(o, &status);
   co_return status;
 }

@@ -9,18 +9,22 @@
 
 namespace dxg::guest {
 
-// Counts one descriptor of an object, whose handle in the caller's process is `handle`; the first makes the host give it a
-// name. ENOTRECOVERABLE where the host gives none, and the transport's errors. DropDescriptor takes it back.
+// Counts one descriptor of an object, whose handle in the caller's process is `handle`; the first makes the
+// host give it a name. ENOTRECOVERABLE where the host gives none, and the transport's errors. DropDescriptor
+// takes it back.
 Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t handle);
 
 // What a descriptor number of a process leads to; null where it is of no shared object.
-Task FindSharedObject(Driver& driver, const client::Identity& process, uint64_t descriptor, std::shared_ptr<SharedObject>* object);
+Task FindSharedObject(Driver& driver, const client::Identity& process, uint64_t descriptor,
+                      std::shared_ptr<SharedObject>* object);
 inline Task FindSharedObject(Call& call, uint64_t descriptor, std::shared_ptr<SharedObject>* object) {
   return FindSharedObject(call.driver, call.process->identity, descriptor, object);
 }
 
-// Gives the caller a descriptor of an object: an open of the node. The errors of a visit, among them the client's EMFILE.
-Task GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object, uint64_t* descriptor);
+// Gives the caller a descriptor of an object: an open of the node. The errors of a visit, among them the
+// client's EMFILE.
+Task GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object,
+                    uint64_t* descriptor);
 // Takes one back.
 client::Step CloseStep(uint64_t descriptor);
 

@@ -6,7 +6,7 @@
 namespace dxg::guest::handlers {
 namespace {
 
-constexpr uint32_t kContextsMax = 64;          // D3DDDI_MAX_BROADCAST_CONTEXT
+constexpr uint32_t kContextsMax = 64;  // D3DDDI_MAX_BROADCAST_CONTEXT
 constexpr uint32_t kHistoryBuffersMax = 1024;
 constexpr uint32_t kPrimariesMax = 131072;
 
@@ -21,7 +21,8 @@ Task SubmitCommand(CallOf<calls::SubmitCommand>& call) {
   using In = calls::SubmitCommand::In;
   auto& args = call.request;
   if (args.broadcast_context_count() == 0 || args.broadcast_context_count() > kContextsMax) {
-    co_return Status::Refuse(EINVAL, "broadcast_context_count is {}; expected 1 to {}", args.broadcast_context_count(), kContextsMax);
+    co_return Status::Refuse(EINVAL, "broadcast_context_count is {}; expected 1 to {}",
+                             args.broadcast_context_count(), kContextsMax);
   }
   DXG_CO_TRY(CheckMost("priv_drv_data_size", args.priv_drv_data_size(), kMessageBytesMax));
   DXG_CO_TRY(CheckMost("num_history_buffers", args.num_history_buffers(), kHistoryBuffersMax));
@@ -43,7 +44,8 @@ Task SubmitCommand(CallOf<calls::SubmitCommand>& call) {
   request.set_num_history_buffers(args.num_history_buffers());
   request.mutable_history_buffers()->CopyFrom(args.history_buffers());
   request.set_priv_drv_data(args.priv_drv_data());
-  DXG_CO_TRY(co_await call.driver.host().Ask(*found.device->adapter(), call.process->host_handle, request, &reply));
+  DXG_CO_TRY(
+      co_await call.driver.host().Ask(*found.device->adapter(), call.process->host_handle, request, &reply));
   co_return FromNtStatus(reply.status(), "SubmitCommand");
 }
 
@@ -65,7 +67,8 @@ Task SubmitCommandToHwQueue(CallOf<calls::SubmitCommandToHwQueue>& call) {
   request.set_num_primaries(args.num_primaries());
   request.mutable_written_primaries()->CopyFrom(args.written_primaries());
   request.set_priv_drv_data(args.priv_drv_data());
-  DXG_CO_TRY(co_await call.driver.host().Ask(*found.device->adapter(), call.process->host_handle, request, &reply));
+  DXG_CO_TRY(
+      co_await call.driver.host().Ask(*found.device->adapter(), call.process->host_handle, request, &reply));
   co_return FromNtStatus(reply.status(), "SubmitCommandToHwQueue");
 }
 

@@ -1,4 +1,5 @@
-// Sync files: CreateSyncFile, WaitSyncFile, OpenSyncObjectFromSyncFile, and what the descriptors answer themselves.
+// Sync files: CreateSyncFile, WaitSyncFile, OpenSyncObjectFromSyncFile, and what the descriptors answer
+// themselves.
 #include "cuse-dxg/guest/sync_file.h"
 
 #include <fmt/format.h>
@@ -40,10 +41,10 @@ void CopyName(const std::string& name, char (&to)[kSize]) {
 
 }  // namespace
 
-// -- Fences ------------------------------------------------------------------------------------------------------------
+// -- Fences ---------------------------------------------------------------------------------------
 
-// What the host's event signals. Where that goes without having happened, nobody will ever know: the fence ends with an
-// error then, as fences of the kernel do, and nobody sleeps on it for ever.
+// What the host's event signals. Where that goes without having happened, nobody will ever know: the fence
+// ends with an error then, as fences of the kernel do, and nobody sleeps on it for ever.
 class SyncFence::Event final : public client::EventFile {
  public:
   explicit Event(std::weak_ptr<SyncFence> fence) : fence_(std::move(fence)) {}
@@ -61,7 +62,11 @@ class SyncFence::Event final : public client::EventFile {
 };
 
 SyncFence::SyncFence(Driver& driver, Source source, uint64_t value)
-    : driver_(driver), source_(std::move(source)), shared_(source_.object->shared), value_(value), context_(++last_context) {}
+    : driver_(driver),
+      source_(std::move(source)),
+      shared_(source_.object->shared),
+      value_(value),
+      context_(++last_context) {}
 
 SyncFence::~SyncFence() {
   driver_.events().Remove(event_);
@@ -84,8 +89,8 @@ Task SyncFence::Await() {
   co_return FromNtStatus(reply.status(), "WaitForSyncObjectFromCpu");
 }
 
-// A host also ends waits of CPUs when some other handle of a shared fence is destroyed. A sync file is ready when the value
-// is reached and not before, so it asks again, as long as its own handle is there.
+// A host also ends waits of CPUs when some other handle of a shared fence is destroyed. A sync file is ready
+// when the value is reached and not before, so it asks again, as long as its own handle is there.
 void SyncFence::Happened() {
   if (Reached()) return End(1);
   const auto process = source_.process.lock();
@@ -139,7 +144,7 @@ void SyncFence::End(int32_t status) {
   }
 }
 
-// -- Files -------------------------------------------------------------------------------------------------------------
+// -- Files ----------------------------------------------------------------------------------------
 
 SyncFile::SyncFile(std::vector<std::shared_ptr<SyncFence>> fences, std::string name)
     : fences_(std::move(fences)), name_(std::move(name)) {
@@ -153,7 +158,8 @@ std::shared_ptr<SyncFile> SyncFile::Create(std::vector<std::shared_ptr<SyncFence
 }
 
 std::shared_ptr<SyncFile> SyncFile::Create(const std::shared_ptr<SyncFence>& fence) {
-  return Create(std::vector{fence}, fmt::format("{}-{}{}-{}", kDriverName, kTimelineName, fence->context(), fence->value()));
+  return Create(std::vector{fence},
+                fmt::format("{}-{}{}-{}", kDriverName, kTimelineName, fence->context(), fence->value()));
 }
 
 int32_t SyncFile::status() const {
@@ -180,7 +186,7 @@ void SyncFile::Wake() {
   if (waiter_ != nullptr) waiter_->Wake();
 }
 
-// -- Calls on the descriptor itself ------------------------------------------------------------------------------------
+// -- Calls on the descriptor itself ---------------------------------------------------------------
 
 namespace {
 
@@ -188,7 +194,10 @@ class SyncFileCall : public Caller {
  public:
   SyncFileCall(Driver& driver, client::Access& access, std::unique_ptr<attach::IoctlRequest> request,
                const client::Identity& process, std::shared_ptr<SyncFile> file)
-      : Caller(std::move(request), access, identity_), driver_(driver), identity_(process), file_(std::move(file)) {
+      : Caller(std::move(request), access, identity_),
+        driver_(driver),
+        identity_(process),
+        file_(std::move(file)) {
     set_delivery(driver.delivery());
   }
 
@@ -244,7 +253,8 @@ Status SyncFileCall::Info() {
       each[i].timestamp_ns = fences[i]->timestamp_ns();
     }
     if (!access_.Write(tid(), info.sync_fence_info, std::as_bytes(std::span(each)))) {
-      return Status::Refuse(EFAULT, "sync_fence_info at {:#x} cannot be written ({} fences)", info.sync_fence_info, fences.size());
+      return Status::Refuse(EFAULT, "sync_fence_info at {:#x} cannot be written ({} fences)",
+                            info.sync_fence_info, fences.size());
     }
   }
   std::memset(info.name, 0, sizeof(info.name));
@@ -259,7 +269,8 @@ std::vector<std::shared_ptr<SyncFence>> Together(const SyncFile& first, const Sy
   std::vector<std::shared_ptr<SyncFence>> fences;
   for (const SyncFile* file : {&first, &second}) {
     for (const auto& fence : file->fences()) {
-      if (fence->status() != 1 && std::find(fences.begin(), fences.end(), fence) == fences.end()) fences.push_back(fence);
+      if (fence->status() != 1 && std::find(fences.begin(), fences.end(), fence) == fences.end())
+        fences.push_back(fence);
     }
   }
   if (fences.empty()) {
@@ -276,10 +287,12 @@ Task SyncFileCall::Merge() {
   std::shared_ptr<SharedObject> object;
   (void)co_await FindSharedObject(driver_, identity_, static_cast<uint32_t>(args.fd2), &object);
   const auto other = std::dynamic_pointer_cast<SyncFile>(object);
-  if (other == nullptr) co_return Status::Refuse(ENOENT, "descriptor {} is no sync file of this device", args.fd2);
+  if (other == nullptr)
+    co_return Status::Refuse(ENOENT, "descriptor {} is no sync file of this device", args.fd2);
   auto fences = Together(*file_, *other);
   if (fences.size() > SyncFile::kFencesMax) {
-    co_return Status::Refuse(ENOMEM, "{} fences in one sync file; at most {}", fences.size(), SyncFile::kFencesMax);
+    co_return Status::Refuse(ENOMEM, "{} fences in one sync file; at most {}", fences.size(),
+                             SyncFile::kFencesMax);
   }
   args.name[sizeof(args.name) - 1] = '\0';
   uint64_t descriptor = 0;
@@ -304,7 +317,7 @@ void SyncFileIoctl(Driver& driver, client::Access& access, std::unique_ptr<attac
   });
 }
 
-// -- Calls of the device -----------------------------------------------------------------------------------------------
+// -- Calls of the device --------------------------------------------------------------------------
 
 namespace handlers {
 namespace {
@@ -320,8 +333,12 @@ Task FindFence(Call& call, uint64_t descriptor, std::shared_ptr<SyncFence>* fenc
   std::shared_ptr<SharedObject> object;
   (void)co_await FindSharedObject(call, descriptor, &object);
   const auto file = std::dynamic_pointer_cast<SyncFile>(object);
-  if (file == nullptr) co_return Status::Refuse(EINVAL, "descriptor {} of the caller is no sync file of this device", static_cast<uint32_t>(descriptor));
-  if (file->fences().size() != 1) co_return Status::Refuse(EINVAL, "descriptor {} is a merged sync file, of {} fences", static_cast<uint32_t>(descriptor), file->fences().size());
+  if (file == nullptr)
+    co_return Status::Refuse(EINVAL, "descriptor {} of the caller is no sync file of this device",
+                             static_cast<uint32_t>(descriptor));
+  if (file->fences().size() != 1)
+    co_return Status::Refuse(EINVAL, "descriptor {} is a merged sync file, of {} fences",
+                             static_cast<uint32_t>(descriptor), file->fences().size());
   *fence = file->fences().front();
   co_return Status::Ok();
 }
@@ -337,7 +354,8 @@ Task AskToWait(Call& call, const ContextAndDevice& found, uint32_t context, uint
   request.set_object_count(1);
   request.add_objects(object);
   request.add_fence_values(value);
-  DXG_CO_TRY(co_await call.driver.host().Ask(*found.device->adapter(), call.process->host_handle, request, &reply));
+  DXG_CO_TRY(
+      co_await call.driver.host().Ask(*found.device->adapter(), call.process->host_handle, request, &reply));
   co_return FromNtStatus(reply.status(), "WaitForSyncObjectFromGpu");
 }
 
@@ -371,7 +389,8 @@ Task CreateSyncFile(CallOf<Create>& call) {
   DXG_CO_TRY(CheckActive(*device));
   DXG_CO_TRY(CheckActive(*device->adapter()));
   DXG_CO_ASSIGN(auto object, call.process->FindSyncObject(args.monitored_fence()));
-  // Whatever fails from here on, the fence takes it back as it goes: the event, and what it counts of the shared object.
+  // Whatever fails from here on, the fence takes it back as it goes: the event, and what it counts of the
+  // shared object.
   const SyncFence::Source source{call.process, device, args.device(), object, args.monitored_fence()};
   auto fence = std::make_shared<SyncFence>(call.driver, source, args.fence_value());
   if (object->shared != nullptr) {
@@ -410,7 +429,8 @@ Task OpenSyncObjectFromSyncFile(CallOf<Open>& call) {
   RETURN_UNLESS_ZERO(co_await OpenSharedSyncObject(call, device, fence->shared(), options, &opened));
   const std::function<Status()> answer = [&] {
     call.reply.set_syncobj(opened.object->handle.value);
-    call.reply.set_fence_value(fence->value() + (fence->status() != 0 ? 1 : 0));  // as the driver, which counts it up
+    call.reply.set_fence_value(fence->value() +
+                               (fence->status() != 0 ? 1 : 0));  // as the driver, which counts it up
     call.reply.set_fence_value_gpu_va(opened.fence_gpu_virtual_address);
     call.SetAddress(kOpenedFence, opened.fence_cpu_virtual_address);
     return call.OutNowAll();

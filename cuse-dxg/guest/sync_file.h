@@ -13,8 +13,8 @@
 #include "cuse-dxg/guest/objects.h"
 #include "cuse-dxg/guest/task.h"
 
-// Sync files: descriptors that poll, select and epoll report as readable when a fence has reached a value. They are opens of
-// the node that answer what a sync_file of the kernel's answers (linux/sync_file.h).
+// Sync files: descriptors that poll, select and epoll report as readable when a fence has reached a value.
+// They are opens of the node that answer what a sync_file of the kernel's answers (linux/sync_file.h).
 
 namespace dxg::guest {
 
@@ -67,7 +67,7 @@ class SyncFence : public std::enable_shared_from_this<SyncFence> {
   const std::shared_ptr<SharedSyncObject> shared_;
   const uint64_t value_, context_;
   std::atomic<uint64_t> event_{0};  // of the driver's; removed with the fence
-  mutable std::mutex mutex_;  // guards the rest
+  mutable std::mutex mutex_;        // guards the rest
   int32_t status_ = 0;
   uint64_t timestamp_ns_ = 0;
   std::vector<std::weak_ptr<SyncFile>> files_;

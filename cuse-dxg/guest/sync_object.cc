@@ -22,8 +22,9 @@ Task EndSyncObject(Call& call, std::shared_ptr<SyncObject> object, uint32_t hand
   co_return status;
 }
 
-Task OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device, std::shared_ptr<SharedSyncObject> shared,
-                          OpenOptions options, OpenedSyncObject* opened) {
+Task OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device,
+                          std::shared_ptr<SharedSyncObject> shared, OpenOptions options,
+                          OpenedSyncObject* opened) {
   host::OpenSyncObject::Request request;
   host::OpenSyncObject::Reply reply;
   request.set_device(options.device_name);
@@ -42,7 +43,8 @@ Task OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device, std::share
   opened->object = object;
   opened->fence_gpu_virtual_address = reply.gpu_virtual_address();
   if (!object->monitored) co_return Status::Ok();
-  const Status status = co_await BringIn(call, reply.guest_cpu_physical_address(), client::kPageBytes, &opened->fence_cpu_virtual_address);
+  const Status status = co_await BringIn(call, reply.guest_cpu_physical_address(), client::kPageBytes,
+                                         &opened->fence_cpu_virtual_address);
   if (status.ok()) {
     object->window_address = reply.guest_cpu_physical_address();
   } else {
@@ -73,13 +75,17 @@ constexpr uint32_t kShared = 1, kNtSecuritySharing = 2;  // flags
 constexpr uint32_t kClientHint = 1;                      // says nothing that a host here needs
 constexpr size_t kUnion = offsetof(Info, info.reserved), kUnionBytes = sizeof(Info::info.reserved);
 constexpr contract::Member kFence{offsetof(Info, info.monitored_fence.fence_cpu_virtual_address), 8};
-constexpr contract::Member kPeriodicFence{offsetof(Info, info.periodic_monitored_fence.fence_cpu_virtual_address), 8};
-constexpr contract::Member kOpenedFence{offsetof(d3dkmt_opensyncobjectfromnthandle2, monitored_fence.fence_value_cpu_va), 8};
+constexpr contract::Member kPeriodicFence{
+    offsetof(Info, info.periodic_monitored_fence.fence_cpu_virtual_address), 8};
+constexpr contract::Member kOpenedFence{
+    offsetof(d3dkmt_opensyncobjectfromnthandle2, monitored_fence.fence_value_cpu_va), 8};
 
 struct Creating {
   explicit Creating(CallOf<Create>& call) : call(call), type(call.request.type()) {}
 
-  bool monitored() const { return type == _D3DDDI_MONITORED_FENCE || type == _D3DDDI_PERIODIC_MONITORED_FENCE; }
+  bool monitored() const {
+    return type == _D3DDDI_MONITORED_FENCE || type == _D3DDDI_PERIODIC_MONITORED_FENCE;
+  }
   bool shared() const { return (call.request.flags() & kShared) != 0; }
 
   CallOf<Create>& call;
@@ -90,13 +96,14 @@ struct Creating {
   host::CreateSyncObject::Reply reply;
 };
 
-// The host gets the caller's struct as it is, but for what means something only on this side: the address of the fence,
-// and the number of an eventfd, in whose place is that of the event.
+// The host gets the caller's struct as it is, but for what means something only on this side: the address of
+// the fence, and the number of an eventfd, in whose place is that of the event.
 void MakeRequest(Creating& c) {
   std::string info(reinterpret_cast<const char*>(c.call.args()) + kUnion, kUnionBytes);  // Safety: bytes
   if (c.type == _D3DDDI_MONITORED_FENCE) info.replace(kFence.offset - kUnion, 8, 8, '\0');
   if (c.type == _D3DDDI_PERIODIC_MONITORED_FENCE) info.replace(kPeriodicFence.offset - kUnion, 8, 8, '\0');
-  if (c.type == _D3DDDI_CPU_NOTIFICATION) contract::Store<0, 8>(reinterpret_cast<std::byte*>(info.data()), c.object->event);
+  if (c.type == _D3DDDI_CPU_NOTIFICATION)
+    contract::Store<0, 8>(reinterpret_cast<std::byte*>(info.data()), c.object->event);
   c.request.set_device(c.call.request.device());
   c.request.set_type(c.type);
   c.request.set_flags(c.call.request.flags());
@@ -133,11 +140,14 @@ void FillReply(Creating& c) {
 
 Task AskForIt(Creating& c) {
   MakeRequest(c);
-  DXG_CO_TRY(co_await c.call.driver.host().Ask(*c.device->adapter(), c.call.process->host_handle, c.request, &c.reply));
+  DXG_CO_TRY(co_await c.call.driver.host().Ask(*c.device->adapter(), c.call.process->host_handle, c.request,
+                                               &c.reply));
   c.object->handle = {c.reply.sync_object()};
-  if (c.shared() && c.reply.global_sync_object() == 0) co_return Status::Refuse(EINVAL, "the host gave no global handle for the shared object");
+  if (c.shared() && c.reply.global_sync_object() == 0)
+    co_return Status::Refuse(EINVAL, "the host gave no global handle for the shared object");
   if (c.monitored()) DXG_CO_TRY(co_await BringFenceIn(c));
-  if (c.shared()) c.object->shared = std::make_shared<SharedSyncObject>(c.monitored(), c.reply.global_sync_object());
+  if (c.shared())
+    c.object->shared = std::make_shared<SharedSyncObject>(c.monitored(), c.reply.global_sync_object());
   FillReply(c);
   DXG_CO_TRY(c.call.OutNowAll());
   co_return c.call.process->AddSyncObject(c.device, c.object);
@@ -151,12 +161,14 @@ Task CreateSynchronizationObject(CallOf<Create>& call) {
   DXG_CO_TRY(CheckActive(*c.device));
   DXG_CO_TRY(CheckActive(*c.device->adapter()));
   if (c.shared() && (call.request.flags() & kNtSecuritySharing) == 0) {
-    co_return Status::Refuse(EINVAL, "flags are {:#x}: shared (1) needs nt_security_sharing (2)", call.request.flags());
+    co_return Status::Refuse(EINVAL, "flags are {:#x}: shared (1) needs nt_security_sharing (2)",
+                             call.request.flags());
   }
   c.object->device = c.device->handle;
   c.object->monitored = c.monitored();
   if (c.type == _D3DDDI_CPU_NOTIFICATION) {
-    DXG_CO_TRY(co_await AddClientEvent(call, call.request.cpu_notification().event(), Events::Lifetime::kUntilRemoved, &c.object->event));
+    DXG_CO_TRY(co_await AddClientEvent(call, call.request.cpu_notification().event(),
+                                       Events::Lifetime::kUntilRemoved, &c.object->event));
   }
   Status status = co_await AskForIt(c);
   if (status.ok()) co_return status;
@@ -169,7 +181,8 @@ Task CreateSynchronizationObject(CallOf<Create>& call) {
 }
 
 Task DestroySynchronizationObject(CallOf<calls::DestroySynchronizationObject>& call) {
-  // The handle is gone from here on, whatever follows. No device or adapter is asked for: it works on a stopped one.
+  // The handle is gone from here on, whatever follows. No device or adapter is asked for: it works on a
+  // stopped one.
   DXG_CO_ASSIGN(auto object, call.process->RemoveSyncObject(call.request.sync_object()));
   co_return co_await EndSyncObject(call, object, call.request.sync_object());
 }
@@ -183,7 +196,8 @@ Task OpenSyncObjectFromNtHandle2(CallOf<calls::OpenSyncObjectFromNtHandle2>& cal
   (void)co_await FindSharedObject(call, call.request.nt_handle(), &object);
   auto shared = std::dynamic_pointer_cast<SharedSyncObject>(object);
   if (shared == nullptr) {
-    co_return Status::Refuse(EINVAL, "descriptor {} of the caller is of no shared sync object", static_cast<uint32_t>(call.request.nt_handle()));
+    co_return Status::Refuse(EINVAL, "descriptor {} of the caller is of no shared sync object",
+                             static_cast<uint32_t>(call.request.nt_handle()));
   }
   OpenedSyncObject opened;
   const OpenOptions options{call.request.device(), call.request.engine_affinity(), call.request.flags()};

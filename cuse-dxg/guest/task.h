@@ -11,9 +11,9 @@
 
 namespace dxg::guest {
 
-// A handler's steps in the driver's order, straight down the page, with the waits for the host in between: a coroutine
-// that ends with a Status. It starts when it is awaited by another Task or when Start() is called, and after a wait it
-// goes on in the thread that ended the wait. No thread is held meanwhile.
+// A handler's steps in the driver's order, straight down the page, with the waits for the host in between: a
+// coroutine that ends with a Status. It starts when it is awaited by another Task or when Start() is called,
+// and after a wait it goes on in the thread that ended the wait. No thread is held meanwhile.
 //
 // Parameters live in the coroutine's frame: pass values, or references to what outlives the Task.
 class [[nodiscard]] Task {
@@ -73,8 +73,8 @@ class [[nodiscard]] Task {
   std::coroutine_handle<promise_type> handle_;
 };
 
-// `co_await Callback<T>(start)`: waits for what `start` was handed to be called, which may be at once, later, and on any
-// thread. The T is what it was called with.
+// `co_await Callback<T>(start)`: waits for what `start` was handed to be called, which may be at once, later,
+// and on any thread. The T is what it was called with.
 template <typename T>
 class Callback {
  public:

@@ -40,7 +40,8 @@ void ReleaseDeviceMemory(Process& process, const Device& device, std::vector<Are
 
 }  // namespace
 
-std::vector<Arena::Mapping> ReleaseMemory(Process& process, const std::vector<std::shared_ptr<Allocation>>& allocations) {
+std::vector<Arena::Mapping> ReleaseMemory(Process& process,
+                                          const std::vector<std::shared_ptr<Allocation>>& allocations) {
   std::vector<Arena::Mapping> unmap;
   for (const auto& allocation : allocations) process.Release(*allocation, &unmap);
   return unmap;

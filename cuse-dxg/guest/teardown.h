@@ -7,23 +7,25 @@
 #include "cuse-dxg/guest/process.h"
 #include "cuse-dxg/guest/task.h"
 
-// What ends when something ends. The handles are free by then; this tells the host, in the driver's order. The result
-// is always Ok: nobody is left to hear of a refusal.
+// What ends when something ends. The handles are free by then; this tells the host, in the driver's order.
+// The result is always Ok: nobody is left to hear of a refusal.
 
 namespace dxg::guest {
 
-// What the driver says of allocations that it takes back after a failed call: D3DDDICB_DESTROYALLOCATION2FLAGS.
+// What the driver says of allocations that it takes back after a failed call:
+// D3DDDICB_DESTROYALLOCATION2FLAGS.
 inline constexpr uint32_t kAssumeNotInUse = 1u << 0;
 
 // What the client no longer has to see of these, which were taken out of their process.
-std::vector<Arena::Mapping> ReleaseMemory(Process& process, const std::vector<std::shared_ptr<Allocation>>& allocations);
+std::vector<Arena::Mapping> ReleaseMemory(Process& process,
+                                          const std::vector<std::shared_ptr<Allocation>>& allocations);
 
-// The pages with the fences of its hardware queues, of a context that was taken out of its process. `unmap` gets what the
-// client no longer has to see.
+// The pages with the fences of its hardware queues, of a context that was taken out of its process. `unmap`
+// gets what the client no longer has to see.
 void ReleaseQueueFences(Process& process, const Context& context, std::vector<Arena::Mapping>* unmap);
 
-// A device that was taken out of its process. `handle` is how the host hears of it: as the caller named it, instance
-// bits and all. What is to be unmapped in the client is added to `unmap`.
+// A device that was taken out of its process. `handle` is how the host hears of it: as the caller named it,
+// instance bits and all. What is to be unmapped in the client is added to `unmap`.
 Task EndDevice(Host& host, std::shared_ptr<Process> process, std::shared_ptr<Device> device, uint32_t handle,
                std::vector<Arena::Mapping>* unmap);
 

@@ -12,7 +12,7 @@ namespace {
 
 constexpr uint32_t kObjectsMax = 32;  // D3DDDI_MAX_OBJECT_WAITED_ON
 constexpr uint32_t kListMax = 131072;
-constexpr int kInlineValues = 8;      // of legacy fences, in the struct
+constexpr int kInlineValues = 8;  // of legacy fences, in the struct
 
 using FromCpu = calls::WaitForSynchronizationObjectFromCpu;
 using FromGpu = calls::WaitForSynchronizationObjectFromGpu;
@@ -31,13 +31,15 @@ Task TellHost(Call& call, const Adapter& adapter, const GpuWait::Request& reques
   co_return FromNtStatus(reply.status(), "WaitForSyncObjectFromGpu");
 }
 
-// The word that is an address of values for monitored fences is the first of eight values for legacy ones. Where there are
-// more objects than values, the driver sends what lies behind its struct; here it is zeros.
-void TakeInlineValues(const CallOf<FromGpu>& call, const std::byte* args, google::protobuf::RepeatedField<uint64_t>* values) {
+// The word that is an address of values for monitored fences is the first of eight values for legacy ones.
+// Where there are more objects than values, the driver sends what lies behind its struct; here it is zeros.
+void TakeInlineValues(const CallOf<FromGpu>& call, const std::byte* args,
+                      google::protobuf::RepeatedField<uint64_t>* values) {
   constexpr size_t kValues = offsetof(d3dkmt_waitforsynchronizationobjectfromgpu, reserved);
   values->Resize(static_cast<int>(call.request.object_count()), 0);
   const size_t given = std::min<size_t>(kInlineValues, call.request.object_count());
-  std::copy_n(args + kValues, given * sizeof(uint64_t), reinterpret_cast<std::byte*>(values->mutable_data()));  // Safety: bytes
+  std::copy_n(args + kValues, given * sizeof(uint64_t),
+              reinterpret_cast<std::byte*>(values->mutable_data()));  // Safety: bytes
 }
 
 // -- The CPU's wait --
@@ -89,8 +91,8 @@ Status HowItEnded(ParkedCall::End end) {
   return Status::Refuse(ENODEV, "the device is being taken down");
 }
 
-// Holds no thread while it waits, and little memory: this frame is all there is of it beside the call, so nothing is in it
-// that is not needed afterwards.
+// Holds no thread while it waits, and little memory: this frame is all there is of it beside the call, so
+// nothing is in it that is not needed afterwards.
 Task WaitInTheCall(CallOf<FromCpu>& call) {
   const uint64_t event = call.driver.events().Add(*call.process, call.Park(), Events::Lifetime::kOnce);
   if (Status status = co_await NoteWait(call, event); !status.ok()) {
@@ -116,7 +118,8 @@ Task WaitForSynchronizationObject(CallOf<calls::WaitForSynchronizationObject>& c
   request.set_context(args.context());
   request.set_object_count(args.object_count());
   request.set_legacy_fence_object(1);
-  request.mutable_objects()->Assign(args.object_array().begin(), args.object_array().begin() + args.object_count());
+  request.mutable_objects()->Assign(args.object_array().begin(),
+                                    args.object_array().begin() + args.object_count());
   request.mutable_fence_values()->CopyFrom(args.fence_values());
   // Beyond the values in the struct the driver sends what lies behind it; here it is zeros.
   request.mutable_fence_values()->Resize(static_cast<int>(args.object_count()), 0);
@@ -124,7 +127,8 @@ Task WaitForSynchronizationObject(CallOf<calls::WaitForSynchronizationObject>& c
 }
 
 Task WaitForSynchronizationObjectFromCpu(CallOf<FromCpu>& call) {
-  if (Status status = CheckCount(call.request.object_count(), kListMax); !status.ok()) return Refused(std::move(status));
+  if (Status status = CheckCount(call.request.object_count(), kListMax); !status.ok())
+    return Refused(std::move(status));
   return call.request.async_event() != 0 ? WaitWithEventfd(call) : WaitInTheCall(call);
 }
 

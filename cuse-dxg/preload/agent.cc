@@ -66,7 +66,8 @@ AgentAnswer Map(const AgentAsk& ask, int file) {
                             static_cast<off_t>(ask.offset));
   const AgentAnswer answer =
       mapped == MAP_FAILED ? Answer(-1) : AgentAnswer{0, 0, reinterpret_cast<uint64_t>(mapped)};
-  if (mapped != MAP_FAILED) madvise(mapped, ask.size, MADV_HUGEPAGE);  // refused where there are none to be had
+  if (mapped != MAP_FAILED)
+    madvise(mapped, ask.size, MADV_HUGEPAGE);  // refused where there are none to be had
   close(file);
   return answer;
 }

@@ -12,10 +12,11 @@ namespace dxg::trace {
 // Every call on a line of its own, as strace would print it:
 //
 //   [1234] CreateDevice({adapter=0x40000000, flags=0x0}) = 0 {device=0x40000040} <0.000031>
-//   [1234] CloseAdapter({adapter_handle=0x7}) = -1 EINVAL (Invalid argument) <0.000009>: 0x7 is no live handle ...
+//   [1234] CloseAdapter({adapter_handle=0x7}) = -1 EINVAL (Invalid argument) <0.000009>: 0x7 is no live
+//   handle ...
 //
-// After the result comes what the call gave back, then its duration in seconds, then, for a refusal, the check that
-// refused it.
+// After the result comes what the call gave back, then its duration in seconds, then, for a refusal, the
+// check that refused it.
 class TextTrace final : public guest::CallObserver {
  public:
   // To a file, which is truncated, or to standard output for "-".

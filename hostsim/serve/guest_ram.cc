@@ -17,12 +17,15 @@ constexpr uint64_t kAddressMax = 1ull << 52;  // x86 has no physical address abo
 }  // namespace
 
 bool GuestRam::Show(uint64_t address, uint64_t bytes, attach::UniqueFd file, uint64_t file_offset) {
-  const bool whole = bytes != 0 && (address | bytes) % kPageBytes == 0 && address < kAddressMax && bytes <= kAddressMax - address;
+  const bool whole = bytes != 0 && (address | bytes) % kPageBytes == 0 && address < kAddressMax &&
+                     bytes <= kAddressMax - address;
   if (!whole || file_offset > INT64_MAX - bytes) return false;
   std::unique_lock lock(mutex_);
   const auto after = ranges_.lower_bound(address);
-  if (ranges_.size() >= kRangesMax || (after != ranges_.end() && after->first - address < bytes)) return false;
-  if (after != ranges_.begin() && address - std::prev(after)->first < std::prev(after)->second.bytes) return false;
+  if (ranges_.size() >= kRangesMax || (after != ranges_.end() && after->first - address < bytes))
+    return false;
+  if (after != ranges_.begin() && address - std::prev(after)->first < std::prev(after)->second.bytes)
+    return false;
   ranges_[address] = {bytes, std::make_shared<const attach::UniqueFd>(std::move(file)), file_offset};
   return true;
 }
@@ -46,7 +49,9 @@ bool GuestRam::ReadAt(uint64_t address, std::span<std::byte> to) {
   while (!to.empty()) {
     const Range range = At(address);
     const size_t part = std::min<uint64_t>(range.bytes, to.size());
-    if (part == 0 || pread(range.file->get(), to.data(), part, static_cast<off_t>(range.file_offset)) != static_cast<ssize_t>(part)) return false;
+    if (part == 0 || pread(range.file->get(), to.data(), part, static_cast<off_t>(range.file_offset)) !=
+                         static_cast<ssize_t>(part))
+      return false;
     to = to.subspan(part);
     address += part;
   }
@@ -57,7 +62,9 @@ bool GuestRam::WriteAt(uint64_t address, std::span<const std::byte> from) {
   while (!from.empty()) {
     const Range range = At(address);
     const size_t part = std::min<uint64_t>(range.bytes, from.size());
-    if (part == 0 || pwrite(range.file->get(), from.data(), part, static_cast<off_t>(range.file_offset)) != static_cast<ssize_t>(part)) return false;
+    if (part == 0 || pwrite(range.file->get(), from.data(), part, static_cast<off_t>(range.file_offset)) !=
+                         static_cast<ssize_t>(part))
+      return false;
     from = from.subspan(part);
     address += part;
   }
@@ -81,20 +88,27 @@ bool GpadlPages::InRuns(uint64_t offset, uint64_t bytes, Access access) {
   for (uint64_t done = 0; done < bytes;) {
     const uint64_t page = (offset + done) / kPageBytes, in_page = (offset + done) % kPageBytes;
     uint64_t run = 1;
-    while (page + run < frames_.size() && run * kPageBytes - in_page < bytes - done && frames_[page + run] == frames_[page] + run) ++run;
+    while (page + run < frames_.size() && run * kPageBytes - in_page < bytes - done &&
+           frames_[page + run] == frames_[page] + run)
+      ++run;
     const uint64_t part = std::min(bytes - done, run * kPageBytes - in_page);
-    if (frames_[page] > kAddressMax / kPageBytes || !access(frames_[page] * kPageBytes + in_page, done, part)) return false;
+    if (frames_[page] > kAddressMax / kPageBytes || !access(frames_[page] * kPageBytes + in_page, done, part))
+      return false;
     done += part;
   }
   return true;
 }
 
 bool GpadlPages::Read(uint64_t offset, std::span<std::byte> to) {
-  return InRuns(offset, to.size(), [&](uint64_t address, uint64_t at, uint64_t part) { return ram_->ReadAt(address, to.subspan(at, part)); });
+  return InRuns(offset, to.size(), [&](uint64_t address, uint64_t at, uint64_t part) {
+    return ram_->ReadAt(address, to.subspan(at, part));
+  });
 }
 
 bool GpadlPages::Write(uint64_t offset, std::span<const std::byte> from) {
-  return InRuns(offset, from.size(), [&](uint64_t address, uint64_t at, uint64_t part) { return ram_->WriteAt(address, from.subspan(at, part)); });
+  return InRuns(offset, from.size(), [&](uint64_t address, uint64_t at, uint64_t part) {
+    return ram_->WriteAt(address, from.subspan(at, part));
+  });
 }
 
 }  // namespace dxg::hostsim::serve

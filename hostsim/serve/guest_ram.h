@@ -29,8 +29,12 @@ class GuestRam final : public GuestMemory {
 
   // GuestMemory: by frames alone.
   bool knows_frames() const override { return true; }
-  bool ReadFrame(uint64_t frame, uint64_t offset, Bytes bytes) override { return ReadAt(frame * kPageBytes + offset, std::as_writable_bytes(bytes)); }
-  bool WriteFrame(uint64_t frame, uint64_t offset, ConstBytes bytes) override { return WriteAt(frame * kPageBytes + offset, std::as_bytes(bytes)); }
+  bool ReadFrame(uint64_t frame, uint64_t offset, Bytes bytes) override {
+    return ReadAt(frame * kPageBytes + offset, std::as_writable_bytes(bytes));
+  }
+  bool WriteFrame(uint64_t frame, uint64_t offset, ConstBytes bytes) override {
+    return WriteAt(frame * kPageBytes + offset, std::as_bytes(bytes));
+  }
   bool Read(uint32_t, uint64_t, Bytes) override { return false; }
   bool Write(uint32_t, uint64_t, ConstBytes) override { return false; }
   uint64_t Size(uint32_t) override { return 0; }
@@ -44,14 +48,15 @@ class GuestRam final : public GuestMemory {
   // The part of the range from that address on, as a range of its own; of 0 bytes: nothing is there.
   Range At(uint64_t address);
 
-  std::shared_mutex mutex_;  // guards ranges_
+  std::shared_mutex mutex_;           // guards ranges_
   std::map<uint64_t, Range> ranges_;  // by address
 };
 
 // A list of pages of it (a GPADL), as the host works with it.
 class GpadlPages final : public ClientPages {
  public:
-  GpadlPages(std::shared_ptr<GuestRam> ram, std::vector<uint64_t> frames) : ram_(std::move(ram)), frames_(std::move(frames)) {}
+  GpadlPages(std::shared_ptr<GuestRam> ram, std::vector<uint64_t> frames)
+      : ram_(std::move(ram)), frames_(std::move(frames)) {}
   uint64_t size() const override { return frames_.size() * kPageBytes; }
   bool Read(uint64_t offset, std::span<std::byte> to) override;
   bool Write(uint64_t offset, std::span<const std::byte> from) override;

@@ -10,8 +10,8 @@
 
 #include "cuse-dxg/backend/in_process.h"
 #include "cuse-dxg/backend/profile_file.h"
-#include "cuse-dxg/daemon.h"
 #include "cuse-dxg/backend/vmbus/place.h"
+#include "cuse-dxg/daemon.h"
 #include "hostsim/serve/server.h"
 #include "hostsim/serve/vmbus_session.h"
 
@@ -28,13 +28,16 @@ struct Options {
 Result<VmbusOptions> GuestsAt(const vmbus::Place& place) {
   constexpr uint32_t kMegabytesMax = 65535;  // 16 bits of the offer hold no more
   VmbusOptions options;
-  if (place.path.empty()) return Status::Refuse(EINVAL, "--serve: expected vmbus:PATH, where the guests' end of the bus connects");
+  if (place.path.empty())
+    return Status::Refuse(EINVAL, "--serve: expected vmbus:PATH, where the guests' end of the bus connects");
   options.window_file = place.value("window");
   options.map_guest_memory = place.has("map-guest-memory");
   if (place.has("window-mib")) {
     const std::string text = place.value("window-mib");
-    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), options.window_megabytes);
-    if (error != std::errc() || end != text.data() + text.size() || options.window_megabytes == 0 || options.window_megabytes > kMegabytesMax)
+    const auto [end, error] =
+        std::from_chars(text.data(), text.data() + text.size(), options.window_megabytes);
+    if (error != std::errc() || end != text.data() + text.size() || options.window_megabytes == 0 ||
+        options.window_megabytes > kMegabytesMax)
       return Status::Refuse(EINVAL, "--serve: window-mib={}: expected 1 to {}", text, kMegabytesMax);
   }
   DXG_TRY(OpenWindow(options).status());  // so that a bad one is heard of now
@@ -53,7 +56,8 @@ Status Serve(const Options& options) {
   if (options.serve.empty()) {
     service = ForDevices(std::move(adapters));
   } else {
-    DXG_ASSIGN(const auto place, vmbus::ParsePlace(options.serve, "--serve", {"window", "window-mib", "map-guest-memory"}));
+    DXG_ASSIGN(const auto place,
+               vmbus::ParsePlace(options.serve, "--serve", {"window", "window-mib", "map-guest-memory"}));
     DXG_ASSIGN(VmbusOptions guests, GuestsAt(place));
     guests.adapters = std::move(adapters);
     path = place.path;
@@ -72,23 +76,29 @@ int Main(int argc, char** argv) {
   CLI::App app{"hostsim: the simulated host behind /dev/dxg, as a process of its own"};
   app.set_version_flag("--version", "hostsim " DXG_VERSION);
   CLI::Option_group* where = app.add_option_group("Where", "One of the two");
-  where->add_option("--listen", options.listen, "Serve device processes at this Unix socket")->type_name("PATH");
+  where->add_option("--listen", options.listen, "Serve device processes at this Unix socket")
+      ->type_name("PATH");
   where
       ->add_option("--serve", options.serve,
-                   "Play the other side of a guest's VMBus at this Unix socket. After commas: window=FILE holds what the guest's CPU sees "
-                   "(default: memory), window-mib=N its size, map-guest-memory takes a guest's pages by their frame numbers")
+                   "Play the other side of a guest's VMBus at this Unix socket. After commas: window=FILE "
+                   "holds what the guest's CPU sees "
+                   "(default: memory), window-mib=N its size, map-guest-memory takes a guest's pages by "
+                   "their frame numbers")
       ->type_name("vmbus:PATH[,...]");
   where->require_option(1);
-  app.add_option("--profile", options.profiles, "Adapter profile, a name or a file; once per adapter. A device may ask for others")
+  app.add_option("--profile", options.profiles,
+                 "Adapter profile, a name or a file; once per adapter. A device may ask for others")
       ->type_name("NAME|FILE")
       ->take_all()
       ->allow_extra_args(false);
-  app.add_option("--ready-fd", options.ready_fd, "Write a newline to descriptor N when devices can connect")->type_name("N");
+  app.add_option("--ready-fd", options.ready_fd, "Write a newline to descriptor N when devices can connect")
+      ->type_name("N");
   app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
-  app.footer("Examples:  hostsim --listen /tmp/host &        cuse-dxg run --backend=unix:/tmp/host -- PROGRAM ARGS\n"
-             "           hostsim --serve=vmbus:/tmp/bus &   cuse-dxg run --backend=vmbus:/tmp/bus -- PROGRAM ARGS");
+  app.footer(
+      "Examples:  hostsim --listen /tmp/host &        cuse-dxg run --backend=unix:/tmp/host -- PROGRAM ARGS\n"
+      "           hostsim --serve=vmbus:/tmp/bus &   cuse-dxg run --backend=vmbus:/tmp/bus -- PROGRAM ARGS");
   CLI11_PARSE(app, argc, argv);
 
   auto log = spdlog::stderr_color_mt("hostsim");

@@ -13,7 +13,8 @@ constexpr std::chrono::milliseconds kTryAgain{1};
 
 }  // namespace
 
-Port::Port(std::unique_ptr<Channel> channel, std::function<void(const Packet&)> handle, std::function<void(const Status&)> lost)
+Port::Port(std::unique_ptr<Channel> channel, std::function<void(const Packet&)> handle,
+           std::function<void(const Status&)> lost)
     : channel_(std::move(channel)), thread_([this, handle = std::move(handle), lost = std::move(lost)] {
         const Status why = channel_->Run(handle);
         if (!why.ok()) lost(why);

@@ -13,14 +13,16 @@
 
 namespace dxg::hostsim::serve {
 
-// The host's end of an open channel: a thread that takes what the guest sends, and a way back that never waits.
+// The host's end of an open channel: a thread that takes what the guest sends, and a way back that never
+// waits.
 class Port {
  public:
   // What may be kept while the guest does not read; more of it ends the channel.
   static constexpr size_t kKeptBytesMax = 64u << 20;
 
   // `lost` is told why it ended, on the port's thread, where the host did not end it.
-  Port(std::unique_ptr<vmbus::Channel> channel, std::function<void(const vmbus::Packet&)> handle, std::function<void(const Status&)> lost);
+  Port(std::unique_ptr<vmbus::Channel> channel, std::function<void(const vmbus::Packet&)> handle,
+       std::function<void(const Status&)> lost);
   ~Port() { End(); }
 
   // Any thread. In order; kept where the guest has no room.

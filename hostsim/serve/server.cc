@@ -24,7 +24,8 @@ namespace {
 
 std::pair<dev_t, ino_t> FileAt(const std::string& path) {
   struct stat file = {};
-  return lstat(path.c_str(), &file) == 0 ? std::pair(file.st_dev, file.st_ino) : std::pair(dev_t{0}, ino_t{0});
+  return lstat(path.c_str(), &file) == 0 ? std::pair(file.st_dev, file.st_ino)
+                                         : std::pair(dev_t{0}, ino_t{0});
 }
 
 }  // namespace
@@ -43,7 +44,10 @@ Service ForGuests(VmbusOptions options) {
 }
 
 Server::Server(std::string path, UniqueFd listener, Service service)
-    : path_(std::move(path)), file_(FileAt(path_)), listener_(std::move(listener)), service_(std::move(service)) {}
+    : path_(std::move(path)),
+      file_(FileAt(path_)),
+      listener_(std::move(listener)),
+      service_(std::move(service)) {}
 
 // Somebody may have removed it, and another host may be there by now.
 bool Server::HasOwnSocketFile() const { return FileAt(path_) == file_; }
@@ -81,7 +85,8 @@ void Server::Admit() {
   }
   ucred who = {};
   socklen_t size = sizeof(who);
-  if (getsockopt(peer.get(), SOL_SOCKET, SO_PEERCRED, &who, &size) != 0 || (who.uid != 0 && who.uid != geteuid())) {
+  if (getsockopt(peer.get(), SOL_SOCKET, SO_PEERCRED, &who, &size) != 0 ||
+      (who.uid != 0 && who.uid != geteuid())) {
     spdlog::warn("user {} is refused: only user {} and root may use this host", who.uid, geteuid());
     return;
   }
@@ -89,15 +94,18 @@ void Server::Admit() {
     spdlog::warn("process {} is refused: {} devices are served, which is the most", who.pid, kSessionsMax);
     return;
   }
-  Running& started = running_.emplace_back(service_.connect(std::move(peer), fmt::format("process {}", who.pid)));
+  Running& started =
+      running_.emplace_back(service_.connect(std::move(peer), fmt::format("process {}", who.pid)));
   try {
     started.thread = std::thread([&started] {
       started.connection->Run();
       started.over = true;
     });
   } catch (const std::system_error& error) {
-    spdlog::error("process {} is let go: no thread to serve it: {}; see the limits of threads and memory (ulimit -u, -v)", who.pid,
-                  error.what());
+    spdlog::error(
+        "process {} is let go: no thread to serve it: {}; see the limits of threads and memory (ulimit -u, "
+        "-v)",
+        who.pid, error.what());
     running_.pop_back();
   }
 }

@@ -17,7 +17,8 @@
 
 namespace dxg::hostsim::serve {
 
-// What speaks with those who connect: a socket's type and what makes a connection's side of ours, with a name for messages.
+// What speaks with those who connect: a socket's type and what makes a connection's side of ours, with a name
+// for messages.
 struct Service {
   int type;            // SOCK_STREAM or SOCK_SEQPACKET
   const char* option;  // that asked for it, for messages

@@ -57,13 +57,16 @@ struct Session::Served {
 // Memory of a client. The file came from the device, which may have sent anything.
 class Session::FilePages final : public ClientPages {
  public:
-  FilePages(UniqueFd file, uint64_t offset, uint64_t size) : file_(std::move(file)), offset_(offset), size_(size) {}
+  FilePages(UniqueFd file, uint64_t offset, uint64_t size)
+      : file_(std::move(file)), offset_(offset), size_(size) {}
   uint64_t size() const override { return size_; }
   bool Read(uint64_t offset, std::span<std::byte> to) override {
-    return Has(offset, to.size()) && pread(file_.get(), to.data(), to.size(), At(offset)) == static_cast<ssize_t>(to.size());
+    return Has(offset, to.size()) &&
+           pread(file_.get(), to.data(), to.size(), At(offset)) == static_cast<ssize_t>(to.size());
   }
   bool Write(uint64_t offset, std::span<const std::byte> from) override {
-    return Has(offset, from.size()) && pwrite(file_.get(), from.data(), from.size(), At(offset)) == static_cast<ssize_t>(from.size());
+    return Has(offset, from.size()) &&
+           pwrite(file_.get(), from.data(), from.size(), At(offset)) == static_cast<ssize_t>(from.size());
   }
   bool Frames(uint64_t, std::span<uint64_t>) override { return false; }
 
@@ -75,7 +78,7 @@ class Session::FilePages final : public ClientPages {
   const uint64_t offset_, size_;
 };
 
-// -- The connection ----------------------------------------------------------------------------------------------------
+// -- The connection -------------------------------------------------------------------------------
 
 Session::Session(UniqueFd connection, std::string name, std::vector<ControlRequest::AddAdapter> defaults)
     : channel_(std::move(connection)), name_(std::move(name)), defaults_(std::move(defaults)) {}
@@ -107,7 +110,8 @@ bool Session::HandleAll() {
     }
     ToHost message;
     const std::span<const std::byte> frame = incoming->message;
-    if (!message.ParseFromArray(frame.data(), static_cast<int>(frame.size()))) return Wrong("it sent a frame that is no message");
+    if (!message.ParseFromArray(frame.data(), static_cast<int>(frame.size())))
+      return Wrong("it sent a frame that is no message");
     std::vector<UniqueFd> descriptors;
     for (uint32_t i = 0; i < message.descriptors(); ++i) {
       descriptors.push_back(channel_.TakeDescriptor());
@@ -120,19 +124,23 @@ bool Session::HandleAll() {
 }
 
 bool Session::Handle(const ToHost& message, std::vector<UniqueFd> descriptors) {
-  if (message.has_hello() != (backend_ == nullptr)) return Wrong(backend_ ? "it greeted twice" : "it did not greet first");
+  if (message.has_hello() != (backend_ == nullptr))
+    return Wrong(backend_ ? "it greeted twice" : "it did not greet first");
   switch (message.what_case()) {
     case ToHost::kHello:
       return Greet(message.hello(), std::move(descriptors));
     case ToHost::kCalls:
       for (const protocol::Call& call : message.calls().calls()) {
-        if (!Submit({call.number(), call.command(), call.process(), call.adapter(), std::as_bytes(std::span(call.request()))})) return false;
+        if (!Submit({call.number(), call.command(), call.process(), call.adapter(),
+                     std::as_bytes(std::span(call.request()))}))
+          return false;
       }
       return true;
     case ToHost::kQuestion:
       return Answer(message.question(), std::move(descriptors));
     case ToHost::kRemoveClientPages:
-      if (lists_.erase(message.remove_client_pages()) == 0) return Wrong("it removed client pages that it had not added");
+      if (lists_.erase(message.remove_client_pages()) == 0)
+        return Wrong("it removed client pages that it had not added");
       backend_->RemoveClientPages(message.remove_client_pages());
       return true;
     case ToHost::kPing: {
@@ -156,9 +164,11 @@ bool Session::Greet(const protocol::Hello& hello, std::vector<UniqueFd> descript
     return Wrong(why);
   };
   if (hello.version() != socket::kProtocolVersion)
-    return refuse(fmt::format("version {} of the protocol; this host speaks {}", hello.version(), socket::kProtocolVersion));
+    return refuse(fmt::format("version {} of the protocol; this host speaks {}", hello.version(),
+                              socket::kProtocolVersion));
   if (hello.adapters_size() > static_cast<int>(kAdaptersMax))
-    return refuse(fmt::format("{} adapters are more than {}, which is the most", hello.adapters_size(), kAdaptersMax));
+    return refuse(
+        fmt::format("{} adapters are more than {}, which is the most", hello.adapters_size(), kAdaptersMax));
   const std::vector<ControlRequest::AddAdapter> asked(hello.adapters().begin(), hello.adapters().end());
   Result<std::unique_ptr<Backend>> backend = CreateInProcessBackendOf(asked.empty() ? defaults_ : asked);
   if (!backend.ok()) return refuse(backend.status().why());
@@ -179,7 +189,7 @@ bool Session::Greet(const protocol::Hello& hello, std::vector<UniqueFd> descript
   return channel_.Send(started);
 }
 
-// -- Calls -------------------------------------------------------------------------------------------------------------
+// -- Calls ----------------------------------------------------------------------------------------
 
 bool Session::HandleCall(const vmbus::Packet& packet) {
   const auto call = socket::IsCall(packet) ? socket::ReadCall(packet) : std::nullopt;
@@ -194,20 +204,24 @@ bool Session::Submit(const socket::CallPacket& call) {
   served->number = call.number;
   served->request.reset(command->request->New());
   served->reply.reset(command->reply->New());
-  if (!served->request->ParseFromArray(call.request.data(), static_cast<int>(call.request.size()))) return Wrong(fmt::format("it sent a {} that cannot be read", command->name));
-  if (waiting_ >= kWaitingMax) return Wrong(fmt::format("{} of its calls wait, which is the most", kWaitingMax));
+  if (!served->request->ParseFromArray(call.request.data(), static_cast<int>(call.request.size())))
+    return Wrong(fmt::format("it sent a {} that cannot be read", command->name));
+  if (waiting_ >= kWaitingMax)
+    return Wrong(fmt::format("{} of its calls wait, which is the most", kWaitingMax));
   const uint64_t bytes = call.request.size();
   if (bytes > kWaitingBytesMax - waiting_bytes_)
-    return Wrong(fmt::format("the requests of its calls that wait have more than {} bytes, which is the most", kWaitingBytesMax));
+    return Wrong(fmt::format("the requests of its calls that wait have more than {} bytes, which is the most",
+                             kWaitingBytesMax));
   ++waiting_;
   waiting_bytes_ += served->request_bytes = bytes;
-  served->call = {command, call.process, call.adapter, served->request.get(), served->reply.get(), call.number == 0};
+  served->call = {command,         call.process, call.adapter, served->request.get(), served->reply.get(),
+                  call.number == 0};
   Served* const on_its_way = served.release();  // until Complete
   backend_->Submit(on_its_way->call, {&Served::Complete, on_its_way});
   return true;
 }
 
-// -- Questions ---------------------------------------------------------------------------------------------------------
+// -- Questions ------------------------------------------------------------------------------------
 
 bool Session::Answer(const protocol::Question& question, std::vector<UniqueFd> descriptors) {
   switch (question.what_case()) {
@@ -216,7 +230,8 @@ bool Session::Answer(const protocol::Question& question, std::vector<UniqueFd> d
     case protocol::Question::kHomeOf:
       return SendRegion(question.number(), backend_->HomeRegion(question.home_of()));
     case protocol::Question::kShared:
-      return SendRegion(question.number(), backend_->FindShared(question.shared().nt_handle(), question.shared().allocation_index()));
+      return SendRegion(question.number(), backend_->FindShared(question.shared().nt_handle(),
+                                                                question.shared().allocation_index()));
     case protocol::Question::kControl: {
       FromHost message;
       message.mutable_controlled()->set_number(question.number());
@@ -251,18 +266,21 @@ bool Session::SendRegion(uint64_t number, const std::optional<HostRegion>& regio
 
 uint32_t Session::AddPages(const protocol::ClientPages& pages, std::vector<UniqueFd> descriptors) {
   const uint64_t end = pages.file_offset() + pages.size();
-  const bool whole = pages.size() != 0 && pages.size() % kPageBytes == 0 && end > pages.file_offset() && end <= INT64_MAX;
+  const bool whole =
+      pages.size() != 0 && pages.size() % kPageBytes == 0 && end > pages.file_offset() && end <= INT64_MAX;
   if (!whole || descriptors.size() != 1 || lists_.size() >= kListsMax) {
-    spdlog::warn("{}: {} bytes of client pages are refused (whole pages of one file, at most {} lists)", name_, pages.size(), kListsMax);
+    spdlog::warn("{}: {} bytes of client pages are refused (whole pages of one file, at most {} lists)",
+                 name_, pages.size(), kListsMax);
     return 0;
   }
-  Result<uint32_t> list = backend_->AddClientPages(std::make_shared<FilePages>(std::move(descriptors[0]), pages.file_offset(), pages.size()));
+  Result<uint32_t> list = backend_->AddClientPages(
+      std::make_shared<FilePages>(std::move(descriptors[0]), pages.file_offset(), pages.size()));
   if (!list.ok()) return 0;
   lists_.insert(*list);
   return *list;
 }
 
-// -- Events ------------------------------------------------------------------------------------------------------------
+// -- Events ---------------------------------------------------------------------------------------
 
 void Session::AdapterArrived(const HostAdapter& adapter) {
   FromHost message;

@@ -15,11 +15,12 @@
 
 namespace dxg::hostsim::serve {
 
-// One device process: a host of its own, which ends with the connection. What the device sends is not trusted: what makes
-// no sense ends the connection and nothing else.
+// One device process: a host of its own, which ends with the connection. What the device sends is not
+// trusted: what makes no sense ends the connection and nothing else.
 class Session final : public Connection, private BackendEvents {
  public:
-  // Of the calls of one device that have no answer yet: how many there may be, and the bytes of their requests.
+  // Of the calls of one device that have no answer yet: how many there may be, and the bytes of their
+  // requests.
   static constexpr uint64_t kWaitingMax = 1u << 20;
   static constexpr uint64_t kWaitingBytesMax = 64u << 20;
 
@@ -57,9 +58,9 @@ class Session final : public Connection, private BackendEvents {
   socket::Channel channel_;
   const std::string name_;
   const std::vector<ControlRequest::AddAdapter> defaults_;
-  std::unique_ptr<Backend> backend_;  // from the greeting on
+  std::unique_ptr<Backend> backend_;                     // from the greeting on
   std::atomic<uint64_t> waiting_{0}, waiting_bytes_{0};  // calls that have no answer yet, and their requests
-  std::set<uint32_t> lists_;          // of client pages
+  std::set<uint32_t> lists_;                             // of client pages
   std::string why_;
 };
 

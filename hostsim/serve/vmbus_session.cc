@@ -40,12 +40,16 @@ Result<UniqueFd> OpenWindow(const VmbusOptions& options) {
   const uint64_t bytes = uint64_t{options.window_megabytes} << 20;
   if (!options.window_file.empty()) {
     UniqueFd file(open(options.window_file.c_str(), O_RDWR | O_CLOEXEC));
-    if (!file.valid()) return Status::Refuse(errno, "the window's file {}: {}", options.window_file, std::strerror(errno));
+    if (!file.valid())
+      return Status::Refuse(errno, "the window's file {}: {}", options.window_file, std::strerror(errno));
     // Who touched memory behind the file's end would be killed. A device has no size that we could look at.
-    struct stat status{};
-    if (fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) && static_cast<uint64_t>(status.st_size) < bytes)
-      return Status::Refuse(EINVAL, "the window's file {} has {} MiB; expected the window's {}: make it longer, or say window-mib=N",
-                            options.window_file, status.st_size >> 20, options.window_megabytes);
+    struct stat status {};
+    if (fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) &&
+        static_cast<uint64_t>(status.st_size) < bytes)
+      return Status::Refuse(
+          EINVAL,
+          "the window's file {} has {} MiB; expected the window's {}: make it longer, or say window-mib=N",
+          options.window_file, status.st_size >> 20, options.window_megabytes);
     return file;
   }
   return vmbus::MakeSharedMemory("dxg-window", bytes);
@@ -61,10 +65,12 @@ struct VmbusSession::Served {
   HostCall call;
   std::unique_ptr<google::protobuf::Message> request, reply;
 
-  void Answer(std::span<const std::byte> payload) const { port->Send({vmbus::kCompletion, 0, transaction, payload}); }
+  void Answer(std::span<const std::byte> payload) const {
+    port->Send({vmbus::kCompletion, 0, transaction, payload});
+  }
 
-  // What a real host answers where it refuses a command whose reply has no status is not known; too little of a reply is
-  // what the guest driver takes for a refusal.
+  // What a real host answers where it refuses a command whose reply has no status is not known; too little of
+  // a reply is what the guest driver takes for a refusal.
   static void Complete(void* context, Status transport) {
     const std::unique_ptr<Served> served(static_cast<Served*>(context));
     if (served->call.asynchronous) return;
@@ -83,10 +89,12 @@ struct VmbusSession::Served {
   }
 };
 
-// -- Life --------------------------------------------------------------------------------------------------------------
+// -- Life -----------------------------------------------------------------------------------------
 
 VmbusSession::VmbusSession(UniqueFd connection, std::string name, const VmbusOptions& options)
-    : name_(std::move(name)), options_(options), socket_(std::make_shared<link::Socket>(std::move(connection))) {}
+    : name_(std::move(name)),
+      options_(options),
+      socket_(std::make_shared<link::Socket>(std::move(connection))) {}
 
 VmbusSession::~VmbusSession() {
   if (backend_) backend_->Stop();
@@ -133,7 +141,11 @@ void VmbusSession::Run() {
 bool VmbusSession::HandleControl(const link::Received& received, std::vector<UniqueFd> descriptors) {
   const std::span<const std::byte> payload = received.payload;
   const uint32_t number = link::NumberOf(payload);
-  const auto nonsense = [&] { return Wrong(fmt::format("it sent control message {:#x} with {} bytes and {} descriptors, which makes no sense", number, payload.size(), descriptors.size())); };
+  const auto nonsense = [&] {
+    return Wrong(
+        fmt::format("it sent control message {:#x} with {} bytes and {} descriptors, which makes no sense",
+                    number, payload.size(), descriptors.size()));
+  };
   if (number != link::kInitiateContact && !backend_) return Wrong("it did not begin with contact");
   switch (number) {
     case link::kInitiateContact:
@@ -168,7 +180,8 @@ bool VmbusSession::HandleControl(const link::Received& received, std::vector<Uni
       const auto memory = link::Read<link::GuestMemory>(payload);
       if (!memory || descriptors.size() != 1) return nonsense();
       if (!ram_->Show(memory->address, memory->bytes, std::move(descriptors[0]), memory->file_offset))
-        spdlog::warn("{}: its memory at {:#x} ({} bytes) is not taken", name_, memory->address, memory->bytes);
+        spdlog::warn("{}: its memory at {:#x} ({} bytes) is not taken", name_, memory->address,
+                     memory->bytes);
       return true;
     }
     case link::kForgetMemory: {
@@ -182,7 +195,9 @@ bool VmbusSession::HandleControl(const link::Received& received, std::vector<Uni
       const auto found = bells ? channels_.find(bells->relid) : channels_.end();
       if (found == channels_.end() || descriptors.size() != 2) return nonsense();
       // Written to, anything else could end us or let us wait for ever.
-      if (!std::all_of(descriptors.begin(), descriptors.end(), [](const UniqueFd& bell) { return vmbus::IsEventfd(bell.get()); })) return nonsense();
+      if (!std::all_of(descriptors.begin(), descriptors.end(),
+                       [](const UniqueFd& bell) { return vmbus::IsEventfd(bell.get()); }))
+        return nonsense();
       for (const UniqueFd& bell : descriptors) fcntl(bell.get(), F_SETFL, O_NONBLOCK);
       found->second.bells = std::move(descriptors);
       return true;
@@ -199,8 +214,10 @@ bool VmbusSession::HandleControl(const link::Received& received, std::vector<Uni
 bool VmbusSession::Begin() {
   auto window = OpenWindow(options_);
   if (!window.ok()) return Wrong(window.status().why());
-  window_ = {std::make_shared<const FileDescriptor>(window->release()), uint64_t{options_.window_megabytes} << 20};
-  auto backend = CreateInProcessBackendOf(options_.adapters, {window_, options_.map_guest_memory ? ram_.get() : nullptr});
+  window_ = {std::make_shared<const FileDescriptor>(window->release()),
+             uint64_t{options_.window_megabytes} << 20};
+  auto backend = CreateInProcessBackendOf(options_.adapters,
+                                          {window_, options_.map_guest_memory ? ram_.get() : nullptr});
   if (!backend.ok()) return Wrong(backend.status().why());
   backend_ = *std::move(backend);
   channels_[last_relid_ = kGlobalRelid];
@@ -248,7 +265,8 @@ void VmbusSession::Tell(const Function& function) {
 bool VmbusSession::AnswerControl(std::span<const std::byte> request) {
   ControlRequest asked;
   ControlReply reply;
-  if (!asked.ParseFromArray(request.data(), static_cast<int>(request.size()))) return Wrong("it sent an order that cannot be read");
+  if (!asked.ParseFromArray(request.data(), static_cast<int>(request.size())))
+    return Wrong("it sent an order that cannot be read");
   backend_->control()->Serve(asked, &reply);
   if (reply.ByteSizeLong() > vmbus::kMessageBytesMax - sizeof(link::Controlled)) {
     const size_t bytes = reply.ByteSizeLong();
@@ -260,7 +278,7 @@ bool VmbusSession::AnswerControl(std::span<const std::byte> request) {
   return socket_->Tell(link::Controlled{}, {}, std::as_bytes(std::span(text))) || Wrong("it does not read");
 }
 
-// -- Configuration space -----------------------------------------------------------------------------------------------
+// -- Configuration space --------------------------------------------------------------------------
 
 bool VmbusSession::AnswerConfig(uint32_t number, uint32_t offset, std::optional<uint32_t> written) {
   link::ConfigDone done;
@@ -268,7 +286,9 @@ bool VmbusSession::AnswerConfig(uint32_t number, uint32_t offset, std::optional<
   done.offset = offset;
   std::byte space[kConfigEnd - kConfigBegin] = {};
   std::unique_lock lock(mutex_);
-  const auto function = std::find_if(functions_.begin(), functions_.end(), [&](const Function& each) { return each.number == number && !each.gone; });
+  const auto function = std::find_if(functions_.begin(), functions_.end(), [&](const Function& each) {
+    return each.number == number && !each.gone;
+  });
   if (function == functions_.end()) {
     done.error = ENODEV;
   } else if (offset % 4 != 0 || offset < kConfigBegin || offset >= kConfigEnd) {
@@ -290,7 +310,7 @@ bool VmbusSession::AnswerConfig(uint32_t number, uint32_t offset, std::optional<
   return socket_->Tell(done) || Wrong("it does not read");
 }
 
-// -- Lists of pages ----------------------------------------------------------------------------------------------------
+// -- Lists of pages -------------------------------------------------------------------------------
 
 bool VmbusSession::AddFrames(Gpadl& gpadl, uint32_t number, std::span<const std::byte> bytes) {
   const size_t count = bytes.size() / sizeof(uint64_t);
@@ -319,10 +339,13 @@ bool VmbusSession::AddFrames(Gpadl& gpadl, uint32_t number, std::span<const std:
 bool VmbusSession::BeginGpadl(std::span<const std::byte> payload) {
   std::span<const std::byte> frames;
   const auto header = link::Read<link::GpadlHeader>(payload, &frames);
-  if (!header || header->range_count != 1 || header->byte_offset != 0 || header->byte_count == 0 || header->byte_count % kPageBytes != 0) return false;
+  if (!header || header->range_count != 1 || header->byte_offset != 0 || header->byte_count == 0 ||
+      header->byte_count % kPageBytes != 0)
+    return false;
   const uint64_t pages = header->byte_count / kPageBytes;
   std::lock_guard lock(mutex_);
-  if (gpadls_.contains(header->gpadl) || gpadls_.size() >= kGpadlsMax || gpadl_pages_ + pages > kGpadlPagesMax) {
+  if (gpadls_.contains(header->gpadl) || gpadls_.size() >= kGpadlsMax ||
+      gpadl_pages_ + pages > kGpadlPagesMax) {
     link::GpadlCreated refused;
     refused.relid = header->relid;
     refused.gpadl = header->gpadl;
@@ -372,18 +395,22 @@ void VmbusSession::TakeGpadlNumber(google::protobuf::Message* request) {
   store->set_gpadl(found == gpadls_.end() ? 0 : found->second.list);
 }
 
-// -- Channels ----------------------------------------------------------------------------------------------------------
+// -- Channels -------------------------------------------------------------------------------------
 
 std::unique_ptr<vmbus::Channel> VmbusSession::OpenRings(const link::Open& open, HostChannel& channel) {
   const auto gpadl = gpadls_.find(open.ring_gpadl);
-  if (gpadl == gpadls_.end() || gpadl->second.frames.size() != gpadl->second.pages || channel.bells.size() != 2) return nullptr;
+  if (gpadl == gpadls_.end() || gpadl->second.frames.size() != gpadl->second.pages ||
+      channel.bells.size() != 2)
+    return nullptr;
   const size_t bytes = gpadl->second.pages * kPageBytes, downstream = open.downstream_page * kPageBytes;
   const std::shared_ptr<std::byte> rings = ram_->Map(gpadl->second.frames);
   if (!rings || downstream == 0 || downstream >= bytes) return nullptr;
   const std::span<std::byte> memory(rings.get(), bytes);
-  auto signal = std::make_unique<vmbus::EventfdSignal>(std::move(channel.bells[0]), std::move(channel.bells[1]));
+  auto signal =
+      std::make_unique<vmbus::EventfdSignal>(std::move(channel.bells[0]), std::move(channel.bells[1]));
   channel.bells.clear();
-  auto made = vmbus::MakeRingChannel(memory.subspan(downstream), memory.first(downstream), std::move(signal), rings);
+  auto made =
+      vmbus::MakeRingChannel(memory.subspan(downstream), memory.first(downstream), std::move(signal), rings);
   if (!made.ok()) spdlog::warn("{}: the rings of channel {}: {}", name_, open.relid, made.status().why());
   return made.ok() ? *std::move(made) : nullptr;
 }
@@ -408,8 +435,11 @@ bool VmbusSession::Open(const link::Open& open) {
       }
       if (made) {
         channel.port = std::make_shared<Port>(
-            std::move(made), [this, relid = open.relid](const Packet& packet) { HandlePacket(relid, packet); },
-            [this, relid = open.relid](const Status& why) { spdlog::warn("{}: channel {} is lost: {}", name_, relid, why.why()); });
+            std::move(made),
+            [this, relid = open.relid](const Packet& packet) { HandlePacket(relid, packet); },
+            [this, relid = open.relid](const Status& why) {
+              spdlog::warn("{}: channel {} is lost: {}", name_, relid, why.why());
+            });
         result.status = 0;
       }
     }
@@ -425,15 +455,20 @@ bool VmbusSession::CloseChannel(uint32_t relid) {
     if (found == channels_.end()) return true;
     port = std::move(found->second.port);
     found->second.inbox.reset();
-    if (std::erase_if(functions_, [&](const Function& each) { return each.relid == relid && each.gone; }) != 0) channels_.erase(found);
+    if (std::erase_if(functions_, [&](const Function& each) { return each.relid == relid && each.gone; }) !=
+        0)
+      channels_.erase(found);
   }
   if (port) port->End();
   return true;
 }
 
-std::optional<uint64_t> VmbusSession::AdapterOf(const HostChannel& channel, const vmbus::MessageHead& head, const contract::HostCommand& command) {
+std::optional<uint64_t> VmbusSession::AdapterOf(const HostChannel& channel, const vmbus::MessageHead& head,
+                                                const contract::HostCommand& command) {
   const bool global = channel.adapter == 0;
-  if (command.channel == GLOBAL) return global && head.channel_type == vmbus::kChannelTypeGlobal ? std::optional<uint64_t>(0) : std::nullopt;
+  if (command.channel == GLOBAL)
+    return global && head.channel_type == vmbus::kChannelTypeGlobal ? std::optional<uint64_t>(0)
+                                                                    : std::nullopt;
   if (head.channel_type != vmbus::kChannelTypeAdapter) return std::nullopt;
   if (!global) return channel.adapter;
   if (version() >= vmbus::kExtHeaderSince) return head.vgpu_luid;
@@ -448,8 +483,11 @@ std::optional<uint64_t> VmbusSession::AdapterOf(const HostChannel& channel, cons
 }
 
 void VmbusSession::HandlePacket(uint32_t relid, const Packet& packet) {
-  const auto drop = [&](std::string_view why) { spdlog::warn("{}: a packet on channel {} is dropped: {}", name_, relid, why); };
-  if (packet.type != vmbus::kInBand) return drop(fmt::format("its type is {}; expected {}", packet.type, static_cast<int>(vmbus::kInBand)));
+  const auto drop = [&](std::string_view why) {
+    spdlog::warn("{}: a packet on channel {} is dropped: {}", name_, relid, why);
+  };
+  if (packet.type != vmbus::kInBand)
+    return drop(fmt::format("its type is {}; expected {}", packet.type, static_cast<int>(vmbus::kInBand)));
   auto served = std::make_unique<Served>();
   served->session = this;
   served->relid = relid;
@@ -470,19 +508,22 @@ void VmbusSession::HandlePacket(uint32_t relid, const Packet& packet) {
     drop(why);
     if (answer) served->Answer({});
   };
-  if (!command) return refuse(head ? fmt::format("there is no command {}", head->command) : "it is too short");
+  if (!command)
+    return refuse(head ? fmt::format("there is no command {}", head->command) : "it is too short");
   if (!adapter) return refuse(fmt::format("{} does not belong on this channel", command->name));
   served->request.reset(command->request->New());
   served->reply.reset(command->reply->New());
-  if (!command->decode_request(head->bytes, served->request.get())) return refuse(fmt::format("{} with {} bytes is too short", command->name, head->bytes.size()));
-  if (command->reply_size(*served->request, served->version) > vmbus::kMessageBytesMax) return refuse(fmt::format("{} asks for an answer that no packet holds", command->name));
+  if (!command->decode_request(head->bytes, served->request.get()))
+    return refuse(fmt::format("{} with {} bytes is too short", command->name, head->bytes.size()));
+  if (command->reply_size(*served->request, served->version) > vmbus::kMessageBytesMax)
+    return refuse(fmt::format("{} asks for an answer that no packet holds", command->name));
   TakeGpadlNumber(served->request.get());
   served->call = {command, head->process, *adapter, served->request.get(), served->reply.get(), !answer};
   Served* const on_its_way = served.release();  // until Complete
   backend_->Submit(on_its_way->call, {&Served::Complete, on_its_way});
 }
 
-// -- Events ------------------------------------------------------------------------------------------------------------
+// -- Events ---------------------------------------------------------------------------------------
 
 std::shared_ptr<Port> VmbusSession::GlobalPort() {
   std::lock_guard lock(mutex_);

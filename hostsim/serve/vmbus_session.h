@@ -25,7 +25,7 @@ namespace dxg::hostsim::serve {
 // What a guest finds on its VMBus.
 struct VmbusOptions {
   std::vector<ControlRequest::AddAdapter> adapters;  // none: the built-in default
-  std::string window_file;        // holds the window's bytes; empty: memory without a name
+  std::string window_file;                           // holds the window's bytes; empty: memory without a name
   uint32_t window_megabytes = 65472;
   bool map_guest_memory = false;  // takes pages by their frame numbers
 };
@@ -33,9 +33,9 @@ struct VmbusOptions {
 // The file that holds a guest's window; a new one where the options name none. EINVAL: it is too short.
 Result<attach::UniqueFd> OpenWindow(const VmbusOptions& options);
 
-// One guest at the other end of a link (cuse-dxg/backend/vmbus/link.h): its hypervisor, its virtual GPUs' configuration
-// space, and the host behind their channels. What makes no sense on a channel is answered with nothing; on the link it ends
-// the connection, and nothing else.
+// One guest at the other end of a link (cuse-dxg/backend/vmbus/link.h): its hypervisor, its virtual GPUs'
+// configuration space, and the host behind their channels. What makes no sense on a channel is answered with
+// nothing; on the link it ends the connection, and nothing else.
 class VmbusSession final : public Connection, private BackendEvents {
  public:
   VmbusSession(attach::UniqueFd connection, std::string name, const VmbusOptions& options);
@@ -57,8 +57,8 @@ class VmbusSession final : public Connection, private BackendEvents {
   struct HostChannel {
     uint64_t adapter = 0;  // HostAdapter::address; 0: the global channel
     std::vector<attach::UniqueFd> bells;
-    std::shared_ptr<Port> port;                  // once it is open
-    std::shared_ptr<vmbus::PacketInbox> inbox;   // without rings
+    std::shared_ptr<Port> port;                 // once it is open
+    std::shared_ptr<vmbus::PacketInbox> inbox;  // without rings
   };
   struct Gpadl {
     uint32_t relid = 0;
@@ -84,7 +84,8 @@ class VmbusSession final : public Connection, private BackendEvents {
 
   // Packets; on the ports' threads.
   void HandlePacket(uint32_t relid, const vmbus::Packet& packet);
-  std::optional<uint64_t> AdapterOf(const HostChannel& channel, const vmbus::MessageHead& head, const contract::HostCommand& command);
+  std::optional<uint64_t> AdapterOf(const HostChannel& channel, const vmbus::MessageHead& head,
+                                    const contract::HostCommand& command);
   void TakeGpadlNumber(google::protobuf::Message* request);
   std::shared_ptr<Port> GlobalPort();
   void SendToGuest(const google::protobuf::Message& message);

@@ -1,13 +1,13 @@
-// Not of the published ABI: the commands that the simulated GPU executes. A command buffer is private to a GPU and the
-// user-mode driver that knows it; this header is that driver, small enough for a test. docs/command-format.md is the
-// guide. Plain C, so that any client can include it.
+// Not of the published ABI: the commands that the simulated GPU executes. A command buffer is private to a
+// GPU and the user-mode driver that knows it; this header is that driver, small enough for a test.
+// docs/command-format.md is the guide. Plain C, so that any client can include it.
 //
 //   0        8              16
 //   | magic  | op | bytes | ... the op's own ... | op | bytes | ... |
 //
-// All numbers are little-endian. An op begins at a multiple of 8 and is `bytes` long, its first 8 included. Addresses are
-// GPU virtual addresses. Reserved members are 0. A buffer that does not begin with the magic is another driver's: it
-// takes no time, does nothing and succeeds.
+// All numbers are little-endian. An op begins at a multiple of 8 and is `bytes` long, its first 8 included.
+// Addresses are GPU virtual addresses. Reserved members are 0. A buffer that does not begin with the magic is
+// another driver's: it takes no time, does nothing and succeeds.
 #pragma once
 
 #include <stddef.h>
@@ -143,15 +143,15 @@ struct dxg_op_matmul {  // c[m][n] = a[m][k] * b[k][n], row by row
   uint64_t c;
   uint64_t a;
   uint64_t b;
-  uint32_t m, n, k;        // at most DXG_MATMUL_MAX each
+  uint32_t m, n, k;              // at most DXG_MATMUL_MAX each
   uint32_t a_row, b_row, c_row;  // elements from one row to the next, at least k, n and n
   uint32_t type;
   uint32_t flags;
 };
 #define DXG_MATMUL_MAX 65536u
 
-// What the user-mode driver tells the kernel-mode one with a submission. Private data that does not begin with this magic
-// is another driver's and accepted as it is.
+// What the user-mode driver tells the kernel-mode one with a submission. Private data that does not begin
+// with this magic is another driver's and accepted as it is.
 #define DXG_SUBMISSION_MAGIC 0x4D425553u  // "SUBM" in memory
 #define DXG_SUBMISSION_VERSION 1u
 
@@ -163,8 +163,8 @@ struct dxg_submission {
   uint64_t tag;  // the program's own
 };
 
-// -- Writing a buffer. Each function appends one op; what does not fit is counted but not written, so `used > capacity`
-// at the end says how much room it takes.
+// -- Writing a buffer. Each function appends one op; what does not fit is counted but not written, so `used >
+// capacity` at the end says how much room it takes.
 
 struct dxg_commands {
   void* memory;
@@ -190,11 +190,11 @@ static inline struct dxg_commands dxg_commands_begin(void* memory, size_t capaci
 }
 
 // `op` is one of the structs above, all filled but its header.
-#define DXG_COMMANDS_PUSH(commands, number, op)             \
-  do {                                                      \
-    (op).header.op = (number);                              \
-    (op).header.bytes = (uint32_t)sizeof(op);               \
-    dxg_commands_append((commands), &(op), sizeof(op));     \
+#define DXG_COMMANDS_PUSH(commands, number, op)         \
+  do {                                                  \
+    (op).header.op = (number);                          \
+    (op).header.bytes = (uint32_t)sizeof(op);           \
+    dxg_commands_append((commands), &(op), sizeof(op)); \
   } while (0)
 
 static inline void dxg_push_nop(struct dxg_commands* commands) {
@@ -207,12 +207,14 @@ static inline void dxg_push_hang(struct dxg_commands* commands) {
   dxg_commands_append(commands, &op, sizeof op);
 }
 
-static inline void dxg_push_fill(struct dxg_commands* commands, uint64_t address, uint64_t bytes, uint32_t pattern) {
+static inline void dxg_push_fill(struct dxg_commands* commands, uint64_t address, uint64_t bytes,
+                                 uint32_t pattern) {
   struct dxg_op_fill op = {{0, 0}, address, bytes, pattern, 0};
   DXG_COMMANDS_PUSH(commands, DXG_OP_FILL, op);
 }
 
-static inline void dxg_push_copy(struct dxg_commands* commands, uint64_t destination, uint64_t source, uint64_t bytes) {
+static inline void dxg_push_copy(struct dxg_commands* commands, uint64_t destination, uint64_t source,
+                                 uint64_t bytes) {
   struct dxg_op_copy op = {{0, 0}, destination, source, bytes};
   DXG_COMMANDS_PUSH(commands, DXG_OP_COPY, op);
 }
@@ -227,8 +229,8 @@ static inline void dxg_push_atomic_add64(struct dxg_commands* commands, uint64_t
   DXG_COMMANDS_PUSH(commands, DXG_OP_ATOMIC_ADD64, op);
 }
 
-static inline void dxg_push_wait64(struct dxg_commands* commands, uint64_t address, uint64_t value, uint64_t mask,
-                                   uint32_t compare) {
+static inline void dxg_push_wait64(struct dxg_commands* commands, uint64_t address, uint64_t value,
+                                   uint64_t mask, uint32_t compare) {
   struct dxg_op_wait64 op = {{0, 0}, address, value, mask, compare, 0};
   DXG_COMMANDS_PUSH(commands, DXG_OP_WAIT64, op);
 }
@@ -264,14 +266,14 @@ static inline void dxg_push_add(struct dxg_commands* commands, uint64_t destinat
   DXG_COMMANDS_PUSH(commands, DXG_OP_ADD, op);
 }
 
-static inline void dxg_push_mad(struct dxg_commands* commands, uint64_t destination, uint64_t a, uint64_t b, uint64_t c,
-                                uint64_t count, uint32_t type) {
+static inline void dxg_push_mad(struct dxg_commands* commands, uint64_t destination, uint64_t a, uint64_t b,
+                                uint64_t c, uint64_t count, uint32_t type) {
   struct dxg_op_mad op = {{0, 0}, destination, a, b, c, count, type, 0};
   DXG_COMMANDS_PUSH(commands, DXG_OP_MAD, op);
 }
 
-static inline void dxg_push_reduce(struct dxg_commands* commands, uint64_t destination, uint64_t source, uint64_t count,
-                                   uint32_t type, uint32_t reduction) {
+static inline void dxg_push_reduce(struct dxg_commands* commands, uint64_t destination, uint64_t source,
+                                   uint64_t count, uint32_t type, uint32_t reduction) {
   struct dxg_op_reduce op = {{0, 0}, destination, source, count, type, reduction};
   DXG_COMMANDS_PUSH(commands, DXG_OP_REDUCE, op);
 }

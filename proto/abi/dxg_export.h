@@ -1,5 +1,6 @@
-// Not of the published ABI: what a descriptor of a shared resource (LX_DXSHAREOBJECTS) can do on a node of cuse-dxg. The
-// real driver answers ENOTTY to every ioctl on such a descriptor, so a program can ask and carry on without.
+// Not of the published ABI: what a descriptor of a shared resource (LX_DXSHAREOBJECTS) can do on a node of
+// cuse-dxg. The real driver answers ENOTTY to every ioctl on such a descriptor, so a program can ask and
+// carry on without.
 //
 // Any process that holds the descriptor may ask; it need not have opened /dev/dxg.
 #pragma once
@@ -20,6 +21,6 @@ struct dxg_export {
   uint32_t reserved;          // in: 0
 };
 
-// 0, or EINVAL (kind, index or reserved member), ENODEV (a dma-buf where the kernel has no udmabuf), EPERM (memory that
-// the host does not show as a file: existing memory of a client, or a real host's).
+// 0, or EINVAL (kind, index or reserved member), ENODEV (a dma-buf where the kernel has no udmabuf), EPERM
+// (memory that the host does not show as a file: existing memory of a client, or a real host's).
 #define DXG_IOCTL_EXPORT _IOWR(0xd8, 0x10, struct dxg_export)

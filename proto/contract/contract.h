@@ -9,9 +9,10 @@
 
 #include "proto/dxg/options.pb.h"
 
-// The types of the generated tables. calls.gen.h holds one row and one traits struct for each call; this header says
-// what is in them. A row speaks of three things: the fixed struct ("args") as it lies in the client, the Request and
-// Reply messages, and the buffers in the client's memory that pointers of the struct lead to.
+// The types of the generated tables. calls.gen.h holds one row and one traits struct for each call; this
+// header says what is in them. A row speaks of three things: the fixed struct ("args") as it lies in the
+// client, the Request and Reply messages, and the buffers in the client's memory that pointers of the struct
+// lead to.
 
 namespace dxg::contract {
 
@@ -23,16 +24,16 @@ struct Member {
   uint16_t size;
 };
 
-// Memory of the client that a pointer of the struct leads to, and the message field that holds its content. A buffer
-// of a Request is copied in, one of a Reply is copied out.
+// Memory of the client that a pointer of the struct leads to, and the message field that holds its content. A
+// buffer of a Request is copied in, one of a Reply is copied out.
 struct Buffer {
   const char* name;
-  uint16_t pointer;       // offset of the address in the struct
-  uint32_t element_size;  // bytes of one element in the client
-  uint32_t max;           // more elements are refused before anything is copied
-  uint64_t (*count)(const std::byte* args);   // how many elements the struct announces
-  bool (*present)(const std::byte* args);     // whether the struct's other members say that the buffer exists
-  uint32_t (*size)(const Message& message);   // how many elements the field holds
+  uint16_t pointer;                          // offset of the address in the struct
+  uint32_t element_size;                     // bytes of one element in the client
+  uint32_t max;                              // more elements are refused before anything is copied
+  uint64_t (*count)(const std::byte* args);  // how many elements the struct announces
+  bool (*present)(const std::byte* args);    // whether the struct's other members say that the buffer exists
+  uint32_t (*size)(const Message& message);  // how many elements the field holds
   // Fields whose elements look in memory as they do in the client (bytes, numbers): copied without a detour.
   // Null for elements with a message of their own.
   std::byte* (*resize)(Message* message, uint32_t elements);
@@ -45,10 +46,10 @@ struct Buffer {
 // One of the 65 calls.
 struct Call {
   uint8_t nr;
-  uint32_t code;         // the whole request code
-  uint16_t args_size;    // bytes
-  const char* name;      // "CreateDevice"
-  const char* ioctl;     // "LX_DXCREATEDEVICE"
+  uint32_t code;       // the whole request code
+  uint16_t args_size;  // bytes
+  const char* name;    // "CreateDevice"
+  const char* ioctl;   // "LX_DXCREATEDEVICE"
   CallClass call_class;
   bool served;
   const char* summary;
@@ -92,7 +93,8 @@ std::span<const Call> Calls();  // ascending by number
 std::span<const UnhandledNumber> UnhandledNumbers();
 std::span<const Element> Elements();
 
-// The row whose whole code is `code`, or null. A wrong size, direction or type byte is as unknown as a wrong number.
+// The row whose whole code is `code`, or null. A wrong size, direction or type byte is as unknown as a wrong
+// number.
 const Call* FindCall(uint32_t code);
 
 // A command of the guest to its host.
@@ -106,12 +108,14 @@ struct HostCommand {
   const Message* reply;
   // The command's bytes on the VMBus, counted from the 24-byte command header and without the ext header.
   uint32_t (*request_size)(const Message& request);
-  void (*encode_request)(const Message& request, std::byte* command);  // request_size bytes, zeroed; header untouched
+  void (*encode_request)(const Message& request,
+                         std::byte* command);  // request_size bytes, zeroed; header untouched
   bool (*decode_request)(std::span<const std::byte> command, Message* request);  // false: too short
   // The least reply that the guest accepts, for that request and interface version.
   uint32_t (*reply_size)(const Message& request, uint32_t version);
   void (*encode_reply)(const Message& request, const Message& reply, uint32_t version, std::byte* out);
-  bool (*decode_reply)(std::span<const std::byte> payload, const Message& request, uint32_t version, Message* reply);
+  bool (*decode_reply)(std::span<const std::byte> payload, const Message& request, uint32_t version,
+                       Message* reply);
 };
 
 std::span<const HostCommand> HostCommands();
@@ -120,17 +124,17 @@ const HostCommand* FindHostCommand(uint32_t id);
 // What the host sends unasked.
 struct GuestMessage {
   uint32_t id;
-  const char* name;        // DXGK_VMBCOMMAND_HOSTTOVM_<name>
-  const Message* message;  // default instance
-  uint32_t size;           // bytes, with the 24-byte command header
-  void (*encode)(const Message& message, std::byte* out);  // size bytes, zeroed; header untouched
+  const char* name;                                                 // DXGK_VMBCOMMAND_HOSTTOVM_<name>
+  const Message* message;                                           // default instance
+  uint32_t size;                                                    // bytes, with the 24-byte command header
+  void (*encode)(const Message& message, std::byte* out);           // size bytes, zeroed; header untouched
   bool (*decode)(std::span<const std::byte> in, Message* message);  // false: too short
 };
 
 std::span<const GuestMessage> GuestMessages();
 const GuestMessage* FindGuestMessage(uint32_t id);
 
-// -- Used by generated code -------------------------------------------------------------------------------------------
+// -- Used by generated code -----------------------------------------------------------------------
 
 template <size_t kOffset, size_t kSize>
 inline uint64_t Load(const std::byte* bytes) {

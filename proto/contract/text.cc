@@ -70,25 +70,33 @@ std::string Value(const Message& message, const FieldDescriptor* field, int inde
   const bool repeated = field->is_repeated();
   switch (field->cpp_type()) {
     case FieldDescriptor::CPPTYPE_UINT32:
-      return Number(rule, repeated ? reflection->GetRepeatedUInt32(message, field, index)
-                                   : reflection->GetUInt32(message, field), false);
+      return Number(rule,
+                    repeated ? reflection->GetRepeatedUInt32(message, field, index)
+                             : reflection->GetUInt32(message, field),
+                    false);
     case FieldDescriptor::CPPTYPE_UINT64:
-      return Number(rule, repeated ? reflection->GetRepeatedUInt64(message, field, index)
-                                   : reflection->GetUInt64(message, field), false);
+      return Number(rule,
+                    repeated ? reflection->GetRepeatedUInt64(message, field, index)
+                             : reflection->GetUInt64(message, field),
+                    false);
     case FieldDescriptor::CPPTYPE_INT32:
-      return Number(rule, static_cast<uint64_t>(static_cast<int64_t>(
-                              repeated ? reflection->GetRepeatedInt32(message, field, index)
-                                       : reflection->GetInt32(message, field))), true);
+      return Number(rule,
+                    static_cast<uint64_t>(
+                        static_cast<int64_t>(repeated ? reflection->GetRepeatedInt32(message, field, index)
+                                                      : reflection->GetInt32(message, field))),
+                    true);
     case FieldDescriptor::CPPTYPE_BOOL:
       return reflection->GetBool(message, field) ? "true" : "false";
     case FieldDescriptor::CPPTYPE_STRING: {
       std::string scratch;
       return Bytes(repeated ? reflection->GetRepeatedStringReference(message, field, index, &scratch)
-                            : reflection->GetStringReference(message, field, &scratch), limit);
+                            : reflection->GetStringReference(message, field, &scratch),
+                   limit);
     }
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return ToText(repeated ? reflection->GetRepeatedMessage(message, field, index)
-                             : reflection->GetMessage(message, field), limit);
+                             : reflection->GetMessage(message, field),
+                    limit);
     default:
       return "?";
   }
@@ -97,10 +105,14 @@ std::string Value(const Message& message, const FieldDescriptor* field, int inde
 // The statuses that a client can meet as a result; the others are turned into an errno before.
 const char* NtStatusName(int32_t status) {
   switch (status) {
-    case kStatusTimeout: return "STATUS_TIMEOUT";
-    case kStatusPending: return "STATUS_PENDING";
-    case kStatusInvalidParameter: return "STATUS_INVALID_PARAMETER";
-    default: return nullptr;
+    case kStatusTimeout:
+      return "STATUS_TIMEOUT";
+    case kStatusPending:
+      return "STATUS_PENDING";
+    case kStatusInvalidParameter:
+      return "STATUS_INVALID_PARAMETER";
+    default:
+      return nullptr;
   }
 }
 

@@ -7,15 +7,16 @@
 
 namespace dxg::contract {
 
-// "{adapter=0x40000000, type=KMTQAITYPE_ADAPTERTYPE, private_data="\x00\x00"...}": a message as people read it, by the
-// formats that its fields declare in the contract. Long bytes and lists are cut after `limit` elements.
+// "{adapter=0x40000000, type=KMTQAITYPE_ADAPTERTYPE, private_data="\x00\x00"...}": a message as people read
+// it, by the formats that its fields declare in the contract. Long bytes and lists are cut after `limit`
+// elements.
 std::string ToText(const google::protobuf::Message& message, size_t limit = 32);
 
 // "ENOTTY", "EINVAL", ...; a number for what has no name. `error` is a positive errno.
 std::string ErrnoName(int error);
 
-// "0", "-1 EINVAL (Invalid argument)", "0x103 STATUS_PENDING", "0xc000000d STATUS_INVALID_PARAMETER": the result of an
-// ioctl, as Status::value() has it.
+// "0", "-1 EINVAL (Invalid argument)", "0x103 STATUS_PENDING", "0xc000000d STATUS_INVALID_PARAMETER": the
+// result of an ioctl, as Status::value() has it.
 std::string ResultText(int32_t result);
 
 }  // namespace dxg::contract

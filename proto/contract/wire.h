@@ -26,7 +26,8 @@ inline uint64_t Get(const std::byte* in) {
   return value;
 }
 
-// The first `size` bytes of a run, or all of a shorter one. Without bytes `out` may be null: a reply can be empty.
+// The first `size` bytes of a run, or all of a shorter one. Without bytes `out` may be null: a reply can be
+// empty.
 inline void PutBytes(const std::string& in, size_t size, std::byte* out) {
   const size_t bytes = size < in.size() ? size : in.size();
   if (bytes != 0) std::memcpy(out, in.data(), bytes);
@@ -49,7 +50,8 @@ inline void PutNumbers(const google::protobuf::RepeatedField<T>& in, uint64_t co
 
 // As many of `count` numbers as there are.
 template <typename T>
-inline void GetNumbers(std::span<const std::byte> in, uint64_t offset, uint64_t count, google::protobuf::RepeatedField<T>* out) {
+inline void GetNumbers(std::span<const std::byte> in, uint64_t offset, uint64_t count,
+                       google::protobuf::RepeatedField<T>* out) {
   const uint64_t there = std::min<uint64_t>(count, offset < in.size() ? (in.size() - offset) / sizeof(T) : 0);
   out->Resize(static_cast<int>(there), 0);
   if (there != 0) std::memcpy(out->mutable_data(), in.data() + offset, there * sizeof(T));

@@ -14,7 +14,8 @@ struct Shape {  // a struct of the ABI as one or two messages see it
 
 template <typename Options>
 Shape ShapeOf(const Options& options) {
-  return {options.args(), {options.addresses().begin(), options.addresses().end()},
+  return {options.args(),
+          {options.addresses().begin(), options.addresses().end()},
           {options.unused().begin(), options.unused().end()}};
 }
 
@@ -33,7 +34,8 @@ std::string At(const FieldDescriptor* field) {
 }
 // The same as a Member of a struct named outright.
 std::string MemberText(const std::string& args, const std::string& member, uint32_t bytes) {
-  const std::string size = bytes != 0 ? fmt::format("{}", bytes) : fmt::format("sizeof(static_cast<::{}*>(nullptr)->{})", args, member);
+  const std::string size = bytes != 0 ? fmt::format("{}", bytes)
+                                      : fmt::format("sizeof(static_cast<::{}*>(nullptr)->{})", args, member);
   return fmt::format("{{offsetof(::{}, {}), {}}}", args, member, size);
 }
 
@@ -54,28 +56,33 @@ std::string WriteFields(const Descriptor* message, const std::string& from, int 
 std::string ReadField(const FieldDescriptor* field, const std::string& to, int indent) {
   const std::string pad(indent, ' ');
   if (IsMessage(field)) {
-    return fmt::format("{0}if ({1}) {{\n{0}  auto* group = {2}->mutable_{3}();\n{4}{0}}} else {{\n{0}  {2}->clear_{3}();\n{0}}}\n",
-                       pad, ConditionText(Rule(field).when()), to, field->name(),
-                       ReadFields(field->message_type(), "group", indent + 2));
+    return fmt::format(
+        "{0}if ({1}) {{\n{0}  auto* group = {2}->mutable_{3}();\n{4}{0}}} else {{\n{0}  "
+        "{2}->clear_{3}();\n{0}}}\n",
+        pad, ConditionText(Rule(field).when()), to, field->name(),
+        ReadFields(field->message_type(), "group", indent + 2));
   }
   const std::string member = At(field);
   if (field->is_repeated()) {
-    return fmt::format("{0}contract::ReadInline<{1}>(args, {2}->mutable_{3}());\n", pad, member, to, field->name());
+    return fmt::format("{0}contract::ReadInline<{1}>(args, {2}->mutable_{3}());\n", pad, member, to,
+                       field->name());
   }
   if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
-    return fmt::format("{0}contract::ReadBytes<{1}>(args, {2}->mutable_{3}());\n", pad, member, to, field->name());
+    return fmt::format("{0}contract::ReadBytes<{1}>(args, {2}->mutable_{3}());\n", pad, member, to,
+                       field->name());
   }
   const char* type = field->cpp_type() == FieldDescriptor::CPPTYPE_INT32    ? "int32_t"
                      : field->cpp_type() == FieldDescriptor::CPPTYPE_UINT32 ? "uint32_t"
                                                                             : "uint64_t";
-  return fmt::format("{}{}->set_{}(static_cast<{}>(contract::Load<{}>(args)));\n", pad, to, field->name(), type, member);
+  return fmt::format("{}{}->set_{}(static_cast<{}>(contract::Load<{}>(args)));\n", pad, to, field->name(),
+                     type, member);
 }
 
 std::string WriteField(const FieldDescriptor* field, const std::string& from, int indent) {
   const std::string pad(indent, ' ');
   if (IsMessage(field)) {
-    return fmt::format("{0}if ({1}.has_{2}()) {{\n{0}  const auto& group = {1}.{2}();\n{3}{0}}}\n", pad, from, field->name(),
-                       WriteFields(field->message_type(), "group", indent + 2));
+    return fmt::format("{0}if ({1}.has_{2}()) {{\n{0}  const auto& group = {1}.{2}();\n{3}{0}}}\n", pad, from,
+                       field->name(), WriteFields(field->message_type(), "group", indent + 2));
   }
   const std::string member = At(field);
   if (field->is_repeated()) {
@@ -112,7 +119,8 @@ std::string Codec(const Descriptor* message, const std::string& args, const std:
       "void Read{0}([[maybe_unused]] const std::byte* args, [[maybe_unused]] contract::Message* message) {{\n"
       "  using Args [[maybe_unused]] = ::{1};\n"
       "  [[maybe_unused]] auto* m = static_cast<{2}*>(message);\n{3}}}\n"
-      "void Write{0}([[maybe_unused]] const contract::Message& message, [[maybe_unused]] std::byte* args) {{\n"
+      "void Write{0}([[maybe_unused]] const contract::Message& message, [[maybe_unused]] std::byte* args) "
+      "{{\n"
       "  using Args [[maybe_unused]] = ::{1};\n"
       "  [[maybe_unused]] const auto& m = static_cast<const {2}&>(message);\n{4}}}\n",
       name, args, type, ReadFields(message, "m", 2), WriteFields(message, "m", 2));
@@ -126,50 +134,68 @@ std::string BufferRow(const FieldDescriptor* field, const std::string& args) {
   std::string element_size, resize = "nullptr", data = "nullptr", read = "nullptr", write = "nullptr", size;
   if (IsMessage(field)) {
     const std::string element = field->message_type()->name();
-    element_size = fmt::format("sizeof(::{})", field->message_type()->options().GetExtension(dxg::element).args());
+    element_size =
+        fmt::format("sizeof(::{})", field->message_type()->options().GetExtension(dxg::element).args());
     if (field->is_repeated()) {
       size = fmt::format("static_cast<const {}&>(m).{}_size()", type, name);
       read = fmt::format(
-          "[](const std::byte* e, uint32_t n, contract::Message* m) {{ auto* f = static_cast<{0}*>(m)->mutable_{1}(); f->Clear(); "
-          "for (uint32_t i = 0; i < n; ++i) Read{2}(e + i * {3}, f->Add()); }}", type, name, element, element_size);
+          "[](const std::byte* e, uint32_t n, contract::Message* m) {{ auto* f = "
+          "static_cast<{0}*>(m)->mutable_{1}(); f->Clear(); "
+          "for (uint32_t i = 0; i < n; ++i) Read{2}(e + i * {3}, f->Add()); }}",
+          type, name, element, element_size);
       write = fmt::format(
-          "[](const contract::Message& m, std::byte* e) {{ for (const auto& v : static_cast<const {0}&>(m).{1}()) {{ "
-          "Write{2}(v, e); e += {3}; }} }}", type, name, element, element_size);
+          "[](const contract::Message& m, std::byte* e) {{ for (const auto& v : static_cast<const "
+          "{0}&>(m).{1}()) {{ "
+          "Write{2}(v, e); e += {3}; }} }}",
+          type, name, element, element_size);
     } else {
       size = "1";
       read = fmt::format(
-          "[](const std::byte* e, uint32_t, contract::Message* m) {{ Read{2}(e, static_cast<{0}*>(m)->mutable_{1}()); }}", type,
-          name, element);
-      write = fmt::format("[](const contract::Message& m, std::byte* e) {{ Write{2}(static_cast<const {0}&>(m).{1}(), e); }}",
-                          type, name, element);
+          "[](const std::byte* e, uint32_t, contract::Message* m) {{ Read{2}(e, "
+          "static_cast<{0}*>(m)->mutable_{1}()); }}",
+          type, name, element);
+      write = fmt::format(
+          "[](const contract::Message& m, std::byte* e) {{ Write{2}(static_cast<const {0}&>(m).{1}(), e); }}",
+          type, name, element);
     }
   } else if (field->is_repeated()) {
     const bool wide = field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64;
     element_size = wide ? "8" : "4";
     size = fmt::format("static_cast<const {}&>(m).{}_size()", type, name);
     resize = fmt::format(
-        "[](contract::Message* m, uint32_t n) {{ auto* f = static_cast<{}*>(m)->mutable_{}(); f->Resize(n, 0); "
-        "return reinterpret_cast<std::byte*>(f->mutable_data()); }}", type, name);  // Safety: bytes of numbers
-    data = fmt::format("[](const contract::Message& m) {{ return reinterpret_cast<const std::byte*>(static_cast<const {}&>(m).{}().data()); }}",
-                       type, name);
+        "[](contract::Message* m, uint32_t n) {{ auto* f = static_cast<{}*>(m)->mutable_{}(); f->Resize(n, "
+        "0); "
+        "return reinterpret_cast<std::byte*>(f->mutable_data()); }}",
+        type, name);  // Safety: bytes of numbers
+    data = fmt::format(
+        "[](const contract::Message& m) {{ return reinterpret_cast<const std::byte*>(static_cast<const "
+        "{}&>(m).{}().data()); }}",
+        type, name);
   } else {
     element_size = "1";
     size = fmt::format("static_cast<const {}&>(m).{}().size()", type, name);
     resize = fmt::format(
         "[](contract::Message* m, uint32_t n) {{ auto* f = static_cast<{}*>(m)->mutable_{}(); f->resize(n); "
-        "return reinterpret_cast<std::byte*>(f->data()); }}", type, name);
-    data = fmt::format("[](const contract::Message& m) {{ return reinterpret_cast<const std::byte*>(static_cast<const {}&>(m).{}().data()); }}",
-                       type, name);
+        "return reinterpret_cast<std::byte*>(f->data()); }}",
+        type, name);
+    data = fmt::format(
+        "[](const contract::Message& m) {{ return reinterpret_cast<const std::byte*>(static_cast<const "
+        "{}&>(m).{}().data()); }}",
+        type, name);
   }
-  const std::string count = rule.count().empty() ? "1" : fmt::format("contract::Load<{}>(args)", At(rule.count()));
+  const std::string count =
+      rule.count().empty() ? "1" : fmt::format("contract::Load<{}>(args)", At(rule.count()));
   const uint32_t max = rule.max() == 0 ? 1 : rule.max();
   return fmt::format(
       "{{\"{0}\", offsetof(::{1}, {2}), {3}, {4},\n"
-      "     []([[maybe_unused]] const std::byte* args) -> uint64_t {{ using Args [[maybe_unused]] = ::{1}; return {5}; }},\n"
-      "     []([[maybe_unused]] const std::byte* args) -> bool {{ using Args [[maybe_unused]] = ::{1}; return {6}; }},\n"
+      "     []([[maybe_unused]] const std::byte* args) -> uint64_t {{ using Args [[maybe_unused]] = ::{1}; "
+      "return {5}; }},\n"
+      "     []([[maybe_unused]] const std::byte* args) -> bool {{ using Args [[maybe_unused]] = ::{1}; "
+      "return {6}; }},\n"
       "     []([[maybe_unused]] const contract::Message& m) -> uint32_t {{ return {7}; }},\n"
       "     {8},\n     {9},\n     {10},\n     {11}}}",
-      name, args, rule.pointer(), element_size, max, count, ConditionText(rule.when()), size, resize, data, read, write);
+      name, args, rule.pointer(), element_size, max, count, ConditionText(rule.when()), size, resize, data,
+      read, write);
 }
 
 std::vector<const FieldDescriptor*> Buffers(const Descriptor* message) {
@@ -215,7 +241,8 @@ struct Tables {
   std::string members, addresses, unused;
 };
 
-Tables StructTables(const std::vector<const Descriptor*>& messages, const Shape& shape, const std::string& name) {
+Tables StructTables(const std::vector<const Descriptor*>& messages, const Shape& shape,
+                    const std::string& name) {
   std::vector<std::string> members, addresses, unused;
   for (const auto& member : shape.addresses) addresses.push_back(MemberText(shape.args, member, 0));
   for (const auto& member : shape.unused) unused.push_back(MemberText(shape.args, member, 0));
@@ -226,7 +253,8 @@ Tables StructTables(const std::vector<const Descriptor*>& messages, const Shape&
     }
   }
   Tables tables;
-  tables.text = MemberTable(members, name + "Members") + MemberTable(addresses, name + "Addresses") + MemberTable(unused, name + "Unused");
+  tables.text = MemberTable(members, name + "Members") + MemberTable(addresses, name + "Addresses") +
+                MemberTable(unused, name + "Unused");
   tables.members = SpanOf(!members.empty(), name + "Members");
   tables.addresses = SpanOf(!addresses.empty(), name + "Addresses");
   tables.unused = SpanOf(!shape.unused.empty(), name + "Unused");
@@ -240,9 +268,11 @@ std::string TraitsFields(const Descriptor* message, const std::string& args, con
     const FieldDescriptor* field = message->field(i);
     if (IsGuest(field)) continue;
     if (IsBuffer(field)) {
-      text += fmt::format("    static const contract::Buffer& {}() {{ return Row().{}[{}]; }}\n", field->name(), row_table, index++);
+      text += fmt::format("    static const contract::Buffer& {}() {{ return Row().{}[{}]; }}\n",
+                          field->name(), row_table, index++);
     } else if (!IsMessage(field)) {
-      text += fmt::format("    static constexpr contract::Member {}{};\n", field->name(), MemberText(args, MemberPath(field), Rule(field).bytes()));
+      text += fmt::format("    static constexpr contract::Member {}{};\n", field->name(),
+                          MemberText(args, MemberPath(field), Rule(field).bytes()));
     }
   }
   return text;
@@ -254,8 +284,10 @@ std::string CallsHeader() {
   std::string text =
       "// Written by dxg-gen from proto/dxg/*.proto. Do not edit.\n#pragma once\n\n#include <cstddef>\n\n"
       "#include \"proto/abi/d3dkmthk.h\"\n#include \"proto/contract/contract.h\"\n"
-      "#include \"proto/dxg/adapter.pb.h\"\n#include \"proto/dxg/allocation.pb.h\"\n#include \"proto/dxg/device.pb.h\"\n"
-      "#include \"proto/dxg/memory.pb.h\"\n#include \"proto/dxg/share.pb.h\"\n#include \"proto/dxg/submit.pb.h\"\n"
+      "#include \"proto/dxg/adapter.pb.h\"\n#include \"proto/dxg/allocation.pb.h\"\n#include "
+      "\"proto/dxg/device.pb.h\"\n"
+      "#include \"proto/dxg/memory.pb.h\"\n#include \"proto/dxg/share.pb.h\"\n#include "
+      "\"proto/dxg/submit.pb.h\"\n"
       "#include \"proto/dxg/sync.pb.h\"\n\nnamespace dxg::calls {\n\n";
   std::string served;
   int index = 0;
@@ -268,18 +300,21 @@ std::string CallsHeader() {
         "  static constexpr uint32_t kCode = {5};\n"
         "  static const contract::Call& Row() {{ return contract::Calls()[{6}]; }}\n"
         "  struct In {{\n{7}  }};\n  struct Out {{\n{8}  }};\n}};\n\n",
-        call->name(), options.summary(), options.args(), CppName(request), CppName(reply), options.ioctl(), index++,
-        TraitsFields(request, options.args(), "in"), TraitsFields(reply, options.args(), "out"));
+        call->name(), options.summary(), options.args(), CppName(request), CppName(reply), options.ioctl(),
+        index++, TraitsFields(request, options.args(), "in"), TraitsFields(reply, options.args(), "out"));
     if (options.served()) served += fmt::format(" \\\n  X({})", call->name());
   }
-  text += "}  // namespace dxg::calls\n\n// X(Name) for each call that has a handler.\n#define DXG_FOR_EACH_SERVED_CALL(X)" + served +
-          "\n";
+  text +=
+      "}  // namespace dxg::calls\n\n// X(Name) for each call that has a handler.\n#define "
+      "DXG_FOR_EACH_SERVED_CALL(X)" +
+      served + "\n";
   return text;
 }
 
 std::string CallsSource() {
   std::string text =
-      "// Written by dxg-gen from proto/dxg/*.proto. Do not edit.\n#include \"proto/contract/calls.gen.h\"\n\n"
+      "// Written by dxg-gen from proto/dxg/*.proto. Do not edit.\n#include "
+      "\"proto/contract/calls.gen.h\"\n\n"
       "#include \"proto/contract/fields.h\"\n\n"
       "// offset, size of a member of the struct at hand\n"
       "#define DXG_AT(member) offsetof(Args, member), sizeof(static_cast<Args*>(nullptr)->member)\n\n"
@@ -289,10 +324,13 @@ std::string CallsSource() {
     const auto& options = element->options().GetExtension(dxg::element);
     const std::string name = element->name();
     const Tables tables = StructTables({element}, ShapeOf(options), name);
-    text += Codec(element, options.args(), name) + BufferTable(element, options.args(), name + "Buffers") + tables.text;
-    elements += fmt::format("    {{\"{0}\", \"{1}\", sizeof(::{1}), &{2}::default_instance(), Read{0}, Write{0}, {3}, {4}, {5}, {6}}},\n",
-                            name, options.args(), CppName(element), SpanOf(!Buffers(element).empty(), name + "Buffers"),
-                            tables.members, tables.addresses, tables.unused);
+    text += Codec(element, options.args(), name) + BufferTable(element, options.args(), name + "Buffers") +
+            tables.text;
+    elements += fmt::format(
+        "    {{\"{0}\", \"{1}\", sizeof(::{1}), &{2}::default_instance(), Read{0}, Write{0}, {3}, {4}, {5}, "
+        "{6}}},\n",
+        name, options.args(), CppName(element), SpanOf(!Buffers(element).empty(), name + "Buffers"),
+        tables.members, tables.addresses, tables.unused);
   }
   for (const Descriptor* call : CallMessages()) {
     const auto& options = call->options().GetExtension(dxg::call);
@@ -306,10 +344,12 @@ std::string CallsSource() {
     rows += fmt::format(
         "    {{{0:#04x}, {1}, sizeof(::{2}), \"{3}\", \"{1}\", {4}, {5}, \"{6}\", \"{7}\",\n"
         "     &{8}::default_instance(), &{9}::default_instance(),\n"
-        "     Read{3}Request, Write{3}Request, Read{3}Reply, Write{3}Reply, {10}, {11}, {12}, {13}, {14}}},\n",
-        options.nr(), options.ioctl(), options.args(), name, CallClass_Name(options.class_()), options.served(),
-        options.summary(), options.differs(), CppName(request), CppName(reply), SpanOf(!Buffers(request).empty(), name + "In"),
-        SpanOf(!Buffers(reply).empty(), name + "Out"), tables.members, tables.addresses, tables.unused);
+        "     Read{3}Request, Write{3}Request, Read{3}Reply, Write{3}Reply, {10}, {11}, {12}, {13}, "
+        "{14}}},\n",
+        options.nr(), options.ioctl(), options.args(), name, CallClass_Name(options.class_()),
+        options.served(), options.summary(), options.differs(), CppName(request), CppName(reply),
+        SpanOf(!Buffers(request).empty(), name + "In"), SpanOf(!Buffers(reply).empty(), name + "Out"),
+        tables.members, tables.addresses, tables.unused);
     lookup += fmt::format("static_assert(({} & 0xff) == {:#x});\n", options.ioctl(), options.nr());
   }
   text += "const Call kCalls[] = {\n" + rows + "};\n\nconst Element kElements[] = {\n" + elements + "};\n\n";
@@ -324,7 +364,8 @@ std::string CallsSource() {
           "const Call* FindCall(uint32_t code) {\n"
           "  static const auto* const by_number = [] {\n    static const Call* table[256] = {};\n"
           "    for (const Call& call : kCalls) table[call.nr] = &call;\n    return table;\n  }();\n"
-          "  const Call* call = by_number[code & 0xff];\n  return call != nullptr && call->code == code ? call : nullptr;\n}\n\n"
+          "  const Call* call = by_number[code & 0xff];\n  return call != nullptr && call->code == code ? "
+          "call : nullptr;\n}\n\n"
           "}  // namespace dxg::contract\n";
   return text;
 }

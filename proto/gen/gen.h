@@ -7,8 +7,8 @@
 
 #include "proto/dxg/options.pb.h"
 
-// The generator: reads the options of proto/dxg/*.proto (they are linked in, so no file is parsed) and writes the
-// tables, codecs and pages that would otherwise be second lists of the calls.
+// The generator: reads the options of proto/dxg/*.proto (they are linked in, so no file is parsed) and writes
+// the tables, codecs and pages that would otherwise be second lists of the calls.
 
 namespace dxg::gen {
 

@@ -19,10 +19,14 @@ namespace {
 
 // Naming each file keeps the linker from dropping it.
 std::vector<const google::protobuf::FileDescriptor*> Files() {
-  return {dxg::QueryAdapterInfo::descriptor()->file(), dxg::CreateAllocation::descriptor()->file(),
-          dxg::CreateDevice::descriptor()->file(),     dxg::MakeResident::descriptor()->file(),
-          dxg::ShareObjects::descriptor()->file(),     dxg::SubmitCommand::descriptor()->file(),
-          dxg::CreateSynchronizationObject::descriptor()->file(), dxg::host::CreateDevice::descriptor()->file()};
+  return {dxg::QueryAdapterInfo::descriptor()->file(),
+          dxg::CreateAllocation::descriptor()->file(),
+          dxg::CreateDevice::descriptor()->file(),
+          dxg::MakeResident::descriptor()->file(),
+          dxg::ShareObjects::descriptor()->file(),
+          dxg::SubmitCommand::descriptor()->file(),
+          dxg::CreateSynchronizationObject::descriptor()->file(),
+          dxg::host::CreateDevice::descriptor()->file()};
 }
 
 template <typename Extension>
@@ -67,7 +71,8 @@ std::vector<UnhandledNumber> Unhandled() {
 }
 
 std::string CppName(const Descriptor* message) {
-  if (message->containing_type() != nullptr) return CppName(message->containing_type()) + "_" + message->name();
+  if (message->containing_type() != nullptr)
+    return CppName(message->containing_type()) + "_" + message->name();
   std::string name = "::";
   for (char c : message->full_name()) {
     if (c == '.') {
@@ -95,7 +100,9 @@ bool Write(const std::string& path, const std::string& text) {
 
 int main(int argc, char** argv) {
   if (argc != 3 || std::string_view(argv[1]) != "--out") {
-    fmt::print(stderr, "usage: dxg-gen --out DIRECTORY\nWrites the tables and codecs of the contract's calls and host commands.\n");
+    fmt::print(stderr,
+               "usage: dxg-gen --out DIRECTORY\nWrites the tables and codecs of the contract's calls and "
+               "host commands.\n");
     return 2;
   }
   const std::string out = argv[2];

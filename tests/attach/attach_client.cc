@@ -11,8 +11,8 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/select.h>
-#include <sys/syscall.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -162,13 +162,14 @@ void CheckWaitAndWake() {
 // Starts kWaitRestart in a thread that is of interest to signals.
 class Waiter {
  public:
-  explicit Waiter(const UniqueFd& node) : node_(node), thread_([this] {
-    tid_ = gettid();
-    Small small = {};
-    result_ = Call(node_, echo::kWaitRestart, &small);
-    error_ = errno;
-    ended_ = true;
-  }) {
+  explicit Waiter(const UniqueFd& node)
+      : node_(node), thread_([this] {
+          tid_ = gettid();
+          Small small = {};
+          result_ = Call(node_, echo::kWaitRestart, &small);
+          error_ = errno;
+          ended_ = true;
+        }) {
     UntilItWaits();
   }
   ~Waiter() { thread_.join(); }

@@ -16,12 +16,16 @@ class ScriptedNode final : public Node {
   std::function<void(std::unique_ptr<OpenRequest>)> open = [](auto request) { request->Accept(7); };
   std::function<void(std::unique_ptr<IoctlRequest>)> ioctl = [](auto request) { request->Answer(0, {}); };
   std::function<void(uint64_t)> release = [](uint64_t) {};
-  std::function<uint32_t(uint64_t, std::unique_ptr<PollWaiter>)> poll = [](uint64_t, auto) { return kAlwaysReady; };
+  std::function<uint32_t(uint64_t, std::unique_ptr<PollWaiter>)> poll = [](uint64_t, auto) {
+    return kAlwaysReady;
+  };
 
   void Open(std::unique_ptr<OpenRequest> request) override { open(std::move(request)); }
   void Ioctl(std::unique_ptr<IoctlRequest> request) override { ioctl(std::move(request)); }
   void Release(uint64_t file) override { release(file); }
-  uint32_t Poll(uint64_t file, std::unique_ptr<PollWaiter> waiter) override { return poll(file, std::move(waiter)); }
+  uint32_t Poll(uint64_t file, std::unique_ptr<PollWaiter> waiter) override {
+    return poll(file, std::move(waiter));
+  }
 };
 
 // Something that happens once, and that others wait for.

@@ -26,9 +26,9 @@
 #include "proto/dxg/host.pb.h"
 #include "tests/hostsim/command_writer.h"
 
-// A client of the simulated host at the back-end's interface, in real time: it sends the host's commands as the guest does
-// and hears the host's events. It waits for those, never for time. What fails gives 0: a client in trouble goes on as well
-// as it can.
+// A client of the simulated host at the back-end's interface, in real time: it sends the host's commands as
+// the guest does and hears the host's events. It waits for those, never for time. What fails gives 0: a
+// client in trouble goes on as well as it can.
 
 namespace dxg {
 
@@ -140,7 +140,8 @@ class BackendClient final : public BackendEvents {
     request.mutable_clear_faults();
     Control(request);
   }
-  // What is still alive when nothing should be; adapters, rules and counters that only grow are not of that kind.
+  // What is still alive when nothing should be; adapters, rules and counters that only grow are not of that
+  // kind.
   std::vector<std::string> Left() {
     ControlRequest request;
     request.mutable_status();
@@ -148,7 +149,8 @@ class BackendClient final : public BackendEvents {
     std::vector<std::string> left;
     const ControlReply reply = Control(request);
     for (const auto& count : reply.counts()) {
-      if (count.value() != 0 && !stays.contains(count.name())) left.push_back(std::to_string(count.value()) + " " + count.name());
+      if (count.value() != 0 && !stays.contains(count.name()))
+        left.push_back(std::to_string(count.value()) + " " + count.name());
     }
     return left;
   }
@@ -181,7 +183,9 @@ class BackendClient final : public BackendEvents {
     return Ask<host::CreateContextVirtual>(request).context();
   }
   // enum d3dkmt_deviceexecution_state
-  uint32_t StateOf(const Device& device) { return hostsim::Get<uint32_t>(hostsim::BytesOf(std::string_view(Query(device, 1))), 0); }
+  uint32_t StateOf(const Device& device) {
+    return hostsim::Get<uint32_t>(hostsim::BytesOf(std::string_view(Query(device, 1))), 0);
+  }
   uint64_t FaultedAddressOf(const Device& device) {
     return hostsim::Get<uint64_t>(hostsim::BytesOf(std::string_view(Query(device, 5))), 24);
   }
@@ -189,8 +193,8 @@ class BackendClient final : public BackendEvents {
   // -- Memory of a page, that the GPU uses.
   struct Memory {
     uint32_t allocation = 0;
-    uint64_t gpu = 0;     // its address there
-    uint64_t window = 0;  // its address in the host's window; 0: the CPU does not see it
+    uint64_t gpu = 0;      // its address there
+    uint64_t window = 0;   // its address in the host's window; 0: the CPU does not see it
     uint64_t buffers = 0;  // that were written into it
   };
   static std::string AllocationData() {
@@ -261,13 +265,15 @@ class BackendClient final : public BackendEvents {
     uint64_t value = 0;
     const auto region = backend_->FindRegion(window_address);
     if (!region) return 0;
-    EXPECT_EQ(pread(region->file, &value, sizeof value, FileOffset(*region, window_address)), static_cast<ssize_t>(sizeof value));
+    EXPECT_EQ(pread(region->file, &value, sizeof value, FileOffset(*region, window_address)),
+              static_cast<ssize_t>(sizeof value));
     return value;
   }
   void Poke(uint64_t window_address, std::string_view bytes) {
     const auto region = backend_->FindRegion(window_address);
     if (!region) return;
-    EXPECT_EQ(pwrite(region->file, bytes.data(), bytes.size(), FileOffset(*region, window_address)), static_cast<ssize_t>(bytes.size()));
+    EXPECT_EQ(pwrite(region->file, bytes.data(), bytes.size(), FileOffset(*region, window_address)),
+              static_cast<ssize_t>(bytes.size()));
   }
 
   // -- Fences
@@ -293,7 +299,8 @@ class BackendClient final : public BackendEvents {
     return Done<host::SignalSyncObject>(signal);
   }
 
-  // -- Work. A command is read when it runs, so that each has its place in the second half of the memory for a while.
+  // -- Work. A command is read when it runs, so that each has its place in the second half of the memory for
+  // a while.
   bool Submit(uint32_t context, Memory* memory, const hostsim::CommandWriter& commands) {
     constexpr uint64_t kBufferBytes = 128, kBuffers = kPage / 2 / kBufferBytes;
     EXPECT_LE(commands.bytes().size(), kBufferBytes);
@@ -324,10 +331,11 @@ class BackendClient final : public BackendEvents {
     signal.add_contexts(context);
     return Done<host::SignalSyncObject>(signal);
   }
-  // Behind all paging that was asked: the commands, and then the fence at `value`. The event when that is so. A command that
-  // fails may have lost the device before the signal behind it is asked, so that nobody asks whether that was taken.
-  bool Work(const Device& device, uint32_t context, Memory* memory, const hostsim::CommandWriter& commands, const Fence& fence,
-            uint64_t value, uint64_t event) {
+  // Behind all paging that was asked: the commands, and then the fence at `value`. The event when that is so.
+  // A command that fails may have lost the device before the signal behind it is asked, so that nobody asks
+  // whether that was taken.
+  bool Work(const Device& device, uint32_t context, Memory* memory, const hostsim::CommandWriter& commands,
+            const Fence& fence, uint64_t value, uint64_t event) {
     if (!Wait(device, fence, value, event)) return false;
     QueueWait(context, device.paging_fence, device.paged);
     const bool submitted = Submit(context, memory, commands);

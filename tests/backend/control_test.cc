@@ -23,7 +23,8 @@ std::string Packet(const ControlRequest& request) { return request.SerializeAsSt
 
 class ControlTest : public testing::Test {
  protected:
-  ControlTest() : backend_(*CreateInProcessBackend({})), place_(*PrivatePlace::Create()), path_(place_.socket()) {
+  ControlTest()
+      : backend_(*CreateInProcessBackend({})), place_(*PrivatePlace::Create()), path_(place_.socket()) {
     Result<std::unique_ptr<Server>> server = Server::Start(path_, *backend_->control());
     EXPECT_TRUE(server.ok()) << server.status().why();
     if (server.ok()) server_ = *std::move(server);
@@ -71,7 +72,8 @@ TEST_F(ControlTest, IsForItsOwnerOnly) {
 
 TEST_F(ControlTest, MalformedRequestsAreRefusedAndHarmNobody) {
   const UniqueFd peer = Connect();
-  for (const std::string& packet : {std::string("\xFF\xFF\xFF"), std::string(100, '\0'), std::string(1000, '\xCC')}) {
+  for (const std::string& packet :
+       {std::string("\xFF\xFF\xFF"), std::string(100, '\0'), std::string(1000, '\xCC')}) {
     EXPECT_NE(Ask(peer, packet).error(), "");
   }
   EXPECT_NE(Ask(peer, std::string(kRequestBytesMax + 1, 'x')).error().find("at most"), std::string::npos);
@@ -119,7 +121,8 @@ TEST_F(ControlTest, ASlowPeerBlocksNobody) {
   const UniqueFd other = Connect();
   bool let_go = false;
   for (int i = 0; i < 10'000 && !let_go; ++i) {
-    let_go = send(slow.get(), packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EPIPE;
+    let_go =
+        send(slow.get(), packet.data(), packet.size(), MSG_DONTWAIT | MSG_NOSIGNAL) < 0 && errno == EPIPE;
     if (i % 10 == 0) {
       EXPECT_EQ(Ask(other, StatusPacket()).error(), "");
     }
@@ -171,9 +174,10 @@ TEST(ControlWords, NameEveryFieldOfARule) {
   rule.set_type(8);
   rule.set_delay_ns(9);
   rule.set_value(10);
-  EXPECT_EQ(ToWords(rule),
-            "host-slow --nth 3 --every 2 --probability 0.5 --seed 4 --times 0 --after-ns 5 --process 6 --adapter "
-            "00000001-00000002 --node 7 --command EVICT --type 8 --delay-ns 9 --value 10");
+  EXPECT_EQ(
+      ToWords(rule),
+      "host-slow --nth 3 --every 2 --probability 0.5 --seed 4 --times 0 --after-ns 5 --process 6 --adapter "
+      "00000001-00000002 --node 7 --command EVICT --type 8 --delay-ns 9 --value 10");
   EXPECT_EQ(rule.GetDescriptor()->field_count(), 14) << "a new field needs an option";
 }
 

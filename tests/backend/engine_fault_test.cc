@@ -22,14 +22,21 @@ constexpr uint32_t kTimeoutMs = 200;
 // One device, with a queue on one node.
 struct Worker {
   explicit Worker(BackendClient& the_client, uint32_t node = 0)
-      : client(the_client), device(client.NewDevice()), context(client.NewContext(device, node)), fence(client.NewFence(device)), memory(client.NewMemory(&device)) {
+      : client(the_client),
+        device(client.NewDevice()),
+        context(client.NewContext(device, node)),
+        fence(client.NewFence(device)),
+        memory(client.NewMemory(&device)) {
     EXPECT_NE(device.paging_queue, 0u);
     EXPECT_NE(context, 0u);
     EXPECT_NE(fence.handle, 0u);
     EXPECT_NE(memory.window, 0u);
   }
   // Writes the value to the memory and brings the fence there; the event of that number comes then.
-  bool Write(uint64_t value, uint64_t event) { return client.Work(device, context, &memory, CommandWriter().Write64(memory.gpu, value), fence, value, event); }
+  bool Write(uint64_t value, uint64_t event) {
+    return client.Work(device, context, &memory, CommandWriter().Write64(memory.gpu, value), fence, value,
+                       event);
+  }
   void WriteAndExpectDone(uint64_t value, uint64_t event) {
     ASSERT_TRUE(Write(value, event));
     client.AwaitEvent(event);
@@ -129,7 +136,9 @@ TEST_F(EngineFault, PageFaultIsOfTheRulesAddressAndOfOneDevice) {
 
 class Stopwatch {
  public:
-  uint64_t ns() const { return static_cast<uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - from_).count()); }
+  uint64_t ns() const {
+    return static_cast<uint64_t>(std::chrono::nanoseconds(std::chrono::steady_clock::now() - from_).count());
+  }
 
  private:
   const std::chrono::steady_clock::time_point from_ = std::chrono::steady_clock::now();
@@ -188,7 +197,8 @@ TEST_F(EngineFault, PagesThatAreGoneTakeNoWrites) {
   ASSERT_NE(own.gpu, 0u);
   client_.Arm("point: 'client-memory-gone'");
   for (const uint64_t number : {1, 2}) {
-    ASSERT_TRUE(client_.Work(worker.device, worker.context, &worker.memory, CommandWriter().Write64(own.gpu, number), worker.fence, number, number));
+    ASSERT_TRUE(client_.Work(worker.device, worker.context, &worker.memory,
+                             CommandWriter().Write64(own.gpu, number), worker.fence, number, number));
     client_.AwaitEvent(number);
     EXPECT_EQ(pages->Word(0), number == 1 ? 0 : number);
   }

@@ -2,7 +2,8 @@
 
 #include "tests/backend/backend_client.h"
 
-// Each fault point once: armed through the control interface, passed by a client's life, struck, cleared, nothing left.
+// Each fault point once: armed through the control interface, passed by a client's life, struck, cleared,
+// nothing left.
 
 namespace dxg {
 namespace {
@@ -14,7 +15,9 @@ using hostsim::FaultPointInfo;
 constexpr uint32_t kShortTimeoutMs = 100;
 constexpr uint64_t kPaged = 1, kWorkDone = 2;  // events
 
-bool Hangs(FaultPoint point) { return point == FaultPoint::kEngineHang || point == FaultPoint::kEngineResetFails; }
+bool Hangs(FaultPoint point) {
+  return point == FaultPoint::kEngineHang || point == FaultPoint::kEngineResetFails;
+}
 
 class EveryFault : public testing::TestWithParam<FaultPointInfo> {
  protected:
@@ -57,7 +60,8 @@ void EveryFault::UseEngine() {
   const CommandWriter commands = CommandWriter().Write64(memory.gpu, 1).Copy(own.gpu, memory.gpu, 8);
   const bool hears = GetParam().point != FaultPoint::kEventLost;
   // From then on the command begins where it is submitted, and not when some thread finds the paging done.
-  if (client_.Wait(device_, {device_.paging_fence}, device_.paged, kPaged) && hears) client_.AwaitEvent(kPaged);
+  if (client_.Wait(device_, {device_.paging_fence}, device_.paged, kPaged) && hears)
+    client_.AwaitEvent(kPaged);
   const bool waits = client_.Work(device_, context_, &memory, commands, fence_, 2, kWorkDone);
   const bool ends = GetParam().point != FaultPoint::kHangWithoutTimeout;
   if (waits && hears && ends) client_.AwaitEvent(kWorkDone);
@@ -101,7 +105,8 @@ TEST_P(EveryFault, IsListedArmedStruckAndClearedAndLeavesNothing) {
   client_.ExpectNothingLeft();
 }
 
-INSTANTIATE_TEST_SUITE_P(AllOf, EveryFault, testing::ValuesIn(hostsim::FaultPoints().begin(), hostsim::FaultPoints().end()),
+INSTANTIATE_TEST_SUITE_P(AllOf, EveryFault,
+                         testing::ValuesIn(hostsim::FaultPoints().begin(), hostsim::FaultPoints().end()),
                          [](const auto& each) {
                            std::string name = each.param.name;
                            for (char& c : name) c = c == '-' ? '_' : c;

@@ -99,8 +99,8 @@ class FaultyBackendTest : public testing::Test, public BackendEvents {
     }
   };
   void Submit(Answer* answer, bool asynchronous = false) {
-    backend->Submit({contract::FindHostCommand(contract::kHostCommandId<host::MakeResident::Request>), 3, 2, &request, &reply,
-                     asynchronous},
+    backend->Submit({contract::FindHostCommand(contract::kHostCommandId<host::MakeResident::Request>), 3, 2,
+                     &request, &reply, asynchronous},
                     {&Answer::Complete, answer});
   }
   int32_t Ask(bool asynchronous = false) {
@@ -125,7 +125,9 @@ class FaultyBackendTest : public testing::Test, public BackendEvents {
 using Heard = std::vector<std::string>;
 
 TEST_F(FaultyBackendTest, PassesEverythingOn) {
-  host->answer = [](google::protobuf::Message* to) { static_cast<host::MakeResident::Reply*>(to)->set_paging_fence_value(9); };
+  host->answer = [](google::protobuf::Message* to) {
+    static_cast<host::MakeResident::Reply*>(to)->set_paging_fence_value(9);
+  };
   EXPECT_EQ(Ask(), 0);
   EXPECT_EQ(reply.paging_fence_value(), 9u);
   Hear({1, 2});
@@ -146,7 +148,9 @@ TEST_F(FaultyBackendTest, RefusesBeforeTheHostSeesIt) {
 }
 
 TEST_F(FaultyBackendTest, CutsLengthensAndSpoilsAnswers) {
-  host->answer = [](google::protobuf::Message* to) { static_cast<host::MakeResident::Reply*>(to)->set_paging_fence_value(9); };
+  host->answer = [](google::protobuf::Message* to) {
+    static_cast<host::MakeResident::Reply*>(to)->set_paging_fence_value(9);
+  };
   faults.armed[Point::kReplyShort] = {};
   EXPECT_EQ(Ask(), -EOVERFLOW);
   EXPECT_EQ(reply.paging_fence_value(), 0u);
@@ -159,17 +163,21 @@ TEST_F(FaultyBackendTest, CutsLengthensAndSpoilsAnswers) {
   host::Escape::Reply data;
   escape.set_priv_drv_data_size(4);
   escape.set_priv_drv_data("wxyz");
-  host->answer = [](google::protobuf::Message* to) { static_cast<host::Escape::Reply*>(to)->set_priv_drv_data("abcd"); };
+  host->answer = [](google::protobuf::Message* to) {
+    static_cast<host::Escape::Reply*>(to)->set_priv_drv_data("abcd");
+  };
   faults.armed[Point::kReplyExcess] = {};
   Answer answer;
-  backend->Submit({contract::FindHostCommand(contract::kHostCommandId<host::Escape::Request>), 3, 2, &escape, &data},
-                  {&Answer::Complete, &answer});
+  backend->Submit(
+      {contract::FindHostCommand(contract::kHostCommandId<host::Escape::Request>), 3, 2, &escape, &data},
+      {&Answer::Complete, &answer});
   EXPECT_EQ(answer.transport, 0);
   EXPECT_EQ(data.priv_drv_data(), "abcd") << "and no more than was asked for";
   faults.armed[Point::kReplyGarbage] = {};
   Answer short_answer;
-  backend->Submit({contract::FindHostCommand(contract::kHostCommandId<host::Escape::Request>), 3, 2, &escape, &data},
-                  {&Answer::Complete, &short_answer});
+  backend->Submit(
+      {contract::FindHostCommand(contract::kHostCommandId<host::Escape::Request>), 3, 2, &escape, &data},
+      {&Answer::Complete, &short_answer});
   EXPECT_EQ(short_answer.transport, -EOVERFLOW) << "no status that could refuse";
 }
 

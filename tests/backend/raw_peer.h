@@ -16,7 +16,8 @@
 
 #include "cuse-dxg/attach/unique_fd.h"
 
-// Bytes of the protocol between a device process and a host by hand, also wrong ones, without the code under test.
+// Bytes of the protocol between a device process and a host by hand, also wrong ones, without the code under
+// test.
 
 namespace dxg::socket {
 
@@ -38,7 +39,9 @@ inline std::string LengthOf(uint32_t bytes) {
   return length;
 }
 
-inline std::string Framed(std::string_view frame) { return LengthOf(static_cast<uint32_t>(frame.size())).append(frame); }
+inline std::string Framed(std::string_view frame) {
+  return LengthOf(static_cast<uint32_t>(frame.size())).append(frame);
+}
 
 inline UniqueFd MemoryFile(uint64_t bytes) {
   UniqueFd file(memfd_create("test", MFD_CLOEXEC));

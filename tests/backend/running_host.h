@@ -20,10 +20,12 @@
 
 namespace dxg {
 
-inline constexpr std::chrono::milliseconds kForEver{600'000};  // trouble other than silence has to be noticed at once
+inline constexpr std::chrono::milliseconds kForEver{
+    600'000};  // trouble other than silence has to be noticed at once
 
-inline std::unique_ptr<Backend> ConnectTo(const std::string& path, std::chrono::milliseconds patience = kForEver,
-                                   std::vector<std::string> profiles = {}) {
+inline std::unique_ptr<Backend> ConnectTo(const std::string& path,
+                                          std::chrono::milliseconds patience = kForEver,
+                                          std::vector<std::string> profiles = {}) {
   SocketOptions options;
   options.path = path;
   options.profiles = std::move(profiles);
@@ -47,7 +49,8 @@ class NoEvents : public BackendEvents {
 class RunningHost {
  public:
   RunningHost() : stop_(eventfd(0, EFD_CLOEXEC)) {
-    // Before there are threads: spdlog's own library makes its registry at the first use, which TSan cannot see into.
+    // Before there are threads: spdlog's own library makes its registry at the first use, which TSan cannot
+    // see into.
     spdlog::default_logger();
     auto server = hostsim::serve::Server::Listen(path(), hostsim::serve::ForDevices({}));
     EXPECT_TRUE(server.ok()) << server.status().why();

@@ -93,7 +93,8 @@ const Intruder kIntruders[] = {
        message.mutable_hello()->set_version(1);
        SendMessage(peer, message);
      }},
-    {"sends_a_frame_that_is_too_long", true, [](auto& peer) { SendRaw(peer, socket::LengthOf(socket::kFrameBytesMax + 1)); }},
+    {"sends_a_frame_that_is_too_long", true,
+     [](auto& peer) { SendRaw(peer, socket::LengthOf(socket::kFrameBytesMax + 1)); }},
     {"sends_no_message", true, [](auto& peer) { SendRaw(peer, Framed("\xFF\xFF\xFF")); }},
     {"sends_an_unknown_command", true, [](auto& peer) { SendMessage(peer, CallOf(123456)); }},
     {"sends_no_request", true, [](auto& peer) { SendMessage(peer, CallOf(1000, "\xFF\xFF\xFF")); }},
@@ -133,7 +134,8 @@ TEST_P(DeviceTrouble, EndsItsConnectionAndNothingElse) {
   EXPECT_NE(other.NewDevice().handle, 0u);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, DeviceTrouble, testing::ValuesIn(kIntruders), [](const auto& each) { return each.param.name; });
+INSTANTIATE_TEST_SUITE_P(All, DeviceTrouble, testing::ValuesIn(kIntruders),
+                         [](const auto& each) { return each.param.name; });
 
 // What is logged from here on, instead of being printed.
 class KeptLog {
@@ -148,7 +150,8 @@ class KeptLog {
 
  private:
   const std::shared_ptr<spdlog::logger> before_ = spdlog::default_logger();
-  const std::shared_ptr<spdlog::sinks::ringbuffer_sink_mt> lines_ = std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(100);
+  const std::shared_ptr<spdlog::sinks::ringbuffer_sink_mt> lines_ =
+      std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(100);
 };
 
 class HostLog : protected KeptLog, public SocketHostTest {};  // kept before the host runs
@@ -188,7 +191,8 @@ ToHost CallOfBytes(uint64_t number, size_t bytes) {
   host::QueryAdapterInfo::Request request;
   if (bytes != 0) request.set_private_data(std::string(bytes - kTagAndLengthBytes, 'x'));
   EXPECT_EQ(request.ByteSizeLong(), bytes);
-  ToHost message = CallOf(contract::kHostCommandId<host::QueryAdapterInfo::Request>, request.SerializeAsString());
+  ToHost message =
+      CallOf(contract::kHostCommandId<host::QueryAdapterInfo::Request>, request.SerializeAsString());
   message.mutable_calls()->mutable_calls(0)->set_number(number);
   return message;
 }
@@ -214,12 +218,15 @@ TEST_F(HostLog, SaysWhyADeviceWithTooManyBytesThatWaitIsLetGo) {
   ExpectOnlyAPong(peer);
   host::QueryAdapterInfo::Request beyond;
   beyond.set_query_type(1);  // two bytes, which is the fewest
-  SendMessage(peer, CallOf(contract::kHostCommandId<host::QueryAdapterInfo::Request>, beyond.SerializeAsString()));
+  SendMessage(peer,
+              CallOf(contract::kHostCommandId<host::QueryAdapterInfo::Request>, beyond.SerializeAsString()));
   ToHost ping;  // so that a host which lives on says so
   ping.set_ping(2);
   SendMessage(peer, ping);
   EXPECT_EQ(socket::ReceiveRaw(peer, 1), "") << "the host closes it";
-  EXPECT_NE(text().find("over: the requests of its calls that wait have more than 67108864 bytes"), std::string::npos) << text();
+  EXPECT_NE(text().find("over: the requests of its calls that wait have more than 67108864 bytes"),
+            std::string::npos)
+      << text();
 }
 
 TEST_F(SocketHostTest, CallsThatHaveTheirAnswerDoNotWait) {

@@ -26,10 +26,10 @@ namespace {
 using protocol::FromHost;
 using protocol::ToHost;
 using socket::Framed;
+using socket::MemoryFile;
 using socket::ReceiveMessage;
 using socket::SendMessage;
 using socket::SendRaw;
-using socket::MemoryFile;
 using socket::TestDirectory;
 using socket::UniqueFd;
 
@@ -88,7 +88,7 @@ class Sent {
   Once done_;
 };
 
-// -- The real host -----------------------------------------------------------------------------------------------------
+// -- The real host --------------------------------------------------------------------------------
 
 // Pages of a file that was given to the host.
 class FilePages final : public ClientPages {
@@ -101,7 +101,8 @@ class FilePages final : public ClientPages {
   std::optional<ClientFile> file() const override { return ClientFile{file_.get(), bytes_}; }
   uint64_t FirstWord() const {
     uint64_t word = 0;
-    EXPECT_EQ(pread(file_.get(), &word, sizeof(word), static_cast<off_t>(bytes_)), static_cast<ssize_t>(sizeof(word)));
+    EXPECT_EQ(pread(file_.get(), &word, sizeof(word), static_cast<off_t>(bytes_)),
+              static_cast<ssize_t>(sizeof(word)));
     return word;
   }
 
@@ -226,7 +227,7 @@ TEST_F(SocketHostTest, ManyThreadsCallAndAsk) {
   for (std::thread& thread : threads) thread.join();
 }
 
-// -- A host that makes trouble -----------------------------------------------------------------------------------------
+// -- A host that makes trouble --------------------------------------------------------------------
 
 constexpr uint64_t kLuid = 1, kAddress = 2;
 
@@ -244,7 +245,8 @@ class Listener final : public NoEvents {
   Once lost;
 };
 
-// Greets well, does what the script says, and then reads what comes without a word until the other side is gone.
+// Greets well, does what the script says, and then reads what comes without a word until the other side is
+// gone.
 class FakeHost {
  public:
   using Script = std::function<void(const UniqueFd& peer)>;
@@ -309,7 +311,8 @@ class FakeHost {
   std::thread thread_;
 };
 
-// What a host does while these calls wait: CreateDevice, QueryAdapterInfo of 16 bytes, ReclaimAllocations of 2.
+// What a host does while these calls wait: CreateDevice, QueryAdapterInfo of 16 bytes, ReclaimAllocations
+// of 2.
 struct Trouble {
   const char* name;
   std::function<void(const UniqueFd& peer, const std::vector<protocol::Call>& calls)> make;
@@ -333,7 +336,8 @@ const Trouble kTroubles[] = {
        shutdown(peer.get(), SHUT_RDWR);
      }},
     {"says_nothing", [](auto&, auto&) {}, -ENODEV, std::chrono::milliseconds(20)},
-    {"says_half_a_frame_and_nothing", [](auto& peer, auto&) { SendRaw(peer, socket::LengthOf(100)); }, -ENODEV, std::chrono::milliseconds(20)},
+    {"says_half_a_frame_and_nothing", [](auto& peer, auto&) { SendRaw(peer, socket::LengthOf(100)); },
+     -ENODEV, std::chrono::milliseconds(20)},
     {"answers_twice",
      [](auto& peer, auto& calls) {
        const FromHost answer = FakeHost::Answer(calls[0].number(), host::CreateDevice::Reply());
@@ -341,9 +345,12 @@ const Trouble kTroubles[] = {
        SendMessage(peer, answer);
      },
      0},
-    {"answers_an_unknown_number", [](auto& peer, auto&) { SendMessage(peer, FakeHost::Answer(12345, host::CreateDevice::Reply())); }},
-    {"answers_number_0", [](auto& peer, auto&) { SendMessage(peer, FakeHost::Answer(0, host::CreateDevice::Reply())); }},
-    {"sends_a_frame_that_is_too_long", [](auto& peer, auto&) { SendRaw(peer, socket::LengthOf(socket::kFrameBytesMax + 1)); }},
+    {"answers_an_unknown_number",
+     [](auto& peer, auto&) { SendMessage(peer, FakeHost::Answer(12345, host::CreateDevice::Reply())); }},
+    {"answers_number_0",
+     [](auto& peer, auto&) { SendMessage(peer, FakeHost::Answer(0, host::CreateDevice::Reply())); }},
+    {"sends_a_frame_that_is_too_long",
+     [](auto& peer, auto&) { SendRaw(peer, socket::LengthOf(socket::kFrameBytesMax + 1)); }},
     {"sends_no_message", [](auto& peer, auto&) { SendRaw(peer, Framed("\xFF\xFF\xFF")); }},
     {"sends_no_reply",
      [](auto& peer, auto& calls) {
@@ -352,9 +359,14 @@ const Trouble kTroubles[] = {
        message.mutable_answer()->set_reply("\xFF\xFF\xFF");
        SendMessage(peer, message);
      }},
-    {"sends_a_short_list", [](auto& peer, auto& calls) { SendMessage(peer, Reclaimed(calls[2].number(), 1)); }},
-    {"sends_a_long_list", [](auto& peer, auto& calls) { SendMessage(peer, Reclaimed(calls[2].number(), 3)); }},
-    {"sends_a_long_list_with_a_refusal", [](auto& peer, auto& calls) { SendMessage(peer, Reclaimed(calls[2].number(), 3, kStatusInvalidParameter)); }},
+    {"sends_a_short_list",
+     [](auto& peer, auto& calls) { SendMessage(peer, Reclaimed(calls[2].number(), 1)); }},
+    {"sends_a_long_list",
+     [](auto& peer, auto& calls) { SendMessage(peer, Reclaimed(calls[2].number(), 3)); }},
+    {"sends_a_long_list_with_a_refusal",
+     [](auto& peer, auto& calls) {
+       SendMessage(peer, Reclaimed(calls[2].number(), 3, kStatusInvalidParameter));
+     }},
     {"sends_too_many_bytes",
      [](auto& peer, auto& calls) {
        host::QueryAdapterInfo::Reply reply;
@@ -425,7 +437,8 @@ TEST_P(HostTrouble, EndsAllCallsAndIsToldOnce) {
   EXPECT_EQ(first.times() + second.times() + third.times(), 3);
 }
 
-INSTANTIATE_TEST_SUITE_P(All, HostTrouble, testing::ValuesIn(kTroubles), [](const auto& each) { return each.param.name; });
+INSTANTIATE_TEST_SUITE_P(All, HostTrouble, testing::ValuesIn(kTroubles),
+                         [](const auto& each) { return each.param.name; });
 
 // Answers each question with the next of these regions, whatever it was.
 struct Shown {
@@ -529,7 +542,8 @@ TEST(SocketBackend, AQuestionFromACompletionOverWhatComesBeforeItsAnswer) {
 TEST(SocketBackend, AQuestionFromACompletionEndsWithTheHost) {
   FakeHost host([&](const UniqueFd& peer) {
     FakeHost::Greet(peer);
-    SendMessage(peer, FakeHost::Answer(FakeHost::NextCalls(peer, 1)[0].number(), host::CreateDevice::Reply()));
+    SendMessage(peer,
+                FakeHost::Answer(FakeHost::NextCalls(peer, 1)[0].number(), host::CreateDevice::Reply()));
     FakeHost::Next(peer);
     shutdown(peer.get(), SHUT_RDWR);
   });

@@ -1,5 +1,3 @@
-#include "cuse-dxg/backend/socket/channel.h"
-
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -16,6 +14,7 @@
 #include <utility>
 #include <vector>
 
+#include "cuse-dxg/backend/socket/channel.h"
 #include "cuse-dxg/backend/socket/printable.h"
 #include "proto/dxg/protocol.pb.h"
 #include "tests/backend/raw_peer.h"
@@ -25,7 +24,9 @@ namespace {
 
 using protocol::FromHost;
 
-std::string Text(std::span<const std::byte> bytes) { return {reinterpret_cast<const char*>(bytes.data()), bytes.size()}; }
+std::string Text(std::span<const std::byte> bytes) {
+  return {reinterpret_cast<const char*>(bytes.data()), bytes.size()};
+}
 
 void Feed(FrameReader* reader, std::string_view bytes) {
   while (!bytes.empty()) {
@@ -45,7 +46,7 @@ std::vector<std::string> AllOf(FrameReader* reader) {
 
 using Frames = std::vector<std::string>;
 
-// -- FrameReader -------------------------------------------------------------------------------------------------------
+// -- FrameReader ----------------------------------------------------------------------------------
 
 TEST(FrameReader, RefusesAFrameThatIsTooLongBeforeItHasCome) {
   FrameReader reader;
@@ -96,7 +97,7 @@ TEST(FrameReader, StaysSmallHoweverMuchComes) {
   EXPECT_LE(largest, 256u * 1024);
 }
 
-// -- Channel -----------------------------------------------------------------------------------------------------------
+// -- Channel --------------------------------------------------------------------------------------
 
 // Through the socket alone, and with rings.
 class ChannelTest : public testing::TestWithParam<bool> {
@@ -114,7 +115,8 @@ class ChannelTest : public testing::TestWithParam<bool> {
   }
   static std::vector<UniqueFd> Copies(const Rings& rings) {
     std::vector<UniqueFd> copies;
-    for (const int descriptor : rings.descriptors()) copies.emplace_back(fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
+    for (const int descriptor : rings.descriptors())
+      copies.emplace_back(fcntl(descriptor, F_DUPFD_CLOEXEC, 0));
     return copies;
   }
   static FromHost Message(uint64_t number, size_t bytes = 0, uint32_t descriptors = 0) {
@@ -135,7 +137,8 @@ class ChannelTest : public testing::TestWithParam<bool> {
     Woken woken;
     return at.Wait(0, &woken, why);
   }
-  // Sends at the one what it keeps, and receives at the other until so many frames are there; the numbers of their messages.
+  // Sends at the one what it keeps, and receives at the other until so many frames are there; the numbers of
+  // their messages.
   std::vector<uint64_t> Pump(size_t frames) {
     std::vector<uint64_t> numbers;
     std::string why;
@@ -212,7 +215,9 @@ TEST_P(ChannelTest, DescriptorsArriveWithTheirFrame) {
   ASSERT_TRUE(channel->Send(Message(4)));
   auto numbers = Pump(4);
   // Through rings, those with descriptors are in order, and those without, and not the ones with the others.
-  if (GetParam()) std::stable_partition(numbers.begin(), numbers.end(), [](uint64_t number) { return number == 2 || number == 3; });
+  if (GetParam())
+    std::stable_partition(numbers.begin(), numbers.end(),
+                          [](uint64_t number) { return number == 2 || number == 3; });
   EXPECT_EQ(numbers, GetParam() ? (std::vector<uint64_t>{2, 3, 1, 4}) : (std::vector<uint64_t>{1, 2, 3, 4}));
   EXPECT_EQ(files, (std::vector<ino_t>{InodeOf(first), InodeOf(second), InodeOf(third)}));
   EXPECT_FALSE(peer->TakeDescriptor().valid());
@@ -282,9 +287,10 @@ TEST_P(ChannelTest, SomebodyWhoCloses) {
   EXPECT_FALSE(Look(*channel, &why));
 }
 
-INSTANTIATE_TEST_SUITE_P(Ways, ChannelTest, testing::Values(false, true), [](const auto& info) { return info.param ? "Rings" : "Socket"; });
+INSTANTIATE_TEST_SUITE_P(Ways, ChannelTest, testing::Values(false, true),
+                         [](const auto& info) { return info.param ? "Rings" : "Socket"; });
 
-// -- Rings -------------------------------------------------------------------------------------------------------------
+// -- Rings ----------------------------------------------------------------------------------------
 
 class ChannelRingsTest : public ChannelTest {};
 INSTANTIATE_TEST_SUITE_P(Rings, ChannelRingsTest, testing::Values(true));
@@ -365,7 +371,7 @@ TEST_P(ChannelRingsTest, RefusesDescriptorsThatAreNoRings) {
   }
 }
 
-// -- Texts -------------------------------------------------------------------------------------------------------------
+// -- Texts ----------------------------------------------------------------------------------------
 
 TEST(SocketPrintable, ShowsWhatWouldDoMoreThanBeShown) {
   EXPECT_EQ(Printable(""), "");
@@ -377,7 +383,7 @@ TEST(SocketPrintable, ShowsWhatWouldDoMoreThanBeShown) {
   EXPECT_EQ(Printable(most + "y"), most + "...");
 }
 
-// -- Addresses ---------------------------------------------------------------------------------------------------------
+// -- Addresses ------------------------------------------------------------------------------------
 
 TEST(SocketAddress, RefusesWhatIsNoPathOfASocket) {
   for (const std::string& path : {std::string(), std::string(108, 'x')}) {

@@ -1,7 +1,5 @@
-// Calls and answers that are packets of their own in a ring (packets.h): how they look, and what becomes of those that make no
-// sense.
-#include "cuse-dxg/backend/socket/packets.h"
-
+// Calls and answers that are packets of their own in a ring (packets.h): how they look, and what becomes of
+// those that make no sense.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <poll.h>
@@ -15,6 +13,7 @@
 #include <vector>
 
 #include "cuse-dxg/backend/socket/channel.h"
+#include "cuse-dxg/backend/socket/packets.h"
 #include "cuse-dxg/backend/socket/rings.h"
 #include "proto/dxg/host.pb.h"
 #include "proto/dxg/protocol.pb.h"
@@ -47,16 +46,19 @@ FromHost Pong(uint64_t number) {
   return message;
 }
 
-const contract::HostCommand& CreateProcess() { return *contract::FindHostCommand(contract::kHostCommandId<host::CreateProcess::Request>); }
+const contract::HostCommand& CreateProcess() {
+  return *contract::FindHostCommand(contract::kHostCommandId<host::CreateProcess::Request>);
+}
 
-// -- How they look -----------------------------------------------------------------------------------------------------
+// -- How they look --------------------------------------------------------------------------------
 
 TEST(SocketPackets, ACallIsItsHeadAndTheRequest) {
   const auto packet = socket::MakeCall({7, 0x1234, 0x40000005, 0x0102030405060708, {}}, Pong(5));
   EXPECT_TRUE(socket::IsCall(packet));
   EXPECT_FALSE(socket::IsAnswer(packet));
   EXPECT_EQ(packet.transaction, 7u);
-  EXPECT_EQ(Copy(packet.payload), BytesOf({0x34, 0x12, 0, 0, 5, 0, 0, 0x40, 8, 7, 6, 5, 4, 3, 2, 1, 2, 0, 0, 0, 0, 0, 0, 0, 0x60, 5}));
+  EXPECT_EQ(Copy(packet.payload), BytesOf({0x34, 0x12, 0, 0, 5, 0, 0, 0x40, 8, 7, 6, 5,    4,
+                                           3,    2,    1, 2, 0, 0, 0, 0,    0, 0, 0, 0x60, 5}));
   const auto call = socket::ReadCall(packet);
   ASSERT_TRUE(call);
   EXPECT_EQ(call->number, 7u);
@@ -87,11 +89,12 @@ TEST(SocketPackets, WhatIsShorterThanItSaysIsNone) {
     EXPECT_FALSE(socket::ReadAnswer({kCompletion, 0, 1, std::span(answer).first(bytes)})) << bytes;
 }
 
-// -- On their way ------------------------------------------------------------------------------------------------------
+// -- On their way ---------------------------------------------------------------------------------
 
 // Both ends of a connection, this one with its rings in its own hands.
 struct ByHand {
-  explicit ByHand(UniqueFd socket) : socket_(std::move(socket)), channel(UniqueFd(fcntl(socket_.get(), F_DUPFD_CLOEXEC, 0))) {}
+  explicit ByHand(UniqueFd socket)
+      : socket_(std::move(socket)), channel(UniqueFd(fcntl(socket_.get(), F_DUPFD_CLOEXEC, 0))) {}
 
   // The next frame that comes by the socket.
   template <class Message>
@@ -111,7 +114,9 @@ struct ByHand {
     rings->outgoing.Publish();
     rings->Ring();
   }
-  void Put(const vmbus::Packet& packet) { Put(packet.type, packet.flags, packet.transaction, packet.payload); }
+  void Put(const vmbus::Packet& packet) {
+    Put(packet.type, packet.flags, packet.transaction, packet.payload);
+  }
   void PutFrame(const google::protobuf::Message& message) {
     const std::string frame = socket::Framed(message.SerializeAsString());
     Put(kInBand, 0, 0, std::as_bytes(std::span(frame)));
@@ -176,8 +181,14 @@ std::string NameOf(const testing::TestParamInfo<Nonsense>& each) { return each.p
 
 const Nonsense kOfDevices[] = {
     {"an_answer", [](ByHand& by) { by.Put(socket::MakeAnswer(1, Pong(1))); }},
-    {"a_call_that_is_short", [](ByHand& by) { by.Put(kInBand, kCompletionRequested, 1, BytesOf({1, 0, 0, 0, 0, 0, 0, 0})); }},
-    {"an_unknown_command", [](ByHand& by) { by.Put(socket::MakeCall({1, 123456, 0, 0, {}}, Pong(1))); }},
+    {"a_call_that_is_short",
+     [](ByHand& by) {
+       by.Put(kInBand, kCompletionRequested, 1, BytesOf({1, 0, 0, 0, 0, 0, 0, 0}));
+     }},
+    {"an_unknown_command",
+     [](ByHand& by) {
+       by.Put(socket::MakeCall({1, 123456, 0, 0, {}}, Pong(1)));
+     }},
     {"a_request_that_is_none",
      [](ByHand& by) {
        Bytes call = Copy(socket::MakeCall({1, CreateProcess().id, 0, 0, {}}, Pong(1)).payload);
@@ -201,11 +212,20 @@ TEST_P(DeviceNonsense, EndsItsConnectionAndNothingElse) {
 INSTANTIATE_TEST_SUITE_P(All, DeviceNonsense, testing::ValuesIn(kOfDevices), NameOf);
 
 const Nonsense kOfHosts[] = {
-    {"a_call", [](ByHand& by) { by.Put(socket::MakeCall({1, 2, 3, 4, {}}, Pong(1))); }},
+    {"a_call",
+     [](ByHand& by) {
+       by.Put(socket::MakeCall({1, 2, 3, 4, {}}, Pong(1)));
+     }},
     {"an_answer_to_nothing", [](ByHand& by) { by.Put(socket::MakeAnswer(12345, Pong(1))); }},
     {"an_answer_to_number_0", [](ByHand& by) { by.Put(socket::MakeAnswer(0, Pong(1))); }},
-    {"an_answer_that_is_short", [](ByHand& by) { by.Put(kCompletion, 0, 1, BytesOf({1, 0, 0, 0, 0, 0, 0, 0})); }},
-    {"a_reply_that_is_none", [](ByHand& by) { by.Put(kCompletion, 0, 1, BytesOf({2, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff})); }},
+    {"an_answer_that_is_short",
+     [](ByHand& by) {
+       by.Put(kCompletion, 0, 1, BytesOf({1, 0, 0, 0, 0, 0, 0, 0}));
+     }},
+    {"a_reply_that_is_none",
+     [](ByHand& by) {
+       by.Put(kCompletion, 0, 1, BytesOf({2, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff}));
+     }},
     {"a_packet_of_no_kind", [](ByHand& by) { by.Put(99, 0, 1, {}); }},
 };
 
@@ -243,7 +263,9 @@ TEST_P(HostNonsense, EndsTheCallAndIsALossOfTheHost) {
   host::CreateProcess::Request request;
   host::CreateProcess::Reply reply;
   std::promise<int> ended;
-  const auto complete = [](void* context, Status status) { static_cast<std::promise<int>*>(context)->set_value(status.value()); };
+  const auto complete = [](void* context, Status status) {
+    static_cast<std::promise<int>*>(context)->set_value(status.value());
+  };
   backend->Submit({&CreateProcess(), 0, 0, &request, &reply}, {complete, &ended});
   guest.lost.get_future().wait();
   EXPECT_EQ(ended.get_future().get(), -ENODEV);

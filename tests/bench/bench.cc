@@ -103,7 +103,8 @@ HostProcess::HostProcess(Way way) : way_(way), path_(Directory() + (way == Way::
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     const std::string ready_fd = std::to_string(ready[1]);
     const std::string serve = way_ == Way::kSocket ? "--listen=" + path_ : "--serve=vmbus:" + path_;
-    execl(ProgramPath("hostsim").c_str(), "hostsim", serve.c_str(), "--log-level", "warn", "--ready-fd", ready_fd.c_str(), nullptr);
+    execl(ProgramPath("hostsim").c_str(), "hostsim", serve.c_str(), "--log-level", "warn", "--ready-fd",
+          ready_fd.c_str(), nullptr);
     _exit(127);
   }
   close(ready[1]);
@@ -128,8 +129,8 @@ Server::~Server() {
 Server Server::Daemon(const std::vector<std::string>& options) {
   static int count = 0;
   return Server("dxg" + std::to_string(count++), [&](const std::string& path, int ready) {
-    std::vector<std::string> command = {"cuse-dxg", "serve", "--attach=fuse", "--device", path, "--log-level", "warn", "--ready-fd",
-                                        std::to_string(ready)};
+    std::vector<std::string> command = {"cuse-dxg",    "serve", "--attach=fuse", "--device",           path,
+                                        "--log-level", "warn",  "--ready-fd",    std::to_string(ready)};
     command.insert(command.end(), options.begin(), options.end());
     std::vector<char*> arguments;
     for (std::string& argument : command) arguments.push_back(argument.data());
@@ -171,9 +172,11 @@ bool TakeSmoke(int* argc, char** argv) {
 
 bool RunAll(int argc, char** argv) {
   std::vector<char*> arguments(argv, argv + argc);
-  std::string repetitions = "--benchmark_repetitions=5", mixed = "--benchmark_enable_random_interleaving=true";
+  std::string repetitions = "--benchmark_repetitions=5",
+              mixed = "--benchmark_enable_random_interleaving=true";
   std::string aggregates = "--benchmark_report_aggregates_only=true", min_time = "--benchmark_min_time=0.2";
-  arguments.insert(arguments.begin() + 1, {repetitions.data(), mixed.data(), aggregates.data(), min_time.data()});
+  arguments.insert(arguments.begin() + 1,
+                   {repetitions.data(), mixed.data(), aggregates.data(), min_time.data()});
   int count = static_cast<int>(arguments.size());
   benchmark::Initialize(&count, arguments.data());
   if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return false;
@@ -182,11 +185,13 @@ bool RunAll(int argc, char** argv) {
 }
 
 void PrintRatio(const std::string& what, double ratio, double target) {
-  fmt::print("{:<58}{:6.2f}   target at most {:.2f}   {}\n", what, ratio, target, ratio <= target ? "met" : "MISSED");
+  fmt::print("{:<58}{:6.2f}   target at most {:.2f}   {}\n", what, ratio, target,
+             ratio <= target ? "met" : "MISSED");
 }
 
 void PrintAtLeast(const std::string& what, double ratio, double target) {
-  fmt::print("{:<58}{:6.2f}   target at least {:.2f}  {}\n", what, ratio, target, ratio >= target ? "met" : "MISSED");
+  fmt::print("{:<58}{:6.2f}   target at least {:.2f}  {}\n", what, ratio, target,
+             ratio >= target ? "met" : "MISSED");
 }
 
 }  // namespace dxg::bench

@@ -30,7 +30,8 @@ class Server {
 
   // cuse-dxg serve, of the same build.
   static Server Daemon(const std::vector<std::string>& options = {});
-  // A bare echo of the fixed struct: what a FUSE round trip costs; and one with a bare round trip to a second process.
+  // A bare echo of the fixed struct: what a FUSE round trip costs; and one with a bare round trip to a second
+  // process.
   static Server Echo();
   static Server EchoWithHop();
   static Server EchoWithThread();  // where another thread takes what comes back
@@ -54,7 +55,9 @@ class HostProcess {
   explicit HostProcess(Way way = Way::kSocket);
   ~HostProcess();
   HostProcess(const HostProcess&) = delete;
-  std::string option() const { return (way_ == Way::kSocket ? "--backend=unix:" : "--backend=vmbus:") + path_; }
+  std::string option() const {
+    return (way_ == Way::kSocket ? "--backend=unix:" : "--backend=vmbus:") + path_;
+  }
 
  private:
   const Way way_;
@@ -102,20 +105,24 @@ void Measure(benchmark::State& state, const std::string& name, int fd, unsigned 
   });
 }
 
-// Takes --smoke out of the arguments, where it is the first. A short run is of little use as a measurement, but shows that
-// all of it works.
+// Takes --smoke out of the arguments, where it is the first. A short run is of little use as a measurement,
+// but shows that all of it works.
 bool TakeSmoke(int* argc, char** argv);
 
-// A benchmark of its own for some work that returns 0 where it worked. What it captures has to live until RunAll returns.
+// A benchmark of its own for some work that returns 0 where it worked. What it captures has to live until
+// RunAll returns.
 template <typename Work>
 void Add(const std::string& name, Work work) {
-  benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) { MeasureWork(state, name, work); })->UseManualTime();
+  benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
+    MeasureWork(state, name, work);
+  })->UseManualTime();
 }
 
-// Several short turns of each benchmark, mixed, so that what else the machine does hits all alike. False: bad arguments.
+// Several short turns of each benchmark, mixed, so that what else the machine does hits all alike. False: bad
+// arguments.
 bool RunAll(int argc, char** argv);
 
-void PrintRatio(const std::string& what, double ratio, double target);    // good where it is at most the target
+void PrintRatio(const std::string& what, double ratio, double target);  // good where it is at most the target
 void PrintAtLeast(const std::string& what, double ratio, double target);
 
 }  // namespace dxg::bench

@@ -10,7 +10,9 @@ namespace {
 constexpr uint32_t kHwQueueSupported = 1u << 4;
 
 uint64_t Address(const void* pointer) { return reinterpret_cast<uint64_t>(pointer); }
-const volatile uint64_t* Pointer(uint64_t address) { return reinterpret_cast<const volatile uint64_t*>(address); }
+const volatile uint64_t* Pointer(uint64_t address) {
+  return reinterpret_cast<const volatile uint64_t*>(address);
+}
 
 }  // namespace
 

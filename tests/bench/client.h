@@ -33,7 +33,7 @@ class Client {
   int Share(const Fence& fence);  // a descriptor
   Fence Open(int descriptor);
   void Signal(const Fence& fence, uint64_t value);
-  void Wait(const Fence& fence, uint64_t value);                         // blocks
+  void Wait(const Fence& fence, uint64_t value);  // blocks
   void WaitEvent(const Fence& fence, uint64_t value, int eventfd);
   d3dkmthandle CreateContext(uint32_t node, bool for_hardware_queues = false);
   struct HwQueue {

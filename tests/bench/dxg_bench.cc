@@ -1,5 +1,5 @@
-// dxg-bench: what a call through cuse-dxg costs, in one run and pinned to one core, against a bare FUSE ioctl echo of
-// the same size. Prints ratios: absolute times say more about the machine than about us.
+// dxg-bench: what a call through cuse-dxg costs, in one run and pinned to one core, against a bare FUSE ioctl
+// echo of the same size. Prints ratios: absolute times say more about the machine than about us.
 #include <fmt/format.h>
 
 #include "proto/abi/d3dkmthk.h"
@@ -37,7 +37,9 @@ int main(int argc, char** argv) {
   query_args.private_data_size = sizeof(adapter_type);
 
   const auto add = [](const char* name, int fd, unsigned long code, auto args) {
-    benchmark::RegisterBenchmark(name, [=](benchmark::State& state) { Measure(state, name, fd, code, args); })->UseManualTime();
+    benchmark::RegisterBenchmark(name, [=](benchmark::State& state) {
+      Measure(state, name, fd, code, args);
+    })->UseManualTime();
   };
   add("echo_56_bytes", echo.fd(), LX_DXQUERYVIDEOMEMORYINFO, memory_args);
   add("echo_24_bytes", echo.fd(), LX_DXQUERYADAPTERINFO, query_args);
@@ -50,8 +52,10 @@ int main(int argc, char** argv) {
   const double echo_56 = P50Us("echo_56_bytes"), echo_24 = P50Us("echo_24_bytes");
   fmt::print("\np50 in this run, client and daemon on one core; the bare echo takes {:.1f} us\n", echo_56);
   PrintRatio("local call (GetDeviceState) / echo", P50Us("local_call/GetDeviceState") / echo_56, 1.25);
-  PrintRatio("host call (QueryVideoMemoryInfo) / echo", P50Us("host_call/QueryVideoMemoryInfo") / echo_56, 1.25);
-  PrintRatio("call with nested buffers (QueryAdapterInfo) / echo", P50Us("nested_call/QueryAdapterInfo") / echo_24, 1.7);
+  PrintRatio("host call (QueryVideoMemoryInfo) / echo", P50Us("host_call/QueryVideoMemoryInfo") / echo_56,
+             1.25);
+  PrintRatio("call with nested buffers (QueryAdapterInfo) / echo",
+             P50Us("nested_call/QueryAdapterInfo") / echo_24, 1.7);
   PrintRatio("start of the daemon to the first answered ioctl, ms", first_ms, 50);
   PrintRatio("resident memory of the idle daemon, MiB", idle_kib / 1024.0, 32);
   return 0;

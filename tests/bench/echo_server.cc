@@ -79,7 +79,8 @@ void ServeHop(int socket) {
   }
 }
 
-void Ioctl(fuse_req_t request, fuse_ino_t, unsigned code, void*, fuse_file_info*, unsigned, const void* in, size_t in_bytes, size_t out_bytes) {
+void Ioctl(fuse_req_t request, fuse_ino_t, unsigned code, void*, fuse_file_info*, unsigned, const void* in,
+           size_t in_bytes, size_t out_bytes) {
   if (code == LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU) {
     d3dkmt_signalsynchronizationobjectfromcpu args;
     std::memcpy(&args, in, sizeof(args));

@@ -1,5 +1,6 @@
-// dxg-bench-host: what a host in another process costs (hostsim behind --backend=unix and --backend=vmbus), in one run and pinned to one core,
-// as ratios to a FUSE ioctl echo that has itself a bare round trip to a second process.
+// dxg-bench-host: what a host in another process costs (hostsim behind --backend=unix and --backend=vmbus),
+// in one run and pinned to one core, as ratios to a FUSE ioctl echo that has itself a bare round trip to a
+// second process.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/wait.h>
@@ -21,7 +22,8 @@ d3dkmt_queryvideomemoryinfo QueryOf(int fd) {
   enumerate.adapter_count = 1;
   enumerate.filter.value = 1;
   *reinterpret_cast<uint64_t*>(&enumerate.adapters) = reinterpret_cast<uint64_t>(&info);
-  if (ioctl(fd, LX_DXENUMADAPTERS3, &enumerate) != 0 || enumerate.adapter_count == 0) Fail("the node has no adapter");
+  if (ioctl(fd, LX_DXENUMADAPTERS3, &enumerate) != 0 || enumerate.adapter_count == 0)
+    Fail("the node has no adapter");
   d3dkmt_queryvideomemoryinfo args{};
   args.adapter = info.adapter_handle;
   return args;
@@ -35,7 +37,8 @@ double CallsPerSecond(const std::vector<std::unique_ptr<Server>>& nodes, size_t 
   for (size_t i = 0; i < clients; ++i) {
     children.push_back(fork());
     if (children.back() != 0) continue;
-    const int fd = open(nodes[i]->path().c_str(), O_RDWR | O_CLOEXEC);  // of its own: another process is another client
+    const int fd =
+        open(nodes[i]->path().c_str(), O_RDWR | O_CLOEXEC);  // of its own: another process is another client
     d3dkmt_queryvideomemoryinfo args = QueryOf(fd);
     close(go[1]);
     char byte = 0;
@@ -67,7 +70,9 @@ int main(int argc, char** argv) {
   for (size_t i = 0; i < kNodes; ++i) nodes.emplace_back(new Server(Server::Daemon({host.option()})));
   const Server in_process = Server::Daemon(), vmbus = Server::Daemon({bus_host.option()});
   const auto add = [](const char* name, int fd, d3dkmt_queryvideomemoryinfo args) {
-    benchmark::RegisterBenchmark(name, [=](benchmark::State& state) { Measure(state, name, fd, LX_DXQUERYVIDEOMEMORYINFO, args); })->UseManualTime();
+    benchmark::RegisterBenchmark(name, [=](benchmark::State& state) {
+      Measure(state, name, fd, LX_DXQUERYVIDEOMEMORYINFO, args);
+    })->UseManualTime();
   };
   add("echo", echo.fd(), {});
   add("echo_with_hop", hop.fd(), {});
@@ -78,16 +83,20 @@ int main(int argc, char** argv) {
   if (!RunAll(argc, argv)) return 2;
 
   const double hop_us = P50Us("echo_with_hop"), call_us = P50Us("host_call/socket");
-  fmt::print("\np50 in this run, all on one core; the bare echo takes {:.1f} us, with one bare hop {:.1f} us\n", P50Us("echo"), hop_us);
+  fmt::print(
+      "\np50 in this run, all on one core; the bare echo takes {:.1f} us, with one bare hop {:.1f} us\n",
+      P50Us("echo"), hop_us);
   PrintRatio("host call through the socket / echo with one bare hop", call_us / hop_us, 1.3);
   fmt::print("host call through the socket / the same hop where another thread takes the answer: {:.2f}\n",
              call_us / P50Us("echo_with_hop_and_thread"));
-  fmt::print("host call through VMBus rings / echo with one bare hop: {:.2f}\n", P50Us("host_call/vmbus_rings") / hop_us);
+  fmt::print("host call through VMBus rings / echo with one bare hop: {:.2f}\n",
+             P50Us("host_call/vmbus_rings") / hop_us);
   fmt::print("host call through the socket: {:.2f} echoes, in the process: {:.2f}\n", call_us / P50Us("echo"),
              P50Us("host_call/in_process") / P50Us("echo"));
   const int calls = smoke ? 200 : 10'000;
   const double one = CallsPerSecond(nodes, 1, static_cast<int>(kNodes) * calls);
   const double all = CallsPerSecond(nodes, kNodes, calls);
-  fmt::print("{} devices on one host, all on one core: {:.0f} calls per second, one device alone: {:.0f}\n", kNodes, all, one);
+  fmt::print("{} devices on one host, all on one core: {:.0f} calls per second, one device alone: {:.0f}\n",
+             kNodes, all, one);
   return 0;
 }

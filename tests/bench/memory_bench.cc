@@ -1,5 +1,5 @@
-// dxg-bench-memory: what memory costs through cuse-dxg, in one run and pinned to one core, as ratios to a bare FUSE ioctl
-// echo or to plain memory.
+// dxg-bench-memory: what memory costs through cuse-dxg, in one run and pinned to one core, as ratios to a
+// bare FUSE ioctl echo or to plain memory.
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
@@ -66,7 +66,8 @@ struct Touched {
 void CompareTouch(Client& client, uint64_t bytes, int rounds) {
   Touched locked, plain;
   for (int round = 0; round < rounds; ++round) {
-    char* memory = static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    char* memory =
+        static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     if (memory == MAP_FAILED) Fail("mmap");
     plain.Add(memory, bytes);
     munmap(memory, bytes);
@@ -76,8 +77,10 @@ void CompareTouch(Client& client, uint64_t bytes, int rounds) {
     client.Destroy(allocation);
   }
   const uint64_t mib = bytes >> 20;
-  PrintRatio(fmt::format("touch {} MiB the first time, locked / anonymous", mib), double(locked.first) / plain.first, 1.05);
-  PrintRatio(fmt::format("touch {} MiB again, locked / anonymous", mib), double(locked.again) / plain.again, 1.05);
+  PrintRatio(fmt::format("touch {} MiB the first time, locked / anonymous", mib),
+             double(locked.first) / plain.first, 1.05);
+  PrintRatio(fmt::format("touch {} MiB again, locked / anonymous", mib), double(locked.again) / plain.again,
+             1.05);
 }
 
 // While the mappings of one process grow: what a map and a free cost then, in echoes of the same moment.
@@ -95,7 +98,8 @@ void CompareMappings(Client& client, const Server& echo, const std::vector<uint6
     const double in_echoes = MedianOfUs(kTimes, [&] { client.Free(client.Map(mapped)); }) / echo_us;
     if (first == 0) first = in_echoes;
     fmt::print("map and free an address with {} live: {:.2f} echoes\n", count, in_echoes);
-    if (count != counts.front()) PrintRatio(fmt::format("map and free, {} live / {} live", count, counts.front()), in_echoes / first, 2);
+    if (count != counts.front())
+      PrintRatio(fmt::format("map and free, {} live / {} live", count, counts.front()), in_echoes / first, 2);
   }
 }
 
@@ -131,9 +135,11 @@ int main(int argc, char** argv) {
   fmt::print("\np50 in this run, client and daemon on one core; the bare echo takes {:.1f} us\n", echo_us);
   PrintRatio("lock and unlock / two echoes", P50Us("lock_unlock") / (2 * echo_us), 1.5);
   PrintRatio("create and destroy an allocation / two echoes", P50Us("create_destroy") / (2 * echo_us), 1.4);
-  CompareMappings(client, echo, smoke ? std::vector<uint64_t>{10, 1000} : std::vector<uint64_t>{10, 1000, 1'000'000});
+  CompareMappings(client, echo,
+                  smoke ? std::vector<uint64_t>{10, 1000} : std::vector<uint64_t>{10, 1000, 1'000'000});
   CompareTouch(client, (smoke ? 64ull : 1024ull) << 20, smoke ? 1 : 3);
   const First first = MeasureFirst(node.path(), smoke ? 5 : 50);
-  fmt::print("a process's first device, its memory brought in: {:.0f} us; its first lock then: {:.1f} us\n", first.device_us, first.lock_us);
+  fmt::print("a process's first device, its memory brought in: {:.0f} us; its first lock then: {:.1f} us\n",
+             first.device_us, first.lock_us);
   return 0;
 }

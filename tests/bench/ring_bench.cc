@@ -1,6 +1,6 @@
-// dxg-bench-ring: what a pair of VMBus rings between two processes costs, in one run and pinned: a request and its completion
-// as a ratio to a bare futex ping-pong (and an eventfd ping-pong) between two processes in the same places, and messages one
-// way on one core, next to a memcpy of the same bytes.
+// dxg-bench-ring: what a pair of VMBus rings between two processes costs, in one run and pinned: a request
+// and its completion as a ratio to a bare futex ping-pong (and an eventfd ping-pong) between two processes in
+// the same places, and messages one way on one core, next to a memcpy of the same bytes.
 #include <fmt/format.h>
 #include <linux/futex.h>
 #include <sched.h>
@@ -71,7 +71,7 @@ class Peer {
   const pid_t pid_;
 };
 
-// -- Ping-pongs --------------------------------------------------------------------------------------------------------
+// -- Ping-pongs -----------------------------------------------------------------------------------
 
 using Samples = std::vector<uint64_t>;
 
@@ -130,7 +130,7 @@ void EventfdTrips(int core, int trips, Samples* samples) {
   }
 }
 
-// -- Rings -------------------------------------------------------------------------------------------------------------
+// -- Rings ----------------------------------------------------------------------------------------
 
 // Two rings and two eventfds, of which each process makes its end.
 struct Link {
@@ -146,24 +146,28 @@ struct Link {
     if (!file.ok()) Fail(file.status().why());
     return *std::move(file);
   }
-  static std::unique_ptr<Channel> End(const GuardedRing& out, const GuardedRing& in, const attach::UniqueFd& wait,
-                                      const attach::UniqueFd& ring) {
-    auto made = MakeRingChannel(out.memory(), in.memory(),
-                                std::make_unique<EventfdSignal>(attach::UniqueFd(dup(wait.get())), attach::UniqueFd(dup(ring.get()))), nullptr);
+  static std::unique_ptr<Channel> End(const GuardedRing& out, const GuardedRing& in,
+                                      const attach::UniqueFd& wait, const attach::UniqueFd& ring) {
+    auto made = MakeRingChannel(
+        out.memory(), in.memory(),
+        std::make_unique<EventfdSignal>(attach::UniqueFd(dup(wait.get())), attach::UniqueFd(dup(ring.get()))),
+        nullptr);
     if (!made.ok()) Fail(made.status().why());
     return *std::move(made);
   }
 };
 
 void Send(Channel& channel, uint16_t type, uint64_t transaction, std::span<const std::byte> payload) {
-  if (channel.Send({type, kCompletionRequested, transaction, payload}) != Channel::Sent::kYes) Fail("nothing was sent");
+  if (channel.Send({type, kCompletionRequested, transaction, payload}) != Channel::Sent::kYes)
+    Fail("nothing was sent");
 }
 
 void RingTrips(int core, int trips, Samples* samples) {
   const Link link;
   const Peer peer(core, [&] {
     const auto channel = link.There();
-    (void)channel->Run([&](const Packet& packet) { Send(*channel, kCompletion, packet.transaction, packet.payload); });
+    (void)channel->Run(
+        [&](const Packet& packet) { Send(*channel, kCompletion, packet.transaction, packet.payload); });
   });
   const auto channel = link.Here();
   const std::array<std::byte, kMessageBytes> message{};
@@ -179,9 +183,10 @@ void RingTrips(int core, int trips, Samples* samples) {
   if (!ended.ok()) Fail(ended.why());
 }
 
-// -- One way -----------------------------------------------------------------------------------------------------------
+// -- One way --------------------------------------------------------------------------------------
 
-// Messages a second from this process to one on the same core. Who finds the ring full lets the other one run.
+// Messages a second from this process to one on the same core. Who finds the ring full lets the other one
+// run.
 double MessagesPerSecond(int core, int messages) {
   const Link link;
   const Peer peer(core, [&] {
@@ -228,8 +233,8 @@ void MeasureTrips(const char* where, int core, int turns, int trips) {
     RingTrips(core, trips, &ring);
   }
   const double futex_us = MedianUs(futex), event_us = MedianUs(event), ring_us = MedianUs(ring);
-  fmt::print("{}, p50: futex ping-pong {:.2f} us, eventfd ping-pong {:.2f} us, ring round trip {:.2f} us\n", where, futex_us, event_us,
-             ring_us);
+  fmt::print("{}, p50: futex ping-pong {:.2f} us, eventfd ping-pong {:.2f} us, ring round trip {:.2f} us\n",
+             where, futex_us, event_us, ring_us);
   PrintRatio(fmt::format("ring round trip / futex ping-pong, {}", where), ring_us / futex_us, 1.3);
   fmt::print("ring round trip / eventfd ping-pong, {}: {:.2f}\n", where, ring_us / event_us);
 }
@@ -254,6 +259,7 @@ int main(int argc, char** argv) {
     copied.push_back(CopiesPerSecond(messages));
   }
   PrintAtLeast("millions of messages of 48 bytes a second, on one core", Best(sent) / 1e6, 2);
-  fmt::print("one message costs as much as {:.1f} copies of its bytes in and out\n", Best(copied) / Best(sent));
+  fmt::print("one message costs as much as {:.1f} copies of its bytes in and out\n",
+             Best(copied) / Best(sent));
   return 0;
 }

@@ -1,5 +1,5 @@
-// dxg-bench-work: what work and fences cost through cuse-dxg, in one run and pinned to one core, as ratios to a bare FUSE
-// ioctl echo or to plain memory.
+// dxg-bench-work: what work and fences cost through cuse-dxg, in one run and pinned to one core, as ratios to
+// a bare FUSE ioctl echo or to plain memory.
 #include <fcntl.h>
 #include <sched.h>
 #include <sys/eventfd.h>
@@ -32,7 +32,8 @@ void AwaitIoctl(pid_t thread) {
 }
 
 // From a submission to the return of a wait for its end that a thread of the process stands in.
-double SubmitToWaitUs(Client& client, const Client::HwQueue& queue, uint64_t address, uint32_t bytes, uint64_t* progress, int times) {
+double SubmitToWaitUs(Client& client, const Client::HwQueue& queue, uint64_t address, uint32_t bytes,
+                      uint64_t* progress, int times) {
   std::atomic<uint64_t> awaited{0}, returned_ns{0};
   std::atomic<pid_t> waiter_tid{0};
   std::atomic<bool> stop{false};
@@ -113,25 +114,29 @@ void ComparePendingWaits(Client& client, const Server& echo, const std::vector<u
     const double in_echoes = MedianUs(std::move(samples)) / echo_us;
     if (first == 0) first = in_echoes;
     fmt::print("a signal that releases one of {} waits: {:.2f} echoes\n", count, in_echoes);
-    if (count != counts.front()) PrintRatio(fmt::format("signal, {} waits pending / 1", count), in_echoes / first, 2);
+    if (count != counts.front())
+      PrintRatio(fmt::format("signal, {} waits pending / 1", count), in_echoes / first, 2);
   }
   close(event);
 }
 
-// Plain memory to plain memory, and the GPU from one allocation to another; both have been touched. The faster of some
-// rounds: the slower ones measure what else the machine does.
+// Plain memory to plain memory, and the GPU from one allocation to another; both have been touched. The
+// faster of some rounds: the slower ones measure what else the machine does.
 void CompareCopy(Client& client, uint64_t bytes, int rounds) {
-  const auto source = client.Create(bytes), destination = client.Create(bytes), buffer = client.Create(kPageBytes);
+  const auto source = client.Create(bytes), destination = client.Create(bytes),
+             buffer = client.Create(kPageBytes);
   std::memset(client.Lock(source), 1, bytes);
   std::memset(client.Lock(destination), 2, bytes);
   for (const auto allocation : {source, destination, buffer}) client.MakeResident(allocation);
-  const uint64_t from = client.Map(source, bytes / kPageBytes), to = client.Map(destination, bytes / kPageBytes);
+  const uint64_t from = client.Map(source, bytes / kPageBytes),
+                 to = client.Map(destination, bytes / kPageBytes);
   const uint64_t commands = client.Map(buffer);
   dxg_commands list = dxg_commands_begin(client.Lock(buffer), kPageBytes);
   dxg_push_copy(&list, to, from, bytes);
   const auto context = client.CreateContext(0);
   const auto fence = client.CreateFence();
-  auto* plain_from = static_cast<char*>(mmap(nullptr, 2 * bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  auto* plain_from =
+      static_cast<char*>(mmap(nullptr, 2 * bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
   if (plain_from == MAP_FAILED) Fail("mmap");
   char* const plain_to = plain_from + bytes;
   std::memset(plain_from, 1, 2 * bytes);
@@ -148,7 +153,8 @@ void CompareCopy(Client& client, uint64_t bytes, int rounds) {
   }
   munmap(plain_from, 2 * bytes);
   if (client.Lock(destination)[bytes - 1] != 1) Fail("the copy did not arrive");
-  PrintAtLeast(fmt::format("GPU copy of {} MiB, speed / memcpy", bytes >> 20), double(plain_ns) / gpu_ns, 0.85);
+  PrintAtLeast(fmt::format("GPU copy of {} MiB, speed / memcpy", bytes >> 20), double(plain_ns) / gpu_ns,
+               0.85);
 }
 
 }  // namespace
@@ -207,14 +213,18 @@ int main(int argc, char** argv) {
   const double echo_us = P50Us("echo_32_bytes");
   fmt::print("\np50 in this run, client and daemon on one core; the bare echo takes {:.1f} us\n", echo_us);
   PrintRatio("signal from the CPU / echo", P50Us("signal_from_cpu") / echo_us, 1.2);
-  fmt::print("an echo that reads the client's lists, as a signal has to: {:.2f} echoes\n", P50Us("echo_and_lists") / echo_us);
+  fmt::print("an echo that reads the client's lists, as a signal has to: {:.2f} echoes\n",
+             P50Us("echo_and_lists") / echo_us);
   PrintRatio("submit to a context / echo of its 384 bytes", P50Us("submit") / P50Us("echo_384_bytes"), 1.2);
   PrintRatio("submit to a hardware queue / echo", P50Us("submit_to_hardware_queue") / echo_us, 1.2);
-  fmt::print("submit to a hardware queue until its fence shows it: {:.2f} echoes\n", P50Us("submit_to_visible") / echo_us);
+  fmt::print("submit to a hardware queue until its fence shows it: {:.2f} echoes\n",
+             P50Us("submit_to_visible") / echo_us);
   const double wait_us = SubmitToWaitUs(client, queue, commands, bytes, &progress, smoke ? 100 : 5000);
   PrintRatio("submit until a blocked wait has returned / echo", wait_us / echo_us, 2.5);
-  fmt::print("two processes' fences, there and back: {:.2f} echoes\n", PingPongUs(client, node.path(), smoke ? 100 : 5000) / echo_us);
-  ComparePendingWaits(client, echo, smoke ? std::vector<uint64_t>{1, 1000} : std::vector<uint64_t>{1, 1000, 100'000});
+  fmt::print("two processes' fences, there and back: {:.2f} echoes\n",
+             PingPongUs(client, node.path(), smoke ? 100 : 5000) / echo_us);
+  ComparePendingWaits(client, echo,
+                      smoke ? std::vector<uint64_t>{1, 1000} : std::vector<uint64_t>{1, 1000, 100'000});
   CompareCopy(client, (smoke ? 16ull : 256ull) << 20, smoke ? 1 : 5);
   return 0;
 }

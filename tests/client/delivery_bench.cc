@@ -65,14 +65,17 @@ void Bench(int rounds) {
   Report("give a file", with({GiveFile()}, close_all), plain_us);
   Report("give a node", with({GiveNode(1)}, close_all), plain_us);
   UniqueFd event(eventfd(0, EFD_CLOEXEC));
-  Report("take an eventfd, first", MedianUs(rounds,
-                                           [&] {
-                                             ioctl(node.get(), kTake, event.get());
-                                             ioctl(node.get(), kDrop);
-                                           }) - plain_us,
+  Report("take an eventfd, first",
+         MedianUs(rounds,
+                  [&] {
+                    ioctl(node.get(), kTake, event.get());
+                    ioctl(node.get(), kDrop);
+                  }) -
+             plain_us,
          plain_us);
   ioctl(node.get(), kTake, event.get());
-  Report("take an eventfd, again", MedianUs(rounds, [&] { ioctl(node.get(), kTake, event.get()); }), plain_us);
+  Report("take an eventfd, again", MedianUs(rounds, [&] { ioctl(node.get(), kTake, event.get()); }),
+         plain_us);
   ioctl(node.get(), kDrop);
   Report("identify", MedianUs(rounds, [&] { ioctl(node.get(), kIdentify, node.get()); }), plain_us);
 }

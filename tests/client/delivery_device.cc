@@ -220,8 +220,8 @@ class DeliveryDevice final : public attach::Node {
         std::count_if(tokens_.begin(), tokens_.end(), [](const auto& file) { return file.second != 0; }));
   }
 
-  // The descriptor that it looks with is counted, and closed when it returns: left open until after the answer, it would
-  // now and then be seen by the next who counts.
+  // The descriptor that it looks with is counted, and closed when it returns: left open until after the
+  // answer, it would now and then be seen by the next who counts.
   static int32_t FilesOpen() {
     const std::filesystem::directory_iterator files("/proc/self/fd");
     return static_cast<int32_t>(std::distance(begin(files), end(files)));
@@ -242,7 +242,8 @@ class DeliveryDevice final : public attach::Node {
     const int number = static_cast<int>(request->argument());
     std::shared_ptr<IoctlRequest> shared = std::move(request);
     delivery_->TakeEventFile(*identity, number, [this, shared](std::shared_ptr<client::EventFile> file) {
-      const int32_t place = file ? Keep(std::move(file)) : 0;  // no share of it stays here: what the client drops next is closed
+      const int32_t place = file ? Keep(std::move(file))
+                                 : 0;  // no share of it stays here: what the client drops next is closed
       shared->Answer(place, {});
     });
   }

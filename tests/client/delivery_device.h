@@ -35,7 +35,8 @@ struct Visit {
 
 // Visits the caller.
 constexpr uint32_t kVisit = _IOWR('V', 1, Visit);
-// How many visits are held; go on with those held at the place in the argument, or all (0). The result is how many.
+// How many visits are held; go on with those held at the place in the argument, or all (0). The result is how
+// many.
 constexpr uint32_t kHeld = _IO('V', 2);
 constexpr uint32_t kGoOn = _IO('V', 3);
 // Which file the argument, a descriptor number, means: the result is its token, 1000 for an open of a
@@ -52,8 +53,8 @@ constexpr uint32_t kNothing = _IO('V', 8);
 constexpr uint32_t kServerFiles = _IO('V', 9);
 // How many visits were refused, or had their steps done or failed, so far.
 constexpr uint32_t kEnded = _IO('V', 10);
-// Takes the eventfd at the argument, a descriptor number, and keeps it. The result is which of the kept ones it is, from 1
-// on; 0: it is none.
+// Takes the eventfd at the argument, a descriptor number, and keeps it. The result is which of the kept ones
+// it is, from 1 on; 0: it is none.
 constexpr uint32_t kTake = _IO('V', 11);
 // Signals all that are kept; the result is how many. With an argument: that many times each.
 constexpr uint32_t kSignal = _IO('V', 12);

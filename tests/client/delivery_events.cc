@@ -143,7 +143,8 @@ void CheckClosedAfterTaking() {
   EXPECT(ioctl(node.get(), kDrop, 0) == 1);
 }
 
-// Many threads that take and close, so that numbers are used again and again under the eyes of the one who copies.
+// Many threads that take and close, so that numbers are used again and again under the eyes of the one who
+// copies.
 void CheckEventStorm() {
   UniqueFd node = Open();
   std::vector<std::thread> threads;
@@ -160,8 +161,8 @@ void CheckEventStorm() {
   EXPECT(ioctl(node.get(), kDrop, 0) == 800);
 }
 
-// At the limit the next is refused, and one that is let go makes room. The device keeps half of the files that it may
-// open for events, and may open as many as we: both were started by one.
+// At the limit the next is refused, and one that is let go makes room. The device keeps half of the files
+// that it may open for events, and may open as many as we: both were started by one.
 void CheckTooManyEvents() {
   UniqueFd node = Open();
   rlimit files = {};

@@ -17,14 +17,17 @@ using attach::UniqueFd;
 
 class EventFileTest : public testing::Test {
  protected:
-  std::shared_ptr<EventFile> Add(int descriptor) { return files_->Add(me_, descriptor, UniqueFd(dup(descriptor))); }
+  std::shared_ptr<EventFile> Add(int descriptor) {
+    return files_->Add(me_, descriptor, UniqueFd(dup(descriptor)));
+  }
   static uint64_t Value(int descriptor) {
     uint64_t value = 0;
     return read(descriptor, &value, sizeof(value)) == sizeof(value) ? value : 0;
   }
 
   const std::shared_ptr<EventFiles> files_ = std::make_shared<EventFiles>();
-  const Identity me_ = {.tgid = getpid(), .start_time = 1, .own_pid = getpid(), .pid_namespace = 0, .name = ""};
+  const Identity me_ = {
+      .tgid = getpid(), .start_time = 1, .own_pid = getpid(), .pid_namespace = 0, .name = ""};
   const UniqueFd event_{eventfd(0, EFD_NONBLOCK)};
 };
 

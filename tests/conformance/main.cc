@@ -30,11 +30,12 @@ constexpr const char* kFooter = R"(Flags of GoogleTest are passed on; those used
   --gtest_output=xml:FILE     write a report for a CI system
   --gtest_help                the complete list
 
-Suites whose name begins with Sim check what the simulated host answers (sizes, budgets, names) and are run only with
---simulator. Those whose name begins with SimTrouble need a simulated host that lets a test make trouble for everybody,
-and are run only with --trouble. All others hold on a real WSL2 machine too.
+Suites whose name begins with Sim check what the simulated host answers (sizes, budgets, names). They run only
+with --simulator. Suites whose name begins with SimTrouble need a simulated host that lets a test make trouble
+for everybody. They run only with --trouble. All others hold on a real WSL2 machine too.
 
-Result: 0 when all tests passed; 1 when one failed, or was skipped without leave; 2 when nothing could be tested.)";
+Exit status: 0 when all tests passed; 1 when one failed, or was skipped without leave; 2 when nothing could be
+tested.)";
 
 // Parameterised suites are called Instance/Suite.
 bool NameBegins(std::string_view suite, std::string_view prefix) {
@@ -93,7 +94,9 @@ int Run(int argc, char** argv) {
                "The node's host is the simulator: run the suites Sim* as well");
   app.add_flag("--trouble", opts.trouble,
                "The simulator's profile serves test escapes: run the suites SimTrouble* as well");
-  app.add_option("--ctl", opts.ctl, "The program that takes orders for the simulator's host (cuse-dxg): run the suites SimArrival* as well")
+  app.add_option("--ctl", opts.ctl,
+                 "The program that takes orders for the simulator's host (cuse-dxg): run the suites "
+                 "SimArrival* as well")
       ->type_name("PROGRAM");
   app.add_option("--allow-skip", opts.allow_skip,
                  "Tests that may be skipped, with * and ? as in a shell; any other skip is a failure")

@@ -10,9 +10,9 @@ namespace dxg::conformance {
 
 struct Options {
   std::string device = "/dev/dxg";
-  bool simulator = false;               // run the suites whose name begins with Sim
-  bool trouble = false;                 // run the suites whose name begins with SimTrouble
-  std::string ctl;                      // orders from the simulator's host; empty: leave out the suites SimArrival
+  bool simulator = false;  // run the suites whose name begins with Sim
+  bool trouble = false;    // run the suites whose name begins with SimTrouble
+  std::string ctl;         // orders from the simulator's host; empty: leave out the suites SimArrival
   std::vector<std::string> allow_skip;  // names of tests that may skip; * and ? as in a shell
   double stress_s = 2;
 };

@@ -1,5 +1,5 @@
-// Adapters that come, go and come back while clients work: ordered from the simulated host by its control program, and
-// noticed through the node alone.
+// Adapters that come, go and come back while clients work: ordered from the simulated host by its control
+// program, and noticed through the node alone.
 
 #include <gtest/gtest.h>
 
@@ -30,7 +30,8 @@ std::optional<std::string> Order(const std::string& orders) {
 // "00000000-00010010 ...", as the control program writes it.
 winluid LuidIn(const std::string& line) {
   winluid luid = {};
-  if (std::sscanf(line.c_str(), "%8x-%8x", &luid.b, &luid.a) != 2) throw std::runtime_error("no LUID in: " + line);
+  if (std::sscanf(line.c_str(), "%8x-%8x", &luid.b, &luid.a) != 2)
+    throw std::runtime_error("no LUID in: " + line);
   return luid;
 }
 

@@ -1,7 +1,5 @@
-// DXG_IOCTL_EXPORT: a shared resource as an ordinary memory file and as a dma-buf. Only nodes of cuse-dxg have it; the
-// driver answers ENOTTY to every ioctl on such a descriptor.
-
-#include "proto/abi/dxg_export.h"
+// DXG_IOCTL_EXPORT: a shared resource as an ordinary memory file and as a dma-buf. Only nodes of cuse-dxg
+// have it; the driver answers ENOTTY to every ioctl on such a descriptor.
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
@@ -14,6 +12,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "proto/abi/dxg_export.h"
 #include "tests/conformance/memory_client.h"
 
 namespace dxg::conformance {
@@ -27,7 +26,9 @@ struct Exported {
   SharedResource shared = client.CreateResource(2, kBytes, true);
   Descriptor descriptor{client.Share(shared.resource)};
 
-  int Try(dxg_export* args) const { return ioctl(descriptor.get(), DXG_IOCTL_EXPORT, args) == 0 ? 0 : -errno; }
+  int Try(dxg_export* args) const {
+    return ioctl(descriptor.get(), DXG_IOCTL_EXPORT, args) == 0 ? 0 : -errno;
+  }
 };
 
 dxg_export Ask(uint32_t kind, uint32_t index = 0) {

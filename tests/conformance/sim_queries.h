@@ -72,8 +72,8 @@ inline SegmentGroupSizes GetSegmentGroupSizes(Node& node) {
   return Ask<SegmentGroupSizes>(node, KMTQAITYPE_GETSEGMENTGROUPSIZE);
 }
 
-// Whether no other client has a share of the adapter's budgets. An earlier one may have for a while: not every node's close()
-// returns only when the host is done with the client.
+// Whether no other client has a share of the adapter's budgets. An earlier one may have for a while: not
+// every node's close() returns only when the host is done with the client.
 inline bool HasBudgetsForItself(Node& node) {
   d3dkmt_queryvideomemoryinfo args = {};
   args.adapter = node.FirstAdapter();

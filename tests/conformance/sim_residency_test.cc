@@ -43,7 +43,9 @@ void Accept(const MemoryClient& client, const PagingQueue& queue, std::vector<d3
 
 // A client that has the budgets for itself, which processes share.
 struct LoneClient : MemoryClient {
-  LoneClient() { EXPECT_TRUE(Eventually([&] { return HasBudgetsForItself(node); })); }
+  LoneClient() {
+    EXPECT_TRUE(Eventually([&] { return HasBudgetsForItself(node); }));
+  }
 };
 
 // Pieces of which a budget has room for four.

@@ -155,7 +155,8 @@ TEST(SimSubmit, AHeldContextHoldsNobodyElse) {
 // [SYN] 149 and 165
 TEST(SimSubmit, ASignalComesAfterTheWorkBeforeIt) {
   const WorkClient client;
-  const GpuMemory memory = client.Allocate(4 * kMiB);  // no more: where a page takes long, an engine's time would be over
+  const GpuMemory memory =
+      client.Allocate(4 * kMiB);  // no more: where a page takes long, an engine's time would be over
   const d3dkmthandle context = client.CreateContext();
   const Fence fence = client.CreateFence();
   client.Submit(context, client.Compile([&](dxg_commands* commands) {

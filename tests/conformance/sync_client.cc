@@ -161,7 +161,8 @@ int SyncClient::TrySignal(Handles objects, Values values, uint32_t flags) const 
   args.fence_values = AddressOf(values);
   args.flags.value = flags;
   const int result = node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, args);
-  // A host may take a signal without answering it. What is asked next it answers after it, and tests look at once.
+  // A host may take a signal without answering it. What is asked next it answers after it, and tests look at
+  // once.
   if (result == 0 && !objects.empty()) (void)TryWait(objects.front(), 0);
   return result;
 }

@@ -27,8 +27,8 @@ class Event {
 
   int fd() const { return fd_; }
   void Close();
-  // How often it was signalled since the last time. It may come by another channel than the answer to the call that signals
-  // it, so this waits a while for as many as are expected.
+  // How often it was signalled since the last time. It may come by another channel than the answer to the
+  // call that signals it, so this waits a while for as many as are expected.
   uint64_t Take(uint64_t expected = 0) const;
   // Until it is signalled. Without a deadline: what never comes is ended by the test's own.
   void Wait() const;

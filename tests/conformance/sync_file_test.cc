@@ -201,8 +201,8 @@ TEST(SyncFile, PrivateFencesAreNotOpened) {
 
 TEST(SyncFile, LeadsAnotherProcessToTheFence) {
   FenceClient client;
-  // The host takes the end of any handle of such a fence, also of the one that WaitSyncFile has for a moment, for the end
-  // of all waits of CPUs. The file must not.
+  // The host takes the end of any handle of such a fence, also of the one that WaitSyncFile has for a moment,
+  // for the end of all waits of CPUs. The file must not.
   const d3dkmthandle fence = client.NewFence(kShared);
   const Descriptor file(client.CreateSyncFile(fence, 5));
   Peer peer([&](Peer& parent) {
@@ -215,7 +215,8 @@ TEST(SyncFile, LeadsAnotherProcessToTheFence) {
     EXPECT_EQ(Ready(file.get()), 0);
     parent.Send(1);
     EXPECT_EQ(Ready(file.get(), -1), POLLIN);
-    const auto* value = reinterpret_cast<const volatile uint64_t*>(opened.fence_value_cpu_va);  // Safety: mapped
+    const auto* value =
+        reinterpret_cast<const volatile uint64_t*>(opened.fence_value_cpu_va);  // Safety: mapped
     EXPECT_EQ(*value, 5u);
   });
   peer.Receive();
@@ -269,7 +270,8 @@ TEST(SimSyncFile, HoldsTheContextThatItIsGivenAndNoOther) {
   FenceClient client;
   const d3dkmthandle fence = client.NewFence(kShared);
   const Descriptor file(client.CreateSyncFile(fence, 5));
-  const d3dkmthandle held = client.node.CreateContext(client.device), other = client.node.CreateContext(client.device);
+  const d3dkmthandle held = client.node.CreateContext(client.device),
+                     other = client.node.CreateContext(client.device);
   ASSERT_EQ(client.TryWaitFile(file.get(), held), 0);
   const d3dkmthandle behind = client.NewFence(), beside = client.NewFence();
   const Descriptor is_behind(client.CreateSyncFile(behind, 1)), is_beside(client.CreateSyncFile(beside, 1));

@@ -100,7 +100,9 @@ std::vector<bool> AbiStruct::Covered() const {
 
 bool AbiStruct::InDifferentArms(const std::string& a, const std::string& b) const {
   std::vector<const AbiMember*> way_a, way_b;
-  const auto whole = [](const std::string& path) { return path.substr(0, path.find('[')); };  // a part is where its array is
+  const auto whole = [](const std::string& path) {
+    return path.substr(0, path.find('['));
+  };  // a part is where its array is
   if (!WayTo(root_, whole(a), &way_a) || !WayTo(root_, whole(b), &way_b)) return false;
   size_t common = 0;
   while (common < way_a.size() && common < way_b.size() && way_a[common] == way_b[common]) ++common;

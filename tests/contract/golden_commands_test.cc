@@ -22,8 +22,8 @@ struct GoldenCommand {
   bool asynchronous;  // nobody answers it
 };
 
-// Where a command of the driver has addresses of its client, 8 bytes each, from the command header on. The contract
-// leaves them out, because no host can follow them: there are zeros in our packets.
+// Where a command of the driver has addresses of its client, 8 bytes each, from the command header on. The
+// contract leaves them out, because no host can follow them: there are zeros in our packets.
 struct ClientAddress {
   const char* name;
   size_t offset;
@@ -37,7 +37,8 @@ constexpr ClientAddress kClientAddresses[] = {
 
 void ClearClientAddresses(const char* name, Bytes* bytes) {
   for (const ClientAddress& address : kClientAddresses) {
-    if (std::string_view(address.name) == name) std::fill_n(bytes->begin() + static_cast<ptrdiff_t>(address.offset), 8, std::byte{0});
+    if (std::string_view(address.name) == name)
+      std::fill_n(bytes->begin() + static_cast<ptrdiff_t>(address.offset), 8, std::byte{0});
   }
 }
 
@@ -57,7 +58,8 @@ std::vector<GoldenCommand> GoldenCommands() {
     if (command == nullptr) continue;
     ClearClientAddresses(command->name, &bytes);
     const bool answered = !example.at("response").is_null();
-    found.push_back({example.at("title"), command, bytes, answered ? FromHex(example.at("response")) : Bytes(),
+    found.push_back({example.at("title"), command, bytes,
+                     answered ? FromHex(example.at("response")) : Bytes(),
                      has_ext_header ? kVersion : kOldVersion, !answered});
   }
   return found;
@@ -97,7 +99,9 @@ TEST(GoldenCommands, NameTheirCommandAndChannel) {
     const std::string name = golden.command->name;
     EXPECT_TRUE(golden.title.starts_with(name)) << name;
     EXPECT_TRUE(!golden.asynchronous || golden.command->may_be_async);
-    EXPECT_EQ(NumberAt(golden.bytes, 12), golden.command->channel == GLOBAL ? 1u : golden.asynchronous ? 0x100u : 0u);
+    EXPECT_EQ(NumberAt(golden.bytes, 12), golden.command->channel == GLOBAL ? 1u
+                                          : golden.asynchronous             ? 0x100u
+                                                                            : 0u);
     EXPECT_EQ(NumberAt(golden.bytes, 8) == 0, golden.command->no_process);
   }
 }
@@ -108,7 +112,8 @@ TEST(GoldenCommands, DecodeAndEncodeToTheSameBytes) {
     const auto request = New(golden.command->request);
     ASSERT_TRUE(golden.command->decode_request(golden.bytes, request.get()));
     Bytes again = Encoded(*golden.command, *request);
-    if (Options(*golden.command).request_at_least() != 0) again.resize(golden.bytes.size());  // somebody else's short form
+    if (Options(*golden.command).request_at_least() != 0)
+      again.resize(golden.bytes.size());  // somebody else's short form
     EXPECT_EQ(Body(again), Body(golden.bytes)) << request->ShortDebugString();
     EXPECT_EQ(ToHex(std::span(again).first(kCommandHeader)), std::string(2 * kCommandHeader, '0'));
   }
@@ -188,7 +193,8 @@ TEST(GoldenCommands, CreateContextVirtualFromItsFields) {
   request.set_client_hint(10);
   request.set_priv_drv_data_size(4);
   request.set_priv_drv_data("\x11\x22\x33\x44");
-  const auto reply = GoldenReply<host::CreateContextVirtual::Reply>(ExpectGolden("CREATECONTEXTVIRTUAL", request), request);
+  const auto reply =
+      GoldenReply<host::CreateContextVirtual::Reply>(ExpectGolden("CREATECONTEXTVIRTUAL", request), request);
   EXPECT_EQ(reply.context(), 0x400000c0u);
   EXPECT_EQ(reply.priv_drv_data(), "\x55\x66\x77\x88");
 }
@@ -204,7 +210,8 @@ TEST(GoldenCommands, EscapeFromItsFields) {
 
 TEST(GoldenCommands, GetInternalAdapterInfoReply) {
   const host::GetInternalAdapterInfo::Request request;
-  const auto reply = GoldenReply<host::GetInternalAdapterInfo::Reply>(Golden("GETINTERNALADAPTERINFO"), request);
+  const auto reply =
+      GoldenReply<host::GetInternalAdapterInfo::Reply>(Golden("GETINTERNALADAPTERINFO"), request);
   EXPECT_EQ(reply.device_types(), 0x4000u);
   EXPECT_EQ(reply.driver_ddi_version(), 0x9000u);
   EXPECT_EQ(reply.bits(), 0x40u);
@@ -218,7 +225,8 @@ TEST(GoldenCommands, CreateSyncObjectFromItsFields) {
   request.set_type(5);
   request.set_info(std::string("\x07", 1));
   request.set_client_hint(1);
-  const auto reply = GoldenReply<host::CreateSyncObject::Reply>(ExpectGolden("CREATESYNCOBJECT", request), request);
+  const auto reply =
+      GoldenReply<host::CreateSyncObject::Reply>(ExpectGolden("CREATESYNCOBJECT", request), request);
   EXPECT_EQ(reply.sync_object(), 0x400001c0u);
   EXPECT_EQ(reply.global_sync_object(), 0u);
   EXPECT_EQ(reply.fence_gpu_va(), 0x100000000u);

@@ -53,7 +53,8 @@ TEST(HostCommands, FieldsLieInsideAndApart) {
           continue;
         }
         // The first tail has a place, the others follow it.
-        EXPECT_EQ(Wire(field).at() == 0 && !(is_request == false && free_from == 0), behind_tail) << field->name();
+        EXPECT_EQ(Wire(field).at() == 0 && !(is_request == false && free_from == 0), behind_tail)
+            << field->name();
         if (!behind_tail) {
           EXPECT_GE(Wire(field).at(), free_from) << field->name();
           EXPECT_LE(Wire(field).at(), end) << field->name();
@@ -70,13 +71,13 @@ TEST(HostCommands, FieldsLieInsideAndApart) {
 struct PublishedCommand {
   uint32_t id;
   const char* name;
-  uint32_t request;      // with an empty tail
-  uint32_t reply;        // interface 40, with an empty tail
-  uint32_t old_reply;    // interface 27
+  uint32_t request;    // with an empty tail
+  uint32_t reply;      // interface 40, with an empty tail
+  uint32_t old_reply;  // interface 27
 };
 
-// All that the driver sends and what it expects. Data, not another list of the commands: what no golden packet shows
-// would otherwise be checked by nothing.
+// All that the driver sends and what it expects. Data, not another list of the commands: what no golden
+// packet shows would otherwise be checked by nothing.
 constexpr PublishedCommand kPublished[] = {
     {0, "CREATEDEVICE", 40, 4, 4},
     {1, "DESTROYDEVICE", 32, 4, 4},
@@ -179,8 +180,8 @@ TEST(HostCommands, AreDispatchedByNumber) {
 
 bool IsRest(const FieldDescriptor* tail) { return Wire(tail).rest(); }
 
-// The least bytes that are taken for a request whose tails have `tail` elements: what fills it up at its end may be
-// missing, and so may a tail that no field counts.
+// The least bytes that are taken for a request whose tails have `tail` elements: what fills it up at its end
+// may be missing, and so may a tail that no field counts.
 size_t LeastSize(const HostCommand& command, size_t tail, size_t whole) {
   if (Options(command).request_at_least() != 0) whole = Options(command).request_bytes();
   for (const FieldDescriptor* field : TailsOf(command.request)) {
@@ -222,7 +223,8 @@ TEST(HostCommands, RefuseShortRequests) {
 // A packet is a multiple of 8 bytes long, so a payload may have more bytes than its sender wrote.
 TEST(HostCommands, AcceptLongerRequestsAndIgnoreTheRest) {
   for (const HostCommand& command : HostCommands()) {
-    if (std::ranges::any_of(TailsOf(command.request), IsRest)) continue;  // there the rest is the tail: see TailsThatNothingCounts
+    if (std::ranges::any_of(TailsOf(command.request), IsRest))
+      continue;  // there the rest is the tail: see TailsThatNothingCounts
     const auto request = RequestWithTail(command, 5), exact = New(command.request),
                longer = New(command.request);
     Bytes bytes = Encoded(command, *request);
@@ -272,25 +274,28 @@ TEST(HostCommands, RefuseATailThatLiesAboutItsLength) {
         std::memcpy(bytes.data() + Wire(length).at(), &size, sizeof(size));
         return command.decode_request(bytes, decoded.get());
       };
-      for (uint64_t lie : {117ull, 16000ull, 131072ull, 0x7fffffffull, 0x80000000ull, 0xfffffff0ull, 0xffffffffull}) {
+      for (uint64_t lie :
+           {117ull, 16000ull, 131072ull, 0x7fffffffull, 0x80000000ull, 0xfffffff0ull, 0xffffffffull}) {
         if (lie * 8 < Options(command).request_at_least()) continue;  // there is room for it
         EXPECT_FALSE(declare(lie)) << lie;
       }
       // As long as it is, or less: as any other payload with bytes to spare.
       for (uint32_t size : {16u, 15u, 1u, 0u}) {
-        if (TailsOf(command.request).size() > 1 && size != 16) continue;  // the next tail would begin elsewhere
+        if (TailsOf(command.request).size() > 1 && size != 16)
+          continue;  // the next tail would begin elsewhere
         EXPECT_TRUE(declare(size)) << size;
         const auto* reflection = decoded->GetReflection();
         EXPECT_EQ(IsBytes(tail) ? reflection->GetString(*decoded, tail).size()
-                                : static_cast<size_t>(reflection->FieldSize(*decoded, tail)), size);
+                                : static_cast<size_t>(reflection->FieldSize(*decoded, tail)),
+                  size);
       }
     }
   }
   EXPECT_EQ(with_tail.size(), 20u);
 }
 
-// The values of a signal are there or not, and no field says so: they are what the message still holds behind the
-// objects and contexts, in whole elements. The few bytes that fill a packet up are none.
+// The values of a signal are there or not, and no field says so: they are what the message still holds behind
+// the objects and contexts, in whole elements. The few bytes that fill a packet up are none.
 TEST(HostCommands, TailsThatNothingCountsAreTheRest) {
   const HostCommand& command = *FindHostCommand(kHostCommandId<host::SignalSyncObject::Request>);
   for (const int values : {0, 1, 3}) {
@@ -308,7 +313,8 @@ TEST(HostCommands, TailsThatNothingCountsAreTheRest) {
   }
 }
 
-// Lists of numbers at a fixed place have always the same room: what is not given is 0, what is too much is cut off.
+// Lists of numbers at a fixed place have always the same room: what is not given is 0, what is too much is
+// cut off.
 TEST(HostCommands, FixedListsFillTheirRoom) {
   const HostCommand& command = *FindHostCommand(kHostCommandId<host::SubmitCommand::Request>);
   host::SubmitCommand::Request request, decoded;
@@ -345,8 +351,10 @@ TEST(HostCommands, CutAReplysTailToTheRequests) {
     if (tails.empty()) continue;
     for (uint32_t version : {kOldVersion, kVersion}) {
       SCOPED_TRACE(command.name);
-      const auto request = RequestWithTail(command, 4), reply = New(command.reply), decoded = New(command.reply);
-      for (const char* number : {"priv_driver_data_size", "priv_driver_resource_size", "allocation_count", "write_results"}) {
+      const auto request = RequestWithTail(command, 4), reply = New(command.reply),
+                 decoded = New(command.reply);
+      for (const char* number :
+           {"priv_driver_data_size", "priv_driver_resource_size", "allocation_count", "write_results"}) {
         SetNumber(request.get(), number, 4);
       }
       for (const FieldDescriptor* tail : tails) FillTail(reply.get(), tail, 4000);
@@ -354,8 +362,10 @@ TEST(HostCommands, CutAReplysTailToTheRequests) {
       ASSERT_TRUE(command.decode_reply(bytes, *request, version, decoded.get()));
       for (const FieldDescriptor* tail : tails) {
         const auto* reflection = decoded->GetReflection();
-        const size_t size = IsBytes(tail) ? reflection->GetString(*decoded, tail).size() : static_cast<size_t>(reflection->FieldSize(*decoded, tail));
-        EXPECT_EQ(size, Wire(tail).count().find("allocations.") != std::string::npos ? 16u : 4u) << tail->name();
+        const size_t size = IsBytes(tail) ? reflection->GetString(*decoded, tail).size()
+                                          : static_cast<size_t>(reflection->FieldSize(*decoded, tail));
+        EXPECT_EQ(size, Wire(tail).count().find("allocations.") != std::string::npos ? 16u : 4u)
+            << tail->name();
       }
     }
   }
@@ -447,7 +457,8 @@ TEST(Garbage, IsRefusedOrStable) {
       Bytes bytes = RandomBytes(random() % 1200, &random);
       for (const FieldDescriptor* tail : tails) {
         const auto* length = command.request->GetDescriptor()->FindFieldByName(CountName(tail));
-        if (length == nullptr || attempt % 2 != 0 || bytes.size() < Options(command).request_bytes()) continue;
+        if (length == nullptr || attempt % 2 != 0 || bytes.size() < Options(command).request_bytes())
+          continue;
         // Otherwise hardly any tail is as long as it says.
         const uint32_t size = static_cast<uint32_t>(random() % (attempt % 4 == 0 ? 4 : bytes.size() + 8));
         std::memcpy(bytes.data() + Wire(length).at(), &size, sizeof(size));

@@ -63,7 +63,8 @@ std::string CountName(const FieldDescriptor* tail) {
 }
 
 void SetNumber(Message* message, const std::string& name, uint32_t value) {
-  if (const auto* field = message->GetDescriptor()->FindFieldByName(name)) message->GetReflection()->SetUInt32(message, field, value);
+  if (const auto* field = message->GetDescriptor()->FindFieldByName(name))
+    message->GetReflection()->SetUInt32(message, field, value);
 }
 
 void FillTail(Message* message, const FieldDescriptor* tail, size_t size) {
@@ -111,7 +112,8 @@ std::unique_ptr<Message> RequestWithTail(const HostCommand& command, size_t size
     const auto* list = request->GetDescriptor()->FindFieldByName(path.substr(0, path.find('.')));
     const int records = reflection->FieldSize(*request, list);
     for (int i = 0; i < records; ++i) {
-      SetNumber(reflection->MutableRepeatedMessage(request.get(), list, i), path.substr(path.find('.') + 1), static_cast<uint32_t>(size));
+      SetNumber(reflection->MutableRepeatedMessage(request.get(), list, i), path.substr(path.find('.') + 1),
+                static_cast<uint32_t>(size));
     }
     FillTail(request.get(), tail, size * static_cast<size_t>(records));
   }

@@ -17,7 +17,8 @@ using google::protobuf::FieldDescriptor;
 
 using Bytes = std::vector<std::byte>;
 
-inline constexpr uint32_t kOldVersion = 27, kVersion = 40;  // the interface versions that look different on the bus
+inline constexpr uint32_t kOldVersion = 27,
+                          kVersion = 40;  // the interface versions that look different on the bus
 inline constexpr size_t kExtHeader = 16, kCommandHeader = 24;
 
 Bytes FromHex(const std::string& hex);
@@ -34,7 +35,8 @@ bool IsBytes(const FieldDescriptor* field);
 bool IsRecords(const FieldDescriptor* field);
 // The room of a field at its fixed place.
 uint32_t WidthOf(const FieldDescriptor* field);
-// The name of the field that says how long a tail is, in the same message; empty: it is a sum, or the request says it.
+// The name of the field that says how long a tail is, in the same message; empty: it is a sum, or the request
+// says it.
 std::string CountName(const FieldDescriptor* tail);
 void SetNumber(Message* message, const std::string& name, uint32_t value);
 // Makes a tail `size` elements long.
@@ -42,9 +44,10 @@ void FillTail(Message* message, const FieldDescriptor* tail, size_t size);
 
 // The whole command without ext header: a header of zeroes and what encode_request wrote behind it.
 Bytes Encoded(const HostCommand& command, const Message& request);
-Bytes EncodedReply(const HostCommand& command, const Message& request, const Message& reply, uint32_t version);
-// A request whose tails have `size` elements each, and that says so. Where a tail is as long as the records of a list add
-// up to, each of them says `size`.
+Bytes EncodedReply(const HostCommand& command, const Message& request, const Message& reply,
+                   uint32_t version);
+// A request whose tails have `size` elements each, and that says so. Where a tail is as long as the records
+// of a list add up to, each of them says `size`.
 std::unique_ptr<Message> RequestWithTail(const HostCommand& command, size_t size);
 
 }  // namespace dxg::contract::packets

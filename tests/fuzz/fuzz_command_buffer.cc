@@ -1,4 +1,5 @@
-// Random bytes as a command buffer of the simulated GPU. The memory that it names is one MiB, of which a page is missing.
+// Random bytes as a command buffer of the simulated GPU. The memory that it names is one MiB, of which a page
+// is missing.
 #include <algorithm>
 #include <cstdint>
 #include <string>
@@ -26,7 +27,8 @@ class Memory final : public CommandEnvironment {
 
   void SetBuffer(ConstBytes bytes) { buffer_->Write(0, bytes); }
 
-  bool Translate(uint64_t address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans, GpuFault* fault) override {
+  bool Translate(uint64_t address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
+                 GpuFault* fault) override {
     spans->clear();
     FUZZ_CHECK(bytes != 0);
     for (uint64_t at = address; bytes != 0;) {

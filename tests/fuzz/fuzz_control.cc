@@ -1,4 +1,5 @@
-// Random bytes as a packet to the control socket: always one reply that can be read, and a host that still answers.
+// Random bytes as a packet to the control socket: always one reply that can be read, and a host that still
+// answers.
 #include <cstddef>
 #include <cstdint>
 #include <cstring>

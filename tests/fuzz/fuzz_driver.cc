@@ -1,5 +1,6 @@
-// The whole device behind the attach interface: any sequence of calls with any bytes, from two processes, against the
-// simulated host. Nothing may crash, hang or leak, every call is answered once, and at the end nothing is alive.
+// The whole device behind the attach interface: any sequence of calls with any bytes, from two processes,
+// against the simulated host. Nothing may crash, hang or leak, every call is answered once, and at the end
+// nothing is alive.
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -37,8 +38,8 @@ class FuzzSpace final : public client::AddressSpace {
   bool Frames(uint64_t, std::span<uint64_t>) override { return false; }
 };
 
-// A client's memory: the low page and the upper half are not mapped, one page in eight cannot be written, and what is
-// read comes out of the input.
+// A client's memory: the low page and the upper half are not mapped, one page in eight cannot be written, and
+// what is read comes out of the input.
 class FuzzAccess final : public client::Access {
  public:
   explicit FuzzAccess(Input& input) : input_(input) {}
@@ -51,7 +52,8 @@ class FuzzAccess final : public client::Access {
     return address >= 4096 && address >> 47 == 0 && (address >> 12) % 8 != 3;
   }
   bool WritePieces(pid_t tid, std::span<const client::Piece> pieces) override {
-    return std::all_of(pieces.begin(), pieces.end(), [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
+    return std::all_of(pieces.begin(), pieces.end(),
+                       [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
   }
   std::unique_ptr<client::AddressSpace> Pin(pid_t, uint64_t address, uint64_t size, bool) override {
     if (size == 0 || address < 4096 || address >> 47 != 0) return nullptr;
@@ -84,8 +86,11 @@ class FuzzOpen final : public attach::OpenRequest {
 
 class FuzzIoctl final : public attach::IoctlRequest {
  public:
-  FuzzIoctl(pid_t tid, uint64_t file, uint32_t code, uint64_t argument, std::vector<std::byte> in, int* answers)
-      : file_(file), code_(code), argument_(argument), in_(std::move(in)), answers_(answers) { caller_.tid = tid; }
+  FuzzIoctl(pid_t tid, uint64_t file, uint32_t code, uint64_t argument, std::vector<std::byte> in,
+            int* answers)
+      : file_(file), code_(code), argument_(argument), in_(std::move(in)), answers_(answers) {
+    caller_.tid = tid;
+  }
   const attach::Caller& caller() const override { return caller_; }
   uint64_t file() const override { return file_; }
   uint32_t code() const override { return code_; }
@@ -139,7 +144,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     if (how & 8) MakeLikely(args, how >> 4, input.Byte());
     int& answered = answers.emplace_back(0);
     const bool restricted = how & 1;
-    driver.Ioctl(std::make_unique<FuzzIoctl>(100 + ((how >> 1) & 1), files[(how >> 2) & 1], row.code, uint64_t{0x10000} + 4096 * choice,
+    driver.Ioctl(std::make_unique<FuzzIoctl>(100 + ((how >> 1) & 1), files[(how >> 2) & 1], row.code,
+                                             uint64_t{0x10000} + 4096 * choice,
                                              restricted ? args : std::vector<std::byte>(), &answered));
   }
   for (uint64_t file : files) driver.Release(file);

@@ -16,12 +16,13 @@
 #include "cuse-dxg/backend/socket/rings.h"
 #include "tests/fuzz/fuzz_check.h"
 
-// The bytes of one side of a connection between a device process and a host, out of a fuzzer's input: the frames that it
-// names, a stream as it is, or packets of a ring.
+// The bytes of one side of a connection between a device process and a host, out of a fuzzer's input: the
+// frames that it names, a stream as it is, or packets of a ring.
 
 namespace dxg::fuzz {
 
-constexpr uint8_t kStream = 1, kNoGreeting = 2, kWithDescriptors = 4, kByRings = 8;  // in the input's first byte
+constexpr uint8_t kStream = 1, kNoGreeting = 2, kWithDescriptors = 4,
+                  kByRings = 8;  // in the input's first byte
 
 inline std::string Framed(std::string_view frame) {
   std::string bytes;
@@ -62,17 +63,19 @@ inline void SendInput(int socket, uint8_t how, std::span<const uint8_t> input) {
     const size_t bytes = std::min<size_t>(input[0] | input[1] << 8, input.size() - 2);
     const std::string frame = text(input.subspan(2, bytes));
     const int descriptors[] = {file.get()};
-    Send(socket, Framed(frame), frame.starts_with("\x08\x01") ? std::span<const int>(descriptors) : std::span<const int>());
+    Send(socket, Framed(frame),
+         frame.starts_with("\x08\x01") ? std::span<const int>(descriptors) : std::span<const int>());
     input = input.subspan(2 + bytes);
   }
 }
 
-// Packets: 2 bytes of length, 1 byte for the kind, 1 byte for the transaction, then so many bytes. The last one is nonsense, so
-// that the connection ends after all of them.
+// Packets: 2 bytes of length, 1 byte for the kind, 1 byte for the transaction, then so many bytes. The last
+// one is nonsense, so that the connection ends after all of them.
 inline void PutInput(socket::Rings& rings, std::span<const uint8_t> input) {
   enum Kind : uint8_t { kFrame, kCall, kAnswer, kAny, kKinds };
   const auto put = [&](uint16_t type, uint16_t flags, uint64_t transaction, std::string_view payload) {
-    FUZZ_CHECK(rings.outgoing.Add({type, flags, transaction, std::as_bytes(std::span(payload))}) == vmbus::OutgoingRing::Put::kYes);
+    FUZZ_CHECK(rings.outgoing.Add({type, flags, transaction, std::as_bytes(std::span(payload))}) ==
+               vmbus::OutgoingRing::Put::kYes);
   };
   while (input.size() >= 4) {
     const size_t bytes = std::min<size_t>(input[0] | input[1] << 8, input.size() - 4);

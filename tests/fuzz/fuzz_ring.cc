@@ -1,10 +1,11 @@
-// Any bytes as a VMBus ring, read until there is no more or it is corrupt; and a ring that is written to while the peer says
-// anything of how far it has read. Nothing is touched beside the ring, which lies between pages that are not mapped, what is
-// read is what is there, and nothing runs for ever.
+// Any bytes as a VMBus ring, read until there is no more or it is corrupt; and a ring that is written to
+// while the peer says anything of how far it has read. Nothing is touched beside the ring, which lies between
+// pages that are not mapped, what is read is what is there, and nothing runs for ever.
 //
-// Input: 5 numbers of 4 bytes: where the ring begins, write_index, interrupt_mask, pending_send_sz, feature_bits; then the
-// ring's bytes, from where it begins on. For the ring that is written to, they are how much is sent and what the peer says
-// then, 4 bytes each. The corpus has packets of tests/golden/vmbus-golden.json.
+// Input: 5 numbers of 4 bytes: where the ring begins, write_index, interrupt_mask, pending_send_sz,
+// feature_bits; then the ring's bytes, from where it begins on. For the ring that is written to, they are how
+// much is sent and what the peer says then, 4 bytes each. The corpus has packets of
+// tests/golden/vmbus-golden.json.
 #include <algorithm>
 #include <cstring>
 #include <vector>
@@ -25,7 +26,8 @@ struct Head {
 void Read(const GuardedRing& ring, const Head& head, std::span<const uint8_t> content) {
   const uint32_t begin = head.begin % kDataBytes / 8 * 8;
   std::memset(ring.data(), 0, kDataBytes);
-  for (size_t i = 0; i < std::min<size_t>(content.size(), kDataBytes); ++i) ring.data()[(begin + i) % kDataBytes] = std::byte{content[i]};
+  for (size_t i = 0; i < std::min<size_t>(content.size(), kDataBytes); ++i)
+    ring.data()[(begin + i) % kDataBytes] = std::byte{content[i]};
   ring.BeginAt(begin);
   ring.Set(RingMemory::kInterruptMask, head.interrupt_mask);
   ring.Set(RingMemory::kPendingSendSize, head.pending_send_size);
@@ -43,7 +45,8 @@ void Read(const GuardedRing& ring, const Head& head, std::span<const uint8_t> co
     std::memcpy(fields, descriptor.data(), sizeof(fields));
     FUZZ_CHECK(packet.type == fields[0] && packet.flags == fields[3]);
     FUZZ_CHECK(packet.payload.size() == (fields[2] - fields[1]) * size_t{8});
-    const std::vector<std::byte> payload = ring.Bytes((at + fields[1] * 8) % kDataBytes, packet.payload.size());
+    const std::vector<std::byte> payload =
+        ring.Bytes((at + fields[1] * 8) % kDataBytes, packet.payload.size());
     FUZZ_CHECK(std::equal(payload.begin(), payload.end(), packet.payload.begin(), packet.payload.end()));
     at = (at + fields[2] * 8 + 8) % kDataBytes;
     bytes += fields[2] * 8 + 8;
@@ -66,10 +69,12 @@ void Write(const GuardedRing& ring, const Head& head, std::span<const uint8_t> i
     std::memcpy(&bytes, input.data(), sizeof(bytes));
     std::memcpy(&read_index, input.data() + 4, sizeof(read_index));
     const auto put = outgoing->Add({kInBand, 0, 1, std::span(payload).first(bytes % payload.size())});
-    FUZZ_CHECK((put == OutgoingRing::Put::kTooLong) == (bytes % payload.size() > outgoing->payload_bytes_max()));
+    FUZZ_CHECK((put == OutgoingRing::Put::kTooLong) ==
+               (bytes % payload.size() > outgoing->payload_bytes_max()));
     (void)outgoing->Publish();
     FUZZ_CHECK(ring.Get(RingMemory::kWriteIndex) < kDataBytes && ring.Get(RingMemory::kWriteIndex) % 8 == 0);
-    if (read_index % 4 != 1) ring.Set(RingMemory::kReadIndex, read_index % 4 == 2 ? ring.Get(RingMemory::kWriteIndex) : read_index);
+    if (read_index % 4 != 1)
+      ring.Set(RingMemory::kReadIndex, read_index % 4 == 2 ? ring.Get(RingMemory::kWriteIndex) : read_index);
   }
 }
 

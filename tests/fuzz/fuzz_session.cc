@@ -1,5 +1,5 @@
-// Random frames of a device process to the simulated host's session. Nothing may crash, hang or leak, and the session ends
-// with the connection.
+// Random frames of a device process to the simulated host's session. Nothing may crash, hang or leak, and the
+// session ends with the connection.
 //
 // Input: 1 byte says how, the rest are frames or packets (fuzz_frames.h).
 #include <google/protobuf/stubs/logging.h>
@@ -10,7 +10,8 @@
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace dxg;
-  static const bool quiet = (spdlog::set_level(spdlog::level::off), google::protobuf::SetLogHandler(nullptr), true);
+  static const bool quiet =
+      (spdlog::set_level(spdlog::level::off), google::protobuf::SetLogHandler(nullptr), true);
   (void)quiet;
   if (size == 0) return 0;
   int ends[2] = {-1, -1};

@@ -1,8 +1,8 @@
-// Random frames of a host to the device process, whose calls wait for answers. Each call ends once, the loss of the host is
-// told once, and what is taken for a region is one.
+// Random frames of a host to the device process, whose calls wait for answers. Each call ends once, the loss
+// of the host is told once, and what is taken for a region is one.
 //
-// Input: 1 byte says how, 1 byte how many calls wait, 2 bytes for the command of each; the rest are frames or packets
-// (fuzz_frames.h).
+// Input: 1 byte says how, 1 byte how many calls wait, 2 bytes for the command of each; the rest are frames or
+// packets (fuzz_frames.h).
 #include <fcntl.h>
 #include <google/protobuf/stubs/logging.h>
 #include <spdlog/spdlog.h>
@@ -117,7 +117,8 @@ const contract::HostCommand& CommandOf(const uint8_t* bytes) {
 }  // namespace
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const bool quiet = (spdlog::set_level(spdlog::level::off), google::protobuf::SetLogHandler(nullptr), true);
+  static const bool quiet =
+      (spdlog::set_level(spdlog::level::off), google::protobuf::SetLogHandler(nullptr), true);
   (void)quiet;
   static const Listener listener;
   if (size < 2) return 0;
@@ -140,7 +141,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
     const auto& command = CommandOf(data + 2 + 2 * i);
     waiting[i] = {backend->get(), std::unique_ptr<google::protobuf::Message>(command.request->New()),
                   std::unique_ptr<google::protobuf::Message>(command.reply->New())};
-    (*backend)->Submit({&command, 0, kAddress, waiting[i].request.get(), waiting[i].reply.get()}, {&Waiting::Complete, &waiting[i]});
+    (*backend)->Submit({&command, 0, kAddress, waiting[i].request.get(), waiting[i].reply.get()},
+                       {&Waiting::Complete, &waiting[i]});
   }
   if (by_rings) {
     fuzz::PutInput(*TakeRings(host.get()), frames);

@@ -1,10 +1,10 @@
-// A host that answers and tells anything, to the back-end that sends it the driver's commands. Nothing may crash, hang or
-// leak, and each call ends once.
+// A host that answers and tells anything, to the back-end that sends it the driver's commands. Nothing may
+// crash, hang or leak, and each call ends once.
 //
-// Input: pieces, 2 bytes of length and the bytes. The first four answer what the start asks (SETIOSPACEREGION, OPENADAPTER,
-// GETINTERNALADAPTERINFO) and one call; an empty one stands for a good answer. The others come unasked, the first byte says
-// how: bit 0 on the adapter's channel, else the global one; bit 1 an answer, bit 2 a failure, else a message; the second byte
-// is the transaction.
+// Input: pieces, 2 bytes of length and the bytes. The first four answer what the start asks
+// (SETIOSPACEREGION, OPENADAPTER, GETINTERNALADAPTERINFO) and one call; an empty one stands for a good
+// answer. The others come unasked, the first byte says how: bit 0 on the adapter's channel, else the global
+// one; bit 1 an answer, bit 2 a failure, else a message; the second byte is the transaction.
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
@@ -119,10 +119,14 @@ class FuzzedBus final : public Bus {
     channels[offer.relid] = channel.get();
     return std::unique_ptr<Channel>(std::move(channel));
   }
-  Result<Window> ReserveWindow(const ChannelOffer&) override { return Window{0x10000000, 64 << 20, -1, 0, nullptr}; }
+  Result<Window> ReserveWindow(const ChannelOffer&) override {
+    return Window{0x10000000, 64 << 20, -1, 0, nullptr};
+  }
   Result<uint32_t> CreateGpadl(const ChannelOffer&, std::shared_ptr<ClientPages>) override { return 1u; }
   void TearDownGpadl(const ChannelOffer&, uint32_t) override {}
-  Result<std::unique_ptr<Pinned>> Pin(std::shared_ptr<ClientPages>) override { return Status::Refuse(ENOTSUP, "nothing is pinned"); }
+  Result<std::unique_ptr<Pinned>> Pin(std::shared_ptr<ClientPages>) override {
+    return Status::Refuse(ENOTSUP, "nothing is pinned");
+  }
 
   std::map<uint32_t, FuzzedChannel*> channels;  // while they are open
 
@@ -159,7 +163,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   request.add_allocations()->set_priv_drv_data_size(8);
   request.set_alloc_count(1);
   host::CreateAllocation::Reply reply;
-  backend->Submit({contract::FindHostCommand(contract::kHostCommandId<host::CreateAllocation::Request>), 1, heard.address, &request, &reply},
+  backend->Submit({contract::FindHostCommand(contract::kHostCommandId<host::CreateAllocation::Request>), 1,
+                   heard.address, &request, &reply},
                   {[](void* context, Status) { ++*static_cast<int*>(context); }, &ended});
   while (heard.address != 0 && pieces.more()) {
     const Piece piece = pieces.Next();

@@ -1,8 +1,8 @@
-// Random packets of a guest to the simulated host behind a link. Nothing may crash, hang or leak, and the session ends with
-// the connection.
+// Random packets of a guest to the simulated host behind a link. Nothing may crash, hang or leak, and the
+// session ends with the connection.
 //
-// Input: 1 byte says how: bit 0 without contact and open channels first, bit 1 a descriptor with each control message. Then
-// packets: 2 bytes of length, 1 of the channel, 1 of the packet's type, the payload.
+// Input: 1 byte says how: bit 0 without contact and open channels first, bit 1 a descriptor with each control
+// message. Then packets: 2 bytes of length, 1 of the channel, 1 of the packet's type, the payload.
 #include <spdlog/spdlog.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -42,8 +42,9 @@ void SendInput(link::Socket& host, uint8_t how, std::span<const uint8_t> input) 
     const auto type = static_cast<uint16_t>(input[3] == 0 ? uint8_t{vmbus::kInBand} : input[3]);
     const link::LinkHeader header{input[2], type, vmbus::kCompletionRequested, 1};
     const int descriptors[] = {file.get()};
-    (void)host.Send(header, std::as_bytes(input.subspan(4, bytes)),
-                    std::span(descriptors).first(file.valid() && header.channel == link::kControlChannel ? 1 : 0));
+    (void)host.Send(
+        header, std::as_bytes(input.subspan(4, bytes)),
+        std::span(descriptors).first(file.valid() && header.channel == link::kControlChannel ? 1 : 0));
     input = input.subspan(4 + bytes);
   }
 }

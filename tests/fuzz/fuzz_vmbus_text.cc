@@ -1,4 +1,5 @@
-// Random bytes as what the kernel and the user write of a VMBus: whatever is understood is so in every respect.
+// Random bytes as what the kernel and the user write of a VMBus: whatever is understood is so in every
+// respect.
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -30,7 +31,8 @@ void CheckWindow(std::string_view text) {
   auto window = WindowWanted::Parse(text);
   if (!window.ok()) return;
   FUZZ_CHECK(window->length != 0 && window->length % 4096 == 0);
-  FUZZ_CHECK(window->start.value_or(0) % kWindowAlignment == 0 && window->start.value_or(0) + window->length > window->start.value_or(0));
+  FUZZ_CHECK(window->start.value_or(0) % kWindowAlignment == 0 &&
+             window->start.value_or(0) + window->length > window->start.value_or(0));
 }
 
 }  // namespace

@@ -43,7 +43,8 @@ Bytes FakeClient::Get(pid_t tgid, uint64_t address, size_t size) {
 }
 
 bool FakeClient::Read(pid_t tid, uint64_t address, std::span<std::byte> to) {
-  if (!Inside(address, to.size(), kArena, kArenaEnd) && !Inside(address, to.size(), kReadOnly, kReadOnlyEnd)) return false;
+  if (!Inside(address, to.size(), kArena, kArenaEnd) && !Inside(address, to.size(), kReadOnly, kReadOnlyEnd))
+    return false;
   const Bytes bytes = Get(tgid_.at(tid), address, to.size());
   std::copy(bytes.begin(), bytes.end(), to.begin());
   return true;
@@ -56,7 +57,8 @@ bool FakeClient::Write(pid_t tid, uint64_t address, std::span<const std::byte> f
 }
 
 bool FakeClient::WritePieces(pid_t tid, std::span<const client::Piece> pieces) {
-  return std::all_of(pieces.begin(), pieces.end(), [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
+  return std::all_of(pieces.begin(), pieces.end(),
+                     [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
 }
 
 std::unique_ptr<client::AddressSpace> FakeClient::Pin(pid_t, uint64_t address, uint64_t size, bool writable) {

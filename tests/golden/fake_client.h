@@ -8,8 +8,9 @@
 
 namespace dxg::golden {
 
-// The recorded clients' memory, rebuilt: each process has an arena that keeps what earlier records left in it, a page
-// that can only be read, and nothing anywhere else. Callers are told apart by the recorded thread and process numbers.
+// The recorded clients' memory, rebuilt: each process has an arena that keeps what earlier records left in
+// it, a page that can only be read, and nothing anywhere else. Callers are told apart by the recorded thread
+// and process numbers.
 class FakeClient final : public client::Access {
  public:
   static constexpr uint64_t kArena = 0x5a5000000000, kArenaEnd = 0x5a5004000000;
@@ -27,7 +28,8 @@ class FakeClient final : public client::Access {
   bool Read(pid_t tid, uint64_t address, std::span<std::byte> to) override;
   bool Write(pid_t tid, uint64_t address, std::span<const std::byte> from) override;
   bool WritePieces(pid_t tid, std::span<const client::Piece> pieces) override;
-  std::unique_ptr<client::AddressSpace> Pin(pid_t tid, uint64_t address, uint64_t size, bool writable) override;
+  std::unique_ptr<client::AddressSpace> Pin(pid_t tid, uint64_t address, uint64_t size,
+                                            bool writable) override;
   std::optional<client::Identity> Identify(pid_t tid) override;
   bool InGroup(pid_t tid, pid_t tgid) override { return tgid_.at(tid) == tgid; }
   uint64_t PidNamespace(pid_t) override { return 1; }

@@ -71,7 +71,8 @@ uint64_t FakeDelivery::Object(pid_t tgid, int number) const {
   return 0;
 }
 
-void FakeDelivery::Identify(const client::Identity& process, int descriptor, std::function<void(uint64_t)> done) {
+void FakeDelivery::Identify(const client::Identity& process, int descriptor,
+                            std::function<void(uint64_t)> done) {
   done(Object(process.tgid, descriptor));
 }
 

@@ -7,8 +7,8 @@
 
 namespace dxg::golden {
 
-// Brings nothing anywhere, and says that it did: addresses differ from run to run in the records too, and a descriptor
-// gets the number that it had there.
+// Brings nothing anywhere, and says that it did: addresses differ from run to run in the records too, and a
+// descriptor gets the number that it had there.
 class FakeDelivery final : public client::Delivery {
  public:
   // Opens the node for a client, as a thread of ours; returns the file, 0: refused.
@@ -27,7 +27,8 @@ class FakeDelivery final : public client::Delivery {
   void Close(pid_t tgid, int number) { closed_.push_back({tgid, number}); }
   std::vector<std::pair<pid_t, int>> TakeClosed() { return std::exchange(closed_, {}); }
 
-  void Enter(pid_t tid, const client::Identity& process, std::function<void()> answer, Entered entered) override;
+  void Enter(pid_t tid, const client::Identity& process, std::function<void()> answer,
+             Entered entered) override;
   uint64_t TokenOfOpener(pid_t) override { return token_; }
   void Identify(const client::Identity& process, int descriptor, std::function<void(uint64_t)> done) override;
   bool IsIdentifyCall(pid_t, uint32_t, uint64_t, uint64_t) override { return false; }

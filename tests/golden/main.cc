@@ -9,9 +9,12 @@
 
 int main(int argc, char** argv) {
   using dxg::golden::Outcome;
-  CLI::App app{"Replays recorded sequences of the real driver (.jsonl or .jsonl.zst) through the guest half, with a scripted host, and\n"
-               "compares results, output bytes and the packets to the host, call by call. Exit status 1 where a record differs\n"
-               "without a decision, 2 where a file cannot be read."};
+  CLI::App app{
+      "Replays recorded sequences of the real driver (.jsonl or .jsonl.zst) through the guest half, with a "
+      "scripted host, and\n"
+      "compares results, output bytes and the packets to the host, call by call. Exit status 1 where a "
+      "record differs\n"
+      "without a decision, 2 where a file cannot be read."};
   std::vector<std::string> files;
   bool verbose = false, explain = false;
   size_t most = 20;
@@ -22,7 +25,8 @@ int main(int argc, char** argv) {
   CLI11_PARSE(app, argc, argv);
   spdlog::set_level(spdlog::level::off);
 
-  static constexpr const char* kNames[] = {"match", "differ by decision", "differ otherwise", "not served yet", "cannot be rebuilt"};
+  static constexpr const char* kNames[] = {"match", "differ by decision", "differ otherwise",
+                                           "not served yet", "cannot be rebuilt"};
   std::array<size_t, 5> total{};
   for (const auto& file : files) {
     std::array<size_t, 5> count{};
@@ -33,10 +37,11 @@ int main(int argc, char** argv) {
       const auto verdict = replay.Run(record);
       const size_t outcome = static_cast<size_t>(verdict.outcome);
       ++count[outcome];
-      if (verdict.outcome == Outcome::kNotServed || verdict.outcome == Outcome::kNotRebuilt) ++reasons[fmt::format("{}: {}", kNames[outcome], verdict.why)];
+      if (verdict.outcome == Outcome::kNotServed || verdict.outcome == Outcome::kNotRebuilt)
+        ++reasons[fmt::format("{}: {}", kNames[outcome], verdict.why)];
       if (verbose || (verdict.outcome == Outcome::kDiffers && count[outcome] <= most)) {
-        fmt::print("{} {}/{} \"{}\": {}{}{}\n", file, record.value("suite", ""), record.value("id", -1), record.value("label", ""), kNames[outcome],
-                   verdict.why.empty() ? "" : ": ", verdict.why);
+        fmt::print("{} {}/{} \"{}\": {}{}{}\n", file, record.value("suite", ""), record.value("id", -1),
+                   record.value("label", ""), kNames[outcome], verdict.why.empty() ? "" : ": ", verdict.why);
       }
     };
     if (!dxg::golden::ForEachRecord(file, each, &error)) {

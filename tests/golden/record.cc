@@ -42,7 +42,8 @@ bool Decompress(const std::string& path, const std::string& in, std::string* out
 Bytes FromHex(const std::string& hex) {
   const auto digit = [](char c) { return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10; };
   Bytes bytes(hex.size() / 2);
-  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(digit(hex[2 * i]) << 4 | digit(hex[2 * i + 1]));
+  for (size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = static_cast<std::byte>(digit(hex[2 * i]) << 4 | digit(hex[2 * i + 1]));
   return bytes;
 }
 
@@ -52,7 +53,8 @@ std::string ToHex(std::span<const std::byte> bytes) {
   return hex;
 }
 
-bool ForEachRecord(const std::string& path, const std::function<void(const Json&)>& each, std::string* error) {
+bool ForEachRecord(const std::string& path, const std::function<void(const Json&)>& each,
+                   std::string* error) {
   std::string text;
   if (!ReadFile(path, &text, error)) return false;
   if (path.ends_with(".zst")) {
@@ -64,7 +66,8 @@ bool ForEachRecord(const std::string& path, const std::function<void(const Json&
   for (size_t begin = 0; begin < text.size(); ++line) {
     size_t end = text.find('\n', begin);
     if (end == std::string::npos) end = text.size();
-    const Json record = Json::parse(text.begin() + begin, text.begin() + end, nullptr, /*allow_exceptions=*/false);
+    const Json record =
+        Json::parse(text.begin() + begin, text.begin() + end, nullptr, /*allow_exceptions=*/false);
     if (!record.is_object()) {
       *error = fmt::format("{}:{}: expected one JSON object on the line", path, line);
       return false;
@@ -85,13 +88,15 @@ std::vector<Range> Volatile(const Json& record, const std::string& key) {
 
 std::string Difference(std::span<const std::byte> expected, std::span<const std::byte> actual,
                        const std::vector<Range>& ignore) {
-  if (expected.size() != actual.size()) return fmt::format("{} bytes instead of {}", actual.size(), expected.size());
+  if (expected.size() != actual.size())
+    return fmt::format("{} bytes instead of {}", actual.size(), expected.size());
   for (size_t i = 0; i < expected.size(); ++i) {
     if (expected[i] == actual[i]) continue;
     bool ignored = false;
     for (const Range& range : ignore) ignored |= i >= range.begin && i < range.end;
     if (!ignored) {
-      return fmt::format("offset {}: {:02x} instead of {:02x}", i, static_cast<unsigned>(actual[i]), static_cast<unsigned>(expected[i]));
+      return fmt::format("offset {}: {:02x} instead of {:02x}", i, static_cast<unsigned>(actual[i]),
+                         static_cast<unsigned>(expected[i]));
     }
   }
   return "";

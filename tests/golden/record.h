@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-// Records of what the real driver answered and sent, one JSON object a line, zstd-compressed. This file knows their
-// form; README.md beside it tells what they mean.
+// Records of what the real driver answered and sent, one JSON object a line, zstd-compressed. This file knows
+// their form; README.md beside it tells what they mean.
 
 namespace dxg::golden {
 
@@ -19,11 +19,12 @@ using Bytes = std::vector<std::byte>;
 Bytes FromHex(const std::string& hex);
 std::string ToHex(std::span<const std::byte> bytes);
 
-// Runs `each` on every record of a file (.jsonl or .jsonl.zst). False, with a sentence in `error`, where the file
-// cannot be read or a line is no record.
+// Runs `each` on every record of a file (.jsonl or .jsonl.zst). False, with a sentence in `error`, where the
+// file cannot be read or a line is no record.
 bool ForEachRecord(const std::string& path, const std::function<void(const Json&)>& each, std::string* error);
 
-// The byte ranges of a record that were different in every run, for "out", "bufs[0].out", "events[1].data", ...
+// The byte ranges of a record that were different in every run, for "out", "bufs[0].out", "events[1].data",
+// ...
 struct Range {
   size_t begin, end;
 };

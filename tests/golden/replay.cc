@@ -28,9 +28,13 @@ const char* Decision(const std::string& label) {
   if (label == "createallocation: host returns more private data than was sent") {
     return "the driver writes behind the client's buffer before it refuses";
   }
-  if (label == "waitforsynchronizationobject: object_count = 32") return "the driver sends its stack for the values that the struct has no room for";
-  if (label == "createsyncfile: monitored_fence = device" || label == "createsyncfile: monitored_fence = context") return "the driver takes any object for a fence";
-  if (label == "opensyncobjectfromsyncfile: host returns handle in use") return "the driver hands out a handle that it could not enter";
+  if (label == "waitforsynchronizationobject: object_count = 32")
+    return "the driver sends its stack for the values that the struct has no room for";
+  if (label == "createsyncfile: monitored_fence = device" ||
+      label == "createsyncfile: monitored_fence = context")
+    return "the driver takes any object for a fence";
+  if (label == "opensyncobjectfromsyncfile: host returns handle in use")
+    return "the driver hands out a handle that it could not enter";
   return nullptr;
 }
 
@@ -44,14 +48,18 @@ const char* Decision(const Json& record, const std::string& trouble) {
   if (call == "LX_DXWAITSYNCFILE" && other_value) {
     return "the driver waits for one more than the value when that was reached, which may never be";
   }
-  if ((call == "LX_DXWAITSYNCFILE" || call == "LX_DXOPENSYNCOBJECTFROMSYNCFILE") && trouble.starts_with("DESTROYSYNCOBJECT was sent")) {
+  if ((call == "LX_DXWAITSYNCFILE" || call == "LX_DXOPENSYNCOBJECTFROMSYNCFILE") &&
+      trouble.starts_with("DESTROYSYNCOBJECT was sent")) {
     return "the driver leaves what it opened with the host when it fails afterwards";
   }
   return nullptr;
 }
 
-// Something that happened to the machine: it was done here too, but there is nothing to compare in the record itself.
-Replay::Verdict Applied() { return {Outcome::kNotRebuilt, "an event, applied; what it did shows in the calls that follow"}; }
+// Something that happened to the machine: it was done here too, but there is nothing to compare in the record
+// itself.
+Replay::Verdict Applied() {
+  return {Outcome::kNotRebuilt, "an event, applied; what it did shows in the calls that follow"};
+}
 
 int32_t ExpectedResult(const Json& record) {
   const int64_t ret = record["ret"].get<int64_t>();
@@ -69,22 +77,26 @@ const Json* FirstPacket(const Json& record, const char* name) {
 // A name of a command of the record that the contract does not have yet, or empty.
 std::string UnservedCommand(const Json& record) {
   for (const Json& event : record["events"]) {
-    if (event["t"] == "pkt" && contract::FindHostCommand(event["cmd"].get<uint32_t>()) == nullptr) return event["name"];
+    if (event["t"] == "pkt" && contract::FindHostCommand(event["cmd"].get<uint32_t>()) == nullptr)
+      return event["name"];
   }
   return "";
 }
 
 bool AnyAnswer(const Json& record, bool (*is)(const Json& answer)) {
-  return std::any_of(record["events"].begin(), record["events"].end(),
-                     [&](const Json& event) { return event["t"] == "pkt" && is(event.value("resp", Json())); });
+  return std::any_of(record["events"].begin(), record["events"].end(), [&](const Json& event) {
+    return event["t"] == "pkt" && is(event.value("resp", Json()));
+  });
 }
 
-// Where the client sees memory of the host is chosen by its kernel: that there is an address counts, not which.
+// Where the client sees memory of the host is chosen by its kernel: that there is an address counts, not
+// which.
 void TakeAddresses(const contract::Call* row, const Bytes& expected, Bytes* actual) {
   if (row == nullptr) return;
   for (const contract::Member& address : row->addresses) {
     if (address.size != 8 || address.offset + 8u > expected.size()) continue;
-    const bool both = contract::wire::Get<8>(expected.data() + address.offset) != 0 && contract::wire::Get<8>(actual->data() + address.offset) != 0;
+    const bool both = contract::wire::Get<8>(expected.data() + address.offset) != 0 &&
+                      contract::wire::Get<8>(actual->data() + address.offset) != 0;
     if (both) std::copy_n(expected.begin() + address.offset, 8, actual->begin() + address.offset);
   }
 }
@@ -94,8 +106,11 @@ void TakeEvent(const contract::Call* row, uint64_t event, const Bytes& expected,
   constexpr uint32_t kCpuNotification = 4;
   constexpr size_t kType = offsetof(d3dkmt_createsynchronizationobject2, info.type);
   constexpr size_t kEvent = offsetof(d3dkmt_createsynchronizationobject2, info.cpu_notification.event);
-  if (row == nullptr || row->code != LX_DXCREATESYNCHRONIZATIONOBJECT || contract::wire::Get<4>(expected.data() + kType) != kCpuNotification) return;
-  if (contract::wire::Get<8>(actual->data() + kEvent) == event) std::copy_n(expected.begin() + kEvent, 8, actual->begin() + kEvent);
+  if (row == nullptr || row->code != LX_DXCREATESYNCHRONIZATIONOBJECT ||
+      contract::wire::Get<4>(expected.data() + kType) != kCpuNotification)
+    return;
+  if (contract::wire::Get<8>(actual->data() + kEvent) == event)
+    std::copy_n(expected.begin() + kEvent, 8, actual->begin() + kEvent);
 }
 
 // "process" and "process/child" are one run of one program and what it forked.
@@ -108,7 +123,10 @@ std::string ProgramOf(const Json& record) {
 
 class Replay::FakeOpen final : public attach::OpenRequest {
  public:
-  FakeOpen(pid_t tid, std::shared_ptr<Answered> answer, uint64_t* file) : answer_(std::move(answer)), file_(file) { caller_.tid = tid; }
+  FakeOpen(pid_t tid, std::shared_ptr<Answered> answer, uint64_t* file)
+      : answer_(std::move(answer)), file_(file) {
+    caller_.tid = tid;
+  }
   const attach::Caller& caller() const override { return caller_; }
   void Accept(uint64_t file) override {
     *answer_ = {true, 0, nullptr};
@@ -125,7 +143,9 @@ class Replay::FakeOpen final : public attach::OpenRequest {
 class Replay::FakeIoctl final : public attach::IoctlRequest {
  public:
   FakeIoctl(pid_t tid, uint64_t file, uint32_t code, uint64_t argument, std::shared_ptr<Answered> answer)
-      : file_(file), code_(code), argument_(argument), answer_(std::move(answer)) { caller_.tid = tid; }
+      : file_(file), code_(code), argument_(argument), answer_(std::move(answer)) {
+    caller_.tid = tid;
+  }
   const attach::Caller& caller() const override { return caller_; }
   uint64_t file() const override { return file_; }
   uint32_t code() const override { return code_; }
@@ -136,7 +156,9 @@ class Replay::FakeIoctl final : public attach::IoctlRequest {
     answer_->answered = true;
     answer_->result = result;
   }
-  void OnInterrupt(std::function<void()> interrupted) override { answer_->interrupt = std::move(interrupted); }
+  void OnInterrupt(std::function<void()> interrupted) override {
+    answer_->interrupt = std::move(interrupted);
+  }
   void OnKilled(std::function<void()>) override {}
 
  private:
@@ -177,7 +199,7 @@ Replay::Verdict Replay::Run(const Json& record) {
   return verdict;
 }
 
-// -- The machine comes up ----------------------------------------------------------------------------------------------
+// -- The machine comes up -------------------------------------------------------------------------
 
 Replay::Verdict Replay::Load(const Json& record) {
   CloseAll();
@@ -194,8 +216,8 @@ Replay::Verdict Replay::Load(const Json& record) {
   return AdapterArrives(record);
 }
 
-// What the VMBus side negotiates when an adapter comes: PCI configuration space, then the first messages. The messages
-// are checked in both directions through the codec.
+// What the VMBus side negotiates when an adapter comes: PCI configuration space, then the first messages. The
+// messages are checked in both directions through the codec.
 Replay::Verdict Replay::AdapterArrives(const Json& record) {
   HostAdapter adapter;
   adapter.compute_only = compute_only_;
@@ -225,13 +247,17 @@ Replay::Verdict Replay::AdapterArrives(const Json& record) {
     const Bytes data = FromHex(event["data"]);
     const auto head = vmbus::DecodeHead(data, version_ >= vmbus::kExtHeaderSince);
     std::unique_ptr<contract::Message> request(command->request->New()), reply(command->reply->New());
-    if (!head || !command->decode_request(head->bytes, request.get())) return Differs(fmt::format("{} does not decode", command->name));
+    if (!head || !command->decode_request(head->bytes, request.get()))
+      return Differs(fmt::format("{} does not decode", command->name));
     const auto again = vmbus::EncodeRequest(*command, {head->process, head->vgpu_luid, version_}, *request);
-    if (const auto difference = Difference(data, again, {}); !difference.empty()) return Differs(fmt::format("packet {}: {}", command->name, difference));
+    if (const auto difference = Difference(data, again, {}); !difference.empty())
+      return Differs(fmt::format("packet {}: {}", command->name, difference));
     Bytes answer = FromHex(event["resp"]);
     answer.resize((answer.size() + 7) / 8 * 8);
-    if (!command->decode_reply(answer, *request, version_, reply.get())) return Differs(fmt::format("the answer to {} does not decode", command->name));
-    if (const auto* open = dynamic_cast<const host::OpenAdapter::Reply*>(reply.get())) adapter.host_handle = open->host_adapter_handle();
+    if (!command->decode_reply(answer, *request, version_, reply.get()))
+      return Differs(fmt::format("the answer to {} does not decode", command->name));
+    if (const auto* open = dynamic_cast<const host::OpenAdapter::Reply*>(reply.get()))
+      adapter.host_handle = open->host_adapter_handle();
     if (const auto* info = dynamic_cast<const host::GetInternalAdapterInfo::Reply*>(reply.get())) {
       adapter.host_luid = info->host_adapter_luid();
       vgpu_luid = info->host_vgpu_luid();
@@ -246,7 +272,7 @@ Replay::Verdict Replay::AdapterArrives(const Json& record) {
   return {Outcome::kMatch, ""};
 }
 
-// -- Open, close -------------------------------------------------------------------------------------------------------
+// -- Open, close ----------------------------------------------------------------------------------
 
 Replay::Verdict Replay::Open(const Json& record) {
   const pid_t tid = record["tid"].get<pid_t>(), tgid = record["tgid"].get<pid_t>();
@@ -254,7 +280,8 @@ Replay::Verdict Replay::Open(const Json& record) {
     // The opener's task name is nowhere else in the record.
     const Bytes data = FromHex((*packet)["data"]);
     std::string name;
-    for (size_t at = data.size() - 568 + 40; at + 1 < data.size() && data[at] != std::byte{0}; at += 2) name += static_cast<char>(data[at]);
+    for (size_t at = data.size() - 568 + 40; at + 1 < data.size() && data[at] != std::byte{0}; at += 2)
+      name += static_cast<char>(data[at]);
     client_.set_task_name(name);
     if (packet->contains("resp")) {
       const Bytes resp = FromHex((*packet)["resp"]);
@@ -268,14 +295,16 @@ Replay::Verdict Replay::Open(const Json& record) {
   const int64_t ret = record["ret"].get<int64_t>();
   if (ret >= 0 && answer->result == 0) files_[{tgid, static_cast<int>(ret)}] = file;
   const int32_t expected = ret >= 0 ? 0 : ExpectedResult(record);
-  if (answer->result != expected) return Differs(fmt::format("open returned {} instead of {}", answer->result, expected));
+  if (answer->result != expected)
+    return Differs(fmt::format("open returned {} instead of {}", answer->result, expected));
   if (auto trouble = host_->Verdict(); !trouble.empty()) return Differs(trouble);
   return {Outcome::kMatch, ""};
 }
 
 uint64_t Replay::FileOf(pid_t tgid, int fd) {
   if (const auto file = files_.find({tgid, fd}); file != files_.end()) return file->second;
-  // dup() is not recorded: any descriptor of the process is as good, they lead to one description or share all.
+  // dup() is not recorded: any descriptor of the process is as good, they lead to one description or share
+  // all.
   for (const auto& [key, file] : files_) {
     if (key.first == tgid) return file;
   }
@@ -332,25 +361,34 @@ void Replay::CloseProcess(uint32_t host_process) {
 std::optional<Replay::Verdict> Replay::SignalAction(const std::string& label) {
   // How much the eventfd's counter grew.
   static const std::map<std::string, uint64_t> kSignals = {
-      {"signal it", 1}, {"signal it twice", 0}, {"late signal after the interrupted wait", 0},
+      {"signal it", 1}, {"signal it twice", 0},       {"late signal after the interrupted wait", 0},
       {"signal", 1},    {"signal notification 1", 1}, {"signal notification 2 (stays registered)", 1}};
   const auto expected = kSignals.find(label);
-  if (expected == kSignals.end() && label != "signal an unknown event id" && label != "signal event id 0") return std::nullopt;
+  if (expected == kSignals.end() && label != "signal an unknown event id" && label != "signal event id 0")
+    return std::nullopt;
   const uint64_t before = delivery_.signals();
-  driver_->GuestEvent(label == "signal event id 0" ? 0 : expected == kSignals.end() ? 0x7777 : host_->last_event());
-  const uint64_t grown = delivery_.signals() - before, should = expected == kSignals.end() ? 0 : expected->second;
-  if (grown != should) return Differs(fmt::format("the eventfd was raised {} times instead of {}", grown, should));
+  driver_->GuestEvent(label == "signal event id 0" ? 0
+                      : expected == kSignals.end() ? 0x7777
+                                                   : host_->last_event());
+  const uint64_t grown = delivery_.signals() - before,
+                 should = expected == kSignals.end() ? 0 : expected->second;
+  if (grown != should)
+    return Differs(fmt::format("the eventfd was raised {} times instead of {}", grown, should));
   return Verdict{Outcome::kMatch, ""};
 }
 
-// Which descriptor of an object was closed says only the label: it names one of the record, or counts from the newest.
+// Which descriptor of an object was closed says only the label: it names one of the record, or counts from
+// the newest.
 std::map<std::pair<pid_t, int>, uint64_t>::iterator Replay::ClosedObject(const Json& record) {
   const std::string label = Label(record);
   auto& objects = delivery_.objects();
   const pid_t tgid = record["tgid"].get<pid_t>();
-  if (label.starts_with("close sync fd")) return objects.find({tgid, static_cast<int>(Number(record["objs"]["sync_fd"]))});
-  if (label.starts_with("close resource fd")) return objects.find({tgid, static_cast<int>(Number(record["objs"]["resource_fd"]))});
-  static const std::map<std::string, int> kFromNewest = {{"close", 1}, {"close second", 1}, {"close shared resource fd", 1}, {"close first", 2}};
+  if (label.starts_with("close sync fd"))
+    return objects.find({tgid, static_cast<int>(Number(record["objs"]["sync_fd"]))});
+  if (label.starts_with("close resource fd"))
+    return objects.find({tgid, static_cast<int>(Number(record["objs"]["resource_fd"]))});
+  static const std::map<std::string, int> kFromNewest = {
+      {"close", 1}, {"close second", 1}, {"close shared resource fd", 1}, {"close first", 2}};
   const auto found = kFromNewest.find(label);
   if (found == kFromNewest.end() || FirstPacket(record, "DESTROYPROCESS") != nullptr) return objects.end();
   if (label == "close" && FirstPacket(record, "DESTROYNTSHAREDOBJECT") == nullptr) return objects.end();
@@ -408,13 +446,15 @@ Replay::Verdict Replay::Action(const Json& record) {
   } else {
     return {Outcome::kNotRebuilt, "no call of the guest: " + label};
   }
-  if (AnyAnswer(record, [](const Json& answer) { return answer.is_null(); })) return {Outcome::kNotRebuilt, "the recorded host never answered"};
+  if (AnyAnswer(record, [](const Json& answer) { return answer.is_null(); }))
+    return {Outcome::kNotRebuilt, "the recorded host never answered"};
   if (auto trouble = host_->Verdict(); !trouble.empty()) return Differs(trouble);
-  if (!unserved.empty()) return {Outcome::kNotServed, fmt::format("also asks the host for {}, which is not served yet", unserved)};
+  if (!unserved.empty())
+    return {Outcome::kNotServed, fmt::format("also asks the host for {}, which is not served yet", unserved)};
   return {Outcome::kMatch, ""};
 }
 
-// -- Calls -------------------------------------------------------------------------------------------------------------
+// -- Calls ----------------------------------------------------------------------------------------
 
 std::string Replay::Signal(const Json& record, const contract::Call* row, Answered& answer) {
   if (row == nullptr || !row->served) return "";
@@ -438,8 +478,10 @@ Replay::Verdict Replay::Ioctl(const Json& record) {
   const uint32_t code = static_cast<uint32_t>(Number(record["request"]));
   const uint64_t argument = Number(record["arg"]);
   const contract::Call* row = contract::FindCall(code);
-  if (Label(record).find("O_PATH") != std::string::npos) return {Outcome::kNotRebuilt, "the kernel answers it before any driver"};
-  if (row != nullptr && row->served && AnyAnswer(record, [](const Json& answer) { return answer.is_object(); })) {
+  if (Label(record).find("O_PATH") != std::string::npos)
+    return {Outcome::kNotRebuilt, "the kernel answers it before any driver"};
+  if (row != nullptr && row->served &&
+      AnyAnswer(record, [](const Json& answer) { return answer.is_object(); })) {
     return {Outcome::kNotRebuilt, "the host's answer is given only as a digest"};
   }
 
@@ -447,7 +489,8 @@ Replay::Verdict Replay::Ioctl(const Json& record) {
   if (readable) client_.Put(tgid, argument, FromHex(record["in"]));
   for (const Json& buffer : record["bufs"]) {
     if (buffer["in"].is_string()) client_.Put(tgid, Number(buffer["ptr"]), FromHex(buffer["in"]));
-    if (buffer["in"].is_object() && row != nullptr && row->served) return {Outcome::kNotRebuilt, "a buffer is given only as a digest"};
+    if (buffer["in"].is_object() && row != nullptr && row->served)
+      return {Outcome::kNotRebuilt, "a buffer is given only as a digest"};
   }
   const uint64_t file = FileOf(tgid, record["fd"].get<int>());
   if (file == 0) return {Outcome::kNotRebuilt, "its descriptor was opened outside the record"};
@@ -455,32 +498,40 @@ Replay::Verdict Replay::Ioctl(const Json& record) {
   for (const Json& buffer : record["bufs"]) {
     if (buffer["field"] != "shared_handle" || !buffer["out"].is_string() || buffer["out"] == "=") continue;
     const Bytes number = FromHex(buffer["out"]);
-    if (number.size() == 8) delivery_.set_next_descriptor(static_cast<int>(contract::wire::Get<4>(number.data())));
+    if (number.size() == 8)
+      delivery_.set_next_descriptor(static_cast<int>(contract::wire::Get<4>(number.data())));
   }
 
-  if (row != nullptr && row->code == LX_DXCREATESYNCFILE && record["out"].is_string() && record["out"] != "=") {
+  if (row != nullptr && row->code == LX_DXCREATESYNCFILE && record["out"].is_string() &&
+      record["out"] != "=") {
     const Bytes out = FromHex(record["out"]);
-    delivery_.set_next_descriptor(static_cast<int>(contract::wire::Get<4>(out.data() + offsetof(d3dkmt_createsyncfile, sync_file_handle))));
+    delivery_.set_next_descriptor(static_cast<int>(
+        contract::wire::Get<4>(out.data() + offsetof(d3dkmt_createsyncfile, sync_file_handle))));
   }
-  if (record.contains("objs") && record["objs"].contains("eventfd")) delivery_.set_eventfd(static_cast<int>(Number(record["objs"]["eventfd"])));
+  if (record.contains("objs") && record["objs"].contains("eventfd"))
+    delivery_.set_eventfd(static_cast<int>(Number(record["objs"]["eventfd"])));
   auto answer = std::make_shared<Answered>();
   driver_->Ioctl(std::make_unique<FakeIoctl>(tid, file, code, argument, answer));
   if (auto trouble = Signal(record, row, *answer); !trouble.empty()) return Differs(trouble);
   if (!answer->answered) return Differs("the call was not answered");
   // Descriptors that did not come to be after all.
   for (const auto& closed : delivery_.TakeClosed()) {
-    if (const auto object = delivery_.objects().extract(closed); !object.empty()) driver_->Release(object.mapped());
+    if (const auto object = delivery_.objects().extract(closed); !object.empty())
+      driver_->Release(object.mapped());
   }
   if (row != nullptr && !row->served) {
-    if (answer->result != -ENOTTY) return Differs("a call that is not served answered something else than ENOTTY");
+    if (answer->result != -ENOTTY)
+      return Differs("a call that is not served answered something else than ENOTTY");
     return {Outcome::kNotServed, row->name};
   }
   if (answer->result != ExpectedResult(record)) {
-    return Differs(fmt::format("returned {} instead of {}", contract::ResultText(answer->result), contract::ResultText(ExpectedResult(record))));
+    return Differs(fmt::format("returned {} instead of {}", contract::ResultText(answer->result),
+                               contract::ResultText(ExpectedResult(record))));
   }
   if (auto trouble = host_->Verdict(); !trouble.empty()) return Differs(trouble);
   if (readable && record["out"].is_string()) {
-    const Bytes expected = FromHex(record["out"] == "=" ? record["in"].get<std::string>() : record["out"].get<std::string>());
+    const Bytes expected =
+        FromHex(record["out"] == "=" ? record["in"].get<std::string>() : record["out"].get<std::string>());
     Bytes actual = client_.Get(tgid, argument, expected.size());
     TakeAddresses(row, expected, &actual);
     TakeEvent(row, host_->last_event(), expected, &actual);
@@ -490,9 +541,12 @@ Replay::Verdict Replay::Ioctl(const Json& record) {
   for (size_t i = 0; i < record["bufs"].size(); ++i) {
     const Json& buffer = record["bufs"][i];
     if (!buffer["out"].is_string() || !buffer["in"].is_string()) continue;
-    const Bytes expected = FromHex(buffer["out"] == "=" ? buffer["in"].get<std::string>() : buffer["out"].get<std::string>());
-    const auto difference = Difference(expected, client_.Get(tgid, Number(buffer["ptr"]), expected.size()), Volatile(record, fmt::format("bufs[{}].out", i)));
-    if (!difference.empty()) return Differs(fmt::format("{}: {}", buffer["field"].get<std::string>(), difference));
+    const Bytes expected =
+        FromHex(buffer["out"] == "=" ? buffer["in"].get<std::string>() : buffer["out"].get<std::string>());
+    const auto difference = Difference(expected, client_.Get(tgid, Number(buffer["ptr"]), expected.size()),
+                                       Volatile(record, fmt::format("bufs[{}].out", i)));
+    if (!difference.empty())
+      return Differs(fmt::format("{}: {}", buffer["field"].get<std::string>(), difference));
   }
   if (const auto unserved = UnservedCommand(record); !unserved.empty()) {
     return {Outcome::kNotServed, fmt::format("also asks the host for {}, which is not served yet", unserved)};

@@ -15,11 +15,12 @@
 
 namespace dxg::golden {
 
-// How a record compares with what our guest does. kByDecision is for a difference that docs/abi.md lists; there is none.
+// How a record compares with what our guest does. kByDecision is for a difference that docs/abi.md lists;
+// there is none.
 enum class Outcome { kMatch, kByDecision, kDiffers, kNotServed, kNotRebuilt };
 
-// Replays recorded sequences through the guest driver: opens, calls and what happened around them, in order, each
-// against the packets and answers of its record. One object for one file.
+// Replays recorded sequences through the guest driver: opens, calls and what happened around them, in order,
+// each against the packets and answers of its record. One object for one file.
 class Replay {
  public:
   ~Replay() { CloseAll(); }
@@ -49,7 +50,8 @@ class Replay {
   void CloseProcess(uint32_t host_process);
   Verdict AdapterArrives(const Json& record);
 
-  // What the recorded host signalled, and what the caller's signal did. A sentence where an eventfd was not raised as it was.
+  // What the recorded host signalled, and what the caller's signal did. A sentence where an eventfd was not
+  // raised as it was.
   std::string Signal(const Json& record, const contract::Call* row, Answered& answer);
   std::optional<Verdict> SignalAction(const std::string& label);
   std::map<std::pair<pid_t, int>, uint64_t>::iterator ClosedObject(const Json& record);

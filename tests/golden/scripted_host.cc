@@ -17,12 +17,15 @@ constexpr uint64_t kWindow = 0x10000000, kWindowBytes = 0x33fff000 - kWindow;
 size_t EventOffset(const std::string& command, std::span<const std::byte> bytes) {
   constexpr uint32_t kEnqueueCpuEvent = 2, kCpuNotification = 4;
   if (command == "WAITFORSYNCOBJECTFROMCPU") return 40;
-  if (command == "SIGNALSYNCOBJECT" && (contract::wire::Get<4>(bytes.data() + 28) & kEnqueueCpuEvent) != 0) return 48;
-  if (command == "CREATESYNCOBJECT" && contract::wire::Get<4>(bytes.data() + 32) == kCpuNotification) return 40;
+  if (command == "SIGNALSYNCOBJECT" && (contract::wire::Get<4>(bytes.data() + 28) & kEnqueueCpuEvent) != 0)
+    return 48;
+  if (command == "CREATESYNCOBJECT" && contract::wire::Get<4>(bytes.data() + 32) == kCpuNotification)
+    return 40;
   return 0;
 }
 
-// Where a command has addresses of the client that the records do not tell from numbers, because they are bad ones.
+// Where a command has addresses of the client that the records do not tell from numbers, because they are bad
+// ones.
 std::vector<size_t> PointerOffsets(const std::string& command, std::span<const std::byte> bytes) {
   constexpr uint32_t kMonitoredFence = 5, kPeriodicMonitoredFence = 6;
   if (command == "QUERYALLOCATIONRESIDENCY") return {32, 48};
@@ -70,7 +73,8 @@ void ScriptedHost::Expect(const Json& record) {
     }
     const size_t command = version_ >= vmbus::kExtHeaderSince ? vmbus::kExtHeaderBytes : 0;
     {
-      const Bytes data = FromHex((packet.data.is_string() ? packet.data : packet.data["head"]).get<std::string>());
+      const Bytes data =
+          FromHex((packet.data.is_string() ? packet.data : packet.data["head"]).get<std::string>());
       const auto bytes = std::span(data).subspan(command);
       const auto pointers = PointerOffsets(packet.name, bytes);
       if (!pointers.empty()) packet.pointers.clear();
@@ -114,7 +118,8 @@ std::string ScriptedHost::Verdict() {
   if (trouble_.empty() && expected_.empty() && lists_removed_ != lists_to_remove_) {
     return fmt::format("{} memory lists were taken down instead of {}", lists_removed_, lists_to_remove_);
   }
-  if (trouble_.empty() && !expected_.empty()) return fmt::format("{} was never sent to the host", expected_.front().name);
+  if (trouble_.empty() && !expected_.empty())
+    return fmt::format("{} was never sent to the host", expected_.front().name);
   return trouble_;
 }
 
@@ -147,12 +152,16 @@ Result<uint32_t> ScriptedHost::AddClientPages(std::shared_ptr<ClientPages> pages
   return number;
 }
 
-void ScriptedHost::Submit(const HostCall& call, Completion completion) { completion.run(completion.context, Play(call)); }
+void ScriptedHost::Submit(const HostCall& call, Completion completion) {
+  completion.run(completion.context, Play(call));
+}
 
 void ScriptedHost::LeaveOutPointers(const Packet& packet, const Bytes& message, Bytes* expected) {
   for (const size_t at : packet.pointers) {
     if (at + 8 > message.size() || at + 8 > expected->size()) continue;
-    if (contract::wire::Get<8>(message.data() + at) != 0 || contract::wire::Get<8>(expected->data() + at) == 0) continue;
+    if (contract::wire::Get<8>(message.data() + at) != 0 ||
+        contract::wire::Get<8>(expected->data() + at) == 0)
+      continue;
     std::fill_n(expected->begin() + static_cast<ptrdiff_t>(at), 8, std::byte{0});
     pointers_left_out_ = true;
   }
@@ -160,10 +169,15 @@ void ScriptedHost::LeaveOutPointers(const Packet& packet, const Bytes& message, 
 
 Status ScriptedHost::Play(const HostCall& call) {
   if (anything_) return Status::Ok();
-  if (global_lost_ && call.command->channel == GLOBAL) return Status::Refuse(ENODEV, "the global channel is gone");
-  const auto message = vmbus::EncodeRequest(*call.command, {call.process, call.command->channel == GLOBAL ? 0 : vgpu_luid_, version_, call.asynchronous}, *call.request);
+  if (global_lost_ && call.command->channel == GLOBAL)
+    return Status::Refuse(ENODEV, "the global channel is gone");
+  const auto message = vmbus::EncodeRequest(
+      *call.command,
+      {call.process, call.command->channel == GLOBAL ? 0 : vgpu_luid_, version_, call.asynchronous},
+      *call.request);
   if (expected_.empty()) {
-    if (trouble_.empty()) trouble_ = fmt::format("{} was sent to the host, which the driver did not", call.command->name);
+    if (trouble_.empty())
+      trouble_ = fmt::format("{} was sent to the host, which the driver did not", call.command->name);
     return Status::Refuse(ENODEV, "not in the script");
   }
   const Packet packet = std::move(expected_.front());
@@ -190,9 +204,11 @@ Status ScriptedHost::Play(const HostCall& call) {
   } else {
     Bytes head = FromHex(packet.data["head"].get<std::string>());
     LeaveOutPointers(packet, message, &head);
-    difference = Difference(head, std::span(message).first(std::min(head.size(), message.size())), packet.ignore);
+    difference =
+        Difference(head, std::span(message).first(std::min(head.size(), message.size())), packet.ignore);
   }
-  if (!difference.empty() && trouble_.empty()) trouble_ = fmt::format("packet {}: {}", packet.name, difference);
+  if (!difference.empty() && trouble_.empty())
+    trouble_ = fmt::format("packet {}: {}", packet.name, difference);
 
   if (call.asynchronous) return Status::Ok();
 
@@ -200,8 +216,8 @@ Status ScriptedHost::Play(const HostCall& call) {
   Bytes answer = packet.answer;
   answer.resize((answer.size() + 7) / 8 * 8);
   if (!call.command->decode_reply(answer, *call.request, version_, call.reply)) {
-    return Status::Refuse(EOVERFLOW, "the host's answer to {} has {} bytes; expected {}", call.command->name, answer.size(),
-                          call.command->reply_size(*call.request, version_));
+    return Status::Refuse(EOVERFLOW, "the host's answer to {} has {} bytes; expected {}", call.command->name,
+                          answer.size(), call.command->reply_size(*call.request, version_));
   }
   return Status::Ok();
 }

@@ -9,8 +9,8 @@
 
 namespace dxg::golden {
 
-// A host that answers what the recorded host answered, and holds every command against the recorded packet, byte by
-// byte in VMBus form: so the guest and the wire codec are checked with nothing else in play.
+// A host that answers what the recorded host answered, and holds every command against the recorded packet,
+// byte by byte in VMBus form: so the guest and the wire codec are checked with nothing else in play.
 class ScriptedHost final : public Backend {
  public:
   // -- The script --
@@ -23,7 +23,8 @@ class ScriptedHost final : public Backend {
   // Until the next Expect every command is answered with zeros: for what happened between two records.
   void ExpectAnything() { anything_ = true; }
   bool expects_anything() const { return anything_; }
-  // The events that the recorded host signalled, by the numbers that our guest gave them; and the last number given.
+  // The events that the recorded host signalled, by the numbers that our guest gave them; and the last number
+  // given.
   std::vector<uint64_t> TakeSignals();
   uint64_t last_event() const { return last_event_; }
   // The driver sent addresses of its client where we send zeros, since Expect.
@@ -45,7 +46,7 @@ class ScriptedHost final : public Backend {
  private:
   struct Packet {
     std::string name;
-    Json data;                   // hex, or a digest
+    Json data;  // hex, or a digest
     Bytes answer;
     std::vector<Range> ignore;
     std::vector<size_t> pointers;  // where an address of the client is in the data
@@ -65,7 +66,7 @@ class ScriptedHost final : public Backend {
   std::deque<Packet> expected_;
   std::map<uint64_t, uint64_t> events_;  // our numbers by the recorded ones, which other calls took too
   uint64_t last_event_ = 0;
-  std::vector<uint64_t> signals_;        // recorded numbers
+  std::vector<uint64_t> signals_;  // recorded numbers
   bool takes_frames_ = false;
   std::map<uint32_t, std::shared_ptr<ClientPages>> frames_of_;  // then the host hears of no lists; 1, 2, ...
   uint32_t last_list_ = 0;

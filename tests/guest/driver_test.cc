@@ -56,7 +56,8 @@ TEST_F(DriverTest, InheritedDescriptorIsEnottyForEveryCode) {
   const uint64_t file = Open(100);
   d3dkmt_enumadapters2 args{};
   EXPECT_EQ(Call(file, 200, LX_DXENUMADAPTERS2, &args), -ENOTTY);
-  EXPECT_EQ(StartRaw(file, 200, LX_DXENUMADAPTERS2, 0, 0)->Wait(), -ENOTTY);  // before the argument is looked at
+  EXPECT_EQ(StartRaw(file, 200, LX_DXENUMADAPTERS2, 0, 0)->Wait(),
+            -ENOTTY);  // before the argument is looked at
   driver.Release(file);
 }
 
@@ -64,7 +65,8 @@ TEST_F(DriverTest, KnownButNotServedIsEnotty) {
   const uint64_t file = Open(100);
   for (const contract::Call& row : contract::Calls()) {
     if (row.served) continue;
-    EXPECT_EQ(StartRaw(file, 100, row.code, 0, 0)->Wait(), -ENOTTY) << row.name;  // before the argument is looked at
+    EXPECT_EQ(StartRaw(file, 100, row.code, 0, 0)->Wait(), -ENOTTY)
+        << row.name;  // before the argument is looked at
   }
   driver.Release(file);
 }
@@ -200,7 +202,8 @@ TEST_F(DriverTest, TeardownTellsTheHostInTheDriversOrder) {
   CreateDevice(file, 100, adapter);
   host.asked.clear();
   driver.Release(file);
-  EXPECT_EQ(host.asked, (Asked{"FLUSHDEVICE", "DESTROYDEVICE", "FLUSHDEVICE", "DESTROYDEVICE", "DESTROYPROCESS"}));
+  EXPECT_EQ(host.asked,
+            (Asked{"FLUSHDEVICE", "DESTROYDEVICE", "FLUSHDEVICE", "DESTROYDEVICE", "DESTROYPROCESS"}));
 }
 
 }  // namespace

@@ -50,7 +50,8 @@ TEST(HandleTable, TableGrowsInsteadOfReusingWhen128AreFree) {
   HandleTable table;
   for (int i = 0; i < 896; ++i) table.Allocate(kAny, nullptr);
   table.Free(Handle::Make(0, 1));
-  // 129 free entries: one more fits without growth, then the table grows and fresh indices follow the freed one.
+  // 129 free entries: one more fits without growth, then the table grows and fresh indices follow the freed
+  // one.
   for (uint32_t i = 896; i < 1024; ++i) EXPECT_EQ(table.Allocate(kAny, nullptr).index(), i);
   EXPECT_EQ(table.Allocate(kAny, nullptr).index(), 0u);
   EXPECT_EQ(table.Allocate(kAny, nullptr).index(), 1024u);

@@ -1,5 +1,5 @@
-// What the guest half does about memory beyond the packets and errnos of the golden records: bringing the host's memory and
-// descriptors into clients, and whatever can go wrong on the way.
+// What the guest half does about memory beyond the packets and errnos of the golden records: bringing the
+// host's memory and descriptors into clients, and whatever can go wrong on the way.
 #include "proto/abi/dxg_export.h"
 #include "tests/guest/rig.h"
 
@@ -10,8 +10,8 @@ constexpr uint64_t kHome = 0xf00000000000, kShared = 0xf10000000000;
 constexpr uint64_t kRegionBytes = 1 << 20, kSharedBytes = 8192;
 constexpr uint64_t kCookie = 0x1234567890abcdef;
 
-// A process with a device, and a host with a region for each process and one for a shared allocation. The "client's"
-// mappings of both are buffers of the test.
+// A process with a device, and a host with a region for each process and one for a shared allocation. The
+// "client's" mappings of both are buffers of the test.
 class MemoryTest : public DriverTest {
  protected:
   MemoryTest() {
@@ -42,7 +42,9 @@ class MemoryTest : public DriverTest {
     if (!object.empty() && object.mapped() != 0) driver.Release(object.mapped());
   }
 
-  static uint64_t AddressOf(const std::vector<std::byte>& bytes) { return reinterpret_cast<uint64_t>(bytes.data()); }
+  static uint64_t AddressOf(const std::vector<std::byte>& bytes) {
+    return reinterpret_cast<uint64_t>(bytes.data());
+  }
 
   // Flags of CreateAllocation; sets `resource` where one is created.
   uint32_t CreateAllocation(uint32_t flags = 0) {
@@ -60,7 +62,8 @@ class MemoryTest : public DriverTest {
     resource = args.resource.v;
     return info.allocation.v;
   }
-  static constexpr uint32_t kSharedResource = 1 | 2 | 64;  // create_resource, create_shared, nt_security_sharing
+  static constexpr uint32_t kSharedResource =
+      1 | 2 | 64;  // create_resource, create_shared, nt_security_sharing
 
   int32_t Lock(uint32_t allocation, uint64_t* address = nullptr) {
     d3dkmt_lock2 args{};
@@ -95,12 +98,16 @@ class MemoryTest : public DriverTest {
     const int32_t result = Call(file, 100, LX_DXSHAREOBJECTS, &args);
     return delivery.left.size() > left ? delivery.left.back() : result;
   }
-  size_t Asked(const std::string& command) { return std::count(host.asked.begin(), host.asked.end(), command); }
+  size_t Asked(const std::string& command) {
+    return std::count(host.asked.begin(), host.asked.end(), command);
+  }
   size_t Did(client::Step::Kind kind) {
-    return std::count_if(delivery.steps.begin(), delivery.steps.end(), [kind](const auto& step) { return step.kind == kind; });
+    return std::count_if(delivery.steps.begin(), delivery.steps.end(),
+                         [kind](const auto& step) { return step.kind == kind; });
   }
 
-  std::vector<std::byte> home = std::vector<std::byte>(kRegionBytes), shared = std::vector<std::byte>(kSharedBytes);
+  std::vector<std::byte> home = std::vector<std::byte>(kRegionBytes),
+                         shared = std::vector<std::byte>(kSharedBytes);
   uint64_t file = 0, sysmem = 0;
   uint32_t device = 0, resource = 0;
   int32_t create_result = 0;

@@ -7,7 +7,9 @@
 namespace dxg::guest {
 namespace {
 
-int32_t Result(uint32_t nt_status) { return FromNtStatus(static_cast<int32_t>(nt_status), "a command").value(); }
+int32_t Result(uint32_t nt_status) {
+  return FromNtStatus(static_cast<int32_t>(nt_status), "a command").value();
+}
 
 // [GEN] 9
 TEST(NtStatus, SuccessAndOtherPositiveOnesAreReturnedAsTheyAre) {
@@ -42,7 +44,8 @@ TEST(NtStatus, UnknownFailuresAreEinval) {
 }
 
 TEST(NtStatus, RefusalNamesTheCommandAndTheStatus) {
-  EXPECT_EQ(FromNtStatus(kStatusNoMemory, "CreateDevice").why(), "the host refused CreateDevice with NTSTATUS 0xc0000017");
+  EXPECT_EQ(FromNtStatus(kStatusNoMemory, "CreateDevice").why(),
+            "the host refused CreateDevice with NTSTATUS 0xc0000017");
 }
 
 }  // namespace

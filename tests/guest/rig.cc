@@ -22,8 +22,13 @@ class TestOpen final : public attach::OpenRequest {
 
 class TestIoctl final : public attach::IoctlRequest {
  public:
-  TestIoctl(pid_t tid, uint64_t file, uint32_t code, uint64_t argument, size_t restricted_bytes, std::shared_ptr<Outcome> outcome)
-      : file_(file), code_(code), argument_(argument), restricted_(restricted_bytes != 0), outcome_(std::move(outcome)) {
+  TestIoctl(pid_t tid, uint64_t file, uint32_t code, uint64_t argument, size_t restricted_bytes,
+            std::shared_ptr<Outcome> outcome)
+      : file_(file),
+        code_(code),
+        argument_(argument),
+        restricted_(restricted_bytes != 0),
+        outcome_(std::move(outcome)) {
     caller_.tid = tid;
     const auto* bytes = reinterpret_cast<const std::byte*>(argument);
     in_.assign(bytes, bytes + restricted_bytes);
@@ -35,7 +40,9 @@ class TestIoctl final : public attach::IoctlRequest {
   std::span<const std::byte> in() const override { return in_; }
   bool kernel_copies_out() const override { return restricted_; }
   void Answer(int32_t result, std::span<const std::byte> out) override { outcome_->Done(result, out, 0); }
-  void OnInterrupt(std::function<void()> interrupted) override { outcome_->SetInterrupt(std::move(interrupted)); }
+  void OnInterrupt(std::function<void()> interrupted) override {
+    outcome_->SetInterrupt(std::move(interrupted));
+  }
   void OnKilled(std::function<void()> killed) override { outcome_->SetKill(std::move(killed)); }
 
  private:
@@ -69,7 +76,8 @@ class FakeVisit final : public client::Visit {
     std::vector<uint64_t> results;
     for (const auto& step : steps) {
       delivery_.steps.push_back(step);
-      if (const int error = std::exchange(delivery_.refuse_step, 0)) return done(Status::Refuse(error, "refused by the test"));
+      if (const int error = std::exchange(delivery_.refuse_step, 0))
+        return done(Status::Refuse(error, "refused by the test"));
       results.push_back(Result(step));
     }
     done(std::move(results));
@@ -142,7 +150,8 @@ bool FakeAccess::Write(pid_t, uint64_t address, std::span<const std::byte> from)
 }
 
 bool FakeAccess::WritePieces(pid_t tid, std::span<const client::Piece> pieces) {
-  return std::all_of(pieces.begin(), pieces.end(), [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
+  return std::all_of(pieces.begin(), pieces.end(),
+                     [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
 }
 
 std::unique_ptr<client::AddressSpace> FakeAccess::Pin(pid_t, uint64_t, uint64_t, bool) {
@@ -176,7 +185,8 @@ void FakeHost::Submit(const HostCall& call, Completion completion) {
 namespace {
 
 // The fences' half of the answers.
-void AnswerFences(const HostCall& call, uint32_t handle, uint32_t* next_handle, uint64_t page, int32_t status) {
+void AnswerFences(const HostCall& call, uint32_t handle, uint32_t* next_handle, uint64_t page,
+                  int32_t status) {
   if (auto* made = dynamic_cast<host::CreateSyncObject::Reply*>(call.reply)) {
     const auto& request = static_cast<const host::CreateSyncObject::Request&>(*call.request);
     made->set_sync_object(handle);
@@ -200,7 +210,8 @@ void AnswerFences(const HostCall& call, uint32_t handle, uint32_t* next_handle, 
 
 uint64_t EventOf(const HostCall& call) {
   constexpr uint32_t kEnqueueCpuEvent = 2;
-  if (const auto* wait = dynamic_cast<const host::WaitForSyncObjectFromCpu::Request*>(call.request)) return wait->guest_event();
+  if (const auto* wait = dynamic_cast<const host::WaitForSyncObjectFromCpu::Request*>(call.request))
+    return wait->guest_event();
   const auto* signal = dynamic_cast<const host::SignalSyncObject::Request*>(call.request);
   return signal != nullptr && (signal->flags() & kEnqueueCpuEvent) != 0 ? signal->event_or_device() : 0;
 }
@@ -216,7 +227,8 @@ void FakeHost::Answer(const HostCall& call, Completion completion) {
     if (before_answer) before_answer(call);
   }
   if (call.asynchronous) return completion.run(completion.context, Status::Ok());
-  if (refuse.contains(call.command->name)) return completion.run(completion.context, Status::Refuse(EOVERFLOW, "refused by the test"));
+  if (refuse.contains(call.command->name))
+    return completion.run(completion.context, Status::Refuse(EOVERFLOW, "refused by the test"));
   uint32_t handle = 0;
   {
     std::lock_guard lock(mutex_);
@@ -224,7 +236,8 @@ void FakeHost::Answer(const HostCall& call, Completion completion) {
   }
   if (auto* process = dynamic_cast<host::CreateProcess::Reply*>(call.reply)) process->set_process(handle);
   if (auto* device = dynamic_cast<host::CreateDevice::Reply*>(call.reply)) device->set_device(handle);
-  if (auto* context = dynamic_cast<host::CreateContextVirtual::Reply*>(call.reply)) context->set_context(handle);
+  if (auto* context = dynamic_cast<host::CreateContextVirtual::Reply*>(call.reply))
+    context->set_context(handle);
   if (auto* state = dynamic_cast<host::GetDeviceState::Reply*>(call.reply)) {
     const auto& request = static_cast<const host::GetDeviceState::Request&>(*call.request);
     state->set_device(request.device());
@@ -242,8 +255,10 @@ void FakeHost::Answer(const HostCall& call, Completion completion) {
     }
     made->set_allocation_data(request.allocation_data());
   }
-  if (auto* lock = dynamic_cast<host::Lock2::Reply*>(call.reply)) lock->set_cpu_visible_buffer_offset(next_lock);
-  if (auto* shared = dynamic_cast<host::CreateNtSharedObject::Reply*>(call.reply)) shared->set_shared_handle(handle);
+  if (auto* lock = dynamic_cast<host::Lock2::Reply*>(call.reply))
+    lock->set_cpu_visible_buffer_offset(next_lock);
+  if (auto* shared = dynamic_cast<host::CreateNtSharedObject::Reply*>(call.reply))
+    shared->set_shared_handle(handle);
   if (auto* queue = dynamic_cast<host::CreatePagingQueue::Reply*>(call.reply)) {
     queue->set_paging_queue(handle);
     queue->set_sync_object(next_handle_ += 0x40);
@@ -266,7 +281,8 @@ void FakeHost::Release() {
     held.swap(held_);
   }
   std::vector<std::thread> threads;
-  for (const auto& [call, completion] : held) threads.emplace_back([this, call = call, completion = completion] { Answer(call, completion); });
+  for (const auto& [call, completion] : held)
+    threads.emplace_back([this, call = call, completion = completion] { Answer(call, completion); });
   for (auto& thread : threads) thread.join();
 }
 
@@ -350,14 +366,15 @@ uint64_t DriverTest::Open(pid_t tid) {
   return outcome->file;
 }
 
-std::shared_ptr<Outcome> DriverTest::StartRaw(uint64_t file, pid_t tid, uint32_t code, uint64_t argument, size_t restricted_bytes) {
+std::shared_ptr<Outcome> DriverTest::StartRaw(uint64_t file, pid_t tid, uint32_t code, uint64_t argument,
+                                              size_t restricted_bytes) {
   auto outcome = std::make_shared<Outcome>();
   StartRawWith(outcome, file, tid, code, argument, restricted_bytes);
   return outcome;
 }
 
-void DriverTest::StartRawWith(std::shared_ptr<Outcome> outcome, uint64_t file, pid_t tid, uint32_t code, uint64_t argument,
-                              size_t restricted_bytes) {
+void DriverTest::StartRawWith(std::shared_ptr<Outcome> outcome, uint64_t file, pid_t tid, uint32_t code,
+                              uint64_t argument, size_t restricted_bytes) {
   driver.Ioctl(std::make_unique<TestIoctl>(tid, file, code, argument, restricted_bytes, std::move(outcome)));
 }
 

@@ -14,7 +14,8 @@
 
 namespace dxg::guest {
 
-// The client's memory is this process's own; callers are made up. Addresses in `unreadable` and `unwritable` fault.
+// The client's memory is this process's own; callers are made up. Addresses in `unreadable` and `unwritable`
+// fault.
 class FakeAccess final : public client::Access {
  public:
   std::map<pid_t, pid_t> tgid_of;
@@ -31,21 +32,21 @@ class FakeAccess final : public client::Access {
   uint64_t PidNamespace(pid_t) override { return 1; }
 };
 
-// A host that says yes, hands out handles, and counts what it was asked. Commands named in `hold` are not answered until
-// Release, which does it from another thread.
+// A host that says yes, hands out handles, and counts what it was asked. Commands named in `hold` are not
+// answered until Release, which does it from another thread.
 class FakeHost final : public Backend {
  public:
   std::set<std::string> hold;
   std::set<std::string> refuse;  // transport failure
   std::vector<std::string> asked;
-  // Memory: the regions by the address where they begin, whether processes have one of their own, what allocations lock
-  // to, and the clients' pages that the host has.
+  // Memory: the regions by the address where they begin, whether processes have one of their own, what
+  // allocations lock to, and the clients' pages that the host has.
   std::map<uint64_t, HostRegion> regions;
   uint64_t home = 0, exported = 0;
   uint64_t next_lock = 0;
   uint64_t allocation_bytes = 8192;
-  // Fences: what commands that have one answer, the events that commands named, and what happens before such a command is
-  // answered.
+  // Fences: what commands that have one answer, the events that commands named, and what happens before such
+  // a command is answered.
   int32_t status = 0;
   std::vector<uint64_t> events;
   std::function<void(const HostCall&)> before_answer;
@@ -81,23 +82,23 @@ class CountingFile final : public client::EventFile {
   void Signal() override { ++count; }
 };
 
-// A way into clients that are this process: memory is what the test put into `at_address`, nodes are opened as a thread of
-// ours. Every step is noted.
+// A way into clients that are this process: memory is what the test put into `at_address`, nodes are opened
+// as a thread of ours. Every step is noted.
 class FakeDelivery final : public client::Delivery {
  public:
   static constexpr pid_t kOpener = 9;
 
-  int refuse_enter = 0;       // errno
+  int refuse_enter = 0;  // errno
   bool kill_after_answer = false;
-  int refuse_step = 0;        // errno, of the next step
+  int refuse_step = 0;  // errno, of the next step
   bool hold_thread = true;
   std::function<void()> before_step;
-  uint64_t map_result = 0;    // what the next map gives; 0: kMapped and so on
+  uint64_t map_result = 0;  // what the next map gives; 0: kMapped and so on
   std::function<uint64_t()> open_node;
   std::map<int, uint64_t> files;  // by descriptor
   std::map<int, std::shared_ptr<CountingFile>> eventfds;
   std::vector<client::Step> steps;
-  std::vector<int32_t> left;      // results that went by a visit
+  std::vector<int32_t> left;  // results that went by a visit
   int entered = 0;
 
   void Enter(pid_t tid, const client::Identity& process, std::function<void()> answer, Entered done) override;
@@ -151,7 +152,8 @@ class DriverTest : public testing::Test {
   // The driver gets its way into clients; most tests do without.
   void Deliver();
   template <typename Args>
-  std::shared_ptr<Outcome> StartCall(uint64_t file, pid_t tid, uint32_t code, Args* args, bool restricted = false) {
+  std::shared_ptr<Outcome> StartCall(uint64_t file, pid_t tid, uint32_t code, Args* args,
+                                     bool restricted = false) {
     return StartRaw(file, tid, code, reinterpret_cast<uint64_t>(args), restricted ? sizeof(Args) : 0);
   }
   // As StartCall, with what became of it in `outcome`.
@@ -166,8 +168,10 @@ class DriverTest : public testing::Test {
   uint32_t OpenAdapter(uint64_t file, pid_t tid);
   uint32_t CreateDevice(uint64_t file, pid_t tid, uint32_t adapter);
 
-  void StartRawWith(std::shared_ptr<Outcome> outcome, uint64_t file, pid_t tid, uint32_t code, uint64_t argument, size_t restricted_bytes);
-  std::shared_ptr<Outcome> StartRaw(uint64_t file, pid_t tid, uint32_t code, uint64_t argument, size_t restricted_bytes);
+  void StartRawWith(std::shared_ptr<Outcome> outcome, uint64_t file, pid_t tid, uint32_t code,
+                    uint64_t argument, size_t restricted_bytes);
+  std::shared_ptr<Outcome> StartRaw(uint64_t file, pid_t tid, uint32_t code, uint64_t argument,
+                                    size_t restricted_bytes);
 
   FakeAccess access;
   FakeHost host;

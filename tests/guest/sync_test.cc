@@ -50,10 +50,13 @@ class SyncTest : public FenceTest {
     args.monitored_fence_values = reinterpret_cast<uint64_t>(&value);
     return Call(file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU, &args);
   }
-  size_t Asked(const char* command) { return static_cast<size_t>(std::count(host.asked.begin(), host.asked.end(), command)); }
+  size_t Asked(const char* command) {
+    return static_cast<size_t>(std::count(host.asked.begin(), host.asked.end(), command));
+  }
   size_t Unmapped() {
-    return static_cast<size_t>(std::count_if(delivery.steps.begin(), delivery.steps.end(),
-                                             [](const auto& step) { return step.kind == client::Step::Kind::kUnmap; }));
+    return static_cast<size_t>(
+        std::count_if(delivery.steps.begin(), delivery.steps.end(),
+                      [](const auto& step) { return step.kind == client::Step::Kind::kUnmap; }));
   }
 
   uint64_t event = 0;
@@ -62,7 +65,8 @@ class SyncTest : public FenceTest {
 };
 
 TEST_F(SyncTest, AMonitoredFenceEndsWithItsDeviceWithoutAWord) {
-  const uint32_t fence = CreateSync(_D3DDDI_MONITORED_FENCE), mutex = CreateSync(_D3DDDI_SYNCHRONIZATION_MUTEX);
+  const uint32_t fence = CreateSync(_D3DDDI_MONITORED_FENCE),
+                 mutex = CreateSync(_D3DDDI_SYNCHRONIZATION_MUTEX);
   ASSERT_EQ(result, 0);
   d3dkmt_destroydevice args{};
   args.device.v = device;

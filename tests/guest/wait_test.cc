@@ -1,5 +1,5 @@
-// Waits, and events of the host: who ends a call that is parked, what is left where it does not come to that, and what one
-// costs.
+// Waits, and events of the host: who ends a call that is parked, what is left where it does not come to that,
+// and what one costs.
 #include "cuse-dxg/guest/events.h"
 #include "tests/guest/counted_memory.h"
 #include "tests/guest/rig.h"
@@ -84,7 +84,9 @@ class WaitTest : public FenceTest {
     args.fence_values = reinterpret_cast<uint64_t>(&value);
   }
 
-  std::shared_ptr<Outcome> StartWait() { return StartCall(file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args); }
+  std::shared_ptr<Outcome> StartWait() {
+    return StartCall(file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args);
+  }
 
   uint32_t object = 0x40000040;
   uint64_t value = 9;
@@ -205,7 +207,8 @@ TEST_F(WaitTest, OneOfManyEndsIt) {
   for (int i = 0; i < 300; ++i) {
     auto wait = StartWait();
     const uint64_t event = host.events.back();
-    std::thread happened([&] { driver.GuestEvent(event); }), signalled([&] { wait->Signal(); }), again([&] { driver.GuestEvent(event); });
+    std::thread happened([&] { driver.GuestEvent(event); }), signalled([&] { wait->Signal(); }),
+        again([&] { driver.GuestEvent(event); });
     happened.join();
     signalled.join();
     again.join();
@@ -220,7 +223,8 @@ TEST_F(WaitTest, OneOfManyEndsItWhileTheHostAnswers) {
   host.hold = {"WAITFORSYNCOBJECTFROMCPU"};
   for (int i = 0; i < 200; ++i) {
     auto wait = StartWait();
-    std::thread answered([&] { host.Release(); }), signalled([&] { wait->Signal(); }), killed([&] { wait->Kill(); });
+    std::thread answered([&] { host.Release(); }), signalled([&] { wait->Signal(); }),
+        killed([&] { wait->Kill(); });
     answered.join();
     signalled.join();
     killed.join();
@@ -282,7 +286,8 @@ TEST_F(WaitTest, AParkedCallIsSmall) {
   host.asked.reserve(10 * kCalls);
   StartCallWith(outcomes[kCalls], file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args);
   const int64_t before = BytesInUse();
-  for (int i = 0; i < kCalls; ++i) StartCallWith(outcomes[i], file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args);
+  for (int i = 0; i < kCalls; ++i)
+    StartCallWith(outcomes[i], file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args);
   const int64_t each = (BytesInUse() - before) / kCalls;
   RecordProperty("bytes", static_cast<int>(each));
   EXPECT_LE(each, 1024);

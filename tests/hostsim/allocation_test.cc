@@ -361,7 +361,8 @@ TEST(DestroyDevice, TakesAllItsMemoryAlong) {
   rig.Lock(resource[2]);
   EXPECT_EQ(rig.DestroyDevice(rig.caller, rig.device), kStatusSuccess);
   const Accounting left = rig.host().Account();
-  EXPECT_EQ(left.resources + left.allocations + left.storages + left.mappings + left.sync_objects + left.waits, 0u);
+  EXPECT_EQ(
+      left.resources + left.allocations + left.storages + left.mappings + left.sync_objects + left.waits, 0u);
   EXPECT_EQ(left.window_bytes, 0u);
   EXPECT_EQ(rig.Usage(), 0u);
   rig.EndAndExpectNothing();

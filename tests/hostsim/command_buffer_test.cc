@@ -34,15 +34,18 @@ class FakeMemory : public CommandEnvironment {
         memory(New(kMemoryBytes)),
         buffer(New(kMemoryBytes)) {}
 
-  bool Translate(uint64_t address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans, GpuFault* fault) override {
+  bool Translate(uint64_t address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
+                 GpuFault* fault) override {
     ++translations;
     spans->clear();
     while (bytes != 0) {
       const bool in_buffer = address >= kBuffer && address < kBuffer + kPageBytes * 8;
       const bool in_memory = address >= kBase && address < kBase + kMemoryBytes;
       const uint64_t page = address / kPageBytes * kPageBytes;
-      if ((!in_buffer && !in_memory) || page == kHole) return *fault = {GpuFault::kUnmapped, address, write}, false;
-      if (write && (in_buffer || page == kReadOnly)) return *fault = {GpuFault::kReadOnly, address, write}, false;
+      if ((!in_buffer && !in_memory) || page == kHole)
+        return *fault = {GpuFault::kUnmapped, address, write}, false;
+      if (write && (in_buffer || page == kReadOnly))
+        return *fault = {GpuFault::kReadOnly, address, write}, false;
       const uint64_t part = std::min(bytes, page + kPageBytes - address);
       spans->push_back({.storage = in_buffer ? buffer : memory,
                         .offset = address - (in_buffer ? kBuffer : kBase),
@@ -64,7 +67,8 @@ class FakeMemory : public CommandEnvironment {
   }
   template <class T>
   void Set(uint64_t address, const std::vector<T>& values) {
-    memory->Write(address - kBase, {reinterpret_cast<const uint8_t*>(values.data()), values.size() * sizeof(T)});
+    memory->Write(address - kBase,
+                  {reinterpret_cast<const uint8_t*>(values.data()), values.size() * sizeof(T)});
   }
 
   uint64_t translations = 0;
@@ -175,14 +179,15 @@ TEST_F(CommandBuffer, RefusesMembersOutOfRange) {
   ExpectInvalid(CommandWriter().Add(kBase, kBase, kBase, 1, 4));
   ExpectInvalid(CommandWriter().Add(kBase + 2, kBase, kBase, 1, DXG_TYPE_F32));
   ExpectInvalid(CommandWriter().Add(kBase, kBase + 4, kBase, 1, DXG_TYPE_F64));
-  ExpectInvalid(CommandWriter().Add(kBase, kBase + 4, kBase + 64, 2, DXG_TYPE_F32)) ;
+  ExpectInvalid(CommandWriter().Add(kBase, kBase + 4, kBase + 64, 2, DXG_TYPE_F32));
   ExpectInvalid(CommandWriter().Add(kBase, kBase, kBase, ~0ull, DXG_TYPE_I64));
   ExpectInvalid(CommandWriter().Reduce(kBase, kBase, 0, DXG_TYPE_I32, DXG_REDUCE_SUM));
   ExpectInvalid(CommandWriter().Reduce(kBase, kBase, 1, DXG_TYPE_I32, 3));
 }
 
 TEST_F(CommandBuffer, RefusesMatricesThatDoNotFit) {
-  const dxg_op_matmul good = {{0, 0}, kBase, kBase + 0x1000, kBase + 0x2000, 4, 4, 4, 4, 4, 4, DXG_TYPE_F32, 0};
+  const dxg_op_matmul good = {{0, 0},       kBase, kBase + 0x1000, kBase + 0x2000, 4, 4, 4, 4, 4, 4,
+                              DXG_TYPE_F32, 0};
   EXPECT_EQ(Run(CommandWriter().Matmul(good)).kind, CommandStop::kDone);
   auto bad = [&](auto change) {
     dxg_op_matmul product = good;
@@ -226,8 +231,10 @@ TEST_F(CommandBuffer, ReachesUpToTheFault) {
 // -- What ops do.
 
 TEST_F(CommandBuffer, FillsAndCopies) {
-  EXPECT_EQ(Run(CommandWriter().Fill(kBase + 4, 0x10004, 0xA1B2C3D4).Copy(kBase + 0x20001, kBase + 3, 0x10006)).kind,
-            CommandStop::kDone);
+  EXPECT_EQ(
+      Run(CommandWriter().Fill(kBase + 4, 0x10004, 0xA1B2C3D4).Copy(kBase + 0x20001, kBase + 3, 0x10006))
+          .kind,
+      CommandStop::kDone);
   EXPECT_EQ(gpu.At<uint32_t>(kBase), 0u);
   EXPECT_EQ(gpu.At<uint32_t>(kBase + 4), 0xA1B2C3D4u);
   EXPECT_EQ(gpu.At<uint32_t>(kBase + 0x10004), 0xA1B2C3D4u);
@@ -244,8 +251,10 @@ TEST_F(CommandBuffer, NothingIsFilledByNothing) {
 }
 
 TEST_F(CommandBuffer, WordsAreWrittenAddedAndStamped) {
-  EXPECT_EQ(Run(CommandWriter().Write64(kBase, ~0ull).AtomicAdd64(kBase, 3).Timestamp(kBase + 8).Nop().Marker(9)).kind,
-            CommandStop::kDone);
+  EXPECT_EQ(
+      Run(CommandWriter().Write64(kBase, ~0ull).AtomicAdd64(kBase, 3).Timestamp(kBase + 8).Nop().Marker(9))
+          .kind,
+      CommandStop::kDone);
   EXPECT_EQ(gpu.At<uint64_t>(kBase), 2u) << "wraps";
   EXPECT_EQ(gpu.At<uint64_t>(kBase + 8), 4711u);
   EXPECT_EQ(gpu.marks, std::vector<uint64_t>{9});
@@ -261,7 +270,8 @@ TEST_F(CommandBuffer, StopsWhereTimePasses) {
   EXPECT_EQ(stop.delay_ns, 5u);
   EXPECT_EQ(run.Run(gpu, cancelled, CommandRun::kUnlimited).kind, CommandStop::kWaiting);
   gpu.Set<uint64_t>(kBase, {0x108});
-  EXPECT_EQ(run.Run(gpu, cancelled, CommandRun::kUnlimited).kind, CommandStop::kWaiting) << "8 is not equal to 7";
+  EXPECT_EQ(run.Run(gpu, cancelled, CommandRun::kUnlimited).kind, CommandStop::kWaiting)
+      << "8 is not equal to 7";
   gpu.Set<uint64_t>(kBase, {0x107});
   EXPECT_EQ(run.Run(gpu, cancelled, CommandRun::kUnlimited).kind, CommandStop::kHang);
   EXPECT_EQ(run.Run(gpu, cancelled, CommandRun::kUnlimited).kind, CommandStop::kHang) << "still";
@@ -315,7 +325,8 @@ std::vector<T> Numbers(size_t count, uint64_t seed) {
   Rng rng(seed);
   std::vector<T> numbers(count);
   for (T& number : numbers) {
-    number = std::is_integral_v<T> ? static_cast<T>(rng.Next()) : static_cast<T>(rng.Below(2000)) / T{16} - T{60};
+    number =
+        std::is_integral_v<T> ? static_cast<T>(rng.Next()) : static_cast<T>(rng.Below(2000)) / T{16} - T{60};
   }
   return numbers;
 }
@@ -329,12 +340,14 @@ constexpr uint32_t kTypeOf = std::is_same_v<T, float>     ? DXG_TYPE_F32
 // As the GPU computes: integers wrap.
 template <class T>
 T Plus(T a, T b) {
-  if constexpr (std::is_integral_v<T>) return static_cast<T>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
+  if constexpr (std::is_integral_v<T>)
+    return static_cast<T>(static_cast<uint64_t>(a) + static_cast<uint64_t>(b));
   return a + b;
 }
 template <class T>
 T Times(T a, T b) {
-  if constexpr (std::is_integral_v<T>) return static_cast<T>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
+  if constexpr (std::is_integral_v<T>)
+    return static_cast<T>(static_cast<uint64_t>(a) * static_cast<uint64_t>(b));
   return a * b;
 }
 
@@ -359,7 +372,8 @@ TYPED_TEST(Arrays, AddAndMad) {
   }
   EXPECT_EQ(this->gpu.template At<T>(out + kCount * sizeof(T)), T{0});
   for (const uint64_t i : {0u, 999u}) {
-    EXPECT_EQ(this->gpu.template At<T>(at_b + i * sizeof(T)), Plus(Times(a[i], b[i]), c[i])) << i << ", in place";
+    EXPECT_EQ(this->gpu.template At<T>(at_b + i * sizeof(T)), Plus(Times(a[i], b[i]), c[i]))
+        << i << ", in place";
   }
   EXPECT_EQ(this->gpu.template At<T>(at_b + 1000 * sizeof(T)), b[1000]);
 }
@@ -398,7 +412,8 @@ TYPED_TEST(Arrays, MatmulGivesTheBitsOfALoop) {
     for (uint32_t i = 0; i < m; ++i) {
       for (uint32_t j = 0; j < c_row && i * c_row + j < m * c_row; ++j) {
         T sum = accumulate != 0 ? c[i * c_row + j] : T{0};
-        for (uint32_t l = 0; l < k; ++l) sum = Plus(sum, Times(a[i * a_row + l], b[l * b_row + (j < n ? j : 0)]));
+        for (uint32_t l = 0; l < k; ++l)
+          sum = Plus(sum, Times(a[i * a_row + l], b[l * b_row + (j < n ? j : 0)]));
         if (j >= n) sum = c[i * c_row + j];
         ASSERT_EQ(this->gpu.template At<T>(at_c + (i * c_row + j) * sizeof(T)), sum) << i << ',' << j;
       }
@@ -413,7 +428,8 @@ TEST_F(CommandBuffer, NaNMakesASumButNoLeast) {
   for (const uint32_t kind : {DXG_REDUCE_SUM, DXG_REDUCE_MIN, DXG_REDUCE_MAX}) {
     commands.Reduce(kBase + 0x1000 + kind * 4, kBase, 5, DXG_TYPE_F32, kind);
   }
-  ASSERT_EQ(Run(commands.Reduce(kBase + 0x1000 + 12, kBase, 1, DXG_TYPE_F32, DXG_REDUCE_MIN)).kind, CommandStop::kDone);
+  ASSERT_EQ(Run(commands.Reduce(kBase + 0x1000 + 12, kBase, 1, DXG_TYPE_F32, DXG_REDUCE_MIN)).kind,
+            CommandStop::kDone);
   EXPECT_TRUE(std::isnan(gpu.At<float>(kBase + 0x1000)));
   EXPECT_EQ(gpu.At<float>(kBase + 0x1004), 2);
   EXPECT_EQ(gpu.At<float>(kBase + 0x1008), 5);

@@ -16,7 +16,9 @@ class CommandWriter {
 
   const std::string& bytes() const { return bytes_; }
 
-  CommandWriter& Nop() { return Push([](auto* to) { dxg_push_nop(to); }); }
+  CommandWriter& Nop() {
+    return Push([](auto* to) { dxg_push_nop(to); });
+  }
   CommandWriter& Fill(uint64_t address, uint64_t bytes, uint32_t pattern) {
     return Push([&](auto* to) { dxg_push_fill(to, address, bytes, pattern); });
   }
@@ -42,7 +44,9 @@ class CommandWriter {
   CommandWriter& Marker(uint64_t id) {
     return Push([&](auto* to) { dxg_push_marker(to, id); });
   }
-  CommandWriter& Hang() { return Push([](auto* to) { dxg_push_hang(to); }); }
+  CommandWriter& Hang() {
+    return Push([](auto* to) { dxg_push_hang(to); });
+  }
   CommandWriter& Fault(uint32_t code) {
     return Push([&](auto* to) { dxg_push_fault(to, code); });
   }
@@ -52,10 +56,12 @@ class CommandWriter {
   CommandWriter& Add(uint64_t destination, uint64_t a, uint64_t b, uint64_t count, uint32_t type) {
     return Push([&](auto* to) { dxg_push_add(to, destination, a, b, count, type); });
   }
-  CommandWriter& Mad(uint64_t destination, uint64_t a, uint64_t b, uint64_t c, uint64_t count, uint32_t type) {
+  CommandWriter& Mad(uint64_t destination, uint64_t a, uint64_t b, uint64_t c, uint64_t count,
+                     uint32_t type) {
     return Push([&](auto* to) { dxg_push_mad(to, destination, a, b, c, count, type); });
   }
-  CommandWriter& Reduce(uint64_t destination, uint64_t source, uint64_t count, uint32_t type, uint32_t reduction) {
+  CommandWriter& Reduce(uint64_t destination, uint64_t source, uint64_t count, uint32_t type,
+                        uint32_t reduction) {
     return Push([&](auto* to) { dxg_push_reduce(to, destination, source, count, type, reduction); });
   }
   CommandWriter& Matmul(const dxg_op_matmul& product) {

@@ -108,7 +108,8 @@ TEST(EngineThreads, HostEndsUnderItsWork) {
     const uint64_t large = rig.Memory(16 * kMiB);
     for (uint32_t node = 0; node < 3; ++node) {
       const uint32_t context = rig.TryContext(rig.caller, rig.device, node);
-      for (int i = 0; i < 50; ++i) rig.SubmitTo({context}, CommandWriter().Fill(large + node * 5 * kMiB, 5 * kMiB, 1));
+      for (int i = 0; i < 50; ++i)
+        rig.SubmitTo({context}, CommandWriter().Fill(large + node * 5 * kMiB, 5 * kMiB, 1));
     }
   }
 }

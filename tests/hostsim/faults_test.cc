@@ -32,7 +32,8 @@ TEST(FaultPoints, AreInOrderAndCoverAllKindsOfTrouble) {
     last = info.number;
     numbers.insert(info.number);
     EXPECT_TRUE(names.insert(info.name).second) << info.name;
-    EXPECT_EQ(std::string(info.name).find_first_not_of("abcdefghijklmnopqrstuvwxyz-"), std::string::npos) << info.name;
+    EXPECT_EQ(std::string(info.name).find_first_not_of("abcdefghijklmnopqrstuvwxyz-"), std::string::npos)
+        << info.name;
     EXPECT_EQ((info.takes & kTakesDelay) != 0, info.delay_ns != 0) << info.name;
   }
   EXPECT_EQ(numbers.size(), 30u);
@@ -65,24 +66,27 @@ TEST_P(Refused, NamesTheField) {
   EXPECT_STREQ(complaint->field, GetParam().field);
   EXPECT_NE(complaint->what, "");
 }
-INSTANTIATE_TEST_SUITE_P(
-    FaultRule, Refused,
-    testing::Values(BadRule{"", "point"}, BadRule{"point: 'no-such'", "point"},
-                    BadRule{"point: 'engine-hang' nth: 0", "nth"}, BadRule{"point: 'engine-hang' every: 0", "every"},
-                    BadRule{"point: 'engine-hang' probability: 0", "probability"},
-                    BadRule{"point: 'engine-hang' probability: -1", "probability"},
-                    BadRule{"point: 'engine-hang' probability: 1.01", "probability"},
-                    BadRule{"point: 'engine-hang' probability: nan", "probability"},
-                    BadRule{"point: 'engine-hang' seed: 3", "seed"},
-                    BadRule{"point: 'engine-hang' command: 'CREATEDEVICE'", "command"},
-                    BadRule{"point: 'engine-hang' delay_ns: 1", "delay_ns"},
-                    BadRule{"point: 'engine-hang' value: 1", "value"}, BadRule{"point: 'engine-hang' type: 1", "type"},
-                    BadRule{"point: 'event-lost' adapter: 1", "adapter"},
-                    BadRule{"point: 'adapter-return' process: 1", "process"},
-                    BadRule{"point: 'lock-full' node: 1", "point"}, BadRule{"point: 'aperture-full' node: 1", "node"},
-                    BadRule{"point: 'ring-full' command: 'createdevice'", "command"},
-                    BadRule{"point: 'device-error' value: 1", "value"}, BadRule{"point: 'device-error' value: 8", "value"},
-                    BadRule{"point: 'gpu-slow' delay_ns: 3600000000001", "delay_ns"}));
+INSTANTIATE_TEST_SUITE_P(FaultRule, Refused,
+                         testing::Values(BadRule{"", "point"}, BadRule{"point: 'no-such'", "point"},
+                                         BadRule{"point: 'engine-hang' nth: 0", "nth"},
+                                         BadRule{"point: 'engine-hang' every: 0", "every"},
+                                         BadRule{"point: 'engine-hang' probability: 0", "probability"},
+                                         BadRule{"point: 'engine-hang' probability: -1", "probability"},
+                                         BadRule{"point: 'engine-hang' probability: 1.01", "probability"},
+                                         BadRule{"point: 'engine-hang' probability: nan", "probability"},
+                                         BadRule{"point: 'engine-hang' seed: 3", "seed"},
+                                         BadRule{"point: 'engine-hang' command: 'CREATEDEVICE'", "command"},
+                                         BadRule{"point: 'engine-hang' delay_ns: 1", "delay_ns"},
+                                         BadRule{"point: 'engine-hang' value: 1", "value"},
+                                         BadRule{"point: 'engine-hang' type: 1", "type"},
+                                         BadRule{"point: 'event-lost' adapter: 1", "adapter"},
+                                         BadRule{"point: 'adapter-return' process: 1", "process"},
+                                         BadRule{"point: 'lock-full' node: 1", "point"},
+                                         BadRule{"point: 'aperture-full' node: 1", "node"},
+                                         BadRule{"point: 'ring-full' command: 'createdevice'", "command"},
+                                         BadRule{"point: 'device-error' value: 1", "value"},
+                                         BadRule{"point: 'device-error' value: 8", "value"},
+                                         BadRule{"point: 'gpu-slow' delay_ns: 3600000000001", "delay_ns"}));
 
 TEST(FaultRule, EveryPointTakesWhatItSays) {
   for (const FaultPointInfo& info : FaultPoints()) {
@@ -146,7 +150,8 @@ TEST(FaultPlan, RulesDoNotDisturbEachOther) {
   plan.Arm(Rule("point: 'client-memory-gone' every: 2"), 0);
   plan.Arm(Rule("point: 'client-memory-gone' every: 3"), 0);
   std::string pattern;
-  for (int i = 0; i < 12; ++i) pattern += plan.Strike({.point = FaultPoint::kClientMemoryGone}, 0) ? 'x' : '.';
+  for (int i = 0; i < 12; ++i)
+    pattern += plan.Strike({.point = FaultPoint::kClientMemoryGone}, 0) ? 'x' : '.';
   EXPECT_EQ(pattern, ".xxx.x.xxx.x");
   EXPECT_EQ(plan.Count(FaultPoint::kClientMemoryGone).passed, 12u);
   EXPECT_EQ(plan.Count(FaultPoint::kClientMemoryGone).struck, 8u);
@@ -162,7 +167,8 @@ TEST(FaultPlan, CountsOnlyPassagesAfterItsTime) {
   EXPECT_FALSE(plan.Strike({.point = FaultPoint::kRingFull}, 1100));
   EXPECT_TRUE(plan.Strike({.point = FaultPoint::kRingFull}, 1100));
   plan.Arm(Rule("point: 'ring-full' after_ns: 18446744073709551615"), 1000);
-  EXPECT_FALSE(plan.Strike({.point = FaultPoint::kRingFull}, ~0ull - 1)) << "a time beyond all times is not early";
+  EXPECT_FALSE(plan.Strike({.point = FaultPoint::kRingFull}, ~0ull - 1))
+      << "a time beyond all times is not early";
 }
 
 TEST(FaultPlan, StrikesOnlyInItsScope) {
@@ -377,7 +383,8 @@ TEST_F(HostFaults, ResidencyFailsInEachWay) {
   Arm("point: 'budget-shrinks' every: 1 value: 4096");
   EXPECT_EQ(rig_.MakeResident({allocation}).num_bytes_to_trim(), kMiB - 4096);
   EXPECT_EQ(rig_.MakeResident({allocation}).num_bytes_to_trim(), kMiB - 4096) << "and at every retry";
-  EXPECT_EQ(rig_.MakeResident({allocation}, 1).status(), kStatusPending) << "until it says that it cannot trim further";
+  EXPECT_EQ(rig_.MakeResident({allocation}, 1).status(), kStatusPending)
+      << "until it says that it cannot trim further";
   rig_.host().faults().ClearAll();
   EXPECT_EQ(StateOf(rig_.device), 1u);
   Arm("point: 'must-succeed-fails'");
@@ -554,11 +561,13 @@ TEST_F(SignalFaults, AStormEndsNoWaitTwiceOrTooEarly) {
 // A client that wants them there asks its queue for such signals.
 TEST_F(SignalFaults, SignalsOfQueuesDoNotPass) {
   const auto fence = rig_.NewFence();
-  for (const char* point : {"fence-jump", "fence-rewind", "signal-storm"}) Arm("every: 1 point: '" + std::string(point) + "'");
+  for (const char* point : {"fence-jump", "fence-rewind", "signal-storm"})
+    Arm("every: 1 point: '" + std::string(point) + "'");
   EXPECT_EQ(rig_.GpuSignal({rig_.context}, {{fence.handle, 7}}), kStatusSuccess);
   rig_.Settle();
   EXPECT_EQ(rig_.ValueOf(fence), 7u);
-  for (const FaultPoint point : {FaultPoint::kFenceJump, FaultPoint::kFenceRewind, FaultPoint::kSignalStorm}) {
+  for (const FaultPoint point :
+       {FaultPoint::kFenceJump, FaultPoint::kFenceRewind, FaultPoint::kSignalStorm}) {
     EXPECT_EQ(rig_.host().faults().Count(point).passed, 0u) << InfoOf(point).name;
   }
 }
@@ -594,7 +603,8 @@ TEST(ProfileFaults, AreForTheirAdapterAndGoWithIt) {
 TEST(ProfileFaults, WrongOnesAreRefusedWithTheirLine) {
   AdapterProfile profile;
   std::string error;
-  const std::string text = R"(name: "a" description: "A" memory { dedicated_video_bytes: 0x100000 } nodes { engine: COPY }
+  const std::string text =
+      R"(name: "a" description: "A" memory { dedicated_video_bytes: 0x100000 } nodes { engine: COPY }
 faults { point: "engine-hang" }
 faults { point: "engine-hang"
          nth: 0 }

@@ -16,7 +16,8 @@ class GpuRig : public SyncRig {
  public:
   explicit GpuRig(AdapterProfile profile = Shipped("discrete"), FaultPlan* faults = nullptr,
                   GuestMemory* guest_memory = nullptr, bool engine_threads = false)
-      : SyncRig(std::move(profile), faults, guest_memory, engine_threads), context(NewContext(caller, device)) {
+      : SyncRig(std::move(profile), faults, guest_memory, engine_threads),
+        context(NewContext(caller, device)) {
     arena_ = Memory(kArenaBytes);
     data = Memory(kMiB);
   }
@@ -48,7 +49,9 @@ class GpuRig : public SyncRig {
     for (size_t i = 0; i < 16; ++i) request.add_written_primaries(0);
     return request;
   }
-  int32_t Submit(const Submission& request) { return Ask<host::SubmitCommand>(caller, request).reply.status(); }
+  int32_t Submit(const Submission& request) {
+    return Ask<host::SubmitCommand>(caller, request).reply.status();
+  }
   int32_t SubmitTo(const std::vector<uint32_t>& contexts, const CommandWriter& commands, uint32_t flags = 0) {
     Submission request = SubmitRequest(contexts, Put(commands.bytes()), commands.bytes().size());
     request.set_flags(flags);
@@ -76,7 +79,8 @@ class GpuRig : public SyncRig {
     request.set_hwqueue(queue_handle);
     return Ask<host::DestroyHwQueue>(caller, request).reply.status();
   }
-  int32_t SubmitHw(uint32_t queue_handle, uint64_t id, const CommandWriter& commands, const std::string& data_of = "") {
+  int32_t SubmitHw(uint32_t queue_handle, uint64_t id, const CommandWriter& commands,
+                   const std::string& data_of = "") {
     host::SubmitCommandToHwQueue::Request request;
     request.set_hwqueue(queue_handle);
     request.set_progress_fence_id(id);
@@ -87,8 +91,9 @@ class GpuRig : public SyncRig {
     return Ask<host::SubmitCommandToHwQueue>(caller, request).reply.status();
   }
 
-  host::SignalSyncObject::Request GpuSignalRequest(const std::vector<uint32_t>& queues, const Targets& targets,
-                                                   uint32_t flags = 0, uint64_t event = 0) {
+  host::SignalSyncObject::Request GpuSignalRequest(const std::vector<uint32_t>& queues,
+                                                   const Targets& targets, uint32_t flags = 0,
+                                                   uint64_t event = 0) {
     auto request = SignalRequest(0, targets, flags);
     request.set_event_or_device(event);
     request.set_context_count(static_cast<uint32_t>(queues.size()));
@@ -97,7 +102,8 @@ class GpuRig : public SyncRig {
   }
   int32_t GpuSignal(const std::vector<uint32_t>& queues, const Targets& targets, uint32_t flags = 0,
                     uint64_t event = 0) {
-    return Ask<host::SignalSyncObject>(caller, GpuSignalRequest(queues, targets, flags, event)).reply.status();
+    return Ask<host::SignalSyncObject>(caller, GpuSignalRequest(queues, targets, flags, event))
+        .reply.status();
   }
   static constexpr uint32_t kAtSubmission = 1;
   static constexpr uint32_t kCpuEvent = 2;

@@ -43,7 +43,8 @@ TEST(GpuWait, RefusesStrangers) {
   }
   EXPECT_EQ(rig.ValueOf(fence), 0u);
   EXPECT_EQ(rig.GpuSignal({rig.context}, {{fence.handle, 1}}, 8), kStatusInvalidParameter) << "unknown flag";
-  EXPECT_EQ(rig.GpuSignal(std::vector<uint32_t>(65, rig.context), {{fence.handle, 1}}), kStatusInvalidParameter);
+  EXPECT_EQ(rig.GpuSignal(std::vector<uint32_t>(65, rig.context), {{fence.handle, 1}}),
+            kStatusInvalidParameter);
 }
 
 TEST(GpuWait, SYN157_Rights) {

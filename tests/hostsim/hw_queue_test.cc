@@ -43,8 +43,10 @@ TEST(HwQueue, CTX61_ProgressIsTheLastFinished) {
   GpuRig rig;
   const auto queue = rig.NewHwQueue();
   EXPECT_EQ(rig.Peek(queue.progress_fence_cpu_va()), 0u);
-  EXPECT_EQ(rig.SubmitHw(queue.hwqueue(), 3, CommandWriter().Delay(kMs).Write64(rig.data, 1)), kStatusSuccess);
-  EXPECT_EQ(rig.SubmitHw(queue.hwqueue(), 10, CommandWriter().Delay(kMs)), kStatusSuccess) << "gaps are allowed";
+  EXPECT_EQ(rig.SubmitHw(queue.hwqueue(), 3, CommandWriter().Delay(kMs).Write64(rig.data, 1)),
+            kStatusSuccess);
+  EXPECT_EQ(rig.SubmitHw(queue.hwqueue(), 10, CommandWriter().Delay(kMs)), kStatusSuccess)
+      << "gaps are allowed";
   EXPECT_EQ(rig.Peek(queue.progress_fence_cpu_va()), 0u);
   rig.clock.AdvanceNs(kMs);
   EXPECT_EQ(rig.Peek(queue.progress_fence_cpu_va()), 3u);
@@ -153,7 +155,8 @@ TEST(HwQueue, PrivateDataIsChecked) {
   GpuRig rig;
   const auto queue = rig.NewHwQueue();
   EXPECT_EQ(rig.SubmitHw(queue.hwqueue(), 1, CommandWriter(), "SUBM"), kStatusInvalidParameter);
-  EXPECT_EQ(rig.SubmitHw(queue.hwqueue(), 1, CommandWriter(), "subm"), kStatusSuccess) << "and the id is free";
+  EXPECT_EQ(rig.SubmitHw(queue.hwqueue(), 1, CommandWriter(), "subm"), kStatusSuccess)
+      << "and the id is free";
   EXPECT_EQ(rig.host().SubmittedPrivateData(rig.adapter().vgpu_luid), std::vector<std::string>{"subm"});
 }
 

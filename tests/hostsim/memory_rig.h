@@ -70,7 +70,9 @@ class MemoryRig : public Rig {
  public:
   explicit MemoryRig(AdapterProfile profile = Shipped("discrete"), FaultPlan* faults = nullptr,
                      GuestMemory* guest_memory = nullptr, bool engine_threads = false)
-      : Rig({std::move(profile)}, faults, guest_memory, engine_threads), caller(NewCaller()), device(NewDevice(caller)) {
+      : Rig({std::move(profile)}, faults, guest_memory, engine_threads),
+        caller(NewCaller()),
+        device(NewDevice(caller)) {
     queue = NewQueue();
   }
 

@@ -188,7 +188,9 @@ class Rig {
   void ExpectNothingLeft() {
     const Accounting left = host_->Account();
     EXPECT_EQ(left.processes, 0u);
-    EXPECT_EQ(left.devices + left.contexts + left.hw_queues + left.paging_queues + left.sync_objects + left.waits, 0u);
+    EXPECT_EQ(
+        left.devices + left.contexts + left.hw_queues + left.paging_queues + left.sync_objects + left.waits,
+        0u);
     EXPECT_EQ(left.resources + left.allocations + left.storages + left.shared, 0u);
     EXPECT_EQ(left.mappings, 0u);
     EXPECT_EQ(left.regions + left.window_bytes + left.machine_bytes, 0u);

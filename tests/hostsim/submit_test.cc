@@ -147,7 +147,10 @@ TEST(Submit, RefusedUnheardPutsTheDeviceIntoError) {
 
 TEST(Submit, RunsOnTheGpusAddresses) {
   GpuRig rig;
-  EXPECT_EQ(rig.Submit(CommandWriter().Fill(rig.data, 4096, 7).Copy(rig.data + 8192, rig.data, 4096).Timestamp(rig.data + 64)),
+  EXPECT_EQ(rig.Submit(CommandWriter()
+                           .Fill(rig.data, 4096, 7)
+                           .Copy(rig.data + 8192, rig.data, 4096)
+                           .Timestamp(rig.data + 64)),
             kStatusSuccess);
   EXPECT_EQ(rig.DataAt(8192 + 4088), 0x700000007u);
   EXPECT_EQ(rig.DataAt(8192 + 4096), 0u);
@@ -220,7 +223,8 @@ TEST(Submit, QueuesAreLimited) {
   GpuRig rig;
   const auto fence = rig.NewFence();
   EXPECT_EQ(rig.GpuWait(rig.context, {{fence.handle, 1}}), kStatusSuccess);
-  auto request = rig.SubmitRequest(std::vector<uint32_t>(64, rig.context), rig.Put(CommandWriter().bytes()), 8);
+  auto request =
+      rig.SubmitRequest(std::vector<uint32_t>(64, rig.context), rig.Put(CommandWriter().bytes()), 8);
   uint64_t packets = 1;
   int32_t status = kStatusSuccess;
   while (status == kStatusSuccess && packets <= kPacketsPerProcessMax) {
@@ -275,7 +279,8 @@ TEST(Submit, CTX71_NullRendering) {
   const uint32_t context = rig.TryContext(rig.caller, rig.device, 0, 0, 1);
   const auto fence = rig.NewFence();
   EXPECT_EQ(rig.SubmitTo({context}, CommandWriter().Write64(rig.data, 1).Write64(0x40, 1)), kStatusSuccess);
-  EXPECT_EQ(rig.SubmitTo({rig.context}, CommandWriter().Write64(rig.data, 1), 1), kStatusSuccess) << "by its flag";
+  EXPECT_EQ(rig.SubmitTo({rig.context}, CommandWriter().Write64(rig.data, 1), 1), kStatusSuccess)
+      << "by its flag";
   EXPECT_EQ(rig.GpuSignal({context}, {{fence.handle, 1}}), kStatusSuccess);
   EXPECT_EQ(rig.ValueOf(fence), 1u);
   EXPECT_EQ(rig.DataAt(0), 0u);
@@ -584,7 +589,9 @@ TEST(Submit, MSC181_NodeStatistics) {
   rig.GpuWait(rig.context, {{fence.handle, 1}});
   rig.Submit(CommandWriter().Delay(3 * kMs));
   rig.GpuSignal({rig.context}, {{fence.handle, 2}});
-  auto number = [](const std::string& text, size_t at) { return Get<uint32_t>(BytesOf(std::string_view(text)), at); };
+  auto number = [](const std::string& text, size_t at) {
+    return Get<uint32_t>(BytesOf(std::string_view(text)), at);
+  };
   std::string node = StatisticsOf(rig, kNode, 0);
   EXPECT_EQ(number(node, kRender), 1u);
   EXPECT_EQ(number(node, kRender + 4), 0u);

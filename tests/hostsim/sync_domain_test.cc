@@ -122,8 +122,8 @@ TEST_F(SyncDomainTest, NotificationsHappen) {
 
 // [SYN] 160
 TEST_F(SyncDomainTest, AnObjectThatHasEndedHoldsNobodyUp) {
-  for (const SyncType type : {SyncType::kMutex, SyncType::kSemaphore, SyncType::kFence, SyncType::kMonitoredFence,
-                              SyncType::kCpuNotification}) {
+  for (const SyncType type : {SyncType::kMutex, SyncType::kSemaphore, SyncType::kFence,
+                              SyncType::kMonitoredFence, SyncType::kCpuNotification}) {
     const auto object = New(type, type == SyncType::kMutex ? 1 : 0, 5);
     EXPECT_NE(Wait({{object, ~0ull}}, 1), 0u);
     EXPECT_EQ(Released(), Names{});
@@ -269,7 +269,8 @@ TEST_F(SyncDomainTest, ASignalFindsItsWaitsAmongMany) {
   EXPECT_EQ(waits, 300'000u);
 }
 
-// For the thread sanitizer, and for what every interleaving has to keep: each wait ends once, and none is left.
+// For the thread sanitizer, and for what every interleaving has to keep: each wait ends once, and none is
+// left.
 TEST_F(SyncDomainTest, ThreadsMayDoEverythingAtOnce) {
   constexpr int kThreads = 6;
   constexpr int kRounds = 2000;
@@ -294,7 +295,8 @@ TEST_F(SyncDomainTest, ThreadsMayDoEverythingAtOnce) {
           if (number != 0) ++noted;
           domain.WaitOnCpu(points, false, {1, 1}, cpu, &aftermath);
           auto own = New(SyncType::kMonitoredFence);
-          if (domain.Wait({{{own, 1}, {a, SyncObject::kLost}}}, false, 1, [&ended] { ++ended; }) != 0) ++noted;
+          if (domain.Wait({{{own, 1}, {a, SyncObject::kLost}}}, false, 1, [&ended] { ++ended; }) != 0)
+            ++noted;
           domain.Raise(*a, a->value() + 1, &aftermath);
           domain.Signal(points, rng.Below(8) == 0, &aftermath);
           domain.Drop(*own, true, &aftermath);

@@ -14,7 +14,9 @@ namespace {
 
 using Numbers = SyncRig::Numbers;
 
-uint64_t Semaphore(uint32_t count_max, uint32_t count) { return count_max | static_cast<uint64_t>(count) << 32; }
+uint64_t Semaphore(uint32_t count_max, uint32_t count) {
+  return count_max | static_cast<uint64_t>(count) << 32;
+}
 
 // [SYN] 142
 TEST(SyncObject, CreateRefusesNonsense) {
@@ -119,7 +121,8 @@ TEST(FenceAddress, IsNotTheProgramsToChange) {
   SyncRig rig;
   const auto fence = rig.NewFence(5);
   EXPECT_EQ(rig.Free(fence.gpu_address, kPage), kStatusInvalidParameter);
-  EXPECT_EQ(rig.TryMap(rig.MapRequest(rig.New(kPage), 1, fence.gpu_address)).status(), kStatusInvalidParameter);
+  EXPECT_EQ(rig.TryMap(rig.MapRequest(rig.New(kPage), 1, fence.gpu_address)).status(),
+            kStatusInvalidParameter);
   EXPECT_EQ(rig.GpuRead(fence.gpu_address), 5u);
   const auto only_waits = rig.NewFence(6, kSyncNoSignal);
   EXPECT_EQ(rig.GpuRead(only_waits.gpu_address), 6u);
@@ -157,7 +160,8 @@ TEST(PeriodicFence, FollowsTheDisplayOfTheProfile) {
   AdapterProfile profile = Shipped("discrete");
   profile.set_vertical_sync_ns(kPeriodNs);
   SyncRig rig(profile);
-  EXPECT_EQ(rig.TryFor(rig.caller, rig.device, 6, 0, 0, kPeriodNs / 100).handle, 0u) << "as long as the period";
+  EXPECT_EQ(rig.TryFor(rig.caller, rig.device, 6, 0, 0, kPeriodNs / 100).handle, 0u)
+      << "as long as the period";
   EXPECT_EQ(rig.TryFor(rig.caller, rig.device, 6, 0, 1ull << 32).handle, 0u) << "another display";
   EXPECT_EQ(rig.clock.NowNs() % kPeriodNs, 0u);
   const auto at_once = rig.TryFor(rig.caller, rig.device, 6, 0);
@@ -185,7 +189,8 @@ TEST(PeriodicFence, FollowsTheDisplayOfTheProfile) {
   EXPECT_EQ(rig.clock.Pending(), 0u) << "nothing goes on";
 }
 
-// A queue that never comes to its wait names the fence for ever, and so could any number of those that are gone.
+// A queue that never comes to its wait names the fence for ever, and so could any number of those that are
+// gone.
 TEST(PeriodicFence, StopsWithItsLastHandleThoughQueuesNameIt) {
   constexpr uint64_t kPeriodNs = 10'000'000;
   AdapterProfile profile = Shipped("discrete");
@@ -241,7 +246,8 @@ TEST_F(SharedFence, IsOneValueInTwoProcesses) {
   ASSERT_EQ(second.status, kStatusSuccess);
   EXPECT_NE(first.handle, second.handle);
   EXPECT_NE(first.gpu_address, second.gpu_address);
-  EXPECT_NE(rig.host().FindRegion(first.page), rig.host().FindRegion(fence.page)) << "a page of the opener's own";
+  EXPECT_NE(rig.host().FindRegion(first.page), rig.host().FindRegion(fence.page))
+      << "a page of the opener's own";
   rig.WaitFor(other, device, {{first.handle, 6}}, 1);
   rig.Wait(fence.handle, 7, 2);
   rig.Signal(fence.handle, 6);
@@ -384,7 +390,8 @@ TEST(SyncConcurrency, TeardownInTheMiddleOfEverything) {
           ASSERT_EQ(opened.status, kStatusSuccess);
           const auto own = rig.TryFor(caller, device, 5, kAnySharing);
           for (uint64_t event = 1; event <= 8; ++event) {
-            rig.WaitFor(caller, device, {{opened.handle, value + event}, {own.handle, event}}, event, event % 2 == 0);
+            rig.WaitFor(caller, device, {{opened.handle, value + event}, {own.handle, event}}, event,
+                        event % 2 == 0);
           }
           rig.SignalFor(caller, device, {{opened.handle, ++value}, {own.handle, 3}});
           rig.Signal(fence.handle, ++value);

@@ -41,7 +41,8 @@ class SyncRig : public MemoryRig {
     Put<uint64_t>(BytesOf(info), 8, second);
     request.set_info(info);
     const auto reply = Ask<host::CreateSyncObject>(who, request).reply;
-    return {reply.sync_object(), reply.global_sync_object(), reply.fence_gpu_va(), reply.fence_storage_address(), 0};
+    return {reply.sync_object(), reply.global_sync_object(), reply.fence_gpu_va(),
+            reply.fence_storage_address(), 0};
   }
   Sync Try(uint32_t type, uint32_t flags, uint64_t first = 0) {
     return TryFor(caller, device, type, flags, first);

@@ -170,7 +170,8 @@ uint32_t HangOnNewDevice(GpuRig& rig) {
   const uint32_t context = rig.NewContext(rig.caller, rig.device);
   const CommandWriter commands = CommandWriter().Hang();
   const uint64_t address = rig.Memory(kPage);
-  EXPECT_TRUE(rig.host().WriteGpu(rig.caller, address, BytesOf(std::string_view(commands.bytes())), &rig.fault));
+  EXPECT_TRUE(
+      rig.host().WriteGpu(rig.caller, address, BytesOf(std::string_view(commands.bytes())), &rig.fault));
   EXPECT_EQ(rig.Submit(rig.SubmitRequest({context}, address, commands.bytes().size())), kStatusSuccess);
   rig.clock.AdvanceNs(10 * kMs);
   return rig.device;
@@ -185,7 +186,9 @@ class TdrLimit : public testing::Test {
     profile.mutable_engines()->set_tdr_limit_count(limit);
     return profile;
   }
-  explicit TdrLimit(uint32_t limit = 5) : rig(Profile(limit)) { EXPECT_TRUE(rig.host().AddAdapter(Shipped("compute"), &other_adapter)); }
+  explicit TdrLimit(uint32_t limit = 5) : rig(Profile(limit)) {
+    EXPECT_TRUE(rig.host().AddAdapter(Shipped("compute"), &other_adapter));
+  }
   // So many, each so long after the one before it.
   void HangTimes(int times, uint64_t apart_ns) {
     for (int i = 0; i < times; ++i) {

@@ -51,7 +51,9 @@ class Machine::OpenRequest final : public attach::OpenRequest {
 class Machine::IoctlRequest final : public attach::IoctlRequest {
  public:
   IoctlRequest(pid_t tid, uint64_t file, uint32_t code, uint64_t argument, std::shared_ptr<Waiting> call)
-      : file_(file), code_(code), argument_(argument), call_(std::move(call)) { caller_.tid = tid; }
+      : file_(file), code_(code), argument_(argument), call_(std::move(call)) {
+    caller_.tid = tid;
+  }
   const attach::Caller& caller() const override { return caller_; }
   uint64_t file() const override { return file_; }
   uint32_t code() const override { return code_; }
@@ -63,7 +65,9 @@ class Machine::IoctlRequest final : public attach::IoctlRequest {
     call_->done_ = true;
     call_->result_ = result;
   }
-  void OnInterrupt(std::function<void()> interrupted) override { call_->interrupted_ = std::move(interrupted); }
+  void OnInterrupt(std::function<void()> interrupted) override {
+    call_->interrupted_ = std::move(interrupted);
+  }
   void OnKilled(std::function<void()> killed) override { call_->killed_ = std::move(killed); }
 
  private:
@@ -124,7 +128,8 @@ AdapterProfile Machine::Discrete(uint64_t group_bytes) {
 
 Machine::Machine(const AdapterProfile& profile) : profile_(profile), pages_(std::make_unique<Pages>()) {
   host_ = hostsim::Host::Create({clock_, hostsim::Rng(1), nullptr, pages_.get()}, {profile});
-  driver_ = std::make_unique<guest::Driver>(static_cast<Backend&>(*this), static_cast<client::Access&>(*this));
+  driver_ =
+      std::make_unique<guest::Driver>(static_cast<Backend&>(*this), static_cast<client::Access&>(*this));
   driver_->set_delivery(this);
   DXG_CHECK(Start(driver_.get()).ok());
 }
@@ -135,7 +140,7 @@ Machine::~Machine() {
   host_->SetEvents(nullptr);
 }
 
-// -- Clients -----------------------------------------------------------------------------------------------------------
+// -- Clients --------------------------------------------------------------------------------------
 
 void Machine::Open(pid_t pid) {
   auto answer = std::make_shared<Answer>();
@@ -161,18 +166,22 @@ int32_t Machine::CallAt(pid_t pid, uint32_t code, uint64_t argument) {
   call->pid_ = pid;
   driver_->Ioctl(std::make_unique<IoctlRequest>(pid, files_.at(pid), code, argument, call));
   if (call->done()) return call->result();
-  if (all_waiting_.size() == all_waiting_.capacity()) std::erase_if(all_waiting_, [](const auto& other) { return other->done(); });
+  if (all_waiting_.size() == all_waiting_.capacity())
+    std::erase_if(all_waiting_, [](const auto& other) { return other->done(); });
   all_waiting_.push_back(call);
   waiting_ = call;
   return kWaits;
 }
 
 size_t Machine::waiting() const {
-  return static_cast<size_t>(std::count_if(all_waiting_.begin(), all_waiting_.end(), [](const auto& call) { return !call->done(); }));
+  return static_cast<size_t>(std::count_if(all_waiting_.begin(), all_waiting_.end(),
+                                           [](const auto& call) { return !call->done(); }));
 }
 
 // A Waiting with its reference counts, a request, and a place in the list, as glibc rounds them up.
-const int64_t Machine::kWaitingBytes = (sizeof(Waiting) + 16 + 8 + 15) / 16 * 16 + (sizeof(IoctlRequest) + 8 + 15) / 16 * 16 + sizeof(std::shared_ptr<Waiting>);
+const int64_t Machine::kWaitingBytes = (sizeof(Waiting) + 16 + 8 + 15) / 16 * 16 +
+                                       (sizeof(IoctlRequest) + 8 + 15) / 16 * 16 +
+                                       sizeof(std::shared_ptr<Waiting>);
 
 bool Machine::TakeAnswer(int32_t* result) {
   if (waiting_ == nullptr || !waiting_->done()) return false;
@@ -220,7 +229,7 @@ size_t Machine::mapped_bytes() const {
   return sum;
 }
 
-// -- Backend -----------------------------------------------------------------------------------------------------------
+// -- Backend --------------------------------------------------------------------------------------
 
 namespace {
 
@@ -255,19 +264,30 @@ Status Machine::Start(BackendEvents*) {
 }
 
 void Machine::Submit(const HostCall& call, Completion completion) {
-  host_->Submit({call.process, call.adapter, call.asynchronous}, call.command->id, *call.request, call.reply, [call, completion](bool accepted) {
-    if (call.asynchronous) call.reply->Clear();
-    completion.run(completion.context, accepted || call.asynchronous ? Status::Ok() : Status::Refuse(EOVERFLOW, "refused by the host"));
-  });
+  host_->Submit({call.process, call.adapter, call.asynchronous}, call.command->id, *call.request, call.reply,
+                [call, completion](bool accepted) {
+                  if (call.asynchronous) call.reply->Clear();
+                  completion.run(completion.context, accepted || call.asynchronous
+                                                         ? Status::Ok()
+                                                         : Status::Refuse(EOVERFLOW, "refused by the host"));
+                });
 }
 
-std::optional<HostRegion> Machine::FindRegion(uint64_t window_address) { return ToGuest(host_->FindRegion(window_address)); }
-std::optional<HostRegion> Machine::HomeRegion(uint32_t process) { return ToGuest(host_->HomeRegion(process)); }
-std::optional<HostRegion> Machine::FindShared(uint32_t nt_handle, uint32_t index) { return ToGuest(host_->FindShared(nt_handle, index)); }
-Result<uint32_t> Machine::AddClientPages(std::shared_ptr<ClientPages> pages) { return pages_->Add(std::move(pages)); }
+std::optional<HostRegion> Machine::FindRegion(uint64_t window_address) {
+  return ToGuest(host_->FindRegion(window_address));
+}
+std::optional<HostRegion> Machine::HomeRegion(uint32_t process) {
+  return ToGuest(host_->HomeRegion(process));
+}
+std::optional<HostRegion> Machine::FindShared(uint32_t nt_handle, uint32_t index) {
+  return ToGuest(host_->FindShared(nt_handle, index));
+}
+Result<uint32_t> Machine::AddClientPages(std::shared_ptr<ClientPages> pages) {
+  return pages_->Add(std::move(pages));
+}
 void Machine::RemoveClientPages(uint32_t list) { pages_->Remove(list); }
 
-// -- Access ------------------------------------------------------------------------------------------------------------
+// -- Access ---------------------------------------------------------------------------------------
 
 namespace {
 
@@ -304,7 +324,8 @@ bool Machine::Write(pid_t, uint64_t address, std::span<const std::byte> from) {
 }
 
 bool Machine::WritePieces(pid_t tid, std::span<const client::Piece> pieces) {
-  return std::all_of(pieces.begin(), pieces.end(), [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
+  return std::all_of(pieces.begin(), pieces.end(),
+                     [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
 }
 
 std::unique_ptr<client::AddressSpace> Machine::Pin(pid_t, uint64_t address, uint64_t, bool) {
@@ -320,7 +341,7 @@ std::optional<client::Identity> Machine::Identify(pid_t tid) {
   return identity;
 }
 
-// -- Delivery ----------------------------------------------------------------------------------------------------------
+// -- Delivery -------------------------------------------------------------------------------------
 
 void Machine::Enter(pid_t tid, const client::Identity&, std::function<void()>, Entered entered) {
   entered(std::unique_ptr<client::Visit>(std::make_unique<Visit>(*this, tid)));
@@ -339,7 +360,8 @@ void Machine::TakeEventFile(const client::Identity& process, int descriptor, Too
 Result<uint64_t> Machine::DoStep(pid_t pid, const client::Step& step) {
   switch (step.kind) {
     case client::Step::Kind::kMap: {
-      void* at = mmap(nullptr, step.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, step.file, static_cast<off_t>(step.offset));
+      void* at = mmap(nullptr, step.size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_NORESERVE, step.file,
+                      static_cast<off_t>(step.offset));
       if (at == MAP_FAILED) return Status::Refuse(errno, "mmap: {}", std::strerror(errno));
       mappings_[pid][reinterpret_cast<uint64_t>(at)] = step.size;
       return reinterpret_cast<uint64_t>(at);
@@ -366,7 +388,7 @@ Result<uint64_t> Machine::DoStep(pid_t pid, const client::Step& step) {
   return Status::Refuse(EPERM, "not in this machine");
 }
 
-// -- Events of the host ------------------------------------------------------------------------------------------------
+// -- Events of the host ---------------------------------------------------------------------------
 
 void Machine::DeviceStateChanged(uint32_t, uint64_t, uint64_t cookie, uint32_t) {
   ++state_changes_;

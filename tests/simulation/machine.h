@@ -10,13 +10,16 @@
 #include "hostsim/host.h"
 #include "hostsim/profile.h"
 
-// A whole machine in one process and on virtual time: client processes, the guest driver, the simulated host. There is no
-// kernel in it: a client's memory is this process's own, what is brought into a client is mapped here, and every call runs
-// to its end, or to where it waits, before it returns.
+// A whole machine in one process and on virtual time: client processes, the guest driver, the simulated host.
+// There is no kernel in it: a client's memory is this process's own, what is brought into a client is mapped
+// here, and every call runs to its end, or to where it waits, before it returns.
 
 namespace dxg::simulation {
 
-class Machine final : private Backend, private client::Access, private client::Delivery, private hostsim::Events {
+class Machine final : private Backend,
+                      private client::Access,
+                      private client::Delivery,
+                      private hostsim::Events {
  public:
   // The shipped discrete adapter, with so many bytes in each of its two segment groups.
   static AdapterProfile Discrete(uint64_t group_bytes);
@@ -93,7 +96,8 @@ class Machine final : private Backend, private client::Access, private client::D
   uint64_t PidNamespace(pid_t) override { return 1; }
 
   // client::Delivery
-  void Enter(pid_t tid, const client::Identity& process, std::function<void()> answer, Entered entered) override;
+  void Enter(pid_t tid, const client::Identity& process, std::function<void()> answer,
+             Entered entered) override;
   uint64_t TokenOfOpener(pid_t) override { return token_; }
   void Identify(const client::Identity& process, int descriptor, std::function<void(uint64_t)> done) override;
   bool IsIdentifyCall(pid_t, uint32_t, uint64_t, uint64_t) override { return false; }

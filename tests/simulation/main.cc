@@ -34,11 +34,14 @@ bool Check(const Seed& seed, bool verbose, bool twice) {
   if (twice && outcome.broken.empty()) {
     const uint64_t first = outcome.hash;
     outcome = kind.run({seed.steps, false}, seed.seed);
-    if (outcome.hash != first) outcome.broken = fmt::format("two runs differ: their hashes are {:016x} and {:016x}", first, outcome.hash);
+    if (outcome.hash != first)
+      outcome.broken =
+          fmt::format("two runs differ: their hashes are {:016x} and {:016x}", first, outcome.hash);
   }
   if (outcome.broken.empty()) return true;
-  fmt::print(stderr, "{} seed {}, step {}: {}\nAgain: dxg-simulation --kind {} --seed {} --steps {} --verbose\n", seed.kind, seed.seed, outcome.step,
-             outcome.broken, seed.kind, seed.seed, seed.steps);
+  fmt::print(stderr,
+             "{} seed {}, step {}: {}\nAgain: dxg-simulation --kind {} --seed {} --steps {} --verbose\n",
+             seed.kind, seed.seed, outcome.step, outcome.broken, seed.kind, seed.seed, seed.steps);
   return false;
 }
 
@@ -61,8 +64,11 @@ int Main(int argc, char** argv) {
   std::optional<uint64_t> only;
   int steps = 0;
   bool verbose = false, twice = false;
-  CLI::App app("Random calls of several clients against a model, on virtual time; one machine for each seed.", "dxg-simulation");
-  app.add_option("--kind", kind, "What the clients do: memory (allocations, residency, GPU addresses), or work (queues, fences, waits, faults)")
+  CLI::App app("Random calls of several clients against a model, on virtual time; one machine for each seed.",
+               "dxg-simulation");
+  app.add_option("--kind", kind,
+                 "What the clients do: memory (allocations, residency, GPU addresses), or work (queues, "
+                 "fences, waits, faults)")
       ->check(CLI::IsMember({"memory", "work"}))
       ->capture_default_str();
   app.add_option("--seed", only, "This seed alone");
@@ -97,7 +103,8 @@ int Main(int argc, char** argv) {
   for (uint64_t seed = first; seed < first + seeds; ++seed) {
     if (!Check({kind, seed, steps}, verbose, twice)) return 1;
   }
-  fmt::print("{} seeds of {} {}: all as the model says\n", seeds, steps, kind == "memory" ? "calls" : "steps");
+  fmt::print("{} seeds of {} {}: all as the model says\n", seeds, steps,
+             kind == "memory" ? "calls" : "steps");
   return 0;
 }
 

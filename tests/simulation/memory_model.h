@@ -77,7 +77,8 @@ struct ModelProcess {
     uint64_t sum = 0;
     std::set<const Bytes*> counted;
     for (const auto& [handle, allocation] : allocations) {
-      if (allocation.residency != 0 && !allocation.bytes->offered && (allocation.bytes->system_only ? 1 : 0) == group && counted.insert(allocation.bytes.get()).second) {
+      if (allocation.residency != 0 && !allocation.bytes->offered &&
+          (allocation.bytes->system_only ? 1 : 0) == group && counted.insert(allocation.bytes.get()).second) {
         sum += allocation.bytes->size();
       }
     }

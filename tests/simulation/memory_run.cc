@@ -1,5 +1,6 @@
-// Random sequences of all memory calls, from several processes, against a small model of what memory is, on virtual time.
-// After every step the machine's books are compared with the model's, and at the end nothing is alive.
+// Random sequences of all memory calls, from several processes, against a small model of what memory is, on
+// virtual time. After every step the machine's books are compared with the model's, and at the end nothing is
+// alive.
 #include <sys/mman.h>
 
 #include <cstring>
@@ -15,7 +16,7 @@ namespace {
 
 constexpr uint64_t kGroupBytes = 16 << 20;  // of each segment group: small, so that it runs out
 constexpr int kProcesses = 3;
-constexpr uint32_t kAllocationsMax = 24;    // of a process
+constexpr uint32_t kAllocationsMax = 24;  // of a process
 constexpr uint64_t kPagesMax = 512;
 
 using conformance::AllocationData;
@@ -102,7 +103,10 @@ class Run final : public SeededRun {
     ModelProcess& process = Now();
     if (process.allocations.size() >= kAllocationsMax) return;
     ModelResource* into = Chance(20) ? Pick(process.resources) : nullptr;
-    const uint32_t kind = into != nullptr ? 0 : static_cast<uint32_t>(Below(4));  // 1: a resource, 2: a shareable one, 3: own memory
+    const uint32_t kind =
+        into != nullptr
+            ? 0
+            : static_cast<uint32_t>(Below(4));  // 1: a resource, 2: a shareable one, 3: own memory
     const uint32_t count = 1 + static_cast<uint32_t>(Below(3));
     std::vector<AllocationData> data(count);
     std::vector<d3dddi_allocationinfo2> infos(count);
@@ -114,7 +118,8 @@ class Run final : public SeededRun {
       infos[i].priv_drv_data_size = sizeof(data[i]);
       if (kind != 3) continue;
       const uint64_t bytes = (data[i].bytes + kPage - 1) / kPage * kPage;
-      memory[i] = static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+      memory[i] = static_cast<char*>(
+          mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
       infos[i].sysmem = reinterpret_cast<uint64_t>(memory[i]);
     }
     d3dkmt_createallocation args{};
@@ -127,7 +132,8 @@ class Run final : public SeededRun {
     if (into != nullptr) args.resource.v = into->handle;
     Say("create {} allocations, kind {}, into {:#x}", count, kind, args.resource.v);
     const int32_t result = Call(LX_DXCREATEALLOCATION, &args);
-    if (into != nullptr && into->sealed) return Equal(result, -EINVAL, "CreateAllocation into a sealed resource");
+    if (into != nullptr && into->sealed)
+      return Equal(result, -EINVAL, "CreateAllocation into a sealed resource");
     Equal(result, 0, "CreateAllocation");
     if (kind == 1 || kind == 2) {
       into = &process.resources[args.resource.v];
@@ -168,13 +174,17 @@ class Run final : public SeededRun {
     args.alloc_count = list.size();
     args.flags.value = static_cast<uint32_t>(Below(4));
     Say("destroy {:#x} and {:#x}", list[0], list.size() == 2 ? list[1] : 0);
-    const bool shared = allocation->resource != 0 && (Now().resources[allocation->resource].shareable || Now().resources[allocation->resource].opened);
-    const bool mixed = second != nullptr && (second->resource != allocation->resource || second == allocation);
+    const bool shared = allocation->resource != 0 && (Now().resources[allocation->resource].shareable ||
+                                                      Now().resources[allocation->resource].opened);
+    const bool mixed =
+        second != nullptr && (second->resource != allocation->resource || second == allocation);
     const int32_t result = Call(LX_DXDESTROYALLOCATION2, &args);
-    if (shared || mixed) return Equal(result, -EINVAL, "DestroyAllocation2 of a mixed list or of a shared resource");
+    if (shared || mixed)
+      return Equal(result, -EINVAL, "DestroyAllocation2 of a mixed list or of a shared resource");
     Equal(result, 0, "DestroyAllocation2");
     for (const uint32_t handle : list) {
-      if (const uint32_t resource = Now().allocations[handle].resource) std::erase(Now().resources[resource].allocations, handle);
+      if (const uint32_t resource = Now().allocations[handle].resource)
+        std::erase(Now().resources[resource].allocations, handle);
       Erase(handle);
     }
   }
@@ -204,11 +214,14 @@ class Run final : public SeededRun {
       return True(result < 0, "an offered allocation was locked");
     }
     // Memory that may lie in the adapter shows to its creator alone.
-    if (allocation->bytes->creator != Now().life && !allocation->bytes->system_only && allocation->locks == 0) {
+    if (allocation->bytes->creator != Now().life && !allocation->bytes->system_only &&
+        allocation->locks == 0) {
       return Equal(result, -EINVAL, "Lock2 by an opener");
     }
     Equal(result, 0, "Lock2");
-    if (allocation->own_memory != nullptr) return Equal(args.data, reinterpret_cast<uint64_t>(allocation->own_memory), "the address of own memory");
+    if (allocation->own_memory != nullptr)
+      return Equal(args.data, reinterpret_cast<uint64_t>(allocation->own_memory),
+                   "the address of own memory");
     if (allocation->locks != 0) Equal(args.data, allocation->address, "the address of a second lock");
     ++allocation->locks;
     allocation->address = args.data;
@@ -222,7 +235,8 @@ class Run final : public SeededRun {
     }
   }
   static uint32_t* WordAt(const ModelAllocation& allocation, uint64_t page) {
-    const uint64_t base = allocation.own_memory != nullptr ? reinterpret_cast<uint64_t>(allocation.own_memory) : allocation.address;
+    const uint64_t base = allocation.own_memory != nullptr ? reinterpret_cast<uint64_t>(allocation.own_memory)
+                                                           : allocation.address;
     return reinterpret_cast<uint32_t*>(base + page * kPage + 8);
   }
   void WriteWord(ModelAllocation& allocation) {
@@ -251,14 +265,17 @@ class Run final : public SeededRun {
     const uint64_t count = 1 + Below(4);
     for (uint64_t i = 0; i < count; ++i) {
       ModelAllocation* allocation = Pick(Now().allocations);
-      if (allocation != nullptr && allocation->own_memory == nullptr && (offered_too || !allocation->bytes->offered)) list.push_back(allocation->handle);
+      if (allocation != nullptr && allocation->own_memory == nullptr &&
+          (offered_too || !allocation->bytes->offered))
+        list.push_back(allocation->handle);
     }
     return list;
   }
   uint64_t Budget(int group) {
     int active = 0;
     for (const auto& process : processes_) active += process.open ? 1 : 0;
-    return std::max(kGroupBytes / 100 * 90 / static_cast<uint64_t>(active), group == 0 ? Now().reservation : 0);
+    return std::max(kGroupBytes / 100 * 90 / static_cast<uint64_t>(active),
+                    group == 0 ? Now().reservation : 0);
   }
   void MakeResident() {
     std::vector<uint32_t> list = RandomList(false);
@@ -272,21 +289,25 @@ class Run final : public SeededRun {
     std::set<const Bytes*> fresh;
     for (const uint32_t handle : list) {
       const ModelAllocation& allocation = Now().allocations[handle];
-      if (!Now().is_resident(*allocation.bytes) && fresh.insert(allocation.bytes.get()).second) wanted[allocation.bytes->system_only] += allocation.bytes->size();
+      if (!Now().is_resident(*allocation.bytes) && fresh.insert(allocation.bytes.get()).second)
+        wanted[allocation.bytes->system_only] += allocation.bytes->size();
     }
     bool fits = true;
     for (const int group : {0, 1}) {
       uint64_t everybody = 0;
       for (const auto& process : processes_) everybody += process.usage(group);
       const uint64_t limit = args.flags.cant_trim_further ? kGroupBytes : Budget(group);
-      fits &= wanted[group] == 0 || (Now().usage(group) + wanted[group] <= limit && everybody + wanted[group] <= kGroupBytes);
+      fits &= wanted[group] == 0 ||
+              (Now().usage(group) + wanted[group] <= limit && everybody + wanted[group] <= kGroupBytes);
     }
     const uint64_t before = *Now().fence;
     const int32_t result = Call(LX_DXMAKERESIDENT, &args);
-    Say("make {} resident ({} and {} bytes, usage {} and {}): {}", list.size(), wanted[0], wanted[1], Now().usage(0), Now().usage(1), result);
+    Say("make {} resident ({} and {} bytes, usage {} and {}): {}", list.size(), wanted[0], wanted[1],
+        Now().usage(0), Now().usage(1), result);
     if (!fits) return Equal(result, -ENOMEM, "MakeResident beyond the budget or the memory");
     True(result == 0 || result == kStatusPending, "MakeResident within the budget failed");
-    if (result == kStatusPending) True(args.paging_fence_value > before, "a pending value that is reached already");
+    if (result == kStatusPending)
+      True(args.paging_fence_value > before, "a pending value that is reached already");
     if (result == 0) True(args.paging_fence_value <= *Now().fence, "a value of SUCCESS that is not reached");
     for (const uint32_t handle : list) ++Now().allocations[handle].residency;
   }
@@ -317,7 +338,8 @@ class Run final : public SeededRun {
     args.residency_status = reinterpret_cast<decltype(args.residency_status)>(&status);
     Equal(Call(LX_DXQUERYALLOCATIONRESIDENCY, &args), 0, "QueryAllocationResidency");
     True(status >= 1 && status <= 3, "a residency status that does not exist");
-    if (allocation->residency != 0 && !allocation->bytes->offered) True(status != 3, "made resident, and not resident");
+    if (allocation->residency != 0 && !allocation->bytes->offered)
+      True(status != 3, "made resident, and not resident");
   }
   void Settle() {
     Say("time passes");
@@ -327,7 +349,9 @@ class Run final : public SeededRun {
   // -- Offers
   void Offer() {
     ModelAllocation* allocation = Pick(Now().allocations);
-    if (allocation == nullptr || allocation->locks != 0 || allocation->own_memory != nullptr || LockedElsewhere(*allocation)) return;
+    if (allocation == nullptr || allocation->locks != 0 || allocation->own_memory != nullptr ||
+        LockedElsewhere(*allocation))
+      return;
     d3dkmt_offerallocations args{};
     args.device.v = Now().device;
     args.allocations = reinterpret_cast<decltype(args.allocations)>(&allocation->handle);
@@ -359,7 +383,8 @@ class Run final : public SeededRun {
     args.results = reinterpret_cast<decltype(args.results)>(&reclaimed);
     const int32_t result = Call(LX_DXRECLAIMALLOCATIONS2, &args);
     Say("reclaim {:#x}: {}, result {}", allocation->handle, result, reclaimed);
-    if (result == -ENOMEM) return True(allocation->bytes->offered, "what was not offered cannot be reclaimed for want of memory");
+    if (result == -ENOMEM)
+      return True(allocation->bytes->offered, "what was not offered cannot be reclaimed for want of memory");
     Equal(result, 0, "ReclaimAllocations2");
     True(reclaimed <= 1, "a reclaim result that cannot be");
     if (reclaimed == 1) {
@@ -401,12 +426,15 @@ class Run final : public SeededRun {
     args.offset_in_pages = Below(allocation->bytes->pages + 1);
     args.size_in_pages = Below(allocation->bytes->pages + 2);
     args.protection.value = Below(2);
-    const bool valid = args.size_in_pages != 0 && args.offset_in_pages + args.size_in_pages <= allocation->bytes->pages;
+    const bool valid =
+        args.size_in_pages != 0 && args.offset_in_pages + args.size_in_pages <= allocation->bytes->pages;
     const int32_t result = Call(LX_DXMAPGPUVIRTUALADDRESS, &args);
-    Say("map {:#x}, pages {}+{}: {}, {:#x}", allocation->handle, uint64_t{args.offset_in_pages}, uint64_t{args.size_in_pages}, result, uint64_t{args.virtual_address});
+    Say("map {:#x}, pages {}+{}: {}, {:#x}", allocation->handle, uint64_t{args.offset_in_pages},
+        uint64_t{args.size_in_pages}, result, uint64_t{args.virtual_address});
     if (!valid) return Equal(result, -EINVAL, "a map of pages that the allocation does not have");
     True(result == 0 || result == kStatusPending, "MapGpuVirtualAddress failed");
-    AddRange(args.virtual_address, {args.size_in_pages, false, allocation->handle, args.offset_in_pages, (args.protection.value & 1) != 0});
+    AddRange(args.virtual_address, {args.size_in_pages, false, allocation->handle, args.offset_in_pages,
+                                    (args.protection.value & 1) != 0});
   }
   void Free() {
     if (Now().ranges.empty()) return;
@@ -444,7 +472,10 @@ class Run final : public SeededRun {
     if (allocation.residency == 0 && allocation.own_memory == nullptr) return;  // it may linger, or not
     if (allocation.residency == 0) return;
     True(read, "a GPU read of resident memory faulted");
-    Equal(value, allocation.own_memory != nullptr ? *WordAt(allocation, range.offset_pages + page) : allocation.bytes->word(range.offset_pages + page), "what the GPU reads");
+    Equal(value,
+          allocation.own_memory != nullptr ? *WordAt(allocation, range.offset_pages + page)
+                                           : allocation.bytes->word(range.offset_pages + page),
+          "what the GPU reads");
     value = static_cast<uint32_t>(random_());
     const bool written = machine_.host().WriteGpu(machine_.HostCaller(Pid()), at, bytes, &fault);
     Equal(written, range.writable, "a GPU write");
@@ -462,11 +493,13 @@ class Run final : public SeededRun {
     args.shared_handle = reinterpret_cast<decltype(args.shared_handle)>(&descriptor);
     const int32_t result = Call(LX_DXSHAREOBJECTS, &args);
     Say("share {:#x}: {}, descriptor {}", resource->handle, result, descriptor);
-    if (!resource->shareable && !resource->opened) return Equal(result, -EINVAL, "a private resource was shared");
+    if (!resource->shareable && !resource->opened)
+      return Equal(result, -EINVAL, "a private resource was shared");
     Equal(result, 0, "ShareObjects");
     resource->sealed = true;
     ModelDescriptor model;
-    for (const uint32_t handle : resource->allocations) model.bytes.push_back(Now().allocations[handle].bytes);
+    for (const uint32_t handle : resource->allocations)
+      model.bytes.push_back(Now().allocations[handle].bytes);
     descriptors_[static_cast<int>(descriptor)] = model;
   }
   void OpenShared() {
@@ -490,7 +523,8 @@ class Run final : public SeededRun {
     args.total_priv_drv_data_size = static_cast<uint32_t>(data.size());
     const int32_t result = Call(LX_DXOPENRESOURCEFROMNTHANDLE, &args);
     Say("open descriptor {}: {}", it->first, result);
-    if (args.allocation_count != query.allocation_count) return Equal(result, -EINVAL, "a wrong count was opened");
+    if (args.allocation_count != query.allocation_count)
+      return Equal(result, -EINVAL, "a wrong count was opened");
     Equal(result, 0, "OpenResourceFromNtHandle");
     ModelResource resource{args.resource.v, false, true, true, {}};
     for (uint32_t i = 0; i < query.allocation_count; ++i) {
@@ -578,8 +612,10 @@ class Run final : public SeededRun {
     Equal(books.allocations, allocations, "allocations alive");
     Equal(books.resources, resources, "resources alive");
     Equal(books.storages, storages.size(), "memory objects alive");
-    True(books.listed_bytes[0] <= kGroupBytes && books.placed_bytes[0] <= kGroupBytes, "more memory is placed than there is");
-    True(books.listed_bytes[0] <= books.placed_bytes[0] + books.placed_bytes[1], "more is listed than is placed");
+    True(books.listed_bytes[0] <= kGroupBytes && books.placed_bytes[0] <= kGroupBytes,
+         "more memory is placed than there is");
+    True(books.listed_bytes[0] <= books.placed_bytes[0] + books.placed_bytes[1],
+         "more is listed than is placed");
   }
 
   void CloseAll() {
@@ -591,10 +627,12 @@ class Run final : public SeededRun {
     current_ = 0;
     machine_.Settle();
     const hostsim::Accounting left = machine_.host().Account();
-    Equal(left.processes + left.devices + left.allocations + left.resources + left.storages + left.mappings + left.paging_queues +
-              left.sync_objects + left.waits + left.shared + left.regions + left.window_bytes + left.machine_bytes,
+    Equal(left.processes + left.devices + left.allocations + left.resources + left.storages + left.mappings +
+              left.paging_queues + left.sync_objects + left.waits + left.shared + left.regions +
+              left.window_bytes + left.machine_bytes,
           0u, "objects, memory of the window and of the machine that are left at the end");
-    Equal(left.listed_bytes[0] + left.placed_bytes[0] + left.listed_bytes[1] + left.placed_bytes[1], 0u, "memory placed at the end");
+    Equal(left.listed_bytes[0] + left.placed_bytes[0] + left.listed_bytes[1] + left.placed_bytes[1], 0u,
+          "memory placed at the end");
     Equal(left.reserved_bytes[0] + left.reserved_bytes[1], 0u, "memory reserved at the end");
     Equal(machine_.driver().process_count(), 0u, "processes of the guest at the end");
     Equal(machine_.mapped_bytes(), 0u, "memory mapped into clients at the end");
@@ -603,11 +641,14 @@ class Run final : public SeededRun {
   void Step() {
     current_ = static_cast<int>(Below(kProcesses));
     static constexpr std::pair<int, void (Run::*)()> kActs[] = {
-        {14, &Run::Create},       {5, &Run::DestroyList},  {4, &Run::DestroyResource}, {12, &Run::Lock},       {10, &Run::Unlock},
-        {12, &Run::MakeResident}, {8, &Run::Evict},        {4, &Run::QueryResidency},  {6, &Run::Settle},      {4, &Run::Offer},
-        {5, &Run::Reclaim},       {4, &Run::Reserve},      {8, &Run::Map},             {4, &Run::Free},        {8, &Run::UseByGpu},
-        {5, &Run::Share},         {5, &Run::OpenShared},   {3, &Run::CloseDescriptor}, {3, &Run::Priority},    {3, &Run::Reserve_},
-        {1, &Run::DestroyDevice}, {1, &Run::EndProcess},
+        {14, &Run::Create},    {5, &Run::DestroyList},    {4, &Run::DestroyResource},
+        {12, &Run::Lock},      {10, &Run::Unlock},        {12, &Run::MakeResident},
+        {8, &Run::Evict},      {4, &Run::QueryResidency}, {6, &Run::Settle},
+        {4, &Run::Offer},      {5, &Run::Reclaim},        {4, &Run::Reserve},
+        {8, &Run::Map},        {4, &Run::Free},           {8, &Run::UseByGpu},
+        {5, &Run::Share},      {5, &Run::OpenShared},     {3, &Run::CloseDescriptor},
+        {3, &Run::Priority},   {3, &Run::Reserve_},       {1, &Run::DestroyDevice},
+        {1, &Run::EndProcess},
     };
     ActOnce(*this, kActs);
   }

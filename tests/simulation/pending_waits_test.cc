@@ -71,10 +71,14 @@ TEST_F(PendingWaits, WithAnEventCostAtMost512BytesEach) {
   EXPECT_EQ(machine_.Ticks(event), 1u + kWaits);
 }
 
-// Of the request there is what stands for the kernel's here, and the call with its struct, its messages and their two lists.
+// Of the request there is what stands for the kernel's here, and the call with its struct, its messages and
+// their two lists.
 TEST_F(PendingWaits, ThatBlockCostAtMost512BytesEachBesideTheirRequest) {
-  const auto allocated = [](size_t bytes) { return static_cast<int64_t>(std::max<size_t>((bytes + 8 + 15) / 16 * 16, 32)); };
-  const int64_t request = Machine::kWaitingBytes + allocated(sizeof(guest::CallOf<calls::WaitForSynchronizationObjectFromCpu>)) +
+  const auto allocated = [](size_t bytes) {
+    return static_cast<int64_t>(std::max<size_t>((bytes + 8 + 15) / 16 * 16, 32));
+  };
+  const int64_t request = Machine::kWaitingBytes +
+                          allocated(sizeof(guest::CallOf<calls::WaitForSynchronizationObjectFromCpu>)) +
                           2 * allocated(sizeof(void*) + sizeof(uint64_t));
   ASSERT_EQ(Wait(1, 0), Machine::kWaits);
   const int64_t before = BytesInUse();

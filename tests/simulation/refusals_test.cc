@@ -10,8 +10,8 @@
 #include "tests/conformance/allocation_data.h"
 #include "tests/simulation/machine.h"
 
-// What a client's calls return when a fault strikes the host's command of theirs, and when they come after it: the words of
-// docs/faults.md on points 6, 8 and 16.
+// What a client's calls return when a fault strikes the host's command of theirs, and when they come after
+// it: the words of docs/faults.md on points 6, 8 and 16.
 
 namespace dxg::simulation {
 namespace {
@@ -97,40 +97,50 @@ class Client {
 
 // Success with nothing in it, as the driver does where the host's answer can only say so.
 constexpr int32_t kNoHandle = INT32_MIN + 1;
-int32_t WithHandle(int32_t result, uint64_t handle) { return result == 0 && handle == 0 ? kNoHandle : result; }
+int32_t WithHandle(int32_t result, uint64_t handle) {
+  return result == 0 && handle == 0 ? kNoHandle : result;
+}
 
 struct CallCase {
   const char* name;
   const char* command;  // of the host; null: no command to the adapter that a rule could name
   int32_t (*call)(Client& client);
-  int32_t struck;     // by the adapter's removal: the guest has passed its own check
-  int32_t removed;    // after that
-  int32_t failed;     // on a device in error, also where the call itself is struck
+  int32_t struck;   // by the adapter's removal: the guest has passed its own check
+  int32_t removed;  // after that
+  int32_t failed;   // on a device in error, also where the call itself is struck
   int32_t no_memory;
 };
 
 const CallCase kCalls[] = {
-    {"CreateDevice", "CREATEDEVICE", [](Client& c) {
+    {"CreateDevice", "CREATEDEVICE",
+     [](Client& c) {
        const auto [args, result] = c.CreateDevice();
        return WithHandle(result, args.device.v);
-     }, kNoHandle, -ENODEV, 0, kNoHandle},
+     },
+     kNoHandle, -ENODEV, 0, kNoHandle},
     {"GetDeviceState", nullptr,
      [](Client& c) {
        d3dkmt_getdevicestate args{};
        args.device = c.device;
        args.state_type = _D3DKMT_DEVICESTATE_EXECUTION;
        return c.Call(LX_DXGETDEVICESTATE, &args);
-     }, 0, -ENODEV, 0, 0},
-    {"CreateContextVirtual", "CREATECONTEXTVIRTUAL", [](Client& c) { return c.CreateContext(false).second; }, -EINVAL, -ENODEV, -EINVAL, -EINVAL},
+     },
+     0, -ENODEV, 0, 0},
+    {"CreateContextVirtual", "CREATECONTEXTVIRTUAL", [](Client& c) { return c.CreateContext(false).second; },
+     -EINVAL, -ENODEV, -EINVAL, -EINVAL},
     {"CreateHwQueue", "CREATEHWQUEUE",
      [](Client& c) {
        d3dkmt_createhwqueue args{};
        args.context = c.hw_context;
        return c.Call(LX_DXCREATEHWQUEUE, &args);
-     }, -ENODEV, -ENODEV, -ENODEV, -ENOMEM},
-    {"CreatePagingQueue", "CREATEPAGINGQUEUE", [](Client& c) { return c.CreatePagingQueue().second; }, -ENOMEM, -ENODEV, -ENOMEM, -ENOMEM},
-    {"CreateAllocation", "CREATEALLOCATION", [](Client& c) { return c.CreateAllocation().first; }, -EOVERFLOW, -ENODEV, -EOVERFLOW, -EOVERFLOW},
-    {"CreateSynchronizationObject", "CREATESYNCOBJECT", [](Client& c) { return c.CreateFence().second; }, -ENOMEM, -ENODEV, -ENOMEM, -ENOMEM},
+     },
+     -ENODEV, -ENODEV, -ENODEV, -ENOMEM},
+    {"CreatePagingQueue", "CREATEPAGINGQUEUE", [](Client& c) { return c.CreatePagingQueue().second; },
+     -ENOMEM, -ENODEV, -ENOMEM, -ENOMEM},
+    {"CreateAllocation", "CREATEALLOCATION", [](Client& c) { return c.CreateAllocation().first; }, -EOVERFLOW,
+     -ENODEV, -EOVERFLOW, -EOVERFLOW},
+    {"CreateSynchronizationObject", "CREATESYNCOBJECT", [](Client& c) { return c.CreateFence().second; },
+     -ENOMEM, -ENODEV, -ENOMEM, -ENOMEM},
     {"MakeResident", "MAKERESIDENT",
      [](Client& c) {
        d3dddi_makeresident args{};
@@ -138,7 +148,8 @@ const CallCase kCalls[] = {
        args.alloc_count = 1;
        args.allocation_list = reinterpret_cast<uint64_t>(&c.allocation);
        return c.Call(LX_DXMAKERESIDENT, &args);
-     }, -ENODEV, -ENODEV, -ENODEV, kStatusPending},
+     },
+     -ENODEV, -ENODEV, -ENODEV, kStatusPending},
     {"MapGpuVirtualAddress", "MAPGPUVIRTUALADDRESS",
      [](Client& c) {
        d3dddi_mapgpuvirtualaddress args{};
@@ -146,7 +157,8 @@ const CallCase kCalls[] = {
        args.allocation = c.allocation;
        args.size_in_pages = 1;
        return c.Call(LX_DXMAPGPUVIRTUALADDRESS, &args);
-     }, -ENODEV, -ENODEV, -ENODEV, kStatusPending},
+     },
+     -ENODEV, -ENODEV, -ENODEV, kStatusPending},
     {"ReserveGpuVirtualAddress", "RESERVEGPUVIRTUALADDRESS",
      [](Client& c) {
        d3dddi_reservegpuvirtualaddress args{};
@@ -154,14 +166,16 @@ const CallCase kCalls[] = {
        args.size = 65536;
        const int32_t result = c.Call(LX_DXRESERVEGPUVIRTUALADDRESS, &args);
        return WithHandle(result, args.virtual_address);
-     }, kNoHandle, -ENODEV, 0, 0},
+     },
+     kNoHandle, -ENODEV, 0, 0},
     {"Lock2", "LOCK2",
      [](Client& c) {
        d3dkmt_lock2 args{};
        args.device = c.device;
        args.allocation = c.allocation;
        return c.Call(LX_DXLOCK2, &args);
-     }, -ENODEV, -ENODEV, -ENODEV, 0},
+     },
+     -ENODEV, -ENODEV, -ENODEV, 0},
     {"OfferAllocations", "OFFERALLOCATIONS",
      [](Client& c) {
        d3dkmt_offerallocations args{};
@@ -170,7 +184,8 @@ const CallCase kCalls[] = {
        args.allocation_count = 1;
        args.priority = 1;
        return c.Call(LX_DXOFFERALLOCATIONS, &args);
-     }, -ENODEV, -ENODEV, -ENODEV, 0},
+     },
+     -ENODEV, -ENODEV, -ENODEV, 0},
     {"SubmitCommand", "SUBMITCOMMAND",
      [](Client& c) {
        d3dkmt_submitcommand args{};
@@ -179,7 +194,8 @@ const CallCase kCalls[] = {
        args.broadcast_context_count = 1;
        args.broadcast_context[0] = c.context;
        return c.Call(LX_DXSUBMITCOMMAND, &args);
-     }, 0, -ENODEV, 0, 0},
+     },
+     0, -ENODEV, 0, 0},
     {"SignalSynchronizationObjectFromCpu", "SIGNALSYNCOBJECT",
      [](Client& c) {
        uint64_t value = 1;
@@ -189,7 +205,8 @@ const CallCase kCalls[] = {
        args.objects = reinterpret_cast<uint64_t>(&c.fence);
        args.fence_values = reinterpret_cast<uint64_t>(&value);
        return c.Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &args);
-     }, 0, -ENODEV, 0, 0},
+     },
+     0, -ENODEV, 0, 0},
     {"WaitForSynchronizationObjectFromCpu", "WAITFORSYNCOBJECTFROMCPU",
      [](Client& c) {
        uint64_t value = 100;
@@ -200,36 +217,43 @@ const CallCase kCalls[] = {
        args.fence_values = reinterpret_cast<uint64_t>(&value);
        args.async_event = c.event;
        return c.Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args);
-     }, -ENODEV, -ENODEV, -ENODEV, 0},
+     },
+     -ENODEV, -ENODEV, -ENODEV, 0},
     {"QueryVideoMemoryInfo", "QUERYVIDEOMEMORYINFO",
      [](Client& c) {
        d3dkmt_queryvideomemoryinfo args{};
        args.adapter = c.adapter;
        return c.Call(LX_DXQUERYVIDEOMEMORYINFO, &args);
-     }, -EOVERFLOW, -ENODEV, 0, 0},
+     },
+     -EOVERFLOW, -ENODEV, 0, 0},
     {"DestroyContext", "DESTROYCONTEXT",
      [](Client& c) {
        d3dkmt_destroycontext args{};
        args.context = c.context;
        return c.Call(LX_DXDESTROYCONTEXT, &args);
-     }, 0, -ENODEV, 0, 0},
+     },
+     0, -ENODEV, 0, 0},
     {"DestroySynchronizationObject", nullptr,
      [](Client& c) {
        d3dkmt_destroysynchronizationobject args{};
        args.sync_object = c.fence;
        return c.Call(LX_DXDESTROYSYNCHRONIZATIONOBJECT, &args);
-     }, 0, 0, 0, 0},
+     },
+     0, 0, 0, 0},
     {"DestroyDevice", "DESTROYDEVICE",
      [](Client& c) {
        d3dkmt_destroydevice args{};
        args.device = c.device;
        return c.Call(LX_DXDESTROYDEVICE, &args);
-     }, 0, 0, 0, 0},
+     },
+     0, 0, 0, 0},
 };
 
 class Refusal : public testing::TestWithParam<CallCase> {
  protected:
-  static std::string At(const char* point) { return std::string("point: '") + point + "' command: '" + GetParam().command + "'"; }
+  static std::string At(const char* point) {
+    return std::string("point: '") + point + "' command: '" + GetParam().command + "'";
+  }
 
   Client client_;
 };

@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <string>
 
-// A run: random clients of one machine, all from a seed, against a model. Nothing in it depends on anything else, so the
-// same seed and number of steps make the same run on every machine.
+// A run: random clients of one machine, all from a seed, against a model. Nothing in it depends on anything
+// else, so the same seed and number of steps make the same run on every machine.
 
 namespace dxg::simulation {
 

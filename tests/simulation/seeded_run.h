@@ -11,8 +11,8 @@
 
 namespace dxg::simulation {
 
-// What runs of every kind do: they draw from their seed, say what they do, and break where the machine is not as the model
-// says. One client at a time acts.
+// What runs of every kind do: they draw from their seed, say what they do, and break where the machine is not
+// as the model says. One client at a time acts.
 class SeededRun {
  public:
   int step() const { return step_; }
@@ -31,13 +31,15 @@ class SeededRun {
   }
   template <typename... Args>
   void Say(fmt::format_string<Args...> format, Args&&... args) {
-    const std::string line = fmt::format("{:4} {} @{}: {}", step_, Pid(), machine().clock().NowNs(), fmt::format(format, std::forward<Args>(args)...));
+    const std::string line = fmt::format("{:4} {} @{}: {}", step_, Pid(), machine().clock().NowNs(),
+                                         fmt::format(format, std::forward<Args>(args)...));
     for (const char letter : line) hash_ = (hash_ ^ static_cast<unsigned char>(letter)) * 0x100000001B3;
     if (verbose_) fmt::print("{}\n", line);
   }
   template <typename A, typename B>
   void Equal(const A& got, const B& wanted, const char* what) {
-    if (got != wanted) throw Broken{fmt::format("process {}: {}: got {}, the model says {}", Pid(), what, got, wanted)};
+    if (got != wanted)
+      throw Broken{fmt::format("process {}: {}: got {}, the model says {}", Pid(), what, got, wanted)};
   }
   void True(bool condition, const char* what) {
     if (!condition) throw Broken{fmt::format("process {}: {}", Pid(), what)};

@@ -1,6 +1,5 @@
-#include "tests/simulation/work_run.h"
-
 #include "tests/conformance/allocation_data.h"
+#include "tests/simulation/work_run.h"
 
 namespace dxg::simulation {
 
@@ -123,7 +122,8 @@ void WorkRun::FindLostDevices() {
     if (!device->active()) continue;
     const uint32_t state = StateOf(*device);
     if (state == kActive) continue;
-    if ((model_.PossibleStates(*device) >> state & 1) == 0 && !StruckInto(*device, state)) throw Broken{fmt::format("device {} went to state {} for no reason", device->id, state)};
+    if ((model_.PossibleStates(*device) >> state & 1) == 0 && !StruckInto(*device, state))
+      throw Broken{fmt::format("device {} went to state {} for no reason", device->id, state)};
     Say("device {} is lost, state {}", device->id, state);
     LoseDevice(*device, state);
   }
@@ -300,7 +300,8 @@ void WorkRun::BringAdapterBack() {
     while (!Now().handles.empty()) {
       d3dkmt_destroysynchronizationobject args{};
       args.sync_object.v = Now().handles[0].handle;
-      Equal(Call(LX_DXDESTROYSYNCHRONIZATIONOBJECT, &args), 0, "DestroySynchronizationObject after the adapter's end");
+      Equal(Call(LX_DXDESTROYSYNCHRONIZATIONOBJECT, &args), 0,
+            "DestroySynchronizationObject after the adapter's end");
       ForgetHandle(current_, 0);
     }
     OpenAdapter();

@@ -14,14 +14,16 @@ void WorkRun::SignalByCpu() {
   CpuSignal(device, objects, values, points, false);
 }
 
-bool WorkRun::CpuSignal(const std::shared_ptr<ModelDevice>& device, std::vector<uint32_t> objects, std::vector<uint64_t> values, const std::vector<Point>& points, bool rewind) {
+bool WorkRun::CpuSignal(const std::shared_ptr<ModelDevice>& device, std::vector<uint32_t> objects,
+                        std::vector<uint64_t> values, const std::vector<Point>& points, bool rewind) {
   d3dkmt_signalsynchronizationobjectfromcpu args{};
   args.device.v = device->handle;
   args.object_count = static_cast<uint32_t>(objects.size());
   args.objects = AddressOf(objects.data());
   args.fence_values = AddressOf(values.data());
   args.flags.allow_fence_rewind = rewind;
-  Say("the CPU signals object {} and {} more to {}{}", points[0].sync->id, points.size() - 1, values[0], rewind ? ", back" : "");
+  Say("the CPU signals object {} and {} more to {}{}", points[0].sync->id, points.size() - 1, values[0],
+      rewind ? ", back" : "");
   const int32_t result = Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &args);
   // Where it was accepted it has happened, even if a command that it let go has lost the device.
   if (!Accepted(*device, result, "SignalSynchronizationObjectFromCpu") && result != 0) return false;
@@ -73,7 +75,8 @@ void WorkRun::WaitByCpu() {
   AskWait(wait, objects, values, Chance(40));
 }
 
-void WorkRun::AskWait(const std::shared_ptr<CpuWait>& wait, std::vector<uint32_t>& objects, std::vector<uint64_t>& values, bool blocks) {
+void WorkRun::AskWait(const std::shared_ptr<CpuWait>& wait, std::vector<uint32_t>& objects,
+                      std::vector<uint64_t>& values, bool blocks) {
   if (!blocks) {
     // One eventfd may be for several waits.
     int event = 0;
@@ -92,7 +95,8 @@ void WorkRun::AskWait(const std::shared_ptr<CpuWait>& wait, std::vector<uint32_t
   args.async_event = static_cast<uint64_t>(wait->event);
   args.flags.wait_any = wait->any;
   const int32_t result = Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args);
-  Say("wait {} of the CPU for {} of {}, object {} at {}, eventfd {}: {}", wait->id, wait->any ? "any" : "all", objects.size(), wait->points[0].sync->id, values[0], wait->event, result);
+  Say("wait {} of the CPU for {} of {}, object {} at {}, eventfd {}: {}", wait->id, wait->any ? "any" : "all",
+      objects.size(), wait->points[0].sync->id, values[0], wait->event, result);
   if (result == Machine::kWaits) {
     True(blocks, "a wait with an eventfd blocked");
     wait->call = machine_.TakeWaiting();
@@ -137,7 +141,8 @@ void WorkRun::Refused() {
   signal.object_count = Chance(50) ? 0 : 33;
   signal.objects = AddressOf(objects);
   signal.fence_values = AddressOf(values);
-  Equal(Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &signal), -EINVAL, "a signal of too few or too many objects");
+  Equal(Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &signal), -EINVAL,
+        "a signal of too few or too many objects");
   d3dkmt_submitcommand submit{};
   submit.broadcast_context_count = Chance(50) ? 0 : 65;
   Equal(Call(LX_DXSUBMITCOMMAND, &submit), -EINVAL, "a submission to too few or too many contexts");
@@ -155,7 +160,9 @@ void WorkRun::Denied() {
   const auto device = AnyDevice();
   if (device == nullptr) return;
   const bool signal = Chance(50);
-  const Handle* handle = AnyHandle(device.get(), [signal](const Handle& each) { return each.sync->readable() && !(signal ? each.signals : each.waits); });
+  const Handle* handle = AnyHandle(device.get(), [signal](const Handle& each) {
+    return each.sync->readable() && !(signal ? each.signals : each.waits);
+  });
   if (handle != nullptr) DenyTo(Handle(*handle), signal);
 }
 
@@ -164,7 +171,8 @@ void WorkRun::DenyTo(const Handle& handle, bool signal) {
   uint64_t values[] = {(handle.sync->seen == kLost ? 0 : handle.sync->seen) + 1};
   auto queues = QueuesOf(*handle.device, Queues::kContexts);
   const auto* queue = Chance(50) ? Pick(queues) : nullptr;
-  Say("object {} must not be {} by device {}", handle.sync->id, signal ? "signalled" : "waited for", handle.device->id);
+  Say("object {} must not be {} by device {}", handle.sync->id, signal ? "signalled" : "waited for",
+      handle.device->id);
   const bool unheard = asynchronous_ && (signal || queue != nullptr);
   const int32_t denied = unheard ? 0 : -EACCES;
   if (unheard && lost_ > 6) return;
@@ -175,14 +183,16 @@ void WorkRun::DenyTo(const Handle& handle, bool signal) {
     args.object_count = 1;
     args.objects = AddressOf(objects);
     args.fence_values = AddressOf(values);
-    Equal(Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &args), denied, "a signal by the CPU that is not allowed");
+    Equal(Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &args), denied,
+          "a signal by the CPU that is not allowed");
   } else if (signal) {
     d3dkmt_signalsynchronizationobjectfromgpu args{};
     args.context.v = (*queue)->handle;
     args.object_count = 1;
     args.objects = AddressOf(objects);
     args.monitored_fence_values = AddressOf(values);
-    Equal(Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU, &args), denied, "a signal by a queue that is not allowed");
+    Equal(Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU, &args), denied,
+          "a signal by a queue that is not allowed");
   } else if (queue == nullptr) {
     d3dkmt_waitforsynchronizationobjectfromcpu args{};
     args.device.v = handle.device->handle;
@@ -190,14 +200,16 @@ void WorkRun::DenyTo(const Handle& handle, bool signal) {
     args.objects = AddressOf(objects);
     args.fence_values = AddressOf(values);
     args.async_event = static_cast<uint64_t>(NewEvent());
-    Equal(Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args), denied, "a wait of the CPU that is not allowed");
+    Equal(Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args), denied,
+          "a wait of the CPU that is not allowed");
   } else {
     d3dkmt_waitforsynchronizationobjectfromgpu args{};
     args.context.v = (*queue)->handle;
     args.object_count = 1;
     args.objects = AddressOf(objects);
     args.monitored_fence_values = AddressOf(values);
-    Equal(Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU, &args), denied, "a wait of a queue that is not allowed");
+    Equal(Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU, &args), denied,
+          "a wait of a queue that is not allowed");
   }
   if (!unheard) return;
   ExpectLost(*handle.device, kDmaFault);

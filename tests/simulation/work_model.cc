@@ -20,21 +20,25 @@ template <typename... Args>
 
 const Packet* CommandAfter(const ModelQueue& queue, const Packet& packet) {
   const Packet* next = &packet + 1;
-  return next < queue.packets.data() + queue.packets.size() && next->kind == Packet::Kind::kCommand ? next : nullptr;
+  return next < queue.packets.data() + queue.packets.size() && next->kind == Packet::Kind::kCommand ? next
+                                                                                                    : nullptr;
 }
 
-bool Ran(const ModelQueue& queue, const Packet* command) { return command != nullptr && command->number != 0 && command->number <= queue.now; }
+bool Ran(const ModelQueue& queue, const Packet* command) {
+  return command != nullptr && command->number != 0 && command->number <= queue.now;
+}
 
 }  // namespace
 
-// -- Looking -----------------------------------------------------------------------------------------------------------
+// -- Looking --------------------------------------------------------------------------------------
 
 void WorkModel::Read() {
   for (const auto& sync : syncs) {
     if (!sync->visible()) continue;
     sync->now = *sync->views.front();
     for (const volatile uint64_t* view : sync->views) {
-      if (*view != sync->now) Break("fence {} reads {} in one process and {} in another", sync->id, sync->now, uint64_t{*view});
+      if (*view != sync->now)
+        Break("fence {} reads {} in one process and {} in another", sync->id, sync->now, uint64_t{*view});
     }
   }
   for (const auto& queue : queues) queue->now = *queue->word;
@@ -56,7 +60,8 @@ void WorkModel::Reach() {
     for (const Packet& packet : queue->packets) {
       if (packet.kind == Packet::Kind::kWait) waits_over &= packet.held;
       if (packet.kind == Packet::Kind::kCommand && packet.number > queue->now) commands_over = false;
-      if (packet.kind == Packet::Kind::kCommand && packet.number == 0 && packet.fatal()) commands_over = false;
+      if (packet.kind == Packet::Kind::kCommand && packet.number == 0 && packet.fatal())
+        commands_over = false;
       if (packet.kind != Packet::Kind::kSignal) continue;
       Signal& signal = *packet.signal;
       if (!waits_over || (!commands_over && !signal.early)) continue;
@@ -81,7 +86,8 @@ bool WorkModel::LatchWaits() {
 }
 
 bool WorkModel::Holds(const Packet& wait) const {
-  const bool ended = std::any_of(wait.points.begin(), wait.points.end(), [](const Point& point) { return point.sync->ended; });
+  const bool ended = std::any_of(wait.points.begin(), wait.points.end(),
+                                 [](const Point& point) { return point.sync->ended; });
   if (ended) return true;  // one object's end is the wait's, where the queue has come to it
   return std::all_of(wait.points.begin(), wait.points.end(), [this](const Point& point) {
     const Sync& sync = *point.sync;
@@ -95,7 +101,8 @@ bool WorkModel::Holds(const Packet& wait) const {
 
 bool WorkModel::Holds(const CpuWait& wait) const {
   const auto holds = [](const Point& point) { return point.sync->now >= point.value; };
-  return wait.any ? std::any_of(wait.points.begin(), wait.points.end(), holds) : std::all_of(wait.points.begin(), wait.points.end(), holds);
+  return wait.any ? std::any_of(wait.points.begin(), wait.points.end(), holds)
+                  : std::all_of(wait.points.begin(), wait.points.end(), holds);
 }
 
 uint32_t WorkModel::PossibleStates(const ModelDevice& device) const {
@@ -115,7 +122,7 @@ uint32_t WorkModel::PossibleStates(const ModelDevice& device) const {
   return states;
 }
 
-// -- Judging while the machine works -----------------------------------------------------------------------------------
+// -- Judging while the machine works --------------------------------------------------------------
 
 void WorkModel::Judge() {
   for (const auto& queue : queues) JudgeQueue(*queue);
@@ -129,11 +136,13 @@ void WorkModel::Judge() {
 
 void WorkModel::JudgeQueue(ModelQueue& queue) {
   if (queue.now < queue.seen || queue.now > queue.submitted) {
-    Break("queue {} has run command {}, of {} submitted ones; before it was {}", queue.id, queue.now, queue.submitted, queue.seen);
+    Break("queue {} has run command {}, of {} submitted ones; before it was {}", queue.id, queue.now,
+          queue.submitted, queue.seen);
   }
   if (queue.now == queue.seen) return;
   for (const Packet& packet : queue.packets) {
-    if (packet.kind == Packet::Kind::kWait && !packet.held) Break("queue {} has run command {} although a wait before it is not over", queue.id, queue.now);
+    if (packet.kind == Packet::Kind::kWait && !packet.held)
+      Break("queue {} has run command {} although a wait before it is not over", queue.id, queue.now);
     if (packet.kind != Packet::Kind::kCommand || packet.number == 0) continue;
     if (packet.number <= queue.seen) continue;
     if (packet.fatal()) Break("queue {} has run command {}, which cannot end", queue.id, packet.number);
@@ -145,14 +154,17 @@ void WorkModel::JudgeQueue(ModelQueue& queue) {
 
 void WorkModel::JudgeData(const ModelQueue& queue, const Packet& command) {
   const bool unguarded = command.guard && (command.guard->ended || !command.guard->certain);
-  const bool let_go = command.handover.sync && command.handover.sync->now != command.handover.value;  // by somebody else
+  const bool let_go =
+      command.handover.sync && command.handover.sync->now != command.handover.value;  // by somebody else
   for (const auto& [region, source] : command.copies) {
     const bool unmade = source.producer != nullptr && source.producer->now < source.number;
     *region.known = !unguarded && !let_go && !unmade && *source.known;
     for (uint32_t i = 0; i < region.bytes && *region.known; i += 4) {
       uint32_t word = 0;
       std::memcpy(&word, region.at + i, sizeof word);
-      if (word != region.pattern) Break("command {} of queue {} left {:#x} at byte {} of its region, not {:#x}", command.number, queue.id, word, i, region.pattern);
+      if (word != region.pattern)
+        Break("command {} of queue {} left {:#x} at byte {} of its region, not {:#x}", command.number,
+              queue.id, word, i, region.pattern);
     }
   }
 }
@@ -164,7 +176,9 @@ bool WorkModel::Explained(const Sync& sync, uint64_t value) const {
       if (packet.kind == Packet::Kind::kWait) open &= packet.held;
       if (open && queue->progress.get() == &sync && packet.progress == value) return true;
       if (packet.kind == Packet::Kind::kCommand && packet.number > queue->now) open = false;
-      if (packet.kind != Packet::Kind::kSignal || (packet.signal->reached != packet.signal->members && !packet.signal->broken)) continue;
+      if (packet.kind != Packet::Kind::kSignal ||
+          (packet.signal->reached != packet.signal->members && !packet.signal->broken))
+        continue;
       for (const Point& point : packet.signal->points) {
         if (point.sync.get() == &sync && point.value == value) return true;
       }
@@ -174,11 +188,13 @@ bool WorkModel::Explained(const Sync& sync, uint64_t value) const {
 }
 
 void WorkModel::JudgeValue(Sync& sync) {
-  if (sync.lost && sync.now != kLost) Break("fence {} reads {} although a device that could signal it is lost", sync.id, sync.now);
+  if (sync.lost && sync.now != kLost)
+    Break("fence {} reads {} although a device that could signal it is lost", sync.id, sync.now);
   if (sync.gpu_adds && !sync.lost) JudgeAdds(sync);
   if (sync.periodic() && !sync.lost) JudgePeriodic(sync);
   if (sync.now == sync.seen) return;
-  if (!sync.lost && !sync.gpu_adds && !sync.periodic() && sync.certain && !Explained(sync, sync.now)) Break("fence {} went from {} to {}, which nobody can have signalled yet", sync.id, sync.seen, sync.now);
+  if (!sync.lost && !sync.gpu_adds && !sync.periodic() && sync.certain && !Explained(sync, sync.now))
+    Break("fence {} went from {} to {}, which nobody can have signalled yet", sync.id, sync.seen, sync.now);
   sync.seen = sync.now;
 }
 
@@ -198,14 +214,16 @@ void WorkModel::JudgeAdds(Sync& sync) {
       if (packet.number > queue->now) open = false;
     }
   }
-  if (sync.now < least || sync.now > most) Break("fence {}, which commands add to, reads {}, not {} to {}", sync.id, sync.now, least, most);
+  if (sync.now < least || sync.now > most)
+    Break("fence {}, which commands add to, reads {}, not {} to {}", sync.id, sync.now, least, most);
 }
 
 // What else happens in the moment of a vertical sync may come before it.
 void WorkModel::JudgePeriodic(const Sync& sync) const {
   const uint64_t now_ns = machine_.clock().NowNs();
   const uint64_t least = now_ns > sync.created_ns ? sync.SyncsBy(now_ns - 1) : 0, most = sync.SyncsBy(now_ns);
-  if (sync.now < least || sync.now > most) Break("periodic fence {} reads {} after {} vertical syncs", sync.id, sync.now, most);
+  if (sync.now < least || sync.now > most)
+    Break("periodic fence {} reads {} after {} vertical syncs", sync.id, sync.now, most);
 }
 
 // A semaphore or mutex that has been taken more often than it was there.
@@ -215,18 +233,22 @@ void WorkModel::JudgeTaken(const Sync& sync) const {
   for (const auto& queue : queues) {
     for (const Packet& packet : queue->packets) {
       if (packet.kind != Packet::Kind::kWait || !Ran(*queue, CommandAfter(*queue, packet))) continue;
-      taken += std::count_if(packet.points.begin(), packet.points.end(), [&](const Point& point) { return point.sync.get() == &sync; });
+      taken += std::count_if(packet.points.begin(), packet.points.end(),
+                             [&](const Point& point) { return point.sync.get() == &sync; });
     }
   }
   const auto found = reachable_.find(&sync);
   const uint64_t given = sync.value + (found == reachable_.end() ? 0 : found->second);
-  if (taken > given) Break("{} {} was taken {} times and given {} times", sync.type == 1 ? "mutex" : "semaphore", sync.id, taken, given);
+  if (taken > given)
+    Break("{} {} was taken {} times and given {} times", sync.type == 1 ? "mutex" : "semaphore", sync.id,
+          taken, given);
 }
 
 void WorkModel::JudgeWaits() {
   for (const auto& wait : waits) {
     // What commands write may be seen before the command is over, and with it the wait.
-    const bool lags = std::any_of(wait->points.begin(), wait->points.end(), [](const Point& point) { return point.sync->gpu_adds; });
+    const bool lags = std::any_of(wait->points.begin(), wait->points.end(),
+                                  [](const Point& point) { return point.sync->gpu_adds; });
     if (!wait->over && Holds(*wait)) (lags ? wait->may_end : wait->over) = true;
     if (wait->call == nullptr) {
       if (wait->over) ++ticks[wait->event].due;
@@ -234,7 +256,8 @@ void WorkModel::JudgeWaits() {
     }
     const bool done = wait->call->done();
     if (wait->over && !done) Break("wait {} is still blocked although it is over", wait->id);
-    if (!wait->over && !wait->may_end && done) Break("wait {} has returned {} although it is not over", wait->id, wait->call->result());
+    if (!wait->over && !wait->may_end && done)
+      Break("wait {} has returned {} although it is not over", wait->id, wait->call->result());
     if (done && wait->call->result() != 0) Break("wait {} has returned {}", wait->id, wait->call->result());
     wait->over = done;
   }
@@ -250,7 +273,9 @@ void WorkModel::JudgeEvents(bool at_rest) {
   std::set<const Signal*> counted;
   for (const auto& queue : queues) {
     for (const Packet& packet : queue->packets) {
-      if (!packet.signal || packet.signal->reached != packet.signal->members || !counted.insert(packet.signal.get()).second) continue;
+      if (!packet.signal || packet.signal->reached != packet.signal->members ||
+          !counted.insert(packet.signal.get()).second)
+        continue;
       if (packet.signal->event != 0) ++more[packet.signal->event];
       for (const Point& point : packet.signal->points) {
         if (point.sync->type == kCpuNotification) ++more[point.sync->event];
@@ -259,11 +284,13 @@ void WorkModel::JudgeEvents(bool at_rest) {
   }
   for (const auto& [event, book] : ticks) {
     const uint64_t ticked = machine_.Ticks(event), most = book.due + book.more + more[event];
-    if (ticked < book.due || ticked > most) Break("eventfd {} has ticked {} times{}, not {} to {}", event, ticked, at_rest ? " at rest" : "", book.due, most);
+    if (ticked < book.due || ticked > most)
+      Break("eventfd {} has ticked {} times{}, not {} to {}", event, ticked, at_rest ? " at rest" : "",
+            book.due, most);
   }
 }
 
-// -- Judging at rest ---------------------------------------------------------------------------------------------------
+// -- Judging at rest ------------------------------------------------------------------------------
 
 void WorkModel::JudgeAtRest() {
   bool changed = true;
@@ -281,7 +308,8 @@ void WorkModel::JudgeAtRest() {
   }
   for (const auto& sync : syncs) {
     if (!sync->visible()) continue;
-    if (sync->certain && sync->now != sync->value) Break("fence {} reads {} when all is at rest, not {}", sync->id, sync->now, sync->value);
+    if (sync->certain && sync->now != sync->value)
+      Break("fence {} reads {} when all is at rest, not {}", sync->id, sync->now, sync->value);
     sync->value = sync->now;
     sync->certain = true;
     sync->stray = 0;
@@ -289,8 +317,10 @@ void WorkModel::JudgeAtRest() {
   for (const auto& wait : waits) {
     if (!Holds(*wait)) continue;
     wait->over = true;
-    if (wait->event != 0) ++ticks[wait->event].due;
-    else Break("wait {} is still blocked at rest although it is over", wait->id);
+    if (wait->event != 0)
+      ++ticks[wait->event].due;
+    else
+      Break("wait {} is still blocked at rest although it is over", wait->id);
   }
   std::erase_if(waits, [](const auto& wait) { return wait->over; });
   Reach();
@@ -301,8 +331,10 @@ bool WorkModel::Retire(ModelQueue& queue) {
   Packet& packet = queue.packets.front();
   switch (packet.kind) {
     case Packet::Kind::kCommand:
-      if (packet.fatal()) Break("queue {} has come to a command that cannot end, and its device is still active", queue.id);
-      if (packet.number > queue.now) Break("queue {} has not run command {} although nothing holds it", queue.id, packet.number);
+      if (packet.fatal())
+        Break("queue {} has come to a command that cannot end, and its device is still active", queue.id);
+      if (packet.number > queue.now)
+        Break("queue {} has not run command {} although nothing holds it", queue.id, packet.number);
       for (const Point& add : packet.adds) add.sync->value += add.value;
       if (packet.progress != 0 && queue.progress->value != kLost) queue.progress->value = packet.progress;
       return true;
@@ -324,7 +356,9 @@ bool WorkModel::RetireWait(const ModelQueue& queue, const Packet& wait) {
   }
   if (seen_to_pass && !ran) return false;
   // The end of one object may have been the end of the whole wait.
-  if (std::any_of(wait.points.begin(), wait.points.end(), [](const Point& point) { return point.sync->ended; })) return true;
+  if (std::any_of(wait.points.begin(), wait.points.end(),
+                  [](const Point& point) { return point.sync->ended; }))
+    return true;
   for (const Point& point : wait.points) {
     const Sync& sync = *point.sync;
     if (!sync.certain && !sync.visible()) continue;
@@ -368,12 +402,15 @@ void WorkModel::JudgeHeld(const ModelQueue& queue) const {
   }
   if (!known) return;
   if (met) Break("queue {} still waits at rest for what is there", queue.id);
-  const bool ended = std::any_of(wait.points.begin(), wait.points.end(), [](const Point& point) { return point.sync->ended; });
+  const bool ended = std::any_of(wait.points.begin(), wait.points.end(),
+                                 [](const Point& point) { return point.sync->ended; });
   if (ended) return;
-  if (Ran(queue, CommandAfter(queue, wait))) Break("queue {} has run command {} without what it waits for", queue.id, CommandAfter(queue, wait)->number);
+  if (Ran(queue, CommandAfter(queue, wait)))
+    Break("queue {} has run command {} without what it waits for", queue.id,
+          CommandAfter(queue, wait)->number);
 }
 
-// -- What happens to objects -------------------------------------------------------------------------------------------
+// -- What happens to objects ----------------------------------------------------------------------
 
 void WorkModel::Lose(ModelDevice& device, uint32_t state) {
   device.state = state;
@@ -390,7 +427,8 @@ void WorkModel::Lose(ModelDevice& device, uint32_t state) {
 // A stopped adapter takes all of them with it, and leaves nobody waiting.
 void WorkModel::LoseFences(const ModelDevice& device, bool stopped) {
   for (const auto& sync : syncs) {
-    if (sync->readable() && (stopped ? sync->holders : sync->signallers).contains(device.id)) LoseFence(*sync);
+    if (sync->readable() && (stopped ? sync->holders : sync->signallers).contains(device.id))
+      LoseFence(*sync);
   }
   for (const auto& wait : waits) {
     if (wait->device.get() == &device) (stopped ? wait->over : wait->may_end) = true;
@@ -439,13 +477,15 @@ void WorkModel::Drop(const std::shared_ptr<Sync>& sync, bool local) {
     for (const auto& queue : queues) {
       for (const Packet& packet : queue->packets) {
         if (!packet.signal || sync->event == 0) continue;
-        for (const Point& point : packet.signal->points) ticks[sync->event].more += point.sync == sync ? 1 : 0;
+        for (const Point& point : packet.signal->points)
+          ticks[sync->event].more += point.sync == sync ? 1 : 0;
       }
     }
   }
   if (!last && !local) return;
   for (const auto& wait : waits) {
-    wait->over |= std::any_of(wait->points.begin(), wait->points.end(), [&](const Point& point) { return point.sync == sync; });
+    wait->over |= std::any_of(wait->points.begin(), wait->points.end(),
+                              [&](const Point& point) { return point.sync == sync; });
   }
 }
 
@@ -458,7 +498,8 @@ void WorkModel::SignalNow(const Point& point, bool rewind) {
   const uint64_t before = rewind ? point.value : std::max(sync.seen, point.value);
   const uint64_t now = sync.views.empty() ? before : uint64_t{*sync.views.front()};
   // It may have let a queue go that has raised it further.
-  if (now < before) Break("fence {} reads {} after it was signalled by the CPU, not {}", sync.id, now, before);
+  if (now < before)
+    Break("fence {} reads {} after it was signalled by the CPU, not {}", sync.id, now, before);
   sync.value = rewind ? point.value : std::max(sync.value, point.value);
   sync.seen = before;
 }
@@ -467,7 +508,9 @@ void WorkModel::SignalNow(const Point& point, bool rewind) {
 void WorkModel::Rewind(const Sync& sync) {
   for (const auto& queue : queues) {
     for (Packet& packet : queue->packets) {
-      if (std::any_of(packet.points.begin(), packet.points.end(), [&](const Point& point) { return point.sync.get() == &sync; })) packet.held = false;
+      if (std::any_of(packet.points.begin(), packet.points.end(),
+                      [&](const Point& point) { return point.sync.get() == &sync; }))
+        packet.held = false;
     }
   }
 }
@@ -476,8 +519,11 @@ bool WorkModel::Idle(const Sync& sync) const {
   for (const auto& queue : queues) {
     for (const Packet& packet : queue->packets) {
       const auto names = [&](const Point& point) { return point.sync.get() == &sync; };
-      if (std::any_of(packet.points.begin(), packet.points.end(), names) || std::any_of(packet.adds.begin(), packet.adds.end(), names)) return false;
-      if (packet.signal && std::any_of(packet.signal->points.begin(), packet.signal->points.end(), names)) return false;
+      if (std::any_of(packet.points.begin(), packet.points.end(), names) ||
+          std::any_of(packet.adds.begin(), packet.adds.end(), names))
+        return false;
+      if (packet.signal && std::any_of(packet.signal->points.begin(), packet.signal->points.end(), names))
+        return false;
     }
   }
   return true;

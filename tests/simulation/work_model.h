@@ -10,14 +10,14 @@
 
 #include "tests/simulation/machine.h"
 
-// What queues, fences and waits may do, and what they must have done when time stands still. It knows the rules and none
-// of the ways to keep them: it does not schedule. While the machine works it only judges what it sees (a fence has a value
-// that nobody can have given it, a command has run before the wait in front of it was over); when nothing is left to happen
-// it works out, from the rules alone, what has to have happened.
+// What queues, fences and waits may do, and what they must have done when time stands still. It knows the
+// rules and none of the ways to keep them: it does not schedule. While the machine works it only judges what
+// it sees (a fence has a value that nobody can have given it, a command has run before the wait in front of
+// it was over); when nothing is left to happen it works out, from the rules alone, what has to have happened.
 //
-// That is possible because the clients do nothing whose outcome depends on who was first. Fences grow, except where a
-// client takes one back while everything rests; semaphores and mutexes are counted, and who got one is seen from the
-// command behind the wait.
+// That is possible because the clients do nothing whose outcome depends on who was first. Fences grow, except
+// where a client takes one back while everything rests; semaphores and mutexes are counted, and who got one
+// is seen from the command behind the wait.
 
 namespace dxg::simulation {
 
@@ -30,25 +30,28 @@ struct Sync {
   uint32_t flags = 0;  // of its creation
   // At rest: a fence's value; how often a semaphore or a mutex can be taken.
   uint64_t value = 0;
-  uint64_t limit = ~0ull;  // of the latter
+  uint64_t limit = ~0ull;      // of the latter
   uint64_t now = 0, seen = 0;  // what clients read, and what they read before
-  bool certain = true;     // false: what would say what it is was lost with a device or a queue
-  bool lost = false;       // it has to read kLost
-  bool ended = false;      // nothing names it
-  int names = 0;           // handles and descriptors
-  int event = 0;           // of a CPU notification
-  bool gpu_adds = false;   // commands add to it, and nothing else changes it
-  uint64_t stray = 0;      // what commands of queues that are gone may have added
-  std::set<int> holders;     // devices that have a handle on it
-  std::set<int> signallers;  // those with whose loss it is lost: they could signal it
+  bool certain = true;         // false: what would say what it is was lost with a device or a queue
+  bool lost = false;           // it has to read kLost
+  bool ended = false;          // nothing names it
+  int names = 0;               // handles and descriptors
+  int event = 0;               // of a CPU notification
+  bool gpu_adds = false;       // commands add to it, and nothing else changes it
+  uint64_t stray = 0;          // what commands of queues that are gone may have added
+  std::set<int> holders;       // devices that have a handle on it
+  std::set<int> signallers;    // those with whose loss it is lost: they could signal it
   std::vector<const volatile uint64_t*> views;
 
-  // Of a periodic one, which the display raises: from when on, how often, and how long before each vertical sync.
+  // Of a periodic one, which the display raises: from when on, how often, and how long before each vertical
+  // sync.
   uint64_t created_ns = 0, period_ns = 0, before_ns = 0;
 
   bool readable() const { return type == 5 || periodic(); }
   bool periodic() const { return type == 6; }
-  uint64_t SyncsBy(uint64_t now_ns) const { return (now_ns + before_ns) / period_ns - (created_ns + before_ns) / period_ns; }
+  uint64_t SyncsBy(uint64_t now_ns) const {
+    return (now_ns + before_ns) / period_ns - (created_ns + before_ns) / period_ns;
+  }
   bool visible() const { return !views.empty(); }  // to somebody, now
   bool counts() const { return type == 1 || type == 2; }
 };
@@ -61,13 +64,13 @@ struct Point {
 // What some queues bring about together, once all have come to it.
 struct Signal {
   std::vector<Point> points;
-  int event = 0;       // ticks; 0: none
+  int event = 0;  // ticks; 0: none
   bool rewind = false;
   bool early = false;  // when what is before it has begun
   int members = 1;
   bool broken = false;  // one of them is gone
-  int reached = 0;     // of them, how many may have come to it
-  int arrived = 0;     // ... and how many have, at rest
+  int reached = 0;      // of them, how many may have come to it
+  int arrived = 0;      // ... and how many have, at rest
 };
 
 enum class Fate { kEnds, kHangs, kFaults, kPageFaults };
@@ -80,7 +83,7 @@ struct Region {
   uint64_t gpu = 0;
   uint32_t bytes = 0, pattern = 0;
   std::shared_ptr<ModelQueue> producer;
-  uint64_t number = 0;  // the producer's command
+  uint64_t number = 0;                                         // the producer's command
   std::shared_ptr<bool> known = std::make_shared<bool>(true);  // false: it has the pattern, or not
 };
 
@@ -94,7 +97,7 @@ struct Packet {
   const volatile uint64_t* needs = nullptr;  // a word that has to be 1, or the command hangs
   std::vector<Point> adds;
   std::vector<std::pair<Region, Region>> copies;  // what it writes, and where it has that from, if anywhere
-  std::shared_ptr<Sync> guard;  // a mutex without which others may write there too
+  std::shared_ptr<Sync> guard;                    // a mutex without which others may write there too
   Point handover;  // a fence at whose value another queue has written what this one copies; at no other
   uint64_t progress = 0;  // of a hardware queue
 
@@ -152,7 +155,7 @@ struct CpuWait {
   bool any = false;
   int event = 0;  // 0: it blocks
   std::shared_ptr<Machine::Waiting> call;
-  bool over = false;    // it has to be
+  bool over = false;     // it has to be
   bool may_end = false;  // it may be, by something besides its condition
 };
 
@@ -220,7 +223,8 @@ class WorkModel {
   static void LoseFence(Sync& sync);
 
   Machine& machine_;
-  std::map<const Sync*, uint64_t> reachable_;  // of unreadable ones: a fence's highest value, or how many signals
+  std::map<const Sync*, uint64_t>
+      reachable_;  // of unreadable ones: a fence's highest value, or how many signals
 };
 
 }  // namespace dxg::simulation

@@ -6,7 +6,8 @@ using hostsim::FaultPoint;
 
 namespace {
 
-Handle HandleWith(const d3dddi_synchronizationobject_flags& flags, const std::shared_ptr<Sync>& sync, const std::shared_ptr<ModelDevice>& device, uint32_t name) {
+Handle HandleWith(const d3dddi_synchronizationobject_flags& flags, const std::shared_ptr<Sync>& sync,
+                  const std::shared_ptr<ModelDevice>& device, uint32_t name) {
   Handle handle{sync, device, name};
   handle.signals = !flags.no_signal && !sync->periodic();
   handle.waits = !flags.no_wait;
@@ -15,7 +16,6 @@ Handle HandleWith(const d3dddi_synchronizationobject_flags& flags, const std::sh
 }
 
 }  // namespace
-
 
 // -- Queues
 
@@ -48,7 +48,8 @@ void WorkRun::CreateQueueOn(const std::shared_ptr<ModelDevice>& device) {
   queue->context = queue->handle = context.context.v;
   if (queue->hardware && !CreateHwQueue(*queue)) return;
   model_.queues.push_back(queue);
-  Say("queue {} on device {}, node {}, {}", queue->id, device->id, queue->node, queue->hardware ? "hardware" : "context");
+  Say("queue {} on device {}, node {}, {}", queue->id, device->id, queue->node,
+      queue->hardware ? "hardware" : "context");
 }
 
 bool WorkRun::CreateHwQueue(ModelQueue& queue) {
@@ -139,7 +140,8 @@ void WorkRun::CreateSync() {
 
 void WorkRun::CreateSyncOn(const std::shared_ptr<ModelDevice>& device) {
   if (Now().handles.size() >= kHandlesMax) return;
-  static constexpr uint32_t kTypes[] = {kMonitored, kMonitored, kMonitored, kMonitored, kMonitored, kFence, kSemaphore, kMutex, kCpuNotification};
+  static constexpr uint32_t kTypes[] = {kMonitored, kMonitored, kMonitored, kMonitored,      kMonitored,
+                                        kFence,     kSemaphore, kMutex,     kCpuNotification};
   auto sync = std::make_shared<Sync>();
   d3dkmt_createsynchronizationobject2 args{};
   args.device.v = device->handle;
@@ -175,12 +177,15 @@ void WorkRun::CreateSyncOn(const std::shared_ptr<ModelDevice>& device) {
   FindLostDevices();
   if (!device->active()) return True(result <= 0, "CreateSynchronizationObject");
   if (no_memory && !shared && !sync->readable()) return ForgetNothing(result, args.sync_object.v);
-  if (no_memory) return Equal(result, shared ? -EINVAL : -ENOMEM, "CreateSynchronizationObject without memory");
+  if (no_memory)
+    return Equal(result, shared ? -EINVAL : -ENOMEM, "CreateSynchronizationObject without memory");
   Equal(result, 0, "CreateSynchronizationObject");
   sync->id = ++ids_;
-  Say("object {} of type {}, flags {:#x}, value {} on device {}", sync->id, sync->type, sync->flags, sync->value, device->id);
+  Say("object {} of type {}, flags {:#x}, value {} on device {}", sync->id, sync->type, sync->flags,
+      sync->value, device->id);
   model_.syncs.push_back(sync);
-  AddHandle(HandleWith(args.info.flags, sync, device, args.sync_object.v), sync->readable() ? args.info.monitored_fence.fence_cpu_virtual_address : 0,
+  AddHandle(HandleWith(args.info.flags, sync, device, args.sync_object.v),
+            sync->readable() ? args.info.monitored_fence.fence_cpu_virtual_address : 0,
             sync->readable() ? args.info.monitored_fence.fence_gpu_virtual_address : 0);
 }
 
@@ -202,16 +207,20 @@ void WorkRun::CreatePeriodic() {
   const int32_t result = Call(LX_DXCREATESYNCHRONIZATIONOBJECT, &args);
   const bool no_memory = Struck(FaultPoint::kNoMemoryCreate) != 0;
   FindLostDevices();
-  Say("a periodic fence on device {}, {} ns before each {} ns: {}", device->id, time * kTimeUnitNs, vertical_sync_ns_, result);
+  Say("a periodic fence on device {}, {} ns before each {} ns: {}", device->id, time * kTimeUnitNs,
+      vertical_sync_ns_, result);
   if (!device->active()) return True(result <= 0, "CreateSynchronizationObject of a periodic fence");
-  if (time >= times || no_memory) return Equal(result, args.info.flags.shared ? -EINVAL : -ENOMEM, "a periodic fence without a display, or before the vertical sync before");
+  if (time >= times || no_memory)
+    return Equal(result, args.info.flags.shared ? -EINVAL : -ENOMEM,
+                 "a periodic fence without a display, or before the vertical sync before");
   Equal(result, 0, "CreateSynchronizationObject of a periodic fence");
   sync->id = ++ids_;
   sync->created_ns = machine_.clock().NowNs();
   sync->period_ns = vertical_sync_ns_;
   sync->before_ns = time * kTimeUnitNs;
   model_.syncs.push_back(sync);
-  AddHandle(HandleWith(args.info.flags, sync, device, args.sync_object.v), args.info.periodic_monitored_fence.fence_cpu_virtual_address,
+  AddHandle(HandleWith(args.info.flags, sync, device, args.sync_object.v),
+            args.info.periodic_monitored_fence.fence_cpu_virtual_address,
             args.info.periodic_monitored_fence.fence_gpu_virtual_address);
 }
 
@@ -235,7 +244,8 @@ void WorkRun::EndPeriodic() {
   }
 }
 
-// The driver takes a refusal for an object of handle 0, which it can have once, and only while nothing else has its index.
+// The driver takes a refusal for an object of handle 0, which it can have once, and only while nothing else
+// has its index.
 void WorkRun::ForgetNothing(int32_t result, uint32_t handle) {
   if (result != 0) return Equal(result, -EINVAL, "CreateSynchronizationObject without memory");
   Equal(handle, 0u, "the handle of an object that was refused");
@@ -283,7 +293,8 @@ void WorkRun::DestroySync() {
   if (client.handles.empty()) return;
   const size_t index = Below(client.handles.size());
   const Handle& handle = client.handles[index];
-  if (handle.sync->gpu_adds && !model_.Idle(*handle.sync)) return;  // a command would write to where nothing is
+  if (handle.sync->gpu_adds && !model_.Idle(*handle.sync))
+    return;  // a command would write to where nothing is
   DestroyHandle(index);
 }
 
@@ -328,11 +339,13 @@ void WorkRun::OpenShared() {
   const bool no_memory = Struck(FaultPoint::kNoMemoryCreate) != 0;
   Say("open descriptor {} on device {} with flags {:#x}: {}", it->first, device->id, flags, result);
   FindLostDevices();
-  if (it->second.adapter_life != adapter_life_) return True(result < 0, "an object of another adapter was opened");
+  if (it->second.adapter_life != adapter_life_)
+    return True(result < 0, "an object of another adapter was opened");
   if (!device->active()) return True(result <= 0, "OpenSyncObjectFromNtHandle2");
   if (no_memory) return Equal(result, -ENOMEM, "OpenSyncObjectFromNtHandle2 without memory");
   Equal(result, 0, "OpenSyncObjectFromNtHandle2");
-  AddHandle(HandleWith(args.flags, it->second.sync, device, args.sync_object.v), args.monitored_fence.fence_value_cpu_va, args.monitored_fence.fence_value_gpu_va);
+  AddHandle(HandleWith(args.flags, it->second.sync, device, args.sync_object.v),
+            args.monitored_fence.fence_value_cpu_va, args.monitored_fence.fence_value_gpu_va);
 }
 
 void WorkRun::CloseDescriptor() {

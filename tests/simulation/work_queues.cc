@@ -1,6 +1,6 @@
-#include "tests/simulation/work_run.h"
-
 #include <cstring>
+
+#include "tests/simulation/work_run.h"
 
 namespace dxg::simulation {
 
@@ -53,7 +53,8 @@ void WorkRun::Submit() {
 }
 
 // `source`: copied, where the queue is behind its producer.
-bool WorkRun::SubmitWork(const std::shared_ptr<ModelQueue>& queue, const Region* source, const Point& handover) {
+bool WorkRun::SubmitWork(const std::shared_ptr<ModelQueue>& queue, const Region* source,
+                         const Point& handover) {
   ModelDevice& device = *queue->device;
   Region target;
   target.bytes = 8 << Below(5);
@@ -74,7 +75,12 @@ bool WorkRun::SubmitWork(const std::shared_ptr<ModelQueue>& queue, const Region*
   if (copies) target.bytes = std::min(target.bytes, from.bytes);
   target.pattern = copies ? from.pattern : static_cast<uint32_t>(random_());
   const uint64_t delay = Chance(60) ? Below(300'000) : 0;
-  Handle* adds = Chance(30) ? AnyHandle(&device, [](const Handle& handle) { return handle.sync->gpu_adds && handle.signals && !handle.sync->lost; }) : nullptr;
+  Handle* adds = Chance(30)
+                     ? AnyHandle(&device,
+                                 [](const Handle& handle) {
+                                   return handle.sync->gpu_adds && handle.signals && !handle.sync->lost;
+                                 })
+                     : nullptr;
   Packet packet;
   packet.copies.emplace_back(target, from);
   packet.handover = handover;
@@ -95,8 +101,9 @@ bool WorkRun::SubmitWork(const std::shared_ptr<ModelQueue>& queue, const Region*
       command->adds.push_back({adds->sync, value});
     }
     if (delay != 0) dxg_push_delay(commands, delay);
-    Say("queue {} command {}: {} bytes {} {:#x}{}, {} ns{}", queue->id, command->number, target.bytes, copies ? "copied" : "filled", target.pattern, doubled ? " doubled" : "",
-        delay, adds != nullptr ? fmt::format(", adds to object {}", adds->sync->id) : "");
+    Say("queue {} command {}: {} bytes {} {:#x}{}, {} ns{}", queue->id, command->number, target.bytes,
+        copies ? "copied" : "filled", target.pattern, doubled ? " doubled" : "", delay,
+        adds != nullptr ? fmt::format(", adds to object {}", adds->sync->id) : "");
   });
   if (done) device.regions.push_back(target);
   return done;
@@ -120,7 +127,9 @@ void WorkRun::SubmitNeedy() {
   packet.needs = WordAt(*queue->device, at);
   Say("queue {} command {} needs a word", queue->id, queue->submitted + 1);
   const uint64_t gpu = queue->device->gpu + at;
-  const bool submitted = SubmitTo(queue, std::move(packet), [gpu](dxg_commands* commands, Packet*) { dxg_push_wait64(commands, gpu, 1, ~0ull, DXG_COMPARE_GREATER_EQUAL); });
+  const bool submitted = SubmitTo(queue, std::move(packet), [gpu](dxg_commands* commands, Packet*) {
+    dxg_push_wait64(commands, gpu, 1, ~0ull, DXG_COMPARE_GREATER_EQUAL);
+  });
   if (submitted && Chance(70)) {
     Advance();
     WriteWords();
@@ -175,7 +184,8 @@ void WorkRun::SubmitBroadcast() {
   d3dkmt_submitcommand args{};
   args.command_buffer = device->gpu + at;
   args.command_length = static_cast<uint32_t>(commands.used);
-  for (const auto& context : contexts) args.broadcast_context[args.broadcast_context_count++].v = context->handle;
+  for (const auto& context : contexts)
+    args.broadcast_context[args.broadcast_context_count++].v = context->handle;
   Say("device {}: a command on {} contexts", device->id, contexts.size());
   Packet packet;
   packet.adds.push_back({sum, 1});
@@ -209,7 +219,8 @@ void WorkRun::SignalFrom(const std::shared_ptr<ModelQueue>& queue) {
   for (const auto& other : queues) names.push_back(other->handle);
   signal->early = (queue->hardware || queues.size() > 1) && Chance(15);
   signal->members = static_cast<int>(queues.size());
-  Say("queue {} and {} more signal object {} and {} more to {}{}", queue->id, queues.size() - 1, signal->points[0].sync->id, count - 1, values[0], signal->early ? ", early" : "");
+  Say("queue {} and {} more signal object {} and {} more to {}{}", queue->id, queues.size() - 1,
+      signal->points[0].sync->id, count - 1, values[0], signal->early ? ", early" : "");
   int32_t result = 0;
   PushSignal(queues, signal);
   if (queue->hardware) {
@@ -241,7 +252,8 @@ void WorkRun::SignalFrom(const std::shared_ptr<ModelQueue>& queue) {
   Accepted(*device, result, "a signal by a queue");
 }
 
-void WorkRun::PushSignal(const std::vector<std::shared_ptr<ModelQueue>>& queues, const std::shared_ptr<Signal>& signal) {
+void WorkRun::PushSignal(const std::vector<std::shared_ptr<ModelQueue>>& queues,
+                         const std::shared_ptr<Signal>& signal) {
   Packet packet;
   packet.kind = Packet::Kind::kSignal;
   packet.signal = signal;
@@ -266,14 +278,18 @@ void WorkRun::SignalLegacy(const std::shared_ptr<ModelQueue>& queue) {
       other.contexts = AddressOf(names);
       other.cpu_event_handle = static_cast<uint64_t>(signal->event);
       PushSignal({queue}, signal);
-      Accepted(*queue->device, Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU2, &other), "SignalSynchronizationObjectFromGpu2 of an eventfd");
+      Accepted(*queue->device, Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU2, &other),
+               "SignalSynchronizationObjectFromGpu2 of an eventfd");
       return;
     }
     PushSignal({queue}, signal);
-    Accepted(*queue->device, Call(LX_DXSIGNALSYNCHRONIZATIONOBJECT, &args), "SignalSynchronizationObject of an eventfd");
+    Accepted(*queue->device, Call(LX_DXSIGNALSYNCHRONIZATIONOBJECT, &args),
+             "SignalSynchronizationObject of an eventfd");
     return;
   }
-  Handle* handle = AnyHandle(queue->device.get(), [](const Handle& each) { return each.sync->type == kSemaphore || each.sync->type == kFence || each.sync->type == kCpuNotification; });
+  Handle* handle = AnyHandle(queue->device.get(), [](const Handle& each) {
+    return each.sync->type == kSemaphore || each.sync->type == kFence || each.sync->type == kCpuNotification;
+  });
   if (handle == nullptr) return;
   const uint64_t value = handle->sync->type == kFence ? handle->sync->value + Below(3) : 0;
   args.object_count = 1;
@@ -290,7 +306,8 @@ void WorkRun::WaitByQueue() {
   if (queue == nullptr) return;
   WaitOn(queue);
   // What shows that the wait is over.
-  if (!queue->packets.empty() && queue->packets.back().kind == Packet::Kind::kWait) SubmitWork(queue, nullptr);
+  if (!queue->packets.empty() && queue->packets.back().kind == Packet::Kind::kWait)
+    SubmitWork(queue, nullptr);
 }
 
 void WorkRun::WaitOn(const std::shared_ptr<ModelQueue>& queue) {
@@ -308,7 +325,8 @@ void WorkRun::WaitOn(const std::shared_ptr<ModelQueue>& queue) {
     values.push_back(ValueToAwait(*handle->sync));
     packet.points.push_back({handle->sync, values.back()});
   }
-  Say("queue {} waits for object {} and {} more at {}", queue->id, packet.points[0].sync->id, count - 1, values[0]);
+  Say("queue {} waits for object {} and {} more at {}", queue->id, packet.points[0].sync->id, count - 1,
+      values[0]);
   int32_t result = 0;
   queue->packets.push_back(std::move(packet));
   if (queue->hardware) {
@@ -330,7 +348,9 @@ void WorkRun::WaitOn(const std::shared_ptr<ModelQueue>& queue) {
 }
 
 void WorkRun::WaitLegacy(const std::shared_ptr<ModelQueue>& queue) {
-  Handle* handle = AnyHandle(queue->device.get(), [](const Handle& each) { return each.sync->type == kSemaphore || each.sync->type == kFence; });
+  Handle* handle = AnyHandle(queue->device.get(), [](const Handle& each) {
+    return each.sync->type == kSemaphore || each.sync->type == kFence;
+  });
   if (handle == nullptr) return;
   PushWaitLegacy(queue, *handle, handle->sync->type == kFence ? handle->sync->value + Below(3) : 0);
 }
@@ -386,7 +406,9 @@ void WorkRun::Pipeline() {
   const auto sync = fence->sync;
   Say("queue {} hands over to queue {} by object {} at {}", producer->id, consumer->id, sync->id, value);
   PushSignal({producer}, signal);
-  if (!Accepted(*device, Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU, &args), "SignalSynchronizationObjectFromGpu")) return;
+  if (!Accepted(*device, Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU, &args),
+                "SignalSynchronizationObjectFromGpu"))
+    return;
   Packet wait;
   wait.kind = Packet::Kind::kWait;
   wait.points.push_back({sync, value});
@@ -411,11 +433,13 @@ void WorkRun::Pipeline() {
   SubmitWork(consumer, &made, {sync, value});
 }
 
-// Several contexts take a mutex in turn; what each writes must not be written over before it has read it back.
+// Several contexts take a mutex in turn; what each writes must not be written over before it has read it
+// back.
 void WorkRun::Sections() {
   const auto device = AnyDevice();
   if (device == nullptr) return;
-  Handle* mutex = AnyHandle(device.get(), [](const Handle& each) { return each.sync->type == kMutex && each.sync->certain; });
+  Handle* mutex = AnyHandle(
+      device.get(), [](const Handle& each) { return each.sync->type == kMutex && each.sync->certain; });
   if (mutex == nullptr) return;
   const uint64_t word = Take(*device, 8);
   const Handle handle = *mutex;
@@ -443,7 +467,8 @@ void WorkRun::Sections() {
     args.object_count = 1;
     args.object_array[0].v = handle.handle;
     PushSignal({queue}, signal);
-    if (!Accepted(*device, Call(LX_DXSIGNALSYNCHRONIZATIONOBJECT, &args), "SignalSynchronizationObject")) return;
+    if (!Accepted(*device, Call(LX_DXSIGNALSYNCHRONIZATIONOBJECT, &args), "SignalSynchronizationObject"))
+      return;
   }
   Say("a section for all contexts of device {} under mutex {}", device->id, handle.sync->id);
 }

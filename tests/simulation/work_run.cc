@@ -33,12 +33,36 @@ void WorkRun::Steps(int steps) {
 void WorkRun::Step() {
   current_ = static_cast<int>(Below(clients_.size()));
   static constexpr std::pair<int, void (WorkRun::*)()> kActs[] = {
-      {16, &WorkRun::Submit},        {8, &WorkRun::SignalByQueue}, {9, &WorkRun::WaitByQueue},   {5, &WorkRun::Pipeline},      {4, &WorkRun::Sections},
-      {3, &WorkRun::SubmitNothing},  {3, &WorkRun::SubmitBroadcast}, {3, &WorkRun::SubmitNeedy}, {8, &WorkRun::SignalByCpu},   {10, &WorkRun::WaitByCpu},
-      {2, &WorkRun::Interrupt},      {14, &WorkRun::Advance},      {8, &WorkRun::Rest},          {3, &WorkRun::Rewind},        {6, &WorkRun::CreateSync},
-      {3, &WorkRun::DestroySync},    {4, &WorkRun::Share},         {5, &WorkRun::OpenShared},    {2, &WorkRun::CloseDescriptor}, {3, &WorkRun::CreateQueue},
-      {2, &WorkRun::DestroyQueue},   {2, &WorkRun::Priority},      {2, &WorkRun::Refused},       {2, &WorkRun::SubmitBad},     {2, &WorkRun::Trouble},
-      {5, &WorkRun::Recover},        {1, &WorkRun::ReplaceClient}, {3, &WorkRun::CreatePeriodic}, {5, &WorkRun::ArmRule}, {4, &WorkRun::Denied},
+      {16, &WorkRun::Submit},
+      {8, &WorkRun::SignalByQueue},
+      {9, &WorkRun::WaitByQueue},
+      {5, &WorkRun::Pipeline},
+      {4, &WorkRun::Sections},
+      {3, &WorkRun::SubmitNothing},
+      {3, &WorkRun::SubmitBroadcast},
+      {3, &WorkRun::SubmitNeedy},
+      {8, &WorkRun::SignalByCpu},
+      {10, &WorkRun::WaitByCpu},
+      {2, &WorkRun::Interrupt},
+      {14, &WorkRun::Advance},
+      {8, &WorkRun::Rest},
+      {3, &WorkRun::Rewind},
+      {6, &WorkRun::CreateSync},
+      {3, &WorkRun::DestroySync},
+      {4, &WorkRun::Share},
+      {5, &WorkRun::OpenShared},
+      {2, &WorkRun::CloseDescriptor},
+      {3, &WorkRun::CreateQueue},
+      {2, &WorkRun::DestroyQueue},
+      {2, &WorkRun::Priority},
+      {2, &WorkRun::Refused},
+      {2, &WorkRun::SubmitBad},
+      {2, &WorkRun::Trouble},
+      {5, &WorkRun::Recover},
+      {1, &WorkRun::ReplaceClient},
+      {3, &WorkRun::CreatePeriodic},
+      {5, &WorkRun::ArmRule},
+      {4, &WorkRun::Denied},
   };
   ActOnce(*this, kActs);
   if (adapter_is_gone_) BringAdapterBack();  // a rule has struck
@@ -58,7 +82,9 @@ std::shared_ptr<ModelDevice> WorkRun::AnyDevice() {
 std::vector<std::shared_ptr<ModelQueue>> WorkRun::QueuesOf(const ModelDevice& device, Queues which) {
   std::vector<std::shared_ptr<ModelQueue>> list;
   for (const auto& queue : model_.queues) {
-    if (queue->device.get() == &device && (which == Queues::kAll || queue->hardware == (which == Queues::kHardware))) list.push_back(queue);
+    if (queue->device.get() == &device &&
+        (which == Queues::kAll || queue->hardware == (which == Queues::kHardware)))
+      list.push_back(queue);
   }
   return list;
 }
@@ -81,7 +107,8 @@ Handle* WorkRun::AnyGrowing(const ModelDevice& device, bool both) {
   });
 }
 
-bool WorkRun::PickToSignal(const ModelDevice& device, std::vector<uint32_t>* objects, std::vector<uint64_t>* values, std::vector<Point>* points) {
+bool WorkRun::PickToSignal(const ModelDevice& device, std::vector<uint32_t>* objects,
+                           std::vector<uint64_t>* values, std::vector<Point>* points) {
   const uint64_t count = 1 + Below(3);
   for (uint64_t i = 0; i < count; ++i) {
     Handle* handle = AnyGrowing(device);
@@ -153,7 +180,9 @@ void WorkRun::Finish() {
 void WorkRun::Release() {
   for (current_ = 0; current_ < static_cast<int>(clients_.size()); ++current_) {
     for (const Handle& handle : Now().handles) {
-      if (!handle.sync->readable() || !handle.signals || handle.sync->gpu_adds || !handle.device->active() || handle.sync->lost) continue;
+      if (!handle.sync->readable() || !handle.signals || handle.sync->gpu_adds || !handle.device->active() ||
+          handle.sync->lost)
+        continue;
       CpuSignal(handle.device, {handle.handle}, {kEverybody}, {{handle.sync, kEverybody}}, false);
       Observe();
     }
@@ -163,10 +192,12 @@ void WorkRun::Release() {
 
 void WorkRun::CheckLeft() {
   const hostsim::Accounting left = machine_.host().Account();
-  Equal(left.processes + left.devices + left.contexts + left.allocations + left.resources + left.storages + left.mappings + left.paging_queues + left.sync_objects + left.waits +
-            left.shared + left.regions + left.window_bytes + left.machine_bytes,
+  Equal(left.processes + left.devices + left.contexts + left.allocations + left.resources + left.storages +
+            left.mappings + left.paging_queues + left.sync_objects + left.waits + left.shared + left.regions +
+            left.window_bytes + left.machine_bytes,
         0u, "objects, memory of the window and of the machine that are left at the end");
-  Equal(left.listed_bytes[0] + left.placed_bytes[0] + left.listed_bytes[1] + left.placed_bytes[1], 0u, "memory placed at the end");
+  Equal(left.listed_bytes[0] + left.placed_bytes[0] + left.listed_bytes[1] + left.placed_bytes[1], 0u,
+        "memory placed at the end");
   Equal(machine_.driver().process_count(), 0u, "processes of the guest at the end");
   Equal(machine_.driver().events().size(), 0u, "events of the guest at the end");
   Equal(machine_.mapped_bytes(), 0u, "memory mapped into clients at the end");

@@ -21,11 +21,18 @@ inline constexpr int kClientsMax = 4;
 inline constexpr size_t kQueuesMax = 6;    // of a device
 inline constexpr size_t kHandlesMax = 12;  // of a client
 inline constexpr int kEventsOfClockMax = 100000;
-inline constexpr uint64_t kJumped = kLost - 1;  // where a rule may bring a fence
-inline constexpr uint64_t kEverybody = 1ull << 40;  // a fence's value that lets all go
+inline constexpr uint64_t kJumped = kLost - 1;        // where a rule may bring a fence
+inline constexpr uint64_t kEverybody = 1ull << 40;    // a fence's value that lets all go
 inline constexpr uint64_t kNowhere = 0x7F0000000000;  // a GPU address that nothing is mapped at
 
-enum : uint32_t { kMutex = 1, kSemaphore = 2, kFence = 3, kCpuNotification = 4, kMonitored = 5, kPeriodic = 6 };
+enum : uint32_t {
+  kMutex = 1,
+  kSemaphore = 2,
+  kFence = 3,
+  kCpuNotification = 4,
+  kMonitored = 5,
+  kPeriodic = 6
+};
 enum : uint32_t { kActive = 1, kReset = 2, kHung = 3, kStopped = 4, kDmaFault = 6, kDmaPageFault = 7 };
 
 struct Handle {
@@ -68,16 +75,17 @@ struct Descriptor {
   uint32_t adapter_life = 0;
 };
 
-// Random work of several clients on one simulated GPU: queues, fences of every kind, waits, sharing, faults, the death of
-// devices, processes and adapters, on virtual time. The model (work_model.h) judges after every step and every event of
-// the clock.
+// Random work of several clients on one simulated GPU: queues, fences of every kind, waits, sharing, faults,
+// the death of devices, processes and adapters, on virtual time. The model (work_model.h) judges after every
+// step and every event of the clock.
 //
 //   work_run.cc      steps, time, the end          work_clients.cc  processes, devices, their trouble
 //   work_objects.cc  queues, fences, sharing       work_queues.cc   what goes into queues
 //   work_cpu.cc      signals and waits of the CPU    work_faults.cc  rules of the fault plan
 class WorkRun final : public SeededRun {
  public:
-  WorkRun(uint64_t seed, bool verbose) : SeededRun(seed * 2 + 1, verbose), machine_(Profile()), model_(machine_) {}
+  WorkRun(uint64_t seed, bool verbose)
+      : SeededRun(seed * 2 + 1, verbose), machine_(Profile()), model_(machine_) {}
   ~WorkRun();
 
   void Steps(int steps);
@@ -106,7 +114,8 @@ class WorkRun final : public SeededRun {
   // To signal to a value; `both`: also to wait for.
   Handle* AnyGrowing(const ModelDevice& device, bool both = false);
   // Up to three of them, and what each is signalled to. False: there are none.
-  bool PickToSignal(const ModelDevice& device, std::vector<uint32_t>* objects, std::vector<uint64_t>* values, std::vector<Point>* points);
+  bool PickToSignal(const ModelDevice& device, std::vector<uint32_t>* objects, std::vector<uint64_t>* values,
+                    std::vector<Point>* points);
 
   // -- Clients and devices
   void OpenClient();
@@ -114,7 +123,9 @@ class WorkRun final : public SeededRun {
   void CreateDevice();
   void CreateMemory(ModelDevice& device);
   uint64_t Take(ModelDevice& device, uint64_t bytes);
-  volatile uint64_t* WordAt(const ModelDevice& device, uint64_t at) { return reinterpret_cast<volatile uint64_t*>(device.cpu + at); }
+  volatile uint64_t* WordAt(const ModelDevice& device, uint64_t at) {
+    return reinterpret_cast<volatile uint64_t*>(device.cpu + at);
+  }
   bool Accepted(const ModelDevice& device, int32_t result, const char* what);
   uint32_t StateOf(const ModelDevice& device);
   void FindLostDevices();
@@ -170,12 +181,15 @@ class WorkRun final : public SeededRun {
 
   // -- Signals and waits of queues
   // Of a fence that has come to its end: small ones again, which change nothing.
-  uint64_t ValueToSignal(const Sync& sync) { return std::max(FromSmall(sync.value), FromSmall(sync.seen)) + Below(4); }
+  uint64_t ValueToSignal(const Sync& sync) {
+    return std::max(FromSmall(sync.value), FromSmall(sync.seen)) + Below(4);
+  }
   uint64_t ValueToAwait(const Sync& sync) { return FromSmall(sync.seen) + Below(4); }
   static uint64_t FromSmall(uint64_t value) { return value >= kJumped ? 0 : value; }
   void SignalByQueue();
   void SignalFrom(const std::shared_ptr<ModelQueue>& queue);
-  void PushSignal(const std::vector<std::shared_ptr<ModelQueue>>& queues, const std::shared_ptr<Signal>& signal);
+  void PushSignal(const std::vector<std::shared_ptr<ModelQueue>>& queues,
+                  const std::shared_ptr<Signal>& signal);
   void SignalLegacy(const std::shared_ptr<ModelQueue>& queue);
   void WaitByQueue();
   void WaitOn(const std::shared_ptr<ModelQueue>& queue);
@@ -186,10 +200,12 @@ class WorkRun final : public SeededRun {
 
   // -- The CPU
   void SignalByCpu();
-  bool CpuSignal(const std::shared_ptr<ModelDevice>& device, std::vector<uint32_t> objects, std::vector<uint64_t> values, const std::vector<Point>& points, bool rewind);
+  bool CpuSignal(const std::shared_ptr<ModelDevice>& device, std::vector<uint32_t> objects,
+                 std::vector<uint64_t> values, const std::vector<Point>& points, bool rewind);
   void Rewind();
   void WaitByCpu();
-  void AskWait(const std::shared_ptr<CpuWait>& wait, std::vector<uint32_t>& objects, std::vector<uint64_t>& values, bool blocks);
+  void AskWait(const std::shared_ptr<CpuWait>& wait, std::vector<uint32_t>& objects,
+               std::vector<uint64_t>& values, bool blocks);
   void Interrupt();
   void Refused();
   void Denied();

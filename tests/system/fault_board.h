@@ -14,7 +14,8 @@
 #include <functional>
 #include <thread>
 
-// What the rig of the fault proof (host_faults.cc) and its client processes tell each other, in memory that all of them map.
+// What the rig of the fault proof (host_faults.cc) and its client processes tell each other, in memory that
+// all of them map.
 
 namespace dxg::faults {
 
@@ -30,8 +31,8 @@ inline int64_t NowNs() {
 }
 inline timespec ToTimespec(int64_t ns) { return {ns / kNsPerSecond, ns % kNsPerSecond}; }
 
-// Whether `condition` comes true by then. Looks every millisecond: for what changes without an event that we could wait for,
-// as a fence's value in memory that a device maps, or what another process has open.
+// Whether `condition` comes true by then. Looks every millisecond: for what changes without an event that we
+// could wait for, as a fence's value in memory that a device maps, or what another process has open.
 inline bool UntilSeen(int64_t deadline_ns, const std::function<bool()>& condition) {
   while (!condition()) {
     if (NowNs() > deadline_ns) return condition();

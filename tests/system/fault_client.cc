@@ -58,7 +58,7 @@ struct Memory {
 struct Awaited {
   d3dkmthandle fence;
   uint64_t value;
-  std::unique_ptr<Event> event;      // one of the two
+  std::unique_ptr<Event> event;  // one of the two
   std::unique_ptr<Descriptor> file;
   int fd() const { return event ? event->fd() : file->get(); }
 };
@@ -83,7 +83,7 @@ bool AwaitReadable(int fd, int64_t deadline_ns) {
   }
 }
 
-// -- A thread that waits in a call -------------------------------------------------------------------------------------
+// -- A thread that waits in a call ----------------------------------------------------------------
 
 class Blocked {
  public:
@@ -119,12 +119,19 @@ class Blocked {
   std::thread thread_;
 };
 
-// -- One life: from an open of the node to its close -------------------------------------------------------------------
+// -- One life: from an open of the node to its close ----------------------------------------------
 
 class Life {
  public:
   Life(Board& board, ClientSlot& slot, std::mt19937_64& random, Post post, uint32_t round, uint32_t losses)
-      : board_(board), slot_(slot), random_(random), post_(post), round_(round), losses_(losses), client_(), paging_(client_.CreatePagingQueue()) {
+      : board_(board),
+        slot_(slot),
+        random_(random),
+        post_(post),
+        round_(round),
+        losses_(losses),
+        client_(),
+        paging_(client_.CreatePagingQueue()) {
     context_ = client_.CreateContext();
     source_ = AttachNew();
     target_ = AttachNew();
@@ -145,7 +152,8 @@ class Life {
       } catch (const std::exception& error) {
         if (board_.announced == round_) throw Wrong(fmt::format("with nothing wrong: {}", error.what()));
         // A killed process may take the kernel seconds to take down; the calls are measured from then on.
-        if (!board_.news.Await(NowNs() + kStrikeNs, [&] { return board_.struck > round_; })) throw Wrong("the rig does not strike");
+        if (!board_.news.Await(NowNs() + kStrikeNs, [&] { return board_.struck > round_; }))
+          throw Wrong("the rig does not strike");
         if (board_.loss == Loss::kNothing) throw Wrong(fmt::format("with nothing lost: {}", error.what()));
         return;
       }
@@ -165,12 +173,14 @@ class Life {
       JudgeFence(done_.fence, deadline_ns);
       if (!UntilSeen(deadline_ns, [&] { return paging_.Value() == kLost; }))
         throw Wrong(fmt::format("the fence of a paging queue reads {:#x} after the loss", paging_.Value()));
-      if (blocked_ && !blocked_->IsTrue()) throw Wrong("a blocked wait ended with success before its fence was there");
+      if (blocked_ && !blocked_->IsTrue())
+        throw Wrong("a blocked wait ended with success before its fence was there");
     }
     for (const Awaited& each : awaited_) {
       if (each.event && !host) continue;  // who would signal it is gone
       if (!AwaitReadable(each.fd(), deadline_ns))
-        throw Wrong(each.event ? "an eventfd is not signalled after the loss" : "a sync file is not ready after the loss");
+        throw Wrong(each.event ? "an eventfd is not signalled after the loss"
+                               : "a sync file is not ready after the loss");
     }
     CheckAllBytes();
     const int error = host ? -ENODEV : -ENOTCONN;
@@ -231,31 +241,45 @@ class Life {
   void Expect(int result, int expected, const char* name) {
     // The kernel ends what is under way with one error, and refuses what comes later with another.
     if (result == expected || (expected == -ENOTCONN && result == -ECONNABORTED)) return;
-    throw Wrong(fmt::format("{} on a lost descriptor gave {}, expected {}", name, ResultName(result), ResultName(expected)));
+    throw Wrong(fmt::format("{} on a lost descriptor gave {}, expected {}", name, ResultName(result),
+                            ResultName(expected)));
   }
   void JudgeFence(const Fence& fence, int64_t deadline_ns) {
     if (UntilSeen(deadline_ns, [&] { return fence.Value() == kLost; })) return;
-    throw Wrong(fmt::format("fence {:#x} reads {:#x} after the loss, expected all ones", fence.handle.v, fence.Value()));
+    throw Wrong(fmt::format("fence {:#x} reads {:#x} after the loss, expected all ones", fence.handle.v,
+                            fence.Value()));
   }
 
   // ---- Steps ----
 
   void Step() {
     switch (Dice(14)) {
-      case 0: return Timed("create and destroy devices", [&] { Devices(); });
+      case 0:
+        return Timed("create and destroy devices", [&] { Devices(); });
       case 1:
-      case 2: return Timed("create memory", [&] { CreateMemory(); });
-      case 3: return Timed("destroy memory", [&] { DestroyMemory(); });
+      case 2:
+        return Timed("create memory", [&] { CreateMemory(); });
+      case 3:
+        return Timed("destroy memory", [&] { DestroyMemory(); });
       case 4:
-      case 5: return Timed("write and read memory", [&] { WriteMemory(); });
-      case 6: return Timed("create a fence", [&] { CreateFence(); });
-      case 7: return Timed("destroy a fence", [&] { DestroyFence(); });
-      case 8: return Block();
-      case 9: return Dice(2) == 0 ? Timed("wait with an eventfd", [&] { AwaitEvent(); }) : Timed("make a sync file", [&] { AwaitFile(); });
-      case 10: return Raise();
+      case 5:
+        return Timed("write and read memory", [&] { WriteMemory(); });
+      case 6:
+        return Timed("create a fence", [&] { CreateFence(); });
+      case 7:
+        return Timed("destroy a fence", [&] { DestroyFence(); });
+      case 8:
+        return Block();
+      case 9:
+        return Dice(2) == 0 ? Timed("wait with an eventfd", [&] { AwaitEvent(); })
+                            : Timed("make a sync file", [&] { AwaitFile(); });
+      case 10:
+        return Raise();
       case 11:
-      case 12: return Timed("copy by the GPU", [&] { Copy(); });
-      case 13: return Timed("share a fence", [&] { Share(); });
+      case 12:
+        return Timed("copy by the GPU", [&] { Copy(); });
+      case 13:
+        return Timed("share a fence", [&] { Share(); });
     }
   }
 
@@ -282,7 +306,8 @@ class Life {
     const size_t index = Dice(memories_.size());
     CheckBytes(memories_[index]);
     const d3dkmthandle allocation = memories_[index].allocation;
-    memories_.erase(memories_.begin() + static_cast<ptrdiff_t>(index));  // whatever the call gives, it is not looked at again
+    memories_.erase(memories_.begin() +
+                    static_cast<ptrdiff_t>(index));  // whatever the call gives, it is not looked at again
     client_.Destroy(allocation);
   }
 
@@ -309,19 +334,22 @@ class Life {
     return true;
   }
   void CheckBytes(const Memory& memory) const {
-    if (!IsRight(memory.bytes, memory.seed)) throw Wrong(fmt::format("the bytes of allocation {:#x} are not what was written", memory.allocation.v));
+    if (!IsRight(memory.bytes, memory.seed))
+      throw Wrong(fmt::format("the bytes of allocation {:#x} are not what was written", memory.allocation.v));
   }
   void CheckAllBytes() const {
     for (const Memory& memory : memories_) CheckBytes(memory);
   }
 
   void CreateFence() {
-    if (fences_.size() < kFencesMax) fences_.push_back({client_.CreateFence(0, Dice(2) == 0 ? conformance::sync_flags::kShared : 0)});
+    if (fences_.size() < kFencesMax)
+      fences_.push_back({client_.CreateFence(0, Dice(2) == 0 ? conformance::sync_flags::kShared : 0)});
   }
 
   bool IsAwaited(d3dkmthandle fence) const {
     if (blocked_ && blocked_->fence().v == fence.v) return true;
-    return std::any_of(awaited_.begin(), awaited_.end(), [&](const Awaited& each) { return each.fence.v == fence.v; });
+    return std::any_of(awaited_.begin(), awaited_.end(),
+                       [&](const Awaited& each) { return each.fence.v == fence.v; });
   }
 
   void DestroyFence() {
@@ -350,12 +378,14 @@ class Life {
     const OwnFence& own = Any(fences_);
     d3dkmt_createsyncfile args = {client_.device, own.fence.handle, own.next, ~uint64_t{0}};
     client_.node.Ioctl(LX_DXCREATESYNCFILE, args, "CreateSyncFile");
-    Awaits({own.fence.handle, own.next, nullptr, std::make_unique<Descriptor>(static_cast<int>(args.sync_file_handle))});
+    Awaits({own.fence.handle, own.next, nullptr,
+            std::make_unique<Descriptor>(static_cast<int>(args.sync_file_handle))});
   }
 
   // Nobody but us raises its fence, so it is not there yet; but a host that goes now lets all happen.
   void Awaits(Awaited made) {
-    if (IsReadable(made.fd()) && board_.announced == round_) throw Wrong("an eventfd or a sync file is ready before its fence");
+    if (IsReadable(made.fd()) && board_.announced == round_)
+      throw Wrong("an eventfd or a sync file is ready before its fence");
     awaited_.push_back(std::move(made));
   }
 
@@ -370,15 +400,21 @@ class Life {
       if (!UntilSeen(deadline_ns, [&] { return own.fence.Value() >= value; })) return false;
       if (blocked && !blocked_->AwaitDone(deadline_ns)) return false;
       return std::all_of(awaited_.begin(), awaited_.end(), [&](const Awaited& each) {
-        return each.fence.v != own.fence.handle.v || each.value > value || AwaitReadable(each.fd(), deadline_ns);
+        return each.fence.v != own.fence.handle.v || each.value > value ||
+               AwaitReadable(each.fd(), deadline_ns);
       });
     };
     for (uint32_t freezes = board_.freezes; !all_there(NowNs() + board_.limit_ns); freezes = board_.freezes) {
       if (board_.announced != round_) throw Refused("the fault came first");
-      if (board_.freezes == freezes && freezes % 2 == 0) throw Wrong(fmt::format("fence {:#x} was raised to {}, and somebody who waits for that does not hear of it", own.fence.handle.v, value));
+      if (board_.freezes == freezes && freezes % 2 == 0)
+        throw Wrong(
+            fmt::format("fence {:#x} was raised to {}, and somebody who waits for that does not hear of it",
+                        own.fence.handle.v, value));
     }
     if (blocked) TakeBlocked();
-    std::erase_if(awaited_, [&](const Awaited& each) { return each.fence.v == own.fence.handle.v && each.value <= value; });
+    std::erase_if(awaited_, [&](const Awaited& each) {
+      return each.fence.v == own.fence.handle.v && each.value <= value;
+    });
   }
 
   void TakeBlocked() {
@@ -394,8 +430,10 @@ class Life {
   // What is spun for has no call to end it: a device that dies never raises the fence.
   void Reach(uint64_t value) {
     while (paging_.Value() < value) {
-      if (board_.struck > round_ && board_.loss == Loss::kDevice) throw Refused("the device died before the paging queue was done");
-      if (board_.struck > round_ && NowNs() > board_.struck_ns + board_.limit_ns) throw Wrong("the fence of a paging queue stays where it was after the loss");
+      if (board_.struck > round_ && board_.loss == Loss::kDevice)
+        throw Refused("the device died before the paging queue was done");
+      if (board_.struck > round_ && NowNs() > board_.struck_ns + board_.limit_ns)
+        throw Wrong("the fence of a paging queue stays where it was after the loss");
       std::this_thread::yield();
     }
   }
@@ -461,7 +499,8 @@ class Life {
       if (losses != losses_) continue;
       Must(result, "OpenSyncObjectFromNtHandle2");
       // Safety: the node mapped the fence's page there.
-      Opened({args.sync_object, reinterpret_cast<const volatile uint64_t*>(args.monitored_fence.fence_value_cpu_va), 0});
+      Opened({args.sync_object,
+              reinterpret_cast<const volatile uint64_t*>(args.monitored_fence.fence_value_cpu_va), 0});
     }
     while (fences_.size() > kFencesMax && !IsAwaited(fences_.front().fence.handle)) {
       const d3dkmthandle oldest = fences_.front().fence.handle;
@@ -543,11 +582,12 @@ class Life {
   std::optional<Blocked> blocked_;
 };
 
-// -- Lives, one after the other ----------------------------------------------------------------------------------------
+// -- Lives, one after the other -------------------------------------------------------------------
 
 class Client {
  public:
-  Client(Board& board, size_t index, uint64_t seed, Post post) : board_(board), slot_(board.clients[index]), random_(seed), post_(post) {}
+  Client(Board& board, size_t index, uint64_t seed, Post post)
+      : board_(board), slot_(board.clients[index]), random_(seed), post_(post) {}
 
   void Run() {
     for (uint32_t round = 0; !board_.end; ++round) {
@@ -562,7 +602,8 @@ class Client {
         }
         life.reset();
       }
-      for (uint32_t losses = 0; const int file = Life::ReceiveFrom(post_.from_previous, &losses);) close(file);
+      for (uint32_t losses = 0; const int file = Life::ReceiveFrom(post_.from_previous, &losses);)
+        close(file);
       slot_.closed = round + 1;
       board_.TellRig();
       board_.news.Await(INT64_MAX, [&] { return board_.end || board_.back > round; });
@@ -586,7 +627,8 @@ class Client {
         slot_.calls.name = nullptr;
         if (NowNs() > board_.back_ns + board_.open_limit_ns)
           throw Wrong(fmt::format("the device is there again and cannot be used: {}", error.what()));
-        std::this_thread::sleep_for(std::chrono::milliseconds(10));  // that a device has its host again is heard by trying only
+        std::this_thread::sleep_for(
+            std::chrono::milliseconds(10));  // that a device has its host again is heard by trying only
       }
     }
   }

@@ -33,7 +33,8 @@ constexpr int kReadyMs = 20'000;
 constexpr int kReadyFd = 9;
 constexpr int64_t kEndNs = 20'000 * kNsPerMs;
 
-[[noreturn]] void RunProgram(const std::string& log, int ready, std::vector<std::string> arguments, pid_t parent) {
+[[noreturn]] void RunProgram(const std::string& log, int ready, std::vector<std::string> arguments,
+                             pid_t parent) {
   // Nobody is left who would end us.
   prctl(PR_SET_PDEATHSIG, SIGKILL);
   if (getppid() != parent) _exit(126);
@@ -65,13 +66,15 @@ namespace {
 size_t EntriesOf(const std::string& directory) {
   size_t entries = 0;
   std::error_code error;
-  for (fs::directory_iterator each(directory, error), end; !error && each != end; each.increment(error)) ++entries;
+  for (fs::directory_iterator each(directory, error), end; !error && each != end; each.increment(error))
+    ++entries;
   return entries;
 }
 
 }  // namespace
 
-// A device's helper process has as many threads as there was ever something to do at once, and each a pair of sockets.
+// A device's helper process has as many threads as there was ever something to do at once, and each a pair of
+// sockets.
 Holdings HoldingsOf(pid_t pid) {
   Holdings holdings;
   holdings.descriptors = EntriesOf(fmt::format("/proc/{}/fd", pid));
@@ -80,18 +83,21 @@ Holdings HoldingsOf(pid_t pid) {
     holdings.descriptors -= 2 * EntriesOf(fmt::format("/proc/{}/task", child));
   }
   std::ifstream maps(fmt::format("/proc/{}/maps", pid));
-  for (std::string line; std::getline(maps, line);) holdings.memory_files += line.find("/memfd:") != std::string::npos;
+  for (std::string line; std::getline(maps, line);)
+    holdings.memory_files += line.find("/memfd:") != std::string::npos;
   return holdings;
 }
 
 std::string ToString(const Holdings& holdings) {
-  return fmt::format("{} descriptors and {} mappings of memory files", holdings.descriptors, holdings.memory_files);
+  return fmt::format("{} descriptors and {} mappings of memory files", holdings.descriptors,
+                     holdings.memory_files);
 }
 
 size_t AnonymousKiB(pid_t pid) {
   std::ifstream status(fmt::format("/proc/{}/status", pid));
   for (std::string line; std::getline(status, line);) {
-    if (line.starts_with("RssAnon:")) return std::strtoul(line.c_str() + std::strlen("RssAnon:"), nullptr, 10);
+    if (line.starts_with("RssAnon:"))
+      return std::strtoul(line.c_str() + std::strlen("RssAnon:"), nullptr, 10);
   }
   return 0;
 }
@@ -99,7 +105,8 @@ size_t AnonymousKiB(pid_t pid) {
 std::set<pid_t> ChildrenOf(pid_t pid) {
   std::set<pid_t> children;
   std::error_code error;
-  for (fs::directory_iterator each(fmt::format("/proc/{}/task", pid), error), end; !error && each != end; each.increment(error)) {
+  for (fs::directory_iterator each(fmt::format("/proc/{}/task", pid), error), end; !error && each != end;
+       each.increment(error)) {
     std::ifstream list(each->path() / "children");
     for (pid_t child; list >> child;) children.insert(child);
   }
@@ -155,13 +162,16 @@ pid_t Rig::Start(const std::string& name, const std::vector<std::string>& argume
 }
 
 void Rig::StartHost() {
-  const std::string where = backend_ == "unix" ? "--listen=" + socket_ : fmt::format("--serve={}:{}", backend_, socket_);
-  host_ = Start("hostsim", {bin_ + "/hostsim", where, "--log-level", "info", "--ready-fd", std::to_string(kReadyFd)});
+  const std::string where =
+      backend_ == "unix" ? "--listen=" + socket_ : fmt::format("--serve={}:{}", backend_, socket_);
+  host_ = Start("hostsim",
+                {bin_ + "/hostsim", where, "--log-level", "info", "--ready-fd", std::to_string(kReadyFd)});
 }
 
 void Rig::StartDevice() {
-  device_ = Start("cuse-dxg", {bin_ + "/cuse-dxg", "serve", "--attach=fuse", "--device", node_, fmt::format("--backend={}:{}", backend_, socket_),
-                               "--log-level", "info", "--ready-fd", std::to_string(kReadyFd)});
+  device_ = Start("cuse-dxg", {bin_ + "/cuse-dxg", "serve", "--attach=fuse", "--device", node_,
+                               fmt::format("--backend={}:{}", backend_, socket_), "--log-level", "info",
+                               "--ready-fd", std::to_string(kReadyFd)});
 }
 
 void Rig::UnblockSignals() {
@@ -172,7 +182,8 @@ void Rig::UnblockSignals() {
 
 void Rig::TakeSignals() {
   signalfd_siginfo signal;
-  while (read(signals_, &signal, sizeof(signal)) == sizeof(signal)) asked_to_end_ |= signal.ssi_signo != SIGCHLD;
+  while (read(signals_, &signal, sizeof(signal)) == sizeof(signal))
+    asked_to_end_ |= signal.ssi_signo != SIGCHLD;
 }
 
 bool Rig::Until(int64_t deadline_ns, const std::function<bool()>& condition, int told, int64_t look_ns) {
@@ -208,7 +219,8 @@ bool Rig::HasEnded(pid_t pid, int* status) {
 
 void Rig::Kill(pid_t pid) {
   kill(pid, SIGKILL);
-  if (!Until(NowNs() + kEndNs, [&] { return HasEnded(pid); })) throw std::runtime_error(fmt::format("process {} cannot be killed", pid));
+  if (!Until(NowNs() + kEndNs, [&] { return HasEnded(pid); }))
+    throw std::runtime_error(fmt::format("process {} cannot be killed", pid));
 }
 
 int Rig::Terminate(pid_t pid, int64_t patience_ns) {
@@ -225,8 +237,10 @@ void Rig::CutConnection() {
   if (host < 0) throw std::runtime_error("pidfd_open");
   std::error_code error;
   bool cut = false;
-  for (fs::directory_iterator each(fmt::format("/proc/{}/fd", host_), error), end; !error && each != end; each.increment(error)) {
-    const int borrowed = static_cast<int>(syscall(SYS_pidfd_getfd, host, std::atoi(each->path().filename().c_str()), 0));
+  for (fs::directory_iterator each(fmt::format("/proc/{}/fd", host_), error), end; !error && each != end;
+       each.increment(error)) {
+    const int borrowed =
+        static_cast<int>(syscall(SYS_pidfd_getfd, host, std::atoi(each->path().filename().c_str()), 0));
     if (borrowed < 0) continue;
     if (IsServedSocket(borrowed, device_)) cut = shutdown(borrowed, SHUT_RDWR) == 0 || cut;
     close(borrowed);
@@ -252,7 +266,8 @@ std::string Rig::Logs() const {
     std::stringstream text;
     text << file.rdbuf();
     const std::string all = text.str();
-    logs += fmt::format("-- {}, the last of its log --\n{}", name, all.size() > kLast ? all.substr(all.size() - kLast) : all);
+    logs += fmt::format("-- {}, the last of its log --\n{}", name,
+                        all.size() > kLast ? all.substr(all.size() - kLast) : all);
   }
   return logs;
 }

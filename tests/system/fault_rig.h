@@ -9,7 +9,8 @@
 #include <string>
 #include <vector>
 
-// The processes of the fault proof (host_faults.cc): starts, ends and looks into them. Whatever it started ends with it.
+// The processes of the fault proof (host_faults.cc): starts, ends and looks into them. Whatever it started
+// ends with it.
 
 namespace dxg::faults {
 
@@ -28,8 +29,8 @@ std::set<pid_t> ChildrenOf(pid_t pid);
 
 class Rig {
  public:
-  // `bin` has the programs; the rig makes a directory of its own. `backend` is how the device reaches its host: "unix" or
-  // "vmbus", which is over rings.
+  // `bin` has the programs; the rig makes a directory of its own. `backend` is how the device reaches its
+  // host: "unix" or "vmbus", which is over rings.
   Rig(std::string bin, std::string backend);
   Rig(const Rig&) = delete;
   Rig& operator=(const Rig&) = delete;
@@ -45,8 +46,8 @@ class Rig {
   // A process of ours that was forked elsewhere.
   void Adopt(pid_t pid) { ours_.insert(pid); }
 
-  // Whether `condition` comes true by then. Looks when a process of ours has ended, when `told` (an eventfd, -1: none) is
-  // written to, when we are asked to end, and at `look_ns`, where there is such a time.
+  // Whether `condition` comes true by then. Looks when a process of ours has ended, when `told` (an eventfd,
+  // -1: none) is written to, when we are asked to end, and at `look_ns`, where there is such a time.
   bool Until(int64_t deadline_ns, const std::function<bool()>& condition, int told = -1, int64_t look_ns = 0);
   // By SIGTERM, SIGINT or SIGHUP: what was started is to end too. As far as Until has looked.
   bool asked_to_end() const { return asked_to_end_; }
@@ -55,8 +56,8 @@ class Rig {
 
   // Whether the process has ended, and how (wait status).
   bool HasEnded(pid_t pid, int* status = nullptr);
-  void Kill(pid_t pid);                              // SIGKILL, and waits
-  int Terminate(pid_t pid, int64_t patience_ns);     // SIGTERM, and waits; the wait status
+  void Kill(pid_t pid);                           // SIGKILL, and waits
+  int Terminate(pid_t pid, int64_t patience_ns);  // SIGTERM, and waits; the wait status
   // The device's connection is over, for both sides; both processes are well.
   void CutConnection();
   void RemoveSocketFile();
@@ -76,7 +77,7 @@ class Rig {
   bool asked_to_end_ = false;
   std::string dir_, node_, socket_;
   pid_t host_ = -1, device_ = -1;
-  std::set<pid_t> ours_;         // and not yet ended
+  std::set<pid_t> ours_;        // and not yet ended
   std::map<pid_t, int> ended_;  // wait status, of ours and of orphans
 };
 

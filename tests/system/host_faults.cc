@@ -1,7 +1,7 @@
-// The proof that no fault of a host in another process does more than it must. Clients work at random while the host or the
-// device is killed, stopped or cut off; after each fault it is checked that no call hangs, that what waited has ended, that
-// no byte is wrong, that what is opened anew works, and that nothing is left of what is gone. One seed decides everything
-// but the timing.
+// The proof that no fault of a host in another process does more than it must. Clients work at random while
+// the host or the device is killed, stopped or cut off; after each fault it is checked that no call hangs,
+// that what waited has ended, that no byte is wrong, that what is opened anew works, and that nothing is left
+// of what is gone. One seed decides everything but the timing.
 #include <fmt/format.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -31,7 +31,16 @@
 namespace dxg::faults {
 namespace {
 
-enum class Fault : size_t { kHostKilled, kHostEnded, kHostStopped, kCut, kSocketReplaced, kDeviceKilled, kHostPaused, kDevicePaused };
+enum class Fault : size_t {
+  kHostKilled,
+  kHostEnded,
+  kHostStopped,
+  kCut,
+  kSocketReplaced,
+  kDeviceKilled,
+  kHostPaused,
+  kDevicePaused
+};
 
 struct Kind {
   const char* name;
@@ -78,7 +87,8 @@ class Proof {
     for (unsigned i = 0; i < options_.rounds; ++i) {
       const Fault fault = Choose();
       ++counts_[static_cast<size_t>(fault)];
-      said_ = fmt::format("round {} of {}: {}", i + 1, options_.rounds, kKinds[static_cast<size_t>(fault)].name);
+      said_ =
+          fmt::format("round {} of {}: {}", i + 1, options_.rounds, kKinds[static_cast<size_t>(fault)].name);
       if (options_.verbose) fmt::print(stderr, "{}\n", said_);
       WorkFor(Between(5, 100) * kNsPerMs);
       Strike(fault);
@@ -99,7 +109,9 @@ class Proof {
   }
 
   int64_t Scaled(int64_t ns) const { return static_cast<int64_t>(static_cast<double>(ns) * options_.scale); }
-  int64_t Between(int64_t low, int64_t high) { return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1)); }
+  int64_t Between(int64_t low, int64_t high) {
+    return low + static_cast<int64_t>(random_() % static_cast<uint64_t>(high - low + 1));
+  }
   bool Coin() { return random_() % 2 == 0; }
 
   Fault Choose() {
@@ -138,7 +150,8 @@ class Proof {
     conformance::options().device = rig_.node();
     std::array<int[2], kClients> posts;
     for (auto& post : posts) {
-      if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, post) != 0) throw std::runtime_error("socketpair");
+      if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, post) != 0)
+        throw std::runtime_error("socketpair");
     }
     const pid_t parent = getpid();
     for (size_t i = 0; i < kClients; ++i) {
@@ -169,7 +182,8 @@ class Proof {
     board_.news.Tell();
     for (const pid_t pid : clients_) {
       int status = 0;
-      if (!rig_.Until(NowNs() + Scaled(kGiveBackNs), [&] { return rig_.HasEnded(pid, &status); }) || status != 0)
+      if (!rig_.Until(NowNs() + Scaled(kGiveBackNs), [&] { return rig_.HasEnded(pid, &status); }) ||
+          status != 0)
         throw std::runtime_error(fmt::format("client {} does not end well (status {:#x})", pid, status));
     }
     AwaitHoldings("the device", rig_.device(), idle_device_);
@@ -192,9 +206,12 @@ class Proof {
       open_ns = std::max(open_ns, slot.worst_open_ns.load());
       steps += slot.steps;
     }
-    fmt::print("seed {}: {} rounds, {} steps of {} clients; a call's longest end after a fault {} ms, the longest until a device worked again {} ms\n",
-               options_.seed, options_.rounds, steps, kClients, end_ns / kNsPerMs, open_ns / kNsPerMs);
-    for (size_t i = 0; i < kKinds.size(); ++i) fmt::print("{}{} {}", i == 0 ? "" : ", ", kKinds[i].name, counts_[i]);
+    fmt::print(
+        "seed {}: {} rounds, {} steps of {} clients; a call's longest end after a fault {} ms, the longest "
+        "until a device worked again {} ms\n",
+        options_.seed, options_.rounds, steps, kClients, end_ns / kNsPerMs, open_ns / kNsPerMs);
+    for (size_t i = 0; i < kKinds.size(); ++i)
+      fmt::print("{}{} {}", i == 0 ? "" : ", ", kKinds[i].name, counts_[i]);
     fmt::print("\n");
   }
 
@@ -240,10 +257,13 @@ class Proof {
     AwaitClosed();
     if (!at_once) {
       AwaitHoldings("the host, of a device that died,", rig_.host(), fresh_host_);
-      if (rig_.Unmount() != 1) throw std::runtime_error("a killed device left another number of mounts than one");
+      if (rig_.Unmount() != 1)
+        throw std::runtime_error("a killed device left another number of mounts than one");
       StartDevice();
     }
-    if (!rig_.Until(NowNs() + Scaled(kGiveBackNs), [&] { return std::all_of(helpers.begin(), helpers.end(), [&](pid_t pid) { return rig_.HasEnded(pid); }); }))
+    if (!rig_.Until(NowNs() + Scaled(kGiveBackNs), [&] {
+          return std::all_of(helpers.begin(), helpers.end(), [&](pid_t pid) { return rig_.HasEnded(pid); });
+        }))
       throw std::runtime_error("a helper of a killed device goes on");
     Return();
   }
@@ -328,10 +348,12 @@ class Proof {
     if (board_.loss == Loss::kNothing) board_.back_ns = NowNs();
     board_.back = round_;
     board_.news.Tell();
-    Await("works again", Scaled(kOpenLimitNs), [this](const ClientSlot& slot) { return slot.opened >= round_; });
+    Await("works again", Scaled(kOpenLimitNs),
+          [this](const ClientSlot& slot) { return slot.opened >= round_; });
   }
   void AwaitClosed() {
-    Await("has closed everything", 2 * Scaled(kLimitNs), [this](const ClientSlot& slot) { return slot.closed >= round_; });
+    Await("has closed everything", 2 * Scaled(kLimitNs),
+          [this](const ClientSlot& slot) { return slot.closed >= round_; });
   }
 
   // -- Checks --
@@ -357,14 +379,17 @@ class Proof {
     if (all) return;
     std::string who;
     for (size_t i = 0; i < kClients; ++i) {
-      if (!done(board_.clients[i])) who += fmt::format("\n  client {} ({}){}{}", i, clients_[i], InCall(board_.clients[i].calls), InCall(board_.clients[i].wait));
+      if (!done(board_.clients[i]))
+        who += fmt::format("\n  client {} ({}){}{}", i, clients_[i], InCall(board_.clients[i].calls),
+                           InCall(board_.clients[i].wait));
     }
     throw std::runtime_error(fmt::format("not every client {} in time:{}", what, who));
   }
 
   static std::string InCall(const CallSlot& slot) {
     const char* name = slot.name;
-    return name == nullptr ? "" : fmt::format(", in: {}, for {} ms", name, (NowNs() - slot.began_ns) / kNsPerMs);
+    return name == nullptr ? ""
+                           : fmt::format(", in: {}, for {} ms", name, (NowNs() - slot.began_ns) / kNsPerMs);
   }
 
   // From a loss on nothing that was under way then takes longer than this; 0: nothing is lost.
@@ -377,7 +402,8 @@ class Proof {
     for (size_t i = 0; i < kClients; ++i) {
       int status = 0;
       if (!rig_.HasEnded(clients_[i], &status)) continue;
-      throw std::runtime_error(fmt::format("client {} ended (status {:#x}): {}", i, status, board_.clients[i].failure));
+      throw std::runtime_error(
+          fmt::format("client {} ended (status {:#x}): {}", i, status, board_.clients[i].failure));
     }
     for (const pid_t pid : {rig_.host(), rig_.device()}) {
       int status = 0;
@@ -389,7 +415,8 @@ class Proof {
     for (const ClientSlot& slot : board_.clients) {
       for (const CallSlot* each : {&slot.calls, &slot.wait}) {
         if (each->name != nullptr && each->began_ns < struck_ns)
-          throw std::runtime_error(fmt::format("{} ms after the fault a call hangs{}", (NowNs() - struck_ns) / kNsPerMs, InCall(*each)));
+          throw std::runtime_error(fmt::format("{} ms after the fault a call hangs{}",
+                                               (NowNs() - struck_ns) / kNsPerMs, InCall(*each)));
       }
     }
   }
@@ -411,13 +438,15 @@ class Proof {
 
   void AwaitHoldings(std::string_view who, pid_t pid, const Holdings& expected) {
     if (UntilSeen(NowNs() + Scaled(kGiveBackNs), [&] { return HoldingsOf(pid) == expected; })) return;
-    throw std::runtime_error(fmt::format("{} holds {}; expected {}", who, ToString(HoldingsOf(pid)), ToString(expected)));
+    throw std::runtime_error(
+        fmt::format("{} holds {}; expected {}", who, ToString(HoldingsOf(pid)), ToString(expected)));
   }
 
   static void CheckGrowth(std::string_view who, pid_t pid, size_t before_kib) {
     const size_t kib = AnonymousKiB(pid);
     fmt::print("{}: {} KiB of its own memory, {} in the beginning\n", who, kib, before_kib);
-    if (kib > before_kib + kGrowthKiBMax) throw std::runtime_error(fmt::format("{} has grown from {} to {} KiB", who, before_kib, kib));
+    if (kib > before_kib + kGrowthKiBMax)
+      throw std::runtime_error(fmt::format("{} has grown from {} to {} KiB", who, before_kib, kib));
   }
 
   const Options options_;
@@ -437,11 +466,14 @@ int Main(int argc, char** argv) {
   std::random_device device;
   options.seed = device();
   CLI::App app{"dxg-host-faults: clients at work while hosts and devices are killed, stopped and cut off"};
-  app.add_option("--seed", options.seed, "Decides everything but the timing; default: a new one, which is printed");
+  app.add_option("--seed", options.seed,
+                 "Decides everything but the timing; default: a new one, which is printed");
   app.add_option("--rounds", options.rounds, "Faults")->capture_default_str();
-  app.add_option("--scale", options.scale, "Times all limits, for builds that are slower")->capture_default_str();
+  app.add_option("--scale", options.scale, "Times all limits, for builds that are slower")
+      ->capture_default_str();
   app.add_option("--only", options.only, "Only faults of that kind, e.g. \"host killed\"");
-  app.add_option("--backend", options.backend, "How the device reaches its host: a stream of messages, or the rings of a VMBus")
+  app.add_option("--backend", options.backend,
+                 "How the device reaches its host: a stream of messages, or the rings of a VMBus")
       ->check(CLI::IsMember({"unix", "vmbus"}))
       ->capture_default_str();
   app.add_flag("--verbose", options.verbose, "Say each round");

@@ -14,7 +14,8 @@
 
 namespace dxg::vmbus {
 
-// A ring's memory, shared with children, between pages that nobody may touch; and what a peer without manners does to it.
+// A ring's memory, shared with children, between pages that nobody may touch; and what a peer without manners
+// does to it.
 class GuardedRing {
  public:
   explicit GuardedRing(size_t bytes) : bytes_(bytes) {
@@ -39,8 +40,10 @@ class GuardedRing {
     Set(RingMemory::kWriteIndex, index);
     Set(RingMemory::kReadIndex, index);
   }
-  void SetDescriptor(uint32_t index, uint16_t type, uint16_t offset8, uint16_t length8, uint16_t flags, uint64_t transaction) const {
-    ring().StoreWord(index, uint64_t{type} | uint64_t{offset8} << 16 | uint64_t{length8} << 32 | uint64_t{flags} << 48);
+  void SetDescriptor(uint32_t index, uint16_t type, uint16_t offset8, uint16_t length8, uint16_t flags,
+                     uint64_t transaction) const {
+    ring().StoreWord(
+        index, uint64_t{type} | uint64_t{offset8} << 16 | uint64_t{length8} << 32 | uint64_t{flags} << 48);
     ring().StoreWord(ring().Advance(index, 8), transaction);
   }
   std::vector<std::byte> Bytes(uint32_t index, size_t count) const {

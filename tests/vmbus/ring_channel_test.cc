@@ -83,7 +83,7 @@ class RingChannelTest : public testing::Test {
   std::vector<uint64_t> came;
 };
 
-// -- Refusals ----------------------------------------------------------------------------------------------------------
+// -- Refusals -------------------------------------------------------------------------------------
 
 TEST(MakeRingChannel, RefusesWhatIsNoRingOrTooShort) {
   const GuardedRing good(kRingBytes), shorter(33 * kRingControlBytes);
@@ -106,7 +106,7 @@ TEST_F(RingChannelTest, APayloadThatNeverFitsEndsIt) {
   EXPECT_EQ(Run().value(), -EMSGSIZE);
 }
 
-// -- Sending -----------------------------------------------------------------------------------------------------------
+// -- Sending --------------------------------------------------------------------------------------
 
 TEST_F(RingChannelTest, TakesTheLongestMessageAndIsFullThen) {
   const std::vector<std::byte> payload(kMessageBytesMax, std::byte{7});
@@ -134,7 +134,7 @@ TEST_F(RingChannelTest, RingsForTheFirstPacketOnly) {
   EXPECT_EQ(signal->rings, 1);
 }
 
-// -- Receiving ---------------------------------------------------------------------------------------------------------
+// -- Receiving ------------------------------------------------------------------------------------
 
 TEST_F(RingChannelTest, HandlesWhatWasThereBeforeAndWhatComesLater) {
   from_peer.Set(RingMemory::kInterruptMask, 1);  // as older kernels leave it
@@ -156,7 +156,8 @@ TEST_F(RingChannelTest, LooksOnceMoreBeforeItSleeps) {
   const Status ended = channel->Run([this](const Packet& packet) {
     EXPECT_EQ(from_peer.Get(RingMemory::kInterruptMask), 1u);
     const std::vector<std::byte> payload(8);
-    const bool sent = peer_out->Add({kCompletion, 0, packet.transaction + 1, payload}) == OutgoingRing::Put::kYes;
+    const bool sent =
+        peer_out->Add({kCompletion, 0, packet.transaction + 1, payload}) == OutgoingRing::Put::kYes;
     EXPECT_TRUE(sent);
     EXPECT_FALSE(peer_out->Publish()) << "masked";
     if (!sent || packet.transaction == kPackets) channel->Close();
@@ -195,7 +196,7 @@ TEST_F(RingChannelTest, SignalsAPeerThatWaitsForRoom) {
   EXPECT_EQ(signal->rings, 1);
 }
 
-// -- The end -----------------------------------------------------------------------------------------------------------
+// -- The end --------------------------------------------------------------------------------------
 
 TEST_F(RingChannelTest, CloseEndsRunBeforeWhileAndInsideOfIt) {
   auto run = std::async(std::launch::async, [this] { return Run(); });
@@ -264,7 +265,7 @@ TEST_F(RingChannelTest, KeepsItsMemory) {
   EXPECT_EQ(keep.use_count(), 1);
 }
 
-// -- Two of them -------------------------------------------------------------------------------------------------------
+// -- Two of them ----------------------------------------------------------------------------------
 
 struct Pair {
   Pair() {
@@ -286,22 +287,29 @@ TEST(RingChannelPair, AnswersOneAfterTheOther) {
   constexpr uint64_t kCalls = 2000;
   Pair pair;
   std::thread answers([&] {
-    EXPECT_TRUE(pair.there->Run([&](const Packet& packet) {
-      EXPECT_EQ(pair.there->Send({kCompletion, 0, packet.transaction, packet.payload}), Sent::kYes);
-    }).ok());
+    EXPECT_TRUE(
+        pair.there
+            ->Run([&](const Packet& packet) {
+              EXPECT_EQ(pair.there->Send({kCompletion, 0, packet.transaction, packet.payload}), Sent::kYes);
+            })
+            .ok());
   });
   uint64_t answered = 0;
   const auto ask = [&] {
     const uint64_t payload[] = {answered};
-    EXPECT_EQ(pair.here->Send({kInBand, kCompletionRequested, answered + 1, std::as_bytes(std::span(payload))}), Sent::kYes);
+    EXPECT_EQ(
+        pair.here->Send({kInBand, kCompletionRequested, answered + 1, std::as_bytes(std::span(payload))}),
+        Sent::kYes);
   };
   ask();
-  EXPECT_TRUE(pair.here->Run([&](const Packet& packet) {
-    EXPECT_EQ(packet.type, kCompletion);
-    EXPECT_EQ(packet.transaction, ++answered);
-    if (answered == kCalls) return pair.here->Close();
-    ask();
-  }).ok());
+  EXPECT_TRUE(pair.here
+                  ->Run([&](const Packet& packet) {
+                    EXPECT_EQ(packet.type, kCompletion);
+                    EXPECT_EQ(packet.transaction, ++answered);
+                    if (answered == kCalls) return pair.here->Close();
+                    ask();
+                  })
+                  .ok());
   pair.there->Close();
   answers.join();
   EXPECT_EQ(answered, kCalls);
@@ -316,20 +324,23 @@ TEST(RingChannelPair, ManyThreadsSend) {
     threads.emplace_back([&, id] {
       for (uint64_t i = 1; i <= kEach; ++i) {
         const std::vector<uint64_t> payload(1 + i % 300, id << 32 | i);
-        while (pair.here->Send({kInBand, 0, id << 32 | i, std::as_bytes(std::span(payload))}) == Sent::kFull) std::this_thread::yield();
+        while (pair.here->Send({kInBand, 0, id << 32 | i, std::as_bytes(std::span(payload))}) == Sent::kFull)
+          std::this_thread::yield();
       }
     });
   }
   uint64_t last[kThreads] = {}, all = 0;
-  EXPECT_TRUE(pair.there->Run([&](const Packet& packet) {
-    EXPECT_EQ(packet.transaction & 0xFFFFFFFF, ++last[packet.transaction >> 32]);
-    for (size_t at = 0; at < packet.payload.size(); at += 8) {
-      uint64_t word;
-      std::memcpy(&word, packet.payload.data() + at, sizeof(word));
-      ASSERT_EQ(word, packet.transaction);
-    }
-    if (++all == kThreads * kEach) pair.there->Close();
-  }).ok());
+  EXPECT_TRUE(pair.there
+                  ->Run([&](const Packet& packet) {
+                    EXPECT_EQ(packet.transaction & 0xFFFFFFFF, ++last[packet.transaction >> 32]);
+                    for (size_t at = 0; at < packet.payload.size(); at += 8) {
+                      uint64_t word;
+                      std::memcpy(&word, packet.payload.data() + at, sizeof(word));
+                      ASSERT_EQ(word, packet.transaction);
+                    }
+                    if (++all == kThreads * kEach) pair.there->Close();
+                  })
+                  .ok());
   for (std::thread& thread : threads) thread.join();
   EXPECT_EQ(all, kThreads * kEach);
 }

@@ -31,14 +31,19 @@ bool Expectation::Came(const Packet& packet) {
   const Packet expected = traffic_.Next();
   ++count_;
   const size_t bytes = expected.payload.size();
-  const bool same = packet.type == expected.type && packet.flags == expected.flags && packet.transaction == expected.transaction &&
+  const bool same = packet.type == expected.type && packet.flags == expected.flags &&
+                    packet.transaction == expected.transaction &&
                     packet.payload.size() == (bytes + 7) / 8 * 8 &&
                     (bytes == 0 || std::memcmp(packet.payload.data(), expected.payload.data(), bytes) == 0) &&
-                    std::all_of(packet.payload.begin() + bytes, packet.payload.end(), [](std::byte pad) { return pad == std::byte{0}; });
+                    std::all_of(packet.payload.begin() + bytes, packet.payload.end(),
+                                [](std::byte pad) { return pad == std::byte{0}; });
   if (!same && error_.empty()) {
-    error_ = fmt::format("packet {} is type {}, flags {}, transaction {:#x}, {} bytes; expected type {}, flags {}, transaction {:#x}, "
-                         "{} bytes, and the same content", count_, packet.type, packet.flags, packet.transaction, packet.payload.size(),
-                         expected.type, expected.flags, expected.transaction, bytes);
+    error_ = fmt::format(
+        "packet {} is type {}, flags {}, transaction {:#x}, {} bytes; expected type {}, flags {}, "
+        "transaction {:#x}, "
+        "{} bytes, and the same content",
+        count_, packet.type, packet.flags, packet.transaction, packet.payload.size(), expected.type,
+        expected.flags, expected.transaction, bytes);
   }
   return same;
 }
@@ -63,7 +68,8 @@ std::string Consume(IncomingRing& ring, const Traffic& traffic, uint64_t packets
   while (expected.count() < packets) {
     Packet packet;
     const IncomingRing::Got got = ring.Next(&packet);
-    if (got == IncomingRing::Got::kCorrupt) return fmt::format("after {} packets: {}", expected.count(), ring.corruption().why());
+    if (got == IncomingRing::Got::kCorrupt)
+      return fmt::format("after {} packets: {}", expected.count(), ring.corruption().why());
     if (got == IncomingRing::Got::kNothing) {
       ring.Return();
       if (!idle()) return "";
@@ -104,7 +110,8 @@ std::string Talk(Channel& channel, Traffic traffic, const Traffic& other, uint64
   if (!expected.error().empty()) return expected.error();
   if (expected.count() > packets) return "more came than was sent";
   if (!ended.ok() && ended.value() != -ENODEV) return ended.why();
-  if (ended.ok() && expected.count() != packets) return fmt::format("{} of {} packets came", expected.count(), packets);
+  if (ended.ok() && expected.count() != packets)
+    return fmt::format("{} of {} packets came", expected.count(), packets);
   return "";
 }
 

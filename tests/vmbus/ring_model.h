@@ -9,8 +9,8 @@
 #include "cuse-dxg/backend/vmbus/channel.h"
 #include "cuse-dxg/backend/vmbus/ring.h"
 
-// What a ring does, as somebody who knows nothing of rings would say it: the packets that one side sends come out on the other,
-// all of them, once, in order and whole. Both sides know the packets from a seed.
+// What a ring does, as somebody who knows nothing of rings would say it: the packets that one side sends come
+// out on the other, all of them, once, in order and whole. Both sides know the packets from a seed.
 
 namespace dxg::vmbus::model {
 
@@ -51,9 +51,9 @@ std::string Produce(OutgoingRing& ring, Traffic traffic, uint64_t packets, const
 // Takes so many, and gives room back as the seed says.
 std::string Consume(IncomingRing& ring, const Traffic& traffic, uint64_t packets, const Idle& idle);
 
-// One side of a channel: sends so many packets on a thread of its own while as many of other traffic arrive, then closes it.
-// `sent` is called on that thread after each packet, and with true where there was no room for one. Empty: it worked, or the
-// channel was lost after all that came was as expected.
+// One side of a channel: sends so many packets on a thread of its own while as many of other traffic arrive,
+// then closes it. `sent` is called on that thread after each packet, and with true where there was no room
+// for one. Empty: it worked, or the channel was lost after all that came was as expected.
 std::string Talk(Channel& channel, Traffic traffic, const Traffic& other, uint64_t packets,
                  const std::function<void(bool full)>& sent);
 

@@ -1,8 +1,9 @@
-// dxg-ring-model: the model of ring_model.h between two processes, one of which is stopped, continued and killed at random.
-// Rounds of two kinds take turns: channels that talk both ways, and one short ring between two loops that only look.
+// dxg-ring-model: the model of ring_model.h between two processes, one of which is stopped, continued and
+// killed at random. Rounds of two kinds take turns: channels that talk both ways, and one short ring between
+// two loops that only look.
 //
-// At every moment the survivor has seen the first packets that the other sent, each whole, and it ends when it is told that
-// the other is gone. A round that hangs or fails prints its seed.
+// At every moment the survivor has seen the first packets that the other sent, each whole, and it ends when
+// it is told that the other is gone. A round that hangs or fails prints its seed.
 #include <fmt/format.h>
 #include <sched.h>
 #include <sys/prctl.h>
@@ -30,7 +31,8 @@ constexpr unsigned kRoundSecondsMax = 100;
 uint64_t round_seed = 0, round_packets = 0;  // for whoever finds that it fails or hangs
 
 [[noreturn]] void Fail(const std::string& what) {
-  fmt::print(stderr, "dxg-ring-model: {}\nrepeat with: dxg-ring-model --rounds 1 --packets {} --seed {}\n", what, round_packets, round_seed);
+  fmt::print(stderr, "dxg-ring-model: {}\nrepeat with: dxg-ring-model --rounds 1 --packets {} --seed {}\n",
+             what, round_packets, round_seed);
   std::exit(1);
 }
 
@@ -66,7 +68,8 @@ class Victim {
       return true;
     }
     if (stopped_ && (progress_ >= continue_at_ || progress_ == plan_.steps)) Continue();
-    if (plan_.stop_every != 0 && progress_ % plan_.stop_every == 0 && progress_ < plan_.steps && !reaped_ && !stopped_) {
+    if (plan_.stop_every != 0 && progress_ % plan_.stop_every == 0 && progress_ < plan_.steps && !reaped_ &&
+        !stopped_) {
       kill(pid_, SIGSTOP);
       stopped_ = true;
       continue_at_ = progress_ + plan_.stop_for;
@@ -85,7 +88,8 @@ class Victim {
     if (reaped_) return;
     Continue();
     const int status = Reap();
-    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) Fail(fmt::format("the other process ended with status {:#x}", status));
+    if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
+      Fail(fmt::format("the other process ended with status {:#x}", status));
   }
 
  private:
@@ -120,22 +124,25 @@ void BareRound(uint64_t seed, uint64_t packets) {
   auto incoming = IncomingRing::Create(ring.memory());
   if (!outgoing.ok() || !incoming.ok()) Fail("no rings");
   const size_t longest = outgoing->payload_bytes_max();
-  const model::Traffic traffic(random.Random(), random.Random() % 2 == 0 ? longest : std::min<size_t>(longest, 200));
+  const model::Traffic traffic(random.Random(),
+                               random.Random() % 2 == 0 ? longest : std::min<size_t>(longest, 200));
   const auto yield = [] { return sched_yield() == 0; };
   const bool produces = random.Random() % 2 == 0;  // the other process
   Plan plan = PlanOf(random, packets / 20 + 1);
   plan.steps = UINT64_MAX;
   Victim victim(plan, [&] {
-    return produces ? model::Produce(*outgoing, traffic, packets, yield) : model::Consume(*incoming, traffic, packets, yield);
+    return produces ? model::Produce(*outgoing, traffic, packets, yield)
+                    : model::Consume(*incoming, traffic, packets, yield);
   });
-  // A step is here that there is nothing to do: then the other one is in the middle of something. Once it is gone, that is
-  // the end.
+  // A step is here that there is nothing to do: then the other one is in the middle of something. Once it is
+  // gone, that is the end.
   const auto idle = [&] {
     if (victim.gone()) return false;
     victim.Progress();
     return sched_yield() == 0;
   };
-  const std::string wrong = produces ? model::Consume(*incoming, traffic, packets, idle) : model::Produce(*outgoing, traffic, packets, idle);
+  const std::string wrong = produces ? model::Consume(*incoming, traffic, packets, idle)
+                                     : model::Produce(*outgoing, traffic, packets, idle);
   if (!wrong.empty()) Fail(wrong);
   victim.End();
 }
@@ -144,7 +151,8 @@ void BareRound(uint64_t seed, uint64_t packets) {
 class HearingSignal final : public Signal {
  public:
   HearingSignal(const attach::UniqueFd& wait, const attach::UniqueFd& ring)
-      : wake_(dup(wait.get())), eventfds_(attach::UniqueFd(dup(wait.get())), attach::UniqueFd(dup(ring.get()))) {}
+      : wake_(dup(wait.get())),
+        eventfds_(attach::UniqueFd(dup(wait.get())), attach::UniqueFd(dup(ring.get()))) {}
   void Ring() override { eventfds_.Ring(); }
   int fd() const override { return eventfds_.fd(); }
   bool Take() override { return !gone_; }
@@ -170,7 +178,8 @@ void ChannelRound(uint64_t seed, uint64_t packets) {
   const model::Traffic ours(random.Random(), payload_bytes_max()), its(random.Random(), payload_bytes_max());
   const Plan plan = PlanOf(random, packets);
   Victim victim(plan, [&] {
-    auto channel = MakeRingChannel(from_other.memory(), to_other.memory(), std::make_unique<HearingSignal>(*its_file, *our_file), nullptr);
+    auto channel = MakeRingChannel(from_other.memory(), to_other.memory(),
+                                   std::make_unique<HearingSignal>(*its_file, *our_file), nullptr);
     return channel.ok() ? model::Talk(**channel, its, ours, packets, [](bool) {}) : channel.status().why();
   });
   auto signal = std::make_unique<HearingSignal>(*our_file, *its_file);
@@ -189,22 +198,29 @@ void ChannelRound(uint64_t seed, uint64_t packets) {
 // Or we would wait for the other one.
 void OtherFailed(int, siginfo_t* about, void*) {
   if (about->si_code != CLD_EXITED || about->si_status == 0) return;
-  fmt::print(stderr, "dxg-ring-model: repeat with: dxg-ring-model --rounds 1 --packets {} --seed {}\n", round_packets, round_seed);
+  fmt::print(stderr, "dxg-ring-model: repeat with: dxg-ring-model --rounds 1 --packets {} --seed {}\n",
+             round_packets, round_seed);
   _exit(1);
 }
 
 void Hangs(int) {
-  fmt::print(stderr, "dxg-ring-model: nothing in {} s; repeat with: dxg-ring-model --rounds 1 --packets {} --seed {}\n", kRoundSecondsMax, round_packets, round_seed);
+  fmt::print(
+      stderr,
+      "dxg-ring-model: nothing in {} s; repeat with: dxg-ring-model --rounds 1 --packets {} --seed {}\n",
+      kRoundSecondsMax, round_packets, round_seed);
   _exit(1);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
-  CLI::App app("Random packets through rings between two processes, one of which is stopped and killed at random");
+  CLI::App app(
+      "Random packets through rings between two processes, one of which is stopped and killed at random");
   uint64_t packets = 4'000'000, rounds = 100, seed = 1;
-  app.add_option("--packets", packets, "in all rounds together, in each direction")->check(CLI::PositiveNumber);
-  app.add_option("--rounds", rounds, "each with its own rings, processes and seed")->check(CLI::PositiveNumber);
+  app.add_option("--packets", packets, "in all rounds together, in each direction")
+      ->check(CLI::PositiveNumber);
+  app.add_option("--rounds", rounds, "each with its own rings, processes and seed")
+      ->check(CLI::PositiveNumber);
   app.add_option("--seed", seed, "of the first round; the next one has the next");
   CLI11_PARSE(app, argc, argv);
   std::signal(SIGALRM, Hangs);

@@ -27,7 +27,8 @@ constexpr size_t kSmallRing = 2 * kRingControlBytes;  // D = 4096
 
 Bytes FromHex(const std::string& text) {
   Bytes bytes(text.size() / 2);
-  for (size_t i = 0; i < bytes.size(); ++i) bytes[i] = static_cast<std::byte>(std::stoi(text.substr(2 * i, 2), nullptr, 16));
+  for (size_t i = 0; i < bytes.size(); ++i)
+    bytes[i] = static_cast<std::byte>(std::stoi(text.substr(2 * i, 2), nullptr, 16));
   return bytes;
 }
 
@@ -53,7 +54,9 @@ struct Ends {
     outgoing.emplace(*std::move(out));
     incoming.emplace(*std::move(in));
   }
-  Put Add(const Bytes& payload, uint64_t transaction = 1) { return outgoing->Add({kInBand, kCompletionRequested, transaction, payload}); }
+  Put Add(const Bytes& payload, uint64_t transaction = 1) {
+    return outgoing->Add({kInBand, kCompletionRequested, transaction, payload});
+  }
   // Takes a packet that has to be this one.
   void Expect(const Bytes& payload, uint64_t transaction = 1) {
     Packet packet;
@@ -69,19 +72,21 @@ struct Ends {
   std::optional<IncomingRing> incoming;
 };
 
-// -- Refusals at creation ----------------------------------------------------------------------------------------------
+// -- Refusals at creation -------------------------------------------------------------------------
 
 TEST(RingMemory, RefusesWhatIsNoRing) {
   const GuardedRing ring(4 * kRingControlBytes);
-  for (const size_t bytes : {size_t{0}, size_t{8}, kRingControlBytes, kRingBytesMin - 8, kRingBytesMin + 1, kRingBytesMin + 8,
-                             kRingBytesMin + kRingControlBytes / 2}) {
+  for (const size_t bytes : {size_t{0}, size_t{8}, kRingControlBytes, kRingBytesMin - 8, kRingBytesMin + 1,
+                             kRingBytesMin + 8, kRingBytesMin + kRingControlBytes / 2}) {
     EXPECT_EQ(OutgoingRing::Create(ring.memory().first(bytes)).status().value(), -EINVAL) << bytes;
     EXPECT_EQ(IncomingRing::Create(ring.memory().first(bytes)).status().value(), -EINVAL) << bytes;
   }
   for (const size_t offset : {1, 8, 64}) {
-    EXPECT_EQ(OutgoingRing::Create(ring.memory().subspan(offset, kRingBytesMin)).status().value(), -EINVAL) << offset;
+    EXPECT_EQ(OutgoingRing::Create(ring.memory().subspan(offset, kRingBytesMin)).status().value(), -EINVAL)
+        << offset;
   }
-  const std::span<std::byte> too_long(ring.memory().data(), kRingBytesMax + kRingControlBytes);  // never touched
+  const std::span<std::byte> too_long(ring.memory().data(),
+                                      kRingBytesMax + kRingControlBytes);  // never touched
   EXPECT_EQ(OutgoingRing::Create(too_long).status().value(), -EINVAL);
   EXPECT_TRUE(OutgoingRing::Create(ring.memory().first(kRingBytesMin)).ok());
   EXPECT_TRUE(IncomingRing::Create(ring.memory()).ok());
@@ -100,7 +105,7 @@ TEST(RingMemory, RefusesToBeginAtABadIndex) {
   }
 }
 
-// -- The bytes ---------------------------------------------------------------------------------------------------------
+// -- The bytes ------------------------------------------------------------------------------------
 
 nlohmann::json Golden() {
   std::ifstream file(DXG_GOLDEN);
@@ -120,7 +125,8 @@ void CheckPacket(const Packet& packet, const Bytes& expected, const std::string&
   EXPECT_EQ(read.type, packet.type);
   EXPECT_EQ(read.flags, packet.flags);
   EXPECT_EQ(read.transaction, packet.transaction);
-  EXPECT_EQ(Bytes(read.payload.begin(), read.payload.end()), Padded({packet.payload.begin(), packet.payload.end()}));
+  EXPECT_EQ(Bytes(read.payload.begin(), read.payload.end()),
+            Padded({packet.payload.begin(), packet.payload.end()}));
   EXPECT_EQ(ends.incoming->Next(&read), Got::kNothing);
 }
 
@@ -129,10 +135,12 @@ TEST(Ring, PacketsAreTheGoldenBytes) {
   ASSERT_FALSE(examples.empty());
   for (const auto& example : examples) {
     const Bytes payload = FromHex(example["payload"]);
-    CheckPacket({example["typ"], example["flags"], example["trans"], payload}, FromHex(example["packet"]), example["title"]);
+    CheckPacket({example["typ"], example["flags"], example["trans"], payload}, FromHex(example["packet"]),
+                example["title"]);
     if (example["response_packet"].is_null()) continue;
     const Bytes response = FromHex(example["response"]);
-    CheckPacket({kCompletion, 0, example["trans"], response}, FromHex(example["response_packet"]), example["title"]);
+    CheckPacket({kCompletion, 0, example["trans"], response}, FromHex(example["response_packet"]),
+                example["title"]);
   }
 }
 
@@ -175,8 +183,8 @@ TEST(Ring, WrapsAsInTheWorkedExample) {
   EXPECT_EQ(ends.ring.Bytes(16, 8), FromHex("00000000c0ef0000"));
 }
 
-// At every index, so that each boundary of a packet comes to lie on the end of the ring: within the descriptor, the payload,
-// between payload and trailer.
+// At every index, so that each boundary of a packet comes to lie on the end of the ring: within the
+// descriptor, the payload, between payload and trailer.
 TEST(Ring, WrapsAnywhere) {
   for (uint32_t index = 0; index < 4096; index += 8) {
     SCOPED_TRACE(index);
@@ -199,13 +207,14 @@ TEST(Ring, PadsWithZerosAndWritesNothingElse) {
     const Bytes payload(bytes, std::byte{0x55});
     ASSERT_EQ(ends.Add(payload), Put::kYes);
     const Bytes whole = ends.ring.Bytes(0, RingBytesOf(bytes));
-    for (size_t i = 16; i < whole.size(); ++i) EXPECT_EQ(whole[i], i < 16 + bytes ? std::byte{0x55} : std::byte{0}) << i;
+    for (size_t i = 16; i < whole.size(); ++i)
+      EXPECT_EQ(whole[i], i < 16 + bytes ? std::byte{0x55} : std::byte{0}) << i;
     EXPECT_EQ(ends.ring.Bytes(static_cast<uint32_t>(whole.size()), 8), Bytes(8, std::byte{0xEE}));
     EXPECT_EQ(ends.ring.Get(RingMemory::kWriteIndex), 0u) << "not published yet";
   }
 }
 
-// -- Room --------------------------------------------------------------------------------------------------------------
+// -- Room -----------------------------------------------------------------------------------------
 
 TEST(Ring, IsFullEightBytesEarlier) {
   for (const uint32_t index : {0u, 8u, 2048u, 4088u}) {
@@ -242,7 +251,7 @@ TEST(Ring, TakesTheLongestMessageAndTheLongestPacket) {
   ends.Expect(longest, 2);
 }
 
-// -- Signals -----------------------------------------------------------------------------------------------------------
+// -- Signals --------------------------------------------------------------------------------------
 
 TEST(Ring, SignalsOnlyWhenItStopsBeingEmpty) {
   Ends ends(kSmallRing);
@@ -328,7 +337,7 @@ TEST(Ring, SignalsForABatchThatCrossesWhatIsWanted) {
   EXPECT_EQ(ends.incoming->held_bytes(), 0u);
 }
 
-// -- A peer that breaks the rules --------------------------------------------------------------------------------------
+// -- A peer that breaks the rules -----------------------------------------------------------------
 
 struct Bad {
   const char* what;
@@ -403,8 +412,9 @@ TEST(HostileRing, AWriteIndexInWhatWasNotGivenBackEndsIt) {
 }
 
 TEST(HostileRing, ABadReadIndexEndsIt) {
-  for (const uint32_t index : {1u, 4u, 4095u, 4096u, 0x80000000u, 0xFFFFFFF8u, 0xFFFFFFFFu,  // no index at all
-                               64u, 1032u, 4088u}) {                                            // read more than was written
+  for (const uint32_t index :
+       {1u, 4u, 4095u, 4096u, 0x80000000u, 0xFFFFFFF8u, 0xFFFFFFFFu,  // no index at all
+        64u, 1032u, 4088u}) {                                         // read more than was written
     Ends ends(kSmallRing);
     ASSERT_EQ(ends.Add(Bytes(8)), Put::kYes);  // to 32
     ends.outgoing->Publish();
@@ -460,8 +470,8 @@ TEST(HostileRing, ANonsensicalPendingSizeOrWriteIndexIsNoTrouble) {
   }
 }
 
-// Another process writes anything anywhere while we read and write, as fast as it can. Whatever comes out of it, nothing is
-// touched beside the ring (there is nothing mapped), and nothing runs for ever.
+// Another process writes anything anywhere while we read and write, as fast as it can. Whatever comes out of
+// it, nothing is touched beside the ring (there is nothing mapped), and nothing runs for ever.
 TEST(HostileRing, APeerThatWritesAllTheTime) {
   const GuardedRing ring(kSmallRing);
   const pid_t peer = fork();
@@ -473,13 +483,16 @@ TEST(HostileRing, APeerThatWritesAllTheTime) {
       ring.Set(RingMemory::kWriteIndex, any_index());
       ring.Set(RingMemory::kReadIndex, any_index());
       ring.Set(RingMemory::kInterruptMask, random() % 2);
-      ring.SetDescriptor(random() % 512 * 8, kInBand, 2 + random() % 3, random() % 32 == 0 ? random() : 2 + random() % 60, 0, random());
+      ring.SetDescriptor(random() % 512 * 8, kInBand, 2 + random() % 3,
+                         random() % 32 == 0 ? random() : 2 + random() % 60, 0, random());
     }
   }
   std::map<Got, int> got;
   std::map<Put, int> put;
   const Bytes payload = Pattern(600, 1);
-  const auto saw_all = [&] { return got.size() == 3 && put.contains(Put::kYes) && put.contains(Put::kCorrupt); };
+  const auto saw_all = [&] {
+    return got.size() == 3 && put.contains(Put::kYes) && put.contains(Put::kCorrupt);
+  };
   for (int round = 0; round < 1'000'000 && (round < 20'000 || !saw_all()); ++round) {
     auto incoming = IncomingRing::Create(ring.memory());
     auto outgoing = OutgoingRing::Create(ring.memory());

@@ -37,8 +37,10 @@ TEST(RingThreads, BothSidesOfAChannelTalkAtOnce) {
   const GuardedRing one(40 * kRingControlBytes), two(50 * kRingControlBytes);
   auto here_file = MakeSignalFile(), there_file = MakeSignalFile();
   const auto copy = [](const attach::UniqueFd& fd) { return attach::UniqueFd(dup(fd.get())); };
-  auto here = MakeRingChannel(one.memory(), two.memory(), std::make_unique<EventfdSignal>(copy(*here_file), copy(*there_file)), nullptr);
-  auto there = MakeRingChannel(two.memory(), one.memory(), std::make_unique<EventfdSignal>(copy(*there_file), copy(*here_file)), nullptr);
+  auto here = MakeRingChannel(one.memory(), two.memory(),
+                              std::make_unique<EventfdSignal>(copy(*here_file), copy(*there_file)), nullptr);
+  auto there = MakeRingChannel(two.memory(), one.memory(),
+                               std::make_unique<EventfdSignal>(copy(*there_file), copy(*here_file)), nullptr);
   ASSERT_TRUE(here.ok() && there.ok());
   const model::Traffic from_here(1, kMessageBytesMax), from_there(2, 4096);
   const auto nothing = [](bool) {};

@@ -1,4 +1,5 @@
-// Adapters that come and go in any order, hosts that refuse or are silent, and what becomes of calls and memory then.
+// Adapters that come and go in any order, hosts that refuse or are silent, and what becomes of calls and
+// memory then.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -12,15 +13,22 @@
 namespace dxg::vmbus {
 namespace {
 
-constexpr uint32_t kSetIospaceRegion = 1010, kOpenAdapter = 14, kCloseAdapter = 15, kGetInternalAdapterInfo = 36, kLock2 = 23;
+constexpr uint32_t kSetIospaceRegion = 1010, kOpenAdapter = 14, kCloseAdapter = 15,
+                   kGetInternalAdapterInfo = 36, kLock2 = 23;
 
 // A call whose end can be waited for.
 template <class Command>
 class Asked {
  public:
   Asked(Backend& backend, uint64_t adapter, bool asynchronous = false)
-      : call_{contract::FindHostCommand(contract::kHostCommandId<typename Command::Request>), 7, adapter, &request_, &reply_, asynchronous} {
-    backend.Submit(call_, {[](void* self, Status status) { static_cast<Asked*>(self)->Done(status.value()); }, this});
+      : call_{contract::FindHostCommand(contract::kHostCommandId<typename Command::Request>),
+              7,
+              adapter,
+              &request_,
+              &reply_,
+              asynchronous} {
+    backend.Submit(
+        call_, {[](void* self, Status status) { static_cast<Asked*>(self)->Done(status.value()); }, this});
   }
   int Wait() {
     std::unique_lock lock(mutex_);
@@ -68,7 +76,8 @@ struct BackendTest : testing::Test {
   std::vector<std::string> Packets() {
     std::vector<std::string> packets;
     for (const std::string& line : log->Take()) {
-      if (line.starts_with("pkt ")) packets.push_back(line.substr(4, line.find(' ', line.find(' ', 4) + 1) - 4));
+      if (line.starts_with("pkt "))
+        packets.push_back(line.substr(4, line.find(' ', line.find(' ', 4) + 1) - 4));
     }
     return packets;
   }
@@ -121,7 +130,8 @@ TEST_F(BackendTest, StartsAnAdapterWhateverComesFirst) {
     ASSERT_TRUE(backend_of_it->Start(&told).ok());
     EXPECT_EQ(told.told(), (std::vector<std::string>{"arrived 0xbadbeef00c0ffee"})) << "before Start returns";
     std::vector<std::string> done = own_log->Take();
-    std::erase_if(done, [](const std::string& line) { return line.starts_with("pci_") || line.starts_with("pkt "); });
+    std::erase_if(
+        done, [](const std::string& line) { return line.starts_with("pci_") || line.starts_with("pkt "); });
     EXPECT_EQ(done, (std::vector<std::string>{"vmbus_open global", "mmio_alloc 64", "vmbus_open vgpu"}));
     const HostAdapter adapter = told.adapter();
     EXPECT_EQ(adapter.host_handle, 0x40000740u);
@@ -146,7 +156,9 @@ TEST_F(BackendTest, NothingIsOpenedForAFunctionWithoutAChannel) {
 // The flag is one for all, and the last adapter's word counts.
 TEST_F(BackendTest, ALaterAdapterChangesWhereCommandsTravel) {
   const auto bits = std::make_shared<std::atomic<uint32_t>>(0x40);  // asked for to the very end
-  bus->answers = [bits](const std::string&, uint32_t command) { return FakeBus::DefaultAnswer(command, *bits); };
+  bus->answers = [bits](const std::string&, uint32_t command) {
+    return FakeBus::DefaultAnswer(command, *bits);
+  };
   StartUsual();
   EXPECT_TRUE(heard.adapter().async_messages);
   Asked<host::Lock2> first(*backend, heard.adapter().address);
@@ -160,8 +172,9 @@ TEST_F(BackendTest, ALaterAdapterChangesWhereCommandsTravel) {
   Asked<host::Lock2> third(*backend, heard.adapter().address), fourth(*backend, heard.adapter(1).address);
   EXPECT_EQ(third.Wait(), 0);
   EXPECT_EQ(fourth.Wait(), 0);
-  EXPECT_EQ(Packets(), (std::vector<std::string>{"global LOCK2", "global SUBMITCOMMAND", "global OPENADAPTER", "global GETINTERNALADAPTERINFO",
-                                                 "vgpu LOCK2", "vgpu3 LOCK2"}));
+  EXPECT_EQ(Packets(),
+            (std::vector<std::string>{"global LOCK2", "global SUBMITCOMMAND", "global OPENADAPTER",
+                                      "global GETINTERNALADAPTERINFO", "vgpu LOCK2", "vgpu3 LOCK2"}));
 }
 
 TEST_F(BackendTest, ASecondAdapterReadsOnlyItsNames) {
@@ -171,8 +184,10 @@ TEST_F(BackendTest, ASecondAdapterReadsOnlyItsNames) {
   heard.Wait(2);
   std::vector<std::string> lines = log->Take();
   std::erase_if(lines, [](const std::string& line) { return line.starts_with("pkt "); });
-  EXPECT_EQ(lines, (std::vector<std::string>{"pci_read 192 0xc0ffef", "pci_read 196 0xbadbeef", "pci_read 200 0x4030201", "pci_read 204 0x8070605",
-                                             "pci_read 212 0x11223344", "pci_read 216 0x55667788", "vmbus_open vgpu3"}));
+  EXPECT_EQ(lines, (std::vector<std::string>{"pci_read 192 0xc0ffef", "pci_read 196 0xbadbeef",
+                                             "pci_read 200 0x4030201", "pci_read 204 0x8070605",
+                                             "pci_read 212 0x11223344", "pci_read 216 0x55667788",
+                                             "vmbus_open vgpu3"}));
 }
 
 TEST_F(BackendTest, ARefusedWindowEndsTheStartAndIsNotTriedAgain) {
@@ -259,7 +274,8 @@ TEST_F(BackendTest, TheLastPageOfTheWindowIsNobodys) {
     EXPECT_EQ(region->file_offset, 0x2000u);
     EXPECT_TRUE(region->common);
   }
-  for (uint64_t address : {uint64_t{0}, start - 1, end - 4096, end - 1, end, ~uint64_t{0}}) EXPECT_FALSE(backend->FindRegion(address)) << std::hex << address;
+  for (uint64_t address : {uint64_t{0}, start - 1, end - 4096, end - 1, end, ~uint64_t{0}})
+    EXPECT_FALSE(backend->FindRegion(address)) << std::hex << address;
 }
 
 TEST_F(BackendTest, ARescindEndsCallsOnTheWay) {
@@ -310,7 +326,8 @@ TEST_F(BackendTest, StopEndsCallsOnTheWay) {
   EXPECT_EQ(late.Wait(), -ENODEV);
   const auto lines = log->Take();
   ASSERT_GE(lines.size(), 3u);
-  EXPECT_EQ(std::vector(lines.end() - 3, lines.end()), (std::vector<std::string>{"vmbus_close vgpu", "vmbus_close global", "stop"}))
+  EXPECT_EQ(std::vector(lines.end() - 3, lines.end()),
+            (std::vector<std::string>{"vmbus_close vgpu", "vmbus_close global", "stop"}))
       << "the bus is there until its channels are closed";
 }
 
@@ -339,19 +356,22 @@ TEST_F(BackendTest, StopsThoughTheHostDoesNotCloseItsAdapters) {
   EXPECT_EQ(heard.told().size(), 8u);
   Packets();
   backend->Stop();
-  EXPECT_EQ(Packets(), (std::vector<std::string>{"vgpu CLOSEADAPTER"})) << "a silent host is not asked eight times";
+  EXPECT_EQ(Packets(), (std::vector<std::string>{"vgpu CLOSEADAPTER"}))
+      << "a silent host is not asked eight times";
 }
 
 TEST_F(BackendTest, WhatIsThereTwiceIsUsedOnce) {
   StartUsual();
-  bus->events->FunctionArrived(bus->Function());            // the same function
-  bus->events->Offered(FakeBus::Global(9));                 // another global channel
-  bus->events->Offered(FakeBus::Vgpu());                    // the same offer
-  auto twin = std::make_shared<FakeFunction>(log, "function 5", Config(0));  // another function with the same channel
+  bus->events->FunctionArrived(bus->Function());  // the same function
+  bus->events->Offered(FakeBus::Global(9));       // another global channel
+  bus->events->Offered(FakeBus::Vgpu());          // the same offer
+  auto twin =
+      std::make_shared<FakeFunction>(log, "function 5", Config(0));  // another function with the same channel
   bus->events->FunctionArrived(twin);
   bus->events->Offered(FakeBus::Vgpu(1));
   bus->events->FunctionArrived(bus->Function(1));
-  EXPECT_EQ(heard.Wait(2), (std::vector<std::string>{"arrived 0xbadbeef00c0ffee", "arrived 0xbadbeef00c0ffef"}));
+  EXPECT_EQ(heard.Wait(2),
+            (std::vector<std::string>{"arrived 0xbadbeef00c0ffee", "arrived 0xbadbeef00c0ffef"}));
 }
 
 TEST_F(BackendTest, ClientPagesAsAGpadlAreTornDownThoughTheChannelIsGone) {
@@ -420,7 +440,8 @@ TEST_F(BackendTest, HearsWhatTheHostSendsAndNothingElse) {
   passive.set_event(3);
   deliver(passive, 3);
   heard.Wait(4);
-  EXPECT_EQ(heard.told(), (std::vector<std::string>{"arrived 0xbadbeef00c0ffee", "state 0xabc", "event 2", "event 3"}));
+  EXPECT_EQ(heard.told(),
+            (std::vector<std::string>{"arrived 0xbadbeef00c0ffee", "state 0xabc", "event 2", "event 3"}));
 }
 
 // A host that never stops to tell of something new does not keep Start from its end.

@@ -14,12 +14,13 @@
 #include "proto/contract/wire.h"
 #include "tests/vmbus_backend/fake_channel.h"
 
-// A VMBus with a host that answers by a script, which writes down all that a guest does to it, in the words of the golden
-// records.
+// A VMBus with a host that answers by a script, which writes down all that a guest does to it, in the words
+// of the golden records.
 
 namespace dxg::vmbus {
 
-// One thing that the guest did. "pkt global SETIOSPACEREGION 1 1 1000...": channel, command, transaction, flags, bytes.
+// One thing that the guest did. "pkt global SETIOSPACEREGION 1 1 1000...": channel, command, transaction,
+// flags, bytes.
 class BusLog {
  public:
   void Add(std::string what) {
@@ -65,8 +66,8 @@ struct FakeFunction final : PciFunction {
 
 // Of a host that speaks version 40, in the golden records' values; `number` tells several apart.
 inline std::map<uint32_t, uint32_t> Config(uint32_t number = 0, uint32_t version = 40, uint32_t caps = 0) {
-  return {{192, 0xc0ffee + number}, {196, 0xbadbeef}, {200, 0x4030201}, {204, 0x8070605},
-          {208, version}, {212, 0x11223344}, {216, 0x55667788}, {220, caps}};
+  return {{192, 0xc0ffee + number}, {196, 0xbadbeef},  {200, 0x4030201},  {204, 0x8070605},
+          {208, version},           {212, 0x11223344}, {216, 0x55667788}, {220, caps}};
 }
 
 class FakeBus final : public Bus {
@@ -81,11 +82,13 @@ class FakeBus final : public Bus {
   static ChannelOffer Global(uint32_t relid = kGlobal) { return {kGlobalClass, Guid{{1, 2, 3}}, relid, 64}; }
   static ChannelOffer Vgpu(uint32_t number = 0, uint32_t relid = 0) {
     ChannelOffer offer{kVgpuClass, {}, relid != 0 ? relid : kVgpu + number, 0};
-    for (uint32_t i = 0; i < 4; ++i) std::memcpy(offer.instance.bytes.data() + 4 * i, &Config(number)[192 + 4 * i], 4);
+    for (uint32_t i = 0; i < 4; ++i)
+      std::memcpy(offer.instance.bytes.data() + 4 * i, &Config(number)[192 + 4 * i], 4);
     return offer;
   }
   std::shared_ptr<FakeFunction> Function(uint32_t number = 0, uint32_t version = 40, uint32_t caps = 0) {
-    return std::make_shared<FakeFunction>(log, fmt::format("function {}", number), Config(number, version, caps));
+    return std::make_shared<FakeFunction>(log, fmt::format("function {}", number),
+                                          Config(number, version, caps));
   }
 
   // As the script of the golden records answers, as far as the start goes.
@@ -115,17 +118,22 @@ class FakeBus final : public Bus {
   Result<std::unique_ptr<Channel>> Open(const ChannelOffer& offer) override {
     std::lock_guard lock(mutex);
     if (open.contains(offer.relid)) ADD_FAILURE() << "channel " << offer.relid << " is opened twice";
-    if (refused.contains(offer.relid)) return Status::Refuse(EBUSY, "the test refuses channel {}", offer.relid);
-    const std::string name = offer.channel_class == kGlobalClass ? "global" : offer.relid == kVgpu ? "vgpu" : fmt::format("vgpu{}", offer.relid);
+    if (refused.contains(offer.relid))
+      return Status::Refuse(EBUSY, "the test refuses channel {}", offer.relid);
+    const std::string name = offer.channel_class == kGlobalClass ? "global"
+                             : offer.relid == kVgpu              ? "vgpu"
+                                                                 : fmt::format("vgpu{}", offer.relid);
     log->Add("vmbus_open " + name);
     open.insert(offer.relid);
-    auto answering = std::make_shared<FakeChannelState>([this, name, relid = offer.relid](const SentPacket& packet) { return Answer(name, relid, packet); });
+    auto answering = std::make_shared<FakeChannelState>(
+        [this, name, relid = offer.relid](const SentPacket& packet) { return Answer(name, relid, packet); });
     channels[offer.relid] = answering;
-    return std::unique_ptr<Channel>(std::make_unique<FakeChannel>(answering, [this, name, relid = offer.relid] {
-      log->Add("vmbus_close " + name);
-      std::lock_guard guard(mutex);
-      open.erase(relid);
-    }));
+    return std::unique_ptr<Channel>(
+        std::make_unique<FakeChannel>(answering, [this, name, relid = offer.relid] {
+          log->Add("vmbus_close " + name);
+          std::lock_guard guard(mutex);
+          open.erase(relid);
+        }));
   }
   Result<Window> ReserveWindow(const ChannelOffer& global) override {
     log->Add(fmt::format("mmio_alloc {}", global.mmio_megabytes));
@@ -136,7 +144,9 @@ class FakeBus final : public Bus {
     log->Add(fmt::format("gpadl {} {}", global.relid, pages->size()));
     return 0xe1e11;
   }
-  void TearDownGpadl(const ChannelOffer& global, uint32_t gpadl) override { log->Add(fmt::format("gpadl_teardown {} {:#x}", global.relid, gpadl)); }
+  void TearDownGpadl(const ChannelOffer& global, uint32_t gpadl) override {
+    log->Add(fmt::format("gpadl_teardown {} {:#x}", global.relid, gpadl));
+  }
   Result<std::unique_ptr<Pinned>> Pin(std::shared_ptr<ClientPages> pages) override {
     struct Held final : Pinned {
       Held(std::shared_ptr<BusLog> to, uint64_t all) : log(std::move(to)), bytes(all) {}
@@ -172,9 +182,11 @@ class FakeBus final : public Bus {
     const auto head = DecodeHead(p, ext);
     if (!head) return Channel::Sent::kYes;
     const auto* command = contract::FindHostCommand(head->command);
-    log->Add(fmt::format("pkt {} {} {} {} {}", name, command ? command->name : "?", packet.transaction, packet.flags, Hex(p)));
+    log->Add(fmt::format("pkt {} {} {} {} {}", name, command ? command->name : "?", packet.transaction,
+                         packet.flags, Hex(p)));
     const auto answer = answers(name, head->command);
-    if (answer && (packet.flags & kCompletionRequested) != 0) channel(relid)->Answer(packet.transaction, *answer);
+    if (answer && (packet.flags & kCompletionRequested) != 0)
+      channel(relid)->Answer(packet.transaction, *answer);
     return Channel::Sent::kYes;
   }
 

@@ -37,7 +37,9 @@ class FakeChannelState {
     arriving_.push_back({type, 0, transaction, std::move(payload)});
     changed_.notify_all();
   }
-  void Answer(uint64_t transaction, PacketBytes payload) { Deliver(kCompletion, transaction, std::move(payload)); }
+  void Answer(uint64_t transaction, PacketBytes payload) {
+    Deliver(kCompletion, transaction, std::move(payload));
+  }
   // As when the host goes: once what was delivered is handled.
   void Lose() {
     std::lock_guard lock(mutex_);
@@ -69,7 +71,8 @@ class FakeChannelState {
 
   // -- The channel's
   Channel::Sent Send(const Packet& packet) {
-    const SentPacket sent{packet.type, packet.flags, packet.transaction, {packet.payload.begin(), packet.payload.end()}};
+    const SentPacket sent{
+        packet.type, packet.flags, packet.transaction, {packet.payload.begin(), packet.payload.end()}};
     {
       std::lock_guard lock(mutex_);
       ++tries_;

@@ -1,5 +1,5 @@
-// The bytes of messages against the golden packets, and what the back-end does on its bus, in which order, against what the
-// real driver did.
+// The bytes of messages against the golden packets, and what the back-end does on its bus, in which order,
+// against what the real driver did.
 #include <gtest/gtest.h>
 
 #include <algorithm>
@@ -14,11 +14,13 @@ namespace {
 
 using golden::Json;
 
-// -- Messages ----------------------------------------------------------------------------------------------------------
+// -- Messages -------------------------------------------------------------------------------------
 
 // Where the driver's commands have addresses of its client, from the command header on; ours have zeros.
 void ClearClientAddresses(const std::string& title, std::span<std::byte> command) {
-  const auto clear = [&](size_t at) { std::fill_n(command.begin() + static_cast<ptrdiff_t>(at), 8, std::byte{0}); };
+  const auto clear = [&](size_t at) {
+    std::fill_n(command.begin() + static_cast<ptrdiff_t>(at), 8, std::byte{0});
+  };
   if (title.starts_with("SUBMITCOMMANDTOHWQUEUE")) clear(56), clear(72);
 }
 
@@ -29,7 +31,9 @@ std::vector<Json> Examples() {
   return examples;
 }
 
-bool IsToGuest(const Json& example) { return example.at("channel").get<std::string>().find("host->guest") != std::string::npos; }
+bool IsToGuest(const Json& example) {
+  return example.at("channel").get<std::string>().find("host->guest") != std::string::npos;
+}
 
 TEST(GoldenMessages, CommandsAreEncodedAndDecodedForBothVersions) {
   int commands = 0;
@@ -51,9 +55,11 @@ TEST(GoldenMessages, CommandsAreEncodedAndDecodedForBothVersions) {
     ++commands;
 
     for (uint32_t version : {27u, 40u}) {
-      auto ours = EncodeRequest(*command, {head->process, head->vgpu_luid, version, head->asynchronous}, *request);
+      auto ours =
+          EncodeRequest(*command, {head->process, head->vgpu_luid, version, head->asynchronous}, *request);
       const size_t ours_ext = version >= kExtHeaderSince ? kExtHeaderBytes : 0;
-      if (title.starts_with("SETEXISTINGSYSMEMPAGES")) ours.resize(ours_ext + head->bytes.size());  // a short form
+      if (title.starts_with("SETEXISTINGSYSMEMPAGES"))
+        ours.resize(ours_ext + head->bytes.size());  // a short form
       EXPECT_EQ(Hex(std::span(ours).subspan(ours_ext)), Hex(head->bytes)) << version;
       if (has_ext && ours_ext != 0) {
         EXPECT_EQ(Hex(ours), Hex(golden));
@@ -66,7 +72,8 @@ TEST(GoldenMessages, CommandsAreEncodedAndDecodedForBothVersions) {
     ASSERT_TRUE(command->decode_reply(response, *request, version, reply.get()));
     golden::Bytes again(response.size());
     command->encode_reply(*request, *reply, version, again.data());
-    if (again.size() > 24 && command->id == 6) std::copy_n(head->bytes.begin(), 24, again.begin());  // an echo, header and all
+    if (again.size() > 24 && command->id == 6)
+      std::copy_n(head->bytes.begin(), 24, again.begin());  // an echo, header and all
     EXPECT_EQ(Hex(again), Hex(response));
   }
   EXPECT_EQ(commands, 24);
@@ -101,7 +108,7 @@ TEST(GoldenMessages, TooShortForAHead) {
   EXPECT_TRUE(DecodeHead(std::span(zeros).first(40), true));
 }
 
-// -- What the driver did -----------------------------------------------------------------------------------------------
+// -- What the driver did --------------------------------------------------------------------------
 
 // Of one action of one run: what concerns the bus, in a BusLog's words.
 std::vector<std::string> Recorded(const std::string& file, const std::string& run, const std::string& label) {
@@ -113,18 +120,21 @@ std::vector<std::string> Recorded(const std::string& file, const std::string& ru
       const std::string what = event.at("t");
       const std::string channel = event.value("ch", "");
       if (what == "pci_read" || what == "pci_write") {
-        lines.push_back(fmt::format("{} {} {}", what, event.at("offset").get<int>(), event.at("value").get<std::string>()));
+        lines.push_back(fmt::format("{} {} {}", what, event.at("offset").get<int>(),
+                                    event.at("value").get<std::string>()));
       } else if (what == "vmbus_open" || what == "vmbus_close") {
         lines.push_back(what + " " + channel);
       } else if (what == "mmio_alloc") {
         lines.push_back("mmio_alloc 64");
       } else if (what == "pkt") {
-        lines.push_back(fmt::format("pkt {} {} {} {} {}", channel, event.at("name").get<std::string>(), event.at("trans").get<int>(),
-                                    event.at("flags").get<int>(), event.at("data").get<std::string>()));
+        lines.push_back(fmt::format("pkt {} {} {} {} {}", channel, event.at("name").get<std::string>(),
+                                    event.at("trans").get<int>(), event.at("flags").get<int>(),
+                                    event.at("data").get<std::string>()));
       }
     }
   };
-  EXPECT_TRUE(golden::ForEachRecord(std::string(DXG_GOLDEN_DIR "/") + file + ".jsonl.zst", add, &error)) << error;
+  EXPECT_TRUE(golden::ForEachRecord(std::string(DXG_GOLDEN_DIR "/") + file + ".jsonl.zst", add, &error))
+      << error;
   EXPECT_FALSE(lines.empty()) << file << ", " << run << ", " << label;
   return lines;
 }
@@ -145,7 +155,9 @@ struct Rig {
     auto owned = std::make_unique<FakeBus>();
     bus = owned.get();
     log = bus->log;
-    bus->answers = [bits](const std::string&, uint32_t command) { return FakeBus::DefaultAnswer(command, bits); };
+    bus->answers = [bits](const std::string&, uint32_t command) {
+      return FakeBus::DefaultAnswer(command, bits);
+    };
     function = bus->Function(0, version);
     function->compute = compute;
     bus->at_start = [this](BusEvents& events) {
@@ -183,7 +195,8 @@ TEST(GoldenLife, Version40) {
 TEST(GoldenLife, AsynchronousMessages) {
   Rig rig(40, 0x40);
   EXPECT_EQ(rig.log->Take(), Recorded("async", "async", "insmod dxgkrnl"));
-  EXPECT_EQ(WithoutTransactions(rig.Unload()), WithoutTransactions(Recorded("async", "async", "rmmod dxgkrnl")));
+  EXPECT_EQ(WithoutTransactions(rig.Unload()),
+            WithoutTransactions(Recorded("async", "async", "rmmod dxgkrnl")));
 }
 
 TEST(GoldenLife, Version27) {
@@ -203,7 +216,8 @@ TEST(GoldenLife, OtherVersionsAndAComputeDevice) {
     Rig rig(version, 0, compute);
     EXPECT_EQ(rig.log->Take(), Recorded("versions", run, "insmod dxgkrnl"));
     EXPECT_EQ(rig.heard.adapter().compute_only, compute);
-    EXPECT_EQ(WithoutTransactions(rig.Unload()), WithoutTransactions(Recorded("versions", run, "rmmod dxgkrnl")));
+    EXPECT_EQ(WithoutTransactions(rig.Unload()),
+              WithoutTransactions(Recorded("versions", run, "rmmod dxgkrnl")));
   }
 }
 
@@ -214,8 +228,10 @@ TEST(GoldenLife, ARescindedVgpuIsNotClosedAndNotRevived) {
   rig.heard.Wait(2);
   rig.bus->events->Offered(FakeBus::Vgpu());
   EXPECT_EQ(rig.Unload(), (std::vector<std::string>{"vmbus_close vgpu", "vmbus_close global"}));
-  EXPECT_EQ(Recorded("removal", "rmvgpu", "vgpu channel rescinded"), (std::vector<std::string>{"vmbus_close vgpu"}));
-  EXPECT_EQ(rig.heard.told(), (std::vector<std::string>{"arrived 0xbadbeef00c0ffee", "stopped 0xbadbeef00c0ffee"}));
+  EXPECT_EQ(Recorded("removal", "rmvgpu", "vgpu channel rescinded"),
+            (std::vector<std::string>{"vmbus_close vgpu"}));
+  EXPECT_EQ(rig.heard.told(),
+            (std::vector<std::string>{"arrived 0xbadbeef00c0ffee", "stopped 0xbadbeef00c0ffee"}));
 }
 
 TEST(GoldenLife, ARemovedFunctionIsClosedAndComesBack) {
@@ -228,7 +244,9 @@ TEST(GoldenLife, ARemovedFunctionIsClosedAndComesBack) {
   const auto back = Recorded("removal", "rmpci", "pci device comes back");
   expected.insert(expected.end(), back.begin(), back.end());
   EXPECT_EQ(WithoutTransactions(rig.log->Take()), WithoutTransactions(expected));
-  EXPECT_EQ(rig.heard.told(), (std::vector<std::string>{"arrived 0xbadbeef00c0ffee", "removed 0xbadbeef00c0ffee", "arrived 0xbadbeef00c0ffee"}));
+  EXPECT_EQ(rig.heard.told(),
+            (std::vector<std::string>{"arrived 0xbadbeef00c0ffee", "removed 0xbadbeef00c0ffee",
+                                      "arrived 0xbadbeef00c0ffee"}));
 }
 
 TEST(GoldenLife, ARescindedGlobalChannelIsClosedAndNothingElse) {
@@ -236,7 +254,8 @@ TEST(GoldenLife, ARescindedGlobalChannelIsClosedAndNothingElse) {
   rig.log->Take();
   rig.bus->events->Rescinded(FakeBus::kGlobal);
   while (rig.backend->FindRegion(rig.bus->window.start)) std::this_thread::yield();  // until it is heard of
-  EXPECT_EQ(Recorded("removal", "rmglobal", "global channel rescinded"), (std::vector<std::string>{"vmbus_close global"}));
+  EXPECT_EQ(Recorded("removal", "rmglobal", "global channel rescinded"),
+            (std::vector<std::string>{"vmbus_close global"}));
   const auto lines = WithoutTransactions(rig.Unload());
   ASSERT_EQ(lines.size(), 3u);
   EXPECT_EQ(lines[0], "vmbus_close global");

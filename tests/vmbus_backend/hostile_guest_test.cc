@@ -1,5 +1,5 @@
-// A guest that means no good against the simulated host behind a link, through a real socket: nothing crashes or hangs, all
-// is given back, and others do not notice.
+// A guest that means no good against the simulated host behind a link, through a real socket: nothing crashes
+// or hangs, all is given back, and others do not notice.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
@@ -25,7 +25,8 @@ constexpr uint64_t kPage = 4096;
 constexpr uint32_t kGlobal = 1, kVgpu = 2, kRingPages = 128;
 
 size_t CountOf(const char* directory) {
-  return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(directory), std::filesystem::directory_iterator()));
+  return static_cast<size_t>(
+      std::distance(std::filesystem::directory_iterator(directory), std::filesystem::directory_iterator()));
 }
 
 // A host behind a socket, and the guest's end of it by hand.
@@ -50,7 +51,8 @@ class Guest {
     return socket_->Tell(message, descriptors, rest);
   }
   void TellBytes(std::span<const std::byte> bytes) { (void)socket_->Send({}, bytes); }
-  void SendPacket(uint32_t relid, uint64_t transaction, std::span<const std::byte> payload, uint16_t type = kInBand) {
+  void SendPacket(uint32_t relid, uint64_t transaction, std::span<const std::byte> payload,
+                  uint16_t type = kInBand) {
     (void)socket_->Send({relid, type, kCompletionRequested, transaction}, payload);
   }
   // The next control message of that kind; none: the host has closed the connection.
@@ -69,7 +71,8 @@ class Guest {
       auto received = socket_->Receive();
       if (!received.ok()) return std::nullopt;
       if (received->header.channel == link::kControlChannel) continue;
-      return std::pair(received->header.transaction, std::vector<std::byte>(received->payload.begin(), received->payload.end()));
+      return std::pair(received->header.transaction,
+                       std::vector<std::byte>(received->payload.begin(), received->payload.end()));
     }
   }
   // Waits until the host has ended the connection.
@@ -90,7 +93,8 @@ class Guest {
     const auto result = Next<link::OpenResult>();
     return result ? result->status : ~0u;
   }
-  uint32_t ShowGpadl(uint32_t number, uint64_t page, uint64_t pages, uint32_t relid = kVgpu, uint64_t step = 1) {
+  uint32_t ShowGpadl(uint32_t number, uint64_t page, uint64_t pages, uint32_t relid = kVgpu,
+                     uint64_t step = 1) {
     link::GpadlHeader header;
     header.relid = relid;
     header.gpadl = number;
@@ -145,7 +149,10 @@ class Guest {
 struct HostileGuest : testing::Test {
   void SetUp() override {
     spdlog::set_level(spdlog::level::off);
-    { Guest once; once.Greet(); }  // what is made once stays
+    {
+      Guest once;
+      once.Greet();
+    }  // what is made once stays
     files_ = CountOf("/proc/self/fd");
     threads_ = CountOf("/proc/self/task");
   }
@@ -171,7 +178,8 @@ TEST_F(HostileGuest, WhoDoesNotBeginWithContactIsSentAway) {
 }
 
 TEST_F(HostileGuest, MessagesOfAnyLengthEndAtMostItsOwnConnection) {
-  for (uint32_t number : {3u, 5u, 7u, 8u, 9u, 11u, 13u, 14u, 0x102u, 0x103u, 0x111u, 0x112u, 0x113u, 0x120u, 0x999u}) {
+  for (uint32_t number :
+       {3u, 5u, 7u, 8u, 9u, 11u, 13u, 14u, 0x102u, 0x103u, 0x111u, 0x112u, 0x113u, 0x120u, 0x999u}) {
     for (size_t size : {8u, 9u, 12u, 16u, 20u, 27u, 28u, 36u, 147u, 148u, 300u, 100000u}) {
       for (uint8_t fill : {0x00, 0x01, 0xff}) {
         Guest guest;
@@ -311,9 +319,11 @@ TEST_F(HostileGuest, RingsThatAreNone) {
 TEST_F(HostileGuest, DoorbellsThatAreNoEventfds) {
   int pipe_ends[2] = {-1, -1};
   ASSERT_EQ(pipe2(pipe_ends, O_CLOEXEC), 0);
-  const UniqueFd write_end(pipe_ends[1]), zero(open("/dev/zero", O_RDWR | O_CLOEXEC)), bell(eventfd(0, EFD_CLOEXEC));
+  const UniqueFd write_end(pipe_ends[1]), zero(open("/dev/zero", O_RDWR | O_CLOEXEC)),
+      bell(eventfd(0, EFD_CLOEXEC));
   close(pipe_ends[0]);  // whoever writes there gets SIGPIPE
-  for (const auto& [first, second] : {std::pair{bell.get(), write_end.get()}, {write_end.get(), bell.get()}, {zero.get(), bell.get()}}) {
+  for (const auto& [first, second] :
+       {std::pair{bell.get(), write_end.get()}, {write_end.get(), bell.get()}, {zero.get(), bell.get()}}) {
     Guest guest;
     guest.Greet();
     link::Doorbells doorbells;
@@ -373,7 +383,8 @@ TEST_F(HostileGuest, GoesWhileItsCommandsAreOnTheirWay) {
     Guest guest;
     guest.Greet();
     ASSERT_EQ(guest.Open(kGlobal), 0u);
-    for (int j = 0; j < 50; ++j) guest.SendPacket(kGlobal, static_cast<uint64_t>(j) + 1, Guest::CreateProcess());
+    for (int j = 0; j < 50; ++j)
+      guest.SendPacket(kGlobal, static_cast<uint64_t>(j) + 1, Guest::CreateProcess());
   }
 }
 
@@ -382,7 +393,13 @@ TEST_F(HostileGuest, ConfigurationSpaceHasItsBounds) {
   guest.Greet();
   link::ReadConfig read;
   read.function = 1;
-  for (const auto& [offset, error] : {std::pair<uint32_t, int>{0xC0, 0}, {0xDC, 0}, {0xE0, EINVAL}, {0xBC, EINVAL}, {0xC1, EINVAL}, {~0u, EINVAL}, {~3u, EINVAL}}) {
+  for (const auto& [offset, error] : {std::pair<uint32_t, int>{0xC0, 0},
+                                      {0xDC, 0},
+                                      {0xE0, EINVAL},
+                                      {0xBC, EINVAL},
+                                      {0xC1, EINVAL},
+                                      {~0u, EINVAL},
+                                      {~3u, EINVAL}}) {
     read.offset = offset;
     guest.Tell(read);
     const auto done = guest.Next<link::ConfigDone>();

@@ -1,5 +1,5 @@
-// A host that means no good at the other end of a link, through a real socket: the back-end neither crashes nor hangs, and
-// gives everything back.
+// A host that means no good at the other end of a link, through a real socket: the back-end neither crashes
+// nor hangs, and gives everything back.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <spdlog/spdlog.h>
@@ -25,7 +25,8 @@ using attach::UniqueFd;
 constexpr uint64_t kPage = 4096;
 
 size_t CountOf(const char* directory) {
-  return static_cast<size_t>(std::distance(std::filesystem::directory_iterator(directory), std::filesystem::directory_iterator()));
+  return static_cast<size_t>(
+      std::distance(std::filesystem::directory_iterator(directory), std::filesystem::directory_iterator()));
 }
 
 UniqueFd MemoryFile(uint64_t bytes) {
@@ -62,7 +63,9 @@ class Host {
     const auto payload = received->payload;
     if (received->header.channel != link::kControlChannel) {
       const auto head = DecodeHead(payload, true);
-      if (head) (void)guest.Send({received->header.channel, kCompletion, 0, received->header.transaction}, *FakeBus::DefaultAnswer(head->command));
+      if (head)
+        (void)guest.Send({received->header.channel, kCompletion, 0, received->header.transaction},
+                         *FakeBus::DefaultAnswer(head->command));
     } else if (link::Read<link::Ping>(payload)) {
       guest.Tell(link::Pong{});
     } else if (link::Read<link::InitiateContact>(payload)) {
@@ -132,7 +135,9 @@ struct HostileHost : testing::Test {
   void SetUp() override {
     spdlog::set_level(spdlog::level::off);
     Status ignored = Status::Ok();
-    { Run([](link::Socket& guest) { guest.Close(); }, &ignored); }
+    {
+      Run([](link::Socket& guest) { guest.Close(); }, &ignored);
+    }
     files_ = CountOf("/proc/self/fd");
     threads_ = CountOf("/proc/self/task");
   }
@@ -142,7 +147,8 @@ struct HostileHost : testing::Test {
     spdlog::set_level(spdlog::level::info);
   }
   // A back-end against that host, from Start to Stop; `then` in between.
-  void Run(Host::Script script, Status* started, std::function<void(Backend&, Heard&)> then = nullptr, LinkData data = LinkData::kPackets) {
+  void Run(Host::Script script, Status* started, std::function<void(Backend&, Heard&)> then = nullptr,
+           LinkData data = LinkData::kPackets) {
     Host host(std::move(script));
     Heard heard;
     auto bus = ConnectLinkBus(host.path(), data);
@@ -157,10 +163,11 @@ struct HostileHost : testing::Test {
 
 TEST_F(HostileHost, AGoodOneWorks) {
   Status started = Status::Ok();
-  Run([](link::Socket& guest) { Host::Greet(guest), Host::OfferUsual(guest); }, &started, [](Backend& backend, Heard& heard) {
-    EXPECT_EQ(heard.told(), (std::vector<std::string>{"arrived 0xbadbeef00c0ffee"}));
-    EXPECT_TRUE(backend.FindRegion(1ull << 40));
-  });
+  Run([](link::Socket& guest) { Host::Greet(guest), Host::OfferUsual(guest); }, &started,
+      [](Backend& backend, Heard& heard) {
+        EXPECT_EQ(heard.told(), (std::vector<std::string>{"arrived 0xbadbeef00c0ffee"}));
+        EXPECT_TRUE(backend.FindRegion(1ull << 40));
+      });
   EXPECT_EQ(started.value(), 0);
 }
 
@@ -174,7 +181,9 @@ TEST_F(HostileHost, OneThatClosesOrRefusesContact) {
 
 TEST_F(HostileHost, WindowsThatAreNoneEndTheConnection) {
   const std::function<void(link::Socket&)> windows[] = {
-      [](link::Socket& guest) { Host::ShowWindow(guest, 64 << 20, (64 << 20) - 1); },  // the file is too short
+      [](link::Socket& guest) {
+        Host::ShowWindow(guest, 64 << 20, (64 << 20) - 1);
+      },  // the file is too short
       [](link::Socket& guest) { Host::ShowWindow(guest, ~0ull, 64 << 20); },
       [](link::Socket& guest) { guest.Tell(link::WindowFile{}); },  // without a descriptor
       [](link::Socket& guest) {
@@ -325,7 +334,8 @@ TEST_F(HostileHost, AdaptersThatComeAndGo) {
           Host::Arrive(guest, i + 1);
         }
       },
-      &started, [](Backend&, Heard& heard) {
+      &started,
+      [](Backend&, Heard& heard) {
         // Some go before they work; the last one stays.
         while (heard.told().empty() || !heard.told().back().starts_with("arrived")) std::this_thread::yield();
       });

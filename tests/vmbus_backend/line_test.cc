@@ -1,4 +1,7 @@
-// Which answer is whose, a ring that stays full, and what happens to all that is on its way when the channel goes.
+// Which answer is whose, a ring that stays full, and what happens to all that is on its way when the channel
+// goes.
+#include "cuse-dxg/backend/vmbus/line.h"
+
 #include <gtest/gtest.h>
 
 #include <condition_variable>
@@ -6,7 +9,6 @@
 #include <optional>
 #include <thread>
 
-#include "cuse-dxg/backend/vmbus/line.h"
 #include "proto/contract/host_commands.gen.h"
 #include "tests/vmbus_backend/fake_channel.h"
 
@@ -21,7 +23,8 @@ class Lock {
   Lock& operator=(const Lock&) = delete;
 
   void Submit(Line& line, bool asynchronous = false) {
-    line.Submit(call_, {7, 0x1122, 40, asynchronous}, {[](void* self, Status status) { static_cast<Lock*>(self)->Done(std::move(status)); }, this});
+    line.Submit(call_, {7, 0x1122, 40, asynchronous},
+                {[](void* self, Status status) { static_cast<Lock*>(self)->Done(std::move(status)); }, this});
   }
   Status Wait() {
     std::unique_lock lock(mutex_);
@@ -44,7 +47,8 @@ class Lock {
   }
   host::Lock2::Request request_;
   host::Lock2::Reply reply_;
-  HostCall call_{contract::FindHostCommand(contract::kHostCommandId<host::Lock2::Request>), 7, 1, &request_, &reply_};
+  HostCall call_{contract::FindHostCommand(contract::kHostCommandId<host::Lock2::Request>), 7, 1, &request_,
+                 &reply_};
   std::mutex mutex_;
   std::condition_variable changed_;
   std::optional<Status> status_;
@@ -97,7 +101,12 @@ TEST_F(LineTest, AnswersThatNobodyWaitsForAreDropped) {
 }
 
 TEST_F(LineTest, ShortAnswersOverflowAndLongOnesDoNot) {
-  for (const auto& [bytes, expected] : {std::pair<size_t, int>{0, -EOVERFLOW}, {8, -EOVERFLOW}, {15, -EOVERFLOW}, {16, 0}, {24, 0}, {4096, 0}}) {
+  for (const auto& [bytes, expected] : {std::pair<size_t, int>{0, -EOVERFLOW},
+                                        {8, -EOVERFLOW},
+                                        {15, -EOVERFLOW},
+                                        {16, 0},
+                                        {24, 0},
+                                        {4096, 0}}) {
     Lock call;
     call.Submit(line);
     channel->Answer(channel->sent().back().transaction, Answer(5, bytes));
@@ -106,7 +115,8 @@ TEST_F(LineTest, ShortAnswersOverflowAndLongOnesDoNot) {
 }
 
 TEST_F(LineTest, ACallThatDidNotGetThroughEndsWithItsErrno) {
-  for (const auto& [error, expected] : {std::pair<int32_t, int>{EAGAIN, -EAGAIN}, {0, -EIO}, {-1, -EIO}, {100000, -EIO}}) {
+  for (const auto& [error, expected] :
+       {std::pair<int32_t, int>{EAGAIN, -EAGAIN}, {0, -EIO}, {-1, -EIO}, {100000, -EIO}}) {
     Lock call;
     call.Submit(line);
     PacketBytes payload(4);
@@ -143,8 +153,13 @@ TEST_F(LineTest, MessagesThatNoPacketHoldsAreRefused) {
   for (size_t bytes : {131001u, 131002u}) {  // the driver's limit
     request.set_priv_drv_data(std::string(bytes, 'x'));
     request.set_priv_drv_data_size(static_cast<uint32_t>(bytes));
-    line.Submit({contract::FindHostCommand(contract::kHostCommandId<host::Escape::Request>), 1, 1, &request, &reply}, {1, 1, 40, false},
-                {[](void* context, Status status) { static_cast<std::vector<int>*>(context)->push_back(status.value()); }, &results});
+    line.Submit(
+        {contract::FindHostCommand(contract::kHostCommandId<host::Escape::Request>), 1, 1, &request, &reply},
+        {1, 1, 40, false},
+        {[](void* context, Status status) {
+           static_cast<std::vector<int>*>(context)->push_back(status.value());
+         },
+         &results});
   }
   line.End();
   EXPECT_EQ(channel->sent().size(), 1u);
@@ -237,12 +252,14 @@ TEST_F(LineTest, TakesCallsFromItsOwnCompletions) {
   chain.line = &line;
   host::Lock2::Request request;
   host::Lock2::Reply reply;
-  line.Submit({contract::FindHostCommand(contract::kHostCommandId<host::Lock2::Request>), 1, 1, &request, &reply}, {1, 1, 40, false},
-              {[](void* context, Status) {
-                 auto* to = static_cast<Chain*>(context);
-                 to->next.Submit(*to->line);
-               },
-               &chain});
+  line.Submit(
+      {contract::FindHostCommand(contract::kHostCommandId<host::Lock2::Request>), 1, 1, &request, &reply},
+      {1, 1, 40, false},
+      {[](void* context, Status) {
+         auto* to = static_cast<Chain*>(context);
+         to->next.Submit(*to->line);
+       },
+       &chain});
   channel->Lose();
   EXPECT_EQ(chain.next.Wait().value(), -ENODEV);
 }
@@ -251,7 +268,11 @@ TEST_F(LineTest, AskAnswersWithTheReply) {
   std::thread host([&] { channel->Answer(channel->WaitForSent(1).transaction, Answer(6)); });
   host::Lock2::Request request;
   host::Lock2::Reply reply;
-  EXPECT_EQ(line.Ask({contract::FindHostCommand(contract::kHostCommandId<host::Lock2::Request>), 0, 0, &request, &reply}, {}).value(), 0);
+  EXPECT_EQ(line.Ask({contract::FindHostCommand(contract::kHostCommandId<host::Lock2::Request>), 0, 0,
+                      &request, &reply},
+                     {})
+                .value(),
+            0);
   EXPECT_EQ(reply.status(), 6);
   host.join();
 }
@@ -259,8 +280,10 @@ TEST_F(LineTest, AskAnswersWithTheReply) {
 TEST_F(LineTest, AskGivesUpOnASilentHostAndIgnoresItsLateAnswer) {
   host::Lock2::Request request;
   auto reply = std::make_unique<host::Lock2::Reply>();
-  EXPECT_EQ(line.Ask({contract::FindHostCommand(contract::kHostCommandId<host::Lock2::Request>), 0, 0, &request, reply.get()}, {},
-                     std::chrono::milliseconds(1)).value(),
+  EXPECT_EQ(line.Ask({contract::FindHostCommand(contract::kHostCommandId<host::Lock2::Request>), 0, 0,
+                      &request, reply.get()},
+                     {}, std::chrono::milliseconds(1))
+                .value(),
             -ETIMEDOUT);
   reply.reset();
   channel->Answer(1, Answer(6));

@@ -55,7 +55,8 @@ class LinkBusTest : public testing::TestWithParam<LinkData> {
   std::thread thread_;
 };
 
-// As adapters that come and go do. A host knows 4096 lists of pages of a guest, and as many ranges of its memory.
+// As adapters that come and go do. A host knows 4096 lists of pages of a guest, and as many ranges of its
+// memory.
 TEST_P(LinkBusTest, AChannelThatWasClosedLeavesNothingAtTheHost) {
   constexpr int kMoreThanAHostKnows = 4200;
   const ChannelOffer vgpu = offers.by_class.at(kVgpuClass.text());
@@ -73,7 +74,9 @@ TEST_P(LinkBusTest, AChannelIsOpenedOnceAtATime) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Data, LinkBusTest, testing::Values(LinkData::kRings, LinkData::kPackets),
-                         [](const auto& info) { return info.param == LinkData::kRings ? "Rings" : "Packets"; });
+                         [](const auto& info) {
+                           return info.param == LinkData::kRings ? "Rings" : "Packets";
+                         });
 
 }  // namespace
 }  // namespace dxg::vmbus

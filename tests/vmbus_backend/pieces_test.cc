@@ -1,4 +1,5 @@
-// The small parts of the link and of the host's end of it: the codec, the guest's memory, the port, words of places.
+// The small parts of the link and of the host's end of it: the codec, the guest's memory, the port, words of
+// places.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/mman.h>
@@ -216,7 +217,8 @@ TEST(GpadlPages, AreThePagesInTheirOrder) {
 
 TEST(Port, KeepsWhatDoesNotFitInOrder) {
   auto channel = std::make_shared<FakeChannelState>();
-  Port port(std::make_unique<FakeChannel>(channel), [](const Packet&) {}, [](const Status&) {});
+  Port port(
+      std::make_unique<FakeChannel>(channel), [](const Packet&) {}, [](const Status&) {});
   channel->SetFull(true);
   for (uint64_t i = 1; i <= 100; ++i) port.Send({kCompletion, 0, i, {}});
   channel->SetFull(false);
@@ -230,7 +232,8 @@ TEST(Port, KeepsWhatDoesNotFitInOrder) {
 TEST(Port, AGuestThatNeverReadsLosesTheChannel) {
   for (size_t bytes : {size_t{0}, size_t{100000}}) {
     auto channel = std::make_shared<FakeChannelState>();
-    Port port(std::make_unique<FakeChannel>(channel), [](const Packet&) {}, [](const Status&) {});
+    Port port(
+        std::make_unique<FakeChannel>(channel), [](const Packet&) {}, [](const Status&) {});
     channel->SetFull(true);
     const PacketBytes payload(bytes);
     size_t sent = 0;
@@ -244,7 +247,9 @@ TEST(Port, TellsWhyItIsLostAndEndsInPeace) {
   auto channel = std::make_shared<FakeChannelState>();
   std::atomic<int> lost = 0;
   {
-    Port port(std::make_unique<FakeChannel>(channel), [](const Packet&) {}, [&](const Status& why) { lost = why.value(); });
+    Port port(
+        std::make_unique<FakeChannel>(channel), [](const Packet&) {},
+        [&](const Status& why) { lost = why.value(); });
     channel->Lose();
     while (lost == 0) std::this_thread::yield();
     channel->SetFull(true);
@@ -254,7 +259,8 @@ TEST(Port, TellsWhyItIsLostAndEndsInPeace) {
   auto other = std::make_shared<FakeChannelState>();
   lost = 0;
   {
-    Port port(std::make_unique<FakeChannel>(other), [](const Packet&) {}, [&](const Status&) { lost = 1; });
+    Port port(
+        std::make_unique<FakeChannel>(other), [](const Packet&) {}, [&](const Status&) { lost = 1; });
     port.End();
   }
   EXPECT_EQ(lost, 0);
@@ -275,7 +281,8 @@ TEST(Place, ReadsPathAndWords) {
   EXPECT_TRUE(again->has("window") && again->has("v27") && !again->has("other"));
   EXPECT_EQ(parse("vmbus:/run/x,window=/dev/shm/w=1,v27")->value("window"), "/dev/shm/w=1");
   EXPECT_EQ(again->value("other"), "");
-  for (const char* wrong : {"", "vmbu", "vmbusX", "vmbus:", "vmbus:,v27", "vmbus,", "vmbus,v28", "vmbus,v27,v27", "vmbus,v27,", "vmbus:a,,v27", "vmbus, v27"}) {
+  for (const char* wrong : {"", "vmbu", "vmbusX", "vmbus:", "vmbus:,v27", "vmbus,", "vmbus,v28",
+                            "vmbus,v27,v27", "vmbus,v27,", "vmbus:a,,v27", "vmbus, v27"}) {
     EXPECT_EQ(parse(wrong).status().value(), -EINVAL) << wrong;
   }
 }

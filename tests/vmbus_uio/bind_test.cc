@@ -25,7 +25,9 @@ class BindTest : public testing::Test {
     sysfs_.AddFunction(kFunctionName, "0x008e", kDxgDriver);
   }
 
-  Result<std::vector<Step>> Plan(bool for_class = false) { return PlanBind(sysfs_.places(), Look(sysfs_.places()), for_class); }
+  Result<std::vector<Step>> Plan(bool for_class = false) {
+    return PlanBind(sysfs_.places(), Look(sysfs_.places()), for_class);
+  }
   Status Bind(bool for_class = false) {
     DXG_ASSIGN(const auto steps, Plan(for_class));
     return Run(steps);
@@ -87,14 +89,14 @@ TEST_F(BindTest, TakesAllFromDxgkrnlFirst) {
   MakeWsl();
   ASSERT_EQ(Bind().value(), 0);
   EXPECT_EQ(kernel_.written, (Lines{
-      "pci/drivers/dxgkrnl/unbind " + kFunction,
-      "vmbus/drivers/dxgkrnl/unbind " + kVgpu,
-      "vmbus/drivers/dxgkrnl/unbind " + kGlobal,
-      "vmbus/devices/" + kGlobal + "/driver_override uio_hv_generic",
-      "vmbus/drivers/uio_hv_generic/bind " + kGlobal,
-      "vmbus/devices/" + kVgpu + "/driver_override uio_hv_generic",
-      "vmbus/drivers/uio_hv_generic/bind " + kVgpu,
-  }));
+                                 "pci/drivers/dxgkrnl/unbind " + kFunction,
+                                 "vmbus/drivers/dxgkrnl/unbind " + kVgpu,
+                                 "vmbus/drivers/dxgkrnl/unbind " + kGlobal,
+                                 "vmbus/devices/" + kGlobal + "/driver_override uio_hv_generic",
+                                 "vmbus/drivers/uio_hv_generic/bind " + kGlobal,
+                                 "vmbus/devices/" + kVgpu + "/driver_override uio_hv_generic",
+                                 "vmbus/drivers/uio_hv_generic/bind " + kVgpu,
+                             }));
   const Found found = Look(sysfs_.places());
   EXPECT_TRUE(CheckBound(found).ok());
   for (const auto& channel : found.channels) EXPECT_TRUE(channel.usable());
@@ -148,10 +150,14 @@ TEST_F(BindTest, OldKernelIsNamedAndWhatWasDoneCanBeTakenBack) {
   EXPECT_EQ(status.value(), -524);
   EXPECT_NE(status.why().find("Linux 6.10"), std::string::npos) << status.why();
   const std::string bus = sysfs_.root() + "/sys/bus/";
-  EXPECT_TRUE(status.why().ends_with("taken back, as root, by:\n  echo '' > " + bus + "vmbus/devices/" + kGlobal + "/driver_override\n  echo " + kGlobal + " > " +
-                                     bus + "vmbus/drivers/dxgkrnl/bind\n  echo " + kVgpu + " > " + bus + "vmbus/drivers/dxgkrnl/bind\n  echo " + kFunction + " > " +
-                                     bus + "pci/drivers/dxgkrnl/bind")) << status.why();
-  EXPECT_EQ(done_, "take PCI function " + kFunction + " from dxgkrnl\ntake the vGPU channel " + kVgpu + " from dxgkrnl\ntake the global channel " + kGlobal +
+  EXPECT_TRUE(status.why().ends_with("taken back, as root, by:\n  echo '' > " + bus + "vmbus/devices/" +
+                                     kGlobal + "/driver_override\n  echo " + kGlobal + " > " + bus +
+                                     "vmbus/drivers/dxgkrnl/bind\n  echo " + kVgpu + " > " + bus +
+                                     "vmbus/drivers/dxgkrnl/bind\n  echo " + kFunction + " > " + bus +
+                                     "pci/drivers/dxgkrnl/bind"))
+      << status.why();
+  EXPECT_EQ(done_, "take PCI function " + kFunction + " from dxgkrnl\ntake the vGPU channel " + kVgpu +
+                       " from dxgkrnl\ntake the global channel " + kGlobal +
                        " from dxgkrnl\nlet only uio_hv_generic have the global channel " + kGlobal + "\n");
 }
 
@@ -168,14 +174,14 @@ TEST_F(BindTest, UnbindGivesAllBack) {
   ASSERT_TRUE(Bind().ok());
   ASSERT_EQ(Unbind().value(), 0);
   EXPECT_EQ(kernel_.written, (Lines{
-      "vmbus/drivers/uio_hv_generic/unbind " + kVgpu,
-      "vmbus/devices/" + kVgpu + "/driver_override ",
-      "vmbus/drivers/uio_hv_generic/unbind " + kGlobal,
-      "vmbus/devices/" + kGlobal + "/driver_override ",
-      "vmbus/drivers/dxgkrnl/bind " + kGlobal,
-      "vmbus/drivers/dxgkrnl/bind " + kVgpu,
-      "pci/drivers/dxgkrnl/bind " + kFunction,
-  }));
+                                 "vmbus/drivers/uio_hv_generic/unbind " + kVgpu,
+                                 "vmbus/devices/" + kVgpu + "/driver_override ",
+                                 "vmbus/drivers/uio_hv_generic/unbind " + kGlobal,
+                                 "vmbus/devices/" + kGlobal + "/driver_override ",
+                                 "vmbus/drivers/dxgkrnl/bind " + kGlobal,
+                                 "vmbus/drivers/dxgkrnl/bind " + kVgpu,
+                                 "pci/drivers/dxgkrnl/bind " + kFunction,
+                             }));
   EXPECT_EQ(DriverOf(kGlobalName), kDxgDriver);
   ASSERT_TRUE(Unbind().ok());
   EXPECT_TRUE(kernel_.written.empty());
@@ -196,14 +202,19 @@ TEST_F(BindTest, UnbindThatFailsSaysHowToGoBack) {
   kernel_.failing["vmbus/drivers/uio_hv_generic/unbind " + kGlobal] = EIO;
   const Status status = Unbind();
   EXPECT_EQ(status.value(), -EIO);
-  EXPECT_NE(status.why().find("echo " + kVgpu + " > " + sysfs_.root() + "/sys/bus/vmbus/drivers/uio_hv_generic/bind"), std::string::npos) << status.why();
+  EXPECT_NE(status.why().find("echo " + kVgpu + " > " + sysfs_.root() +
+                              "/sys/bus/vmbus/drivers/uio_hv_generic/bind"),
+            std::string::npos)
+      << status.why();
 }
 
 TEST_F(BindTest, PlanIsACommandOfTheShellEach) {
   sysfs_.AddGpu();
   const std::string text = ToText(*Plan());
   const std::string bus = sysfs_.root() + "/sys/bus/vmbus/";
-  EXPECT_TRUE(text.starts_with("echo uio_hv_generic > " + bus + "devices/" + kGlobal + "/driver_override  # let only uio_hv_generic have the global channel " + kGlobal + "\n"))
+  EXPECT_TRUE(text.starts_with("echo uio_hv_generic > " + bus + "devices/" + kGlobal +
+                               "/driver_override  # let only uio_hv_generic have the global channel " +
+                               kGlobal + "\n"))
       << text;
 }
 

@@ -1,8 +1,7 @@
-#include "cuse-dxg/vmbus_command.h"
-
 #include <gtest/gtest.h>
 
 #include "cuse-dxg/backend/vmbus/features.h"
+#include "cuse-dxg/vmbus_command.h"
 #include "tests/vmbus_uio/fake_sysfs.h"
 
 namespace dxg::vmbus {
@@ -25,7 +24,9 @@ class VmbusCommandTest : public testing::Test {
     const int status = command.Run();
     return {status, testing::internal::GetCapturedStdout(), testing::internal::GetCapturedStderr()};
   }
-  static bool Has(const std::string& text, const std::string& part) { return text.find(part) != std::string::npos; }
+  static bool Has(const std::string& text, const std::string& part) {
+    return text.find(part) != std::string::npos;
+  }
 
   FakeSysfs sysfs_;
 };
@@ -44,8 +45,14 @@ TEST_F(VmbusCommandTest, StatusOfAGuestThatIsReady) {
   sysfs_.Bind(kVgpuName, kUioDriver);
   const Said said = Run("status");
   EXPECT_EQ(said.status, 0) << said.out;
-  EXPECT_TRUE(Has(said.out, "global  711dad3a-73ce-468b-90a9-ede6906841b2      12  no      uio_hv_generic  uio0      4096 KiB  closed")) << said.out;
-  EXPECT_TRUE(Has(said.out, "vGPU    1d5f2a9c-4e11-4b07-9a2d-5c0f4e6b7a81      13  9       uio_hv_generic  uio1      4096 KiB  closed")) << said.out;
+  EXPECT_TRUE(Has(said.out,
+                  "global  711dad3a-73ce-468b-90a9-ede6906841b2      12  no      uio_hv_generic  uio0      "
+                  "4096 KiB  closed"))
+      << said.out;
+  EXPECT_TRUE(Has(said.out,
+                  "vGPU    1d5f2a9c-4e11-4b07-9a2d-5c0f4e6b7a81      13  9       uio_hv_generic  uio1      "
+                  "4096 KiB  closed"))
+      << said.out;
   EXPECT_TRUE(Has(said.out, "global by write(), vGPU by monitor 9")) << said.out;
   EXPECT_TRUE(Has(said.out, "no    window")) << said.out;
   EXPECT_TRUE(Has(said.out, "Lock2")) << said.out;

@@ -24,7 +24,8 @@ std::span<std::byte> MakeMemory(size_t bytes) {
 
 class FakeNode final : public UioNode {
  public:
-  FakeNode(attach::UniqueFd file, std::span<std::byte> rings, std::span<std::byte> monitor) : file_(std::move(file)), rings_(rings), monitor_(monitor) {}
+  FakeNode(attach::UniqueFd file, std::span<std::byte> rings, std::span<std::byte> monitor)
+      : file_(std::move(file)), rings_(rings), monitor_(monitor) {}
   Result<std::span<std::byte>> Map(unsigned index, size_t bytes) override {
     const std::span<std::byte> map = index == 0 ? rings_ : index == 2 ? monitor_ : std::span<std::byte>();
     if (bytes > map.size()) return Status::Refuse(EINVAL, "map {} has no {} bytes", index, bytes);
@@ -50,7 +51,8 @@ class HostSignal final : public Signal {
 
 }  // namespace
 
-FakeWire::FakeWire(size_t rings_bytes) : rings_(MakeMemory(rings_bytes)), monitor_(MakeMemory(kMonitorBytes)) {
+FakeWire::FakeWire(size_t rings_bytes)
+    : rings_(MakeMemory(rings_bytes)), monitor_(MakeMemory(kMonitorBytes)) {
   int guest, host;
   termios raw = {};
   cfmakeraw(&raw);
@@ -66,7 +68,9 @@ FakeWire::~FakeWire() {
   munmap(monitor_.data(), monitor_.size());
 }
 
-std::unique_ptr<UioNode> FakeWire::TakeNode() { return std::make_unique<FakeNode>(std::move(guest_), rings_, monitor_); }
+std::unique_ptr<UioNode> FakeWire::TakeNode() {
+  return std::make_unique<FakeNode>(std::move(guest_), rings_, monitor_);
+}
 
 void FakeWire::Interrupt() {
   const int32_t count = 1;
@@ -85,7 +89,8 @@ std::optional<int32_t> FakeWire::Signal() {
 }
 
 std::unique_ptr<Channel> FakeWire::HostChannel() {
-  auto channel = MakeRingChannel(rings_.last(rings_.size() / 2), rings_.first(rings_.size() / 2), std::make_unique<HostSignal>(*this), nullptr);
+  auto channel = MakeRingChannel(rings_.last(rings_.size() / 2), rings_.first(rings_.size() / 2),
+                                 std::make_unique<HostSignal>(*this), nullptr);
   DXG_CHECK(channel.ok());
   return *std::move(channel);
 }

@@ -13,8 +13,8 @@
 
 namespace dxg::vmbus {
 
-// A channel's memory, and what stands for the interrupts and the signals of /dev/uioN: a pseudo-terminal, of which a read fails
-// with EIO, as the kernel's does, once the host's end of it is closed.
+// A channel's memory, and what stands for the interrupts and the signals of /dev/uioN: a pseudo-terminal, of
+// which a read fails with EIO, as the kernel's does, once the host's end of it is closed.
 class FakeWire {
  public:
   explicit FakeWire(size_t rings_bytes);
@@ -27,8 +27,8 @@ class FakeWire {
   std::span<std::byte> rings() const { return rings_; }
   std::span<std::byte> monitor() const { return monitor_; }
 
-  void Interrupt();              // the guest
-  bool WaitForSignal();          // of the guest's write; false: it has closed its node
+  void Interrupt();                 // the guest
+  bool WaitForSignal();             // of the guest's write; false: it has closed its node
   std::optional<int32_t> Signal();  // without waiting
   void Rescind() { host_.reset(); }
   // The host's end of the rings.

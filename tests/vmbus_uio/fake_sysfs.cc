@@ -16,7 +16,9 @@ namespace fs = std::filesystem;
 
 FakeSysfs::FakeSysfs() {
   const fs::path memory = "/dev/shm";  // some disks take a tenth of a second for a tree
-  std::string name = ((access(memory.c_str(), W_OK) == 0 ? memory : fs::temp_directory_path()) / "vmbus-uio-XXXXXX").string();
+  std::string name =
+      ((access(memory.c_str(), W_OK) == 0 ? memory : fs::temp_directory_path()) / "vmbus-uio-XXXXXX")
+          .string();
   DXG_CHECK(mkdtemp(name.data()) != nullptr);
   root_ = name;
   fs::create_directories(root_ + "/sys/bus/pci/devices");
@@ -41,10 +43,13 @@ std::string FakeSysfs::Read(const std::string& path) const {
 
 void FakeSysfs::Remove(const std::string& path) { fs::remove_all(root_ + "/" + path); }
 
-void FakeSysfs::Link(const std::string& path, const std::string& to) { fs::create_symlink(root_ + "/" + to, root_ + "/" + path); }
+void FakeSysfs::Link(const std::string& path, const std::string& to) {
+  fs::create_symlink(root_ + "/" + to, root_ + "/" + path);
+}
 
 void FakeSysfs::AddDriver(const std::string& bus, const std::string& driver) {
-  for (const char* file : {"bind", "unbind", "new_id", "remove_id"}) Write("sys/bus/" + bus + "/drivers/" + driver + "/" + file, "");
+  for (const char* file : {"bind", "unbind", "new_id", "remove_id"})
+    Write("sys/bus/" + bus + "/drivers/" + driver + "/" + file, "");
 }
 
 void FakeSysfs::AddVmbus() {
@@ -110,7 +115,8 @@ void FakeSysfs::Unbind(const std::string& name) {
 }
 
 Status FakeKernel::Check(const std::string& path) {
-  if (forbidden.count(fs::path(path).lexically_relative(sysfs_.root() + "/sys/bus").string())) return Status::Refuse(EACCES, "cannot write {}: Permission denied", path);
+  if (forbidden.count(fs::path(path).lexically_relative(sysfs_.root() + "/sys/bus").string()))
+    return Status::Refuse(EACCES, "cannot write {}: Permission denied", path);
   if (fs::exists(path)) return Status::Ok();
   return Status::Refuse(ENOENT, "cannot write {}: No such file or directory", path);
 }
@@ -122,19 +128,25 @@ Status FakeKernel::Write(const std::string& path, const std::string& text) {
   const std::vector<std::string> parts(below.begin(), below.end());
   DXG_CHECK(parts.size() == 4);
   if (const auto found = failing.find(line); found != failing.end())
-    return Status::Refuse(found->second, "cannot write '{}' to {}: {}", text, path, std::strerror(found->second));
-  DXG_TRY(parts[1] == "devices" ? (sysfs_.Write("sys/bus/" + below.string(), text), Status::Ok()) : Perform(parts[0], parts[2], parts[3], text));
+    return Status::Refuse(found->second, "cannot write '{}' to {}: {}", text, path,
+                          std::strerror(found->second));
+  DXG_TRY(parts[1] == "devices" ? (sysfs_.Write("sys/bus/" + below.string(), text), Status::Ok())
+                                : Perform(parts[0], parts[2], parts[3], text));
   written.push_back(line);
   return Status::Ok();
 }
 
-Status FakeKernel::Perform(const std::string& bus, const std::string& driver, const std::string& file, const std::string& text) {
-  if (file == "new_id") return classes_.insert(text).second ? Status::Ok() : Status::Refuse(EEXIST, "File exists");
-  if (file == "remove_id") return classes_.erase(text) ? Status::Ok() : Status::Refuse(ENODEV, "No such device");
+Status FakeKernel::Perform(const std::string& bus, const std::string& driver, const std::string& file,
+                           const std::string& text) {
+  if (file == "new_id")
+    return classes_.insert(text).second ? Status::Ok() : Status::Refuse(EEXIST, "File exists");
+  if (file == "remove_id")
+    return classes_.erase(text) ? Status::Ok() : Status::Refuse(ENODEV, "No such device");
   const std::string device = "sys/bus/" + bus + "/devices/" + text;
   const std::string link = sysfs_.root() + "/" + device + "/driver";
   if (file == "unbind") {
-    if (!fs::is_symlink(link) || fs::read_symlink(link).filename() != driver) return Status::Refuse(ENODEV, "No such device");
+    if (!fs::is_symlink(link) || fs::read_symlink(link).filename() != driver)
+      return Status::Refuse(ENODEV, "No such device");
     bus == "vmbus" ? sysfs_.Unbind(text) : sysfs_.Remove(device + "/driver");
     return Status::Ok();
   }

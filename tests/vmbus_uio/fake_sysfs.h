@@ -70,12 +70,13 @@ class FakeKernel final : public SysfsWriter {
   Status Check(const std::string& path) override;
   Status Write(const std::string& path, const std::string& text) override;
 
-  std::vector<std::string> written;     // "PATH TEXT", with paths below sys/bus
-  std::map<std::string, int> failing;   // what is written, and the errno that the kernel says
-  std::set<std::string> forbidden;      // paths that Check refuses
+  std::vector<std::string> written;    // "PATH TEXT", with paths below sys/bus
+  std::map<std::string, int> failing;  // what is written, and the errno that the kernel says
+  std::set<std::string> forbidden;     // paths that Check refuses
 
  private:
-  Status Perform(const std::string& bus, const std::string& driver, const std::string& file, const std::string& text);
+  Status Perform(const std::string& bus, const std::string& driver, const std::string& file,
+                 const std::string& text);
   FakeSysfs& sysfs_;
   std::set<std::string> classes_;  // that uio_hv_generic has
 };

@@ -16,7 +16,9 @@ class FakePages final : public ClientPages {
   explicit FakePages(std::vector<uint64_t> frames) : frames_(std::move(frames)) {}
   uint64_t size() const override { return frames_.size() * 4096; }
   bool Read(uint64_t offset, std::span<std::byte>) override { return offset / 4096 != missing; }
-  bool Write(uint64_t, std::span<const std::byte>) override { return false; }  // nobody writes a client's memory to look at it
+  bool Write(uint64_t, std::span<const std::byte>) override {
+    return false;
+  }  // nobody writes a client's memory to look at it
   bool Frames(uint64_t page, std::span<uint64_t> frames) override {
     if (hidden || page + frames.size() > frames_.size()) return false;
     std::memcpy(frames.data(), frames_.data() + page, frames.size_bytes());
@@ -33,9 +35,12 @@ class FramesTest : public testing::Test {
  protected:
   FramesTest() { WriteFlags(std::vector<uint64_t>(16, 0x868)); }
   void WriteFlags(const std::vector<uint64_t>& flags) {
-    sysfs_.Write("proc/kpageflags", std::string(reinterpret_cast<const char*>(flags.data()), flags.size() * 8));  // Safety: any bytes are chars
+    sysfs_.Write("proc/kpageflags", std::string(reinterpret_cast<const char*>(flags.data()),
+                                                flags.size() * 8));  // Safety: any bytes are chars
   }
-  Result<std::unique_ptr<Bus::Pinned>> Note(std::shared_ptr<ClientPages> pages) { return NoteFrames(std::move(pages), sysfs_.places().proc); }
+  Result<std::unique_ptr<Bus::Pinned>> Note(std::shared_ptr<ClientPages> pages) {
+    return NoteFrames(std::move(pages), sysfs_.places().proc);
+  }
   FakeSysfs sysfs_;
 };
 
@@ -78,8 +83,10 @@ TEST_F(FramesTest, ThePageOfZerosIsRefused) {
 }
 
 TEST_F(FramesTest, FlagsThatCannotBeReadAreRefused) {
-  EXPECT_EQ(Note(std::make_shared<FakePages>(std::vector<uint64_t>{16})).status().value(), -EFAULT);  // behind the last
-  EXPECT_EQ(Note(std::make_shared<FakePages>(std::vector<uint64_t>{UINT64_MAX >> 9})).status().value(), -EFAULT);
+  EXPECT_EQ(Note(std::make_shared<FakePages>(std::vector<uint64_t>{16})).status().value(),
+            -EFAULT);  // behind the last
+  EXPECT_EQ(Note(std::make_shared<FakePages>(std::vector<uint64_t>{UINT64_MAX >> 9})).status().value(),
+            -EFAULT);
   sysfs_.Remove("proc/kpageflags");
   EXPECT_EQ(Note(std::make_shared<FakePages>(std::vector<uint64_t>{5})).status().value(), -EPERM);
 }

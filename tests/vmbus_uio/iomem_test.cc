@@ -31,12 +31,14 @@ TEST(Iomem, ReadsNestedLines) {
 TEST(Iomem, NeedsNoLastNewline) { EXPECT_EQ(ParseIomem("0-fff : Reserved")->size(), 1u); }
 
 TEST(Iomem, SaysThatAddressesAreHidden) {
-  EXPECT_EQ(ParseIomem("00000000-00000000 : Reserved\n00000000-00000000 : System RAM\n").status().value(), -EPERM);
+  EXPECT_EQ(ParseIomem("00000000-00000000 : Reserved\n00000000-00000000 : System RAM\n").status().value(),
+            -EPERM);
 }
 
 TEST(Iomem, RefusesWhatIsNone) {
-  for (const char* bad : {"x", "0", "0-", "-fff : a", "0-fff", "0-fff :", "0-fff: a", "fff-0 : a", "  ", "0x0-0xfff : a", "10000000000000000-20000000000000000 : a",
-                          "0-fff : a\ngarbage\n", "0 - fff : a"}) {
+  for (const char* bad :
+       {"x", "0", "0-", "-fff : a", "0-fff", "0-fff :", "0-fff: a", "fff-0 : a", "  ", "0x0-0xfff : a",
+        "10000000000000000-20000000000000000 : a", "0-fff : a\ngarbage\n", "0 - fff : a"}) {
     const Status status = ParseIomem(bad).status();
     EXPECT_EQ(status.value(), -EPROTO) << bad;
     EXPECT_NE(status.why().find("FIRST-LAST"), std::string::npos);
@@ -47,15 +49,20 @@ TEST(Iomem, RefusesWhatIsNone) {
 }
 
 TEST(AddressBits, AreTheCpus) {
-  EXPECT_EQ(ParseAddressBits("model : x\naddress sizes\t: 46 bits physical, 48 bits virtual\npower management:\n"), 46u);
-  for (const char* bad : {"", "address sizes", "address sizes\t: bits physical", "address sizes : 0 bits physical", "address sizes : 99 bits physical",
-                          "address sizes : 46 bits virtual", "address sizes :\n46 bits physical", "address sizes : 99999999999 bits physical"}) {
+  EXPECT_EQ(
+      ParseAddressBits("model : x\naddress sizes\t: 46 bits physical, 48 bits virtual\npower management:\n"),
+      46u);
+  for (const char* bad :
+       {"", "address sizes", "address sizes\t: bits physical", "address sizes : 0 bits physical",
+        "address sizes : 99 bits physical", "address sizes : 46 bits virtual",
+        "address sizes :\n46 bits physical", "address sizes : 99999999999 bits physical"}) {
     EXPECT_EQ(ParseAddressBits(bad), 36u) << bad;
   }
 }
 
 TEST(Hole, IsTheFirstThatIsLongEnough) {
-  const std::vector<AddressRange> taken = {{4 * kGiB, 5 * kGiB - 1, "System RAM"}, {6 * kGiB, 7 * kGiB - 1, "System RAM"}};
+  const std::vector<AddressRange> taken = {{4 * kGiB, 5 * kGiB - 1, "System RAM"},
+                                           {6 * kGiB, 7 * kGiB - 1, "System RAM"}};
   EXPECT_EQ(*ChooseHole(taken, kGiB, 46), 5 * kGiB);
   EXPECT_EQ(*ChooseHole(taken, kGiB + 4096, 46), 7 * kGiB);
   EXPECT_EQ(*ChooseHole({}, kGiB, 46), 4 * kGiB);
@@ -71,7 +78,11 @@ TEST(Hole, IsInTheRoomOfABusWhereThereIsOne) {
 }
 
 TEST(Hole, RoomThatCannotBeReachedIsNone) {
-  EXPECT_EQ(*ChooseHole({{0, 4 * kGiB - 1, "PCI Bus 0000:00"}, {UINT64_MAX, UINT64_MAX, "PCI Bus 0000:01"}, {64 * kGiB, 65 * kGiB - 1, "PCI Bus 0000:02"}}, kGiB, 36), 4 * kGiB);
+  EXPECT_EQ(*ChooseHole({{0, 4 * kGiB - 1, "PCI Bus 0000:00"},
+                         {UINT64_MAX, UINT64_MAX, "PCI Bus 0000:01"},
+                         {64 * kGiB, 65 * kGiB - 1, "PCI Bus 0000:02"}},
+                        kGiB, 36),
+            4 * kGiB);
   EXPECT_EQ(*ChooseHole({{kGiB, 5 * kGiB - 1, "PCI Bus 0000:00"}}, kGiB, 46), 4 * kGiB);
 }
 
@@ -81,7 +92,8 @@ TEST(Hole, IsAligned) {
 }
 
 TEST(Hole, OrderAndOverlapOfRangesDoNotMatter) {
-  const std::vector<AddressRange> taken = {{6 * kGiB, 7 * kGiB - 1, "b"}, {4 * kGiB, 8 * kGiB - 1, "a"}, {5 * kGiB, 5 * kGiB, "c"}};
+  const std::vector<AddressRange> taken = {
+      {6 * kGiB, 7 * kGiB - 1, "b"}, {4 * kGiB, 8 * kGiB - 1, "a"}, {5 * kGiB, 5 * kGiB, "c"}};
   EXPECT_EQ(*ChooseHole(taken, kGiB, 46), 8 * kGiB);
 }
 

@@ -28,8 +28,9 @@ class RecordedFunction final : public PciFunction {
     return Status::Ok();
   }
 
-  std::map<uint32_t, uint32_t> values = {{192, 0xc0ffee},   {196, 0xbadbeef},    {200, 0x4030201}, {204, 0x8070605}, {208, 40},
-                                         {212, 0x11223344}, {216, 0x55667788}, {220, 0}};
+  std::map<uint32_t, uint32_t> values = {{192, 0xc0ffee},   {196, 0xbadbeef}, {200, 0x4030201},
+                                         {204, 0x8070605},  {208, 40},        {212, 0x11223344},
+                                         {216, 0x55667788}, {220, 0}};
   std::set<std::string> failing;
   std::vector<std::string> accesses;
 };
@@ -38,7 +39,8 @@ constexpr Guid kChannel{{0xEE, 0xFF, 0xC0, 0x00, 0xEF, 0xBE, 0xAD, 0x0B, 1, 2, 3
 constexpr uint64_t kLuid = 0x55667788'11223344;
 
 using Accesses = std::vector<std::string>;
-const Accesses kOfVersion40 = {"write 212 1", "read 208", "write 208 40", "read 220", "read 192", "read 196", "read 200", "read 204", "read 212", "read 216"};
+const Accesses kOfVersion40 = {"write 212 1", "read 208", "write 208 40", "read 220", "read 192",
+                               "read 196",    "read 200", "read 204",     "read 212", "read 216"};
 const Accesses kOfOlder = {"write 212 1", "read 208", "read 192", "read 196", "read 200", "read 204"};
 
 struct HostVersion {
@@ -63,8 +65,10 @@ TEST_P(Negotiation, AsksAsTheDriverWasRecordedTo) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Versions, Negotiation,
-                         testing::Values(HostVersion{40, 40}, HostVersion{45, 40}, HostVersion{0xFFFFFFFF, 40}, HostVersion{39, 39},
-                                         HostVersion{28, 28}, HostVersion{27, 27}, HostVersion{16, 16}, HostVersion{0, 27}),
+                         testing::Values(HostVersion{40, 40}, HostVersion{45, 40},
+                                         HostVersion{0xFFFFFFFF, 40}, HostVersion{39, 39},
+                                         HostVersion{28, 28}, HostVersion{27, 27}, HostVersion{16, 16},
+                                         HostVersion{0, 27}),
                          [](const auto& info) { return fmt::format("Host{}", info.param.host); });
 
 TEST(Negotiation, HostThatCannotBeAskedForItsVersionIsOld) {
@@ -107,7 +111,8 @@ TEST_P(NegotiationFails, WhereItCannotGoOn) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Accesses, NegotiationFails,
-                         testing::Values("write 212 1", "write 208 40", "read 192", "read 196", "read 200", "read 204", "read 212", "read 216"),
+                         testing::Values("write 212 1", "write 208 40", "read 192", "read 196", "read 200",
+                                         "read 204", "read 212", "read 216"),
                          [](const auto& info) {
                            std::string name = info.param;
                            for (char& c : name) c = c == ' ' ? '_' : c;
@@ -120,7 +125,8 @@ TEST(Negotiation, LaterFunctionsReadOnlyWhatIsTheirOwn) {
   const Negotiated first{.interface_version = 40, .channel = {}, .vgpu_luid = 7, .map_guest_memory = true};
   Result<Negotiated> agreed = Negotiate(function, first);
   ASSERT_TRUE(agreed.ok());
-  EXPECT_EQ(function.accesses, (Accesses{"read 192", "read 196", "read 200", "read 204", "read 212", "read 216"}));
+  EXPECT_EQ(function.accesses,
+            (Accesses{"read 192", "read 196", "read 200", "read 204", "read 212", "read 216"}));
   EXPECT_EQ(agreed->channel, kChannel);
   EXPECT_EQ(agreed->vgpu_luid, kLuid);
   EXPECT_TRUE(agreed->map_guest_memory);

@@ -25,7 +25,8 @@ TEST(Look, MachineWithoutVmbusHasNothing) {
 TEST(Look, OtherDevicesAreNotOurs) {
   FakeSysfs sysfs;
   sysfs.AddVmbus();
-  sysfs.AddChannel({"f8615163-df3e-46c5-913f-f2d2f965ed0f", *Guid::Parse("f8615163-df3e-46c5-913f-f2d2f965ed0e"), 3, 5, ""});
+  sysfs.AddChannel({"f8615163-df3e-46c5-913f-f2d2f965ed0f",
+                    *Guid::Parse("f8615163-df3e-46c5-913f-f2d2f965ed0e"), 3, 5, ""});
   sysfs.AddFunction("0000:00:02.0", "0x1234", "");
   sysfs.AddFunction("0000:00:03.0", "0x008e", "");
   sysfs.Write(sysfs.FunctionPath("0000:00:03.0") + "/vendor", "0x8086\n");
@@ -87,7 +88,13 @@ struct MonitorText {
 TEST(Look, AChannelIsMonitoredIfItsMonitorHasANumber) {
   FakeSysfs sysfs;
   sysfs.AddGpu();
-  for (const auto& [text, monitor] : {MonitorText{"0\n", 0}, {"127\n", 127}, {"128\n", {}}, {"255\n", {}}, {"-1\n", {}}, {"\n", {}}, {"x", {}}}) {
+  for (const auto& [text, monitor] : {MonitorText{"0\n", 0},
+                                      {"127\n", 127},
+                                      {"128\n", {}},
+                                      {"255\n", {}},
+                                      {"-1\n", {}},
+                                      {"\n", {}},
+                                      {"x", {}}}) {
     sysfs.Write(sysfs.ChannelPath(kGlobalName) + "/monitor_id", text);
     const Found found = Look(sysfs.places());
     ASSERT_EQ(found.channels.size(), 2u) << text;
@@ -119,10 +126,13 @@ TEST_P(LookAtMalformed, ChannelIsLeftOutAndNamed) {
 const std::string kLong(100000, '7');
 INSTANTIATE_TEST_SUITE_P(
     Files, LookAtMalformed,
-    testing::Values(BadFile{"class_id", "\n"}, BadFile{"class_id", "{dde9cbc0-5060-4436-9448}"}, BadFile{"class_id", kLong.c_str()},
-                    BadFile{"device_id", ""}, BadFile{"device_id", "\x01\x02\x80"}, BadFile{"id", ""}, BadFile{"id", "twelve"}, BadFile{"id", "-1"},
-                    BadFile{"id", "4294967296"}, BadFile{"id", "12 13"}, BadFile{"id", kLong.c_str()}, BadFile{"uio/uio0/maps/map0/size", "big"},
-                    BadFile{"uio/uio0/maps/map0/size", "0x"}, BadFile{"uio/uio0/maps/map0/size", "0x10000000000000000"}));
+    testing::Values(BadFile{"class_id", "\n"}, BadFile{"class_id", "{dde9cbc0-5060-4436-9448}"},
+                    BadFile{"class_id", kLong.c_str()}, BadFile{"device_id", ""},
+                    BadFile{"device_id", "\x01\x02\x80"}, BadFile{"id", ""}, BadFile{"id", "twelve"},
+                    BadFile{"id", "-1"}, BadFile{"id", "4294967296"}, BadFile{"id", "12 13"},
+                    BadFile{"id", kLong.c_str()}, BadFile{"uio/uio0/maps/map0/size", "big"},
+                    BadFile{"uio/uio0/maps/map0/size", "0x"},
+                    BadFile{"uio/uio0/maps/map0/size", "0x10000000000000000"}));
 
 TEST(Look, DirectoriesInThePlaceOfFilesAreNamed) {
   FakeSysfs sysfs;
@@ -176,7 +186,8 @@ TEST(ParseNumber, TakesDecimalAndHexadecimal) {
   EXPECT_EQ(ParseNumber("12\n"), 12u);
   EXPECT_EQ(ParseNumber("0xFf"), 255u);
   EXPECT_EQ(ParseNumber("18446744073709551615"), UINT64_MAX);
-  for (const char* bad : {"", "\n", "0x", "0x\n", "12\n\n", " 12", "12 ", "+1", "-1", "0x-1", "1e3", "18446744073709551616", "0x0x1"}) {
+  for (const char* bad : {"", "\n", "0x", "0x\n", "12\n\n", " 12", "12 ", "+1", "-1", "0x-1", "1e3",
+                          "18446744073709551616", "0x0x1"}) {
     EXPECT_EQ(ParseNumber(bad), std::nullopt) << "'" << bad << "'";
   }
 }
@@ -199,7 +210,8 @@ TEST(SysfsFunction, SaysWhatStandsInTheWay) {
   FakeSysfs sysfs;
   sysfs.AddGpu();
   const PciDevice device = Look(sysfs.places()).functions.at(0);
-  sysfs.Write(sysfs.FunctionPath(kFunctionName) + "/config", std::string(64, '\0'));  // what others than root are shown
+  sysfs.Write(sysfs.FunctionPath(kFunctionName) + "/config",
+              std::string(64, '\0'));  // what others than root are shown
   auto function = *SysfsFunction::Open(sysfs.places(), device);
   const Status hidden = function->Read(kConfigChannel).status();
   EXPECT_EQ(hidden.value(), -EACCES);

@@ -76,10 +76,11 @@ class UioBusTest : public testing::Test {
     sysfs_.Bind(kVgpuName, kUioDriver);
   }
   void Start() {
-    bus_ = std::make_unique<UioBus>(options_, [this](const std::string& path) -> Result<std::unique_ptr<UioNode>> {
-      opened_.push_back(path);
-      return wire_.TakeNode();
-    });
+    bus_ = std::make_unique<UioBus>(options_,
+                                    [this](const std::string& path) -> Result<std::unique_ptr<UioNode>> {
+                                      opened_.push_back(path);
+                                      return wire_.TakeNode();
+                                    });
     ASSERT_TRUE(bus_->Start(&events_).ok());
   }
 
@@ -95,7 +96,8 @@ TEST_F(UioBusTest, TellsWhatIsThereBeforeStartReturns) {
   sysfs_.AddGpu();
   BindAll();
   Start();
-  EXPECT_EQ(events_.Take(), (Lines{"offered 12 global", "offered 13 vgpu", std::string("arrived ") + kFunctionName}));
+  EXPECT_EQ(events_.Take(),
+            (Lines{"offered 12 global", "offered 13 vgpu", std::string("arrived ") + kFunctionName}));
   EXPECT_EQ(events_.offers[13].instance, Guid::Parse(kVgpuName));
   EXPECT_EQ(events_.offers[12].mmio_megabytes, 0);
   Result<Negotiated> agreed = Negotiate(*events_.functions.at(0), std::nullopt);
@@ -160,11 +162,13 @@ TEST_F(UioBusTest, AFunctionThatWasReplacedBetweenTwoLooksIsAnother) {
   sysfs_.AddGpu();
   Start();
   (void)events_.Take();
-  const std::string old = sysfs_.root() + "/" + sysfs_.FunctionPath(kFunctionName), kept = sysfs_.root() + "/kept";
+  const std::string old = sysfs_.root() + "/" + sysfs_.FunctionPath(kFunctionName),
+                    kept = sysfs_.root() + "/kept";
   std::filesystem::rename(old, kept);  // its inode is not free for the next one
   sysfs_.AddFunction(kFunctionName, "0x008e", "");
   bus_->Rescan();
-  EXPECT_EQ(events_.Take(), (Lines{std::string("removed ") + kFunctionName, std::string("arrived ") + kFunctionName}));
+  EXPECT_EQ(events_.Take(),
+            (Lines{std::string("removed ") + kFunctionName, std::string("arrived ") + kFunctionName}));
 }
 
 TEST_F(UioBusTest, MalformedTreeTakesNothingElseAway) {
@@ -207,7 +211,8 @@ TEST_F(UioBusTest, HearsOfDevices) {
   to.nl_family = AF_NETLINK;
   to.nl_groups = 1;
   constexpr char kEvent[] = "bind@/devices/x\0ACTION=bind\0SUBSYSTEM=vmbus";
-  const ssize_t sent = sendto(socket.get(), kEvent, sizeof(kEvent), 0, reinterpret_cast<const sockaddr*>(&to), sizeof(to));  // Safety: as bind(2) wants it
+  const ssize_t sent = sendto(socket.get(), kEvent, sizeof(kEvent), 0, reinterpret_cast<const sockaddr*>(&to),
+                              sizeof(to));  // Safety: as bind(2) wants it
   if (sent < 0) GTEST_SKIP() << "device events cannot be made up here: " << std::strerror(errno);
   events_.WaitForOne();
   EXPECT_EQ(events_.Take().at(0), "offered 12 global");
@@ -221,7 +226,8 @@ TEST(Uevents, OnlyThoseOfOurSubsystemsConcernUs) {
   EXPECT_TRUE(ConcernsUs(event("add@/devices/x|ACTION=add|SUBSYSTEM=vmbus|SEQNUM=1|")));
   EXPECT_TRUE(ConcernsUs(event("add@/x|SUBSYSTEM=uio|")));
   EXPECT_TRUE(ConcernsUs(event("add@/x|SUBSYSTEM=pci")));
-  for (const char* other : {"", "|", "|||", "add@/x", "add@/x|SUBSYSTEM=", "add@/x|SUBSYSTEM=pci2|", "add@/x|XSUBSYSTEM=pci|", "add@/x|SUBSYSTEM=net|SUBSYSTEM=pci|"}) {
+  for (const char* other : {"", "|", "|||", "add@/x", "add@/x|SUBSYSTEM=", "add@/x|SUBSYSTEM=pci2|",
+                            "add@/x|XSUBSYSTEM=pci|", "add@/x|SUBSYSTEM=net|SUBSYSTEM=pci|"}) {
     EXPECT_FALSE(ConcernsUs(event(other))) << other;
   }
 }
@@ -231,7 +237,9 @@ TEST(Uevents, AllAreTaken) {
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, ends), 0);
   const attach::UniqueFd ours(ends[0]), theirs(ends[1]);
   EXPECT_FALSE(TakeUevents(ours.get()));
-  const auto say = [&](std::string_view text) { ASSERT_EQ(send(theirs.get(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size())); };
+  const auto say = [&](std::string_view text) {
+    ASSERT_EQ(send(theirs.get(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));
+  };
   say("SUBSYSTEM=net");
   EXPECT_FALSE(TakeUevents(ours.get()));
   say("SUBSYSTEM=uio");
@@ -259,19 +267,24 @@ TEST_F(UioBusTest, PacketsGoBothWays) {
   std::thread answers([&] {
     const Status ended = host->Run([&](const Packet& packet) {
       EXPECT_EQ(packet.transaction, 7u);
-      EXPECT_EQ(host->Send({.type = kCompletion, .transaction = packet.transaction, .payload = packet.payload}), Channel::Sent::kYes);
+      EXPECT_EQ(
+          host->Send({.type = kCompletion, .transaction = packet.transaction, .payload = packet.payload}),
+          Channel::Sent::kYes);
       host->Close();
     });
     EXPECT_TRUE(ended.ok());
   });
   const auto payload = Bytes("question");
-  ASSERT_EQ((*channel)->Send({.flags = kCompletionRequested, .transaction = 7, .payload = payload}), Channel::Sent::kYes);
+  ASSERT_EQ((*channel)->Send({.flags = kCompletionRequested, .transaction = 7, .payload = payload}),
+            Channel::Sent::kYes);
   std::vector<std::byte> answer;
-  EXPECT_TRUE((*channel)->Run([&](const Packet& packet) {
-    EXPECT_EQ(packet.type, kCompletion);
-    answer.assign(packet.payload.begin(), packet.payload.end());
-    (*channel)->Close();
-  }).ok());
+  EXPECT_TRUE((*channel)
+                  ->Run([&](const Packet& packet) {
+                    EXPECT_EQ(packet.type, kCompletion);
+                    answer.assign(packet.payload.begin(), packet.payload.end());
+                    (*channel)->Close();
+                  })
+                  .ok());
   answers.join();
   EXPECT_EQ(answer, payload);
 }

@@ -52,12 +52,14 @@ TEST_P(Monitored, SetsItsBitAndCallsNobody) {
   EXPECT_EQ(Word(wire.monitor(), offset), others | bit);
   EXPECT_EQ(wire.Signal(), std::nullopt);
   uint32_t elsewhere = 0;
-  for (size_t at = 0; at < wire.monitor().size(); at += 4) elsewhere |= at == offset ? 0 : Word(wire.monitor(), at);
+  for (size_t at = 0; at < wire.monitor().size(); at += 4)
+    elsewhere |= at == offset ? 0 : Word(wire.monitor(), at);
   EXPECT_EQ(elsewhere, 0u);
 }
 
 INSTANTIATE_TEST_SUITE_P(Monitors, Monitored,
-                         testing::Values(MonitorBit{0, 8, 1}, MonitorBit{31, 8, 1u << 31}, MonitorBit{32, 16, 1}, MonitorBit{127, 32, 1u << 31}),
+                         testing::Values(MonitorBit{0, 8, 1}, MonitorBit{31, 8, 1u << 31},
+                                         MonitorBit{32, 16, 1}, MonitorBit{127, 32, 1u << 31}),
                          [](const auto& info) { return std::to_string(info.param.monitor); });
 
 TEST(UioSignal, RefusesAMonitorThatIsNone) {

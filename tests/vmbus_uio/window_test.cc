@@ -1,10 +1,9 @@
-#include "cuse-dxg/backend/vmbus/uio_window.h"
-
 #include <gtest/gtest.h>
 
 #include <cerrno>
 #include <filesystem>
 
+#include "cuse-dxg/backend/vmbus/uio_window.h"
 #include "tests/vmbus_uio/fake_sysfs.h"
 
 namespace dxg::vmbus {
@@ -24,8 +23,9 @@ TEST(WindowWanted, TakesPlaceAndSize) {
 }
 
 TEST(WindowWanted, RefusesWhatIsNone) {
-  for (const char* bad : {"", "+", "hole", "hole+", "hole+0", "hole+1", "hole+K", "hole+4097", "hole+4096X", "Hole+4096", "4096+4096", "x+4096", "65536", "-65536+4096",
-                          "65536+4096+4096", "hole+18446744073709551615", "hole+99999999999G", "0xffffffffffff0000+65536K"}) {
+  for (const char* bad : {"", "+", "hole", "hole+", "hole+0", "hole+1", "hole+K", "hole+4097", "hole+4096X",
+                          "Hole+4096", "4096+4096", "x+4096", "65536", "-65536+4096", "65536+4096+4096",
+                          "hole+18446744073709551615", "hole+99999999999G", "0xffffffffffff0000+65536K"}) {
     const Status status = WindowWanted::Parse(bad).status();
     EXPECT_EQ(status.value(), -EINVAL) << bad;
     EXPECT_NE(status.why().find("expected START+LENGTH"), std::string::npos);

@@ -19,7 +19,7 @@ namespace dxg::socket {
 namespace {
 
 constexpr size_t kLengthBytes = sizeof(uint32_t);
-constexpr size_t kRoomBytes = 64 * 1024;  // that are received at once
+constexpr size_t kRoomBytes = 64 * 1024;    // that are received at once
 constexpr size_t kDescriptorsKeptMax = 64;  // that came and were not taken yet
 constexpr int kPeersWaiting = 64;
 
@@ -29,11 +29,13 @@ uint32_t LengthAt(const std::byte* bytes) {
   return length;
 }
 
-vmbus::Packet PacketOf(std::string_view frame) { return {vmbus::kInBand, 0, 0, std::as_bytes(std::span(frame))}; }
+vmbus::Packet PacketOf(std::string_view frame) {
+  return {vmbus::kInBand, 0, 0, std::as_bytes(std::span(frame))};
+}
 
 }  // namespace
 
-// -- FrameReader -------------------------------------------------------------------------------------------------------
+// -- FrameReader ----------------------------------------------------------------------------------
 
 std::span<std::byte> FrameReader::Room() {
   if (begin_ == end_) begin_ = end_ = 0;
@@ -55,10 +57,12 @@ std::optional<std::span<const std::byte>> FrameReader::Next() {
   return frame;
 }
 
-// -- Channel -----------------------------------------------------------------------------------------------------------
+// -- Channel --------------------------------------------------------------------------------------
 
 Channel::Channel(UniqueFd socket, int other)
-    : socket_(std::move(socket)), kept_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)), epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+    : socket_(std::move(socket)),
+      kept_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)) {
   Watch(socket_.get(), EPOLLIN, EPOLL_CTL_ADD);
   Watch(kept_event_.get(), EPOLLIN, EPOLL_CTL_ADD);
   if (other >= 0) Watch(other, EPOLLIN, EPOLL_CTL_ADD);
@@ -137,10 +141,12 @@ bool Channel::Send(const google::protobuf::MessageLite& message, std::span<const
     std::lock_guard lock(sending_);
     return EndSending();
   }
-  static thread_local std::string bytes;  // keeps its memory from one frame to the next, unless that is kept for later
+  static thread_local std::string
+      bytes;  // keeps its memory from one frame to the next, unless that is kept for later
   bytes.resize(kLengthBytes + size);
   for (size_t i = 0; i < kLengthBytes; ++i) bytes[i] = static_cast<char>(size >> (8 * i));
-  message.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(bytes.data() + kLengthBytes));  // Safety: bytes
+  message.SerializeWithCachedSizesToArray(
+      reinterpret_cast<uint8_t*>(bytes.data() + kLengthBytes));  // Safety: bytes
   std::lock_guard lock(sending_);
   if (closed_) return false;
   const bool by_rings = ByRings(bytes.size(), descriptors);
@@ -149,14 +155,17 @@ bool Channel::Send(const google::protobuf::MessageLite& message, std::span<const
   if (kept_.empty()) taken = by_rings ? PutIntoRing(PacketOf(bytes)) : SendNow(bytes, descriptors, &sent);
   if (taken == Taken::kYes) return true;
   const bool rest_only = sent != 0;  // the descriptors have gone
-  if (taken == Taken::kOver || !Keep(std::move(bytes), sent, rest_only ? std::span<const int>() : descriptors)) return EndSending();
+  if (taken == Taken::kOver ||
+      !Keep(std::move(bytes), sent, rest_only ? std::span<const int>() : descriptors))
+    return EndSending();
   kept_.back().by_rings = by_rings;
   return true;
 }
 
 bool Channel::SendPacket(const vmbus::Packet& packet) {
   std::lock_guard lock(sending_);
-  return !closed_ && kept_.empty() && ByRings(packet.payload.size(), {}) && PutIntoRing(packet) == Taken::kYes;
+  return !closed_ && kept_.empty() && ByRings(packet.payload.size(), {}) &&
+         PutIntoRing(packet) == Taken::kYes;
 }
 
 bool Channel::Flush() {
@@ -175,7 +184,8 @@ bool Channel::Flush() {
       for (const UniqueFd& each : front.descriptors) descriptors.push_back(each.get());
     }
     const size_t had_sent = front.sent;
-    const Taken taken = front.by_rings ? PutIntoRing(PacketOf(front.bytes)) : SendNow(front.bytes, descriptors, &front.sent);
+    const Taken taken =
+        front.by_rings ? PutIntoRing(PacketOf(front.bytes)) : SendNow(front.bytes, descriptors, &front.sent);
     if (taken == Taken::kOver) return false;
     if (front.by_rings && taken == Taken::kYes) front.sent = front.bytes.size();
     kept_bytes_ -= front.sent - had_sent;
@@ -245,9 +255,11 @@ std::optional<Incoming> Channel::Next() {
   if (got == Got::kPacket) {
     if (IsCall(packet_) || IsAnswer(packet_)) return Incoming{{}, &packet_};
     const std::span<const std::byte> frame = packet_.payload;
-    if (packet_.type == vmbus::kInBand && frame.size() >= kLengthBytes && LengthAt(frame.data()) <= frame.size() - kLengthBytes)
+    if (packet_.type == vmbus::kInBand && frame.size() >= kLengthBytes &&
+        LengthAt(frame.data()) <= frame.size() - kLengthBytes)
       return Incoming{frame.subspan(kLengthBytes, LengthAt(frame.data()))};
-    broken_ring_ = fmt::format("it put a packet of type {} and {} bytes into the ring, which is no frame", packet_.type, frame.size());
+    broken_ring_ = fmt::format("it put a packet of type {} and {} bytes into the ring, which is no frame",
+                               packet_.type, frame.size());
   } else if (got == Got::kCorrupt) {
     broken_ring_ = rings_->incoming.corruption().why();
   } else if (rings_->incoming.Return()) {
@@ -257,7 +269,8 @@ std::optional<Incoming> Channel::Next() {
 }
 
 std::string Channel::broken() const {
-  return frames_.broken() ? fmt::format("it sent a frame of more than {} bytes", kFrameBytesMax) : broken_ring_;
+  return frames_.broken() ? fmt::format("it sent a frame of more than {} bytes", kFrameBytesMax)
+                          : broken_ring_;
 }
 
 bool Channel::Receive(std::string* why) {
@@ -273,7 +286,8 @@ bool Channel::Receive(std::string* why) {
   if (came < 0 && (errno == EAGAIN || errno == EINTR)) return true;
   if (came < 0) *why = std::strerror(errno);
   if (came == 0) *why = "the other side has closed it";
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); came >= 0 && header != nullptr; header = CMSG_NXTHDR(&message, header)) {
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); came >= 0 && header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
     if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
     for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= header->cmsg_len; ++i) {
       int descriptor = -1;
@@ -316,13 +330,15 @@ void Channel::Release() {
   descriptors_.clear();
 }
 
-// -- Addresses ---------------------------------------------------------------------------------------------------------
+// -- Addresses ------------------------------------------------------------------------------------
 
 Result<UniqueFd> Connect(const std::string& path, const char* option) {
   DXG_ASSIGN(const sockaddr_un address, UnixAddress(path, option));
   UniqueFd connected(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (connected.valid() && connect(connected.get(), AnyAddress(address), sizeof(address)) == 0) return connected;
-  return Status::Refuse(errno, "{}: nobody answers at {}: {}; start `hostsim --listen {}` first", option, path, std::strerror(errno), path);
+  if (connected.valid() && connect(connected.get(), AnyAddress(address), sizeof(address)) == 0)
+    return connected;
+  return Status::Refuse(errno, "{}: nobody answers at {}: {}; start `hostsim --listen {}` first", option,
+                        path, std::strerror(errno), path);
 }
 
 Result<UniqueFd> Listen(const std::string& path, const char* option) {

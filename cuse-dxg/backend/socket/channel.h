@@ -32,7 +32,8 @@ template <class Hello>
 bool Has(const Hello& hello, std::string_view feature) {
   return std::find(hello.features().begin(), hello.features().end(), feature) != hello.features().end();
 }
-// No frame is longer: a command has at most 128 KiB, a list of adapters that a device asks for less than the rest.
+// No frame is longer: a command has at most 128 KiB, a list of adapters that a device asks for less than the
+// rest.
 inline constexpr uint32_t kFrameBytesMax = 1u << 20;
 // No frame has more descriptors.
 inline constexpr uint32_t kDescriptorsMax = 4;
@@ -43,7 +44,8 @@ class FrameReader {
   // Where the next bytes go, and how many have come there.
   std::span<std::byte> Room();
   void Came(size_t bytes) { end_ += bytes; }
-  // The next whole frame, which stays until Room is asked for; nothing: more has to come, or the stream is broken.
+  // The next whole frame, which stays until Room is asked for; nothing: more has to come, or the stream is
+  // broken.
   std::optional<std::span<const std::byte>> Next();
   // A frame was announced that is longer than any may be.
   bool broken() const { return broken_; }
@@ -66,11 +68,11 @@ struct Woken {
   bool other = false;  // the other descriptor is readable
 };
 
-// One end of a connection. Any number of threads send, without waiting: what the socket does not take is kept, up to a
-// limit, and sent by Wait. One thread waits and receives.
+// One end of a connection. Any number of threads send, without waiting: what the socket does not take is
+// kept, up to a limit, and sent by Wait. One thread waits and receives.
 //
-// Once both ends use rings, what has no descriptors goes through them, and only what has some through the socket: those two
-// are in no order with each other.
+// Once both ends use rings, what has no descriptors goes through them, and only what has some through the
+// socket: those two are in no order with each other.
 class Channel {
  public:
   // What may be kept while the other side does not read.
@@ -83,13 +85,14 @@ class Channel {
   // By the thread that receives, at the same place among the frames as the other end.
   void UseRings(std::unique_ptr<Rings> rings);
 
-  // False: the connection is over. A message that is too long for a frame, or too much that is kept, ends it: whoever
-  // waits for an answer hears of that, and would never hear of what was not sent.
+  // False: the connection is over. A message that is too long for a frame, or too much that is kept, ends it:
+  // whoever waits for an answer hears of that, and would never hear of what was not sent.
   bool Send(const google::protobuf::MessageLite& message, std::span<const int> descriptors = {});
   // False: there are no rings, it has no room there now, or something waits before it: Send can keep it.
   bool SendPacket(const vmbus::Packet& packet);
-  // Waits until something has come, the other descriptor is readable, or so many ms are over (-1: without end); takes what
-  // has come, and sends what was kept. False: the connection is over, or makes no sense: `why`.
+  // Waits until something has come, the other descriptor is readable, or so many ms are over (-1: without
+  // end); takes what has come, and sends what was kept. False: the connection is over, or makes no sense:
+  // `why`.
   bool Wait(int timeout_ms, Woken* woken, std::string* why);
   // Whether something waits for the other side to take what it has.
   bool keeps() {
@@ -107,7 +110,8 @@ class Channel {
 
   // Both sides hear of it at once; threads may still be sending.
   void Close();
-  // Closes, and gives back the descriptors and all that is kept. By the thread that receives, as the last that it does.
+  // Closes, and gives back the descriptors and all that is kept. By the thread that receives, as the last
+  // that it does.
   void Release();
 
  private:
@@ -133,7 +137,7 @@ class Channel {
   bool EndSending();  // with the lock held; false
 
   UniqueFd socket_, kept_event_, epoll_;  // only Release changes them, with sending_ held
-  std::mutex sending_;            // guards the four below, and the outgoing one of rings_
+  std::mutex sending_;                    // guards the four below, and the outgoing one of rings_
   std::deque<Kept> kept_;
   size_t kept_bytes_ = 0, kept_descriptors_ = 0;
   bool closed_ = false;

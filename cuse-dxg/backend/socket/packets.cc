@@ -25,7 +25,8 @@ std::span<const std::byte> Compose(Head head, const google::protobuf::MessageLit
   head.bytes = static_cast<uint32_t>(body.ByteSizeLong());
   bytes.resize(sizeof(Head) + head.bytes);
   std::memcpy(bytes.data(), &head, sizeof(Head));
-  body.SerializeWithCachedSizesToArray(reinterpret_cast<uint8_t*>(bytes.data() + sizeof(Head)));  // Safety: bytes
+  body.SerializeWithCachedSizesToArray(
+      reinterpret_cast<uint8_t*>(bytes.data() + sizeof(Head)));  // Safety: bytes
   return bytes;
 }
 

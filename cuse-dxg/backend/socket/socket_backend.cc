@@ -28,9 +28,9 @@
 namespace dxg {
 namespace {
 
-using protocol::FromHost;
 using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
+using protocol::FromHost;
 using protocol::ToHost;
 using socket::Channel;
 using socket::UniqueFd;
@@ -63,7 +63,9 @@ int ElementsOf(const Message& message, const FieldDescriptor* field) {
   return static_cast<int>(message.GetReflection()->GetStringReference(message, field, &scratch).size());
 }
 
-bool IsList(const FieldDescriptor* field) { return field->is_repeated() || field->type() == FieldDescriptor::TYPE_BYTES; }
+bool IsList(const FieldDescriptor* field) {
+  return field->is_repeated() || field->type() == FieldDescriptor::TYPE_BYTES;
+}
 
 bool HasLists(const contract::HostCommand& command) {
   static const std::vector<bool> has = [] {
@@ -79,8 +81,8 @@ bool HasLists(const contract::HostCommand& command) {
   return has[static_cast<size_t>(&command - contract::HostCommands().data())];
 }
 
-// The guest takes as many elements of an answer as its request stands for. How many that are the codec of the wire knows: a
-// list has to be as it would be had it come over the VMBus, or, of a refusal, empty.
+// The guest takes as many elements of an answer as its request stands for. How many that are the codec of the
+// wire knows: a list has to be as it would be had it come over the VMBus, or, of a refusal, empty.
 bool ListsFit(const HostCall& call, uint32_t version, std::vector<std::byte>* scratch) {
   if (!HasLists(*call.command)) return true;
   const Message& reply = *call.reply;
@@ -103,7 +105,8 @@ bool ListsFit(const HostCall& call, uint32_t version, std::vector<std::byte>* sc
 
 class SocketBackend final : public Backend, public HostControl {
  public:
-  SocketBackend(UniqueFd socket, protocol::Hello hello, std::chrono::milliseconds patience, std::unique_ptr<socket::Rings> rings)
+  SocketBackend(UniqueFd socket, protocol::Hello hello, std::chrono::milliseconds patience,
+                std::unique_ptr<socket::Rings> rings)
       : wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
         channel_(std::move(socket), wake_.get()),
         hello_(std::move(hello)),
@@ -120,7 +123,8 @@ class SocketBackend final : public Backend, public HostControl {
     protocol::Question question;
     question.set_region_at(window_address);
     const auto region = AskForRegion(std::move(question));
-    const bool around = region && window_address >= region->window_address && window_address - region->window_address < region->size;
+    const bool around = region && window_address >= region->window_address &&
+                        window_address - region->window_address < region->size;
     return around ? region : std::nullopt;
   }
   std::optional<HostRegion> HomeRegion(uint32_t process) override {
@@ -203,7 +207,7 @@ class SocketBackend final : public Backend, public HostControl {
   uint64_t last_number_ = 0;
   std::map<uint64_t, Pending> pending_;
   std::map<uint64_t, Asker*> askers_;
-  std::map<uint64_t, uint32_t> versions_;  // by an adapter's address
+  std::map<uint64_t, uint32_t> versions_;                             // by an adapter's address
   std::map<std::pair<dev_t, ino_t>, std::weak_ptr<UniqueFd>> files_;  // of regions
 
   // The reader's.
@@ -217,7 +221,7 @@ class SocketBackend final : public Backend, public HostControl {
   std::vector<std::byte> wire_;
 };
 
-// -- Sending -----------------------------------------------------------------------------------------------------------
+// -- Sending --------------------------------------------------------------------------------------
 
 bool SocketBackend::SendWithBatch(const ToHost* message, std::span<const int> descriptors) {
   bool sent = true;
@@ -241,12 +245,14 @@ bool SocketBackend::Enter(const HostCall& call, Completion completion, uint64_t*
   if (call.asynchronous) return true;
   *number = ++last_number_;
   const auto version = versions_.find(call.adapter);
-  pending_.emplace(last_number_, Pending{call, completion, version != versions_.end() ? version->second : kWireVersion});
+  pending_.emplace(last_number_,
+                   Pending{call, completion, version != versions_.end() ? version->second : kWireVersion});
   return true;
 }
 
-// Never waits. An asynchronous call travels with those that come before the socket's thread gets to it, or with the next
-// message of another kind. Where it cannot be sent, the reader hears of that and ends everything.
+// Never waits. An asynchronous call travels with those that come before the socket's thread gets to it, or
+// with the next message of another kind. Where it cannot be sent, the reader hears of that and ends
+// everything.
 void SocketBackend::Submit(const HostCall& call, Completion completion) {
   const bool asynchronous = call.asynchronous;  // once it is sent it may be over, and the call gone
   bool entered = false;
@@ -255,7 +261,9 @@ void SocketBackend::Submit(const HostCall& call, Completion completion) {
     uint64_t number = 0;
     entered = Enter(call, completion, &number);
     const auto sent_alone = [&] {
-      return SendWithBatch(nullptr, {}) && channel_.SendPacket(socket::MakeCall({number, call.command->id, call.process, call.adapter, {}}, *call.request));
+      return SendWithBatch(nullptr, {}) &&
+             channel_.SendPacket(
+                 socket::MakeCall({number, call.command->id, call.process, call.adapter, {}}, *call.request));
     };
     if (entered && (asynchronous || !sent_alone())) {
       // In the batch itself, which keeps its memory from one to the next.
@@ -285,10 +293,10 @@ void SocketBackend::WakeReader() {
   (void)!write(wake_.get(), &one, sizeof(one));
 }
 
-// -- Questions ---------------------------------------------------------------------------------------------------------
+// -- Questions ------------------------------------------------------------------------------------
 
-// The reader itself asks from inside a completion: then it reads on, and keeps for later what is not the answer. A host
-// that is there and does not answer is as good as lost.
+// The reader itself asks from inside a completion: then it reads on, and keeps for later what is not the
+// answer. A host that is there and does not answer is as good as lost.
 bool SocketBackend::Ask(protocol::Question question, Received* received, std::span<const int> descriptors) {
   Asker asker;
   uint64_t number = 0;
@@ -354,11 +362,13 @@ std::optional<HostRegion> SocketBackend::ToRegion(Received received) {
   struct stat file;
   if (fstat(received.descriptors[0].get(), &file) != 0) return std::nullopt;
   const auto bytes = static_cast<uint64_t>(file.st_size);
-  const bool whole_pages = (from.window_address() | from.size() | from.file_offset()) % client::kPageBytes == 0 && from.size() != 0;
+  const bool whole_pages =
+      (from.window_address() | from.size() | from.file_offset()) % client::kPageBytes == 0 &&
+      from.size() != 0;
   const bool wraps = from.window_address() + from.size() < from.window_address();
   if (!whole_pages || wraps || from.file_offset() > bytes || from.size() > bytes - from.file_offset()) {
-    spdlog::warn("the host shows {} bytes at {:#x} of its window, which its file of {} bytes does not have", from.size(),
-                 from.window_address(), bytes);
+    spdlog::warn("the host shows {} bytes at {:#x} of its window, which its file of {} bytes does not have",
+                 from.size(), from.window_address(), bytes);
     return std::nullopt;
   }
   HostRegion region;
@@ -390,7 +400,7 @@ void SocketBackend::Serve(const ControlRequest& request, ControlReply* reply) {
   }
 }
 
-// -- Memory of clients -------------------------------------------------------------------------------------------------
+// -- Memory of clients ----------------------------------------------------------------------------
 
 Result<uint32_t> SocketBackend::AddClientPages(std::shared_ptr<ClientPages> pages) {
   const std::optional<ClientFile> file = pages->file();
@@ -412,7 +422,7 @@ void SocketBackend::RemoveClientPages(uint32_t list) {
   (void)Send(message);
 }
 
-// -- The reader --------------------------------------------------------------------------------------------------------
+// -- The reader -----------------------------------------------------------------------------------
 
 // Sends what waits and takes what has come. False: the connection is over, see why_lost_.
 bool SocketBackend::PollOnce() {
@@ -430,8 +440,8 @@ bool SocketBackend::PollOnce() {
   return true;
 }
 
-// A host that has nothing to say is asked whether it is there. It is lost only where nothing has come after that and
-// nothing lies there unread: it may be we who stood still.
+// A host that has nothing to say is asked whether it is there. It is lost only where nothing has come after
+// that and nothing lies there unread: it may be we who stood still.
 bool SocketBackend::CheckAlive() {
   const auto now = Clock::now();
   if (!pinged_ && now - heard_ < patience_ / 4) return true;  // it was something of ours that woke us
@@ -541,13 +551,14 @@ bool SocketBackend::Handle(Received received) {
       return true;
     case FromHost::kHello:
       if (message.hello().refused().empty()) {
-        if (socket::Has(message.hello(), socket::kFeatureRings) && rings_) channel_.UseRings(std::move(rings_));
+        if (socket::Has(message.hello(), socket::kFeatureRings) && rings_)
+          channel_.UseRings(std::move(rings_));
         return true;
       }
       why_lost_ = socket::Printable(message.hello().refused());
       return false;
     case FromHost::kPong:
-    case FromHost::kRegion:      // nobody waits for it any more
+    case FromHost::kRegion:  // nobody waits for it any more
     case FromHost::kControlled:
     case FromHost::kListed:
     case FromHost::WHAT_NOT_SET:  // of a later version
@@ -559,7 +570,8 @@ bool SocketBackend::Handle(Received received) {
 bool SocketBackend::HandleAnswer(const protocol::Answer& answer) {
   Status transport;
   if (answer.error() != 0)
-    transport = Status::Refuse(static_cast<int>(std::min<uint32_t>(answer.error(), kErrnoMax)), "{}", socket::Printable(answer.why()));
+    transport = Status::Refuse(static_cast<int>(std::min<uint32_t>(answer.error(), kErrnoMax)), "{}",
+                               socket::Printable(answer.why()));
   return EndCall(answer.number(), std::move(transport), std::as_bytes(std::span(answer.reply())));
 }
 
@@ -575,9 +587,11 @@ bool SocketBackend::EndCall(uint64_t number, Status transport, std::span<const s
   }
   const Pending& pending = entry.mapped();
   Message& into = *pending.call.reply;
-  const bool fits = !transport.ok() || (into.ParseFromArray(reply.data(), static_cast<int>(reply.size())) && ListsFit(pending.call, pending.version, &wire_));
+  const bool fits = !transport.ok() || (into.ParseFromArray(reply.data(), static_cast<int>(reply.size())) &&
+                                        ListsFit(pending.call, pending.version, &wire_));
   if (!fits) {
-    why_lost_ = fmt::format("it answered {} with something that is no answer to it", pending.call.command->name);
+    why_lost_ =
+        fmt::format("it answered {} with something that is no answer to it", pending.call.command->name);
     into.Clear();
     transport = Lost();
   }
@@ -595,7 +609,8 @@ void SocketBackend::Run() {
 void SocketBackend::Lose() {
   const auto pending = Cut();
   if (!stopping_) {
-    spdlog::error("the host process is lost: {}; its adapters are removed", why_lost_.empty() ? "the connection broke" : why_lost_);
+    spdlog::error("the host process is lost: {}; its adapters are removed",
+                  why_lost_.empty() ? "the connection broke" : why_lost_);
     events_->HostLost();
   }
   EndWith(pending);
@@ -627,7 +642,7 @@ void SocketBackend::Release() {
   batch_.Clear();
 }
 
-// -- Start and end -----------------------------------------------------------------------------------------------------
+// -- Start and end --------------------------------------------------------------------------------
 
 Status SocketBackend::Start(BackendEvents* events) {
   events_ = events;
@@ -654,7 +669,8 @@ Status SocketBackend::Start(BackendEvents* events) {
   reader_id_ = std::thread::id();
   if (!there) {
     EndWith(Cut());
-    return Status::Refuse(ENODEV, "--backend: the host refuses: {}", why_lost_.empty() ? "the connection broke" : why_lost_);
+    return Status::Refuse(ENODEV, "--backend: the host refuses: {}",
+                          why_lost_.empty() ? "the connection broke" : why_lost_);
   }
   reader_ = std::thread([this] { Run(); });
   return Status::Ok();
@@ -680,7 +696,8 @@ Result<std::unique_ptr<Backend>> CreateSocketBackend(const SocketOptions& option
   if (options.rings) {
     DXG_ASSIGN(rings, socket::Rings::Make());
   }
-  return std::unique_ptr<Backend>(new SocketBackend(std::move(connected), std::move(hello), options.patience, std::move(rings)));
+  return std::unique_ptr<Backend>(
+      new SocketBackend(std::move(connected), std::move(hello), options.patience, std::move(rings)));
 }
 
 }  // namespace dxg

@@ -24,7 +24,9 @@ std::string PciDriverFile(const Places& places, const std::string& driver, const
 std::string OverrideOf(const Places& places, const VmbusDevice& device) {
   return fmt::format("{}/devices/{}/driver_override", places.vmbus(), device.name);
 }
-std::string NameOf(const VmbusDevice& device) { return fmt::format("{} channel {}", device.kind(), device.name); }
+std::string NameOf(const VmbusDevice& device) {
+  return fmt::format("{} channel {}", device.kind(), device.name);
+}
 
 // The driver of the PCI function holds the channels too, so it goes first.
 void ReleaseFunctions(const Places& places, const Found& found, std::vector<Step>* steps) {
@@ -45,7 +47,8 @@ void ReleaseChannel(const Places& places, const VmbusDevice& device, std::vector
 
 void GiveChannel(const Places& places, const VmbusDevice& device, std::vector<Step>* steps) {
   const std::string path = OverrideOf(places, device);
-  steps->push_back({fmt::format("let only {} have the {}", kUioDriver, NameOf(device)), {path, kUioDriver}, {{path, ""}}});
+  steps->push_back(
+      {fmt::format("let only {} have the {}", kUioDriver, NameOf(device)), {path, kUioDriver}, {{path, ""}}});
   steps->push_back({fmt::format("give the {} to {}", NameOf(device), kUioDriver),
                     {DriverFile(places, kUioDriver, "bind"), device.name},
                     {{DriverFile(places, kUioDriver, "unbind"), device.name}}});
@@ -61,10 +64,16 @@ void GiveClass(const Places& places, const Guid& channel_class, std::vector<Step
 
 Status RefuseMissing(const Places& places, const Found& found) {
   if (!found.has_vmbus)
-    return Status::Refuse(ENODEV, "there is no VMBus here ({} does not exist): this is no Hyper-V guest, or its kernel has no drivers/hv", places.vmbus());
+    return Status::Refuse(ENODEV,
+                          "there is no VMBus here ({} does not exist): this is no Hyper-V guest, or its "
+                          "kernel has no drivers/hv",
+                          places.vmbus());
   if (found.channels.empty()) {
-    return Status::Refuse(ENODEV, "the host offers no channel of a virtual GPU, {} or {}; add a GPU partition to this machine (Add-VMGpuPartitionAdapter), or use WSL2{}",
-                          kGlobalClass.text(), kVgpuClass.text(), found.problems.empty() ? "" : ". " + found.problems.front());
+    return Status::Refuse(ENODEV,
+                          "the host offers no channel of a virtual GPU, {} or {}; add a GPU partition to "
+                          "this machine (Add-VMGpuPartitionAdapter), or use WSL2{}",
+                          kGlobalClass.text(), kVgpuClass.text(),
+                          found.problems.empty() ? "" : ". " + found.problems.front());
   }
   return Status::Ok();
 }
@@ -72,12 +81,18 @@ Status RefuseMissing(const Places& places, const Found& found) {
 std::string Explain(const Status& status) {
   switch (-status.value()) {
     case EACCES:
-    case EPERM: return status.why() + "; be root";
+    case EPERM:
+      return status.why() + "; be root";
     case kNotSupportedInKernel:
-    case EOPNOTSUPP: return "this kernel's uio_hv_generic refuses channels without a monitor; Linux 6.10 and later take them";
-    case EBUSY: return status.why() + "; whoever uses it has to close it first";
-    case ENOENT: return status.why() + "; has something changed meanwhile? Try again";
-    default: return status.why();
+    case EOPNOTSUPP:
+      return "this kernel's uio_hv_generic refuses channels without a monitor; Linux 6.10 and later take "
+             "them";
+    case EBUSY:
+      return status.why() + "; whoever uses it has to close it first";
+    case ENOENT:
+      return status.why() + "; has something changed meanwhile? Try again";
+    default:
+      return status.why();
   }
 }
 
@@ -99,7 +114,8 @@ class RealSysfs final : public SysfsWriter {
   Status Write(const std::string& path, const std::string& text) override {
     const attach::UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
     const std::string line = text + "\n";
-    if (file.valid() && write(file.get(), line.data(), line.size()) == static_cast<ssize_t>(line.size())) return Status::Ok();
+    if (file.valid() && write(file.get(), line.data(), line.size()) == static_cast<ssize_t>(line.size()))
+      return Status::Ok();
     return Status::Refuse(errno, "cannot write '{}' to {}: {}", text, path, std::strerror(errno));
   }
 };
@@ -114,7 +130,9 @@ SysfsWriter& KernelSysfs() {
 Result<std::vector<Step>> PlanBind(const Places& places, const Found& found, bool for_class) {
   DXG_TRY(RefuseMissing(places, found));
   if (!found.has_uio_driver) {
-    return Status::Refuse(ENOENT, "there is no {}; modprobe {}, or a kernel with CONFIG_UIO_HV_GENERIC (WSL2's own has none)", places.uio_driver(), kUioDriver);
+    return Status::Refuse(
+        ENOENT, "there is no {}; modprobe {}, or a kernel with CONFIG_UIO_HV_GENERIC (WSL2's own has none)",
+        places.uio_driver(), kUioDriver);
   }
   std::vector<Step> steps;
   ReleaseFunctions(places, found, &steps);
@@ -126,7 +144,9 @@ Result<std::vector<Step>> PlanBind(const Places& places, const Found& found, boo
   for (const VmbusDevice& device : found.channels) {
     if (!has_other_driver(device)) continue;
     if (!device.has_driver_override)
-      return Status::Refuse(ENOTSUP, "the {} has no driver_override: this kernel is too old, Linux 6.10 or later is needed", NameOf(device));
+      return Status::Refuse(
+          ENOTSUP, "the {} has no driver_override: this kernel is too old, Linux 6.10 or later is needed",
+          NameOf(device));
     GiveChannel(places, device, &steps);
   }
   if (for_class) {
@@ -145,14 +165,18 @@ Result<std::vector<Step>> PlanUnbind(const Places& places, const Found& found) {
   }
   if (ours.empty()) return steps;
   for (const Guid& channel_class : {kVgpuClass, kGlobalClass}) {
-    steps.push_back({fmt::format("no longer let {} have all channels of class {}", kUioDriver, channel_class.text()),
-                     {DriverFile(places, kUioDriver, "remove_id"), channel_class.text()}, {}, ENODEV});
+    steps.push_back(
+        {fmt::format("no longer let {} have all channels of class {}", kUioDriver, channel_class.text()),
+         {DriverFile(places, kUioDriver, "remove_id"), channel_class.text()},
+         {},
+         ENODEV});
   }
   for (const VmbusDevice* device : ours) {
     ReleaseChannel(places, *device, &steps);
     if (!device->has_driver_override) continue;
     const std::string path = OverrideOf(places, *device);
-    steps.push_back({fmt::format("let any driver have the {}", NameOf(*device)), {path, ""}, {{path, kUioDriver}}});
+    steps.push_back(
+        {fmt::format("let any driver have the {}", NameOf(*device)), {path, ""}, {{path, kUioDriver}}});
   }
   if (!found.has_dxg_driver) return steps;
   for (auto device = ours.rbegin(); device != ours.rend(); ++device) {
@@ -169,7 +193,9 @@ Result<std::vector<Step>> PlanUnbind(const Places& places, const Found& found) {
   return steps;
 }
 
-std::string ToText(const Write& write) { return fmt::format("echo {} > {}", write.text.empty() ? "''" : write.text, write.path); }
+std::string ToText(const Write& write) {
+  return fmt::format("echo {} > {}", write.text.empty() ? "''" : write.text, write.path);
+}
 
 std::string ToText(const std::vector<Step>& steps) {
   std::string text;
@@ -180,7 +206,9 @@ std::string ToText(const std::vector<Step>& steps) {
 Status Execute(const std::vector<Step>& steps, SysfsWriter& writer, std::string* done) {
   for (const Step& step : steps) {
     const Status status = writer.Check(step.write.path);
-    if (!status.ok()) return Status::Refuse(-status.value(), "cannot {}: {}. Nothing has been changed", step.what, Explain(status));
+    if (!status.ok())
+      return Status::Refuse(-status.value(), "cannot {}: {}. Nothing has been changed", step.what,
+                            Explain(status));
   }
   std::vector<const Step*> steps_done;
   for (const Step& step : steps) {
@@ -190,8 +218,10 @@ Status Execute(const std::vector<Step>& steps, SysfsWriter& writer, std::string*
       *done += step.what + "\n";
     } else if (-status.value() != step.fine_error) {
       const std::string undo = Undo(steps_done);
-      return Status::Refuse(-status.value(), "cannot {}: {}. {}{}", step.what, Explain(status),
-                            undo.empty() ? "Nothing has been changed" : "What was done before is taken back, as root, by:", undo);
+      return Status::Refuse(
+          -status.value(), "cannot {}: {}. {}{}", step.what, Explain(status),
+          undo.empty() ? "Nothing has been changed" : "What was done before is taken back, as root, by:",
+          undo);
     }
   }
   return Status::Ok();
@@ -200,10 +230,12 @@ Status Execute(const std::vector<Step>& steps, SysfsWriter& writer, std::string*
 Status CheckBound(const Found& found) {
   for (const VmbusDevice& device : found.channels) {
     if (device.driver != kUioDriver)
-      return Status::Refuse(EIO, "the kernel took every write, and the {} still has {}; dmesg may say why", NameOf(device),
+      return Status::Refuse(EIO, "the kernel took every write, and the {} still has {}; dmesg may say why",
+                            NameOf(device),
                             device.driver.empty() ? "no driver" : "the driver " + device.driver);
     if (!device.usable())
-      return Status::Refuse(EIO, "{} has the {} and shows no rings (uio/*/maps/map0); dmesg may say why", kUioDriver, NameOf(device));
+      return Status::Refuse(EIO, "{} has the {} and shows no rings (uio/*/maps/map0); dmesg may say why",
+                            kUioDriver, NameOf(device));
   }
   return Status::Ok();
 }

@@ -6,8 +6,8 @@
 #include "cuse-dxg/backend/vmbus/sysfs.h"
 #include "cuse-dxg/status.h"
 
-// Giving the channels of virtual GPUs to uio_hv_generic, and back. Everything is a write of a line to a file of sysfs, planned
-// before the first of them is done.
+// Giving the channels of virtual GPUs to uio_hv_generic, and back. Everything is a write of a line to a file
+// of sysfs, planned before the first of them is done.
 
 namespace dxg::vmbus {
 
@@ -33,8 +33,8 @@ class SysfsWriter {
 };
 SysfsWriter& KernelSysfs();
 
-// What is left to do; nothing where all is as it should be. With `for_class` channels that arrive later go to uio_hv_generic
-// by themselves. Refuses where there is nothing to bind or nothing to bind it to.
+// What is left to do; nothing where all is as it should be. With `for_class` channels that arrive later go to
+// uio_hv_generic by themselves. Refuses where there is nothing to bind or nothing to bind it to.
 Result<std::vector<Step>> PlanBind(const Places& places, const Found& found, bool for_class);
 // Back to the driver of the kernel where it has one (dxgkrnl), else to none.
 Result<std::vector<Step>> PlanUnbind(const Places& places, const Found& found);
@@ -43,8 +43,8 @@ Result<std::vector<Step>> PlanUnbind(const Places& places, const Found& found);
 std::string ToText(const std::vector<Step>& steps);
 std::string ToText(const Write& write);
 
-// Looks whether all of it may be written, and then does it. Where a step fails, the refusal says which, why, what was done
-// before, and how to take that back. `done`: a line for each step.
+// Looks whether all of it may be written, and then does it. Where a step fails, the refusal says which, why,
+// what was done before, and how to take that back. `done`: a line for each step.
 Status Execute(const std::vector<Step>& steps, SysfsWriter& writer, std::string* done);
 
 // After PlanBind's steps: whether the kernel has done what they asked for.

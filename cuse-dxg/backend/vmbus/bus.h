@@ -12,16 +12,17 @@
 #include "cuse-dxg/backend/vmbus/guid.h"
 #include "cuse-dxg/status.h"
 
-// What a guest's kernel does for a driver of the VMBus: channels that the host offers, the PCI functions that go with them,
-// memory for both. Behind it is the kernel of a Hyper-V guest (uio_bus.h) or a simulated host (link_bus.h).
+// What a guest's kernel does for a driver of the VMBus: channels that the host offers, the PCI functions that
+// go with them, memory for both. Behind it is the kernel of a Hyper-V guest (uio_bus.h) or a simulated host
+// (link_bus.h).
 
 namespace dxg::vmbus {
 
 struct ChannelOffer {
   Guid channel_class;
   Guid instance;
-  uint32_t relid = 0;             // names the channel; used again after it is gone
-  uint16_t mmio_megabytes = 0;    // for the window, of the global channel; 0: not known
+  uint32_t relid = 0;           // names the channel; used again after it is gone
+  uint16_t mmio_megabytes = 0;  // for the window, of the global channel; 0: not known
 };
 
 // A virtual GPU's configuration space beyond the standard header.
@@ -37,8 +38,8 @@ class PciFunction {
 // The range of guest-physical addresses through which the host shows its memory ("I/O space").
 struct Window {
   uint64_t start = 0;
-  uint64_t length = 0;       // bytes
-  int file = -1;             // holds its bytes, from file_offset on; -1: they cannot be reached, only announced
+  uint64_t length = 0;  // bytes
+  int file = -1;        // holds its bytes, from file_offset on; -1: they cannot be reached, only announced
   uint64_t file_offset = 0;
   std::shared_ptr<const void> keep;  // holds the file open
 };
@@ -68,14 +69,16 @@ class Bus {
   // Once, when the global channel is open.
   virtual Result<Window> ReserveWindow(const ChannelOffer& global) = 0;
 
-  // Gives the host a list of pages through the global channel ("GPADL"), and takes it back, which waits for the host's word.
+  // Gives the host a list of pages through the global channel ("GPADL"), and takes it back, which waits for
+  // the host's word.
   virtual Result<uint32_t> CreateGpadl(const ChannelOffer& global, std::shared_ptr<ClientPages> pages) = 0;
   virtual void TearDownGpadl(const ChannelOffer& global, uint32_t gpadl) = 0;
   // Holds pages in place and says where they are, until the object ends.
   class Pinned {
    public:
     virtual ~Pinned() = default;
-    virtual bool Frames(uint64_t page, std::span<uint64_t> frames) = 0;  // page frame numbers, from that page on
+    virtual bool Frames(uint64_t page,
+                        std::span<uint64_t> frames) = 0;  // page frame numbers, from that page on
   };
   virtual Result<std::unique_ptr<Pinned>> Pin(std::shared_ptr<ClientPages> pages) = 0;
 

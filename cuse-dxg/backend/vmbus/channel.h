@@ -8,8 +8,8 @@
 
 #include "cuse-dxg/status.h"
 
-// A VMBus channel as whoever speaks through it sees it: packets in both directions, in order, whatever carries them (rings of
-// a real channel, rings in shared memory, a socket). Guest and host see the same.
+// A VMBus channel as whoever speaks through it sees it: packets in both directions, in order, whatever
+// carries them (rings of a real channel, rings in shared memory, a socket). Guest and host see the same.
 
 namespace dxg::vmbus {
 
@@ -17,7 +17,7 @@ namespace dxg::vmbus {
 inline constexpr size_t kMessageBytesMax = 128 << 10;
 
 enum PacketType : uint16_t {
-  kInBand = 6,      // a message
+  kInBand = 6,       // a message
   kCompletion = 11,  // the answer to one, by its transaction id
   // Of no wire: a message with that transaction did not get to the host. The payload is an errno, 4 bytes.
   kSendFailed = 0xffff
@@ -44,8 +44,9 @@ class Channel {
   virtual ~Channel() = default;
   // Any thread. All of the packet or nothing of it; does not wait.
   virtual Sent Send(const Packet& packet) = 0;
-  // Handles each packet that arrives, in order, on the calling thread, until the channel is lost or closed; the payload is
-  // the handler's until it returns, and no longer in memory that the peer can change. Says why it ended, OK after Close.
+  // Handles each packet that arrives, in order, on the calling thread, until the channel is lost or closed;
+  // the payload is the handler's until it returns, and no longer in memory that the peer can change. Says why
+  // it ended, OK after Close.
   virtual Status Run(const std::function<void(const Packet&)>& handle) = 0;
   // Ends Run, now or when it begins, and from then on Send is lost. Any thread, also from inside of `handle`.
   virtual void Close() = 0;

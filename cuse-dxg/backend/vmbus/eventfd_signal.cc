@@ -12,7 +12,8 @@
 
 namespace dxg::vmbus {
 
-EventfdSignal::EventfdSignal(attach::UniqueFd wait, attach::UniqueFd ring) : wait_(std::move(wait)), ring_(std::move(ring)) {}
+EventfdSignal::EventfdSignal(attach::UniqueFd wait, attach::UniqueFd ring)
+    : wait_(std::move(wait)), ring_(std::move(ring)) {}
 
 void EventfdSignal::Ring() {
   const uint64_t one = 1;
@@ -23,7 +24,8 @@ void EventfdSignal::Ring() {
 bool IsEventfd(int descriptor) {
   constexpr std::string_view kEventfd = "anon_inode:[eventfd]";
   char target[kEventfd.size() + 1];
-  const ssize_t length = readlink(fmt::format("/proc/self/fd/{}", descriptor).c_str(), target, sizeof(target));
+  const ssize_t length =
+      readlink(fmt::format("/proc/self/fd/{}", descriptor).c_str(), target, sizeof(target));
   return length > 0 && std::string_view(target, static_cast<size_t>(length)) == kEventfd;
 }
 

@@ -6,16 +6,18 @@
 
 namespace dxg::vmbus {
 
-// Two eventfds that the peer has the other way round. It says nothing of the peer's end: whoever knows closes the channel.
+// Two eventfds that the peer has the other way round. It says nothing of the peer's end: whoever knows closes
+// the channel.
 class EventfdSignal final : public Signal {
  public:
-  // `wait`: the peer writes to it; `ring`: the peer waits for it. The one who makes them gives them EFD_NONBLOCK, or a peer
-  // that fills the count makes Ring wait.
+  // `wait`: the peer writes to it; `ring`: the peer waits for it. The one who makes them gives them
+  // EFD_NONBLOCK, or a peer that fills the count makes Ring wait.
   EventfdSignal(attach::UniqueFd wait, attach::UniqueFd ring);
 
   void Ring() override;
   int fd() const override { return wait_.get(); }
-  // Leaves the count as it is: an edge comes with every write, and a system call for each packet is half of its way.
+  // Leaves the count as it is: an edge comes with every write, and a system call for each packet is half of
+  // its way.
   bool Take() override { return true; }
 
  private:

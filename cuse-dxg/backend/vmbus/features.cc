@@ -17,11 +17,16 @@ constexpr char kBindIt[] = "cuse-dxg vmbus bind";
 Feature Channels(const Found& found) {
   Feature feature{"channels", "everything", false, "", ""};
   const auto usable = [&](bool global) {
-    return std::count_if(found.channels.begin(), found.channels.end(), [&](const VmbusDevice& device) { return device.is_global() == global && device.usable(); });
+    return std::count_if(found.channels.begin(), found.channels.end(), [&](const VmbusDevice& device) {
+      return device.is_global() == global && device.usable();
+    });
   };
   feature.works = usable(true) == 1 && usable(false) > 0;
-  feature.why = fmt::format("{} global and {} vGPU channel(s) bound to {}", usable(true), usable(false), kUioDriver);
-  if (found.channels.empty()) feature.why = found.has_vmbus ? "this guest's host offers no virtual GPU" : "no VMBus: this is no Hyper-V guest, or its kernel has no drivers/hv";
+  feature.why =
+      fmt::format("{} global and {} vGPU channel(s) bound to {}", usable(true), usable(false), kUioDriver);
+  if (found.channels.empty())
+    feature.why = found.has_vmbus ? "this guest's host offers no virtual GPU"
+                                  : "no VMBus: this is no Hyper-V guest, or its kernel has no drivers/hv";
   if (!feature.works && !found.channels.empty()) feature.remedy = kBindIt;
   return feature;
 }
@@ -32,7 +37,8 @@ Feature Signals(const Found& found) {
   std::string how;
   for (const VmbusDevice& device : found.channels) {
     if (!device.usable()) continue;
-    how += fmt::format("{}{} {}", how.empty() ? "" : ", ", device.kind(), device.monitor ? fmt::format("by monitor {}", *device.monitor) : "by write()");
+    how += fmt::format("{}{} {}", how.empty() ? "" : ", ", device.kind(),
+                       device.monitor ? fmt::format("by monitor {}", *device.monitor) : "by write()");
   }
   feature.works = !how.empty();
   feature.why = feature.works ? how : "no channel is bound";
@@ -50,7 +56,8 @@ Status CanNegotiate(const Places& places, const PciDevice& device) {
   DXG_ASSIGN(auto function, SysfsFunction::Open(places, device));
   DXG_TRY(function->Read(kConfigChannel).status());
   const std::string config = fmt::format("{}/bus/pci/devices/{}/config", places.sys, device.name);
-  if (access(config.c_str(), W_OK) != 0) return Status::Refuse(EACCES, "{} is not ours to write; be root", config);
+  if (access(config.c_str(), W_OK) != 0)
+    return Status::Refuse(EACCES, "{} is not ours to write; be root", config);
   return Status::Ok();
 }
 
@@ -81,12 +88,16 @@ Feature Negotiation(const Places& places, const Found& found) {
 }
 
 Feature InBand(bool reachable) {
-  return {"messages", "devices, contexts, queues, allocations in host memory, GPU addresses, submissions, waits of GPU and CPU, queries, "
-          "escapes, sharing, sync files", reachable, reachable ? "all in packets" : "no adapter can be reached", ""};
+  return {"messages",
+          "devices, contexts, queues, allocations in host memory, GPU addresses, submissions, waits of GPU "
+          "and CPU, queries, "
+          "escapes, sharing, sync files",
+          reachable, reachable ? "all in packets" : "no adapter can be reached", ""};
 }
 
 Feature WindowOf(const UioOptions& options) {
-  Feature feature{"window", "Lock2, fence values that the CPU reads, progress of paging and hardware queues", false, "", ""};
+  Feature feature{"window", "Lock2, fence values that the CPU reads, progress of paging and hardware queues",
+                  false, "", ""};
   Result<Window> window = FindWindow(options);
   if (!window.ok()) {
     feature.why = window.status().why();
@@ -94,15 +105,18 @@ Feature WindowOf(const UioOptions& options) {
   }
   const bool has_bytes = !options.window_file.empty();
   feature.works = has_bytes;
-  feature.why = fmt::format("{:#x}+{:#x}, which nothing reserves, {}", window->start, window->length,
-                            has_bytes ? "mapped from " + options.window_file : "announced only: its bytes cannot be reached");
+  feature.why = fmt::format(
+      "{:#x}+{:#x}, which nothing reserves, {}", window->start, window->length,
+      has_bytes ? "mapped from " + options.window_file : "announced only: its bytes cannot be reached");
   if (!has_bytes) feature.remedy = "--vmbus-window-file /dev/mem, where the kernel allows it";
   return feature;
 }
 
 Feature PageFrames(const UioOptions& options) {
-  Feature feature{"memory by frames", "allocations in a client's memory, where the host maps guest pages", false, "", ""};
-  const std::string pagemap = options.places.proc + "/self/pagemap", flags = options.places.proc + "/kpageflags";
+  Feature feature{"memory by frames", "allocations in a client's memory, where the host maps guest pages",
+                  false, "", ""};
+  const std::string pagemap = options.places.proc + "/self/pagemap",
+                    flags = options.places.proc + "/kpageflags";
   if (!options.unpinned_pages) {
     feature.why = "a client's pages can only be named, not held in place, from userspace";
     feature.remedy = "--vmbus-unpinned-pages, where a GPU that writes to wrong memory harms nobody";
@@ -117,7 +131,8 @@ Feature PageFrames(const UioOptions& options) {
 }
 
 Feature PageLists() {
-  return {"memory by list", "allocations in a client's memory, where the host wants a GPADL", false, "uio_hv_generic makes no GPADL", "a driver in the kernel"};
+  return {"memory by list", "allocations in a client's memory, where the host wants a GPADL", false,
+          "uio_hv_generic makes no GPADL", "a driver in the kernel"};
 }
 
 }  // namespace
@@ -136,7 +151,8 @@ Report Report::Probe(const UioOptions& options, const Found& found) {
 
 bool Report::usable() const {
   constexpr ptrdiff_t kNeeded = 3;  // channels, signals, PCI configuration
-  return std::all_of(features.begin(), features.begin() + kNeeded, [](const Feature& feature) { return feature.works; });
+  return std::all_of(features.begin(), features.begin() + kNeeded,
+                     [](const Feature& feature) { return feature.works; });
 }
 
 std::string Report::Text() const {

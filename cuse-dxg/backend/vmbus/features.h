@@ -13,8 +13,8 @@ struct Feature {
   const char* name;
   const char* calls;  // what clients notice it by
   bool works;
-  std::string why;    // how it works, or why it does not
-  std::string remedy; // what to do about it; empty: nothing
+  std::string why;     // how it works, or why it does not
+  std::string remedy;  // what to do about it; empty: nothing
 };
 
 // What this machine, with these options, lets us do. Looks at files and changes none.

@@ -17,7 +17,8 @@ constexpr unsigned kAddressBitsDefault = 36;
 // "  00100000-bfffffff : System RAM"
 Result<AddressRange> ParseLine(std::string_view line) {
   const auto refuse = [line] {
-    return Status::Refuse(EPROTO, "'{}' is no line of /proc/iomem; expected FIRST-LAST : NAME", line.substr(0, 80));
+    return Status::Refuse(EPROTO, "'{}' is no line of /proc/iomem; expected FIRST-LAST : NAME",
+                          line.substr(0, 80));
   };
   const size_t indent = line.find_first_not_of(' ');
   if (indent == std::string_view::npos) return refuse();
@@ -33,10 +34,13 @@ Result<AddressRange> ParseLine(std::string_view line) {
 }
 
 // Of no more than 57 bits.
-uint64_t AlignUp(uint64_t address) { return (address + kWindowAlignment - 1) / kWindowAlignment * kWindowAlignment; }
+uint64_t AlignUp(uint64_t address) {
+  return (address + kWindowAlignment - 1) / kWindowAlignment * kWindowAlignment;
+}
 
 // From `first` to `last`, both in it and both of no more than 57 bits.
-std::optional<uint64_t> FindFree(const std::vector<AddressRange>& sorted, uint64_t first, uint64_t last, uint64_t length) {
+std::optional<uint64_t> FindFree(const std::vector<AddressRange>& sorted, uint64_t first, uint64_t last,
+                                 uint64_t length) {
   uint64_t start = AlignUp(first);
   for (const AddressRange& range : sorted) {
     if (range.last < start) continue;
@@ -68,7 +72,9 @@ Result<std::vector<AddressRange>> ParseIomem(std::string_view text) {
 
 Result<std::vector<AddressRange>> ReadIomem(const std::string& path) {
   std::ifstream file(path);
-  if (!file) return Status::Refuse(errno ? errno : ENOENT, "cannot read {}: {}", path, std::strerror(errno ? errno : ENOENT));
+  if (!file)
+    return Status::Refuse(errno ? errno : ENOENT, "cannot read {}: {}", path,
+                          std::strerror(errno ? errno : ENOENT));
   return ParseIomem(std::string(std::istreambuf_iterator<char>(file), {}));
 }
 
@@ -84,7 +90,8 @@ unsigned ParseAddressBits(std::string_view cpuinfo) {
   unsigned bits = 0;
   const auto [behind, error] = std::from_chars(line.data(), line.data() + line.size(), bits);
   const std::string_view rest(behind, static_cast<size_t>(line.data() + line.size() - behind));
-  if (error != std::errc() || !rest.starts_with(kUnit) || bits < kBitsMin || bits > kBitsMax) return kAddressBitsDefault;
+  if (error != std::errc() || !rest.starts_with(kUnit) || bits < kBitsMin || bits > kBitsMax)
+    return kAddressBitsDefault;
   return bits;
 }
 
@@ -93,15 +100,18 @@ Result<uint64_t> ChooseHole(const std::vector<AddressRange>& taken, uint64_t len
   if (length == 0) return Status::Refuse(EINVAL, "a window has at least one byte");
   std::vector<AddressRange> sorted = taken, claims;
   std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-  std::copy_if(sorted.begin(), sorted.end(), std::back_inserter(claims), [](const AddressRange& range) { return !range.is_room(); });
+  std::copy_if(sorted.begin(), sorted.end(), std::back_inserter(claims),
+               [](const AddressRange& range) { return !range.is_room(); });
   for (const AddressRange& room : sorted) {
     if (!room.is_room() || room.last < kWindowFirst || room.first >= end) continue;
-    const auto hole = FindFree(claims, std::max(room.first, kWindowFirst), std::min(room.last, end - 1), length);
+    const auto hole =
+        FindFree(claims, std::max(room.first, kWindowFirst), std::min(room.last, end - 1), length);
     if (hole) return *hole;
   }
   const auto hole = FindFree(sorted, kWindowFirst, end - 1, length);
   if (hole) return *hole;
-  return Status::Refuse(ENOSPC, "no hole of {:#x} bytes between {:#x} and {:#x}; ask for less", length, kWindowFirst, end);
+  return Status::Refuse(ENOSPC, "no hole of {:#x} bytes between {:#x} and {:#x}; ask for less", length,
+                        kWindowFirst, end);
 }
 
 }  // namespace dxg::vmbus

@@ -28,12 +28,12 @@ Result<std::vector<AddressRange>> ReadIomem(const std::string& path);
 unsigned ParseAddressBits(std::string_view cpuinfo);
 
 inline constexpr uint64_t kWindowAlignment = 64 << 10;
-inline constexpr uint64_t kWindowFirst = uint64_t{4} << 30;   // below are the devices of the machine itself
-inline constexpr uint64_t kWindowEnd = uint64_t{512} << 30;   // above, hosts have not been seen to accept one
+inline constexpr uint64_t kWindowFirst = uint64_t{4} << 30;  // below are the devices of the machine itself
+inline constexpr uint64_t kWindowEnd = uint64_t{512} << 30;  // above, hosts have not been seen to accept one
 
-// The first place of `length` bytes that no range touches, aligned, from kWindowFirst on and below kWindowEnd and what the CPU
-// can address: in the room of a bus, since that is what the host has set aside for devices; else anywhere. Another driver may
-// take it later: nothing reserves it. ENOSPC: there is none.
+// The first place of `length` bytes that no range touches, aligned, from kWindowFirst on and below kWindowEnd
+// and what the CPU can address: in the room of a bus, since that is what the host has set aside for devices;
+// else anywhere. Another driver may take it later: nothing reserves it. ENOSPC: there is none.
 Result<uint64_t> ChooseHole(const std::vector<AddressRange>& taken, uint64_t length, unsigned address_bits);
 
 }  // namespace dxg::vmbus

@@ -15,12 +15,19 @@ namespace {
 constexpr int kTries = 50;
 constexpr int kAsynchronousTries = 5000;
 
-Status Lost(const std::string& name) { return Status::Refuse(ENODEV, "the {} channel to the host is lost", name); }
+Status Lost(const std::string& name) {
+  return Status::Refuse(ENODEV, "the {} channel to the host is lost", name);
+}
 
 }  // namespace
 
-Line::Line(std::string name, std::unique_ptr<Channel> channel, Unasked unasked, std::chrono::microseconds try_again)
-    : name_(std::move(name)), channel_(std::move(channel)), unasked_(std::move(unasked)), try_again_(try_again), thread_([this] {
+Line::Line(std::string name, std::unique_ptr<Channel> channel, Unasked unasked,
+           std::chrono::microseconds try_again)
+    : name_(std::move(name)),
+      channel_(std::move(channel)),
+      unasked_(std::move(unasked)),
+      try_again_(try_again),
+      thread_([this] {
         const Status why = channel_->Run([this](const Packet& packet) { Handle(packet); });
         if (!why.ok()) spdlog::warn("the {} channel is lost: {}", name_, why.why());
         channel_->Close();
@@ -43,17 +50,19 @@ void Line::End() {
   });
 }
 
-// -- Sending -----------------------------------------------------------------------------------------------------------
+// -- Sending --------------------------------------------------------------------------------------
 
 Channel::Sent Line::SendNow(std::span<const std::byte> message, uint64_t transaction) {
-  return channel_->Send({kInBand, transaction != 0 ? kCompletionRequested : uint16_t{0}, transaction, message});
+  return channel_->Send(
+      {kInBand, transaction != 0 ? kCompletionRequested : uint16_t{0}, transaction, message});
 }
 
 void Line::Submit(const HostCall& call, const MessageAddress& address, Completion completion) {
   std::vector<std::byte> message = EncodeRequest(*call.command, address, *call.request);
   if (message.size() > kMessageBytesMax)
-    return completion.run(completion.context, Status::Refuse(EINVAL, "{} makes a message of {} bytes; at most {} fit", call.command->name,
-                                                             message.size(), kMessageBytesMax));
+    return completion.run(completion.context,
+                          Status::Refuse(EINVAL, "{} makes a message of {} bytes; at most {} fit",
+                                         call.command->name, message.size(), kMessageBytesMax));
   Channel::Sent sent = Channel::Sent::kLost;
   {
     std::lock_guard lock(sending_);
@@ -66,7 +75,8 @@ void Line::Submit(const HostCall& call, const MessageAddress& address, Completio
       }
       sent = waiting_.empty() ? SendNow(message, transaction) : Channel::Sent::kFull;
       if (sent == Channel::Sent::kFull) {
-        waiting_.push_back({std::move(message), transaction, completion, transaction != 0 ? kTries : kAsynchronousTries});
+        waiting_.push_back(
+            {std::move(message), transaction, completion, transaction != 0 ? kTries : kAsynchronousTries});
         if (!retrier_.joinable()) retrier_ = std::thread([this] { KeepTrying(); });
         retry_.notify_one();
       }
@@ -82,7 +92,8 @@ void Line::Submit(const HostCall& call, const MessageAddress& address, Completio
 void Line::TryWaiting(std::vector<std::pair<Completion, Status>>* done) {
   const auto over = [&](const Waiting& each, Status status) {
     Pending pending;
-    if (each.transaction == 0 || Take(each.transaction, &pending)) done->emplace_back(each.completion, std::move(status));
+    if (each.transaction == 0 || Take(each.transaction, &pending))
+      done->emplace_back(each.completion, std::move(status));
   };
   while (!waiting_.empty()) {
     const Channel::Sent sent = SendNow(waiting_.front().message, waiting_.front().transaction);
@@ -119,7 +130,8 @@ Status Line::Ask(const HostCall& call, const MessageAddress& address, std::chron
   struct Answer {
     std::mutex mutex;
     std::condition_variable came;
-    std::unique_ptr<google::protobuf::Message> request, reply;  // ours: the answer may come when nobody waits any more
+    std::unique_ptr<google::protobuf::Message> request,
+        reply;  // ours: the answer may come when nobody waits any more
     std::optional<Status> status;
   };
   auto answer = std::make_shared<Answer>();
@@ -130,21 +142,24 @@ Status Line::Ask(const HostCall& call, const MessageAddress& address, std::chron
   own.request = answer->request.get();
   own.reply = answer->reply.get();
   auto* held = new std::shared_ptr<Answer>(answer);
-  Submit(own, address, {[](void* context, Status transport) {
-                          const std::unique_ptr<std::shared_ptr<Answer>> mine(static_cast<std::shared_ptr<Answer>*>(context));
-                          std::lock_guard lock((*mine)->mutex);
-                          (*mine)->status = std::move(transport);
-                          (*mine)->came.notify_all();
-                        },
-                        held});
+  Submit(
+      own, address,
+      {[](void* context, Status transport) {
+         const std::unique_ptr<std::shared_ptr<Answer>> mine(static_cast<std::shared_ptr<Answer>*>(context));
+         std::lock_guard lock((*mine)->mutex);
+         (*mine)->status = std::move(transport);
+         (*mine)->came.notify_all();
+       },
+       held});
   std::unique_lock lock(answer->mutex);
   if (!answer->came.wait_for(lock, answer_max, [&] { return answer->status.has_value(); }))
-    return Status::Refuse(ETIMEDOUT, "the host has not answered {} for {} ms", call.command->name, answer_max.count());
+    return Status::Refuse(ETIMEDOUT, "the host has not answered {} for {} ms", call.command->name,
+                          answer_max.count());
   if (answer->status->ok()) call.reply->CopyFrom(*answer->reply);
   return *answer->status;
 }
 
-// -- Receiving ---------------------------------------------------------------------------------------------------------
+// -- Receiving ------------------------------------------------------------------------------------
 
 bool Line::Take(uint64_t transaction, Pending* pending) {
   std::lock_guard lock(mutex_);
@@ -159,13 +174,15 @@ void Line::Handle(const Packet& packet) {
   if (packet.type == kCompletion) return Complete(packet);
   if (packet.type == kSendFailed) return Fail(packet);
   if (packet.type == kInBand && unasked_) return unasked_(packet.payload);
-  spdlog::error("{} channel: a packet of type {} with {} bytes, which no host sends here, is dropped", name_, packet.type, packet.payload.size());
+  spdlog::error("{} channel: a packet of type {} with {} bytes, which no host sends here, is dropped", name_,
+                packet.type, packet.payload.size());
 }
 
 void Line::Complete(const Packet& packet) {
   Pending pending;
   if (!Take(packet.transaction, &pending)) {
-    spdlog::warn("{} channel: an answer to transaction {}, which nobody waits for, is dropped", name_, packet.transaction);
+    spdlog::warn("{} channel: an answer to transaction {}, which nobody waits for, is dropped", name_,
+                 packet.transaction);
     return;
   }
   const HostCall& call = pending.call;
@@ -173,8 +190,8 @@ void Line::Complete(const Packet& packet) {
   if (call.asynchronous) {
     call.reply->Clear();  // the host answers all the same while asynchronous messages are off
   } else if (!call.command->decode_reply(packet.payload, *call.request, pending.version, call.reply)) {
-    status = Status::Refuse(EOVERFLOW, "the host answered {} with {} bytes; expected {}", call.command->name, packet.payload.size(),
-                            call.command->reply_size(*call.request, pending.version));
+    status = Status::Refuse(EOVERFLOW, "the host answered {} with {} bytes; expected {}", call.command->name,
+                            packet.payload.size(), call.command->reply_size(*call.request, pending.version));
   }
   pending.completion.run(pending.completion.context, std::move(status));
 }
@@ -185,7 +202,8 @@ void Line::Fail(const Packet& packet) {
   const auto error = static_cast<int>(contract::wire::Get<4>(packet.payload.data()));
   constexpr int kErrnoMax = 4095;
   pending.completion.run(pending.completion.context,
-                         Status::Refuse(error > 0 && error <= kErrnoMax ? error : EIO, "{} did not get through to the host", pending.call.command->name));
+                         Status::Refuse(error > 0 && error <= kErrnoMax ? error : EIO,
+                                        "{} did not get through to the host", pending.call.command->name));
 }
 
 void Line::FailAll() {

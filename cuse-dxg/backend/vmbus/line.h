@@ -30,16 +30,20 @@ class Line {
   static constexpr std::chrono::microseconds kTryAgain{1000};
 
   // `name` is for messages. Without `unasked` such messages are an error of the host's and dropped.
-  Line(std::string name, std::unique_ptr<Channel> channel, Unasked unasked, std::chrono::microseconds try_again = kTryAgain);
+  Line(std::string name, std::unique_ptr<Channel> channel, Unasked unasked,
+       std::chrono::microseconds try_again = kTryAgain);
   ~Line();  // as End
 
   // As Backend::Submit. A ring that stays full for as long as the driver would try ends it with EAGAIN.
   void Submit(const HostCall& call, const MessageAddress& address, Completion completion);
   static constexpr std::chrono::seconds kAnswerMax{10};
-  // The same from a thread that has nothing else to do: ETIMEDOUT where the host does not answer in that time.
-  Status Ask(const HostCall& call, const MessageAddress& address, std::chrono::milliseconds answer_max = kAnswerMax);
+  // The same from a thread that has nothing else to do: ETIMEDOUT where the host does not answer in that
+  // time.
+  Status Ask(const HostCall& call, const MessageAddress& address,
+             std::chrono::milliseconds answer_max = kAnswerMax);
 
-  // Ends all that is on its way, and all that comes, with ENODEV. Not from inside of a completion or of Unasked.
+  // Ends all that is on its way, and all that comes, with ENODEV. Not from inside of a completion or of
+  // Unasked.
   void End();
 
  private:
@@ -50,7 +54,7 @@ class Line {
   };
   struct Waiting {  // for room
     std::vector<std::byte> message;
-    uint64_t transaction;  // 0: nobody answers it
+    uint64_t transaction;   // 0: nobody answers it
     Completion completion;  // then
     int tries;
   };

@@ -50,7 +50,8 @@ uint32_t NumberOf(std::span<const std::byte> payload) {
   return head.number;
 }
 
-Channel::Sent Socket::Send(const LinkHeader& header, std::span<const std::byte> payload, std::span<const int> descriptors) {
+Channel::Sent Socket::Send(const LinkHeader& header, std::span<const std::byte> payload,
+                           std::span<const int> descriptors) {
   iovec pieces[] = {Piece(std::as_bytes(std::span(&header, 1))), Piece(payload)};
   msghdr message{};
   message.msg_iov = pieces;
@@ -66,7 +67,8 @@ Channel::Sent Socket::Send(const LinkHeader& header, std::span<const std::byte> 
   }
 }
 
-bool Socket::SendControl(std::span<const std::byte> message, std::span<const std::byte> rest, std::span<const int> descriptors) {
+bool Socket::SendControl(std::span<const std::byte> message, std::span<const std::byte> rest,
+                         std::span<const int> descriptors) {
   std::vector<std::byte> all(message.begin(), message.end());
   all.insert(all.end(), rest.begin(), rest.end());
   for (;;) {
@@ -94,10 +96,12 @@ Result<Received> Socket::Receive() {
   Received received;
   received.descriptors = TakeDescriptors(&message);
   if ((message.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) != 0 || static_cast<size_t>(got) < sizeof(LinkHeader))
-    return Status::Refuse(EPROTO, "it sent a packet of {} bytes; expected {} to {}, with at most {} descriptors", got, sizeof(LinkHeader),
-                          kPacketBytesMax, kDescriptorsMax);
+    return Status::Refuse(EPROTO,
+                          "it sent a packet of {} bytes; expected {} to {}, with at most {} descriptors", got,
+                          sizeof(LinkHeader), kPacketBytesMax, kDescriptorsMax);
   std::memcpy(&received.header, buffer_.data(), sizeof(LinkHeader));
-  received.payload = std::span(buffer_).subspan(sizeof(LinkHeader), static_cast<size_t>(got) - sizeof(LinkHeader));
+  received.payload =
+      std::span(buffer_).subspan(sizeof(LinkHeader), static_cast<size_t>(got) - sizeof(LinkHeader));
   return received;
 }
 

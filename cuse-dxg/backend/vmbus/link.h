@@ -16,12 +16,14 @@
 #include "cuse-dxg/backend/vmbus/guid.h"
 #include "cuse-dxg/status.h"
 
-// A VMBus between processes: what a guest's kernel and its hypervisor tell each other, over a SOCK_SEQPACKET Unix socket. Each
-// packet of the socket is a LinkHeader and its payload. Channel 0 carries control messages; other channels are named by the
-// relid of their offer and carry what the rings of a channel would, unless the guest opened it with rings.
+// A VMBus between processes: what a guest's kernel and its hypervisor tell each other, over a SOCK_SEQPACKET
+// Unix socket. Each packet of the socket is a LinkHeader and its payload. Channel 0 carries control messages;
+// other channels are named by the relid of their offer and carry what the rings of a channel would, unless
+// the guest opened it with rings.
 //
-// Control messages begin with their number. Those below 0x100 are the VMBus's own, in its layout; the others stand for what a
-// guest has besides: PCI functions, memory that both see, doorbells. docs/vmbus.md is their guide.
+// Control messages begin with their number. Those below 0x100 are the VMBus's own, in its layout; the others
+// stand for what a guest has besides: PCI functions, memory that both see, doorbells. docs/vmbus.md is their
+// guide.
 
 namespace dxg::vmbus::link {
 
@@ -31,7 +33,7 @@ inline constexpr uint64_t kPageBytes = 4096;
 
 struct LinkHeader {
   uint32_t channel = kControlChannel;
-  uint16_t type = 0;   // PacketType; 0 for control messages
+  uint16_t type = 0;  // PacketType; 0 for control messages
   uint16_t flags = 0;
   uint64_t transaction = 0;
 };
@@ -66,12 +68,12 @@ enum : uint32_t {
   kWindowFile = 0x110,       // host, with a descriptor, before kAllOffersDelivered
   kGuestMemory = 0x111,      // guest, with a descriptor
   kForgetMemory = 0x112,     // guest
-  kDoorbells = 0x113,        // guest, with two eventfds: the one that the guest rings, the one that the host rings
-  kControl = 0x120,          // guest: a ControlRequest; answered by
-  kControlled = 0x121,       // host: a ControlReply
-  kSendFailed = 0x122,       // host
-  kPing = 0x130,             // guest, when it has not heard from the host for a while; answered by
-  kPong = 0x131,             // host
+  kDoorbells = 0x113,   // guest, with two eventfds: the one that the guest rings, the one that the host rings
+  kControl = 0x120,     // guest: a ControlRequest; answered by
+  kControlled = 0x121,  // host: a ControlReply
+  kSendFailed = 0x122,  // host
+  kPing = 0x130,        // guest, when it has not heard from the host for a while; answered by
+  kPong = 0x131,        // host
 };
 
 struct Head {
@@ -131,7 +133,8 @@ struct Close : Numbered<kClose> {
 struct GpadlHeader : Numbered<kGpadlHeader> {
   uint32_t relid = 0;
   uint32_t gpadl = 0;
-  uint16_t range_bytes = 0;  // 8 + 8 for each page, as far as 16 bits hold it: the pages follow from byte_count
+  uint16_t range_bytes =
+      0;  // 8 + 8 for each page, as far as 16 bits hold it: the pages follow from byte_count
   uint16_t range_count = 1;
   uint32_t byte_count = 0;
   uint32_t byte_offset = 0;
@@ -258,9 +261,10 @@ class Socket {
   explicit Socket(attach::UniqueFd socket) : socket_(std::move(socket)), buffer_(kPacketBytesMax) {}
 
   // Does not wait.
-  Channel::Sent Send(const LinkHeader& header, std::span<const std::byte> payload, std::span<const int> descriptors = {});
-  // A control message, with what follows it. Waits for room, for at most a second; false: the other side is gone or does
-  // not read.
+  Channel::Sent Send(const LinkHeader& header, std::span<const std::byte> payload,
+                     std::span<const int> descriptors = {});
+  // A control message, with what follows it. Waits for room, for at most a second; false: the other side is
+  // gone or does not read.
   template <class T>
   bool Tell(const T& message, std::span<const int> descriptors = {}, std::span<const std::byte> rest = {}) {
     return SendControl(std::as_bytes(std::span(&message, 1)), rest, descriptors);
@@ -273,7 +277,8 @@ class Socket {
   int fd() const { return socket_.get(); }
 
  private:
-  bool SendControl(std::span<const std::byte> message, std::span<const std::byte> rest, std::span<const int> descriptors);
+  bool SendControl(std::span<const std::byte> message, std::span<const std::byte> rest,
+                   std::span<const int> descriptors);
 
   std::shared_mutex discarding_;  // held by who sends, while it does
   attach::UniqueFd socket_;

@@ -34,7 +34,8 @@ using attach::UniqueFd;
 using link::kPageBytes;
 
 constexpr std::chrono::seconds kAnswerMax{5};
-// A host that says nothing for so long, asked whether it is there, is gone: it may have stopped, which no socket tells.
+// A host that says nothing for so long, asked whether it is there, is gone: it may have stopped, which no
+// socket tells.
 constexpr std::chrono::milliseconds kPatience{1000};
 // As the driver's: 256 KiB in each direction, control page included.
 constexpr size_t kRingBytes = 256 << 10;
@@ -45,8 +46,8 @@ constexpr uint64_t kMiB = 1ull << 20;
 // What may be told us of messages that did not get through before somebody has heard of them.
 constexpr size_t kFailuresMax = 1 << 16;
 
-// Tells a channel's user of messages that did not get through, on a thread that nobody waits for an answer on: whoever hears
-// of it may ask the host.
+// Tells a channel's user of messages that did not get through, on a thread that nobody waits for an answer
+// on: whoever hears of it may ask the host.
 class Failures {
  public:
   void Begin(const std::function<void(const Packet&)>* handle) {
@@ -65,7 +66,8 @@ class Failures {
 
 class LinkBus final : public Bus, public HostControl {
  public:
-  LinkBus(UniqueFd socket, LinkData data) : socket_(std::make_shared<link::Socket>(std::move(socket))), data_(data) {}
+  LinkBus(UniqueFd socket, LinkData data)
+      : socket_(std::make_shared<link::Socket>(std::move(socket))), data_(data) {}
   ~LinkBus() override { Stop(); }
 
   // Bus
@@ -102,7 +104,8 @@ class LinkBus final : public Bus, public HostControl {
     uint32_t error;
   };
 
-  // A question to the host and what its answer is known by. Of several that an answer fits the oldest gets it.
+  // A question to the host and what its answer is known by. Of several that an answer fits the oldest gets
+  // it.
   template <class Answer, class Ask, class Match>
   std::optional<Answer> Question(Ask ask, Match match, std::vector<std::byte>* rest = nullptr);
 
@@ -117,7 +120,8 @@ class LinkBus final : public Bus, public HostControl {
   Result<Shown> ShowPages(std::shared_ptr<ClientPages> pages);
   Status OpenOnHost(const link::Open& open);
   Result<std::unique_ptr<Channel>> OpenWithRings(const ChannelOffer& offer);
-  std::unique_ptr<Channel> Opened(std::shared_ptr<Channel> channel, uint32_t relid, std::unique_ptr<ShownRings> shown = nullptr);
+  std::unique_ptr<Channel> Opened(std::shared_ptr<Channel> channel, uint32_t relid,
+                                  std::unique_ptr<ShownRings> shown = nullptr);
   void EndChannel(uint32_t relid, const Status& why);
 
   const std::shared_ptr<link::Socket> socket_;
@@ -127,7 +131,7 @@ class LinkBus final : public Bus, public HostControl {
   std::once_flag stop_;
   std::mutex ordering_;
 
-  std::mutex mutex_;   // guards all below
+  std::mutex mutex_;  // guards all below
   std::condition_variable changed_;
   bool lost_ = false, all_offered_ = false, stopping_ = false;
   std::list<std::function<bool(std::span<const std::byte>)>> take_answer_;  // of the questions that are asked
@@ -143,7 +147,8 @@ class LinkBus final : public Bus, public HostControl {
 
 class LinkBus::Function final : public PciFunction {
  public:
-  Function(LinkBus& bus, const link::FunctionArrived& arrived) : bus_(bus), number_(arrived.function), compute_(arrived.device == kPciCompute) {}
+  Function(LinkBus& bus, const link::FunctionArrived& arrived)
+      : bus_(bus), number_(arrived.function), compute_(arrived.device == kPciCompute) {}
   std::string name() const override { return fmt::format("function {}", number_); }
   bool compute_only() const override { return compute_; }
   Result<uint32_t> Read(uint32_t offset) override { return bus_.ReadConfig(number_, offset); }
@@ -155,7 +160,7 @@ class LinkBus::Function final : public PciFunction {
   const bool compute_;
 };
 
-// -- Questions ---------------------------------------------------------------------------------------------------------
+// -- Questions ------------------------------------------------------------------------------------
 
 template <class Answer, class Ask, class Match>
 std::optional<Answer> LinkBus::Question(Ask ask, Match match, std::vector<std::byte>* rest) {
@@ -188,11 +193,12 @@ Result<uint32_t> LinkBus::ReadConfig(uint32_t function, uint32_t offset) {
   link::ReadConfig read;
   read.function = function;
   read.offset = offset;
-  const auto done = Question<link::ConfigDone>([&] { return socket_->Tell(read); }, [&](const link::ConfigDone& came) {
-    return came.function == function && came.offset == offset;
-  });
+  const auto done = Question<link::ConfigDone>(
+      [&] { return socket_->Tell(read); },
+      [&](const link::ConfigDone& came) { return came.function == function && came.offset == offset; });
   if (!done) return NoAnswer("a read of configuration space");
-  if (done->error != 0) return Status::Refuse(EIO, "configuration space cannot be read at {:#x}: error {}", offset, done->error);
+  if (done->error != 0)
+    return Status::Refuse(EIO, "configuration space cannot be read at {:#x}: error {}", offset, done->error);
   return done->value;
 }
 
@@ -201,11 +207,13 @@ Status LinkBus::WriteConfig(uint32_t function, uint32_t offset, uint32_t value) 
   write.function = function;
   write.offset = offset;
   write.value = value;
-  const auto done = Question<link::ConfigDone>([&] { return socket_->Tell(write); }, [&](const link::ConfigDone& came) {
-    return came.function == function && came.offset == offset;
-  });
+  const auto done = Question<link::ConfigDone>(
+      [&] { return socket_->Tell(write); },
+      [&](const link::ConfigDone& came) { return came.function == function && came.offset == offset; });
   if (!done) return NoAnswer("a write of configuration space");
-  return done->error == 0 ? Status::Ok() : Status::Refuse(EIO, "configuration space cannot be written at {:#x}: error {}", offset, done->error);
+  return done->error == 0 ? Status::Ok()
+                          : Status::Refuse(EIO, "configuration space cannot be written at {:#x}: error {}",
+                                           offset, done->error);
 }
 
 void LinkBus::Serve(const ControlRequest& request, ControlReply* reply) {
@@ -214,21 +222,24 @@ void LinkBus::Serve(const ControlRequest& request, ControlReply* reply) {
   request.SerializeToString(&text);
   std::vector<std::byte> rest;
   const auto done = Question<link::Controlled>(
-      [&] { return socket_->Tell(link::Control{}, {}, std::as_bytes(std::span(text))); }, [](const auto&) { return true; }, &rest);
+      [&] { return socket_->Tell(link::Control{}, {}, std::as_bytes(std::span(text))); },
+      [](const auto&) { return true; }, &rest);
   if (done && reply->ParseFromArray(rest.data(), static_cast<int>(rest.size()))) return;
   reply->Clear();
   reply->set_error("the host process is gone");
 }
 
-// -- Life --------------------------------------------------------------------------------------------------------------
+// -- Life -----------------------------------------------------------------------------------------
 
 Status LinkBus::Start(BusEvents* events) {
   events_ = events;
   listener_ = std::thread([this] { Listen(); });
   failer_ = std::thread([this] { Fail(); });
-  const auto version = Question<link::VersionResponse>([&] { return socket_->Tell(link::InitiateContact{}); }, [](const auto&) { return true; });
+  const auto version = Question<link::VersionResponse>([&] { return socket_->Tell(link::InitiateContact{}); },
+                                                       [](const auto&) { return true; });
   if (!version) return NoAnswer("contact");
-  if (version->supported == 0) return Status::Refuse(EPROTO, "the host does not speak version {:#x} of the VMBus", link::kVmbusVersion);
+  if (version->supported == 0)
+    return Status::Refuse(EPROTO, "the host does not speak version {:#x} of the VMBus", link::kVmbusVersion);
   (void)socket_->Tell(link::RequestOffers{});
   std::unique_lock lock(mutex_);
   changed_.wait_for(lock, kAnswerMax, [this] { return all_offered_ || lost_; });
@@ -253,8 +264,8 @@ void LinkBus::Stop() {
   });
 }
 
-// False: the host is gone, though the socket is not. It is not asked while it talks, nor taken for gone while anything of it
-// lies in the socket: it may be we who stood still.
+// False: the host is gone, though the socket is not. It is not asked while it talks, nor taken for gone while
+// anything of it lies in the socket: it may be we who stood still.
 bool LinkBus::AwaitPacket() {
   using Clock = std::chrono::steady_clock;
   std::optional<Clock::time_point> pinged;
@@ -293,8 +304,8 @@ void LinkBus::Listen() {
       }
       if (inbox) inbox->Put(*received);
     } else if (!HandleControl(*received, std::move(descriptors))) {
-      why = Status::Refuse(EPROTO, "it sent control message {:#x} with {} bytes, which makes no sense", link::NumberOf(received->payload),
-                           received->payload.size());
+      why = Status::Refuse(EPROTO, "it sent control message {:#x} with {} bytes, which makes no sense",
+                           link::NumberOf(received->payload), received->payload.size());
       break;
     }
   }
@@ -367,7 +378,8 @@ bool LinkBus::HandleControl(const link::Received& received, std::vector<UniqueFd
     return true;
   }
   if (const auto arrived = link::Read<link::FunctionArrived>(payload)) {
-    if (arrived->vendor != kPciVendor || (arrived->device != kPciRender && arrived->device != kPciCompute)) return true;  // somebody else's
+    if (arrived->vendor != kPciVendor || (arrived->device != kPciRender && arrived->device != kPciCompute))
+      return true;  // somebody else's
     events_->FunctionArrived(std::make_shared<Function>(*this, *arrived));
     return true;
   }
@@ -381,7 +393,8 @@ bool LinkBus::HandleControl(const link::Received& received, std::vector<UniqueFd
   if (link::Read<link::AllOffersDelivered>(payload)) {
     all_offered_ = true;
     changed_.notify_all();
-  } else if (std::any_of(take_answer_.begin(), take_answer_.end(), [&](const auto& take) { return take(payload); })) {
+  } else if (std::any_of(take_answer_.begin(), take_answer_.end(),
+                         [&](const auto& take) { return take(payload); })) {
     changed_.notify_all();
   }
   return true;  // a late answer, or a message of a later version
@@ -389,25 +402,30 @@ bool LinkBus::HandleControl(const link::Received& received, std::vector<UniqueFd
 
 bool LinkBus::TakeWindow(std::span<const std::byte> payload, std::vector<UniqueFd> descriptors) {
   const auto message = link::Read<link::WindowFile>(payload);
-  if (!message || descriptors.size() != 1 || message->file_offset % kPageBytes != 0 || message->bytes > INT64_MAX - message->file_offset) return false;
+  if (!message || descriptors.size() != 1 || message->file_offset % kPageBytes != 0 ||
+      message->bytes > INT64_MAX - message->file_offset)
+    return false;
   // Whoever touches what is behind the end of a file ends by SIGBUS.
-  struct stat status{};
+  struct stat status {};
   if (fstat(descriptors[0].get(), &status) != 0) return false;
-  if (S_ISREG(status.st_mode) && static_cast<uint64_t>(status.st_size) < message->file_offset + message->bytes) return false;
+  if (S_ISREG(status.st_mode) &&
+      static_cast<uint64_t>(status.st_size) < message->file_offset + message->bytes)
+    return false;
   auto file = std::make_shared<UniqueFd>(std::move(descriptors[0]));
   std::lock_guard lock(mutex_);
   window_ = Window{kWindowStart, message->bytes, file->get(), message->file_offset, file};
   return true;
 }
 
-// -- Memory ------------------------------------------------------------------------------------------------------------
+// -- Memory ---------------------------------------------------------------------------------------
 
 Result<Window> LinkBus::ReserveWindow(const ChannelOffer& global) {
   std::lock_guard lock(mutex_);
   if (!window_) return Status::Refuse(EPROTO, "the host has not said what file its window is");
   Window window = *window_;
   window.length = std::min(window.length, global.mmio_megabytes * kMiB);
-  if (window.length == 0) return Status::Refuse(ENOMEM, "the host asks for a window of {} MiB", global.mmio_megabytes);
+  if (window.length == 0)
+    return Status::Refuse(ENOMEM, "the host asks for a window of {} MiB", global.mmio_megabytes);
   return window;
 }
 
@@ -433,14 +451,17 @@ Result<uint32_t> LinkBus::TellGpadl(uint32_t relid, uint64_t address, uint64_t b
     header.gpadl = ++last_gpadl_;
   }
   const uint64_t pages = bytes / kPageBytes;
-  if (pages == 0 || bytes > UINT32_MAX) return Status::Refuse(ENOMEM, "{} bytes are no list of pages that a host takes", bytes);
+  if (pages == 0 || bytes > UINT32_MAX)
+    return Status::Refuse(ENOMEM, "{} bytes are no list of pages that a host takes", bytes);
   header.relid = relid;
   header.range_bytes = static_cast<uint16_t>(8 + 8 * pages);
   header.byte_count = static_cast<uint32_t>(bytes);
   std::vector<uint64_t> frames(pages);
   for (uint64_t i = 0; i < pages; ++i) frames[i] = address / kPageBytes + i;
   const auto all = std::as_bytes(std::span(frames));
-  const auto part = [&](uint64_t first, uint64_t most) { return all.subspan(first * 8, std::min(pages - first, most) * 8); };
+  const auto part = [&](uint64_t first, uint64_t most) {
+    return all.subspan(first * 8, std::min(pages - first, most) * 8);
+  };
   const auto tell = [&] {
     if (!socket_->Tell(header, {}, part(0, link::kFramesInHeader))) return false;
     link::GpadlBody body;
@@ -451,15 +472,20 @@ Result<uint32_t> LinkBus::TellGpadl(uint32_t relid, uint64_t address, uint64_t b
     }
     return true;
   };
-  const auto created = Question<link::GpadlCreated>(tell, [&](const link::GpadlCreated& came) { return came.gpadl == header.gpadl; });
+  const auto created = Question<link::GpadlCreated>(
+      tell, [&](const link::GpadlCreated& came) { return came.gpadl == header.gpadl; });
   if (!created) return NoAnswer("a list of pages");
-  if (created->status != 0) return Status::Refuse(ENOMEM, "the host refuses a list of {} pages: status {:#x}", pages, created->status);
+  if (created->status != 0)
+    return Status::Refuse(ENOMEM, "the host refuses a list of {} pages: status {:#x}", pages,
+                          created->status);
   return header.gpadl;
 }
 
 Result<LinkBus::Shown> LinkBus::ShowPages(std::shared_ptr<ClientPages> pages) {
   const std::optional<ClientFile> file = pages->file();
-  if (!file) return Status::Refuse(ENOTSUP, "these pages are of no file, and there is no other way to a host in another process");
+  if (!file)
+    return Status::Refuse(
+        ENOTSUP, "these pages are of no file, and there is no other way to a host in another process");
   const uint64_t bytes = pages->size();
   DXG_ASSIGN(const uint64_t address, Show(file->descriptor, file->offset, bytes));
   return Shown{address, bytes, std::move(pages)};
@@ -489,7 +515,8 @@ void LinkBus::TearDownGpadl(const ChannelOffer& global, uint32_t gpadl) {
   link::GpadlTeardown teardown;
   teardown.relid = global.relid;
   teardown.gpadl = gpadl;
-  (void)Question<link::GpadlTornDown>([&] { return socket_->Tell(teardown); }, [&](const auto& came) { return came.gpadl == gpadl; });
+  (void)Question<link::GpadlTornDown>([&] { return socket_->Tell(teardown); },
+                                      [&](const auto& came) { return came.gpadl == gpadl; });
   ForgetMemory(shown.address);
 }
 
@@ -514,16 +541,18 @@ Result<std::unique_ptr<Bus::Pinned>> LinkBus::Pin(std::shared_ptr<ClientPages> p
   return std::unique_ptr<Pinned>(std::make_unique<PagesInPlace>(*this, std::move(shown)));
 }
 
-// -- Channels ----------------------------------------------------------------------------------------------------------
+// -- Channels -------------------------------------------------------------------------------------
 
 // The memory of a channel's rings as the host knows it, until it need not any more.
 struct LinkBus::ShownRings {
-  ShownRings(std::shared_ptr<link::Socket> with, uint32_t of, uint64_t at) : socket(std::move(with)), relid(of), address(at) {}
+  ShownRings(std::shared_ptr<link::Socket> with, uint32_t of, uint64_t at)
+      : socket(std::move(with)), relid(of), address(at) {}
   ~ShownRings() {
     link::GpadlTeardown teardown;
     teardown.relid = relid;
     teardown.gpadl = gpadl;
-    if (gpadl != 0) (void)socket->Tell(teardown);  // nobody waits for its answer: the memory is not used again
+    if (gpadl != 0)
+      (void)socket->Tell(teardown);  // nobody waits for its answer: the memory is not used again
     (void)socket->Tell(link::ForgetMemory{.address = address});
   }
   const std::shared_ptr<link::Socket> socket;
@@ -535,7 +564,8 @@ struct LinkBus::ShownRings {
 // An open channel: its end is told to the host.
 class LinkBus::OpenChannel final : public Channel {
  public:
-  OpenChannel(std::shared_ptr<Channel> channel, std::shared_ptr<link::Socket> socket, uint32_t relid, std::unique_ptr<ShownRings> shown)
+  OpenChannel(std::shared_ptr<Channel> channel, std::shared_ptr<link::Socket> socket, uint32_t relid,
+              std::unique_ptr<ShownRings> shown)
       : channel_(std::move(channel)), socket_(std::move(socket)), relid_(relid), shown_(std::move(shown)) {}
   ~OpenChannel() override {
     link::Close close;
@@ -557,11 +587,13 @@ class LinkBus::OpenChannel final : public Channel {
   const std::shared_ptr<Channel> channel_;
   const std::shared_ptr<link::Socket> socket_;
   const uint32_t relid_;
-  const std::unique_ptr<ShownRings> shown_;  // null: it has no rings. Ends after the host was told of the close
+  const std::unique_ptr<ShownRings>
+      shown_;  // null: it has no rings. Ends after the host was told of the close
   const std::shared_ptr<Failures> failures_ = std::make_shared<Failures>();
 };
 
-std::unique_ptr<Channel> LinkBus::Opened(std::shared_ptr<Channel> channel, uint32_t relid, std::unique_ptr<ShownRings> shown) {
+std::unique_ptr<Channel> LinkBus::Opened(std::shared_ptr<Channel> channel, uint32_t relid,
+                                         std::unique_ptr<ShownRings> shown) {
   auto open = std::make_unique<OpenChannel>(std::move(channel), socket_, relid, std::move(shown));
   std::lock_guard lock(mutex_);
   std::erase_if(failures_, [](const auto& each) { return each.second.expired(); });
@@ -570,9 +602,12 @@ std::unique_ptr<Channel> LinkBus::Opened(std::shared_ptr<Channel> channel, uint3
 }
 
 Status LinkBus::OpenOnHost(const link::Open& open) {
-  const auto result = Question<link::OpenResult>([&] { return socket_->Tell(open); }, [&](const auto& came) { return came.relid == open.relid; });
+  const auto result = Question<link::OpenResult>([&] { return socket_->Tell(open); },
+                                                 [&](const auto& came) { return came.relid == open.relid; });
   if (!result) return NoAnswer("to open a channel");
-  return result->status == 0 ? Status::Ok() : Status::Refuse(ENODEV, "the host does not open channel {}: status {:#x}", open.relid, result->status);
+  return result->status == 0 ? Status::Ok()
+                             : Status::Refuse(ENODEV, "the host does not open channel {}: status {:#x}",
+                                              open.relid, result->status);
 }
 
 Result<std::unique_ptr<Channel>> LinkBus::OpenWithRings(const ChannelOffer& offer) {
@@ -596,7 +631,8 @@ Result<std::unique_ptr<Channel>> LinkBus::OpenWithRings(const ChannelOffer& offe
   DXG_TRY(OpenOnHost(open));
   const std::span<std::byte> memory(rings.get(), 2 * kRingBytes);
   auto signal = std::make_unique<EventfdSignal>(std::move(to_guest), std::move(to_host));
-  DXG_ASSIGN(auto made, MakeRingChannel(memory.first(kRingBytes), memory.last(kRingBytes), std::move(signal), rings));
+  DXG_ASSIGN(auto made,
+             MakeRingChannel(memory.first(kRingBytes), memory.last(kRingBytes), std::move(signal), rings));
   const std::shared_ptr<Channel> channel = std::move(made);
   {
     std::lock_guard lock(mutex_);
@@ -629,8 +665,9 @@ Result<std::unique_ptr<Bus>> ConnectLinkBus(const std::string& path, LinkData da
   DXG_ASSIGN(const sockaddr_un address, UnixAddress(path, "--backend=vmbus:"));
   UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   if (!socket.valid() || connect(socket.get(), AnyAddress(address), sizeof(address)) != 0)
-    return Status::Refuse(errno, "--backend=vmbus: nobody answers at {}: {}; start `hostsim --serve=vmbus:{}` first", path,
-                          std::strerror(errno), path);
+    return Status::Refuse(errno,
+                          "--backend=vmbus: nobody answers at {}: {}; start `hostsim --serve=vmbus:{}` first",
+                          path, std::strerror(errno), path);
   return std::unique_ptr<Bus>(std::make_unique<LinkBus>(std::move(socket), data));
 }
 

@@ -22,13 +22,16 @@ std::vector<std::byte> EncodeRequest(const contract::HostCommand& command, const
   }
   std::byte* header = message.data() + ext;
   Put<4>(header + 8, address.process);
-  Put<4>(header + 12, command.channel == GLOBAL ? kChannelTypeGlobal : address.asynchronous ? kAsynchronous : 0);
+  Put<4>(header + 12, command.channel == GLOBAL ? kChannelTypeGlobal
+                      : address.asynchronous    ? kAsynchronous
+                                                : 0);
   Put<4>(header + 16, command.id);
   command.encode_request(request, header);
   return message;
 }
 
-std::vector<std::byte> EncodeGuestMessage(const contract::GuestMessage& row, uint32_t process, const contract::Message& message) {
+std::vector<std::byte> EncodeGuestMessage(const contract::GuestMessage& row, uint32_t process,
+                                          const contract::Message& message) {
   std::vector<std::byte> bytes(row.size);
   Put<4>(bytes.data() + 8, process);
   Put<4>(bytes.data() + 12, kChannelTypeGuest);

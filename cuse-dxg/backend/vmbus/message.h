@@ -11,8 +11,9 @@
 // A command to the host as the bytes of a VMBus message, around the contract's codec:
 //
 //   [ ext header, 16 bytes, interface version 40 on ]  command_offset u32 = 16, reserved u32, vgpu_luid u64
-//   command header, 24 bytes                           command_id u64 = 0, process u32, channel type u32, command u32, 0
-//   the command                                        by host.proto, offsets counted from the command header
+//   command header, 24 bytes                           command_id u64 = 0, process u32, channel type u32,
+//   command u32, 0 the command                                        by host.proto, offsets counted from the
+//   command header
 
 namespace dxg::vmbus {
 
@@ -21,8 +22,8 @@ inline constexpr uint32_t kExtHeaderSince = 40;
 inline constexpr uint32_t kCommandHeaderBytes = 24;
 
 struct MessageAddress {
-  uint32_t process = 0;     // the host's handle; 0: none
-  uint64_t vgpu_luid = 0;   // of the adapter; 0 for global commands
+  uint32_t process = 0;    // the host's handle; 0: none
+  uint64_t vgpu_luid = 0;  // of the adapter; 0 for global commands
   uint32_t interface_version = 40;
   bool asynchronous = false;  // the host is not to answer
 };
@@ -35,7 +36,8 @@ inline constexpr uint32_t kChannelTypeGlobal = 1;
 inline constexpr uint32_t kChannelTypeGuest = 2;
 
 // What the host sends unasked, with its command header; never with an ext header.
-std::vector<std::byte> EncodeGuestMessage(const contract::GuestMessage& row, uint32_t process, const contract::Message& message);
+std::vector<std::byte> EncodeGuestMessage(const contract::GuestMessage& row, uint32_t process,
+                                          const contract::Message& message);
 
 // What a message says of itself; none where it is too short to say it.
 struct MessageHead {

@@ -8,8 +8,8 @@ namespace dxg::vmbus {
 namespace {
 
 Status Explain(const PciFunction& function, const char* what, uint32_t offset, const Status& status) {
-  return Status::Refuse(-status.value(), "PCI function {}: cannot {} at {:#x} of its configuration space: {}", function.name(),
-                        what, offset, status.why());
+  return Status::Refuse(-status.value(), "PCI function {}: cannot {} at {:#x} of its configuration space: {}",
+                        function.name(), what, offset, status.why());
 }
 
 Result<uint32_t> Read(PciFunction& function, uint32_t offset, const char* what) {
@@ -48,7 +48,8 @@ Result<Guid> ReadChannel(PciFunction& function) {
   }
   // What the bus reads where nobody answers.
   if (std::all_of(channel.bytes.begin(), channel.bytes.end(), [](uint8_t byte) { return byte == 0xFF; }))
-    return Status::Refuse(ENODEV, "PCI function {} reads as all ones: the host has taken it away", function.name());
+    return Status::Refuse(ENODEV, "PCI function {} reads as all ones: the host has taken it away",
+                          function.name());
   return channel;
 }
 

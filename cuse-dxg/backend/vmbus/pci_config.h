@@ -7,8 +7,8 @@
 #include "cuse-dxg/backend/vmbus/guid.h"
 #include "cuse-dxg/status.h"
 
-// What a guest and its host agree on through the configuration space of a virtual GPU, in the reads and writes, and their
-// order, of the driver. Only whole dwords:
+// What a guest and its host agree on through the configuration space of a virtual GPU, in the reads and
+// writes, and their order, of the driver. Only whole dwords:
 //
 //   0xC0  16 bytes  read: the instance of the virtual GPU's channel
 //   0xD0   4        read: the host's interface version; written: the guest's choice
@@ -41,9 +41,9 @@ struct Negotiated {
   bool map_guest_memory = false;  // the host takes a guest's pages by their frame numbers
 };
 
-// Asks one function. `first` is what the first function of this guest agreed to: version and abilities hold for all of them
-// and are not asked again. ENODEV where the function is gone, else the error of the read or write without which there is no
-// agreement.
+// Asks one function. `first` is what the first function of this guest agreed to: version and abilities hold
+// for all of them and are not asked again. ENODEV where the function is gone, else the error of the read or
+// write without which there is no agreement.
 Result<Negotiated> Negotiate(PciFunction& function, const std::optional<Negotiated>& first);
 
 }  // namespace dxg::vmbus

@@ -12,9 +12,13 @@ constexpr std::string_view kVmbus = "vmbus";
 
 }  // namespace
 
-Result<Place> ParsePlace(const std::string& text, const char* option, std::initializer_list<std::string_view> known) {
+Result<Place> ParsePlace(const std::string& text, const char* option,
+                         std::initializer_list<std::string_view> known) {
   std::string_view rest = text;
-  const auto wrong = [&] { return Status::Refuse(EINVAL, "{} {}: expected vmbus[:PATH] and after commas any of: {}", option, text, fmt::join(known, ", ")); };
+  const auto wrong = [&] {
+    return Status::Refuse(EINVAL, "{} {}: expected vmbus[:PATH] and after commas any of: {}", option, text,
+                          fmt::join(known, ", "));
+  };
   if (!rest.starts_with(kVmbus)) return wrong();
   rest.remove_prefix(kVmbus.size());
   Place place;

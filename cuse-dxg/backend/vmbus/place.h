@@ -22,6 +22,7 @@ struct Place {
 };
 
 // `option` is for messages. EINVAL: a word that is not among `known`, or comes twice.
-Result<Place> ParsePlace(const std::string& text, const char* option, std::initializer_list<std::string_view> known);
+Result<Place> ParsePlace(const std::string& text, const char* option,
+                         std::initializer_list<std::string_view> known);
 
 }  // namespace dxg::vmbus

@@ -29,30 +29,36 @@ struct Descriptor {
 };
 
 Status BadIndex(const char* name, uint32_t index, uint32_t size) {
-  return Status::Refuse(EPROTO, "the peer's {} is {}, expected a multiple of 8 below {}: the ring is corrupt, open the channel anew",
-                        name, index, size);
+  return Status::Refuse(
+      EPROTO,
+      "the peer's {} is {}, expected a multiple of 8 below {}: the ring is corrupt, open the channel anew",
+      name, index, size);
 }
 
 // Where our own index begins: opening a channel makes it 0.
 Result<uint32_t> FirstIndex(const RingMemory& ring, RingMemory::Field field) {
   const uint32_t index = ring.Load(field);
   if (ring.Valid(index)) return index;
-  return Status::Refuse(EINVAL, "the ring begins at index {}, expected a multiple of 8 below {}; is the channel open?", index,
-                        ring.size());
+  return Status::Refuse(
+      EINVAL, "the ring begins at index {}, expected a multiple of 8 below {}; is the channel open?", index,
+      ring.size());
 }
 
 }  // namespace
 
-// -- RingMemory --------------------------------------------------------------------------------------------------------
+// -- RingMemory -----------------------------------------------------------------------------------
 
 Result<RingMemory> RingMemory::Of(std::span<std::byte> memory) {
   const auto address = reinterpret_cast<uintptr_t>(memory.data());  // Safety: only looked at
-  if (memory.size() < kRingBytesMin || memory.size() > kRingBytesMax || memory.size() % kRingControlBytes != 0) {
-    return Status::Refuse(EINVAL, "a ring of {} bytes: expected whole pages of {} bytes, {} to {} bytes in all", memory.size(),
-                          kRingControlBytes, kRingBytesMin, kRingBytesMax);
+  if (memory.size() < kRingBytesMin || memory.size() > kRingBytesMax ||
+      memory.size() % kRingControlBytes != 0) {
+    return Status::Refuse(EINVAL,
+                          "a ring of {} bytes: expected whole pages of {} bytes, {} to {} bytes in all",
+                          memory.size(), kRingControlBytes, kRingBytesMin, kRingBytesMax);
   }
   if (address % kRingControlBytes != 0) {
-    return Status::Refuse(EINVAL, "a ring at {:#x}: expected the beginning of a page of {} bytes", address, kRingControlBytes);
+    return Status::Refuse(EINVAL, "a ring at {:#x}: expected the beginning of a page of {} bytes", address,
+                          kRingControlBytes);
   }
   RingMemory ring;
   ring.control_ = memory.data();
@@ -73,7 +79,8 @@ void RingMemory::Store(Field field, uint32_t value) const {
 }
 
 uint64_t RingMemory::LoadWord(uint32_t index) const {
-  // Safety: a valid index is a multiple of 8, as D is, and below it. Atomic, so that the compiler reads it once.
+  // Safety: a valid index is a multiple of 8, as D is, and below it. Atomic, so that the compiler reads it
+  // once.
   return std::atomic_ref(*reinterpret_cast<uint64_t*>(data_ + index)).load(std::memory_order_relaxed);
 }
 
@@ -94,7 +101,7 @@ void RingMemory::CopyOut(uint32_t index, std::span<std::byte> bytes) const {
   if (first != bytes.size()) std::memcpy(bytes.data() + first, data_, bytes.size() - first);
 }
 
-// -- OutgoingRing ------------------------------------------------------------------------------------------------------
+// -- OutgoingRing ---------------------------------------------------------------------------------
 
 Result<OutgoingRing> OutgoingRing::Create(std::span<std::byte> memory) {
   DXG_ASSIGN(const RingMemory ring, RingMemory::Of(memory));
@@ -116,8 +123,9 @@ bool OutgoingRing::LookForRoom() {
   if (!ring_.Valid(read)) {
     corruption_ = BadIndex("read index", read, ring_.size());
   } else if (ring_.Distance(read_, read) > ring_.Distance(read_, published_)) {
-    corruption_ = Status::Refuse(EPROTO, "the peer has read up to {}, expected {} to {}: the ring is corrupt, open the channel anew",
-                                 read, read_, published_);
+    corruption_ = Status::Refuse(
+        EPROTO, "the peer has read up to {}, expected {} to {}: the ring is corrupt, open the channel anew",
+        read, read_, published_);
   } else {
     read_ = read;
   }
@@ -132,7 +140,8 @@ OutgoingRing::Put OutgoingRing::Add(const Packet& packet) {
     if (!LookForRoom()) return Put::kCorrupt;
     if (Free() <= length + kTrailerBytes) return Put::kFull;
   }
-  const Descriptor descriptor{packet.type, kDescriptorBytes / 8, static_cast<uint16_t>(length / 8), packet.flags};
+  const Descriptor descriptor{packet.type, kDescriptorBytes / 8, static_cast<uint16_t>(length / 8),
+                              packet.flags};
   ring_.StoreWord(write_, descriptor.word());
   ring_.StoreWord(ring_.Advance(write_, 8), packet.transaction);
   // The last word first: where the payload ends within it, the rest stays zero.
@@ -148,14 +157,17 @@ bool OutgoingRing::Publish() {
   const uint32_t before = published_;
   published_ = write_;
   ring_.Store(RingMemory::kWriteIndex, write_);
-  // In this order, and the consumer in the opposite one: it sees the packets, or we see that it has to be told.
+  // In this order, and the consumer in the opposite one: it sees the packets, or we see that it has to be
+  // told.
   return ring_.Load(RingMemory::kInterruptMask) == 0 && ring_.Load(RingMemory::kReadIndex) == before;
 }
 
-// -- IncomingRing ------------------------------------------------------------------------------------------------------
+// -- IncomingRing ---------------------------------------------------------------------------------
 
 IncomingRing::IncomingRing(RingMemory ring, uint32_t read)
-    : ring_(ring), read_(read), returned_(read),
+    : ring_(ring),
+      read_(read),
+      returned_(read),
       payload_(std::make_unique_for_overwrite<std::byte[]>(std::min<size_t>(ring.size(), kPacketBytesMax))) {}
 
 Result<IncomingRing> IncomingRing::Create(std::span<std::byte> memory) {
@@ -181,8 +193,11 @@ bool IncomingRing::Look() {
   // Room that we have not given back cannot hold new packets.
   const uint32_t known = ring_.Distance(read_, write);
   if (known + ring_.Distance(returned_, read_) >= ring_.size()) {
-    corruption_ = Status::Refuse(EPROTO, "the peer has written up to {} over what was not given back from {} on: the ring is corrupt, "
-                                 "open the channel anew", write, returned_);
+    corruption_ = Status::Refuse(
+        EPROTO,
+        "the peer has written up to {} over what was not given back from {} on: the ring is corrupt, "
+        "open the channel anew",
+        write, returned_);
     return false;
   }
   known_ = known;
@@ -194,14 +209,20 @@ IncomingRing::Got IncomingRing::Next(Packet* packet) {
   if (known_ == 0 && !Look()) return Got::kCorrupt;
   if (known_ == 0) return Got::kNothing;
   if (known_ < kPacketTakesMin) {
-    return Corrupt(Status::Refuse(EPROTO, "{} bytes are left in the ring, expected a packet of at least {}: the ring is corrupt, "
-                                  "open the channel anew", known_, kPacketTakesMin));
+    return Corrupt(Status::Refuse(
+        EPROTO,
+        "{} bytes are left in the ring, expected a packet of at least {}: the ring is corrupt, "
+        "open the channel anew",
+        known_, kPacketTakesMin));
   }
   const auto descriptor = Descriptor::Of(ring_.LoadWord(read_));
   const uint32_t offset = descriptor.offset8 * 8u, length = descriptor.length8 * 8u;
   if (offset < kDescriptorBytes || length < offset || length + kTrailerBytes > known_) {
-    return Corrupt(Status::Refuse(EPROTO, "a packet of {} bytes with its payload at {}, expected {} <= offset <= length <= {}: the ring "
-                                  "is corrupt, open the channel anew", length, offset, kDescriptorBytes, known_ - kTrailerBytes));
+    return Corrupt(Status::Refuse(
+        EPROTO,
+        "a packet of {} bytes with its payload at {}, expected {} <= offset <= length <= {}: the ring "
+        "is corrupt, open the channel anew",
+        length, offset, kDescriptorBytes, known_ - kTrailerBytes));
   }
   packet->type = descriptor.type;
   packet->flags = descriptor.flags;

@@ -9,19 +9,21 @@
 #include "cuse-dxg/backend/vmbus/channel.h"
 #include "cuse-dxg/status.h"
 
-// The two ends of a VMBus ring buffer in memory that is shared with somebody who is not trusted: one side writes packets, the
-// other takes them, and neither waits for the other or holds a lock.
+// The two ends of a VMBus ring buffer in memory that is shared with somebody who is not trusted: one side
+// writes packets, the other takes them, and neither waits for the other or holds a lock.
 //
-//   page 0   0 write_index u32   4 read_index u32   8 interrupt_mask u32   12 pending_send_sz u32   64 feature_bits u32
-//   then     D bytes of packets; an index counts bytes from here, is a multiple of 8 and less than D; equal means empty
+//   page 0   0 write_index u32   4 read_index u32   8 interrupt_mask u32   12 pending_send_sz u32   64
+//   feature_bits u32 then     D bytes of packets; an index counts bytes from here, is a multiple of 8 and
+//   less than D; equal means empty
 //
-//   packet   descriptor, 16 bytes:  type u16, offset of the payload / 8 u16, length / 8 u16, flags u16, transaction u64
+//   packet   descriptor, 16 bytes:  type u16, offset of the payload / 8 u16, length / 8 u16, flags u16,
+//   transaction u64
 //            payload, zeros up to a multiple of 8
 //            trailer, 8 bytes, not in the length:  0 u32, the packet's own offset in the ring u32
 //
-// The other side may change any byte at any time. So each of its words is read once and then looked at, a payload is copied
-// before anybody sees it, and our own index is kept here and only shown there. Where it breaks the rules, the ring is corrupt
-// from then on and says so; it never leads out of the ring.
+// The other side may change any byte at any time. So each of its words is read once and then looked at, a
+// payload is copied before anybody sees it, and our own index is kept here and only shown there. Where it
+// breaks the rules, the ring is corrupt from then on and says so; it never leads out of the ring.
 //
 // Each object belongs to one thread at a time.
 
@@ -40,12 +42,19 @@ constexpr size_t RingBytesOf(size_t payload_bytes) { return (16 + payload_bytes 
 // The memory of a ring, from its control page on.
 class RingMemory {
  public:
-  enum Field : size_t { kWriteIndex = 0, kReadIndex = 4, kInterruptMask = 8, kPendingSendSize = 12, kFeatureBits = 64 };
+  enum Field : size_t {
+    kWriteIndex = 0,
+    kReadIndex = 4,
+    kInterruptMask = 8,
+    kPendingSendSize = 12,
+    kFeatureBits = 64
+  };
 
   // Whole pages, on a page's boundary; -EINVAL otherwise.
   static Result<RingMemory> Of(std::span<std::byte> memory);
 
-  // All loads and stores of one order that both sides agree on: what the rules for signals need, and a barrier on every CPU.
+  // All loads and stores of one order that both sides agree on: what the rules for signals need, and a
+  // barrier on every CPU.
   uint32_t Load(Field field) const;
   void Store(Field field, uint32_t value) const;
 
@@ -71,8 +80,8 @@ class RingMemory {
   uint32_t size_ = 0;
 };
 
-// The end that writes. It never asks to be told of room (pending_send_sz): who finds the ring full asks again after a while,
-// as the guest driver does.
+// The end that writes. It never asks to be told of room (pending_send_sz): who finds the ring full asks again
+// after a while, as the guest driver does.
 class OutgoingRing {
  public:
   enum class Put {
@@ -118,7 +127,8 @@ class IncomingRing {
   // Begins where the control page says; -EINVAL: it is no ring.
   static Result<IncomingRing> Create(std::span<std::byte> memory);
 
-  // Takes the next packet. Its payload is a copy, whose length is a multiple of 8, and stays until the next call.
+  // Takes the next packet. Its payload is a copy, whose length is a multiple of 8, and stays until the next
+  // call.
   Got Next(Packet* packet);
   // There is a packet, or something that Next will call corrupt.
   bool HasNext() const;
@@ -127,8 +137,8 @@ class IncomingRing {
   // Gives the room back. True: the peer waits for that much and has to be signalled.
   bool Return();
 
-  // While masked, the peer need not signal. After Unmask it does so for the first packet that comes into the empty ring; what
-  // came before is to be looked for (HasNext).
+  // While masked, the peer need not signal. After Unmask it does so for the first packet that comes into the
+  // empty ring; what came before is to be looked for (HasNext).
   void Mask() { ring_.Store(RingMemory::kInterruptMask, 1); }
   void Unmask() { ring_.Store(RingMemory::kInterruptMask, 0); }
 

@@ -20,16 +20,22 @@ namespace {
 
 using attach::UniqueFd;
 
-// Of the incoming ring, at most this part waits to be given back while a packet is handled: it saves the peer and us a look
-// at each other's memory for every packet.
+// Of the incoming ring, at most this part waits to be given back while a packet is handled: it saves the peer
+// and us a look at each other's memory for every packet.
 constexpr size_t kHeldPart = 8;
 
 class RingChannel final : public Channel {
  public:
-  RingChannel(OutgoingRing outgoing, IncomingRing incoming, size_t held_bytes_max, std::unique_ptr<Signal> signal,
-              std::shared_ptr<const void> keep, UniqueFd epoll, UniqueFd ended)
-      : keep_(std::move(keep)), signal_(std::move(signal)), epoll_(std::move(epoll)), ended_event_(std::move(ended)),
-        outgoing_(std::move(outgoing)), incoming_(std::move(incoming)), held_bytes_max_(held_bytes_max) {}
+  RingChannel(OutgoingRing outgoing, IncomingRing incoming, size_t held_bytes_max,
+              std::unique_ptr<Signal> signal, std::shared_ptr<const void> keep, UniqueFd epoll,
+              UniqueFd ended)
+      : keep_(std::move(keep)),
+        signal_(std::move(signal)),
+        epoll_(std::move(epoll)),
+        ended_event_(std::move(ended)),
+        outgoing_(std::move(outgoing)),
+        incoming_(std::move(incoming)),
+        held_bytes_max_(held_bytes_max) {}
 
   Sent Send(const Packet& packet) override {
     bool signal = false;
@@ -39,8 +45,9 @@ class RingChannel final : public Channel {
       const OutgoingRing::Put put = outgoing_.Add(packet);
       if (put == OutgoingRing::Put::kFull) return Sent::kFull;
       if (put == OutgoingRing::Put::kTooLong) {
-        return End(Status::Refuse(EMSGSIZE, "a payload of {} bytes to send, expected at most {}: the channel is at its end",
-                                  packet.payload.size(), outgoing_.payload_bytes_max()));
+        return End(Status::Refuse(
+            EMSGSIZE, "a payload of {} bytes to send, expected at most {}: the channel is at its end",
+            packet.payload.size(), outgoing_.payload_bytes_max()));
       }
       if (put == OutgoingRing::Put::kCorrupt) return End(outgoing_.corruption());
       signal = outgoing_.Publish();
@@ -63,7 +70,8 @@ class RingChannel final : public Channel {
       }
       if (incoming_.HasNext()) continue;
       epoll_event event = {};
-      if (epoll_wait(epoll_.get(), &event, 1, -1) == 1 && event.data.fd == signal_->fd()) revoked = !signal_->Take();
+      if (epoll_wait(epoll_.get(), &event, 1, -1) == 1 && event.data.fd == signal_->fd())
+        revoked = !signal_->Take();
     }
     std::lock_guard lock(sending_);
     return why_;
@@ -130,14 +138,17 @@ Status Watch(int epoll, int fd, uint32_t events) {
 Status CheckLongEnough(std::span<std::byte> ring, const char* name) {
   const size_t data_bytes = ring.size() - std::min(ring.size(), kRingControlBytes);
   if (data_bytes > RingBytesOf(kMessageBytesMax)) return Status::Ok();
-  return Status::Refuse(EINVAL, "the {} ring has {} bytes for packets, expected more than {}, which a message of {} bytes takes", name,
-                        data_bytes, RingBytesOf(kMessageBytesMax), kMessageBytesMax);
+  return Status::Refuse(
+      EINVAL,
+      "the {} ring has {} bytes for packets, expected more than {}, which a message of {} bytes takes", name,
+      data_bytes, RingBytesOf(kMessageBytesMax), kMessageBytesMax);
 }
 
 }  // namespace
 
 Result<std::unique_ptr<Channel>> MakeRingChannel(std::span<std::byte> outgoing, std::span<std::byte> incoming,
-                                                 std::unique_ptr<Signal> signal, std::shared_ptr<const void> keep) {
+                                                 std::unique_ptr<Signal> signal,
+                                                 std::shared_ptr<const void> keep) {
   DXG_TRY(CheckLongEnough(outgoing, "outgoing"));
   DXG_TRY(CheckLongEnough(incoming, "incoming"));
   DXG_ASSIGN(OutgoingRing out, OutgoingRing::Create(outgoing));
@@ -148,8 +159,9 @@ Result<std::unique_ptr<Channel>> MakeRingChannel(std::span<std::byte> outgoing, 
   }
   DXG_TRY(Watch(epoll.get(), signal->fd(), EPOLLIN | EPOLLET));
   DXG_TRY(Watch(epoll.get(), ended.get(), EPOLLIN));
-  return std::unique_ptr<Channel>(std::make_unique<RingChannel>(std::move(out), std::move(in), incoming.size() / kHeldPart,
-                                                                std::move(signal), std::move(keep), std::move(epoll), std::move(ended)));
+  return std::unique_ptr<Channel>(
+      std::make_unique<RingChannel>(std::move(out), std::move(in), incoming.size() / kHeldPart,
+                                    std::move(signal), std::move(keep), std::move(epoll), std::move(ended)));
 }
 
 }  // namespace dxg::vmbus

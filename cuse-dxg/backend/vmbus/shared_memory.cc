@@ -22,14 +22,16 @@ Result<UniqueFd> MakeSharedMemory(const char* name, size_t bytes) {
 
 std::shared_ptr<std::byte> MapSharedMemory(int file, uint64_t offset, size_t bytes) {
   constexpr uint64_t kPageBytes = 4096;
-  struct stat status{};
+  struct stat status {};
   const int seals = fcntl(file, F_GET_SEALS);
   if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || fstat(file, &status) != 0) return nullptr;
   const auto size = static_cast<uint64_t>(status.st_size);
   if (bytes == 0 || offset % kPageBytes != 0 || offset > size || bytes > size - offset) return nullptr;
-  void* const mapped = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, static_cast<off_t>(offset));
+  void* const mapped =
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file, static_cast<off_t>(offset));
   if (mapped == MAP_FAILED) return nullptr;
-  return std::shared_ptr<std::byte>(static_cast<std::byte*>(mapped), [bytes](std::byte* memory) { munmap(memory, bytes); });
+  return std::shared_ptr<std::byte>(static_cast<std::byte*>(mapped),
+                                    [bytes](std::byte* memory) { munmap(memory, bytes); });
 }
 
 }  // namespace dxg::vmbus

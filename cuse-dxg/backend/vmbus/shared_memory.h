@@ -14,8 +14,8 @@ namespace dxg::vmbus {
 // A memory file of so many bytes, zeros, that can neither shrink nor grow. `name` shows in /proc.
 Result<attach::UniqueFd> MakeSharedMemory(const char* name, size_t bytes);
 
-// Maps a part of such a file, which somebody else may have made. Null: it cannot be mapped, does not have that part, or could
-// become shorter, which would end us by SIGBUS.
+// Maps a part of such a file, which somebody else may have made. Null: it cannot be mapped, does not have
+// that part, or could become shorter, which would end us by SIGBUS.
 std::shared_ptr<std::byte> MapSharedMemory(int file, uint64_t offset, size_t bytes);
 
 }  // namespace dxg::vmbus

@@ -26,13 +26,15 @@ constexpr unsigned kMonitorsMax = 128;
 constexpr unsigned kMapsMax = 5;
 constexpr size_t kDevicesMax = 4096;
 
-// What one file says, without its last newline. None, with `problem` empty: there is no such file, or no longer.
+// What one file says, without its last newline. None, with `problem` empty: there is no such file, or no
+// longer.
 std::optional<std::string> ReadAttribute(const std::string& path, std::string* problem) {
   const UniqueFd file(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK));
   std::string text(kAttributeBytesMax, '\0');
   const ssize_t got = file.valid() ? read(file.get(), text.data(), text.size()) : -1;
   if (got < 0) {
-    if (errno != ENOENT && errno != ENODEV && errno != ENOTDIR) *problem = fmt::format("cannot read {}: {}", path, std::strerror(errno));
+    if (errno != ENOENT && errno != ENODEV && errno != ENOTDIR)
+      *problem = fmt::format("cannot read {}: {}", path, std::strerror(errno));
     return std::nullopt;
   }
   text.resize(static_cast<size_t>(got));
@@ -56,7 +58,8 @@ uint64_t IdentityOf(const std::string& path) {
 std::vector<std::string> Entries(const std::string& path) {
   std::vector<std::string> names;
   std::error_code error;
-  for (fs::directory_iterator each(path, error), end; !error && each != end && names.size() < kDevicesMax; each.increment(error)) {
+  for (fs::directory_iterator each(path, error), end; !error && each != end && names.size() < kDevicesMax;
+       each.increment(error)) {
     names.push_back(each->path().filename().string());
   }
   std::sort(names.begin(), names.end());
@@ -102,7 +105,8 @@ class Attributes {
   static std::string Shown(std::string text) {
     constexpr size_t kShown = 60;
     text.resize(std::min(text.size(), kShown));
-    std::replace_if(text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
+    std::replace_if(
+        text.begin(), text.end(), [](char c) { return c < ' ' || c > '~'; }, '?');
     return text;
   }
 
@@ -138,7 +142,8 @@ std::optional<VmbusDevice> ReadDevice(const Places& places, const std::string& n
   ReadUio(&device, &attributes);
   *problem = attributes.problem();
   if (!instance || !relid || !problem->empty()) {
-    if (problem->empty() && fs::exists(attributes.directory() + "/class_id")) *problem = fmt::format("{} has no {}", attributes.directory(), instance ? "id" : "device_id");
+    if (problem->empty() && fs::exists(attributes.directory() + "/class_id"))
+      *problem = fmt::format("{} has no {}", attributes.directory(), instance ? "id" : "device_id");
     return std::nullopt;
   }
   device.instance = *instance;
@@ -155,10 +160,12 @@ std::optional<VmbusDevice> ReadDevice(const Places& places, const std::string& n
 
 std::optional<PciDevice> ReadFunction(const Places& places, const std::string& name, std::string* problem) {
   Attributes attributes(places.sys + "/bus/pci/devices/" + name);
-  const auto vendor = attributes.Number("vendor", UINT16_MAX), device = attributes.Number("device", UINT16_MAX);
+  const auto vendor = attributes.Number("vendor", UINT16_MAX),
+             device = attributes.Number("device", UINT16_MAX);
   *problem = attributes.problem();
   if (vendor != kPciVendor || (device != kPciRender && device != kPciCompute)) return std::nullopt;
-  return PciDevice{name, device == kPciCompute, LinkName(attributes.directory() + "/driver"), IdentityOf(attributes.directory())};
+  return PciDevice{name, device == kPciCompute, LinkName(attributes.directory() + "/driver"),
+                   IdentityOf(attributes.directory())};
 }
 
 }  // namespace
@@ -174,7 +181,8 @@ std::optional<uint64_t> ParseNumber(std::string_view text) {
 }
 
 const UioMap* VmbusDevice::FindMap(unsigned index) const {
-  const auto found = std::find_if(maps.begin(), maps.end(), [index](const UioMap& map) { return map.index == index; });
+  const auto found =
+      std::find_if(maps.begin(), maps.end(), [index](const UioMap& map) { return map.index == index; });
   return found == maps.end() ? nullptr : &*found;
 }
 
@@ -189,7 +197,8 @@ Found Look(const Places& places) {
     if (auto device = ReadDevice(places, name, &problem)) found.channels.push_back(*std::move(device));
     if (!problem.empty()) found.problems.push_back(std::move(problem));
   }
-  std::stable_partition(found.channels.begin(), found.channels.end(), [](const VmbusDevice& device) { return device.is_global(); });
+  std::stable_partition(found.channels.begin(), found.channels.end(),
+                        [](const VmbusDevice& device) { return device.is_global(); });
   for (const std::string& name : Entries(places.sys + "/bus/pci/devices")) {
     std::string problem;
     if (auto function = ReadFunction(places, name, &problem)) found.functions.push_back(*std::move(function));
@@ -201,7 +210,8 @@ Found Look(const Places& places) {
 Result<std::unique_ptr<SysfsFunction>> SysfsFunction::Open(const Places& places, const PciDevice& device) {
   const std::string path = fmt::format("{}/bus/pci/devices/{}/config", places.sys, device.name);
   UniqueFd config(open(path.c_str(), O_RDWR | O_CLOEXEC));
-  if (!config.valid() && (errno == EACCES || errno == EPERM)) config.reset(open(path.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!config.valid() && (errno == EACCES || errno == EPERM))
+    config.reset(open(path.c_str(), O_RDONLY | O_CLOEXEC));
   if (!config.valid()) return Status::Refuse(errno, "cannot open {}: {}", path, std::strerror(errno));
   return std::unique_ptr<SysfsFunction>(new SysfsFunction(std::move(config), device));
 }
@@ -211,7 +221,8 @@ Result<uint32_t> SysfsFunction::Read(uint32_t offset) {
   uint32_t value = 0;
   const ssize_t got = pread(config_.get(), &value, sizeof(value), offset);
   if (got < 0) return Status::Refuse(errno, "{}", std::strerror(errno));
-  if (got != sizeof(value)) return Status::Refuse(EACCES, "the kernel shows only what comes before; be root (CAP_SYS_ADMIN)");
+  if (got != sizeof(value))
+    return Status::Refuse(EACCES, "the kernel shows only what comes before; be root (CAP_SYS_ADMIN)");
   return value;
 }
 
@@ -220,9 +231,10 @@ Status SysfsFunction::Write(uint32_t offset, uint32_t value) {
   const ssize_t put = pwrite(config_.get(), &value, sizeof(value), offset);
   if (put == sizeof(value)) return Status::Ok();
   const int error = put < 0 ? errno : EIO;
-  const char* const hint = error == EBADF  ? "it could be opened for reading only; be root"
-                           : error == EPERM ? "not permitted; a locked-down kernel (secure boot) refuses it even to root"
-                                            : std::strerror(error);
+  const char* const hint = error == EBADF ? "it could be opened for reading only; be root"
+                           : error == EPERM
+                               ? "not permitted; a locked-down kernel (secure boot) refuses it even to root"
+                               : std::strerror(error);
   return Status::Refuse(error == EBADF ? EACCES : error, "{}", hint);
 }
 

@@ -11,7 +11,8 @@
 #include "cuse-dxg/backend/vmbus/guid.h"
 #include "cuse-dxg/status.h"
 
-// What the kernel tells under /sys of the VMBus and of virtual GPUs. Nothing here changes anything but a PciFunction's Write.
+// What the kernel tells under /sys of the VMBus and of virtual GPUs. Nothing here changes anything but a
+// PciFunction's Write.
 
 namespace dxg::vmbus {
 
@@ -45,9 +46,9 @@ struct VmbusDevice {
   std::string state;                // as the kernel prints it; empty: it does not
   std::string driver;               // empty: none
   bool has_driver_override = false;
-  std::string uio;                  // "uio0"; empty: none
-  std::vector<UioMap> maps;         // by index
-  uint64_t identity = 0;            // of this binding: another one has another
+  std::string uio;           // "uio0"; empty: none
+  std::vector<UioMap> maps;  // by index
+  uint64_t identity = 0;     // of this binding: another one has another
 
   bool is_global() const { return channel_class == kGlobalClass; }
   const char* kind() const { return is_global() ? "global" : "vGPU"; }
@@ -59,17 +60,17 @@ struct VmbusDevice {
 struct PciDevice {
   std::string name;  // "0000:00:01.0"
   bool compute_only = false;
-  std::string driver;  // empty: none
+  std::string driver;     // empty: none
   uint64_t identity = 0;  // of this device: the next one of the same name has another
 };
 
 struct Found {
   bool has_vmbus = false;
   bool has_uio_driver = false;
-  bool has_dxg_driver = false;         // of the VMBus
-  std::vector<VmbusDevice> channels;   // the global one before the others
+  bool has_dxg_driver = false;        // of the VMBus
+  std::vector<VmbusDevice> channels;  // the global one before the others
   std::vector<PciDevice> functions;
-  std::vector<std::string> problems;   // what was left out because it could not be understood, a sentence each
+  std::vector<std::string> problems;  // what was left out because it could not be understood, a sentence each
 };
 
 Found Look(const Places& places);
@@ -85,7 +86,8 @@ class SysfsFunction final : public PciFunction {
   Status Write(uint32_t offset, uint32_t value) override;
 
  private:
-  SysfsFunction(attach::UniqueFd config, PciDevice device) : config_(std::move(config)), device_(std::move(device)) {}
+  SysfsFunction(attach::UniqueFd config, PciDevice device)
+      : config_(std::move(config)), device_(std::move(device)) {}
   const attach::UniqueFd config_;
   const PciDevice device_;
 };

@@ -17,12 +17,14 @@ constexpr uint32_t kFromKernel = 1;      // the multicast group
 }  // namespace
 
 Result<attach::UniqueFd> ListenToUevents() {
-  attach::UniqueFd socket(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT));
+  attach::UniqueFd socket(
+      ::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, NETLINK_KOBJECT_UEVENT));
   sockaddr_nl address = {};
   address.nl_family = AF_NETLINK;
   address.nl_groups = kFromKernel;
   // Safety: the interface's way to pass one of its kinds of address.
-  if (!socket.valid() || bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
+  if (!socket.valid() ||
+      bind(socket.get(), reinterpret_cast<const sockaddr*>(&address), sizeof(address)) != 0)
     return Status::Refuse(errno, "cannot listen to the kernel's device events: {}", std::strerror(errno));
   return socket;
 }

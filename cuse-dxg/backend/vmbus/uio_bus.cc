@@ -30,12 +30,15 @@ ChannelOffer OfferOf(const VmbusDevice& device) {
 }
 
 // The same device in the same binding: names and relids are used again.
-bool Same(const VmbusDevice& a, const VmbusDevice& b) { return a.instance == b.instance && a.uio == b.uio && a.identity == b.identity; }
+bool Same(const VmbusDevice& a, const VmbusDevice& b) {
+  return a.instance == b.instance && a.uio == b.uio && a.identity == b.identity;
+}
 bool Same(const PciDevice& a, const PciDevice& b) { return a.name == b.name && a.identity == b.identity; }
 
 }  // namespace
 
-UioBus::UioBus(UioOptions options, OpenNode open_node) : options_(std::move(options)), open_node_(std::move(open_node)) {}
+UioBus::UioBus(UioOptions options, OpenNode open_node)
+    : options_(std::move(options)), open_node_(std::move(open_node)) {}
 
 Status UioBus::Start(BusEvents* events) {
   stop_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -46,8 +49,10 @@ Status UioBus::Start(BusEvents* events) {
     offered_.clear();
     arrived_.clear();
   }
-  Result<attach::UniqueFd> uevents = ListenToUevents();  // before the first look, or something is missed in between
-  if (!uevents.ok()) spdlog::warn("{}; devices that come or go later are not noticed", uevents.status().why());
+  Result<attach::UniqueFd> uevents =
+      ListenToUevents();  // before the first look, or something is missed in between
+  if (!uevents.ok())
+    spdlog::warn("{}; devices that come or go later are not noticed", uevents.status().why());
   Rescan();
   if (uevents.ok()) watcher_ = std::thread([this, socket = *std::move(uevents)] { Watch(socket.get()); });
   return Status::Ok();
@@ -87,7 +92,9 @@ void UioBus::ForgetChannels(const Found& found) {
   {
     std::lock_guard lock(mutex_);
     for (const auto& [relid, known] : offered_) {
-      const auto is_it = [known = &known](const VmbusDevice& each) { return each.usable() && each.relid == known->relid && Same(each, *known); };
+      const auto is_it = [known = &known](const VmbusDevice& each) {
+        return each.usable() && each.relid == known->relid && Same(each, *known);
+      };
       if (std::none_of(found.channels.begin(), found.channels.end(), is_it)) gone.push_back(relid);
     }
     for (const uint32_t relid : gone) offered_.erase(relid);
@@ -111,8 +118,9 @@ void UioBus::ForgetFunctions(const Found& found) {
 void UioBus::LearnChannels(const Found& found) {
   for (const VmbusDevice& device : found.channels) {
     if (!device.usable()) {
-      Complain(fmt::format("the {} channel {} cannot be used, its driver is {}; cuse-dxg vmbus bind gives it to {}", device.kind(), device.name,
-                           device.driver.empty() ? "none" : device.driver, kUioDriver));
+      Complain(fmt::format(
+          "the {} channel {} cannot be used, its driver is {}; cuse-dxg vmbus bind gives it to {}",
+          device.kind(), device.name, device.driver.empty() ? "none" : device.driver, kUioDriver));
       continue;
     }
     bool is_new;
@@ -127,7 +135,9 @@ void UioBus::LearnChannels(const Found& found) {
 void UioBus::LearnFunctions(const Found& found) {
   for (const PciDevice& device : found.functions) {
     if (device.driver.empty() && !arrived_.count(device.name)) Arrive(device);
-    if (!device.driver.empty()) Complain(fmt::format("PCI function {} has a driver, {}; cuse-dxg vmbus bind takes it away", device.name, device.driver));
+    if (!device.driver.empty())
+      Complain(fmt::format("PCI function {} has a driver, {}; cuse-dxg vmbus bind takes it away", device.name,
+                           device.driver));
   }
 }
 
@@ -153,7 +163,9 @@ Result<std::unique_ptr<Channel>> UioBus::Open(const ChannelOffer& offer) {
   }
   const uint64_t bytes = device.FindMap(kRingsMap)->size, ring = bytes / 2;
   if (bytes == 0 || bytes > kRingsBytesMax || ring % kPage != 0)
-    return Status::Refuse(EPROTO, "the rings of channel {} have {:#x} bytes; expected two halves of whole pages", device.name, bytes);
+    return Status::Refuse(EPROTO,
+                          "the rings of channel {} have {:#x} bytes; expected two halves of whole pages",
+                          device.name, bytes);
   DXG_ASSIGN(std::shared_ptr<UioNode> node, open_node_(options_.places.dev + "/" + device.uio));
   DXG_ASSIGN(const std::span<std::byte> rings, node->Map(kRingsMap, bytes));
   DXG_ASSIGN(std::unique_ptr<Signal> signal, UioSignal::Create(node, device.monitor));
@@ -163,28 +175,36 @@ Result<std::unique_ptr<Channel>> UioBus::Open(const ChannelOffer& offer) {
 Result<Window> UioBus::ReserveWindow(const ChannelOffer&) { return FindWindow(options_); }
 
 Result<uint32_t> UioBus::CreateGpadl(const ChannelOffer&, std::shared_ptr<ClientPages>) {
-  return Status::Refuse(ENOTSUP, "this host wants a client's memory as a GPADL, and {} makes none; allocate memory of the host's instead", kUioDriver);
+  return Status::Refuse(ENOTSUP,
+                        "this host wants a client's memory as a GPADL, and {} makes none; allocate memory of "
+                        "the host's instead",
+                        kUioDriver);
 }
 
 void UioBus::TearDownGpadl(const ChannelOffer&, uint32_t) {}  // there are none
 
 Result<std::unique_ptr<Bus::Pinned>> UioBus::Pin(std::shared_ptr<ClientPages> pages) {
   if (options_.unpinned_pages) return NoteFrames(std::move(pages), options_.places.proc);
-  return Status::Refuse(ENOTSUP, "the pages of a client cannot be held in place from userspace; --vmbus-unpinned-pages tells the host "
-                        "where they are all the same, at the risk that a GPU writes where they were before");
+  return Status::Refuse(
+      ENOTSUP,
+      "the pages of a client cannot be held in place from userspace; --vmbus-unpinned-pages tells the host "
+      "where they are all the same, at the risk that a GPU writes where they were before");
 }
 
 Result<std::unique_ptr<Bus>> CreateUioBus(UioOptions options) {
   const Found found = Look(options.places);
   if (!found.has_vmbus) {
-    return Status::Refuse(ENODEV, "there is no VMBus here ({} does not exist): this is no Hyper-V guest, or its kernel has no drivers/hv",
+    return Status::Refuse(ENODEV,
+                          "there is no VMBus here ({} does not exist): this is no Hyper-V guest, or its "
+                          "kernel has no drivers/hv",
                           options.places.vmbus());
   }
   for (const Feature& feature : Report::Probe(options, found).features) {
     if (feature.works) {
       spdlog::info("vmbus: {}: {}", feature.name, feature.why);
     } else {
-      spdlog::warn("vmbus: no {}: {}{}{} (for: {})", feature.name, feature.why, feature.remedy.empty() ? "" : " -> ", feature.remedy, feature.calls);
+      spdlog::warn("vmbus: no {}: {}{}{} (for: {})", feature.name, feature.why,
+                   feature.remedy.empty() ? "" : " -> ", feature.remedy, feature.calls);
     }
   }
   return std::unique_ptr<Bus>(std::make_unique<UioBus>(std::move(options)));

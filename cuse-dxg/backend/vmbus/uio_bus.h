@@ -15,8 +15,9 @@
 
 namespace dxg::vmbus {
 
-// The VMBus of the Hyper-V guest that we are in, as uio_hv_generic shows it. Channels that are bound to that driver count as
-// offered, and PCI functions without a driver as there; what comes and goes is seen by the kernel's device events.
+// The VMBus of the Hyper-V guest that we are in, as uio_hv_generic shows it. Channels that are bound to that
+// driver count as offered, and PCI functions without a driver as there; what comes and goes is seen by the
+// kernel's device events.
 class UioBus final : public Bus {
  public:
   using OpenNode = std::function<Result<std::unique_ptr<UioNode>>(const std::string& path)>;

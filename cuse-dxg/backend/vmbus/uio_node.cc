@@ -25,7 +25,9 @@ class KernelNode final : public UioNode {
     // Of UIO an offset names the map, in pages of the kernel's; a mapping begins where the map begins.
     const off_t offset = static_cast<off_t>(index) * sysconf(_SC_PAGESIZE);
     void* const at = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, file_.get(), offset);
-    if (at == MAP_FAILED) return Status::Refuse(errno, "cannot map {:#x} bytes of map {} of {}: {}", bytes, index, path_, std::strerror(errno));
+    if (at == MAP_FAILED)
+      return Status::Refuse(errno, "cannot map {:#x} bytes of map {} of {}: {}", bytes, index, path_,
+                            std::strerror(errno));
     maps_.emplace_back(static_cast<std::byte*>(at), bytes);
     return maps_.back();
   }
@@ -43,13 +45,15 @@ Result<std::unique_ptr<UioNode>> OpenUioNode(const std::string& path) {
   attach::UniqueFd file(open(path.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK));
   if (!file.valid()) {
     const int error = errno;
-    const char* const hint = error == EACCES || error == EPERM ? "; be root"
-                             : error == ENOENT                 ? "; in a container, pass the device in"
-                                                               : "; the host may have refused to open the channel, or somebody else has it open";
+    const char* const hint =
+        error == EACCES || error == EPERM ? "; be root"
+        : error == ENOENT                 ? "; in a container, pass the device in"
+                          : "; the host may have refused to open the channel, or somebody else has it open";
     return Status::Refuse(error, "cannot open {}: {}{}", path, std::strerror(error), hint);
   }
   struct stat about;
-  if (fstat(file.get(), &about) != 0 || !S_ISCHR(about.st_mode)) return Status::Refuse(ENODEV, "{} is no character device", path);
+  if (fstat(file.get(), &about) != 0 || !S_ISCHR(about.st_mode))
+    return Status::Refuse(ENODEV, "{} is no character device", path);
   return std::unique_ptr<UioNode>(std::make_unique<KernelNode>(std::move(file), path));
 }
 

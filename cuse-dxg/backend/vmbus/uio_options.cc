@@ -24,7 +24,9 @@ std::optional<uint64_t> ParseSize(std::string_view text) {
 
 Result<WindowWanted> WindowWanted::Parse(std::string_view text) {
   const auto refuse = [text](const char* what) {
-    return Status::Refuse(EINVAL, "window '{}': {}; expected START+LENGTH, 0x1000000000+512M for example, or hole+LENGTH", text, what);
+    return Status::Refuse(
+        EINVAL, "window '{}': {}; expected START+LENGTH, 0x1000000000+512M for example, or hole+LENGTH", text,
+        what);
   };
   const size_t plus = text.find('+');
   if (plus == std::string_view::npos) return refuse("there is no +");
@@ -32,10 +34,12 @@ Result<WindowWanted> WindowWanted::Parse(std::string_view text) {
   const std::string_view start = text.substr(0, plus);
   if (start != "hole") {
     wanted.start = ParseNumber(start);
-    if (!wanted.start || *wanted.start % kWindowAlignment != 0) return refuse("START is no multiple of 64 KiB");
+    if (!wanted.start || *wanted.start % kWindowAlignment != 0)
+      return refuse("START is no multiple of 64 KiB");
   }
   const auto length = ParseSize(text.substr(plus + 1));
-  if (!length || *length == 0 || *length % kPage != 0) return refuse("LENGTH is no number of whole pages of 4 KiB");
+  if (!length || *length == 0 || *length % kPage != 0)
+    return refuse("LENGTH is no number of whole pages of 4 KiB");
   wanted.length = *length;
   if (wanted.start.value_or(0) > UINT64_MAX - wanted.length) return refuse("it ends behind the last address");
   return wanted;

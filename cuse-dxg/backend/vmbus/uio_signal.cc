@@ -18,14 +18,17 @@ constexpr unsigned kGroupMonitors = 32;
 
 }  // namespace
 
-Result<std::unique_ptr<UioSignal>> UioSignal::Create(std::shared_ptr<UioNode> node, std::optional<unsigned> monitor) {
+Result<std::unique_ptr<UioSignal>> UioSignal::Create(std::shared_ptr<UioNode> node,
+                                                     std::optional<unsigned> monitor) {
   uint32_t* pending = nullptr;
   uint32_t bit = 0;
   if (monitor) {
-    if (*monitor >= kMonitorsMax) return Status::Refuse(EPROTO, "monitor {}: there are only {}", *monitor, kMonitorsMax);
+    if (*monitor >= kMonitorsMax)
+      return Status::Refuse(EPROTO, "monitor {}: there are only {}", *monitor, kMonitorsMax);
     DXG_ASSIGN(const auto page, node->Map(kMonitorMap, kMonitorBytes));
     // Safety: 4 bytes at a multiple of 4, within the page.
-    pending = reinterpret_cast<uint32_t*>(page.data() + kGroupsOffset + *monitor / kGroupMonitors * kGroupBytes);
+    pending =
+        reinterpret_cast<uint32_t*>(page.data() + kGroupsOffset + *monitor / kGroupMonitors * kGroupBytes);
     bit = uint32_t{1} << *monitor % kGroupMonitors;
   }
   return std::unique_ptr<UioSignal>(new UioSignal(std::move(node), pending, bit));

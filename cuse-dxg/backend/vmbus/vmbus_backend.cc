@@ -55,7 +55,7 @@ class VmbusBackend final : public Backend, private BusEvents {
   struct Adapter {
     std::shared_ptr<PciFunction> function;
     Negotiated negotiated;
-    HostAdapter info;          // once it works
+    HostAdapter info;  // once it works
     uint64_t host_vgpu_luid = 0;
     std::shared_ptr<Line> line;
     uint32_t relid = 0;
@@ -70,11 +70,21 @@ class VmbusBackend final : public Backend, private BusEvents {
   };
 
   // BusEvents: noted, for the worker.
-  void Offered(const ChannelOffer& offer) override { Later([this, offer] { HandleOffer(offer); }); }
-  void Rescinded(uint32_t relid) override { Later([this, relid] { HandleRescind(relid); }); }
-  void FunctionArrived(std::shared_ptr<PciFunction> function) override { Later([this, function] { HandleFunction(function); }); }
-  void FunctionRemoved(const std::string& name) override { Later([this, name] { HandleFunctionRemoved(name); }); }
-  void BusLost(const std::string& why) override { Later([this, why] { HandleLoss(why); }); }
+  void Offered(const ChannelOffer& offer) override {
+    Later([this, offer] { HandleOffer(offer); });
+  }
+  void Rescinded(uint32_t relid) override {
+    Later([this, relid] { HandleRescind(relid); });
+  }
+  void FunctionArrived(std::shared_ptr<PciFunction> function) override {
+    Later([this, function] { HandleFunction(function); });
+  }
+  void FunctionRemoved(const std::string& name) override {
+    Later([this, name] { HandleFunctionRemoved(name); });
+  }
+  void BusLost(const std::string& why) override {
+    Later([this, why] { HandleLoss(why); });
+  }
 
   void Later(std::function<void()> task);
   void Work();
@@ -98,11 +108,13 @@ class VmbusBackend final : public Backend, private BusEvents {
   // Of all lines' threads.
   void HandleGuestMessage(std::span<const std::byte> message);
   template <class Request, class Reply>
-  Status Ask(const std::shared_ptr<Line>& line, const MessageAddress& address, const Request& request, Reply* reply,
-             std::chrono::milliseconds answer_max = Line::kAnswerMax);
+  Status Ask(const std::shared_ptr<Line>& line, const MessageAddress& address, const Request& request,
+             Reply* reply, std::chrono::milliseconds answer_max = Line::kAnswerMax);
   uint32_t version() const { return first_ ? first_->interface_version : kVersionWithoutNegotiation; }
   // Where a command of that adapter travels; null: nowhere any more. With mutex_ held.
-  std::shared_ptr<Line> LineOf(const Adapter& adapter) const { return async_messages_ ? global_line_ : adapter.line; }
+  std::shared_ptr<Line> LineOf(const Adapter& adapter) const {
+    return async_messages_ ? global_line_ : adapter.line;
+  }
 
   const std::unique_ptr<Bus> bus_;
   BackendEvents* events_ = nullptr;
@@ -121,7 +133,7 @@ class VmbusBackend final : public Backend, private BusEvents {
   bool busy_ = false, stopping_ = false;
   std::shared_ptr<Line> asking_;  // the worker waits for its answer
 
-  std::shared_mutex mutex_;  // guards all below, which the worker changes
+  std::shared_mutex mutex_;                              // guards all below, which the worker changes
   std::map<uint64_t, std::shared_ptr<Adapter>> active_;  // by address
   std::shared_ptr<Line> global_line_;
   std::optional<Window> window_;
@@ -137,7 +149,7 @@ class VmbusBackend final : public Backend, private BusEvents {
   std::thread worker_;
 };
 
-// -- The worker --------------------------------------------------------------------------------------------------------
+// -- The worker -----------------------------------------------------------------------------------
 
 void VmbusBackend::Later(std::function<void()> task) {
   std::lock_guard lock(tasks_mutex_);
@@ -207,7 +219,8 @@ void VmbusBackend::Stop() {
     }
     for (const auto& adapter : functions_) EndLine(*adapter);
     if (global) global->End();
-    // Channels are closed while there is a bus. A backend may be kept for long after its end: files of clients are open on it.
+    // Channels are closed while there is a bus. A backend may be kept for long after its end: files of
+    // clients are open on it.
     global.reset();
     global_.reset();
     functions_.clear();
@@ -231,16 +244,20 @@ void VmbusBackend::HandleOffer(const ChannelOffer& offer) {
     global_.emplace(offer);
   } else {
     spdlog::warn("VMBus channel {} of class {} is left alone: {}", offer.relid, offer.channel_class.text(),
-                 offer.channel_class == kGlobalClass ? "there is a global channel already" :
-                 offer.channel_class == kVgpuClass ? "there are too many" : "not one of ours");
+                 offer.channel_class == kGlobalClass ? "there is a global channel already"
+                 : offer.channel_class == kVgpuClass ? "there are too many"
+                                                     : "not one of ours");
   }
   StartWaiting();
 }
 
 void VmbusBackend::HandleFunction(const std::shared_ptr<PciFunction>& function) {
-  const bool known = std::any_of(functions_.begin(), functions_.end(), [&](const auto& each) { return each->function->name() == function->name(); });
+  const bool known = std::any_of(functions_.begin(), functions_.end(), [&](const auto& each) {
+    return each->function->name() == function->name();
+  });
   if (known || functions_.size() >= kFunctionsMax)
-    return spdlog::error("virtual GPU {} is left alone: {}", function->name(), known ? "it is there already" : "there are too many");
+    return spdlog::error("virtual GPU {} is left alone: {}", function->name(),
+                         known ? "it is there already" : "there are too many");
   auto negotiated = Negotiate(*function, first_);
   if (!negotiated.ok()) {
     spdlog::error("virtual GPU {} cannot be used: {}", function->name(), negotiated.status().why());
@@ -290,7 +307,8 @@ void VmbusBackend::EndAdapter(Adapter& adapter) {
 }
 
 void VmbusBackend::HandleFunctionRemoved(const std::string& name) {
-  const auto found = std::find_if(functions_.begin(), functions_.end(), [&](const auto& each) { return each->function->name() == name; });
+  const auto found = std::find_if(functions_.begin(), functions_.end(),
+                                  [&](const auto& each) { return each->function->name() == name; });
   if (found == functions_.end()) return;
   const std::shared_ptr<Adapter> adapter = *found;
   functions_.erase(found);
@@ -317,7 +335,9 @@ Status VmbusBackend::CloseAdapter(Adapter& adapter, std::chrono::milliseconds an
   host::CloseAdapter::Reply reply;
   request.set_host_handle(adapter.info.host_handle);
   Status status = Ask(line, {0, adapter.host_vgpu_luid, version(), false}, request, &reply, answer_max);
-  if (!status.ok()) spdlog::debug("virtual GPU {} is closed without the host's word: {}", adapter.function->name(), status.why());
+  if (!status.ok())
+    spdlog::debug("virtual GPU {} is closed without the host's word: {}", adapter.function->name(),
+                  status.why());
   return status;
 }
 
@@ -339,14 +359,15 @@ void VmbusBackend::HandleLoss(const std::string& why) {
   events_->HostLost();
 }
 
-// -- Starting ----------------------------------------------------------------------------------------------------------
+// -- Starting -------------------------------------------------------------------------------------
 
 void VmbusBackend::StartWaiting() {
   if (!global_ || functions_.empty()) return;
   for (const auto& adapter : functions_) {
     if (adapter->state != Adapter::kWaiting) continue;
     const auto is_used = [&](uint32_t relid) {
-      return std::any_of(functions_.begin(), functions_.end(), [&](const auto& each) { return each->line && each->relid == relid; });
+      return std::any_of(functions_.begin(), functions_.end(),
+                         [&](const auto& each) { return each->line && each->relid == relid; });
     };
     const auto is_its = [&](const auto& each) {
       return each.second.instance.luid() == adapter->negotiated.channel.luid() && !is_used(each.first);
@@ -383,7 +404,8 @@ bool VmbusBackend::StartGlobal() {
 
 Status VmbusBackend::OpenGlobal(Global& global) {
   DXG_ASSIGN(auto channel, bus_->Open(global.offer));
-  global.line = std::make_shared<Line>("global", std::move(channel), [this](auto message) { HandleGuestMessage(message); });
+  global.line = std::make_shared<Line>("global", std::move(channel),
+                                       [this](auto message) { HandleGuestMessage(message); });
   auto reserved = bus_->ReserveWindow(global.offer);
   if (reserved.status().value() == -ENOTSUP) {
     spdlog::warn("memory of the host cannot be seen: {}", reserved.status().why());
@@ -417,13 +439,16 @@ Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
   adapter.relid = offer.relid;
   std::shared_ptr<Line> line;
   {
-    auto own = std::make_shared<Line>(fmt::format("{}", adapter.function->name()), std::move(channel), nullptr);
+    auto own =
+        std::make_shared<Line>(fmt::format("{}", adapter.function->name()), std::move(channel), nullptr);
     std::unique_lock lock(mutex_);
     adapter.line = std::move(own);
     line = LineOf(adapter);
   }
   if (!line) return Status::Refuse(ENODEV, "the global channel is gone");
-  const auto address = [&](uint64_t luid) { return MessageAddress{0, luid, negotiated.interface_version, false}; };
+  const auto address = [&](uint64_t luid) {
+    return MessageAddress{0, luid, negotiated.interface_version, false};
+  };
 
   host::OpenAdapter::Request open;
   host::OpenAdapter::Reply opened;
@@ -431,7 +456,8 @@ Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
   open.set_last_compatible_interface_version(kLastCompatibleVersion);
   DXG_TRY(Ask(line, address(negotiated.vgpu_luid), open, &opened));
   if (opened.status() < 0)
-    return Status::Refuse(ENODEV, "the host refuses to open it: status {:#010x}", static_cast<uint32_t>(opened.status()));
+    return Status::Refuse(ENODEV, "the host refuses to open it: status {:#010x}",
+                          static_cast<uint32_t>(opened.status()));
 
   host::GetInternalAdapterInfo::Reply info;
   DXG_TRY(Ask(line, address(negotiated.vgpu_luid), host::GetInternalAdapterInfo::Request(), &info));
@@ -451,8 +477,8 @@ Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
 }
 
 template <class Request, class Reply>
-Status VmbusBackend::Ask(const std::shared_ptr<Line>& line, const MessageAddress& address, const Request& request, Reply* reply,
-                         std::chrono::milliseconds answer_max) {
+Status VmbusBackend::Ask(const std::shared_ptr<Line>& line, const MessageAddress& address,
+                         const Request& request, Reply* reply, std::chrono::milliseconds answer_max) {
   const auto ask = [&](std::shared_ptr<Line> of) {
     std::lock_guard lock(tasks_mutex_);
     asking_ = std::move(of);
@@ -464,7 +490,7 @@ Status VmbusBackend::Ask(const std::shared_ptr<Line>& line, const MessageAddress
   return status;
 }
 
-// -- Commands ----------------------------------------------------------------------------------------------------------
+// -- Commands -------------------------------------------------------------------------------------
 
 void VmbusBackend::Submit(const HostCall& call, Completion completion) {
   MessageAddress address;
@@ -482,31 +508,36 @@ void VmbusBackend::Submit(const HostCall& call, Completion completion) {
       address.asynchronous = call.asynchronous && async_messages_;
     }
   }
-  if (!line) return completion.run(completion.context, Status::Refuse(ENODEV, "the channel to the host is lost"));
+  if (!line)
+    return completion.run(completion.context, Status::Refuse(ENODEV, "the channel to the host is lost"));
   line->Submit(call, address, completion);
 }
 
 void VmbusBackend::HandleGuestMessage(std::span<const std::byte> message) {
   const auto head = DecodeHead(message, false);
   if (!head || head->channel_type != kChannelTypeGuest) {
-    spdlog::error("a message of {} bytes from the host, which is none for a guest, is dropped", message.size());
+    spdlog::error("a message of {} bytes from the host, which is none for a guest, is dropped",
+                  message.size());
     return;
   }
   const contract::GuestMessage* row = contract::FindGuestMessage(head->command);
   if (!row) return spdlog::debug("message {} of the host is nothing to us", head->command);
   const std::unique_ptr<contract::Message> decoded(row->message->New());
   if (!row->decode(message, decoded.get()))
-    return spdlog::warn("{} with {} bytes from the host is dropped; expected {}", row->name, message.size(), row->size);
+    return spdlog::warn("{} with {} bytes from the host is dropped; expected {}", row->name, message.size(),
+                        row->size);
   if (const auto* signal = google::protobuf::DynamicCastToGenerated<host::SignalGuestEvent>(decoded.get())) {
     if (signal->event() != 0) events_->GuestEvent(signal->event());
-  } else if (const auto* passive = google::protobuf::DynamicCastToGenerated<host::SignalGuestEventPassive>(decoded.get())) {
+  } else if (const auto* passive =
+                 google::protobuf::DynamicCastToGenerated<host::SignalGuestEventPassive>(decoded.get())) {
     if (passive->event() != 0) events_->GuestEvent(passive->event());
   } else if (const auto* data = google::protobuf::DynamicCastToGenerated<host::SetGuestData>(decoded.get())) {
-    if ((data->bits() & kGuestDataType) == 0 && static_cast<uint32_t>(data->data()) != 0) events_->DeviceStateChanged(data->guest_pointer());
+    if ((data->bits() & kGuestDataType) == 0 && static_cast<uint32_t>(data->data()) != 0)
+      events_->DeviceStateChanged(data->guest_pointer());
   }
 }
 
-// -- Memory ------------------------------------------------------------------------------------------------------------
+// -- Memory ---------------------------------------------------------------------------------------
 
 // As the driver, which takes nothing that touches the window's last page.
 std::optional<HostRegion> VmbusBackend::FindRegion(uint64_t window_address) {
@@ -519,7 +550,8 @@ std::optional<HostRegion> VmbusBackend::FindRegion(uint64_t window_address) {
   region.file_offset = window_->file_offset;
   region.keep = window_->keep;
   region.common = true;
-  if (window_address < region.window_address || window_address - region.window_address >= region.size) return std::nullopt;
+  if (window_address < region.window_address || window_address - region.window_address >= region.size)
+    return std::nullopt;
   return region;
 }
 
