@@ -3,7 +3,7 @@
 
 #include <nlohmann/json.hpp>
 
-#include "cuse-dxg/device.h"
+#include "cuse-dxg/dxg_node.h"
 #include "proto/contract/contract.h"
 
 namespace dxg {

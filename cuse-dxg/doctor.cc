@@ -18,11 +18,11 @@
 #include <functional>
 #include <string>
 
+#include "base/status.h"
+#include "base/unique_fd.h"
 #include "cuse-dxg/attach/cuse.h"
 #include "cuse-dxg/attach/fuse_file.h"
 #include "cuse-dxg/attach/private_dev.h"
-#include "cuse-dxg/attach/unique_fd.h"
-#include "cuse-dxg/status.h"
 
 namespace dxg {
 namespace {
@@ -85,7 +85,7 @@ void ShowNode() {
   if (stat("/dev/dxg", &node) != 0) return Note("/dev/dxg", "does not exist (serve makes it)");
   const char* kind = S_ISCHR(node.st_mode) ? "a character device" : "a file";
   const unsigned mode = node.st_mode & 07777;
-  const bool opens = attach::UniqueFd(open("/dev/dxg", O_RDWR | O_CLOEXEC)).valid();
+  const bool opens = UniqueFd(open("/dev/dxg", O_RDWR | O_CLOEXEC)).valid();
   const std::string how =
       fmt::format("exists: {}, mode {:04o}, {}", kind, mode,
                   opens ? "can be opened" : fmt::format("cannot be opened: {}", std::strerror(errno)));
@@ -109,10 +109,10 @@ bool CanServeFile(bool fuse) {
 bool CheckPrivateDev() {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return false;
-  attach::UniqueFd reads(ends[0]), writes(ends[1]);
+  UniqueFd reads(ends[0]), writes(ends[1]);
   const pid_t child = fork();
   if (child == 0) {
-    Result<attach::UniqueFd> entered = attach::EnterPrivateDev();
+    Result<UniqueFd> entered = attach::EnterPrivateDev();
     const std::string why = entered.ok() ? "" : entered.status().why();
     _exit(write(writes.get(), why.data(), why.size()) == static_cast<ssize_t>(why.size()) ? 0 : 1);
   }
@@ -136,7 +136,7 @@ void CheckCallerMemory() {
   volatile uint64_t word = 1;
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return;
-  attach::UniqueFd reads(ends[0]), writes(ends[1]);
+  UniqueFd reads(ends[0]), writes(ends[1]);
   const pid_t child = fork();
   if (child == 0) {
     writes.reset();

@@ -15,19 +15,19 @@
 #include <string_view>
 #include <vector>
 
+#include "base/daemon.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
 #include "cuse-dxg/attach/attachment.h"
 #include "cuse-dxg/attach/cuse.h"
 #include "cuse-dxg/attach/fuse_file.h"
 #include "cuse-dxg/attach/launch.h"
-#include "cuse-dxg/attach/unique_fd.h"
 #include "cuse-dxg/client/injector_process.h"
 #include "cuse-dxg/control/address.h"
 #include "cuse-dxg/control/ctl.h"
 #include "cuse-dxg/control/server.h"
-#include "cuse-dxg/daemon.h"
-#include "cuse-dxg/device.h"
 #include "cuse-dxg/doctor.h"
-#include "cuse-dxg/status.h"
+#include "cuse-dxg/dxg_node.h"
 #include "cuse-dxg/vmbus_command.h"
 
 namespace dxg {
@@ -37,7 +37,6 @@ using attach::Attachment;
 using attach::Launch;
 using attach::Node;
 using attach::Session;
-using attach::UniqueFd;
 
 constexpr int kExitRefused = 1;  // the reason is on stderr
 
@@ -47,7 +46,7 @@ constexpr int kExitCannotRun = 126;
 constexpr int kExitNotFound = 127;
 
 struct Options {
-  DeviceOptions device;
+  NodeOptions device;
   int workers = Session::kWorkersDefault;
   std::string log_level;
 
@@ -111,7 +110,7 @@ int Serve(Options options) {
   RaiseFileLimit();
   Result<UniqueFd> signals = TakeStopSignals();
   if (!signals.ok()) return Refused(signals.status());
-  Result<std::unique_ptr<Node>> device = MakeDevice(options.device);
+  Result<std::unique_ptr<Node>> device = MakeNode(options.device);
   if (!device.ok()) return Refused(device.status());
   Result<std::unique_ptr<Attachment>> attached = Attach(options);
   if (!attached.ok()) return Refused(attached.status());
@@ -143,7 +142,7 @@ Result<int> RunServed(Options options, Launch launch) {
   DXG_ASSIGN(std::unique_ptr<Session> session, attach::CreateFuseFileSession());
   DXG_ASSIGN(UniqueFd connection, launch.Connection());
   options.device.agents = launch.TakeAgents().release();
-  DXG_ASSIGN(std::unique_ptr<Node> node, MakeDevice(options.device));
+  DXG_ASSIGN(std::unique_ptr<Node> node, MakeNode(options.device));
   DXG_TRY(session->Attach(std::move(connection)));
   session->Start(*node, options.workers);
   int ended = 0;
@@ -170,15 +169,15 @@ Result<std::string> FindPreloadLibrary() {
 
 // A place of the run's own for the control socket, unless the user has chosen one; and its path for the
 // program. Before the program is forked.
-std::optional<control::PrivatePlace> PlaceControl(std::string* path) {
-  std::optional<control::PrivatePlace> place;
+std::optional<control::PrivateDirectory> PlaceControl(std::string* path) {
+  std::optional<control::PrivateDirectory> place;
   if (*path == control::kPathNone) {
     path->clear();
     unsetenv(control::kPathVariable);
     return place;
   }
   if (path->empty()) {
-    Result<control::PrivatePlace> made = control::PrivatePlace::Create();
+    Result<control::PrivateDirectory> made = control::PrivateDirectory::Create();
     if (!made.ok()) {
       spdlog::warn("{}; going on without one", made.status().why());
       return place;
@@ -198,7 +197,7 @@ int Run(Options options) {
     if (!found.ok()) return Refused(found.status(), kExitNotStarted);
     library = *std::move(found);
   }
-  std::optional<control::PrivatePlace> place = PlaceControl(&options.device.control);
+  std::optional<control::PrivateDirectory> place = PlaceControl(&options.device.control);
   Result<Launch> launch = Launch::Fork(options.command, library);
   if (!launch.ok()) return Refused(launch.status(), kExitNotStarted);
   Result<int> ended = RunServed(options, *std::move(launch));

@@ -4,9 +4,9 @@
 
 #include <vector>
 
-#include "cuse-dxg/backend/vmbus/bind.h"
-#include "cuse-dxg/backend/vmbus/features.h"
-#include "cuse-dxg/backend/vmbus/sysfs.h"
+#include "cuse-dxg/backend/uio/bind.h"
+#include "cuse-dxg/backend/uio/features.h"
+#include "cuse-dxg/backend/uio/sysfs.h"
 
 namespace dxg {
 namespace {

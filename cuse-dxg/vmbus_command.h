@@ -3,7 +3,7 @@
 #include <CLI/CLI.hpp>
 #include <string>
 
-#include "cuse-dxg/backend/vmbus/uio_options.h"
+#include "cuse-dxg/backend/uio/uio_options.h"
 
 namespace dxg {
 

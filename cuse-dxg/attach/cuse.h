@@ -2,8 +2,8 @@
 
 #include <memory>
 
+#include "base/status.h"
 #include "cuse-dxg/attach/attachment.h"
-#include "cuse-dxg/status.h"
 
 namespace dxg::attach {
 

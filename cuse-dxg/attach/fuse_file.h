@@ -3,8 +3,8 @@
 #include <memory>
 #include <string>
 
+#include "base/status.h"
 #include "cuse-dxg/attach/attachment.h"
-#include "cuse-dxg/status.h"
 
 namespace dxg::attach {
 

@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "cuse-dxg/attach/unique_fd.h"
-#include "cuse-dxg/status.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
 
 namespace dxg::attach {
 

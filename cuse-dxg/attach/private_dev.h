@@ -2,8 +2,8 @@
 
 #include <string>
 
-#include "cuse-dxg/attach/unique_fd.h"
-#include "cuse-dxg/status.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
 
 namespace dxg::attach {
 

@@ -7,9 +7,9 @@
 #include <cstring>
 #include <utility>
 
+#include "base/status.h"
 #include "cuse-dxg/attach/libfuse.h"
 #include "cuse-dxg/attach/session.h"
-#include "cuse-dxg/status.h"
 
 namespace dxg::attach {
 

@@ -12,12 +12,12 @@
 #include <thread>
 #include <vector>
 
+#include "base/status.h"
+#include "base/unique_fd.h"
 #include "cuse-dxg/attach/interrupts.h"
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/attach/reading_turn.h"
 #include "cuse-dxg/attach/requests.h"
-#include "cuse-dxg/attach/unique_fd.h"
-#include "cuse-dxg/status.h"
 
 struct fuse_session;
 struct fuse_file_info;

@@ -11,7 +11,7 @@
 #include <string>
 
 // What the device may know and touch of a client: its memory and who it is. The only way from here into
-// another process; tests put a made-up client in its place.
+// another process; tests put a made-up client in its piece.
 
 namespace dxg::client {
 
@@ -30,14 +30,14 @@ struct Identity {
   }
 };
 
-// Bytes for one place in the client.
-struct Piece {
+// Bytes for one piece in the client.
+struct WritePiece {
   uint64_t address;
   std::span<const std::byte> from;
 };
 
-// Where bytes of one place in the client go.
-struct Place {
+// Where bytes of one piece in the client go.
+struct ReadPiece {
   uint64_t address;
   std::span<std::byte> to;
 };
@@ -64,12 +64,12 @@ class Access {
   virtual bool Read(pid_t tid, uint64_t address, std::span<std::byte> to) = 0;
   virtual bool Write(pid_t tid, uint64_t address, std::span<const std::byte> from) = 0;
   // Several reads in one go. False where any of them fails.
-  virtual bool ReadPlaces(pid_t tid, std::span<const Place> places) {
-    return std::all_of(places.begin(), places.end(),
-                       [&](const Place& place) { return Read(tid, place.address, place.to); });
+  virtual bool ReadPieces(pid_t tid, std::span<const ReadPiece> pieces) {
+    return std::all_of(pieces.begin(), pieces.end(),
+                       [&](const ReadPiece& piece) { return Read(tid, piece.address, piece.to); });
   }
   // Several writes in one go, in order; those before the first that fails are done.
-  virtual bool WritePieces(pid_t tid, std::span<const Piece> pieces) = 0;
+  virtual bool WritePieces(pid_t tid, std::span<const WritePiece> pieces) = 0;
   // For memory that outlives the call. `address` and `size` are whole pages. None where a device could not
   // hold on to all of the range: not mapped, not writable (where that is asked for), or of a kind that cannot
   // be pinned.

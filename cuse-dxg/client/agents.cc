@@ -15,9 +15,9 @@
 #include <thread>
 #include <utility>
 
-#include "cuse-dxg/client/socket.h"
-#include "cuse-dxg/client/stay.h"
+#include "base/datagram_socket.h"
 #include "cuse-dxg/client/tracee.h"
+#include "cuse-dxg/client/visit_steps.h"
 #include "cuse-dxg/preload/protocol.h"
 
 namespace dxg::client {
@@ -181,7 +181,8 @@ bool Agents::SendStep(Agent& agent) {
                         .size = step.size,
                         .address = step.address};
   const bool has_file = step.kind == Step::Kind::kMap || step.kind == Step::Kind::kGiveFile;
-  return Send(agent.socket.get(), std::as_bytes(std::span(&ask, 1)), std::span(&step.file, has_file ? 1 : 0))
+  return SendDatagram(agent.socket.get(), std::as_bytes(std::span(&ask, 1)),
+                      std::span(&step.file, has_file ? 1 : 0))
       .ok();
 }
 
@@ -232,7 +233,7 @@ void Agents::ReadAgent(uint64_t number) {
 // With mutex_ held. The agent may be gone afterwards.
 void Agents::ReadMessage(AgentMap::iterator agent, Callbacks* callbacks) {
   std::byte message[64];
-  Result<Received> received = Receive(agent->second->socket.get(), message, false);
+  Result<Datagram> received = ReceiveDatagram(agent->second->socket.get(), message, false);
   if (!received.ok() && received.status().value() == -EAGAIN) return;
   if (!received.ok() || !HandleMessage(*agent->second, std::span(message, received->bytes), callbacks))
     End(agent, callbacks);

@@ -2,9 +2,9 @@
 
 #include <memory>
 
-#include "cuse-dxg/attach/unique_fd.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
 #include "cuse-dxg/client/injector.h"
-#include "cuse-dxg/status.h"
 
 namespace dxg::client {
 
@@ -13,9 +13,9 @@ namespace dxg::client {
 // (holds_thread() is false). Processes without an agent are visited by the injector.
 //
 // `agents` is a listening socket, to which the agents connect (preload/protocol.h).
-Result<std::unique_ptr<Delivery>> StartAgents(std::unique_ptr<Injector> otherwise, attach::UniqueFd agents);
+Result<std::unique_ptr<Delivery>> StartAgents(std::unique_ptr<Injector> otherwise, UniqueFd agents);
 
 // Both: the injector, and before it the agents where there is a socket for them.
-Result<std::unique_ptr<Delivery>> StartDelivery(attach::UniqueFd agents);
+Result<std::unique_ptr<Delivery>> StartDelivery(UniqueFd agents);
 
 }  // namespace dxg::client

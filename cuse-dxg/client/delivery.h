@@ -5,9 +5,9 @@
 #include <memory>
 #include <vector>
 
+#include "base/status.h"
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/client/event_file.h"
-#include "cuse-dxg/status.h"
 
 // Bringing memory and descriptors into an unmodified client. No reply of the kernel's can do that, so it is
 // done in the client's own name while the calling thread stands at the end of its system call.

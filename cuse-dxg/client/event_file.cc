@@ -26,7 +26,7 @@ constexpr std::string_view kEventFileLink = "anon_inode:[eventfd]";
 
 // The kernel's number of an eventfd, unique while it lives. None before Linux 5.2.
 bool ReadId(int descriptor, uint64_t* id) {
-  attach::UniqueFd info(open(fmt::format("/proc/self/fdinfo/{}", descriptor).c_str(), O_RDONLY | O_CLOEXEC));
+  UniqueFd info(open(fmt::format("/proc/self/fdinfo/{}", descriptor).c_str(), O_RDONLY | O_CLOEXEC));
   char text[512];
   const ssize_t bytes = info.valid() ? read(info.get(), text, sizeof(text) - 1) : -1;
   if (bytes <= 0) return false;
@@ -104,13 +104,13 @@ EventFiles::EventFiles() {
 
 class EventFiles::Held final : public EventFile {
  public:
-  Held(std::shared_ptr<EventFiles> owner, attach::UniqueFd copy, const Identity& first_taker)
+  Held(std::shared_ptr<EventFiles> owner, UniqueFd copy, const Identity& first_taker)
       : owner(std::move(owner)), copy(std::move(copy)), payer(first_taker.tgid, first_taker.start_time) {}
   ~Held() override { owner->Forget(*this); }
   void Signal() override { owner->signaller_.Signal(copy.get()); }
 
   const std::shared_ptr<EventFiles> owner;
-  const attach::UniqueFd copy;
+  const UniqueFd copy;
   const std::pair<pid_t, uint64_t> payer;  // the process whose limit it counts towards
   bool has_id = false;
   uint64_t id = 0;
@@ -135,7 +135,7 @@ std::shared_ptr<EventFiles::Held> EventFiles::FindById(uint64_t id) {
   return found == by_id_.end() ? nullptr : found->second.lock();
 }
 
-std::shared_ptr<EventFile> EventFiles::Add(const Identity& process, int descriptor, attach::UniqueFd copy) {
+std::shared_ptr<EventFile> EventFiles::Add(const Identity& process, int descriptor, UniqueFd copy) {
   if (!copy.valid() || KindOf(fmt::format("/proc/self/fd/{}", copy.get())) != FileKind::kEventFile)
     return nullptr;
   uint64_t id = 0;

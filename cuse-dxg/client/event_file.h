@@ -9,7 +9,7 @@
 #include <string>
 #include <utility>
 
-#include "cuse-dxg/attach/unique_fd.h"
+#include "base/unique_fd.h"
 #include "cuse-dxg/client/access.h"
 
 namespace dxg::client {
@@ -43,7 +43,7 @@ class Signaller {
   void Reap();
 
   unsigned long aio_ = 0;  // aio_context_t
-  attach::UniqueFd nothing_;
+  UniqueFd nothing_;
   std::mutex reaping_;
   std::atomic<uint32_t> submitted_{0};
 };
@@ -63,7 +63,7 @@ class EventFiles : public std::enable_shared_from_this<EventFiles> {
   std::shared_ptr<EventFile> Find(const Identity& process, int descriptor);
   // `copy` is a copy of that descriptor. Null where it is no eventfd, or where the process has made us hold
   // too many.
-  std::shared_ptr<EventFile> Add(const Identity& process, int descriptor, attach::UniqueFd copy);
+  std::shared_ptr<EventFile> Add(const Identity& process, int descriptor, UniqueFd copy);
 
  private:
   class Held;

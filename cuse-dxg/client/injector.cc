@@ -21,10 +21,10 @@
 #include <thread>
 #include <utility>
 
+#include "base/datagram_socket.h"
 #include "cuse-dxg/client/identify_code.h"
 #include "cuse-dxg/client/injector_protocol.h"
-#include "cuse-dxg/client/socket.h"
-#include "cuse-dxg/client/stay.h"
+#include "cuse-dxg/client/visit_steps.h"
 
 namespace dxg::client {
 namespace {
@@ -216,7 +216,8 @@ Status InjectorState::Start() {
     DXG_TRY(EnsureProcess());
     // Only the first time: a program that cannot be an injector should be known before it is needed.
     Reply hello;
-    Result<Received> received = Receive(process_.control.get(), std::as_writable_bytes(std::span(&hello, 1)));
+    Result<Datagram> received =
+        ReceiveDatagram(process_.control.get(), std::as_writable_bytes(std::span(&hello, 1)));
     if (!received.ok() || hello.tell != Tell::kHello) {
       process_.control.reset();
       waitpid(process_.pid, nullptr, 0);
@@ -253,7 +254,7 @@ Result<std::shared_ptr<Worker>> InjectorState::NewWorker() {
   DXG_ASSIGN(auto ends, MakeSocketPair());
   const std::byte byte{1};
   const int theirs = ends.second.get();
-  DXG_TRY(Send(process_.control.get(), std::span(&byte, 1), std::span(&theirs, 1)));
+  DXG_TRY(SendDatagram(process_.control.get(), std::span(&byte, 1), std::span(&theirs, 1)));
   auto worker = std::make_shared<Worker>();
   worker->socket = std::move(ends.first);
   const uint64_t number = ++last_number_;
@@ -290,7 +291,7 @@ std::span<const std::byte> BytesOf(const Request& request) {
 // A failure to send is the end of the process, which the reader sees too.
 void InjectorState::Begin(Worker& worker, std::shared_ptr<Job> job) {
   std::copy_n(nodes_.begin(), std::min(nodes_.size(), job->begin.nodes.size()), job->begin.nodes.begin());
-  (void)Send(worker.socket.get(), BytesOf(job->begin));
+  (void)SendDatagram(worker.socket.get(), BytesOf(job->begin));
   worker.job = std::move(job);
 }
 
@@ -421,7 +422,7 @@ bool InjectorState::SendPart(Worker& worker) {
                                             .address = step.address};
     if (has_file) files.push_back(step.file);
   }
-  return Send(worker.socket.get(), BytesOf(request), files).ok();
+  return SendDatagram(worker.socket.get(), BytesOf(request), files).ok();
 }
 
 void InjectorState::Leave(uint64_t job, int32_t result) {
@@ -429,7 +430,7 @@ void InjectorState::Leave(uint64_t job, int32_t result) {
   std::lock_guard lock(mutex_);
   const auto worker = WorkerOf(job);
   if (!worker) return;
-  (void)Send(worker->socket.get(), BytesOf({.ask = Ask::kLeave, .result = result}));
+  (void)SendDatagram(worker->socket.get(), BytesOf({.ask = Ask::kLeave, .result = result}));
   Finish(*worker, &callbacks);  // what it is sent next waits in its socket until it has left
 }
 
@@ -454,7 +455,8 @@ void InjectorState::ReadControl() {
   {
     std::lock_guard lock(mutex_);
     Reply reply;
-    if (Receive(process_.control.get(), std::as_writable_bytes(std::span(&reply, 1)), false).ok()) return;
+    if (ReceiveDatagram(process_.control.get(), std::as_writable_bytes(std::span(&reply, 1)), false).ok())
+      return;
   }
   spdlog::error("the injector process was killed; calls that it was bringing memory to end with EIO");
   ProcessEnded();
@@ -468,8 +470,8 @@ void InjectorState::ReadWorker(uint64_t number) {
     if (found == process_.workers.end()) return;
     const std::shared_ptr<Worker> worker = found->second;
     Reply reply;
-    Result<Received> received =
-        Receive(worker->socket.get(), std::as_writable_bytes(std::span(&reply, 1)), false);
+    Result<Datagram> received =
+        ReceiveDatagram(worker->socket.get(), std::as_writable_bytes(std::span(&reply, 1)), false);
     if (received.ok()) {
       HandleReply(*worker, reply, std::move(received->files), &callbacks);
     } else if (received.status().value() != -EAGAIN) {

@@ -4,8 +4,8 @@
 #include <string>
 #include <vector>
 
+#include "base/status.h"
 #include "cuse-dxg/client/delivery.h"
-#include "cuse-dxg/status.h"
 
 namespace dxg::client {
 

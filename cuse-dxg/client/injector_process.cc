@@ -27,12 +27,12 @@
 #include <thread>
 #include <utility>
 
+#include "base/datagram_socket.h"
 #include "cuse-dxg/client/event_file.h"
 #include "cuse-dxg/client/identify_code.h"
 #include "cuse-dxg/client/injector_protocol.h"
-#include "cuse-dxg/client/socket.h"
-#include "cuse-dxg/client/stay.h"
 #include "cuse-dxg/client/tracee.h"
+#include "cuse-dxg/client/visit_steps.h"
 
 namespace dxg::client {
 namespace {
@@ -48,7 +48,8 @@ constexpr int kNudge = SIGURG;
 
 bool SendReply(int socket, Reply reply, std::span<const int> files = {}) {
   const size_t text = std::strlen(reply.why.data()) + 1;
-  return Send(socket, std::as_bytes(std::span(&reply, 1)).first(offsetof(Reply, why) + text), files).ok();
+  return SendDatagram(socket, std::as_bytes(std::span(&reply, 1)).first(offsetof(Reply, why) + text), files)
+      .ok();
 }
 
 void SetError(const Status& status, Reply* reply) {
@@ -174,7 +175,7 @@ class Worker {
   std::optional<Request> Next(std::vector<UniqueFd>* files);
   void Visit(const Request& begin);
   Status GetThere(Tracee& tracee);
-  void Do(const Request& request, std::vector<UniqueFd> files, Stay& stay);
+  void Do(const Request& request, std::vector<UniqueFd> files, VisitSteps& stay);
   void Identify(const Request& request);
   void Take(const Request& request);
   void Failed(const Status& status);
@@ -199,7 +200,7 @@ void Worker::Run() {
 // None: the daemon is dead.
 std::optional<Request> Worker::Next(std::vector<UniqueFd>* files) {
   Request request;
-  Result<Received> received = Receive(socket_.get(), std::as_writable_bytes(std::span(&request, 1)));
+  Result<Datagram> received = ReceiveDatagram(socket_.get(), std::as_writable_bytes(std::span(&request, 1)));
   if (!received.ok()) return std::nullopt;
   *files = std::move(received->files);
   return request;
@@ -224,7 +225,7 @@ void Worker::Visit(const Request& begin) {
     tracee.Leave(status.value());  // before it is told, so that the error is out when the daemon says so
     return Failed(status);
   }
-  Stay stay(tracee, begin.tgid);
+  VisitSteps stay(tracee, begin.tgid);
   while (watch_.Enter(Watch::Phase::kIdle)) {
     std::vector<UniqueFd> files;
     const std::optional<Request> request = Next(&files);
@@ -249,7 +250,7 @@ Status Worker::GetThere(Tracee& tracee) {
   return Status::Ok();
 }
 
-void Worker::Do(const Request& request, std::vector<UniqueFd> files, Stay& stay) {
+void Worker::Do(const Request& request, std::vector<UniqueFd> files, VisitSteps& stay) {
   Reply reply = {.tell = Tell::kDid};
   const size_t count = std::min<size_t>(request.steps_count, request.steps.size());
   Result<std::vector<uint64_t>> results =
@@ -356,7 +357,7 @@ int RunInjector() {
     }
     if (!daemon_lives || !events[1].revents) continue;
     std::byte message[sizeof(Request)];
-    Result<Received> received = Receive(control, message);
+    Result<Datagram> received = ReceiveDatagram(control, message);
     daemon_lives = received.ok();
     if (!received.ok()) continue;
     for (UniqueFd& socket : received->files) workers.emplace_back(std::move(socket), timer);

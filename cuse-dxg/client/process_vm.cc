@@ -72,17 +72,17 @@ bool ProcessVm::Write(pid_t tid, uint64_t address, std::span<const std::byte> fr
   return process_vm_writev(tid, &local, 1, &remote, 1, 0) == static_cast<ssize_t>(from.size());
 }
 
-bool ProcessVm::ReadPlaces(pid_t tid, std::span<const Place> places) {
+bool ProcessVm::ReadPieces(pid_t tid, std::span<const ReadPiece> pieces) {
   return CopyAll(
-      places, [](const Place& place) { return place.to; },
+      pieces, [](const ReadPiece& piece) { return piece.to; },
       [tid](const iovec* local, const iovec* remote, size_t count) {
         return process_vm_readv(tid, local, count, remote, count, 0);
       });
 }
 
-bool ProcessVm::WritePieces(pid_t tid, std::span<const Piece> pieces) {
+bool ProcessVm::WritePieces(pid_t tid, std::span<const WritePiece> pieces) {
   return CopyAll(
-      pieces, [](const Piece& piece) { return piece.from; },
+      pieces, [](const WritePiece& piece) { return piece.from; },
       [tid](const iovec* local, const iovec* remote, size_t count) {
         return process_vm_writev(tid, local, count, remote, count, 0);
       });

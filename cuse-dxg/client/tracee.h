@@ -8,7 +8,7 @@
 #include <optional>
 #include <string>
 
-#include "cuse-dxg/status.h"
+#include "base/status.h"
 
 namespace dxg::client {
 

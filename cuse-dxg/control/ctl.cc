@@ -12,11 +12,11 @@
 #include <cstring>
 #include <vector>
 
-#include "cuse-dxg/attach/unique_fd.h"
-#include "cuse-dxg/backend/profile_file.h"
+#include "base/unique_fd.h"
+#include "base/unix_socket.h"
 #include "cuse-dxg/control/address.h"
 #include "cuse-dxg/control/server.h"
-#include "cuse-dxg/unix_socket.h"
+#include "link/profile_file.h"
 
 namespace dxg::control {
 namespace {
@@ -101,7 +101,7 @@ Status SetField(FaultRule* rule, const FieldDescriptor* field, const std::string
 
 Result<ControlReply> Ask(const std::string& path, const ControlRequest& request) {
   DXG_ASSIGN(const sockaddr_un address, UnixAddress(path, kOption));
-  const attach::UniqueFd daemon(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+  const UniqueFd daemon(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
   const timeval patience = {.tv_sec = kAnswerTimeoutSeconds, .tv_usec = 0};
   setsockopt(daemon.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
   setsockopt(daemon.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));

@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "cuse-dxg/status.h"
+#include "base/status.h"
 #include "proto/dxg/control.pb.h"
 
 namespace dxg::control {

@@ -10,13 +10,11 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/unix_socket.h"
 #include "cuse-dxg/control/address.h"
-#include "cuse-dxg/unix_socket.h"
 
 namespace dxg::control {
 namespace {
-
-using attach::UniqueFd;
 
 std::string Bytes(const ControlReply& reply) { return reply.SerializeAsString(); }
 
@@ -123,18 +121,18 @@ bool Server::Serve(int peer) {
          static_cast<ssize_t>(reply.size());
 }
 
-Result<PrivatePlace> PrivatePlace::Create() {
+Result<PrivateDirectory> PrivateDirectory::Create() {
   const char* runtime = getenv("XDG_RUNTIME_DIR");
   const char* temporary = getenv("TMPDIR");
   for (const char* parent : {runtime, temporary, "/tmp"}) {
     if (!parent || *parent == '\0') continue;
     std::string directory = std::string(parent) + "/cuse-dxg-XXXXXX";
-    if (mkdtemp(directory.data())) return PrivatePlace(std::move(directory));
+    if (mkdtemp(directory.data())) return PrivateDirectory(std::move(directory));
   }
   return Status::Refuse(errno, "no place for a control socket: {}", std::strerror(errno));
 }
 
-PrivatePlace::~PrivatePlace() {
+PrivateDirectory::~PrivateDirectory() {
   if (directory_.empty()) return;
   unlink(socket().c_str());
   rmdir(directory_.c_str());

@@ -8,9 +8,9 @@
 #include <utility>
 #include <vector>
 
-#include "cuse-dxg/attach/unique_fd.h"
-#include "cuse-dxg/backend/host_control.h"
-#include "cuse-dxg/status.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "link/host_control.h"
 
 // The socket through which `cuse-dxg ctl` reaches a running daemon: proto/dxg/control.proto over a
 // SOCK_SEQPACKET socket, a request and its reply a packet each.
@@ -34,7 +34,7 @@ class Server {
   ~Server();  // the file goes with it
 
  private:
-  Server(std::string path, HostControl& host, attach::UniqueFd listener, attach::UniqueFd stop)
+  Server(std::string path, HostControl& host, UniqueFd listener, UniqueFd stop)
       : path_(std::move(path)), host_(host), listener_(std::move(listener)), stop_(std::move(stop)) {}
   void Run();
   void Admit();
@@ -42,24 +42,24 @@ class Server {
 
   const std::string path_;
   HostControl& host_;
-  const attach::UniqueFd listener_;
-  const attach::UniqueFd stop_;
-  std::vector<attach::UniqueFd> peers_;  // of the thread
-  std::vector<std::byte> packet_;        // of the thread
+  const UniqueFd listener_;
+  const UniqueFd stop_;
+  std::vector<UniqueFd> peers_;    // of the thread
+  std::vector<std::byte> packet_;  // of the thread
   std::thread thread_;
 };
 
 // A directory of our own for a socket, with the path in it. Gone with this.
-class PrivatePlace {
+class PrivateDirectory {
  public:
-  static Result<PrivatePlace> Create();
-  PrivatePlace(PrivatePlace&& other) noexcept : directory_(std::exchange(other.directory_, {})) {}
-  PrivatePlace& operator=(PrivatePlace&&) = delete;
-  ~PrivatePlace();
+  static Result<PrivateDirectory> Create();
+  PrivateDirectory(PrivateDirectory&& other) noexcept : directory_(std::exchange(other.directory_, {})) {}
+  PrivateDirectory& operator=(PrivateDirectory&&) = delete;
+  ~PrivateDirectory();
   std::string socket() const { return directory_ + "/control"; }
 
  private:
-  explicit PrivatePlace(std::string directory) : directory_(std::move(directory)) {}
+  explicit PrivateDirectory(std::string directory) : directory_(std::move(directory)) {}
   std::string directory_;
 };
 

@@ -6,7 +6,7 @@
 #include <optional>
 #include <vector>
 
-#include "cuse-dxg/backend/backend.h"
+#include "link/backend.h"
 
 namespace dxg::guest {
 

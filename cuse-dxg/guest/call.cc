@@ -57,7 +57,7 @@ Status Call::CopyIn(const contract::Buffer& buffer) {
 
 Status Call::CopyIn(std::initializer_list<const contract::Buffer*> buffers) {
   constexpr size_t kMost = 4;
-  std::array<client::Place, kMost> places;
+  std::array<client::ReadPiece, kMost> pieces;
   size_t used = 0;
   bool fine = buffers.size() <= kMost;
   for (const contract::Buffer* buffer : buffers) {
@@ -67,9 +67,9 @@ Status Call::CopyIn(std::initializer_list<const contract::Buffer*> buffers) {
     fine = count <= buffer->max && buffer->resize != nullptr;
     if (!fine || count == 0) continue;
     std::byte* to = buffer->resize(&request_message(), static_cast<uint32_t>(count));
-    places[used++] = {AddressOf(*buffer), {to, count * buffer->element_size}};
+    pieces[used++] = {AddressOf(*buffer), {to, count * buffer->element_size}};
   }
-  if (fine && (used == 0 || access_.ReadPlaces(tid(), {places.data(), used}))) return Status::Ok();
+  if (fine && (used == 0 || access_.ReadPieces(tid(), {pieces.data(), used}))) return Status::Ok();
   // One by one: to say which, and so that it is refused for what comes first.
   for (const contract::Buffer* buffer : buffers) {
     if (buffer != nullptr) DXG_TRY(CopyIn(*buffer));
@@ -119,7 +119,7 @@ Status Call::OutNow(contract::Member member) {
                         ioctl_->argument(), member.size, member.offset);
 }
 
-client::Piece Call::PieceOf(contract::Member member) {
+client::WritePiece Call::PieceOf(contract::Member member) {
   row.write_reply(reply_message(), args_);
   return {ioctl_->argument() + member.offset, {args_ + member.offset, member.size}};
 }

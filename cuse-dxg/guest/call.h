@@ -63,7 +63,7 @@ class Call : public Caller {
   Status OutNowAll() { return OutNow({0, row.args_size}); }
   Status OutLate(contract::Member member);
   // The bytes that OutNow would write, to be written together with others.
-  client::Piece PieceOf(contract::Member member);
+  client::WritePiece PieceOf(contract::Member member);
   // A member with an address in the client, which no message holds, as a Now() or PieceOf() of it writes it.
   void SetAddress(contract::Member member, uint64_t address);
   Status OutLateAll() { return OutLate({0, row.args_size}); }

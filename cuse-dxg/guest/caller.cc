@@ -16,12 +16,12 @@ bool Caller::UntilAbandoned::Write(pid_t tid, uint64_t address, std::span<const 
   return !caller_.abandoned_ && access_.Write(tid, address, from);
 }
 
-bool Caller::UntilAbandoned::ReadPlaces(pid_t tid, std::span<const client::Place> places) {
+bool Caller::UntilAbandoned::ReadPieces(pid_t tid, std::span<const client::ReadPiece> pieces) {
   const auto lock = Lock();
-  return !caller_.abandoned_ && access_.ReadPlaces(tid, places);
+  return !caller_.abandoned_ && access_.ReadPieces(tid, pieces);
 }
 
-bool Caller::UntilAbandoned::WritePieces(pid_t tid, std::span<const client::Piece> pieces) {
+bool Caller::UntilAbandoned::WritePieces(pid_t tid, std::span<const client::WritePiece> pieces) {
   const auto lock = Lock();
   return !caller_.abandoned_ && access_.WritePieces(tid, pieces);
 }

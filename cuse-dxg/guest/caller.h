@@ -8,7 +8,7 @@
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/client/delivery.h"
-#include "cuse-dxg/guest/events.h"
+#include "cuse-dxg/guest/event_table.h"
 #include "cuse-dxg/guest/task.h"
 
 namespace dxg::guest {
@@ -84,8 +84,8 @@ class Caller {
     UntilAbandoned(client::Access& access, Caller& caller) : access_(access), caller_(caller) {}
     bool Read(pid_t tid, uint64_t address, std::span<std::byte> to) override;
     bool Write(pid_t tid, uint64_t address, std::span<const std::byte> from) override;
-    bool ReadPlaces(pid_t tid, std::span<const client::Place> places) override;
-    bool WritePieces(pid_t tid, std::span<const client::Piece> pieces) override;
+    bool ReadPieces(pid_t tid, std::span<const client::ReadPiece> pieces) override;
+    bool WritePieces(pid_t tid, std::span<const client::WritePiece> pieces) override;
     std::unique_ptr<client::AddressSpace> Pin(pid_t tid, uint64_t address, uint64_t size,
                                               bool writable) override;
     std::optional<client::Identity> Identify(pid_t tid) override { return access_.Identify(tid); }

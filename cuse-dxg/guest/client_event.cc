@@ -4,7 +4,7 @@
 
 namespace dxg::guest {
 
-Task AddClientEvent(Call& call, uint64_t descriptor, Events::Lifetime lifetime, uint64_t* event) {
+Task AddClientEvent(Call& call, uint64_t descriptor, EventTable::Lifetime lifetime, uint64_t* event) {
   client::Delivery* delivery = call.driver.delivery();
   const int number = static_cast<int>(static_cast<uint32_t>(descriptor));
   std::shared_ptr<client::EventFile> file;

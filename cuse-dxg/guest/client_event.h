@@ -3,7 +3,7 @@
 #include <cstdint>
 
 #include "cuse-dxg/guest/call.h"
-#include "cuse-dxg/guest/events.h"
+#include "cuse-dxg/guest/event_table.h"
 
 // Eventfds of clients as events of the host.
 
@@ -11,6 +11,6 @@ namespace dxg::guest {
 
 // Enters an event that signals the eventfd behind a descriptor number of the caller, of which the lower 32
 // bits count. EINVAL where it is none. Who gets it removes it where the host does not come to know of it.
-Task AddClientEvent(Call& call, uint64_t descriptor, Events::Lifetime lifetime, uint64_t* event);
+Task AddClientEvent(Call& call, uint64_t descriptor, EventTable::Lifetime lifetime, uint64_t* event);
 
 }  // namespace dxg::guest

@@ -6,9 +6,9 @@
 #include <algorithm>
 #include <array>
 
+#include "cuse-dxg/guest/calls/sync_file.h"
 #include "cuse-dxg/guest/export.h"
 #include "cuse-dxg/guest/handlers.h"
-#include "cuse-dxg/guest/sync_file.h"
 #include "cuse-dxg/guest/teardown.h"
 #include "proto/abi/dxg_export.h"
 #include "proto/contract/text.h"

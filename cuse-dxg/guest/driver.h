@@ -10,13 +10,13 @@
 #include <vector>
 
 #include "cuse-dxg/attach/node.h"
-#include "cuse-dxg/backend/backend.h"
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/client/delivery.h"
 #include "cuse-dxg/guest/call.h"
-#include "cuse-dxg/guest/events.h"
+#include "cuse-dxg/guest/event_table.h"
 #include "cuse-dxg/guest/host.h"
 #include "cuse-dxg/guest/process.h"
+#include "link/backend.h"
 
 namespace dxg::guest {
 
@@ -79,7 +79,7 @@ class Driver final : public attach::Node, public BackendEvents {
   Host& host() { return host_; }
   Backend& backend() { return host_.backend(); }
   client::Delivery* delivery() { return delivery_; }  // null: there is none
-  Events& events() { return events_; }
+  EventTable& events() { return events_; }
   // An open of the node that is going to be made for a client (Step::kGiveNode, with the token returned)
   // leads to that shared object; Forget where it does not come.
   uint64_t ExpectObjectFile(std::shared_ptr<SharedObject> object);
@@ -122,7 +122,7 @@ class Driver final : public attach::Node, public BackendEvents {
   void Report(const CallReport& report);
 
   Host host_;
-  Events events_;
+  EventTable events_;
   client::Access& access_;
   CallObserver* observer_ = nullptr;
   client::Delivery* delivery_ = nullptr;

@@ -3,8 +3,8 @@
 #include <atomic>
 #include <coroutine>
 
-#include "cuse-dxg/backend/backend.h"
 #include "cuse-dxg/guest/objects.h"
+#include "link/backend.h"
 #include "proto/contract/host_commands.gen.h"
 
 namespace dxg::guest {

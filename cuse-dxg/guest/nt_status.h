@@ -2,7 +2,7 @@
 
 #include <cstdint>
 
-#include "cuse-dxg/status.h"
+#include "base/status.h"
 
 namespace dxg::guest {
 

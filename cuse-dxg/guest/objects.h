@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "cuse-dxg/backend/backend.h"
 #include "cuse-dxg/guest/handle_table.h"
+#include "link/backend.h"
 
 // The driver's objects. Handles lead to them through a process's tables; a handler that found one holds a
 // reference, so that an object outlives its handle where a call is still using it.

@@ -6,10 +6,10 @@
 #include <mutex>
 #include <string>
 
+#include "base/status.h"
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/guest/arena.h"
 #include "cuse-dxg/guest/objects.h"
-#include "cuse-dxg/status.h"
 
 namespace dxg::guest {
 

@@ -7,7 +7,7 @@
 #include <optional>
 #include <utility>
 
-#include "cuse-dxg/status.h"
+#include "base/status.h"
 
 namespace dxg::guest {
 

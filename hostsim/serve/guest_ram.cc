@@ -7,7 +7,7 @@
 #include <mutex>
 #include <utility>
 
-#include "cuse-dxg/backend/vmbus/shared_memory.h"
+#include "base/shared_memory.h"
 
 namespace dxg::hostsim::serve {
 namespace {
@@ -16,7 +16,7 @@ constexpr uint64_t kAddressMax = 1ull << 52;  // x86 has no physical address abo
 
 }  // namespace
 
-bool GuestRam::Show(uint64_t address, uint64_t bytes, attach::UniqueFd file, uint64_t file_offset) {
+bool GuestRam::Show(uint64_t address, uint64_t bytes, UniqueFd file, uint64_t file_offset) {
   const bool whole = bytes != 0 && (address | bytes) % kPageBytes == 0 && address < kAddressMax &&
                      bytes <= kAddressMax - address;
   if (!whole || file_offset > INT64_MAX - bytes) return false;
@@ -26,7 +26,7 @@ bool GuestRam::Show(uint64_t address, uint64_t bytes, attach::UniqueFd file, uin
     return false;
   if (after != ranges_.begin() && address - std::prev(after)->first < std::prev(after)->second.bytes)
     return false;
-  ranges_[address] = {bytes, std::make_shared<const attach::UniqueFd>(std::move(file)), file_offset};
+  ranges_[address] = {bytes, std::make_shared<const UniqueFd>(std::move(file)), file_offset};
   return true;
 }
 
@@ -78,7 +78,7 @@ std::shared_ptr<std::byte> GuestRam::Map(std::span<const uint64_t> frames) {
   }
   const Range range = At(frames[0] * kPageBytes);
   if (range.bytes < frames.size() * kPageBytes) return nullptr;
-  return vmbus::MapSharedMemory(range.file->get(), range.file_offset, frames.size() * kPageBytes);
+  return MapSharedMemory(range.file->get(), range.file_offset, frames.size() * kPageBytes);
 }
 
 // Pages whose frames follow each other are one access.

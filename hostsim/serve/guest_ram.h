@@ -7,9 +7,9 @@
 #include <span>
 #include <vector>
 
-#include "cuse-dxg/attach/unique_fd.h"
-#include "cuse-dxg/backend/backend.h"
-#include "hostsim/world.h"
+#include "base/unique_fd.h"
+#include "hostsim/machine/world.h"
+#include "link/backend.h"
 
 namespace dxg::hostsim::serve {
 
@@ -19,7 +19,7 @@ class GuestRam final : public GuestMemory {
   static constexpr size_t kRangesMax = 4096;  // each holds a descriptor
 
   // Whole pages. False: it makes no sense, something is there, or there are too many.
-  bool Show(uint64_t address, uint64_t bytes, attach::UniqueFd file, uint64_t file_offset);
+  bool Show(uint64_t address, uint64_t bytes, UniqueFd file, uint64_t file_offset);
   bool Forget(uint64_t address);
   // False where some of it is not there.
   bool ReadAt(uint64_t address, std::span<std::byte> to);
@@ -42,7 +42,7 @@ class GuestRam final : public GuestMemory {
  private:
   struct Range {
     uint64_t bytes;
-    std::shared_ptr<const attach::UniqueFd> file;
+    std::shared_ptr<const UniqueFd> file;
     uint64_t file_offset;
   };
   // The part of the range from that address on, as a range of its own; of 0 bytes: nothing is there.

@@ -8,12 +8,12 @@
 #include <string>
 #include <vector>
 
-#include "cuse-dxg/backend/in_process.h"
-#include "cuse-dxg/backend/profile_file.h"
-#include "cuse-dxg/backend/vmbus/place.h"
-#include "cuse-dxg/daemon.h"
+#include "base/daemon.h"
+#include "hostsim/backend/in_process.h"
 #include "hostsim/serve/server.h"
 #include "hostsim/serve/vmbus_session.h"
+#include "link/profile_file.h"
+#include "link/vmbus/bus_address.h"
 
 namespace dxg::hostsim::serve {
 namespace {
@@ -25,7 +25,7 @@ struct Options {
   int ready_fd = -1;
 };
 
-Result<VmbusOptions> GuestsAt(const vmbus::Place& place) {
+Result<VmbusOptions> GuestsAt(const vmbus::BusAddress& place) {
   constexpr uint32_t kMegabytesMax = 65535;  // 16 bits of the offer hold no more
   VmbusOptions options;
   if (place.path.empty())
@@ -45,7 +45,7 @@ Result<VmbusOptions> GuestsAt(const vmbus::Place& place) {
 }
 
 Status Serve(const Options& options) {
-  DXG_ASSIGN(const attach::UniqueFd signals, TakeStopSignals());  // before any thread is made
+  DXG_ASSIGN(const UniqueFd signals, TakeStopSignals());  // before any thread is made
   std::vector<ControlRequest::AddAdapter> adapters;
   for (const std::string& name : options.profiles) {
     DXG_ASSIGN(adapters.emplace_back(), ReadProfileFile(name, "--profile"));
@@ -56,8 +56,8 @@ Status Serve(const Options& options) {
   if (options.serve.empty()) {
     service = ForDevices(std::move(adapters));
   } else {
-    DXG_ASSIGN(const auto place,
-               vmbus::ParsePlace(options.serve, "--serve", {"window", "window-mib", "map-guest-memory"}));
+    DXG_ASSIGN(const auto place, vmbus::ParseBusAddress(options.serve, "--serve",
+                                                        {"window", "window-mib", "map-guest-memory"}));
     DXG_ASSIGN(VmbusOptions guests, GuestsAt(place));
     guests.adapters = std::move(adapters);
     path = place.path;

@@ -9,7 +9,7 @@
 #include <thread>
 #include <vector>
 
-#include "cuse-dxg/backend/vmbus/channel.h"
+#include "link/vmbus/channel.h"
 
 namespace dxg::hostsim::serve {
 

@@ -13,12 +13,10 @@
 #include <system_error>
 #include <utility>
 
-#include "cuse-dxg/unix_socket.h"
-#include "hostsim/serve/session.h"
+#include "base/unix_socket.h"
+#include "hostsim/serve/socket_session.h"
 
 namespace dxg::hostsim::serve {
-
-using attach::UniqueFd;
 
 namespace {
 
@@ -33,7 +31,7 @@ std::pair<dev_t, ino_t> FileAt(const std::string& path) {
 Service ForDevices(std::vector<ControlRequest::AddAdapter> adapters) {
   return {SOCK_STREAM, "--listen", [adapters = std::move(adapters)](UniqueFd peer, std::string name) {
             fcntl(peer.get(), F_SETFL, O_NONBLOCK);
-            return std::make_unique<Session>(std::move(peer), std::move(name), adapters);
+            return std::make_unique<SocketSession>(std::move(peer), std::move(name), adapters);
           }};
 }
 

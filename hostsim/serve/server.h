@@ -11,8 +11,8 @@
 #include <utility>
 #include <vector>
 
-#include "cuse-dxg/status.h"
-#include "hostsim/serve/connection.h"
+#include "base/status.h"
+#include "hostsim/serve/guest_session.h"
 #include "hostsim/serve/vmbus_session.h"
 
 namespace dxg::hostsim::serve {
@@ -22,7 +22,7 @@ namespace dxg::hostsim::serve {
 struct Service {
   int type;            // SOCK_STREAM or SOCK_SEQPACKET
   const char* option;  // that asked for it, for messages
-  std::function<std::unique_ptr<Connection>(attach::UniqueFd, std::string name)> connect;
+  std::function<std::unique_ptr<GuestSession>(UniqueFd, std::string name)> connect;
 };
 
 // Device processes (--listen), each with a host of its own; where one asks for no adapters it gets these.
@@ -43,20 +43,20 @@ class Server {
 
  private:
   struct Running {
-    explicit Running(std::unique_ptr<Connection> with) : connection(std::move(with)) {}
-    const std::unique_ptr<Connection> connection;
+    explicit Running(std::unique_ptr<GuestSession> with) : connection(std::move(with)) {}
+    const std::unique_ptr<GuestSession> connection;
     std::atomic<bool> over{false};
     std::thread thread;
   };
 
-  Server(std::string path, attach::UniqueFd listener, Service service);
+  Server(std::string path, UniqueFd listener, Service service);
   void Admit();
   void Reap();
   bool HasOwnSocketFile() const;
 
   const std::string path_;
   std::pair<dev_t, ino_t> file_;  // what we made there
-  const attach::UniqueFd listener_;
+  const UniqueFd listener_;
   const Service service_;
   std::list<Running> running_;
 };

@@ -11,18 +11,17 @@
 #include <cstring>
 #include <utility>
 
-#include "cuse-dxg/backend/host_control.h"
-#include "cuse-dxg/backend/in_process.h"
-#include "cuse-dxg/backend/vmbus/eventfd_signal.h"
-#include "cuse-dxg/backend/vmbus/link_channel.h"
-#include "cuse-dxg/backend/vmbus/ring_channel.h"
-#include "cuse-dxg/backend/vmbus/shared_memory.h"
+#include "base/shared_memory.h"
+#include "hostsim/backend/in_process.h"
+#include "link/host_control.h"
+#include "link/simulated_bus/packet_channel.h"
+#include "link/vmbus/eventfd_signal.h"
+#include "link/vmbus/ring_channel.h"
 #include "proto/contract/host_commands.gen.h"
 
 namespace dxg::hostsim::serve {
 namespace {
 
-using attach::UniqueFd;
 using vmbus::Packet;
 namespace link = vmbus::link;
 
@@ -52,7 +51,7 @@ Result<UniqueFd> OpenWindow(const VmbusOptions& options) {
           options.window_file, status.st_size >> 20, options.window_megabytes);
     return file;
   }
-  return vmbus::MakeSharedMemory("dxg-window", bytes);
+  return MakeSharedMemory("dxg-window", bytes);
 }
 
 // A command on its way through the host.

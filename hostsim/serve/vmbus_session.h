@@ -9,15 +9,15 @@
 #include <string>
 #include <vector>
 
-#include "cuse-dxg/attach/unique_fd.h"
-#include "cuse-dxg/backend/backend.h"
-#include "cuse-dxg/backend/vmbus/link.h"
-#include "cuse-dxg/backend/vmbus/link_channel.h"
-#include "cuse-dxg/backend/vmbus/message.h"
-#include "cuse-dxg/backend/vmbus/pci_config.h"
-#include "hostsim/serve/connection.h"
+#include "base/unique_fd.h"
 #include "hostsim/serve/guest_ram.h"
+#include "hostsim/serve/guest_session.h"
 #include "hostsim/serve/port.h"
+#include "link/backend.h"
+#include "link/simulated_bus/packet_channel.h"
+#include "link/simulated_bus/protocol.h"
+#include "link/vmbus/message.h"
+#include "link/vmbus/pci_config.h"
 #include "proto/dxg/control.pb.h"
 
 namespace dxg::hostsim::serve {
@@ -31,17 +31,17 @@ struct VmbusOptions {
 };
 
 // The file that holds a guest's window; a new one where the options name none. EINVAL: it is too short.
-Result<attach::UniqueFd> OpenWindow(const VmbusOptions& options);
+Result<UniqueFd> OpenWindow(const VmbusOptions& options);
 
 // One guest at the other end of a link (cuse-dxg/backend/vmbus/link.h): its hypervisor, its virtual GPUs'
 // configuration space, and the host behind their channels. What makes no sense on a channel is answered with
 // nothing; on the link it ends the connection, and nothing else.
-class VmbusSession final : public Connection, private BackendEvents {
+class VmbusSession final : public GuestSession, private BackendEvents {
  public:
-  VmbusSession(attach::UniqueFd connection, std::string name, const VmbusOptions& options);
+  VmbusSession(UniqueFd connection, std::string name, const VmbusOptions& options);
   ~VmbusSession() override;
 
-  // Connection
+  // GuestSession
   void Run() override;
   void End() override { socket_->Close(); }
 
@@ -56,7 +56,7 @@ class VmbusSession final : public Connection, private BackendEvents {
   };
   struct HostChannel {
     uint64_t adapter = 0;  // HostAdapter::address; 0: the global channel
-    std::vector<attach::UniqueFd> bells;
+    std::vector<UniqueFd> bells;
     std::shared_ptr<Port> port;                 // once it is open
     std::shared_ptr<vmbus::PacketInbox> inbox;  // without rings
   };
@@ -68,7 +68,7 @@ class VmbusSession final : public Connection, private BackendEvents {
   };
 
   // Control messages. False: they make no sense.
-  bool HandleControl(const vmbus::link::Received& received, std::vector<attach::UniqueFd> descriptors);
+  bool HandleControl(const vmbus::link::Received& received, std::vector<UniqueFd> descriptors);
   bool Begin();
   bool OfferAll();
   bool Open(const vmbus::link::Open& open);

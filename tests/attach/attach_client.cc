@@ -24,7 +24,7 @@
 #include <utility>
 #include <vector>
 
-#include "cuse-dxg/attach/unique_fd.h"
+#include "base/unique_fd.h"
 #include "tests/attach/checks.h"
 #include "tests/attach/echo_device.h"
 

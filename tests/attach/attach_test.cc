@@ -17,7 +17,7 @@
 #include <string>
 #include <vector>
 
-#include "cuse-dxg/attach/unique_fd.h"
+#include "base/unique_fd.h"
 #include "tests/attach/process.h"
 #include "tests/attach/programs.h"
 

@@ -12,7 +12,7 @@
 #include <mutex>
 #include <utility>
 
-#include "cuse-dxg/device.h"
+#include "cuse-dxg/dxg_node.h"
 
 namespace dxg {
 namespace {
@@ -208,7 +208,7 @@ class EchoDevice final : public attach::Node {
 
 }  // namespace
 
-Result<std::unique_ptr<attach::Node>> MakeDevice(const DeviceOptions& options) {
+Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   if (options.backend != "sim")
     return Status::Refuse(EINVAL, "no back-end {}: expected sim", options.backend);
   return std::unique_ptr<attach::Node>(std::make_unique<EchoDevice>());

@@ -8,9 +8,9 @@
 #include <algorithm>
 #include <utility>
 
+#include "base/status.h"
 #include "cuse-dxg/attach/cuse.h"
 #include "cuse-dxg/attach/fuse_file.h"
-#include "cuse-dxg/status.h"
 
 namespace dxg::attach {
 

@@ -8,9 +8,9 @@
 #include <string>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/attach/session.h"
-#include "cuse-dxg/attach/unique_fd.h"
 
 // The kernel's end of a session, played by the test: requests and replies are packets of a socket pair, laid
 // out as on /dev/cuse and /dev/fuse. Needs no privileges and no module.

@@ -8,7 +8,7 @@
 #include <cerrno>
 #include <utility>
 
-#include "cuse-dxg/status.h"
+#include "base/status.h"
 
 namespace dxg::attach {
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "cuse-dxg/attach/unique_fd.h"
+#include "base/unique_fd.h"
 
 namespace dxg::attach {
 

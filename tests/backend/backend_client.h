@@ -15,12 +15,12 @@
 #include <thread>
 #include <vector>
 
-#include "cuse-dxg/backend/host_control.h"
-#include "cuse-dxg/backend/in_process.h"
-#include "hostsim/bytes.h"
-#include "hostsim/faults.h"
-#include "hostsim/private_data.h"
-#include "hostsim/profile.h"
+#include "hostsim/adapter/profile.h"
+#include "hostsim/backend/in_process.h"
+#include "hostsim/machine/bytes.h"
+#include "hostsim/machine/faults.h"
+#include "hostsim/memory/private_data.h"
+#include "link/host_control.h"
 #include "proto/abi/ntstatus.h"
 #include "proto/contract/host_commands.gen.h"
 #include "proto/dxg/host.pb.h"

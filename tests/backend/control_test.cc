@@ -7,24 +7,22 @@
 #include <filesystem>
 #include <fstream>
 
-#include "cuse-dxg/attach/unique_fd.h"
-#include "cuse-dxg/backend/in_process.h"
+#include "base/unique_fd.h"
+#include "base/unix_socket.h"
 #include "cuse-dxg/control/address.h"
 #include "cuse-dxg/control/ctl.h"
 #include "cuse-dxg/control/server.h"
-#include "cuse-dxg/unix_socket.h"
+#include "hostsim/backend/in_process.h"
 
 namespace dxg::control {
 namespace {
-
-using attach::UniqueFd;
 
 std::string Packet(const ControlRequest& request) { return request.SerializeAsString(); }
 
 class ControlTest : public testing::Test {
  protected:
   ControlTest()
-      : backend_(*CreateInProcessBackend({})), place_(*PrivatePlace::Create()), path_(place_.socket()) {
+      : backend_(*CreateInProcessBackend({})), place_(*PrivateDirectory::Create()), path_(place_.socket()) {
     Result<std::unique_ptr<Server>> server = Server::Start(path_, *backend_->control());
     EXPECT_TRUE(server.ok()) << server.status().why();
     if (server.ok()) server_ = *std::move(server);
@@ -59,7 +57,7 @@ class ControlTest : public testing::Test {
   }
 
   std::unique_ptr<Backend> backend_;
-  PrivatePlace place_;
+  PrivateDirectory place_;
   std::string path_;
   std::unique_ptr<Server> server_;
 };

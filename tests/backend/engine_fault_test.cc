@@ -2,7 +2,7 @@
 
 #include <chrono>
 
-#include "hostsim/world.h"
+#include "hostsim/machine/world.h"
 #include "tests/backend/backend_client.h"
 
 // What faults of engines do to real work, as a client of the back-end sees it.

@@ -1,4 +1,4 @@
-#include "cuse-dxg/backend/faulty_backend.h"
+#include "hostsim/backend/faulty_backend.h"
 
 #include <gtest/gtest.h>
 

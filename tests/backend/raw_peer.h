@@ -14,14 +14,12 @@
 #include <utility>
 #include <vector>
 
-#include "cuse-dxg/attach/unique_fd.h"
+#include "base/unique_fd.h"
 
 // Bytes of the protocol between a device process and a host by hand, also wrong ones, without the code under
 // test.
 
 namespace dxg::socket {
-
-using attach::UniqueFd;
 
 class TestDirectory {
  public:

@@ -1,6 +1,4 @@
 // A device that makes trouble for the host process.
-#include "hostsim/serve/session.h"
-
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <spdlog/sinks/ringbuffer_sink.h>
@@ -11,8 +9,9 @@
 
 #include <functional>
 
-#include "cuse-dxg/backend/socket/channel.h"
-#include "cuse-dxg/backend/socket/printable.h"
+#include "base/printable.h"
+#include "hostsim/serve/socket_session.h"
+#include "link/socket/connection.h"
 #include "proto/dxg/protocol.pb.h"
 #include "tests/backend/backend_client.h"
 #include "tests/backend/raw_peer.h"
@@ -162,7 +161,7 @@ TEST_F(HostLog, HasNoLinesOfADevicesMaking) {
   const std::string log = text();
   EXPECT_NE(log.find(": cuse-dxg\\x0a00:00 \\x1b[2Jxxx"), std::string::npos) << log;
   EXPECT_EQ(log.find('\x1b'), std::string::npos);
-  EXPECT_LT(log.size(), 2 * socket::kPrintableBytesMax);
+  EXPECT_LT(log.size(), 2 * kPrintableBytesMax);
 }
 
 // The host's answers to QueryAdapterInfo take an hour from here on.
@@ -182,8 +181,8 @@ void SlowDown(const UniqueFd& peer) {
 }
 
 constexpr size_t kLongBytes = 512 * 1024;
-static_assert(hostsim::serve::Session::kWaitingBytesMax % kLongBytes == 0);
-constexpr size_t kLongsThatMayWait = hostsim::serve::Session::kWaitingBytesMax / kLongBytes;
+static_assert(hostsim::serve::SocketSession::kWaitingBytesMax % kLongBytes == 0);
+constexpr size_t kLongsThatMayWait = hostsim::serve::SocketSession::kWaitingBytesMax / kLongBytes;
 
 // A call with a request of exactly so many bytes.
 ToHost CallOfBytes(uint64_t number, size_t bytes) {

@@ -14,7 +14,7 @@
 #include <thread>
 #include <vector>
 
-#include "cuse-dxg/backend/socket/channel.h"
+#include "link/socket/connection.h"
 #include "proto/dxg/protocol.pb.h"
 #include "tests/backend/backend_client.h"
 #include "tests/backend/raw_peer.h"

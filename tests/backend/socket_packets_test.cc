@@ -12,9 +12,9 @@
 #include <utility>
 #include <vector>
 
-#include "cuse-dxg/backend/socket/channel.h"
-#include "cuse-dxg/backend/socket/packets.h"
-#include "cuse-dxg/backend/socket/rings.h"
+#include "link/socket/connection.h"
+#include "link/socket/packets.h"
+#include "link/socket/rings.h"
 #include "proto/dxg/host.pb.h"
 #include "proto/dxg/protocol.pb.h"
 #include "tests/backend/backend_client.h"
@@ -25,7 +25,7 @@ namespace {
 
 using protocol::FromHost;
 using protocol::ToHost;
-using socket::Channel;
+using socket::Connection;
 using socket::Rings;
 using socket::UniqueFd;
 using vmbus::kCompletion;

@@ -20,8 +20,8 @@
 #include <memory>
 #include <vector>
 
-#include "cuse-dxg/backend/vmbus/eventfd_signal.h"
-#include "cuse-dxg/backend/vmbus/ring_channel.h"
+#include "link/vmbus/eventfd_signal.h"
+#include "link/vmbus/ring_channel.h"
 #include "tests/bench/bench.h"
 #include "tests/vmbus/guarded_ring.h"
 
@@ -110,12 +110,12 @@ void FutexTrips(int core, int trips, Samples* samples) {
 }
 
 void EventfdTrips(int core, int trips, Samples* samples) {
-  const attach::UniqueFd ping(eventfd(0, EFD_CLOEXEC)), pong(eventfd(0, EFD_CLOEXEC));
-  const auto take = [](const attach::UniqueFd& file) {
+  const UniqueFd ping(eventfd(0, EFD_CLOEXEC)), pong(eventfd(0, EFD_CLOEXEC));
+  const auto take = [](const UniqueFd& file) {
     uint64_t count;
     if (read(file.get(), &count, sizeof(count)) != sizeof(count)) Fail("read of an eventfd");
   };
-  const auto give = [](const attach::UniqueFd& file) {
+  const auto give = [](const UniqueFd& file) {
     const uint64_t one = 1;
     if (write(file.get(), &one, sizeof(one)) != sizeof(one)) Fail("write to an eventfd");
   };
@@ -135,23 +135,22 @@ void EventfdTrips(int core, int trips, Samples* samples) {
 // Two rings and two eventfds, of which each process makes its end.
 struct Link {
   GuardedRing forth{kRingBytes}, back{kRingBytes};
-  attach::UniqueFd here = Make(), there = Make();
+  UniqueFd here = Make(), there = Make();
 
   std::unique_ptr<Channel> Here() const { return End(forth, back, here, there); }
   std::unique_ptr<Channel> There() const { return End(back, forth, there, here); }
 
  private:
-  static attach::UniqueFd Make() {
+  static UniqueFd Make() {
     auto file = MakeSignalFile();
     if (!file.ok()) Fail(file.status().why());
     return *std::move(file);
   }
-  static std::unique_ptr<Channel> End(const GuardedRing& out, const GuardedRing& in,
-                                      const attach::UniqueFd& wait, const attach::UniqueFd& ring) {
+  static std::unique_ptr<Channel> End(const GuardedRing& out, const GuardedRing& in, const UniqueFd& wait,
+                                      const UniqueFd& ring) {
     auto made = MakeRingChannel(
         out.memory(), in.memory(),
-        std::make_unique<EventfdSignal>(attach::UniqueFd(dup(wait.get())), attach::UniqueFd(dup(ring.get()))),
-        nullptr);
+        std::make_unique<EventfdSignal>(UniqueFd(dup(wait.get())), UniqueFd(dup(ring.get()))), nullptr);
     if (!made.ok()) Fail(made.status().why());
     return *std::move(made);
   }

@@ -9,7 +9,7 @@
 #include <string>
 #include <vector>
 
-#include "cuse-dxg/attach/unique_fd.h"
+#include "base/unique_fd.h"
 #include "cuse-dxg/client/delivery.h"
 #include "tests/attach/checks.h"
 #include "tests/client/delivery_device.h"
@@ -20,7 +20,6 @@ namespace dxg::client::delivery {
 
 using attach::Check;
 using attach::path;
-using attach::UniqueFd;
 
 extern const std::vector<Check> kBasics, kEvents, kStates, kDeaths, kStress, kBench;
 

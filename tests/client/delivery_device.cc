@@ -18,18 +18,17 @@
 #include <utility>
 #include <vector>
 
-#include "cuse-dxg/attach/unique_fd.h"
+#include "base/unique_fd.h"
 #include "cuse-dxg/client/agents.h"
 #include "cuse-dxg/client/event_file.h"
 #include "cuse-dxg/client/process_vm.h"
-#include "cuse-dxg/device.h"
+#include "cuse-dxg/dxg_node.h"
 
 namespace dxg {
 namespace {
 
 using attach::IoctlRequest;
 using attach::OpenRequest;
-using attach::UniqueFd;
 using client::Step;
 namespace delivery = client::delivery;
 
@@ -292,7 +291,7 @@ class DeliveryDevice final : public attach::Node {
 
 }  // namespace
 
-Result<std::unique_ptr<attach::Node>> MakeDevice(const DeviceOptions& options) {
+Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   auto device = std::make_unique<DeliveryDevice>();
   DXG_TRY(device->Start(options.agents));
   return std::unique_ptr<attach::Node>(std::move(device));

@@ -13,8 +13,6 @@
 namespace dxg::client {
 namespace {
 
-using attach::UniqueFd;
-
 class EventFileTest : public testing::Test {
  protected:
   std::shared_ptr<EventFile> Add(int descriptor) {

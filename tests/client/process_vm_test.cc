@@ -85,14 +85,14 @@ TEST_F(ProcessVmTest, SeveralPlacesAreReadAndWrittenInOneGo) {
     places.push_back({Address(7 * i), std::span(back + i, 1)});
   }
   EXPECT_TRUE(access_.WritePieces(child_, pieces));
-  EXPECT_TRUE(access_.ReadPlaces(child_, places));
+  EXPECT_TRUE(access_.ReadPieces(child_, places));
   EXPECT_EQ(std::memcmp(values, back, kMany), 0);
   for (const size_t bad : {size_t{0}, kMany / 2, kMany - 1}) {
     std::vector<Place> wrong = places;
     std::vector<Piece> read_only = pieces;
     wrong[bad].address = Address(2 * kPage);
     read_only[bad].address = Address(kPage);
-    EXPECT_FALSE(access_.ReadPlaces(child_, wrong)) << bad;
+    EXPECT_FALSE(access_.ReadPieces(child_, wrong)) << bad;
     EXPECT_FALSE(access_.WritePieces(child_, read_only)) << bad;
   }
 }

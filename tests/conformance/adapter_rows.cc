@@ -1,5 +1,5 @@
 // Adapters, what is asked of them, devices and contexts.
-#include "hostsim/escape.h"
+#include "hostsim/adapter/escape.h"
 #include "tests/conformance/call_rows.h"
 
 namespace dxg::conformance {

@@ -4,8 +4,8 @@
 #include <cstdint>
 #include <string>
 
-#include "hostsim/command_buffer.h"
-#include "hostsim/video_memory.h"
+#include "hostsim/memory/video_memory.h"
+#include "hostsim/work/command_buffer.h"
 #include "proto/abi/dxg_commands.h"
 #include "tests/fuzz/fuzz_check.h"
 

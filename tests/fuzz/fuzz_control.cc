@@ -5,8 +5,8 @@
 #include <cstring>
 #include <vector>
 
-#include "cuse-dxg/backend/in_process.h"
 #include "cuse-dxg/control/server.h"
+#include "hostsim/backend/in_process.h"
 #include "tests/fuzz/fuzz_check.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {

@@ -7,8 +7,8 @@
 #include <cstring>
 #include <deque>
 
-#include "cuse-dxg/backend/in_process.h"
 #include "cuse-dxg/guest/driver.h"
+#include "hostsim/backend/in_process.h"
 #include "tests/fuzz/fuzz_check.h"
 
 namespace {
@@ -51,7 +51,7 @@ class FuzzAccess final : public client::Access {
   bool Write(pid_t, uint64_t address, std::span<const std::byte>) override {
     return address >= 4096 && address >> 47 == 0 && (address >> 12) % 8 != 3;
   }
-  bool WritePieces(pid_t tid, std::span<const client::Piece> pieces) override {
+  bool WritePieces(pid_t tid, std::span<const client::WritePiece> pieces) override {
     return std::all_of(pieces.begin(), pieces.end(),
                        [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
   }

@@ -11,9 +11,9 @@
 #include <string>
 #include <string_view>
 
-#include "cuse-dxg/attach/unique_fd.h"
-#include "cuse-dxg/backend/socket/channel.h"
-#include "cuse-dxg/backend/socket/rings.h"
+#include "base/unique_fd.h"
+#include "link/socket/connection.h"
+#include "link/socket/rings.h"
 #include "tests/fuzz/fuzz_check.h"
 
 // The bytes of one side of a connection between a device process and a host, out of a fuzzer's input: the
@@ -53,7 +53,7 @@ inline void Send(int socket, std::string_view bytes, std::span<const int> descri
 inline void SendInput(int socket, uint8_t how, std::span<const uint8_t> input) {
   const auto text = [](std::span<const uint8_t> bytes) { return std::string(bytes.begin(), bytes.end()); };
   if ((how & kStream) != 0) return Send(socket, text(input));
-  attach::UniqueFd file;
+  UniqueFd file;
   if ((how & kWithDescriptors) != 0) {
     constexpr off_t kFileBytes = 16 * 4096;
     file.reset(memfd_create("fuzz", MFD_CLOEXEC));

@@ -5,7 +5,7 @@
 #include <google/protobuf/stubs/logging.h>
 #include <spdlog/spdlog.h>
 
-#include "hostsim/serve/session.h"
+#include "hostsim/serve/socket_session.h"
 #include "tests/fuzz/fuzz_frames.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
@@ -16,8 +16,8 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   int ends[2] = {-1, -1};
   FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) == 0);
-  const attach::UniqueFd device(ends[0]);
-  hostsim::serve::Session session(attach::UniqueFd(ends[1]), "fuzz", {});
+  const UniqueFd device(ends[0]);
+  hostsim::serve::SocketSession session(UniqueFd(ends[1]), "fuzz", {});
   const auto input = std::span(data, size).subspan(1);
   const bool by_rings = (data[0] & fuzz::kByRings) != 0;
   protocol::ToHost hello;

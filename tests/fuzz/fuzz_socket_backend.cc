@@ -13,8 +13,8 @@
 #include <mutex>
 #include <vector>
 
-#include "cuse-dxg/backend/socket/channel.h"
 #include "cuse-dxg/backend/socket/socket_backend.h"
+#include "link/socket/connection.h"
 #include "proto/contract/contract.h"
 #include "proto/dxg/protocol.pb.h"
 #include "tests/fuzz/fuzz_frames.h"
@@ -37,7 +37,7 @@ struct Listener {
   }
   ~Listener() { std::filesystem::remove_all(directory); }
   std::string directory;
-  attach::UniqueFd listener;
+  UniqueFd listener;
 };
 
 class Guest final : public BackendEvents {
@@ -84,11 +84,11 @@ struct Waiting {
 
 // The rings that the device has sent with its greeting.
 std::unique_ptr<socket::Rings> TakeRings(int host) {
-  socket::Channel channel(attach::UniqueFd(fcntl(host, F_DUPFD_CLOEXEC, 0)));
+  socket::Connection channel(UniqueFd(fcntl(host, F_DUPFD_CLOEXEC, 0)));
   socket::Woken woken;
   std::string why;
   while (!channel.Next()) FUZZ_CHECK(channel.Wait(-1, &woken, &why));
-  std::vector<attach::UniqueFd> descriptors(socket::Rings::kDescriptors);
+  std::vector<UniqueFd> descriptors(socket::Rings::kDescriptors);
   for (auto& each : descriptors) each = channel.TakeDescriptor();
   auto rings = socket::Rings::Take(std::move(descriptors));
   FUZZ_CHECK(rings.ok());
@@ -130,7 +130,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   options.patience = std::chrono::minutes(10);  // it is the connection's end that ends everything
   auto backend = CreateSocketBackend(options);
   FUZZ_CHECK(backend.ok());
-  const attach::UniqueFd host(accept4(listener.listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
+  const UniqueFd host(accept4(listener.listener.get(), nullptr, nullptr, SOCK_CLOEXEC));
   FUZZ_CHECK(host.valid());
   Guest guest;
   const bool by_rings = (data[0] & fuzz::kByRings) != 0;

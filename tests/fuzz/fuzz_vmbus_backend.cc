@@ -13,8 +13,8 @@
 #include <mutex>
 
 #include "cuse-dxg/backend/vmbus/bus.h"
-#include "cuse-dxg/backend/vmbus/message.h"
 #include "cuse-dxg/backend/vmbus/vmbus_backend.h"
+#include "link/vmbus/message.h"
 #include "proto/contract/host_commands.gen.h"
 #include "tests/fuzz/fuzz_check.h"
 

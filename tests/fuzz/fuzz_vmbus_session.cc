@@ -10,8 +10,8 @@
 
 #include <algorithm>
 
-#include "cuse-dxg/backend/vmbus/link.h"
 #include "hostsim/serve/vmbus_session.h"
+#include "link/simulated_bus/protocol.h"
 #include "tests/fuzz/fuzz_check.h"
 
 namespace {
@@ -31,7 +31,7 @@ void Greet(link::Socket& host) {
 }
 
 void SendInput(link::Socket& host, uint8_t how, std::span<const uint8_t> input) {
-  attach::UniqueFd file;
+  UniqueFd file;
   if ((how & kWithDescriptor) != 0) {
     constexpr off_t kFileBytes = 16 * 4096;
     file.reset(memfd_create("fuzz", MFD_CLOEXEC));
@@ -57,10 +57,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   if (size == 0) return 0;
   int ends[2] = {-1, -1};
   FUZZ_CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
-  link::Socket host{attach::UniqueFd(ends[0])};
+  link::Socket host{UniqueFd(ends[0])};
   hostsim::serve::VmbusOptions options;
   options.window_megabytes = 64;
-  hostsim::serve::VmbusSession session(attach::UniqueFd(ends[1]), "fuzz", options);
+  hostsim::serve::VmbusSession session(UniqueFd(ends[1]), "fuzz", options);
   if ((data[0] & kNoGreeting) == 0) Greet(host);
   SendInput(host, data[0], std::span(data, size).subspan(1));
   shutdown(host.fd(), SHUT_WR);

@@ -5,11 +5,11 @@
 #include <string>
 #include <string_view>
 
-#include "cuse-dxg/backend/vmbus/guid.h"
-#include "cuse-dxg/backend/vmbus/iomem.h"
-#include "cuse-dxg/backend/vmbus/sysfs.h"
-#include "cuse-dxg/backend/vmbus/uevents.h"
-#include "cuse-dxg/backend/vmbus/uio_options.h"
+#include "cuse-dxg/backend/uio/iomem.h"
+#include "cuse-dxg/backend/uio/sysfs.h"
+#include "cuse-dxg/backend/uio/uevents.h"
+#include "cuse-dxg/backend/uio/uio_options.h"
+#include "link/vmbus/guid.h"
 #include "tests/fuzz/fuzz_check.h"
 
 namespace dxg::vmbus {

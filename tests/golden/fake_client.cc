@@ -56,7 +56,7 @@ bool FakeClient::Write(pid_t tid, uint64_t address, std::span<const std::byte> f
   return true;
 }
 
-bool FakeClient::WritePieces(pid_t tid, std::span<const client::Piece> pieces) {
+bool FakeClient::WritePieces(pid_t tid, std::span<const client::WritePiece> pieces) {
   return std::all_of(pieces.begin(), pieces.end(),
                      [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
 }

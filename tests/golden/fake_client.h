@@ -27,7 +27,7 @@ class FakeClient final : public client::Access {
 
   bool Read(pid_t tid, uint64_t address, std::span<std::byte> to) override;
   bool Write(pid_t tid, uint64_t address, std::span<const std::byte> from) override;
-  bool WritePieces(pid_t tid, std::span<const client::Piece> pieces) override;
+  bool WritePieces(pid_t tid, std::span<const client::WritePiece> pieces) override;
   std::unique_ptr<client::AddressSpace> Pin(pid_t tid, uint64_t address, uint64_t size,
                                             bool writable) override;
   std::optional<client::Identity> Identify(pid_t tid) override;

@@ -5,7 +5,7 @@
 #include <algorithm>
 #include <climits>
 
-#include "cuse-dxg/backend/vmbus/message.h"
+#include "link/vmbus/message.h"
 #include "proto/contract/text.h"
 #include "proto/contract/wire.h"
 

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "cuse-dxg/backend/vmbus/message.h"
+#include "link/vmbus/message.h"
 #include "proto/contract/wire.h"
 
 namespace dxg::golden {

@@ -4,7 +4,7 @@
 #include <map>
 #include <string>
 
-#include "cuse-dxg/backend/backend.h"
+#include "link/backend.h"
 #include "tests/golden/record.h"
 
 namespace dxg::golden {

@@ -149,7 +149,7 @@ bool FakeAccess::Write(pid_t, uint64_t address, std::span<const std::byte> from)
   return true;
 }
 
-bool FakeAccess::WritePieces(pid_t tid, std::span<const client::Piece> pieces) {
+bool FakeAccess::WritePieces(pid_t tid, std::span<const client::WritePiece> pieces) {
   return std::all_of(pieces.begin(), pieces.end(),
                      [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
 }

@@ -1,30 +1,30 @@
 // Waits, and events of the host: who ends a call that is parked, what is left where it does not come to that,
 // and what one costs.
-#include "cuse-dxg/guest/events.h"
+#include "cuse-dxg/guest/event_table.h"
 #include "tests/guest/counted_memory.h"
 #include "tests/guest/rig.h"
 
 namespace dxg::guest {
 namespace {
 
-TEST(Events, AreNumberedFromTwoAndNeverAgain) {
-  Events events;
+TEST(EventTable, AreNumberedFromTwoAndNeverAgain) {
+  EventTable events;
   const Process process{client::Identity{}};
   const auto file = std::make_shared<CountingFile>();
-  EXPECT_EQ(events.Add(process, file, Events::Lifetime::kOnce), 2u);
+  EXPECT_EQ(events.Add(process, file, EventTable::Lifetime::kOnce), 2u);
   events.Remove(2);
-  EXPECT_EQ(events.Add(process, file, Events::Lifetime::kOnce), 3u);
+  EXPECT_EQ(events.Add(process, file, EventTable::Lifetime::kOnce), 3u);
   events.Happened(3);
-  EXPECT_EQ(events.Add(process, file, Events::Lifetime::kOnce), 4u);
+  EXPECT_EQ(events.Add(process, file, EventTable::Lifetime::kOnce), 4u);
   EXPECT_EQ(file->count, 1);
 }
 
-TEST(Events, HappenOnceOrUntilRemoved) {
-  Events events;
+TEST(EventTable, HappenOnceOrUntilRemoved) {
+  EventTable events;
   const Process process{client::Identity{}};
   const auto once = std::make_shared<CountingFile>(), always = std::make_shared<CountingFile>();
-  const uint64_t first = events.Add(process, once, Events::Lifetime::kOnce);
-  const uint64_t second = events.Add(process, always, Events::Lifetime::kUntilRemoved);
+  const uint64_t first = events.Add(process, once, EventTable::Lifetime::kOnce);
+  const uint64_t second = events.Add(process, always, EventTable::Lifetime::kUntilRemoved);
   for (int i = 0; i < 3; ++i) {
     events.Happened(first);
     events.Happened(second);
@@ -39,20 +39,20 @@ TEST(Events, HappenOnceOrUntilRemoved) {
   EXPECT_EQ(events.size(), 0u);
 }
 
-TEST(Events, UnknownOnesAreIgnored) {
-  Events events;
+TEST(EventTable, UnknownOnesAreIgnored) {
+  EventTable events;
   for (const uint64_t event : {0ull, 1ull, 2ull, 77ull, ~0ull}) {
     events.Happened(event);
     events.Remove(event);
   }
 }
 
-TEST(Events, EndWithTheirProcess) {
-  Events events;
+TEST(EventTable, EndWithTheirProcess) {
+  EventTable events;
   const Process one{client::Identity{}}, other{client::Identity{}};
   const auto file = std::make_shared<CountingFile>();
-  for (int i = 0; i < 3; ++i) events.Add(one, file, Events::Lifetime::kOnce);
-  const uint64_t left = events.Add(other, file, Events::Lifetime::kOnce);
+  for (int i = 0; i < 3; ++i) events.Add(one, file, EventTable::Lifetime::kOnce);
+  const uint64_t left = events.Add(other, file, EventTable::Lifetime::kOnce);
   events.RemoveAll(one);
   events.RemoveAll(one);
   EXPECT_EQ(events.size(), 1u);
@@ -62,13 +62,13 @@ TEST(Events, EndWithTheirProcess) {
 }
 
 // Where each entry's memory goes is said in events.h; the host's part of a wait is not in here.
-TEST(Events, AreSmall) {
+TEST(EventTable, AreSmall) {
   constexpr int kEvents = 100'000;
-  Events events;
+  EventTable events;
   const Process process{client::Identity{}};
   const auto file = std::make_shared<CountingFile>();
   const int64_t before = BytesInUse();
-  for (int i = 0; i < kEvents; ++i) events.Add(process, file, Events::Lifetime::kOnce);
+  for (int i = 0; i < kEvents; ++i) events.Add(process, file, EventTable::Lifetime::kOnce);
   const int64_t each = (BytesInUse() - before) / kEvents;
   RecordProperty("bytes", static_cast<int>(each));
   EXPECT_LE(each, 192);

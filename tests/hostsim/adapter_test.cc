@@ -1,10 +1,10 @@
-#include "hostsim/adapter.h"
+#include "hostsim/adapter/adapter.h"
 
 #include <gtest/gtest.h>
 
 #include <set>
 
-#include "hostsim/utf16.h"
+#include "hostsim/machine/utf16.h"
 #include "tests/hostsim/rig.h"
 
 namespace dxg::hostsim {

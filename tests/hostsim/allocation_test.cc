@@ -1,4 +1,4 @@
-#include "hostsim/allocation.h"
+#include "hostsim/memory/allocation.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "hostsim/bulk_copy.h"
+#include "hostsim/memory/bulk_copy.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "hostsim/command_buffer.h"
+#include "hostsim/work/command_buffer.h"
 
 #include <gtest/gtest.h>
 
@@ -6,8 +6,8 @@
 #include <cstring>
 #include <limits>
 
-#include "hostsim/io_space.h"
-#include "hostsim/storage.h"
+#include "hostsim/memory/io_space.h"
+#include "hostsim/memory/storage.h"
 #include "proto/abi/dxg_commands.h"
 #include "tests/hostsim/command_writer.h"
 

@@ -1,4 +1,4 @@
-#include "hostsim/context.h"
+#include "hostsim/work/context.h"
 
 #include <gtest/gtest.h>
 

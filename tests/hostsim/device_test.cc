@@ -1,4 +1,4 @@
-#include "hostsim/device.h"
+#include "hostsim/work/device.h"
 
 #include <gtest/gtest.h>
 

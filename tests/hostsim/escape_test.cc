@@ -1,4 +1,4 @@
-#include "hostsim/escape.h"
+#include "hostsim/adapter/escape.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "hostsim/faults.h"
+#include "hostsim/machine/faults.h"
 
 #include <google/protobuf/text_format.h>
 #include <gtest/gtest.h>

@@ -1,4 +1,4 @@
-#include "hostsim/gpu_va.h"
+#include "hostsim/memory/gpu_va.h"
 
 #include <gtest/gtest.h>
 

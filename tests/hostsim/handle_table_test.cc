@@ -1,4 +1,4 @@
-#include "hostsim/handle_table.h"
+#include "hostsim/machine/handle_table.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "hostsim/memory_budget.h"
+#include "hostsim/memory/memory_budget.h"
 
 #include <gtest/gtest.h>
 

@@ -8,8 +8,8 @@
 #include <string>
 #include <vector>
 
-#include "hostsim/allocation.h"
-#include "hostsim/private_data.h"
+#include "hostsim/memory/allocation.h"
+#include "hostsim/memory/private_data.h"
 #include "tests/hostsim/rig.h"
 
 // Memory as a guest asks for it: the Rig with a process, a device and a paging queue, and the commands of

@@ -4,8 +4,8 @@
 #include <algorithm>
 #include <memory>
 
-#include "hostsim/escape.h"
-#include "hostsim/private_data.h"
+#include "hostsim/adapter/escape.h"
+#include "hostsim/memory/private_data.h"
 #include "tests/hostsim/rig.h"
 
 // Random commands from a seed: the host answers each once, only with statuses that a guest knows, and ends

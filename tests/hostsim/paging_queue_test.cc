@@ -1,4 +1,4 @@
-#include "hostsim/paging_queue.h"
+#include "hostsim/memory/paging_queue.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "hostsim/process.h"
+#include "hostsim/machine/process.h"
 
 #include <gtest/gtest.h>
 

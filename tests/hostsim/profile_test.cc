@@ -1,4 +1,4 @@
-#include "hostsim/profile.h"
+#include "hostsim/adapter/profile.h"
 
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -1,10 +1,10 @@
-#include "hostsim/query_adapter_info.h"
+#include "hostsim/adapter/query_adapter_info.h"
 
 #include <gtest/gtest.h>
 
 #include <map>
 
-#include "hostsim/utf16.h"
+#include "hostsim/machine/utf16.h"
 #include "proto/abi/qaitype.h"
 #include "tests/hostsim/rig.h"
 

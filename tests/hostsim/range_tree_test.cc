@@ -1,11 +1,11 @@
-#include "hostsim/range_tree.h"
+#include "hostsim/memory/range_tree.h"
 
 #include <gtest/gtest.h>
 
 #include <chrono>
 #include <map>
 
-#include "hostsim/world.h"
+#include "hostsim/machine/world.h"
 
 namespace dxg::hostsim {
 namespace {

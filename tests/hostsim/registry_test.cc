@@ -1,8 +1,8 @@
-#include "hostsim/registry.h"
+#include "hostsim/adapter/registry.h"
 
 #include <gtest/gtest.h>
 
-#include "hostsim/utf16.h"
+#include "hostsim/machine/utf16.h"
 #include "proto/abi/qaitype.h"
 #include "tests/hostsim/rig.h"
 

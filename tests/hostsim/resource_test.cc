@@ -1,4 +1,4 @@
-#include "hostsim/resource.h"
+#include "hostsim/memory/resource.h"
 
 #include <gtest/gtest.h>
 

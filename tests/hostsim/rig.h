@@ -8,10 +8,10 @@
 #include <tuple>
 #include <vector>
 
-#include "hostsim/bytes.h"
-#include "hostsim/faults.h"
-#include "hostsim/host.h"
-#include "hostsim/profile.h"
+#include "hostsim/adapter/profile.h"
+#include "hostsim/machine/bytes.h"
+#include "hostsim/machine/faults.h"
+#include "hostsim/machine/host.h"
 #include "proto/abi/ntstatus.h"
 #include "proto/dxg/host.pb.h"
 #include "proto/dxg/options.pb.h"
@@ -21,7 +21,7 @@
 namespace dxg::hostsim {
 
 // Hears what the host tells.
-class Ears : public Events {
+class Ears : public HostEvents {
  public:
   struct Change {
     uint32_t process;

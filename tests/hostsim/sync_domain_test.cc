@@ -1,4 +1,4 @@
-#include "hostsim/sync_domain.h"
+#include "hostsim/sync/sync_domain.h"
 
 #include <gtest/gtest.h>
 #include <malloc.h>
@@ -8,7 +8,7 @@
 #include <map>
 #include <thread>
 
-#include "hostsim/world.h"
+#include "hostsim/machine/world.h"
 
 // What holds for waits and signals whoever makes them: queues, CPUs, GPUs. Numbers: the rules of
 // synchronization objects [SYN].

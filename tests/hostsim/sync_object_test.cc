@@ -1,4 +1,4 @@
-#include "hostsim/sync_object.h"
+#include "hostsim/sync/sync_object.h"
 
 #include <gtest/gtest.h>
 

@@ -5,7 +5,7 @@
 #include <utility>
 #include <vector>
 
-#include "hostsim/sync_object.h"
+#include "hostsim/sync/sync_object.h"
 #include "tests/hostsim/memory_rig.h"
 
 // Synchronization objects as a guest asks for them: the MemoryRig with their commands.

@@ -1,4 +1,4 @@
-#include "hostsim/utf16.h"
+#include "hostsim/machine/utf16.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "hostsim/world.h"
+#include "hostsim/machine/world.h"
 
 #include <gtest/gtest.h>
 

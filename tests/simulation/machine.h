@@ -7,8 +7,8 @@
 #include <vector>
 
 #include "cuse-dxg/guest/driver.h"
-#include "hostsim/host.h"
-#include "hostsim/profile.h"
+#include "hostsim/adapter/profile.h"
+#include "hostsim/machine/host.h"
 
 // A whole machine in one process and on virtual time: client processes, the guest driver, the simulated host.
 // There is no kernel in it: a client's memory is this process's own, what is brought into a client is mapped
@@ -19,7 +19,7 @@ namespace dxg::simulation {
 class Machine final : private Backend,
                       private client::Access,
                       private client::Delivery,
-                      private hostsim::Events {
+                      private hostsim::HostEvents {
  public:
   // The shipped discrete adapter, with so many bytes in each of its two segment groups.
   static AdapterProfile Discrete(uint64_t group_bytes);
@@ -104,7 +104,7 @@ class Machine final : private Backend,
   void TakeEventFile(const client::Identity& process, int descriptor, TookEventFile done) override;
   Result<uint64_t> DoStep(pid_t pid, const client::Step& step);
 
-  // hostsim::Events
+  // hostsim::HostEvents
   void DeviceStateChanged(uint32_t, uint64_t, uint64_t, uint32_t) override;
   void GuestEvent(uint32_t, uint64_t event) override { driver_->GuestEvent(event); }
   void AdapterRemoved(uint64_t vgpu_luid) override;

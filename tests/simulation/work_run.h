@@ -4,7 +4,7 @@
 #include <memory>
 #include <vector>
 
-#include "hostsim/faults.h"
+#include "hostsim/machine/faults.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/dxg_commands.h"
 #include "proto/abi/ntstatus.h"

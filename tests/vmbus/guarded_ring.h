@@ -10,7 +10,7 @@
 #include <span>
 #include <vector>
 
-#include "cuse-dxg/backend/vmbus/ring.h"
+#include "link/vmbus/ring.h"
 
 namespace dxg::vmbus {
 

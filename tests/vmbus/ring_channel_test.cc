@@ -1,4 +1,4 @@
-#include "cuse-dxg/backend/vmbus/ring_channel.h"
+#include "link/vmbus/ring_channel.h"
 
 #include <gtest/gtest.h>
 #include <sys/eventfd.h>
@@ -13,14 +13,13 @@
 #include <thread>
 #include <vector>
 
-#include "cuse-dxg/backend/vmbus/eventfd_signal.h"
+#include "link/vmbus/eventfd_signal.h"
 #include "tests/vmbus/guarded_ring.h"
 
 namespace dxg::vmbus {
 namespace {
 
 using Sent = Channel::Sent;
-using attach::UniqueFd;
 
 constexpr size_t kRingBytes = 36 * kRingControlBytes;
 

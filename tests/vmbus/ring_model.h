@@ -6,8 +6,8 @@
 #include <string>
 #include <vector>
 
-#include "cuse-dxg/backend/vmbus/channel.h"
-#include "cuse-dxg/backend/vmbus/ring.h"
+#include "link/vmbus/channel.h"
+#include "link/vmbus/ring.h"
 
 // What a ring does, as somebody who knows nothing of rings would say it: the packets that one side sends come
 // out on the other, all of them, once, in order and whole. Both sides know the packets from a seed.

@@ -16,8 +16,8 @@
 #include <cstdlib>
 #include <thread>
 
-#include "cuse-dxg/backend/vmbus/eventfd_signal.h"
-#include "cuse-dxg/backend/vmbus/ring_channel.h"
+#include "link/vmbus/eventfd_signal.h"
+#include "link/vmbus/ring_channel.h"
 #include "tests/vmbus/guarded_ring.h"
 #include "tests/vmbus/ring_model.h"
 
@@ -150,9 +150,8 @@ void BareRound(uint64_t seed, uint64_t packets) {
 // An EventfdSignal that also hears when the other process is gone.
 class HearingSignal final : public Signal {
  public:
-  HearingSignal(const attach::UniqueFd& wait, const attach::UniqueFd& ring)
-      : wake_(dup(wait.get())),
-        eventfds_(attach::UniqueFd(dup(wait.get())), attach::UniqueFd(dup(ring.get()))) {}
+  HearingSignal(const UniqueFd& wait, const UniqueFd& ring)
+      : wake_(dup(wait.get())), eventfds_(UniqueFd(dup(wait.get())), UniqueFd(dup(ring.get()))) {}
   void Ring() override { eventfds_.Ring(); }
   int fd() const override { return eventfds_.fd(); }
   bool Take() override { return !gone_; }
@@ -163,7 +162,7 @@ class HearingSignal final : public Signal {
   }
 
  private:
-  const attach::UniqueFd wake_;
+  const UniqueFd wake_;
   EventfdSignal eventfds_;
   std::atomic<bool> gone_ = false;
 };

@@ -1,4 +1,4 @@
-#include "cuse-dxg/backend/vmbus/ring.h"
+#include "link/vmbus/ring.h"
 
 #include <gtest/gtest.h>
 #include <sched.h>

@@ -5,8 +5,8 @@
 
 #include <thread>
 
-#include "cuse-dxg/backend/vmbus/eventfd_signal.h"
-#include "cuse-dxg/backend/vmbus/ring_channel.h"
+#include "link/vmbus/eventfd_signal.h"
+#include "link/vmbus/ring_channel.h"
 #include "tests/vmbus/guarded_ring.h"
 #include "tests/vmbus/ring_model.h"
 
@@ -36,7 +36,7 @@ TEST(RingThreads, BothSidesOfAChannelTalkAtOnce) {
   constexpr uint64_t kPackets = 20'000;
   const GuardedRing one(40 * kRingControlBytes), two(50 * kRingControlBytes);
   auto here_file = MakeSignalFile(), there_file = MakeSignalFile();
-  const auto copy = [](const attach::UniqueFd& fd) { return attach::UniqueFd(dup(fd.get())); };
+  const auto copy = [](const UniqueFd& fd) { return UniqueFd(dup(fd.get())); };
   auto here = MakeRingChannel(one.memory(), two.memory(),
                               std::make_unique<EventfdSignal>(copy(*here_file), copy(*there_file)), nullptr);
   auto there = MakeRingChannel(two.memory(), one.memory(),

@@ -8,8 +8,8 @@
 #include <string>
 
 #include "cuse-dxg/backend/vmbus/bus.h"
-#include "cuse-dxg/backend/vmbus/message.h"
-#include "cuse-dxg/backend/vmbus/pci_config.h"
+#include "link/vmbus/message.h"
+#include "link/vmbus/pci_config.h"
 #include "proto/contract/host_commands.gen.h"
 #include "proto/contract/wire.h"
 #include "tests/vmbus_backend/fake_channel.h"

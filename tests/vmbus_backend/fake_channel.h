@@ -9,7 +9,7 @@
 #include <optional>
 #include <vector>
 
-#include "cuse-dxg/backend/vmbus/channel.h"
+#include "link/vmbus/channel.h"
 
 // A channel whose other side is the test.
 

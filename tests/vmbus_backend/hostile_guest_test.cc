@@ -13,14 +13,13 @@
 #include <filesystem>
 #include <thread>
 
-#include "cuse-dxg/backend/vmbus/message.h"
 #include "hostsim/serve/vmbus_session.h"
+#include "link/vmbus/message.h"
 #include "proto/contract/host_commands.gen.h"
 
 namespace dxg::vmbus {
 namespace {
 
-using attach::UniqueFd;
 constexpr uint64_t kPage = 4096;
 constexpr uint32_t kGlobal = 1, kVgpu = 2, kRingPages = 128;
 

@@ -11,17 +11,16 @@
 #include <filesystem>
 #include <thread>
 
-#include "cuse-dxg/backend/vmbus/link.h"
-#include "cuse-dxg/backend/vmbus/link_bus.h"
+#include "base/unix_socket.h"
+#include "cuse-dxg/backend/vmbus/simulated_bus.h"
 #include "cuse-dxg/backend/vmbus/vmbus_backend.h"
-#include "cuse-dxg/unix_socket.h"
+#include "link/simulated_bus/protocol.h"
 #include "tests/backend/raw_peer.h"
 #include "tests/vmbus_backend/fake_bus.h"
 
 namespace dxg::vmbus {
 namespace {
 
-using attach::UniqueFd;
 constexpr uint64_t kPage = 4096;
 
 size_t CountOf(const char* directory) {

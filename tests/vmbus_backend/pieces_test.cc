@@ -8,17 +8,16 @@
 
 #include <atomic>
 
-#include "cuse-dxg/backend/vmbus/link_channel.h"
-#include "cuse-dxg/backend/vmbus/place.h"
-#include "cuse-dxg/backend/vmbus/shared_memory.h"
+#include "base/shared_memory.h"
 #include "hostsim/serve/guest_ram.h"
 #include "hostsim/serve/port.h"
+#include "link/simulated_bus/packet_channel.h"
+#include "link/vmbus/bus_address.h"
 #include "tests/vmbus_backend/fake_channel.h"
 
 namespace dxg::vmbus {
 namespace {
 
-using attach::UniqueFd;
 using hostsim::serve::GpadlPages;
 using hostsim::serve::GuestRam;
 using hostsim::serve::Port;
@@ -269,7 +268,9 @@ TEST(Port, TellsWhyItIsLostAndEndsInPeace) {
 // -- Places
 
 TEST(Place, ReadsPathAndWords) {
-  const auto parse = [](const std::string& text) { return ParsePlace(text, "--serve", {"v27", "window"}); };
+  const auto parse = [](const std::string& text) {
+    return ParseBusAddress(text, "--serve", {"v27", "window"});
+  };
   ASSERT_TRUE(parse("vmbus").ok());
   EXPECT_EQ(parse("vmbus")->path, "");
   EXPECT_EQ(parse("vmbus:/a=b:c")->path, "/a=b:c");

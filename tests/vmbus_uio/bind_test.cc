@@ -1,4 +1,4 @@
-#include "cuse-dxg/backend/vmbus/bind.h"
+#include "cuse-dxg/backend/uio/bind.h"
 
 #include <gtest/gtest.h>
 

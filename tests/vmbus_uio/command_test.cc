@@ -1,6 +1,6 @@
 #include <gtest/gtest.h>
 
-#include "cuse-dxg/backend/vmbus/features.h"
+#include "cuse-dxg/backend/uio/features.h"
 #include "cuse-dxg/vmbus_command.h"
 #include "tests/vmbus_uio/fake_sysfs.h"
 

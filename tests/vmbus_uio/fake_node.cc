@@ -9,7 +9,7 @@
 
 #include <cerrno>
 
-#include "cuse-dxg/backend/vmbus/ring_channel.h"
+#include "link/vmbus/ring_channel.h"
 
 namespace dxg::vmbus {
 namespace {
@@ -24,7 +24,7 @@ std::span<std::byte> MakeMemory(size_t bytes) {
 
 class FakeNode final : public UioNode {
  public:
-  FakeNode(attach::UniqueFd file, std::span<std::byte> rings, std::span<std::byte> monitor)
+  FakeNode(UniqueFd file, std::span<std::byte> rings, std::span<std::byte> monitor)
       : file_(std::move(file)), rings_(rings), monitor_(monitor) {}
   Result<std::span<std::byte>> Map(unsigned index, size_t bytes) override {
     const std::span<std::byte> map = index == 0 ? rings_ : index == 2 ? monitor_ : std::span<std::byte>();
@@ -34,7 +34,7 @@ class FakeNode final : public UioNode {
   int fd() const override { return file_.get(); }
 
  private:
-  const attach::UniqueFd file_;
+  const UniqueFd file_;
   const std::span<std::byte> rings_, monitor_;
 };
 

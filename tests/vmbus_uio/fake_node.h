@@ -7,9 +7,9 @@
 #include <string>
 #include <vector>
 
-#include "cuse-dxg/attach/unique_fd.h"
-#include "cuse-dxg/backend/vmbus/channel.h"
-#include "cuse-dxg/backend/vmbus/uio_node.h"
+#include "base/unique_fd.h"
+#include "cuse-dxg/backend/uio/uio_node.h"
+#include "link/vmbus/channel.h"
 
 namespace dxg::vmbus {
 
@@ -37,7 +37,7 @@ class FakeWire {
 
  private:
   std::span<std::byte> rings_, monitor_;
-  attach::UniqueFd guest_, host_;
+  UniqueFd guest_, host_;
 };
 
 }  // namespace dxg::vmbus

@@ -6,9 +6,9 @@
 #include <string>
 #include <vector>
 
-#include "cuse-dxg/backend/vmbus/bind.h"
-#include "cuse-dxg/backend/vmbus/guid.h"
-#include "cuse-dxg/backend/vmbus/sysfs.h"
+#include "cuse-dxg/backend/uio/bind.h"
+#include "cuse-dxg/backend/uio/sysfs.h"
+#include "link/vmbus/guid.h"
 
 namespace dxg::vmbus {
 

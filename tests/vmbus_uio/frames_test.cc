@@ -1,11 +1,10 @@
-#include "cuse-dxg/backend/vmbus/frames.h"
-
 #include <gtest/gtest.h>
 
 #include <cerrno>
 #include <cstring>
 #include <vector>
 
+#include "cuse-dxg/backend/uio/page_frames.h"
 #include "tests/vmbus_uio/fake_sysfs.h"
 
 namespace dxg::vmbus {

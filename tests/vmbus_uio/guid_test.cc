@@ -1,4 +1,4 @@
-#include "cuse-dxg/backend/vmbus/guid.h"
+#include "link/vmbus/guid.h"
 
 #include <gtest/gtest.h>
 

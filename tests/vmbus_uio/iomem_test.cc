@@ -1,4 +1,4 @@
-#include "cuse-dxg/backend/vmbus/iomem.h"
+#include "cuse-dxg/backend/uio/iomem.h"
 
 #include <gtest/gtest.h>
 

@@ -1,4 +1,4 @@
-#include "cuse-dxg/backend/vmbus/pci_config.h"
+#include "link/vmbus/pci_config.h"
 
 #include <gtest/gtest.h>
 

@@ -1,11 +1,11 @@
-#include "cuse-dxg/backend/vmbus/sysfs.h"
+#include "cuse-dxg/backend/uio/sysfs.h"
 
 #include <gtest/gtest.h>
 
 #include <filesystem>
 #include <memory>
 
-#include "cuse-dxg/backend/vmbus/pci_config.h"
+#include "link/vmbus/pci_config.h"
 #include "tests/vmbus_uio/fake_sysfs.h"
 
 namespace dxg::vmbus {

@@ -1,4 +1,4 @@
-#include "cuse-dxg/backend/vmbus/uio_bus.h"
+#include "cuse-dxg/backend/uio/uio_bus.h"
 
 #include <gtest/gtest.h>
 #include <linux/netlink.h>
@@ -11,8 +11,8 @@
 #include <mutex>
 #include <thread>
 
-#include "cuse-dxg/backend/vmbus/pci_config.h"
-#include "cuse-dxg/backend/vmbus/uevents.h"
+#include "cuse-dxg/backend/uio/uevents.h"
+#include "link/vmbus/pci_config.h"
 #include "tests/vmbus_uio/fake_node.h"
 #include "tests/vmbus_uio/fake_sysfs.h"
 
@@ -206,7 +206,7 @@ TEST_F(UioBusTest, HearsOfDevices) {
   (void)events_.Take();
   BindAll();
   // As the kernel says it, and only root may.
-  const attach::UniqueFd socket(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT));
+  const UniqueFd socket(::socket(AF_NETLINK, SOCK_DGRAM | SOCK_CLOEXEC, NETLINK_KOBJECT_UEVENT));
   sockaddr_nl to = {};
   to.nl_family = AF_NETLINK;
   to.nl_groups = 1;
@@ -235,7 +235,7 @@ TEST(Uevents, OnlyThoseOfOurSubsystemsConcernUs) {
 TEST(Uevents, AllAreTaken) {
   int ends[2];
   ASSERT_EQ(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, ends), 0);
-  const attach::UniqueFd ours(ends[0]), theirs(ends[1]);
+  const UniqueFd ours(ends[0]), theirs(ends[1]);
   EXPECT_FALSE(TakeUevents(ours.get()));
   const auto say = [&](std::string_view text) {
     ASSERT_EQ(send(theirs.get(), text.data(), text.size(), 0), static_cast<ssize_t>(text.size()));

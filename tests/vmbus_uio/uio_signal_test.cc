@@ -1,4 +1,4 @@
-#include "cuse-dxg/backend/vmbus/uio_signal.h"
+#include "cuse-dxg/backend/uio/uio_signal.h"
 
 #include <gtest/gtest.h>
 #include <poll.h>

@@ -3,7 +3,7 @@
 #include <cerrno>
 #include <filesystem>
 
-#include "cuse-dxg/backend/vmbus/uio_window.h"
+#include "cuse-dxg/backend/uio/uio_window.h"
 #include "tests/vmbus_uio/fake_sysfs.h"
 
 namespace dxg::vmbus {

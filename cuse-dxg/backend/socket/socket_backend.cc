@@ -17,12 +17,12 @@
 #include <thread>
 #include <utility>
 
-#include "cuse-dxg/backend/host_control.h"
-#include "cuse-dxg/backend/profile_file.h"
-#include "cuse-dxg/backend/socket/channel.h"
-#include "cuse-dxg/backend/socket/packets.h"
-#include "cuse-dxg/backend/socket/printable.h"
+#include "base/printable.h"
 #include "cuse-dxg/client/access.h"
+#include "link/host_control.h"
+#include "link/profile_file.h"
+#include "link/socket/connection.h"
+#include "link/socket/packets.h"
 #include "proto/dxg/protocol.pb.h"
 
 namespace dxg {
@@ -32,8 +32,8 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using protocol::FromHost;
 using protocol::ToHost;
-using socket::Channel;
-using socket::UniqueFd;
+using socket::Connection;
+
 using Clock = std::chrono::steady_clock;
 
 constexpr uint32_t kWireVersion = 40;  // of commands that belong to no adapter
@@ -189,7 +189,7 @@ class SocketBackend final : public Backend, public HostControl {
   void Release();
 
   UniqueFd wake_;  // there is a batch to be sent; changed only where nothing is entered any more
-  Channel channel_;
+  Connection channel_;
   const protocol::Hello hello_;
   const std::chrono::milliseconds patience_;
   BackendEvents* events_ = nullptr;
@@ -555,7 +555,7 @@ bool SocketBackend::Handle(Received received) {
           channel_.UseRings(std::move(rings_));
         return true;
       }
-      why_lost_ = socket::Printable(message.hello().refused());
+      why_lost_ = Printable(message.hello().refused());
       return false;
     case FromHost::kPong:
     case FromHost::kRegion:  // nobody waits for it any more
@@ -571,7 +571,7 @@ bool SocketBackend::HandleAnswer(const protocol::Answer& answer) {
   Status transport;
   if (answer.error() != 0)
     transport = Status::Refuse(static_cast<int>(std::min<uint32_t>(answer.error(), kErrnoMax)), "{}",
-                               socket::Printable(answer.why()));
+                               Printable(answer.why()));
   return EndCall(answer.number(), std::move(transport), std::as_bytes(std::span(answer.reply())));
 }
 

@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "cuse-dxg/backend/backend.h"
+#include "link/backend.h"
 
 namespace dxg {
 

@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "cuse-dxg/backend/backend.h"
-#include "cuse-dxg/backend/vmbus/channel.h"
-#include "cuse-dxg/backend/vmbus/guid.h"
-#include "cuse-dxg/status.h"
+#include "base/status.h"
+#include "link/backend.h"
+#include "link/vmbus/channel.h"
+#include "link/vmbus/guid.h"
 
 // What a guest's kernel does for a driver of the VMBus: channels that the host offers, the PCI functions that
 // go with them, memory for both. Behind it is the kernel of a Hyper-V guest (uio_bus.h) or a simulated host

@@ -15,8 +15,8 @@
 #include <thread>
 #include <utility>
 
-#include "cuse-dxg/backend/vmbus/line.h"
-#include "cuse-dxg/backend/vmbus/pci_config.h"
+#include "cuse-dxg/backend/vmbus/command_channel.h"
+#include "link/vmbus/pci_config.h"
 #include "proto/contract/host_commands.gen.h"
 
 namespace dxg::vmbus {
@@ -57,7 +57,7 @@ class VmbusBackend final : public Backend, private BusEvents {
     Negotiated negotiated;
     HostAdapter info;  // once it works
     uint64_t host_vgpu_luid = 0;
-    std::shared_ptr<Line> line;
+    std::shared_ptr<CommandChannel> line;
     uint32_t relid = 0;
     enum { kWaiting, kActive, kStopped } state = kWaiting;
     bool announced = false;  // the guest knows it
@@ -65,8 +65,8 @@ class VmbusBackend final : public Backend, private BusEvents {
   struct Global {
     explicit Global(const ChannelOffer& its_offer) : offer(its_offer) {}
     ChannelOffer offer;
-    std::shared_ptr<Line> line;  // null: not open
-    bool refused = false;        // the host does not work with it; not tried again
+    std::shared_ptr<CommandChannel> line;  // null: not open
+    bool refused = false;                  // the host does not work with it; not tried again
   };
 
   // BusEvents: noted, for the worker.
@@ -108,11 +108,12 @@ class VmbusBackend final : public Backend, private BusEvents {
   // Of all lines' threads.
   void HandleGuestMessage(std::span<const std::byte> message);
   template <class Request, class Reply>
-  Status Ask(const std::shared_ptr<Line>& line, const MessageAddress& address, const Request& request,
-             Reply* reply, std::chrono::milliseconds answer_max = Line::kAnswerMax);
+  Status Ask(const std::shared_ptr<CommandChannel>& line, const MessageAddress& address,
+             const Request& request, Reply* reply,
+             std::chrono::milliseconds answer_max = CommandChannel::kAnswerMax);
   uint32_t version() const { return first_ ? first_->interface_version : kVersionWithoutNegotiation; }
   // Where a command of that adapter travels; null: nowhere any more. With mutex_ held.
-  std::shared_ptr<Line> LineOf(const Adapter& adapter) const {
+  std::shared_ptr<CommandChannel> LineOf(const Adapter& adapter) const {
     return async_messages_ ? global_line_ : adapter.line;
   }
 
@@ -131,11 +132,11 @@ class VmbusBackend final : public Backend, private BusEvents {
   std::condition_variable tasks_changed_;
   std::deque<std::function<void()>> tasks_;
   bool busy_ = false, stopping_ = false;
-  std::shared_ptr<Line> asking_;  // the worker waits for its answer
+  std::shared_ptr<CommandChannel> asking_;  // the worker waits for its answer
 
   std::shared_mutex mutex_;                              // guards all below, which the worker changes
   std::map<uint64_t, std::shared_ptr<Adapter>> active_;  // by address
-  std::shared_ptr<Line> global_line_;
+  std::shared_ptr<CommandChannel> global_line_;
   std::optional<Window> window_;
   std::optional<ChannelOffer> global_offer_;
   uint32_t version_ = kVersionWithoutNegotiation;
@@ -196,7 +197,7 @@ Status VmbusBackend::Start(BackendEvents* events) {
 
 void VmbusBackend::Stop() {
   std::call_once(stop_, [this] {
-    std::shared_ptr<Line> asking;
+    std::shared_ptr<CommandChannel> asking;
     {
       std::unique_lock lock(tasks_mutex_);
       stopping_ = true;
@@ -209,7 +210,7 @@ void VmbusBackend::Stop() {
     for (const auto& adapter : functions_) {
       if (answered.value() != -ETIMEDOUT) answered = CloseAdapter(*adapter, kStopMax);
     }
-    std::shared_ptr<Line> global;
+    std::shared_ptr<CommandChannel> global;
     {
       std::unique_lock lock(mutex_);
       global = std::move(global_line_);
@@ -229,7 +230,7 @@ void VmbusBackend::Stop() {
 }
 
 void VmbusBackend::EndLine(Adapter& adapter) {
-  std::shared_ptr<Line> line;
+  std::shared_ptr<CommandChannel> line;
   {
     std::unique_lock lock(mutex_);
     line = std::move(adapter.line);
@@ -282,7 +283,7 @@ void VmbusBackend::HandleRescind(uint32_t relid) {
     if (adapter->relid == relid && adapter->state == Adapter::kActive) EndAdapter(*adapter);
   }
   if (!global_ || global_->offer.relid != relid) return;
-  std::shared_ptr<Line> line;
+  std::shared_ptr<CommandChannel> line;
   {
     std::unique_lock lock(mutex_);
     line = std::move(global_line_);
@@ -296,7 +297,7 @@ void VmbusBackend::HandleRescind(uint32_t relid) {
 // The channel has gone without the function: its adapter stays known, stopped.
 void VmbusBackend::EndAdapter(Adapter& adapter) {
   adapter.state = Adapter::kStopped;
-  std::shared_ptr<Line> line;
+  std::shared_ptr<CommandChannel> line;
   {
     std::unique_lock lock(mutex_);
     line = std::move(adapter.line);
@@ -314,7 +315,7 @@ void VmbusBackend::HandleFunctionRemoved(const std::string& name) {
   functions_.erase(found);
   if (!adapter->announced) return;
   events_->AdapterRemoved(adapter->info.luid);
-  (void)CloseAdapter(*adapter, Line::kAnswerMax);
+  (void)CloseAdapter(*adapter, CommandChannel::kAnswerMax);
   {
     std::unique_lock lock(mutex_);
     active_.erase(adapter->info.address);
@@ -325,7 +326,7 @@ void VmbusBackend::HandleFunctionRemoved(const std::string& name) {
 Status VmbusBackend::CloseAdapter(Adapter& adapter, std::chrono::milliseconds answer_max) {
   if (adapter.state != Adapter::kActive) return Status::Ok();
   adapter.state = Adapter::kStopped;
-  std::shared_ptr<Line> line;
+  std::shared_ptr<CommandChannel> line;
   {
     std::shared_lock lock(mutex_);
     line = LineOf(adapter);
@@ -343,7 +344,7 @@ Status VmbusBackend::CloseAdapter(Adapter& adapter, std::chrono::milliseconds an
 
 void VmbusBackend::HandleLoss(const std::string& why) {
   spdlog::warn("the VMBus is gone: {}", why);
-  std::vector<std::shared_ptr<Line>> lines;
+  std::vector<std::shared_ptr<CommandChannel>> lines;
   {
     std::unique_lock lock(mutex_);
     lines.push_back(std::move(global_line_));
@@ -404,8 +405,8 @@ bool VmbusBackend::StartGlobal() {
 
 Status VmbusBackend::OpenGlobal(Global& global) {
   DXG_ASSIGN(auto channel, bus_->Open(global.offer));
-  global.line = std::make_shared<Line>("global", std::move(channel),
-                                       [this](auto message) { HandleGuestMessage(message); });
+  global.line = std::make_shared<CommandChannel>("global", std::move(channel),
+                                                 [this](auto message) { HandleGuestMessage(message); });
   auto reserved = bus_->ReserveWindow(global.offer);
   if (reserved.status().value() == -ENOTSUP) {
     spdlog::warn("memory of the host cannot be seen: {}", reserved.status().why());
@@ -437,10 +438,10 @@ Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
   const Negotiated& negotiated = adapter.negotiated;
   DXG_ASSIGN(auto channel, bus_->Open(offer));
   adapter.relid = offer.relid;
-  std::shared_ptr<Line> line;
+  std::shared_ptr<CommandChannel> line;
   {
-    auto own =
-        std::make_shared<Line>(fmt::format("{}", adapter.function->name()), std::move(channel), nullptr);
+    auto own = std::make_shared<CommandChannel>(fmt::format("{}", adapter.function->name()),
+                                                std::move(channel), nullptr);
     std::unique_lock lock(mutex_);
     adapter.line = std::move(own);
     line = LineOf(adapter);
@@ -477,9 +478,9 @@ Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
 }
 
 template <class Request, class Reply>
-Status VmbusBackend::Ask(const std::shared_ptr<Line>& line, const MessageAddress& address,
+Status VmbusBackend::Ask(const std::shared_ptr<CommandChannel>& line, const MessageAddress& address,
                          const Request& request, Reply* reply, std::chrono::milliseconds answer_max) {
-  const auto ask = [&](std::shared_ptr<Line> of) {
+  const auto ask = [&](std::shared_ptr<CommandChannel> of) {
     std::lock_guard lock(tasks_mutex_);
     asking_ = std::move(of);
   };
@@ -494,7 +495,7 @@ Status VmbusBackend::Ask(const std::shared_ptr<Line>& line, const MessageAddress
 
 void VmbusBackend::Submit(const HostCall& call, Completion completion) {
   MessageAddress address;
-  std::shared_ptr<Line> line;
+  std::shared_ptr<CommandChannel> line;
   address.process = call.process;
   {
     std::shared_lock lock(mutex_);

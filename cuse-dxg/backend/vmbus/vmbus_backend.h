@@ -2,8 +2,8 @@
 
 #include <memory>
 
-#include "cuse-dxg/backend/backend.h"
 #include "cuse-dxg/backend/vmbus/bus.h"
+#include "link/backend.h"
 
 namespace dxg {
 

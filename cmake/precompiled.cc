@@ -1,0 +1,1 @@
+// The headers that nearly every file includes are parsed once, here (cmake/precompiled.cmake).

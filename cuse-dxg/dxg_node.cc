@@ -1,0 +1,209 @@
+// Puts the device together: guest driver, back-end, access to clients, trace.
+#include "cuse-dxg/dxg_node.h"
+
+#include <spdlog/spdlog.h>
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <functional>
+#include <mutex>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "cuse-dxg/backend/socket/socket_backend.h"
+#include "cuse-dxg/backend/uio/uio_bus.h"
+#include "cuse-dxg/backend/vmbus/simulated_bus.h"
+#include "cuse-dxg/backend/vmbus/vmbus_backend.h"
+#include "cuse-dxg/client/agents.h"
+#include "cuse-dxg/client/process_vm.h"
+#include "cuse-dxg/control/server.h"
+#include "cuse-dxg/guest/driver.h"
+#include "cuse-dxg/trace/text_trace.h"
+#include "hostsim/backend/in_process.h"
+#include "link/host_control.h"
+#include "link/vmbus/bus_address.h"
+
+namespace dxg {
+namespace {
+
+using ConnectHost = std::function<Result<std::unique_ptr<Backend>>()>;
+
+// A host and the guest that was begun with it. Nothing of one host means anything to another.
+struct Generation {
+  Generation(std::unique_ptr<Backend> with, client::Access& clients)
+      : backend(std::move(with)), driver(*backend, clients) {}
+  std::unique_ptr<Backend> backend;
+  guest::Driver driver;
+};
+
+// The node. Where its host is lost (one in another process) it looks for a new one: what is open stays with
+// the lost host, and what is opened from then on is the new one's.
+class DxgNode final : public attach::Node, private HostControl {
+ public:
+  DxgNode(std::unique_ptr<client::Delivery> delivery, std::unique_ptr<trace::TextTrace> trace,
+          ConnectHost connect)
+      : delivery_(std::move(delivery)), trace_(std::move(trace)), connect_(std::move(connect)) {}
+
+  // Calls still wait for the one or the other. Each ends them, and they go on in their driver, which is the
+  // last to go.
+  ~DxgNode() override {
+    control_.reset();
+    {
+      std::lock_guard lock(mutex_);
+      stopping_ = true;
+      changed_.notify_all();
+    }
+    if (searcher_.joinable()) searcher_.join();
+    delivery_.reset();
+    for (const auto& each : generations_) {
+      each->driver.set_delivery(nullptr);
+      each->backend->Stop();
+    }
+  }
+
+  Status Start(const std::string& control) {
+    DXG_TRY(Begin());
+    if (control.empty()) return Status::Ok();
+    if (!current_.load()->backend->control())
+      return Status::Refuse(ENOTSUP, "--control: this back-end's host takes no orders");
+    DXG_ASSIGN(control_, control::Server::Start(control, *this));
+    return Status::Ok();
+  }
+
+  void Open(std::unique_ptr<attach::OpenRequest> request) override {
+    current_.load()->driver.Open(std::move(request));
+  }
+  void Ioctl(std::unique_ptr<attach::IoctlRequest> request) override {
+    const uint64_t file = request->file();
+    guest::Driver::Of(file).Ioctl(std::move(request));
+  }
+  void Release(uint64_t file) override { guest::Driver::Of(file).Release(file); }
+  uint32_t Poll(uint64_t file, std::unique_ptr<attach::PollWaiter> waiter) override {
+    return guest::Driver::Of(file).Poll(file, std::move(waiter));
+  }
+
+ private:
+  Status Begin() {
+    std::lock_guard one_by_one(beginning_);  // a host may be lost before the one who found it has said so
+    DXG_ASSIGN(auto backend, connect_());
+    auto made = std::make_unique<Generation>(std::move(backend), clients_);
+    made->driver.set_observer(trace_.get());
+    made->driver.set_delivery(delivery_.get());
+    made->driver.set_host_lost([this] { Search(); });
+    DXG_TRY(made->backend->Start(&made->driver));
+    std::lock_guard lock(mutex_);
+    current_ = made.get();
+    generations_.push_back(std::move(made));
+    return Status::Ok();
+  }
+
+  // In its own thread: this one is the lost host's.
+  void Search() {
+    std::lock_guard lock(mutex_);
+    if (stopping_) return;
+    lost_ = true;
+    if (!searcher_.joinable()) searcher_ = std::thread([this] { KeepSearching(); });
+    changed_.notify_all();
+  }
+
+  void KeepSearching() {
+    constexpr std::chrono::milliseconds kPause{100};
+    std::unique_lock lock(mutex_);
+    for (;;) {
+      changed_.wait(lock, [this] { return stopping_ || lost_; });
+      if (changed_.wait_for(lock, kPause, [this] { return stopping_; })) return;
+      lost_ = false;
+      Generation* const lost = current_;
+      lock.unlock();
+      if (lost != nullptr) lost->backend->Stop();  // its thread has nothing left to do
+      const Status found = Begin();
+      lock.lock();
+      if (found.ok()) {
+        spdlog::warn("a host is there again; what is opened from now on is served by it");
+      } else {
+        lost_ = true;
+      }
+    }
+  }
+
+  // HostControl
+  void Serve(const ControlRequest& request, ControlReply* reply) override {
+    current_.load()->backend->control()->Serve(request, reply);
+  }
+
+  client::ProcessVm clients_;
+  std::unique_ptr<client::Delivery> delivery_;
+  std::unique_ptr<trace::TextTrace> trace_;
+  const ConnectHost connect_;
+  std::atomic<Generation*> current_{nullptr};
+
+  std::mutex beginning_;
+
+  std::condition_variable changed_;  // lost_ or stopping_
+  std::mutex mutex_;  // guards lost_, stopping_, generations_, and that searcher_ is started once
+  bool lost_ = false, stopping_ = false;
+  std::vector<std::unique_ptr<Generation>>
+      generations_;  // the lost ones stay until the end: files may be open
+  std::thread searcher_;
+
+  std::unique_ptr<control::Server> control_;
+};
+
+// The one of the machine that we are in, as far as uio_hv_generic shows it.
+Result<ConnectHost> FindRealVmbus(const NodeOptions& options) {
+  return ConnectHost([uio = options.vmbus]() -> Result<std::unique_ptr<Backend>> {
+    DXG_ASSIGN(auto bus, vmbus::CreateUioBus(uio));
+    return CreateVmbusBackend(std::move(bus));
+  });
+}
+
+Result<ConnectHost> FindVmbus(const NodeOptions& options) {
+  if (!options.profiles.empty())
+    return Status::Refuse(EINVAL,
+                          "--profile: the host of a VMBus has its adapters; give it to `hostsim --serve`");
+  if (options.backend == "vmbus") return FindRealVmbus(options);
+  DXG_ASSIGN(const auto place, vmbus::ParseBusAddress(options.backend, "--backend", {"packets"}));
+  const auto data = place.has("packets") ? vmbus::LinkData::kPackets : vmbus::LinkData::kRings;
+  return ConnectHost([path = place.path, data]() -> Result<std::unique_ptr<Backend>> {
+    DXG_ASSIGN(auto bus, vmbus::ConnectLinkBus(path, data));
+    return CreateVmbusBackend(std::move(bus));
+  });
+}
+
+// What --backend names.
+Result<ConnectHost> FindHost(const NodeOptions& options) {
+  constexpr std::string_view kUnix = "unix:";
+  if (options.backend == "sim")
+    return ConnectHost([profiles = options.profiles] { return CreateInProcessBackend(profiles); });
+  if (options.backend.starts_with(kUnix)) {
+    SocketOptions socket;
+    socket.path = options.backend.substr(kUnix.size());
+    socket.profiles = options.profiles;
+    return ConnectHost([socket] { return CreateSocketBackend(socket); });
+  }
+  if (options.backend.starts_with("vmbus")) return FindVmbus(options);
+  return Status::Refuse(
+      EINVAL,
+      "--backend {}: no such back-end; \"sim\" is the simulator in this process, \"unix:PATH\" one that "
+      "listens there, "
+      "\"vmbus\" the host of this machine, \"vmbus:PATH\" a simulated one that serves a VMBus there",
+      options.backend);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
+  DXG_ASSIGN(ConnectHost connect, FindHost(options));
+  std::unique_ptr<trace::TextTrace> trace;
+  if (!options.trace_text.empty()) {
+    DXG_ASSIGN(trace, trace::TextTrace::Create(options.trace_text));
+  }
+  DXG_ASSIGN(auto delivery, client::StartDelivery(UniqueFd(options.agents)));
+  auto device = std::make_unique<DxgNode>(std::move(delivery), std::move(trace), std::move(connect));
+  DXG_TRY(device->Start(options.control));
+  return std::unique_ptr<attach::Node>(std::move(device));
+}
+
+}  // namespace dxg

@@ -1,0 +1,175 @@
+// Waits, of the CPU and in the order of contexts and hardware queues: WaitForSynchronizationObject,
+// WaitForSynchronizationObjectFromCpu, ...FromGpu, SubmitWaitForSyncObjectsToHwQueue.
+#include <algorithm>
+
+#include "cuse-dxg/guest/client_event.h"
+#include "cuse-dxg/guest/handlers.h"
+#include "cuse-dxg/guest/nt_status.h"
+#include "proto/dxg/host.pb.h"
+
+namespace dxg::guest::handlers {
+namespace {
+
+constexpr uint32_t kObjectsMax = 32;  // D3DDDI_MAX_OBJECT_WAITED_ON
+constexpr uint32_t kListMax = 131072;
+constexpr int kInlineValues = 8;  // of legacy fences, in the struct
+
+using FromCpu = calls::WaitForSynchronizationObjectFromCpu;
+using FromGpu = calls::WaitForSynchronizationObjectFromGpu;
+using GpuWait = host::WaitForSyncObjectFromGpu;
+
+Status CheckCount(uint32_t count, uint32_t max) {
+  if (count != 0 && count <= max) return Status::Ok();
+  return Status::Refuse(EINVAL, "object_count is {}; expected 1 to {}", count, max);
+}
+
+Task Refused(Status status) { co_return status; }
+
+Task TellHost(Call& call, const Adapter& adapter, const GpuWait::Request& request) {
+  GpuWait::Reply reply;
+  DXG_CO_TRY(co_await call.driver.host().Ask(adapter, call.process->host_handle, request, &reply));
+  co_return FromNtStatus(reply.status(), "WaitForSyncObjectFromGpu");
+}
+
+// The word that is an address of values for monitored fences is the first of eight values for legacy ones.
+// Where there are more objects than values, the driver sends what lies behind its struct; here it is zeros.
+void TakeInlineValues(const CallOf<FromGpu>& call, const std::byte* args,
+                      google::protobuf::RepeatedField<uint64_t>* values) {
+  constexpr size_t kValues = offsetof(d3dkmt_waitforsynchronizationobjectfromgpu, reserved);
+  values->Resize(static_cast<int>(call.request.object_count()), 0);
+  const size_t given = std::min<size_t>(kInlineValues, call.request.object_count());
+  std::copy_n(args + kValues, given * sizeof(uint64_t),
+              reinterpret_cast<std::byte*>(values->mutable_data()));  // Safety: bytes
+}
+
+// -- The CPU's wait --
+
+// A call that is parked keeps its request, for the trace. A long list is not worth that.
+constexpr int kParkedObjectsMax = 32;
+
+void DropLongLists(FromCpu::Request& request) {
+  if (request.objects_size() <= kParkedObjectsMax) return;
+  google::protobuf::RepeatedField<uint32_t>().Swap(request.mutable_objects());
+  google::protobuf::RepeatedField<uint64_t>().Swap(request.mutable_fence_values());
+}
+
+// Has the host note the wait. Its messages end with it: the call may be parked for long.
+Task NoteWait(CallOf<FromCpu>& call, uint64_t event) {
+  auto& args = call.request;
+  DXG_CO_ASSIGN(auto device, call.process->FindDevice(args.device()));
+  DXG_CO_TRY(CheckActive(*device->adapter()));
+  DXG_CO_TRY(call.CopyIn({&FromCpu::In::objects(), &FromCpu::In::fence_values()}));
+  host::WaitForSyncObjectFromCpu::Request request;
+  host::WaitForSyncObjectFromCpu::Reply reply;
+  request.set_device(args.device());
+  request.set_object_count(args.object_count());
+  request.set_flags(args.flags());
+  request.set_guest_event(event);
+  request.mutable_objects()->CopyFrom(args.objects());
+  request.mutable_fence_values()->CopyFrom(args.fence_values());
+  DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
+  co_return FromNtStatus(reply.status(), "WaitForSyncObjectFromCpu");
+}
+
+Task WaitWithEventfd(CallOf<FromCpu>& call) {
+  uint64_t event = 0;
+  DXG_CO_TRY(co_await AddClientEvent(call, call.request.async_event(), EventTable::Lifetime::kOnce, &event));
+  Status status = co_await NoteWait(call, event);
+  if (!status.ok()) call.driver.events().Remove(event);
+  co_return status;
+}
+
+Status HowItEnded(ParkedCall::End end) {
+  switch (end) {
+    case ParkedCall::End::kEvent:
+      return Status::Ok();
+    case ParkedCall::End::kInterrupt:
+      return Status::Refuse(-attach::IoctlRequest::kRestart, "a signal ended the wait");
+    case ParkedCall::End::kGone:
+      break;
+  }
+  return Status::Refuse(ENODEV, "the device is being taken down");
+}
+
+// Holds no thread while it waits, and little memory: this frame is all there is of it beside the call, so
+// nothing is in it that is not needed afterwards.
+Task WaitInTheCall(CallOf<FromCpu>& call) {
+  const uint64_t event = call.driver.events().Add(*call.process, call.Park(), EventTable::Lifetime::kOnce);
+  if (Status status = co_await NoteWait(call, event); !status.ok()) {
+    call.driver.events().Remove(event);
+    co_return status;
+  }
+  DropLongLists(call.request);
+  call.ForgetNear();
+  call.EndBySignal();
+  const ParkedCall::End end = co_await call.Ended();
+  if (end != ParkedCall::End::kEvent) call.driver.events().Remove(event);  // a host that is late tells nobody
+  co_return HowItEnded(end);
+}
+
+}  // namespace
+
+Task WaitForSynchronizationObject(CallOf<calls::WaitForSynchronizationObject>& call) {
+  const auto& args = call.request;
+  DXG_CO_TRY(CheckCount(args.object_count(), kObjectsMax));
+  DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, args.context()));
+  DXG_CO_TRY(CheckActive(*found.device->adapter()));
+  GpuWait::Request request;
+  request.set_context(args.context());
+  request.set_object_count(args.object_count());
+  request.set_legacy_fence_object(1);
+  request.mutable_objects()->Assign(args.object_array().begin(),
+                                    args.object_array().begin() + args.object_count());
+  request.mutable_fence_values()->CopyFrom(args.fence_values());
+  // Beyond the values in the struct the driver sends what lies behind it; here it is zeros.
+  request.mutable_fence_values()->Resize(static_cast<int>(args.object_count()), 0);
+  co_return co_await TellHost(call, *found.device->adapter(), request);
+}
+
+Task WaitForSynchronizationObjectFromCpu(CallOf<FromCpu>& call) {
+  if (Status status = CheckCount(call.request.object_count(), kListMax); !status.ok())
+    return Refused(std::move(status));
+  return call.request.async_event() != 0 ? WaitWithEventfd(call) : WaitInTheCall(call);
+}
+
+Task WaitForSynchronizationObjectFromGpu(CallOf<FromGpu>& call) {
+  auto& args = call.request;
+  DXG_CO_TRY(CheckCount(args.object_count(), kListMax));
+  DXG_CO_TRY(call.CopyIn(FromGpu::In::objects()));
+  DXG_CO_ASSIGN(auto context, call.process->FindContext(args.context()));
+  // What the first object is, the others are taken for.
+  DXG_CO_ASSIGN(const bool monitored, call.process->IsMonitored(args.objects(0)));
+  if (monitored) {
+    DXG_CO_TRY(call.CopyIn(FromGpu::In::fence_values()));
+  } else {
+    TakeInlineValues(call, call.args(), args.mutable_fence_values());
+  }
+  DXG_CO_ASSIGN(auto device, call.process->FindDevice(context->device.value));
+  DXG_CO_TRY(CheckActive(*device->adapter()));
+  DXG_CO_TRY(CheckCount(args.object_count(), kObjectsMax));
+  GpuWait::Request request;
+  request.set_context(args.context());
+  request.set_object_count(args.object_count());
+  request.set_legacy_fence_object(monitored ? 0 : 1);
+  request.mutable_objects()->CopyFrom(args.objects());
+  request.mutable_fence_values()->CopyFrom(args.fence_values());
+  co_return co_await TellHost(call, *device->adapter(), request);
+}
+
+Task SubmitWaitForSyncObjectsToHwQueue(CallOf<calls::SubmitWaitForSyncObjectsToHwQueue>& call) {
+  using In = calls::SubmitWaitForSyncObjectsToHwQueue::In;
+  auto& args = call.request;
+  DXG_CO_TRY(CheckCount(args.object_count(), kObjectsMax));
+  // Before the queue is looked at, unlike everywhere else.
+  DXG_CO_TRY(call.CopyIn({&In::objects(), &In::fence_values()}));
+  DXG_CO_ASSIGN(auto found, FindHwQueueAndDevice(*call.process, args.hwqueue()));
+  DXG_CO_TRY(CheckActive(*found.device->adapter()));
+  GpuWait::Request request;
+  request.set_context(args.hwqueue());
+  request.set_object_count(args.object_count());
+  request.mutable_objects()->CopyFrom(args.objects());
+  request.mutable_fence_values()->CopyFrom(args.fence_values());
+  co_return co_await TellHost(call, *found.device->adapter(), request);
+}
+
+}  // namespace dxg::guest::handlers

@@ -1,0 +1,92 @@
+#pragma once
+
+#include <atomic>
+#include <coroutine>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <unordered_map>
+#include <unordered_set>
+#include <vector>
+
+#include "cuse-dxg/client/event_file.h"
+
+namespace dxg::guest {
+
+class Process;
+
+// What the guest asked its host to tell: by a number that the guest chose and sends along with a command. The
+// numbers are the VM's, from 2 on, and never used again, so that a host that is late tells nothing to nobody.
+//
+// A hundred thousand waits may be pending, so an entry is small: a number, an eventfd that all waits with it
+// share, a process.
+class EventTable {
+ public:
+  enum class Lifetime : uint8_t { kOnce, kUntilRemoved };
+
+  // Enters an event, before the command with its number is sent: it may happen before that is answered.
+  // `owner` is whom it ends with.
+  uint64_t Add(const Process& owner, std::shared_ptr<client::EventFile> signalled, Lifetime lifetime);
+  // It is not to happen any more; nothing where it has happened, or is 0.
+  void Remove(uint64_t event);
+  // All that a process has, at its end.
+  void RemoveAll(const Process& owner);
+  // All of them happen now, once: whoever waits has nobody left to wait for.
+  void AllHappen();
+  // Nothing is going to happen any more: eventfds are let go, parked calls end.
+  void EndAll();
+  // The host says so. From any thread, under no lock; unknown numbers are ignored.
+  void Happened(uint64_t event);
+
+  size_t size();
+
+ private:
+  struct Entry {
+    std::shared_ptr<client::EventFile> signalled;
+    const Process* owner;  // a name, never followed
+  };
+
+  // The numbers of a process. Those that are no more stay until they are half of all: a set would take four
+  // times as much.
+  struct OfProcess {
+    std::vector<uint64_t> events;
+    size_t gone = 0;
+  };
+
+  std::shared_ptr<client::EventFile> TakeLocked(uint64_t event);
+
+  std::mutex mutex_;  // guards all below
+  std::unordered_map<uint64_t, Entry> events_;
+  std::unordered_set<uint64_t> lasting_;  // those of them that are kUntilRemoved; they are few
+  std::unordered_map<const Process*, OfProcess> of_process_;
+  uint64_t last_ = 1;
+};
+
+// A call that waits without limit, in the place of an eventfd. Whoever comes first ends it, from any thread;
+// the others find nothing to do. It holds no thread meanwhile.
+class ParkedCall final : public client::EventFile {
+ public:
+  enum class End : uintptr_t { kEvent = 1, kInterrupt = 2, kGone = 3 };
+
+  void Signal() override { Finish(End::kEvent); }
+  void Interrupt() { Finish(End::kInterrupt); }
+  // Nobody is left who could signal it.
+  void Abandon() { Finish(End::kGone); }
+
+  // `co_await parked->Ended()` waits, and gives what ended it. Whoever waits keeps the call.
+  struct Awaiter {
+    ParkedCall* parked;
+    bool await_ready() const { return false; }
+    bool await_suspend(std::coroutine_handle<> waiter) const { return parked->Suspend(waiter); }
+    End await_resume() const { return static_cast<End>(parked->state_.load(std::memory_order_acquire)); }
+  };
+  Awaiter Ended() { return {this}; }
+
+ private:
+  bool Suspend(std::coroutine_handle<> waiter);
+  void Finish(End end);
+
+  std::atomic<uintptr_t> state_{0};  // 0, the End, or the address of the coroutine that waits
+};
+
+}  // namespace dxg::guest

@@ -1,0 +1,129 @@
+#include "hostsim/adapter/adapter_reset.h"
+
+#include <algorithm>
+
+#include "hostsim/machine/host.h"
+#include "proto/contract/contract.h"
+
+namespace dxg::hostsim {
+namespace {
+
+// What does not wait for a command when its time has come.
+constexpr FaultPoint kByItself[] = {FaultPoint::kDeviceError, FaultPoint::kAdapterReset,
+                                    FaultPoint::kAdapterRemoval};
+
+bool BefallsByItself(const FaultRule& rule) {
+  return rule.has_after_ns() &&
+         std::any_of(std::begin(kByItself), std::end(kByItself),
+                     [&rule](FaultPoint point) { return rule.point() == InfoOf(point).name; });
+}
+
+bool OfTheVm(const std::string& command) {
+  for (const contract::HostCommand& row : contract::HostCommands()) {
+    if (row.name == command) return row.channel == dxg::GLOBAL;
+  }
+  return false;
+}
+
+// A profile's rules are for its adapter, unless they are for what no adapter takes part in.
+void ArmProfile(Machine& machine, const Adapter& adapter) {
+  for (FaultRule rule : adapter.profile().faults()) {
+    for (const FaultPointInfo& info : FaultPoints()) {
+      if (rule.point() != info.name || (info.takes & kTakesAdapter) == 0 || OfTheVm(rule.command())) continue;
+      rule.set_adapter(adapter.info().guest_luid);
+    }
+    ArmFault(machine, rule);
+  }
+}
+
+void RemoveAllAdapters(Machine& machine) {
+  for (const auto& adapter : machine.Adapters()) RemoveAdapter(machine, adapter->info().vgpu_luid);
+}
+
+}  // namespace
+
+void FailDevices(Machine& machine, const Adapter& adapter, ExecutionState state, Aftermath* aftermath,
+                 const Process* only_of) {
+  for (const std::shared_ptr<Process>& shared : machine.Processes()) {
+    Process& process = *shared;
+    if (only_of && only_of != &process) continue;
+    MutexLock lock(process.mutex());
+    process.ForEachObject([&](Object& object) {
+      if (object.kind != Device::kKind) return;
+      auto& device = static_cast<Device&>(object);
+      if (device.adapter.get() == &adapter) device.Fail(process, state, aftermath);
+    });
+  }
+}
+
+void ResetAdapter(Machine& machine, Adapter& adapter, Aftermath* aftermath) {
+  adapter.CountTdr();
+  FailDevices(machine, adapter, ExecutionState::kReset, aftermath);
+  adapter.video_memory()->Purge();
+  const Passage passage{.point = FaultPoint::kTooManyTimeouts, .adapter = adapter.info().guest_luid};
+  if (machine.Strike(passage)) aftermath->Then([&machine] { RemoveAllAdapters(machine); });
+}
+
+void ResetHungAdapter(Machine& machine, Adapter& adapter, Aftermath* aftermath) {
+  ResetAdapter(machine, adapter, aftermath);
+  if (adapter.HangsTooOften(machine.NowNs())) aftermath->Then([&machine] { RemoveAllAdapters(machine); });
+}
+
+void ResetAdapter(Machine& machine, Adapter& adapter) {
+  Aftermath aftermath;
+  ResetAdapter(machine, adapter, &aftermath);
+  machine.Deliver(std::move(aftermath));
+}
+
+std::shared_ptr<Adapter> ArriveAdapter(Machine& machine, const AdapterProfile& profile) {
+  const std::shared_ptr<Adapter> adapter = machine.AddAdapter(profile);
+  if (!adapter) return nullptr;
+  ArmProfile(machine, *adapter);
+  if (HostEvents* events = machine.events.load()) events->AdapterArrived(adapter->info());
+  return adapter;
+}
+
+bool RemoveAdapter(Machine& machine, uint64_t vgpu_luid) {
+  const std::shared_ptr<Adapter> adapter = machine.TakeAdapter(vgpu_luid);
+  if (!adapter) return false;
+  Aftermath aftermath;
+  FailDevices(machine, *adapter, ExecutionState::kStopped, &aftermath);
+  machine.Deliver(std::move(aftermath));
+  if (HostEvents* events = machine.events.load()) events->AdapterRemoved(vgpu_luid);
+  const uint64_t guest_luid = adapter->info().guest_luid;
+  if (const auto back = machine.Strike({.point = FaultPoint::kAdapterReturn, .adapter = guest_luid})) {
+    machine.CallAt(machine.NowNs() + back->delay_ns,
+                   [&machine, profile = adapter->profile()] { ArriveAdapter(machine, profile); });
+  }
+  machine.faults().ClearAdapter(guest_luid);  // no adapter ever has this LUID again
+  return true;
+}
+
+void ArmFault(Machine& machine, const FaultRule& rule) {
+  const uint64_t now_ns = machine.NowNs();
+  machine.faults().Arm(rule, now_ns);
+  if (!BefallsByItself(rule)) return;
+  const uint64_t at_ns = rule.after_ns() > ~0ull - now_ns ? ~0ull : now_ns + rule.after_ns();
+  machine.CallAt(at_ns, [&machine] {
+    for (const auto& adapter : machine.Adapters())
+      BefallAdapter(machine, adapter, nullptr, {.point = {}, .adapter = adapter->info().guest_luid});
+  });
+}
+
+void BefallAdapter(Machine& machine, const std::shared_ptr<Adapter>& adapter, const Process* caller,
+                   Passage passage) {
+  if (adapter->removed()) return;
+  auto strike = [&](FaultPoint point) {
+    passage.point = point;
+    return machine.Strike(passage);
+  };
+  if (const auto error = strike(FaultPoint::kDeviceError)) {
+    Aftermath aftermath;
+    FailDevices(machine, *adapter, static_cast<ExecutionState>(error->value), &aftermath, caller);
+    machine.Deliver(std::move(aftermath));
+  }
+  if (strike(FaultPoint::kAdapterReset)) ResetAdapter(machine, *adapter);
+  if (strike(FaultPoint::kAdapterRemoval)) RemoveAdapter(machine, adapter->info().vgpu_luid);
+}
+
+}  // namespace dxg::hostsim

@@ -1,0 +1,163 @@
+#include "hostsim/backend/control.h"
+
+#include <fmt/format.h>
+
+#include "hostsim/adapter/profile.h"
+#include "hostsim/machine/faults.h"
+
+namespace dxg {
+namespace {
+
+using hostsim::FaultPointInfo;
+
+const FaultPointInfo* FindPoint(const std::string& name) {
+  for (const FaultPointInfo& info : hostsim::FaultPoints()) {
+    if (name == info.name) return &info;
+  }
+  return nullptr;
+}
+
+void AddOptions(uint32_t takes, ControlReply::Point* point) {
+  const struct {
+    uint32_t bit;
+    const char* field;
+  } fields[] = {
+      {hostsim::kTakesProcess, "process"}, {hostsim::kTakesAdapter, "adapter"},
+      {hostsim::kTakesNode, "node"},       {hostsim::kTakesCommand, "command"},
+      {hostsim::kTakesType, "type"},       {hostsim::kTakesDelay, "delay_ns"},
+      {hostsim::kTakesValue, "value"},
+  };
+  for (const auto& field : fields) {
+    if ((takes & field.bit) != 0) point->add_options(field.field);
+  }
+}
+
+void Describe(const hostsim::AdapterInfo& info, ControlReply* reply) {
+  ControlReply::Adapter* adapter = reply->add_adapters();
+  adapter->set_luid(info.guest_luid);
+  adapter->set_profile(info.name);
+  adapter->set_description(info.description);
+}
+
+}  // namespace
+
+void InProcessControl::Serve(const ControlRequest& request, ControlReply* reply) {
+  switch (request.request_case()) {
+    case ControlRequest::kSetFault:
+      return SetFault(request.set_fault(), reply);
+    case ControlRequest::kListFaults:
+      return ListFaults(reply);
+    case ControlRequest::kClearFaults:
+      return ClearFaults(request.clear_faults().point(), reply);
+    case ControlRequest::kListAdapters:
+      return ListAdapters(reply);
+    case ControlRequest::kAddAdapter:
+      return AddAdapter(request.add_adapter(), reply);
+    case ControlRequest::kRemoveAdapter:
+      return RemoveAdapter(request.remove_adapter().luid(), reply);
+    case ControlRequest::kStatus:
+      return Account(reply);
+    case ControlRequest::REQUEST_NOT_SET:
+      break;
+  }
+  reply->set_error(
+      "the request asks for nothing that this daemon knows; use the cuse-dxg that it was built with");
+}
+
+void InProcessControl::SetFault(const FaultRule& rule, ControlReply* reply) {
+  if (const auto complaint = host_.ArmFault(rule))
+    reply->set_error(fmt::format("{}: {}", complaint->field, complaint->what));
+}
+
+void InProcessControl::ListFaults(ControlReply* reply) {
+  for (const FaultPointInfo& info : hostsim::FaultPoints()) {
+    ControlReply::Point* point = reply->add_points();
+    point->set_number(info.number);
+    point->set_name(info.name);
+    point->set_passage(info.passage);
+    point->set_effect(info.effect);
+    AddOptions(info.takes, point);
+    const hostsim::FaultCount count = host_.faults().Count(info.point);
+    point->set_passed(count.passed);
+    point->set_struck(count.struck);
+  }
+  for (const hostsim::ArmedFault& armed : host_.faults().Armed()) {
+    const FaultPointInfo* info = FindPoint(armed.rule.point());
+    if (!info) continue;
+    ControlReply::Rule* rule = reply->mutable_points(static_cast<int>(info->point))->add_rules();
+    *rule->mutable_rule() = armed.rule;
+    rule->set_passed(armed.passed);
+    rule->set_struck(armed.struck);
+    rule->set_spent(armed.spent);
+  }
+}
+
+void InProcessControl::ClearFaults(const std::string& point, ControlReply* reply) {
+  if (point.empty()) return reply->set_cleared(host_.faults().ClearAll());
+  const FaultPointInfo* info = FindPoint(point);
+  if (!info)
+    return reply->set_error(
+        fmt::format("point: '{}' is no fault point; `cuse-dxg ctl fault list` names them", point));
+  reply->set_cleared(host_.faults().Clear(info->point));
+}
+
+void InProcessControl::ListAdapters(ControlReply* reply) {
+  for (const hostsim::AdapterInfo& info : host_.Adapters()) Describe(info, reply);
+}
+
+void InProcessControl::AddAdapter(const ControlRequest::AddAdapter& request, ControlReply* reply) {
+  AdapterProfile profile;
+  std::string error;
+  if (!ReadProfile(request, &profile, &error)) return reply->set_error(error);
+  hostsim::AdapterInfo info;
+  if (!host_.AddAdapter(profile, &info))
+    return reply->set_error(
+        fmt::format("there are {} adapters, which is the most; remove one", hostsim::kAdaptersMax));
+  Describe(info, reply);
+}
+
+void InProcessControl::RemoveAdapter(uint64_t luid, ControlReply* reply) {
+  for (const hostsim::AdapterInfo& info : host_.Adapters()) {
+    if (info.guest_luid == luid && host_.RemoveAdapter(info.vgpu_luid)) return;
+  }
+  reply->set_error(fmt::format("no adapter has the LUID {:08x}-{:08x}; `cuse-dxg ctl adapters` names them",
+                               luid >> 32, luid & 0xFFFFFFFF));
+}
+
+void InProcessControl::Account(ControlReply* reply) {
+  const hostsim::Accounting all = host_.Account();
+  auto add = [reply](const char* name, uint64_t value) {
+    ControlReply::Count* count = reply->add_counts();
+    count->set_name(name);
+    count->set_value(value);
+  };
+  add("adapters", all.adapters);
+  add("processes", all.processes);
+  add("devices", all.devices);
+  add("contexts", all.contexts);
+  add("resources", all.resources);
+  add("allocations", all.allocations);
+  add("memory of allocations", all.storages);
+  add("ranges of GPU addresses", all.mappings);
+  add("paging queues", all.paging_queues);
+  add("synchronization objects", all.sync_objects);
+  add("waits", all.waits);
+  add("shared handles", all.shared);
+  add("regions of the window", all.regions);
+  add("bytes of the window", all.window_bytes);
+  add("bytes of this machine", all.machine_bytes);
+  add("lost accesses to client pages", all.lost_accesses);
+  add("armed faults", host_.faults().armed_count());
+}
+
+bool ReadProfile(const ControlRequest::AddAdapter& wanted, AdapterProfile* profile, std::string* error) {
+  std::string text = wanted.text();
+  for (const hostsim::ShippedProfile& shipped : hostsim::ShippedProfiles()) {
+    if (text.empty() && wanted.name() == shipped.name) text = shipped.text;
+  }
+  if (!text.empty()) return hostsim::ParseProfile(text, wanted.name(), profile, error);
+  *error = fmt::format("'{}' is no profile that is built in; give one of those or a file", wanted.name());
+  return false;
+}
+
+}  // namespace dxg

@@ -1,0 +1,30 @@
+#pragma once
+
+#include "hostsim/machine/host.h"
+#include "link/host_control.h"
+
+namespace dxg {
+
+// Only profiles that are built in go by name: a file's text comes from who asks, with that one's rights.
+// False: `error`.
+bool ReadProfile(const ControlRequest::AddAdapter& wanted, AdapterProfile* profile, std::string* error);
+
+// What a control socket can do to the simulated host.
+class InProcessControl final : public HostControl {
+ public:
+  explicit InProcessControl(hostsim::Host& host) : host_(host) {}
+  void Serve(const ControlRequest& request, ControlReply* reply) override;
+
+ private:
+  void SetFault(const FaultRule& rule, ControlReply* reply);
+  void ListFaults(ControlReply* reply);
+  void ClearFaults(const std::string& point, ControlReply* reply);
+  void ListAdapters(ControlReply* reply);
+  void AddAdapter(const ControlRequest::AddAdapter& request, ControlReply* reply);
+  void RemoveAdapter(uint64_t luid, ControlReply* reply);
+  void Account(ControlReply* reply);
+
+  hostsim::Host& host_;
+};
+
+}  // namespace dxg

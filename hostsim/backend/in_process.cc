@@ -1,0 +1,293 @@
+#include "hostsim/backend/in_process.h"
+
+#include <atomic>
+#include <map>
+#include <mutex>
+#include <random>
+
+#include "hostsim/adapter/profile.h"
+#include "hostsim/backend/control.h"
+#include "hostsim/backend/faulty_backend.h"
+#include "hostsim/machine/host.h"
+
+namespace dxg {
+namespace {
+
+constexpr char kDefaultProfile[] = "discrete";
+
+HostAdapter ToGuest(const hostsim::AdapterInfo& info) {
+  HostAdapter adapter;
+  adapter.luid = info.guest_luid;
+  adapter.host_luid = info.host_luid;
+  adapter.address = info.vgpu_luid;
+  adapter.host_handle = info.host_handle;
+  adapter.interface_version = info.interface_version;
+  adapter.compute_only = info.compute_only;
+  adapter.async_messages = info.async_messages;
+  return adapter;
+}
+
+std::optional<HostRegion> ToGuest(const std::optional<hostsim::RegionInfo>& info) {
+  if (!info) return std::nullopt;
+  HostRegion region;
+  region.window_address = info->window_start;
+  region.size = info->bytes;
+  region.file = info->file->number();
+  region.keep = info->file;
+  region.cookie = info->cookie;
+  return region;
+}
+
+// The clients' pages that the host was given, by the number of their list.
+class PageLists final : public hostsim::GuestMemory {
+ public:
+  explicit PageLists(hostsim::GuestMemory* frames) : frames_(frames) {}
+  uint32_t Add(std::shared_ptr<ClientPages> pages) {
+    std::lock_guard lock(mutex_);
+    while (lists_.contains(++last_) || last_ == 0) {
+    }
+    lists_[last_] = std::move(pages);
+    return last_;
+  }
+  void Remove(uint32_t list) {
+    std::lock_guard lock(mutex_);
+    lists_.erase(list);
+  }
+
+  // hostsim::GuestMemory
+  bool Read(uint32_t list, uint64_t offset, hostsim::Bytes bytes) override {
+    const auto pages = Find(list);
+    return pages != nullptr && pages->Read(offset, std::as_writable_bytes(bytes));
+  }
+  bool Write(uint32_t list, uint64_t offset, hostsim::ConstBytes bytes) override {
+    const auto pages = Find(list);
+    return pages != nullptr && pages->Write(offset, std::as_bytes(bytes));
+  }
+  uint64_t Size(uint32_t list) override {
+    const auto pages = Find(list);
+    return pages != nullptr ? pages->size() : 0;
+  }
+  bool knows_frames() const override { return frames_ != nullptr; }
+  bool ReadFrame(uint64_t frame, uint64_t offset, hostsim::Bytes bytes) override {
+    return frames_->ReadFrame(frame, offset, bytes);
+  }
+  bool WriteFrame(uint64_t frame, uint64_t offset, hostsim::ConstBytes bytes) override {
+    return frames_->WriteFrame(frame, offset, bytes);
+  }
+
+ private:
+  std::shared_ptr<ClientPages> Find(uint32_t list) {
+    std::lock_guard lock(mutex_);
+    const auto found = lists_.find(list);
+    return found == lists_.end() ? nullptr : found->second;
+  }
+
+  hostsim::GuestMemory* const frames_;
+  std::mutex mutex_;  // guards all below
+  std::map<uint32_t, std::shared_ptr<ClientPages>> lists_;
+  uint32_t last_ = 0;
+};
+
+hostsim::FaultPoint ToHost(MessageFaults::Point point) {
+  using Point = MessageFaults::Point;
+  using hostsim::FaultPoint;
+  switch (point) {
+    case Point::kChannelLoss:
+      return FaultPoint::kChannelLoss;
+    case Point::kRingFull:
+      return FaultPoint::kRingFull;
+    case Point::kMessageTooLarge:
+      return FaultPoint::kMessageTooLarge;
+    case Point::kReplyShort:
+      return FaultPoint::kReplyShort;
+    case Point::kReplyExcess:
+      return FaultPoint::kReplyExcess;
+    case Point::kReplyGarbage:
+      return FaultPoint::kReplyGarbage;
+    case Point::kHostSlow:
+      return FaultPoint::kHostSlow;
+    case Point::kAnswerHeld:
+      return FaultPoint::kAnswerHeld;
+    case Point::kEventLost:
+      return FaultPoint::kEventLost;
+    case Point::kEventLate:
+      return FaultPoint::kEventLate;
+    case Point::kEventTwice:
+      return FaultPoint::kEventTwice;
+    case Point::kEventReordered:
+      return FaultPoint::kEventReordered;
+    case Point::kEventUnknown:
+      return FaultPoint::kEventUnknown;
+    case Point::kClientMemoryRefused:
+      return FaultPoint::kClientMemoryRefused;
+  }
+  return FaultPoint::kCount;
+}
+
+class InProcessBackend final : public Backend, public hostsim::HostEvents, public MessageFaults {
+ public:
+  InProcessBackend(const std::vector<AdapterProfile>& profiles, const GuestMachine& guest)
+      : pages_(guest.memory),
+        host_(hostsim::Host::Create({.clock = clock_,
+                                     .rng = hostsim::Rng(std::random_device{}()),
+                                     .guest_memory = &pages_,
+                                     .window = guest.window,
+                                     .engine_threads = true},
+                                    profiles)) {}
+  ~InProcessBackend() override { Stop(); }
+
+  void Stop() override {
+    if (stopped_.exchange(true)) return;
+    host_->SetEvents(nullptr);
+    host_->End();  // the host itself stays: a completion on the clock's thread may be about to submit to it
+  }
+
+  Status Start(BackendEvents* events) override {
+    events_ = events;
+    for (const auto& info : host_->Adapters()) {
+      known_.push_back({info.vgpu_luid, info.guest_luid});
+      events_->AdapterArrived(ToGuest(info));
+    }
+    host_->SetEvents(this);
+    return Status::Ok();
+  }
+
+  void Submit(const HostCall& call, Completion completion) override {
+    if (stopped_)
+      return completion.run(completion.context, Status::Refuse(ENODEV, "the device is being taken down"));
+    const hostsim::Caller caller{call.process, call.adapter, call.asynchronous};
+    if (call.asynchronous)
+      return host_->Submit(caller, call.command->id, *call.request, call.reply,
+                           [completion, reply = call.reply](bool) { Forget(reply, completion); });
+    // No more than fits into a std::function without an allocation.
+    host_->Submit(caller, call.command->id, *call.request, call.reply, [completion](bool accepted) {
+      completion.run(
+          completion.context,
+          accepted ? Status::Ok()
+                   : Status::Refuse(
+                         EOVERFLOW,
+                         "the host answered with less than a whole reply, its way to refuse this command"));
+    });
+  }
+
+  std::optional<HostRegion> FindRegion(uint64_t window_address) override {
+    if (stopped_) return std::nullopt;
+    return ToGuest(host_->FindRegion(window_address));
+  }
+  std::optional<HostRegion> HomeRegion(uint32_t process) override {
+    if (stopped_) return std::nullopt;
+    return ToGuest(host_->HomeRegion(process));
+  }
+  std::optional<HostRegion> FindShared(uint32_t nt_handle, uint32_t allocation_index) override {
+    if (stopped_) return std::nullopt;
+    return ToGuest(host_->FindShared(nt_handle, allocation_index));
+  }
+  Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override {
+    return pages_.Add(std::move(pages));
+  }
+  void RemoveClientPages(uint32_t list) override { pages_.Remove(list); }
+
+  HostControl* control() override { return &control_; }
+
+  // MessageFaults
+  bool any_armed() override { return host_->faults().any_armed(); }
+  std::optional<Fault> Strike(Point point, const HostCall* call) override;
+  void CallAfter(uint64_t ns, std::function<void()> later) override {
+    host_->CallAfter(ns, std::move(later));
+  }
+  void LoseAdapter(uint64_t address) override { host_->RemoveAdapter(address); }
+
+  // hostsim::HostEvents
+  void GuestEvent(uint32_t, uint64_t event) override { events_->GuestEvent(event); }
+  void DeviceStateChanged(uint32_t, uint64_t, uint64_t cookie, uint32_t) override {
+    events_->DeviceStateChanged(cookie);
+  }
+  void AdapterArrived(const hostsim::AdapterInfo& info) override {
+    {
+      std::lock_guard lock(mutex_);
+      known_.push_back({info.vgpu_luid, info.guest_luid});
+    }
+    events_->AdapterArrived(ToGuest(info));
+  }
+  void AdapterRemoved(uint64_t vgpu_luid) override {
+    uint64_t luid = 0;
+    {
+      std::lock_guard lock(mutex_);
+      for (const auto& adapter : known_) {
+        if (adapter.vgpu_luid == vgpu_luid) luid = adapter.guest_luid;
+      }
+    }
+    events_->AdapterRemoved(luid);
+  }
+
+ private:
+  static void Forget(google::protobuf::Message* reply, Completion completion) {
+    reply->Clear();
+    completion.run(completion.context, Status::Ok());
+  }
+
+  struct Known {
+    uint64_t vgpu_luid, guest_luid;
+  };
+
+  hostsim::RealClock clock_;
+  PageLists pages_;
+  std::unique_ptr<hostsim::Host> host_;
+  InProcessControl control_{*host_};
+  BackendEvents* events_ = nullptr;
+  std::atomic<bool> stopped_{false};
+  std::mutex mutex_;  // guards known_
+  std::vector<Known> known_;
+};
+
+// Messages of the VM are struck only by name: what ends processes would otherwise leave them behind.
+std::optional<MessageFaults::Fault> InProcessBackend::Strike(Point point, const HostCall* call) {
+  hostsim::Passage passage{.point = ToHost(point)};
+  if (!host_->faults().armed(passage.point)) return std::nullopt;
+  if (call) {
+    passage.command = call->command->name;
+    passage.by_command_only = call->adapter == 0;
+    if (call->process != 0) passage.process = host_->ProcessId(call->process);
+    std::lock_guard lock(mutex_);
+    for (const Known& adapter : known_) {
+      if (adapter.vgpu_luid == call->adapter) passage.adapter = adapter.guest_luid;
+    }
+  }
+  const auto fault = host_->faults().Strike(passage, host_->NowNs());
+  return fault ? std::optional(Fault{fault->delay_ns, fault->value}) : std::nullopt;
+}
+
+std::unique_ptr<Backend> Make(const std::vector<AdapterProfile>& profiles, const GuestMachine& guest) {
+  auto host = std::make_unique<InProcessBackend>(profiles, guest);
+  MessageFaults& faults = *host;
+  return WithFaults(std::move(host), faults);
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles) {
+  std::vector<AdapterProfile> adapters;
+  for (const auto& name : profiles.empty() ? std::vector<std::string>{kDefaultProfile} : profiles) {
+    std::string error;
+    adapters.emplace_back();
+    if (!hostsim::LoadProfile(name, &adapters.back(), &error))
+      return Status::Refuse(EINVAL, "--profile {}: {}", name, error);
+  }
+  return Make(adapters, {});
+}
+
+Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(
+    const std::vector<ControlRequest::AddAdapter>& profiles, const GuestMachine& guest) {
+  std::vector<ControlRequest::AddAdapter> all = profiles;
+  if (all.empty()) all.emplace_back().set_name(kDefaultProfile);
+  std::vector<AdapterProfile> adapters;
+  for (const auto& wanted : all) {
+    std::string error;
+    adapters.emplace_back();
+    if (!ReadProfile(wanted, &adapters.back(), &error))
+      return Status::Refuse(EINVAL, "--profile {}: {}", wanted.name(), error);
+  }
+  return Make(adapters, guest);
+}
+
+}  // namespace dxg

@@ -1,0 +1,207 @@
+#include "hostsim/machine/host.h"
+
+#include <fmt/format.h>
+
+#include "hostsim/adapter/adapter_reset.h"
+#include "hostsim/machine/commands.h"
+#include "hostsim/memory/resource.h"
+#include "hostsim/sync/sync_object.h"
+#include "proto/contract/host_commands.gen.h"
+
+namespace dxg::hostsim {
+
+std::unique_ptr<Host> Host::Create(World world, const std::vector<AdapterProfile>& profiles) {
+  std::unique_ptr<Host> host(new Host(world));
+  for (const AdapterProfile& profile : profiles) ArriveAdapter(host->machine_, profile);
+  return host;
+}
+
+Host::~Host() { End(); }
+
+void Host::End() {
+  machine_.EndCalls();
+  machine_.io_space()->ending = true;
+  Aftermath aftermath;
+  for (const auto& process : machine_.Processes()) machine_.EndProcess(process->handle, nullptr, &aftermath);
+  machine_.Deliver(std::move(aftermath));
+  machine_.StopEngines();
+}
+
+std::vector<AdapterInfo> Host::Adapters() {
+  std::vector<AdapterInfo> infos;
+  for (const auto& adapter : machine_.Adapters()) infos.push_back(adapter->info());
+  return infos;
+}
+
+void Host::Submit(const Caller& caller, uint32_t command_id, const google::protobuf::Message& request,
+                  google::protobuf::Message* reply, const Completion& done) {
+  Call call{.machine = machine_, .caller = caller, .command = contract::FindHostCommand(command_id)};
+  machine_.Find(caller.process, caller.adapter_luid, &call.process, &call.adapter);
+  reply->Clear();
+  if (call.adapter && machine_.faults().any_armed())
+    BefallAdapter(machine_, call.adapter, call.process.get(), call.At({}));
+  Commands commands;
+  if (!contract::DispatchHostCommand(command_id, commands, call, request, reply)) call.Refuse();
+  const std::shared_ptr<Deferred> deferred = std::move(call.deferred);
+  if (deferred) {
+    deferred->done = done;
+    deferred->accepted = call.accepted;
+  }
+  machine_.Deliver(std::move(call.aftermath));
+  if (deferred) {
+    deferred->Arrive();
+  } else {
+    done(call.accepted);
+  }
+}
+
+std::optional<RegionInfo> Host::HomeRegion(uint32_t process) {
+  const std::shared_ptr<Process> owner = machine_.FindProcess(process);
+  return owner ? owner->regions().Home() : std::nullopt;
+}
+
+std::optional<RegionInfo> Host::FindShared(uint32_t nt_handle, uint32_t allocation_index) {
+  const auto named = machine_.FindShared(nt_handle);
+  if (!named || !named->resource) return std::nullopt;
+  const std::shared_ptr<SharedResource>& shared = named->resource;
+  if (allocation_index >= shared->storages.size()) return std::nullopt;
+  return shared->storages[allocation_index]->OwnRegion();
+}
+
+bool Host::AddAdapter(const AdapterProfile& profile, AdapterInfo* info) {
+  const std::shared_ptr<Adapter> adapter = ArriveAdapter(machine_, profile);
+  if (!adapter) return false;
+  *info = adapter->info();
+  return true;
+}
+
+bool Host::RemoveAdapter(uint64_t vgpu_luid) { return hostsim::RemoveAdapter(machine_, vgpu_luid); }
+
+bool Host::ResetAdapter(uint64_t vgpu_luid) {
+  const std::shared_ptr<Adapter> adapter = machine_.FindAdapter(vgpu_luid);
+  if (!adapter || adapter->removed()) return false;
+  hostsim::ResetAdapter(machine_, *adapter);
+  return true;
+}
+
+std::optional<FaultComplaint> Host::ArmFault(const FaultRule& rule) {
+  if (auto complaint = CheckFaultRule(rule)) return complaint;
+  if (machine_.faults().armed_count() >= kFaultRulesMax)
+    return FaultComplaint{"point",
+                          fmt::format("{} rules are armed, which is the most; clear some", kFaultRulesMax)};
+  hostsim::ArmFault(machine_, rule);
+  return std::nullopt;
+}
+
+uint64_t Host::ProcessId(uint32_t process) {
+  const std::shared_ptr<Process> found = machine_.FindProcess(process);
+  return found ? found->process_id : 0;
+}
+
+bool Host::FailDevice(uint32_t process, uint32_t device, ExecutionState state) {
+  const std::shared_ptr<Process> owner = machine_.FindProcess(process);
+  if (!owner || state == ExecutionState::kActive) return false;
+  Aftermath aftermath;
+  {
+    Process& locked = *owner;
+    MutexLock lock(locked.mutex());
+    Device* found = locked.Find<Device>(device);
+    if (!found) return false;
+    found->Fail(locked, state, &aftermath);
+  }
+  machine_.Deliver(std::move(aftermath));
+  return true;
+}
+
+bool Host::FaultDevice(uint32_t process, uint32_t device, const PageFault& fault) {
+  const std::shared_ptr<Process> owner = machine_.FindProcess(process);
+  if (!owner) return false;
+  Aftermath aftermath;
+  {
+    Process& locked = *owner;
+    MutexLock lock(locked.mutex());
+    Device* found = locked.Find<Device>(device);
+    if (!found) return false;
+    found->FailByPageFault(locked, fault, &aftermath);
+  }
+  machine_.Deliver(std::move(aftermath));
+  return true;
+}
+
+bool Host::SetSegmentLimit(uint64_t vgpu_luid, uint32_t segment, uint64_t bytes) {
+  const std::shared_ptr<Adapter> adapter = machine_.FindAdapter(vgpu_luid);
+  if (!adapter || adapter->removed() || segment >= adapter->segments().size()) return false;
+  adapter->video_memory()->SetLimit(segment, bytes);
+  return true;
+}
+
+template <class Access>
+bool Host::OnGpuMemory(const Caller& caller, Access access) {
+  std::shared_ptr<Process> process;
+  std::shared_ptr<Adapter> adapter;
+  machine_.Find(caller.process, caller.adapter_luid, &process, &adapter);
+  if (!process || !adapter) return false;
+  Process& locked = *process;
+  MutexLock lock(locked.mutex());
+  AdapterUse* use = locked.UseAdapter(adapter);
+  return use && access(use->va);
+}
+
+bool Host::ReadGpu(const Caller& caller, uint64_t address, Bytes bytes, GpuFault* fault) {
+  return OnGpuMemory(caller, [&](GpuVa& va) { return va.Read(address, bytes, fault); });
+}
+
+bool Host::WriteGpu(const Caller& caller, uint64_t address, ConstBytes bytes, GpuFault* fault) {
+  Aftermath aftermath;
+  const bool written =
+      OnGpuMemory(caller, [&](GpuVa& va) { return va.Write(address, bytes, fault, &aftermath); });
+  machine_.Deliver(std::move(aftermath));
+  return written;
+}
+
+std::vector<GpuMark> Host::Marks(uint64_t vgpu_luid) {
+  const std::shared_ptr<Adapter> adapter = machine_.FindAdapter(vgpu_luid);
+  return adapter ? adapter->engines().Marks() : std::vector<GpuMark>();
+}
+
+std::vector<std::string> Host::SubmittedPrivateData(uint64_t vgpu_luid) {
+  const std::shared_ptr<Adapter> adapter = machine_.FindAdapter(vgpu_luid);
+  return adapter ? adapter->engines().PrivateData() : std::vector<std::string>();
+}
+
+Accounting Host::Account() {
+  const Counts& counts = machine_.counts;
+  Accounting accounting;
+  accounting.processes = counts.processes;
+  accounting.devices = counts.devices;
+  accounting.contexts = counts.contexts;
+  accounting.hw_queues = counts.hw_queues;
+  accounting.resources = counts.resources;
+  accounting.allocations = counts.allocations;
+  accounting.storages = counts.storages;
+  accounting.mappings = counts.mappings;
+  accounting.paging_queues = counts.paging_queues;
+  accounting.sync_objects = counts.sync_objects;
+  accounting.waits = counts.waits;
+  accounting.shared = machine_.shared();
+  accounting.regions = machine_.io_space()->regions();
+  accounting.window_bytes = machine_.io_space()->extent_bytes;
+  accounting.machine_bytes = machine_.io_space()->machine_bytes();
+  accounting.lost_accesses = counts.lost_accesses;
+  accounting.unheard_refusals = counts.unheard_refusals;
+  accounting.ignored_rewinds = machine_.sync().ignored_rewinds;
+  for (const auto& adapter : machine_.Adapters()) {
+    ++accounting.adapters;
+    for (uint32_t group = 0; group < kSegmentGroups; ++group) {
+      accounting.reserved_bytes[group] += adapter->memory().reserved(static_cast<SegmentGroup>(group));
+    }
+    for (uint32_t segment = 0; segment < adapter->segments().size(); ++segment) {
+      const SegmentUse use = adapter->video_memory()->Use(segment);
+      accounting.placed_bytes[adapter->segments()[segment].group] += use.placed_bytes;
+      accounting.listed_bytes[adapter->segments()[segment].group] += use.listed_bytes;
+    }
+  }
+  return accounting;
+}
+
+}  // namespace dxg::hostsim

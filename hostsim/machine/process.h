@@ -1,0 +1,100 @@
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "hostsim/adapter/adapter.h"
+#include "hostsim/machine/aftermath.h"
+#include "hostsim/machine/handle_table.h"
+#include "hostsim/machine/object.h"
+#include "hostsim/memory/gpu_va.h"
+#include "hostsim/memory/io_space.h"
+#include "hostsim/memory/memory_budget.h"
+#include "hostsim/sync/sync_domain.h"
+#include "hostsim/work/gpu_queue.h"
+
+namespace dxg::hostsim {
+
+// Objects of all kinds that one process may have. A real host stops where its memory does; a limit keeps one
+// client of the simulator from taking everybody's.
+inline constexpr uint32_t kObjectsPerProcessMax = 1u << 20;
+
+// What a process has of an adapter.
+struct AdapterUse {
+  AdapterUse(std::shared_ptr<Adapter> adapter, std::atomic<uint64_t>& mappings)
+      : adapter(std::move(adapter)),
+        va(*this->adapter->video_memory(), this->adapter->profile().caps().virtual_address_bits(), mappings),
+        work(std::make_shared<ProcessWork>(this->adapter->nodes())) {}
+
+  const std::shared_ptr<Adapter> adapter;
+  uint32_t devices = 0;
+  ProcessMemory memory;
+  GpuVa va;
+  const std::shared_ptr<ProcessWork> work;
+};
+
+// A guest process as the host sees it: a name for its handles and the owner of everything behind them. One
+// lock guards it all; it is held for the time of one command, never while anything is waited for.
+class Process {
+ public:
+  Process(uint64_t cookie, uint64_t process_id, std::string name, Machine& machine);
+
+  Mutex& mutex() DXG_THREAD_ATTRIBUTE(lock_returned(mutex_)) { return mutex_; }
+
+  // The object of that kind with that handle, or null.
+  template <class T>
+  T* Find(uint32_t object) DXG_REQUIRES(mutex_) {
+    Object* found = objects_.Find(object);
+    return found && found->kind == T::kKind ? static_cast<T*>(found) : nullptr;
+  }
+
+  // The new object's handle; 0, with the object gone, where the process has too many objects or has ended.
+  uint32_t Insert(std::unique_ptr<Object> object) DXG_REQUIRES(mutex_);
+  void Erase(uint32_t object) DXG_REQUIRES(mutex_) { objects_.Remove(object); }
+  // Its name is gone; null: there is no such object.
+  std::unique_ptr<Object> Take(uint32_t object) DXG_REQUIRES(mutex_) { return objects_.Remove(object); }
+
+  template <class Visit>
+  void ForEachObject(Visit visit) DXG_REQUIRES(mutex_) {
+    objects_.ForEach(visit);
+  }
+
+  // What the process has of the adapter, made if need be; null once the process has ended.
+  AdapterUse* UseAdapter(const std::shared_ptr<Adapter>& adapter) DXG_REQUIRES(mutex_);
+  // Of an adapter that the process does not use yet: nothing used, nothing reserved.
+  const ProcessMemory& MemoryOn(const Adapter& adapter) DXG_REQUIRES(mutex_);
+
+  // What statistics of the adapter say about the process; null: it does not use it.
+  std::shared_ptr<ProcessWork> WorkOn(const Adapter& adapter) DXG_REQUIRES(mutex_);
+
+  // Destroys all that is left. Later commands find nothing and create nothing. `stopped`: see Engines::End.
+  void End(const std::shared_ptr<void>& stopped, Aftermath* aftermath) DXG_REQUIRES(mutex_);
+
+  // Where the guest's CPU sees the process's GPU memory. Has a lock of its own.
+  RegionSet& regions() { return regions_; }
+
+  Machine& machine;       // outlives it
+  const uint64_t cookie;  // the guest's name for it
+  const uint64_t process_id;
+  const std::string name;
+  uint32_t handle = 0;  // set before anybody else sees the process
+  CpuWaitBudget cpu_waits;
+  uint32_t periodic_fences DXG_GUARDED_BY(mutex_) = 0;
+
+ private:
+  AdapterUse* FindUse(const Adapter& adapter) DXG_REQUIRES(mutex_);
+
+  Machine& machine_;
+  std::atomic<uint64_t>& mappings_;
+  RegionSet regions_;
+  Mutex mutex_;
+  bool ended_ DXG_GUARDED_BY(mutex_) = false;
+  std::vector<std::unique_ptr<AdapterUse>> uses_ DXG_GUARDED_BY(mutex_);  // objects point into it
+  HandleTable<std::unique_ptr<Object>> objects_ DXG_GUARDED_BY(mutex_){kObjectsPerProcessMax};
+  Counted counted_;
+};
+
+}  // namespace dxg::hostsim

@@ -1,0 +1,45 @@
+#include "hostsim/memory/bulk_copy.h"
+
+#include <cstring>
+
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+namespace dxg::hostsim {
+namespace {
+
+constexpr size_t kBulkBytes = 1 << 20;  // of shorter runs the reader finds much in the cache
+[[maybe_unused]] constexpr size_t kLineBytes = 64;
+
+}  // namespace
+
+#ifdef __SSE2__
+
+void BulkCopy(uint8_t* to, const uint8_t* from, size_t bytes) {
+  if (bytes < kBulkBytes) {
+    std::memcpy(to, from, bytes);
+    return;
+  }
+  const size_t head = (kLineBytes - reinterpret_cast<uintptr_t>(to) % kLineBytes) % kLineBytes;
+  std::memcpy(to, from, head);
+  size_t at = head;
+  for (; at + kLineBytes <= bytes; at += kLineBytes) {
+    // Safety: bytes as vectors; the target is aligned, the source need not be.
+    const auto* in = reinterpret_cast<const __m128i*>(from + at);
+    auto* out = reinterpret_cast<__m128i*>(to + at);
+    const __m128i line[] = {_mm_loadu_si128(in), _mm_loadu_si128(in + 1), _mm_loadu_si128(in + 2),
+                            _mm_loadu_si128(in + 3)};
+    for (int i = 0; i < 4; ++i) _mm_stream_si128(out + i, line[i]);
+  }
+  std::memcpy(to + at, from + at, bytes - at);
+  _mm_sfence();  // before anything that tells of it
+}
+
+#else
+
+void BulkCopy(uint8_t* to, const uint8_t* from, size_t bytes) { std::memcpy(to, from, bytes); }
+
+#endif
+
+}  // namespace dxg::hostsim

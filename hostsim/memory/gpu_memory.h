@@ -1,0 +1,75 @@
+#pragma once
+
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+#include "hostsim/work/command_buffer.h"
+
+namespace dxg::hostsim {
+
+// What a bulk op does between two looks at whether it is still wanted.
+inline constexpr uint64_t kGpuChunkBytes = 4ull << 20;
+
+// A range of GPU virtual addresses as an op reads or writes it, from any place in it. It asks the page tables
+// for a large part at a time, and for exactly what is accessed where the part has holes. No lock is held
+// while bytes move.
+//
+// Positions count from the start of the range and lie in it. False, here and below: a fault; what lies before
+// it may have been written.
+class GpuWindow {
+ public:
+  GpuWindow(CommandEnvironment& environment, uint64_t address, uint64_t bytes, bool write)
+      : environment_(&environment), address_(address), bytes_(bytes), write_(write) {}
+
+  bool Read(uint64_t at, void* to, uint64_t bytes);
+  bool Write(uint64_t at, const void* from, uint64_t bytes);
+  bool Fill(uint64_t at, uint64_t bytes, uint32_t pattern);  // at and bytes are multiples of 4
+  // From the same position of the source, which does not overlap.
+  bool CopyFrom(uint64_t at, GpuWindow& source, uint64_t bytes);
+
+  // Of a range of 8 bytes at a multiple of 8: in one step, as CPUs see it.
+  std::optional<uint64_t> Load64();
+  bool Store64(uint64_t value);
+  bool Add64(uint64_t value);
+
+  bool failed() const { return failed_; }
+  const GpuFault& fault() const { return fault_; }
+
+ private:
+  // Some bytes that lie together: at `memory`, or where that is null as the span has them, from `offset` of
+  // it on.
+  struct Run {
+    uint8_t* memory = nullptr;
+    const GpuSpan* span = nullptr;
+    uint64_t offset = 0;
+    uint64_t bytes = 0;
+
+    // So many bytes behind the first `skipped` ones.
+    GpuSpan Part(uint64_t skipped, uint64_t part) const {
+      return {span->storage, span->offset + offset + skipped, part, span->fence};
+    }
+  };
+
+  bool Cover(uint64_t at, uint64_t bytes);
+  Run RunAt(uint64_t at);
+  static std::atomic<uint64_t>* Word(const Run& run);
+  void Put(const Run& run, uint64_t skipped, const uint8_t* from, uint64_t bytes);
+  template <class Visit>
+  bool ForEachRun(uint64_t at, uint64_t bytes, Visit visit);
+
+  CommandEnvironment* environment_;
+  uint64_t address_;
+  uint64_t bytes_;
+  bool write_;
+  // What the page tables said about [start_, end_): spans, and where each begins.
+  uint64_t start_ = 0;
+  uint64_t end_ = 0;
+  std::vector<GpuSpan> spans_;
+  std::vector<uint64_t> starts_;
+  size_t last_ = 0;  // the span that was used last
+  bool failed_ = false;
+  GpuFault fault_;
+};
+
+}  // namespace dxg::hostsim

@@ -1,0 +1,86 @@
+#include "hostsim/machine/call.h"
+#include "hostsim/machine/commands.h"
+#include "hostsim/memory/allocation.h"
+#include "proto/abi/ntstatus.h"
+
+// Access of the guest's CPU to allocations. The bytes are at one place of the window all their life, wherever
+// the GPU is said to have them, so a lock only counts.
+
+namespace dxg::hostsim {
+namespace {
+
+// Null: no such allocation of that device.
+Allocation* FindOnDevice(const Call& call, Process& process, uint32_t device, uint32_t allocation)
+    DXG_REQUIRES(process.mutex()) {
+  const Device* owner = FindDevice(call, process, device);
+  Allocation* found = FindAllocation(call, process, allocation);
+  return owner && found && &found->device == owner ? found : nullptr;
+}
+
+// Memory that may lie in the adapter shows only to the process that made it.
+bool MayLock(const Process& process, const StorageTraits& traits) {
+  return traits.cpu_visible && (traits.creator == process.handle || traits.system_only);
+}
+
+}  // namespace
+
+void Commands::Handle(Call& call, const host::Lock2::Request& request, host::Lock2::Reply* reply) {
+  auto lock_allocation = [&]() -> int32_t {
+    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+    if (request.flags() != 0) return kStatusInvalidParameter;
+    Process& process = *call.process;
+    MutexLock lock(process.mutex());
+    Allocation* allocation = FindOnDevice(call, process, request.device(), request.allocation());
+    if (!allocation) return kStatusInvalidParameter;
+    if (call.adapter->removed() || !allocation->device.active()) return kStatusDeviceRemoved;
+    Storage& storage = *allocation->storage;
+    VideoMemory& memory = *call.adapter->video_memory();
+    if (!MayLock(process, storage.traits) || memory.Offered(storage) || memory.Decommitted(storage)) {
+      return kStatusInvalidParameter;
+    }
+    if (call.Strike(FaultPoint::kApertureFull)) return kStatusGraphicsAllocationBusy;
+    // A client's own pages are where the client has them.
+    const auto shown = storage.traits.of_guest ? std::optional<uint64_t>(0) : storage.ShowInWindow();
+    if (!shown) return kStatusGraphicsAllocationBusy;
+    ++allocation->locks;
+    reply->set_cpu_visible_buffer_offset(*shown);
+    return kStatusSuccess;
+  };
+  reply->set_status(lock_allocation());
+}
+
+// A guest does not ask us to lock a client's own pages, but tells of their unlock all the same.
+void Commands::Handle(Call& call, const host::Unlock2::Request& request, host::Unlock2::Reply* reply) {
+  auto unlock = [&]() -> int32_t {
+    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+    Process& process = *call.process;
+    MutexLock lock(process.mutex());
+    Allocation* allocation = FindOnDevice(call, process, request.device(), request.allocation());
+    if (!allocation) return kStatusInvalidParameter;
+    if (allocation->locks != 0) {
+      --allocation->locks;
+      return kStatusSuccess;
+    }
+    return allocation->storage->traits.of_guest ? kStatusSuccess : kStatusInvalidParameter;
+  };
+  reply->set_status(unlock());
+}
+
+// CPU and GPU see the same bytes at once.
+void Commands::Handle(Call& call, const host::InvalidateCache::Request& request,
+                      host::InvalidateCache::Reply* reply) {
+  auto invalidate = [&]() -> int32_t {
+    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+    Process& process = *call.process;
+    MutexLock lock(process.mutex());
+    const Allocation* allocation = FindOnDevice(call, process, request.device(), request.allocation());
+    if (!allocation) return kStatusInvalidParameter;
+    if (call.adapter->removed() || !allocation->device.active()) return kStatusDeviceRemoved;
+    const uint64_t bytes = allocation->storage->bytes();
+    const bool inside = request.offset() <= bytes && request.length() <= bytes - request.offset();
+    return inside ? kStatusSuccess : kStatusInvalidParameter;
+  };
+  reply->set_status(invalidate());
+}
+
+}  // namespace dxg::hostsim

@@ -1,0 +1,67 @@
+#pragma once
+
+#include <atomic>
+#include <memory>
+#include <optional>
+#include <set>
+#include <string>
+#include <vector>
+
+#include "hostsim/serve/guest_session.h"
+#include "link/backend.h"
+#include "link/socket/connection.h"
+#include "link/socket/packets.h"
+#include "proto/dxg/protocol.pb.h"
+
+namespace dxg::hostsim::serve {
+
+// One device process: a host of its own, which ends with the connection. What the device sends is not
+// trusted: what makes no sense ends the connection and nothing else.
+class SocketSession final : public GuestSession, private BackendEvents {
+ public:
+  // Of the calls of one device that have no answer yet: how many there may be, and the bytes of their
+  // requests.
+  static constexpr uint64_t kWaitingMax = 1u << 20;
+  static constexpr uint64_t kWaitingBytesMax = 64u << 20;
+
+  // `defaults` are the adapters where the device asks for none; none there either: the built-in default.
+  SocketSession(UniqueFd connection, std::string name, std::vector<ControlRequest::AddAdapter> defaults);
+  ~SocketSession() override;
+
+  // GuestSession
+  void Run() override;
+  void End() override { channel_.Close(); }
+
+ private:
+  struct Served;
+  class FilePages;
+
+  bool HandleAll();
+  bool Handle(const protocol::ToHost& message, std::vector<UniqueFd> descriptors);
+  bool Greet(const protocol::Hello& hello, std::vector<UniqueFd> descriptors);
+  bool HandleCall(const vmbus::Packet& packet);
+  bool Submit(const socket::CallPacket& call);
+  bool Answer(const protocol::Question& question, std::vector<UniqueFd> descriptors);
+  bool SendRegion(uint64_t number, const std::optional<HostRegion>& region);
+  uint32_t AddPages(const protocol::ClientPages& pages, std::vector<UniqueFd> descriptors);
+  // Says why the connection ends; false, for whoever returns it.
+  bool Wrong(std::string why);
+
+  // BackendEvents
+  void AdapterArrived(const HostAdapter& adapter) override;
+  void AdapterStopped(uint64_t luid) override;
+  void AdapterRemoved(uint64_t luid) override;
+  void DeviceStateChanged(uint64_t cookie) override;
+  void GuestEvent(uint64_t event) override;
+  void HostLost() override { channel_.Close(); }  // then the device has none either
+
+  socket::Connection channel_;
+  const std::string name_;
+  const std::vector<ControlRequest::AddAdapter> defaults_;
+  std::unique_ptr<Backend> backend_;                     // from the greeting on
+  std::atomic<uint64_t> waiting_{0}, waiting_bytes_{0};  // calls that have no answer yet, and their requests
+  std::set<uint32_t> lists_;                             // of client pages
+  std::string why_;
+};
+
+}  // namespace dxg::hostsim::serve

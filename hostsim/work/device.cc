@@ -1,0 +1,191 @@
+#include "hostsim/work/device.h"
+
+#include "hostsim/machine/bytes.h"
+#include "hostsim/machine/call.h"
+#include "hostsim/machine/commands.h"
+#include "hostsim/sync/sync_object.h"
+#include "hostsim/work/engine.h"
+#include "proto/abi/d3dkmthk.h"
+#include "proto/abi/ntstatus.h"
+
+namespace dxg::hostsim {
+namespace {
+
+// D3DKMT_CREATEDEVICEFLAGS: legacy mode, vertical sync, no timeout, GDI. Only the third changes anything
+// here.
+constexpr uint32_t kKnownDeviceFlags = 0xF;
+
+// FLUSHDEVICE: the device ends. The only reason that guests have.
+constexpr uint32_t kFlushDeviceTerminate = 4;
+
+constexpr size_t kStateBytes = sizeof(d3dkmt_getdevicestate::alignment);
+
+void PutPageFault(Bytes state, const PageFault& fault) {
+  Put<uint64_t>(state, offsetof(d3dkmt_devicepagefault_state, faulted_primitive_api_sequence_number),
+                fault.primitive_sequence);
+  Put<uint32_t>(state, offsetof(d3dkmt_devicepagefault_state, faulted_pipeline_stage), fault.pipeline_stage);
+  Put<uint32_t>(state, offsetof(d3dkmt_devicepagefault_state, faulted_bind_table_entry),
+                fault.bind_table_entry);
+  Put<uint32_t>(state, offsetof(d3dkmt_devicepagefault_state, page_fault_flags), fault.flags);
+  Put<uint32_t>(state, offsetof(d3dkmt_devicepagefault_state, fault_error_code), fault.error_code);
+  Put<uint64_t>(state, offsetof(d3dkmt_devicepagefault_state, faulted_virtual_address),
+                fault.virtual_address);
+}
+
+}  // namespace
+
+void Device::Fail(Process& process, ExecutionState state, Aftermath* aftermath) {
+  if (!active()) {
+    if (state == ExecutionState::kStopped) LoseFences(process, *this, true, aftermath);
+    return;
+  }
+  state_ = state;
+  aftermath->changes.push_back({process.handle, adapter->info().vgpu_luid, cookie, state});
+  EndPaging(aftermath);
+  adapter->engines().End(*work, nullptr, aftermath);
+  LoseFences(process, *this, state == ExecutionState::kStopped, aftermath);
+}
+
+void Device::EndPaging(Aftermath* aftermath) {
+  for (const PagingWork& work : paging) {
+    adapter->paging().Close(*work.lane, aftermath);
+    if (work.fence) work.fence->domain().Raise(*work.fence, SyncObject::kLost, aftermath);
+  }
+  paging.clear();
+  update_lanes.clear();
+}
+
+void Device::FailByPageFault(Process& process, const PageFault& fault, Aftermath* aftermath) {
+  if (!active()) return;
+  page_fault_ = fault;
+  Fail(process, ExecutionState::kDmaPageFault, aftermath);
+}
+
+void Device::FailByFault(Process& process, const PageFault& fault, Aftermath* aftermath) {
+  if (!active()) return;
+  page_fault_ = fault;
+  Fail(process, ExecutionState::kDmaFault, aftermath);
+}
+
+Device* FindDevice(const Call& call, Process& process, uint32_t handle) {
+  Device* device = process.Find<Device>(handle);
+  return device && device->adapter == call.adapter ? device : nullptr;
+}
+
+int32_t Heard(Call& call, Process& process, Device* device, int32_t status) {
+  if (!call.caller.asynchronous || status >= 0) return status;
+  ++call.machine.counts.unheard_refusals;
+  if (device) device->Fail(process, ExecutionState::kDmaFault, &call.aftermath);
+  return status;
+}
+
+// The reply has no status: a refusal is handle 0.
+void Commands::Handle(Call& call, const host::CreateDevice::Request& request,
+                      host::CreateDevice::Reply* reply) {
+  if (call.CheckLiveAdapter() != kStatusSuccess) return;
+  if ((request.flags() & ~kKnownDeviceFlags) != 0 || request.cdd_device() != 0) return;
+  if (call.Strike(FaultPoint::kNoMemoryCreate)) return;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  if (call.adapter->removed())
+    return;  // between the check and the lock; a removal looks through us after this
+  AdapterUse* use = process.UseAdapter(call.adapter);
+  if (!use) return;
+  auto created = std::make_unique<Device>(process, call.adapter, request.flags(), request.state_cookie(),
+                                          call.machine.counts.devices);
+  Device& device = *created;
+  const uint32_t handle = process.Insert(std::move(created));
+  if (handle == 0) return;
+  device.work = std::make_shared<DeviceWork>(call.process, handle, use->work);
+  if (use->devices++ == 0) call.adapter->memory().Activate(use->memory);
+  reply->set_device(handle);
+}
+
+void Commands::Handle(Call& call, const host::DestroyDevice::Request& request,
+                      host::DestroyDevice::Reply* reply) {
+  auto destroy = [&]() -> int32_t {
+    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+    Process& process = *call.process;
+    MutexLock lock(process.mutex());
+    Device* device = FindDevice(call, process, request.device());
+    if (!device) return kStatusInvalidParameter;
+    device->EndPaging(&call.aftermath);
+    call.adapter->engines().End(*device->work, call.DeferUntilLetGo(), &call.aftermath);
+    EndSyncsOf(process, *device, &call.aftermath);
+    for (const uint32_t child : device->children) process.Erase(child);
+    process.Erase(request.device());
+    AdapterUse* use = process.UseAdapter(call.adapter);
+    if (--use->devices == 0) call.adapter->memory().Deactivate(use->memory);
+    return kStatusSuccess;
+  };
+  reply->set_status(destroy());
+}
+
+// Comes before the guest takes a device apart. What is queued goes with the device.
+void Commands::Handle(Call& call, const host::FlushDevice::Request& request,
+                      host::FlushDevice::Reply* reply) {
+  auto flush = [&]() -> int32_t {
+    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+    if (request.reason() != kFlushDeviceTerminate) return kStatusInvalidParameter;
+    Process& process = *call.process;
+    MutexLock lock(process.mutex());
+    return FindDevice(call, process, request.device()) ? kStatusSuccess : kStatusInvalidParameter;
+  };
+  reply->set_status(flush());
+}
+
+void Commands::Handle(Call& call, const host::GetDeviceState::Request& request,
+                      host::GetDeviceState::Reply* reply) {
+  // The struct goes back whole; what a state does not fill stays as the caller had it.
+  std::string* state = reply->mutable_state();
+  state->assign(request.state(), 0, kStateBytes);
+  state->resize(kStateBytes);
+  reply->set_device(request.device());
+  reply->set_state_type(request.state_type());
+  auto get = [&]() -> int32_t {
+    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+    Process& process = *call.process;
+    MutexLock lock(process.mutex());
+    const Device* device = FindDevice(call, process, request.device());
+    if (!device) return kStatusInvalidParameter;
+    if (device->adapter->removed()) return kStatusDeviceRemoved;
+    const Bytes bytes = BytesOf(*state);
+    switch (request.state_type()) {
+      case _D3DKMT_DEVICESTATE_EXECUTION:
+        Put<uint32_t>(bytes, 0, static_cast<uint32_t>(device->state()));
+        return kStatusSuccess;
+      case _D3DKMT_DEVICESTATE_RESET:
+        Put<uint32_t>(bytes, 0, 0);  // no desktop that could have been switched
+        return kStatusSuccess;
+      case _D3DKMT_DEVICESTATE_PAGE_FAULT:
+        PutPageFault(bytes, device->page_fault());
+        return kStatusSuccess;
+      default:  // the states of presentation, which a render adapter does not have
+        return kStatusInvalidParameter;
+    }
+  };
+  reply->set_status(get());
+}
+
+void Commands::Handle(Call& call, const host::MarkDeviceAsError::Request& request,
+                      host::MarkDeviceAsError::Reply* reply) {
+  auto mark = [&]() -> int32_t {
+    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+    Process& process = *call.process;
+    MutexLock lock(process.mutex());
+    Device* device = FindDevice(call, process, request.device());
+    if (!device) return kStatusInvalidParameter;
+    if (device->adapter->removed()) return kStatusDeviceRemoved;
+    switch (request.reason()) {
+      case _D3DKMT_DEVICE_ERROR_REASON_GENERIC:
+      case _D3DKMT_DEVICE_ERROR_REASON_DRIVER_ERROR:
+        device->Fail(process, ExecutionState::kDmaFault, &call.aftermath);
+        return kStatusSuccess;
+      default:
+        return kStatusInvalidParameter;
+    }
+  };
+  reply->set_status(mark());
+}
+
+}  // namespace dxg::hostsim

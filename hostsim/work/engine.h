@@ -1,0 +1,147 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "base/mutex.h"
+#include "hostsim/machine/process.h"
+#include "hostsim/machine/world.h"
+#include "hostsim/work/command_buffer.h"
+#include "hostsim/work/gpu_queue.h"
+#include "proto/dxg/profile.pb.h"
+
+namespace dxg::hostsim {
+
+class Device;
+class Machine;
+
+// A MARKER that was executed.
+struct GpuMark {
+  uint32_t process;
+  uint32_t node;
+  uint64_t id;
+  bool operator==(const GpuMark&) const = default;
+};
+
+// The engines of an adapter, one for each node, and the queues that they serve.
+//
+//   submission --> queue --> queue's waits and signals --> line of the node --> engine --> signals behind it
+//
+// An engine runs one command at a time: of the queues that have one to run, that of the highest priority, and
+// equals in turn; but every eighth command is that of whoever has waited longest, so that nobody waits for
+// ever.
+//
+// One lock guards all queues and lines of the adapter. It is taken inside a process's lock; of locks inside
+// it there is only that of the fences. Commands are executed under no lock. Engines with threads of their own
+// (World::threads) leave short commands to the thread that made them ready, which is back before another one
+// would have woken up; engines without do all their work there and when the clock calls.
+class Engines : public std::enable_shared_from_this<Engines> {
+ public:
+  Engines(Machine& machine, const AdapterProfile& profile, uint64_t guest_luid, uint64_t seed);
+  ~Engines();
+
+  // -- Queues.
+  std::shared_ptr<GpuQueue> AddQueue(std::shared_ptr<DeviceWork> work, uint32_t node);
+  void SetPriority(GpuQueue& queue, int32_t priority, int32_t in_process_priority);
+
+  // A packet for each queue, or one for all of them. All queues are of the device. False, and nothing is
+  // queued: its process has too many packets.
+  bool Submit(DeviceWork& work, std::span<GpuQueue* const> queues, std::span<GpuPacket> packets,
+              Aftermath* aftermath);
+
+  // Drops what is queued, without its effects, and stops the command that is running. The last share in
+  // `stopped` goes when nothing of it touches memory any more. What is submitted later is dropped as well.
+  void End(GpuQueue& queue, const std::shared_ptr<void>& stopped, Aftermath* aftermath);
+  // As above, all queues of a device.
+  void End(DeviceWork& work, const std::shared_ptr<void>& stopped, Aftermath* aftermath);
+
+  // No command of the device begins between the two.
+  void Hold(DeviceWork& work);
+  void LetGo(DeviceWork& work, Aftermath* aftermath);
+
+  // -- What there is to see.
+  NodeWork Work(uint32_t node);
+  NodeWork Work(const ProcessWork& of, uint32_t node);
+  std::vector<GpuMark> Marks();  // the latest, oldest first
+  // Private data of submissions, as it came: the latest, oldest first.
+  void NotePrivateData(const std::string& data);
+  std::vector<std::string> PrivateData();
+
+  // Ends the threads. Nothing is executed any more.
+  void Stop();
+
+ private:
+  struct Running;
+  struct Node;
+  class Environment;
+
+  // What a thread is willing to do for an engine.
+  struct Effort {
+    uint64_t bytes = CommandRun::kUnlimited;
+    uint32_t commands = ~0u;
+    bool over = false;  // the rest is for the engine's own thread
+    bool own_thread = false;
+  };
+
+  static constexpr size_t kMarksMax = 1u << 16;
+  static constexpr size_t kPrivateDataMax = 16;
+
+  uint64_t NowNs() const;
+
+  // -- Queues.
+  void Advance(GpuQueue& queue, Aftermath* aftermath) DXG_REQUIRES(mutex_);
+  bool StartWait(GpuQueue& queue, const GpuWait& wait) DXG_REQUIRES(mutex_);
+  void WaitOver(GpuQueue& queue, const std::shared_ptr<uint64_t>& wait);
+  void Arrive(GpuSignal& signal, Aftermath* aftermath) DXG_REQUIRES(mutex_);
+  void Count(GpuQueue& queue, uint64_t NodeWork::*counter) DXG_REQUIRES(mutex_);
+  void PopFront(GpuQueue& queue) DXG_REQUIRES(mutex_);
+  void SetInLine(GpuQueue& queue, bool in_line) DXG_REQUIRES(mutex_);
+  void Clear(GpuQueue& queue, Aftermath* aftermath) DXG_REQUIRES(mutex_);
+  template <class ConditionVariable>
+  void TellWhenStopped(const std::shared_ptr<void>& stopped, ConditionVariable of) DXG_REQUIRES(mutex_);
+
+  // -- Engines.
+  void DriveLater(Node& node, Aftermath* aftermath);
+  void DriveAt(Node& node, uint64_t at_ns) DXG_REQUIRES(mutex_);
+  void Drive(Node& node, bool own_thread);
+  bool Step(Node& node, Effort* effort) DXG_REQUIRES(mutex_);
+  void Deliver(Aftermath aftermath) DXG_REQUIRES(mutex_);
+  bool Start(Node& node, Effort* effort, Aftermath* aftermath) DXG_REQUIRES(mutex_);
+  void MakeTrouble(Running& running, uint32_t node) DXG_REQUIRES(mutex_);
+  void Execute(Node& node, Effort* effort) DXG_REQUIRES(mutex_);
+  void Take(Node& node, const CommandStop& stop, Effort* effort) DXG_REQUIRES(mutex_);
+  void Finish(Node& node, bool completed, uint64_t now_ns, Aftermath* aftermath) DXG_REQUIRES(mutex_);
+  bool Pause(Node& node, uint64_t until_ns, Effort* effort) DXG_REQUIRES(mutex_);
+  void Punish(Node& node, const std::optional<CommandStop>& stop) DXG_REQUIRES(mutex_);
+  static void FailDevice(Process& process, Device& device, const CommandStop& stop, Aftermath* aftermath)
+      DXG_REQUIRES(process.mutex());
+  void Watch(Node& node) DXG_REQUIRES(mutex_);
+  void LookAfter(Node& node);
+  void Wake(Node& node) DXG_REQUIRES(mutex_);
+  void Serve(Node& node);
+
+  Machine& machine_;
+  const uint64_t guest_luid_;
+  const uint64_t command_ns_;
+  const uint64_t jitter_ns_;
+  const uint64_t timeout_ns_;
+  const bool resets_adapter_;
+  const bool threads_;
+  std::vector<uint64_t> clock_hz_;  // by node; fixed
+
+  Mutex mutex_;
+  std::vector<std::unique_ptr<Node>> nodes_;
+  Rng rng_ DXG_GUARDED_BY(mutex_);
+  uint64_t line_ DXG_GUARDED_BY(mutex_) = 0;  // places in line, ever
+  std::deque<GpuMark> marks_ DXG_GUARDED_BY(mutex_);
+  std::deque<std::string> private_data_ DXG_GUARDED_BY(mutex_);
+  bool stop_ DXG_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace dxg::hostsim

@@ -1,0 +1,348 @@
+#include "link/socket/connection.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <poll.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/unix_socket.h"
+#include "link/socket/packets.h"
+
+namespace dxg::socket {
+namespace {
+
+constexpr size_t kLengthBytes = sizeof(uint32_t);
+constexpr size_t kRoomBytes = 64 * 1024;    // that are received at once
+constexpr size_t kDescriptorsKeptMax = 64;  // that came and were not taken yet
+constexpr int kPeersWaiting = 64;
+
+uint32_t LengthAt(const std::byte* bytes) {
+  uint32_t length = 0;
+  for (size_t i = 0; i < kLengthBytes; ++i) length |= std::to_integer<uint32_t>(bytes[i]) << (8 * i);
+  return length;
+}
+
+vmbus::Packet PacketOf(std::string_view frame) {
+  return {vmbus::kInBand, 0, 0, std::as_bytes(std::span(frame))};
+}
+
+}  // namespace
+
+// -- FrameReader ----------------------------------------------------------------------------------
+
+std::span<std::byte> FrameReader::Room() {
+  if (begin_ == end_) begin_ = end_ = 0;
+  if (buffer_.size() - end_ < kRoomBytes && begin_ != 0) {
+    std::memmove(buffer_.data(), buffer_.data() + begin_, end_ - begin_);
+    end_ -= std::exchange(begin_, 0);
+  }
+  if (buffer_.size() - end_ < kRoomBytes) buffer_.resize(end_ + kRoomBytes);
+  return {buffer_.data() + end_, buffer_.size() - end_};
+}
+
+std::optional<std::span<const std::byte>> FrameReader::Next() {
+  if (broken_ || end_ - begin_ < kLengthBytes) return std::nullopt;
+  const uint32_t length = LengthAt(buffer_.data() + begin_);
+  broken_ = length > kFrameBytesMax;
+  if (broken_ || end_ - begin_ - kLengthBytes < length) return std::nullopt;
+  const std::span<const std::byte> frame(buffer_.data() + begin_ + kLengthBytes, length);
+  begin_ += kLengthBytes + length;
+  return frame;
+}
+
+// -- Connection --------------------------------------------------------------------------------------
+
+Connection::Connection(UniqueFd socket, int other)
+    : socket_(std::move(socket)),
+      kept_event_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
+      epoll_(epoll_create1(EPOLL_CLOEXEC)) {
+  Watch(socket_.get(), EPOLLIN, EPOLL_CTL_ADD);
+  Watch(kept_event_.get(), EPOLLIN, EPOLL_CTL_ADD);
+  if (other >= 0) Watch(other, EPOLLIN, EPOLL_CTL_ADD);
+}
+
+void Connection::Watch(int descriptor, uint32_t events, int operation) {
+  epoll_event event = {};
+  event.events = events;
+  event.data.fd = descriptor;
+  epoll_ctl(epoll_.get(), operation, descriptor, &event);
+}
+
+ssize_t Connection::SendSome(std::span<const std::byte> bytes, std::span<const int> descriptors) {
+  iovec part = {const_cast<std::byte*>(bytes.data()), bytes.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(kDescriptorsMax * sizeof(int))] = {};
+  msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  if (!descriptors.empty()) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
+    cmsghdr* header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
+    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
+  }
+  const ssize_t sent = sendmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
+  return sent >= 0 ? sent : -errno;
+}
+
+// With the lock held.
+bool Connection::Keep(std::string bytes, size_t sent, std::span<const int> descriptors) {
+  kept_bytes_ += bytes.size() - sent;
+  kept_descriptors_ += descriptors.size();
+  if (kept_bytes_ > kKeptBytesMax || kept_descriptors_ > kKeptDescriptorsMax) return false;
+  Kept& kept = kept_.emplace_back(Kept{std::move(bytes), sent, {}});
+  for (const int descriptor : descriptors) {
+    if (!kept.descriptors.emplace_back(fcntl(descriptor, F_DUPFD_CLOEXEC, 0)).valid()) return false;
+  }
+  const uint64_t one = 1;
+  (void)!write(kept_event_.get(), &one, sizeof(one));
+  return true;
+}
+
+bool Connection::EndSending() {
+  closed_ = true;
+  shutdown(socket_.get(), SHUT_RDWR);
+  return false;
+}
+
+bool Connection::ByRings(size_t bytes, std::span<const int> descriptors) const {
+  return rings_ && descriptors.empty() && bytes <= rings_->outgoing.payload_bytes_max();
+}
+
+Connection::Taken Connection::PutIntoRing(const vmbus::Packet& packet) {
+  using Put = vmbus::OutgoingRing::Put;
+  const Put put = rings_->outgoing.Add(packet);
+  if (put != Put::kYes) return put == Put::kFull ? Taken::kNoRoom : Taken::kOver;
+  if (rings_->outgoing.Publish()) rings_->Ring();
+  return Taken::kYes;
+}
+
+// From *sent on; the descriptors go with the first byte.
+Connection::Taken Connection::SendNow(std::string& bytes, std::span<const int> descriptors, size_t* sent) {
+  const ssize_t more = SendSome(std::as_bytes(std::span(bytes)).subspan(*sent), descriptors);
+  if (more == -EAGAIN || more == -EINTR) return Taken::kNoRoom;
+  if (more < 0) return Taken::kOver;
+  *sent += static_cast<size_t>(more);
+  return *sent == bytes.size() ? Taken::kYes : Taken::kNoRoom;
+}
+
+bool Connection::Send(const google::protobuf::MessageLite& message, std::span<const int> descriptors) {
+  const size_t size = message.ByteSizeLong();
+  if (size > kFrameBytesMax || descriptors.size() > kDescriptorsMax) {
+    std::lock_guard lock(sending_);
+    return EndSending();
+  }
+  static thread_local std::string
+      bytes;  // keeps its memory from one frame to the next, unless that is kept for later
+  bytes.resize(kLengthBytes + size);
+  for (size_t i = 0; i < kLengthBytes; ++i) bytes[i] = static_cast<char>(size >> (8 * i));
+  message.SerializeWithCachedSizesToArray(
+      reinterpret_cast<uint8_t*>(bytes.data() + kLengthBytes));  // Safety: bytes
+  std::lock_guard lock(sending_);
+  if (closed_) return false;
+  const bool by_rings = ByRings(bytes.size(), descriptors);
+  size_t sent = 0;
+  Taken taken = Taken::kNoRoom;
+  if (kept_.empty()) taken = by_rings ? PutIntoRing(PacketOf(bytes)) : SendNow(bytes, descriptors, &sent);
+  if (taken == Taken::kYes) return true;
+  const bool rest_only = sent != 0;  // the descriptors have gone
+  if (taken == Taken::kOver ||
+      !Keep(std::move(bytes), sent, rest_only ? std::span<const int>() : descriptors))
+    return EndSending();
+  kept_.back().by_rings = by_rings;
+  return true;
+}
+
+bool Connection::SendPacket(const vmbus::Packet& packet) {
+  std::lock_guard lock(sending_);
+  return !closed_ && kept_.empty() && ByRings(packet.payload.size(), {}) &&
+         PutIntoRing(packet) == Taken::kYes;
+}
+
+bool Connection::Flush() {
+  std::lock_guard lock(sending_);
+  uint64_t events = 0;
+  (void)!read(kept_event_.get(), &events, sizeof(events));
+  ring_is_full_ = false;
+  const bool socket_was_full = std::exchange(more_, false);
+  const auto watch_room = [&] {
+    if (more_ != socket_was_full) Watch(socket_.get(), more_ ? EPOLLIN | EPOLLOUT : EPOLLIN, EPOLL_CTL_MOD);
+  };
+  while (!closed_ && !kept_.empty()) {
+    Kept& front = kept_.front();
+    std::vector<int> descriptors;
+    if (front.sent == 0) {
+      for (const UniqueFd& each : front.descriptors) descriptors.push_back(each.get());
+    }
+    const size_t had_sent = front.sent;
+    const Taken taken =
+        front.by_rings ? PutIntoRing(PacketOf(front.bytes)) : SendNow(front.bytes, descriptors, &front.sent);
+    if (taken == Taken::kOver) return false;
+    if (front.by_rings && taken == Taken::kYes) front.sent = front.bytes.size();
+    kept_bytes_ -= front.sent - had_sent;
+    if (taken == Taken::kNoRoom) {
+      (front.by_rings ? ring_is_full_ : more_) = true;
+      watch_room();
+      return true;
+    }
+    kept_descriptors_ -= front.descriptors.size();
+    kept_.pop_front();
+  }
+  watch_room();
+  return !closed_;
+}
+
+void Connection::UseRings(std::unique_ptr<Rings> rings) {
+  std::lock_guard lock(sending_);
+  rings_ = std::move(rings);
+  // Each ring of the bell is an edge, so that nobody has to read it.
+  Watch(rings_->bell(), EPOLLIN | EPOLLET, EPOLL_CTL_ADD);
+}
+
+bool Connection::Wait(int timeout_ms, Woken* woken, std::string* why) {
+  constexpr int kTryAgainMs = 1;  // nobody says when a full ring has room
+  *woken = {};
+  if (rings_) rings_->incoming.Unmask();
+  woken->heard = rings_ && rings_->incoming.HasNext();
+  const bool full = ring_is_full_;
+  if (woken->heard) timeout_ms = 0;
+  if (full && (timeout_ms < 0 || timeout_ms > kTryAgainMs)) timeout_ms = kTryAgainMs;
+  epoll_event events[4];
+  const int count = epoll_wait(epoll_.get(), events, static_cast<int>(std::size(events)), timeout_ms);
+  if (count < 0) return errno == EINTR;
+  if (rings_) rings_->incoming.Mask();
+  bool flush = full, receive = false;
+  for (const epoll_event& event : std::span(events, static_cast<size_t>(count))) {
+    if (event.data.fd == socket_.get()) {
+      flush = flush || (event.events & EPOLLOUT) != 0;
+      receive = (event.events & ~EPOLLOUT) != 0;
+    } else if (event.data.fd == kept_event_.get()) {
+      flush = true;
+    } else if (rings_ && event.data.fd == rings_->bell()) {
+      woken->heard = true;
+    } else {
+      woken->other = true;
+    }
+  }
+  woken->heard = woken->heard || receive;
+  if (flush && !Flush()) {
+    if (why->empty()) *why = "it does not take what is sent";
+    return false;
+  }
+  return !receive || Receive(why);
+}
+
+bool Connection::HasMore() {
+  pollfd events = {socket_.get(), POLLIN, 0};
+  return (rings_ && rings_->incoming.HasNext()) || poll(&events, 1, 0) != 0;
+}
+
+std::optional<Incoming> Connection::Next() {
+  using Got = vmbus::IncomingRing::Got;
+  if (const auto frame = frames_.Next()) return Incoming{*frame};
+  if (!rings_ || frames_.broken() || !broken_ring_.empty()) return std::nullopt;
+  if (rings_->incoming.held_bytes() > Rings::kRingBytes / 8 && rings_->incoming.Return()) rings_->Ring();
+  const Got got = rings_->incoming.Next(&packet_);
+  if (got == Got::kPacket) {
+    if (IsCall(packet_) || IsAnswer(packet_)) return Incoming{{}, &packet_};
+    const std::span<const std::byte> frame = packet_.payload;
+    if (packet_.type == vmbus::kInBand && frame.size() >= kLengthBytes &&
+        LengthAt(frame.data()) <= frame.size() - kLengthBytes)
+      return Incoming{frame.subspan(kLengthBytes, LengthAt(frame.data()))};
+    broken_ring_ = fmt::format("it put a packet of type {} and {} bytes into the ring, which is no frame",
+                               packet_.type, frame.size());
+  } else if (got == Got::kCorrupt) {
+    broken_ring_ = rings_->incoming.corruption().why();
+  } else if (rings_->incoming.Return()) {
+    rings_->Ring();
+  }
+  return std::nullopt;
+}
+
+std::string Connection::broken() const {
+  return frames_.broken() ? fmt::format("it sent a frame of more than {} bytes", kFrameBytesMax)
+                          : broken_ring_;
+}
+
+bool Connection::Receive(std::string* why) {
+  const std::span<std::byte> room = frames_.Room();
+  iovec part = {room.data(), room.size()};
+  alignas(cmsghdr) char control[CMSG_SPACE(kDescriptorsMax * sizeof(int))] = {};
+  msghdr message = {};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control;
+  message.msg_controllen = sizeof(control);
+  const ssize_t came = recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (came < 0 && (errno == EAGAIN || errno == EINTR)) return true;
+  if (came < 0) *why = std::strerror(errno);
+  if (came == 0) *why = "the other side has closed it";
+  for (cmsghdr* header = CMSG_FIRSTHDR(&message); came >= 0 && header != nullptr;
+       header = CMSG_NXTHDR(&message, header)) {
+    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
+    for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= header->cmsg_len; ++i) {
+      int descriptor = -1;
+      std::memcpy(&descriptor, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+      descriptors_.emplace_back(descriptor);
+    }
+  }
+  if (came <= 0) return false;
+  if ((message.msg_flags & MSG_CTRUNC) != 0 || descriptors_.size() > kDescriptorsKeptMax) {
+    *why = "too many descriptors came";
+    return false;
+  }
+  frames_.Came(static_cast<size_t>(came));
+  return true;
+}
+
+UniqueFd Connection::TakeDescriptor() {
+  if (descriptors_.empty()) return UniqueFd();
+  UniqueFd taken = std::move(descriptors_.front());
+  descriptors_.pop_front();
+  return taken;
+}
+
+void Connection::Close() {
+  std::lock_guard lock(sending_);
+  EndSending();
+}
+
+void Connection::Release() {
+  std::lock_guard lock(sending_);
+  closed_ = true;
+  shutdown(socket_.get(), SHUT_RDWR);
+  socket_.reset();
+  kept_event_.reset();
+  epoll_.reset();
+  rings_.reset();
+  kept_.clear();
+  kept_bytes_ = kept_descriptors_ = 0;
+  frames_ = FrameReader();
+  descriptors_.clear();
+}
+
+// -- Addresses ------------------------------------------------------------------------------------
+
+Result<UniqueFd> Connect(const std::string& path, const char* option) {
+  DXG_ASSIGN(const sockaddr_un address, UnixAddress(path, option));
+  UniqueFd connected(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  if (connected.valid() && connect(connected.get(), AnyAddress(address), sizeof(address)) == 0)
+    return connected;
+  return Status::Refuse(errno, "{}: nobody answers at {}: {}; start `hostsim --listen {}` first", option,
+                        path, std::strerror(errno), path);
+}
+
+Result<UniqueFd> Listen(const std::string& path, const char* option) {
+  return ListenUnix(path, option, {.who = "host", .type = SOCK_STREAM, .waiting_max = kPeersWaiting});
+}
+
+}  // namespace dxg::socket
