@@ -8,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/page.h"
+
 namespace dxg {
 
 Result<UniqueFd> MakeSharedMemory(const char* name, size_t bytes) {
@@ -19,7 +21,6 @@ Result<UniqueFd> MakeSharedMemory(const char* name, size_t bytes) {
 }
 
 std::shared_ptr<std::byte> MapSharedMemory(int file, uint64_t offset, size_t bytes) {
-  constexpr uint64_t kPageBytes = 4096;
   struct stat status {};
   const int seals = fcntl(file, F_GET_SEALS);
   if (seals < 0 || (seals & F_SEAL_SHRINK) == 0 || fstat(file, &status) != 0) return nullptr;

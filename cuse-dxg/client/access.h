@@ -15,8 +15,6 @@
 
 namespace dxg::client {
 
-inline constexpr uint64_t kPageBytes = 4096;
-
 // The thread group behind a caller, as it was when it opened the node.
 struct Identity {
   pid_t tgid = 0;           // as seen from this process

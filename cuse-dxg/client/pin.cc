@@ -8,6 +8,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "base/page.h"
 #include "cuse-dxg/client/process_vm.h"
 
 namespace dxg::client {

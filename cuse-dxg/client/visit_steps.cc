@@ -15,6 +15,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/page.h"
 #include "cuse-dxg/client/process_vm.h"
 
 namespace dxg::client {

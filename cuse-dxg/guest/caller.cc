@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "base/page.h"
+
 namespace dxg::guest {
 
 thread_local const Caller* Caller::at_once = nullptr;
@@ -66,13 +68,13 @@ void Caller::EndBySignal() {
 }
 
 bool Caller::ReadNear(uint64_t address, std::span<std::byte> to) {
-  const uint64_t page = address & ~(client::kPageBytes - 1);
+  const uint64_t page = address & ~(kPageBytes - 1);
   if (to.empty()) return true;
-  if (to.size() > client::kPageBytes - (address - page)) return access_.Read(tid(), address, to);
-  if (near_ == nullptr) near_.reset(new std::byte[client::kPageBytes]);
+  if (to.size() > kPageBytes - (address - page)) return access_.Read(tid(), address, to);
+  if (near_ == nullptr) near_.reset(new std::byte[kPageBytes]);
   if (near_address_ != page) {
     near_address_ = 1;
-    if (!access_.Read(tid(), page, {near_.get(), client::kPageBytes})) return false;
+    if (!access_.Read(tid(), page, {near_.get(), kPageBytes})) return false;
     near_address_ = page;
   }
   std::memcpy(to.data(), near_.get() + (address - page), to.size());

@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/page.h"
 #include "cuse-dxg/guest/handle_table.h"
 #include "link/backend.h"
 
@@ -70,7 +71,7 @@ struct Allocation {
   Handle handle;
   Handle device;
   Handle resource;     // 0: stands alone
-  uint64_t pages = 0;  // of client::kPageBytes
+  uint64_t pages = 0;  // of kPageBytes
   bool cached = false;
 
   // Where the client sees it: existing memory of the client always, anything else while it is locked.

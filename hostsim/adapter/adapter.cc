@@ -22,7 +22,7 @@ constexpr uint32_t kHwSchCapable = 1u << 4;
 constexpr uint32_t kAsyncMessages = 1u << 6;
 constexpr uint32_t kHwSupportStateShift = 7;
 constexpr uint32_t kHwSupportStable = 2;
-constexpr size_t kDescriptionUnits = 80;
+constexpr size_t kDescriptionFieldUnits = 80;
 constexpr size_t kInstanceIdUnits = 260;
 
 // Where a host puts the window for guest memory: whole pages of 64 KiB.
@@ -133,7 +133,7 @@ void Commands::Handle(Call& call, const host::GetInternalAdapterInfo::Request&,
   reply->set_driver_ddi_version(profile.driver_version());
   reply->set_bits(bits);
   reply->set_host_adapter_luid(info.host_luid);
-  reply->set_device_description(Utf16Field(info.description, kDescriptionUnits));
+  reply->set_device_description(Utf16Field(info.description, kDescriptionFieldUnits));
   const AdapterProfile::Pci& pci = profile.pci();
   reply->set_device_instance_id(
       Utf16Field(fmt::format(R"(PCI\VEN_{:04X}&DEV_{:04X}&SUBSYS_{:04X}{:04X}&REV_{:02X}\{:X})", pci.vendor(),

@@ -8,7 +8,7 @@ namespace {
 constexpr uint64_t kPeriodNs = 8'000'000'000;
 constexpr uint64_t kPhaseNs = 1'300'000'000;  // between one number and the next
 constexpr uint64_t kPercent = 100;
-constexpr size_t kVersionUnits = 32;
+constexpr size_t kVersionFieldUnits = 32;
 
 // Goes from `low_percent` of `high` up to `high` and back, in a straight line, once a period.
 uint64_t Wave(uint64_t now_ns, uint64_t phase, uint64_t high, uint64_t low_percent) {
@@ -68,8 +68,8 @@ void PutAdapterPerfCaps(const Adapter& adapter, Bytes data) {
 void PutGpuVersion(const Adapter& adapter, Bytes data) {
   const AdapterProfile::Strings& strings = adapter.profile().strings();
   Put<uint32_t>(data, 0, 0);
-  PutUtf16(data, 4, kVersionUnits, strings.bios());
-  PutUtf16(data, 68, kVersionUnits, strings.architecture());
+  PutUtf16(data, 4, kVersionFieldUnits, strings.bios());
+  PutUtf16(data, 68, kVersionFieldUnits, strings.architecture());
 }
 
 }  // namespace dxg::hostsim

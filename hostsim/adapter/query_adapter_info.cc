@@ -16,7 +16,7 @@
 namespace dxg::hostsim {
 namespace {
 
-constexpr size_t kPathUnits = 260;
+constexpr size_t kPathFieldUnits = 260;
 
 // The private data of the simulated kernel-mode driver, where the profile has none of its own.
 constexpr uint32_t kUmdPrivateMagic = 0x55504753;  // "SGPU"
@@ -51,7 +51,7 @@ int32_t UmdName(const Adapter& adapter, uint64_t, Bytes data) {
   const auto version = Get<uint32_t>(data, 0);
   if (version >= std::size(files)) return kStatusInvalidParameter;
   if (files[version]->empty()) return kStatusObjectNameNotFound;
-  PutUtf16(data, 4, kPathUnits, adapter.DriverStorePath(*files[version]));
+  PutUtf16(data, 4, kPathFieldUnits, adapter.DriverStorePath(*files[version]));
   return kStatusSuccess;
 }
 
@@ -93,10 +93,10 @@ int32_t AdapterAddress(const Adapter& adapter, uint64_t, Bytes data) {
 
 int32_t AdapterRegistryInfo(const Adapter& adapter, uint64_t, Bytes data) {
   const AdapterProfile::Strings& strings = adapter.profile().strings();
-  PutUtf16(data, 0, kPathUnits, strings.adapter());
-  PutUtf16(data, 520, kPathUnits, strings.bios());
-  PutUtf16(data, 1040, kPathUnits, strings.dac());
-  PutUtf16(data, 1560, kPathUnits, strings.chip());
+  PutUtf16(data, 0, kPathFieldUnits, strings.adapter());
+  PutUtf16(data, 520, kPathFieldUnits, strings.bios());
+  PutUtf16(data, 1040, kPathFieldUnits, strings.dac());
+  PutUtf16(data, 1560, kPathFieldUnits, strings.chip());
   return kStatusSuccess;
 }
 
@@ -283,10 +283,10 @@ int32_t GpuVersion(const Adapter& adapter, uint64_t, Bytes data) {
   return kStatusSuccess;
 }
 
-constexpr size_t kDescriptionUnits = 4096;
+constexpr size_t kDriverDescriptionUnits = 4096;
 
 int32_t DriverDescription(const Adapter& adapter, uint64_t, Bytes data) {
-  PutUtf16(data, 0, kDescriptionUnits, adapter.profile().description());
+  PutUtf16(data, 0, kDriverDescriptionUnits, adapter.profile().description());
   return kStatusSuccess;
 }
 
@@ -393,8 +393,8 @@ constexpr QueryType kTypes[] = {
     Answer(62, "ADAPTERPERFDATA", kAdapterPerfDataBytes, AdapterPerfData),
     Answer(63, "ADAPTERPERFDATA_CAPS", kAdapterPerfCapsBytes, AdapterPerfCaps),
     Answer(64, "GPUVERSION", kGpuVersionBytes, GpuVersion),
-    Answer(65, "DRIVER_DESCRIPTION", kDescriptionUnits * 2, DriverDescription),
-    Answer(66, "DRIVER_DESCRIPTION_RENDER", kDescriptionUnits * 2, DriverDescription),
+    Answer(65, "DRIVER_DESCRIPTION", kDriverDescriptionUnits * 2, DriverDescription),
+    Answer(66, "DRIVER_DESCRIPTION_RENDER", kDriverDescriptionUnits * 2, DriverDescription),
     Refuse(67, "SCANOUT_CAPS"), Answer(68, "PARAVIRTUALIZATION_RENDER", 1, Paravirtualization),
     Answer(69, "SERVICENAME", 2, ServiceName), Answer(70, "WDDM_2_7_CAPS", 4, Wddm27Caps, 2700),
     Refuse(71, "DISPLAY_UMDRIVERNAME"), Answer(72, "TRACKEDWORKLOAD_SUPPORT", 12, TrackedWorkload),

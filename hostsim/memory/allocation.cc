@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/page.h"
 #include "hostsim/machine/bytes.h"
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"

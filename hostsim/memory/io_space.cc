@@ -9,6 +9,8 @@
 #include <cerrno>
 #include <cstring>
 
+#include "base/page.h"
+
 namespace dxg::hostsim {
 namespace {
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/page.h"
 #include "hostsim/machine/bytes.h"
 #include "hostsim/machine/object.h"
 #include "hostsim/memory/range_tree.h"
@@ -15,8 +16,6 @@
 // without a name, which the back-end hands to clients) is in io_space.cc.
 
 namespace dxg::hostsim {
-
-inline constexpr uint64_t kPageBytes = 4096;
 
 inline constexpr uint64_t RoundToPages(uint64_t bytes) {
   return (bytes + kPageBytes - 1) & ~(kPageBytes - 1);

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/page.h"
 #include "hostsim/memory/video_memory.h"
 
 namespace dxg::hostsim {

@@ -3,6 +3,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/page.h"
 #include "hostsim/machine/bytes.h"
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"

@@ -7,6 +7,7 @@
 #include <mutex>
 #include <utility>
 
+#include "base/page.h"
 #include "base/shared_memory.h"
 
 namespace dxg::hostsim::serve {

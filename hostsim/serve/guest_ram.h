@@ -7,6 +7,7 @@
 #include <span>
 #include <vector>
 
+#include "base/page.h"
 #include "base/unique_fd.h"
 #include "hostsim/machine/world.h"
 #include "link/backend.h"

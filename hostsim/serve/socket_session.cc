@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <utility>
 
+#include "base/page.h"
 #include "base/printable.h"
 #include "hostsim/backend/in_process.h"
 #include "hostsim/machine/machine.h"
@@ -19,7 +20,6 @@ namespace {
 using protocol::FromHost;
 using protocol::ToHost;
 
-constexpr uint64_t kPageBytes = 4096;
 // Of one device. Each list has a descriptor, of which others want some too.
 constexpr uint32_t kListsMax = 4096;
 

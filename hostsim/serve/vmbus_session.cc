@@ -11,6 +11,7 @@
 #include <cstring>
 #include <utility>
 
+#include "base/page.h"
 #include "base/shared_memory.h"
 #include "hostsim/backend/in_process.h"
 #include "link/host_control.h"

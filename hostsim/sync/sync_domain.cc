@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "base/page.h"
+
 namespace dxg::hostsim {
 
 SyncObject::SyncObject(SyncDomain& domain, const SyncTraits& traits, std::atomic<uint64_t>& count)

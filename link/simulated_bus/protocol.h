@@ -29,7 +29,6 @@ namespace dxg::vmbus::link {
 
 inline constexpr uint32_t kControlChannel = 0;
 inline constexpr size_t kDescriptorsMax = 2;
-inline constexpr uint64_t kPageBytes = 4096;
 
 struct LinkHeader {
   uint32_t channel = kControlChannel;

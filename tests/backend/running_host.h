@@ -70,7 +70,7 @@ class RunningHost {
 
  private:
   socket::TestDirectory directory_;
-  const socket::UniqueFd stop_;
+  const UniqueFd stop_;
   std::unique_ptr<hostsim::serve::Server> server_;
   std::thread thread_;
 };

@@ -27,7 +27,6 @@ using socket::MemoryFile;
 using socket::ReceiveMessage;
 using socket::SendMessage;
 using socket::SendRaw;
-using socket::UniqueFd;
 
 // A device of our own, by hand.
 UniqueFd ConnectRaw(const std::string& path) {

@@ -31,7 +31,6 @@ using socket::ReceiveMessage;
 using socket::SendMessage;
 using socket::SendRaw;
 using socket::TestDirectory;
-using socket::UniqueFd;
 
 // Something that happens once.
 class Once {

@@ -27,7 +27,6 @@ using protocol::FromHost;
 using protocol::ToHost;
 using socket::Connection;
 using socket::Rings;
-using socket::UniqueFd;
 using vmbus::kCompletion;
 using vmbus::kCompletionRequested;
 using vmbus::kInBand;
@@ -139,7 +138,7 @@ struct ByHand {
   }
 
   UniqueFd socket_;
-  Channel channel;
+  Connection channel;
   std::unique_ptr<Rings> rings;
 };
 

@@ -77,19 +77,19 @@ TEST_F(ProcessVmTest, WritesReachTheChildAlone) {
 TEST_F(ProcessVmTest, SeveralPlacesAreReadAndWrittenInOneGo) {
   constexpr size_t kMany = 200;
   std::byte values[kMany], back[kMany] = {};
-  std::vector<Piece> pieces;
-  std::vector<Place> places;
+  std::vector<WritePiece> pieces;
+  std::vector<ReadPiece> reads;
   for (size_t i = 0; i < kMany; ++i) {
     values[i] = static_cast<std::byte>(i);
     pieces.push_back({Address(7 * i), std::span(values + i, 1)});
-    places.push_back({Address(7 * i), std::span(back + i, 1)});
+    reads.push_back({Address(7 * i), std::span(back + i, 1)});
   }
   EXPECT_TRUE(access_.WritePieces(child_, pieces));
-  EXPECT_TRUE(access_.ReadPieces(child_, places));
+  EXPECT_TRUE(access_.ReadPieces(child_, reads));
   EXPECT_EQ(std::memcmp(values, back, kMany), 0);
   for (const size_t bad : {size_t{0}, kMany / 2, kMany - 1}) {
-    std::vector<Place> wrong = places;
-    std::vector<Piece> read_only = pieces;
+    std::vector<ReadPiece> wrong = reads;
+    std::vector<WritePiece> read_only = pieces;
     wrong[bad].address = Address(2 * kPage);
     read_only[bad].address = Address(kPage);
     EXPECT_FALSE(access_.ReadPieces(child_, wrong)) << bad;

@@ -323,7 +323,7 @@ bool Machine::Write(pid_t, uint64_t address, std::span<const std::byte> from) {
   return true;
 }
 
-bool Machine::WritePieces(pid_t tid, std::span<const client::Piece> pieces) {
+bool Machine::WritePieces(pid_t tid, std::span<const client::WritePiece> pieces) {
   return std::all_of(pieces.begin(), pieces.end(),
                      [&](const auto& piece) { return Write(tid, piece.address, piece.from); });
 }

@@ -89,7 +89,7 @@ class Machine final : private Backend,
   // client::Access
   bool Read(pid_t, uint64_t address, std::span<std::byte> to) override;
   bool Write(pid_t, uint64_t address, std::span<const std::byte> from) override;
-  bool WritePieces(pid_t tid, std::span<const client::Piece> pieces) override;
+  bool WritePieces(pid_t tid, std::span<const client::WritePiece> pieces) override;
   std::unique_ptr<client::AddressSpace> Pin(pid_t, uint64_t address, uint64_t size, bool writable) override;
   std::optional<client::Identity> Identify(pid_t tid) override;
   bool InGroup(pid_t tid, pid_t tgid) override { return tid == tgid; }

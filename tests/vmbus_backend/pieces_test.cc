@@ -277,7 +277,7 @@ TEST(Place, ReadsPathAndWords) {
   const auto place = parse("vmbus:/run/x,window=/dev/shm/w=1,v27");
   ASSERT_TRUE(place.ok());
   EXPECT_EQ(place.status().value(), 0);
-  Result<Place> again = parse("vmbus,window=,v27");
+  Result<BusAddress> again = parse("vmbus,window=,v27");
   ASSERT_TRUE(again.ok());
   EXPECT_TRUE(again->has("window") && again->has("v27") && !again->has("other"));
   EXPECT_EQ(parse("vmbus:/run/x,window=/dev/shm/w=1,v27")->value("window"), "/dev/shm/w=1");

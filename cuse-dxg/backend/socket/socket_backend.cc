@@ -17,6 +17,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/page.h"
 #include "base/printable.h"
 #include "cuse-dxg/client/access.h"
 #include "link/host_control.h"
@@ -363,8 +364,7 @@ std::optional<HostRegion> SocketBackend::ToRegion(Received received) {
   if (fstat(received.descriptors[0].get(), &file) != 0) return std::nullopt;
   const auto bytes = static_cast<uint64_t>(file.st_size);
   const bool whole_pages =
-      (from.window_address() | from.size() | from.file_offset()) % client::kPageBytes == 0 &&
-      from.size() != 0;
+      (from.window_address() | from.size() | from.file_offset()) % kPageBytes == 0 && from.size() != 0;
   const bool wraps = from.window_address() + from.size() < from.window_address();
   if (!whole_pages || wraps || from.file_offset() > bytes || from.size() > bytes - from.file_offset()) {
     spdlog::warn("the host shows {} bytes at {:#x} of its window, which its file of {} bytes does not have",

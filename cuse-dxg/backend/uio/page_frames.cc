@@ -8,12 +8,12 @@
 #include <cstring>
 #include <vector>
 
+#include "base/page.h"
 #include "base/unique_fd.h"
 
 namespace dxg::vmbus {
 namespace {
 
-constexpr uint64_t kPage = 4096;
 constexpr uint64_t kZeroPage = uint64_t{1} << 24;  // of an entry of /proc/kpageflags
 
 class NotedFrames final : public Bus::Pinned {
@@ -31,9 +31,9 @@ class NotedFrames final : public Bus::Pinned {
 
 Status BringIn(ClientPages& pages) {
   std::byte first;
-  for (uint64_t at = 0; at < pages.size(); at += kPage) {
+  for (uint64_t at = 0; at < pages.size(); at += kPageBytes) {
     if (!pages.Read(at, {&first, 1}))
-      return Status::Refuse(EFAULT, "page {} of the client's memory is not there", at / kPage);
+      return Status::Refuse(EFAULT, "page {} of the client's memory is not there", at / kPageBytes);
   }
   return Status::Ok();
 }
@@ -63,7 +63,7 @@ Status RefuseZeroPages(const std::vector<uint64_t>& frames, const std::string& p
 
 Result<std::unique_ptr<Bus::Pinned>> NoteFrames(std::shared_ptr<ClientPages> pages, const std::string& proc) {
   DXG_TRY(BringIn(*pages));
-  std::vector<uint64_t> frames(pages->size() / kPage);
+  std::vector<uint64_t> frames(pages->size() / kPageBytes);
   if (!pages->Frames(0, frames))
     return Status::Refuse(EFAULT, "the kernel does not say where the client's pages are");
   if (std::find(frames.begin(), frames.end(), 0) != frames.end())

@@ -11,6 +11,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/page.h"
 #include "cuse-dxg/backend/uio/features.h"
 #include "cuse-dxg/backend/uio/page_frames.h"
 #include "cuse-dxg/backend/uio/uevents.h"
@@ -22,7 +23,6 @@ namespace dxg::vmbus {
 namespace {
 
 constexpr unsigned kRingsMap = 0;
-constexpr size_t kPage = 4096;
 constexpr uint64_t kRingsBytesMax = uint64_t{1} << 30;
 
 ChannelOffer OfferOf(const VmbusDevice& device) {
@@ -161,7 +161,7 @@ Result<std::unique_ptr<Channel>> UioBus::Open(const ChannelOffer& offer) {
     device = found->second;
   }
   const uint64_t bytes = device.FindMap(kRingsMap)->size, ring = bytes / 2;
-  if (bytes == 0 || bytes > kRingsBytesMax || ring % kPage != 0)
+  if (bytes == 0 || bytes > kRingsBytesMax || ring % kPageBytes != 0)
     return Status::Refuse(EPROTO,
                           "the rings of channel {} have {:#x} bytes; expected two halves of whole pages",
                           device.name, bytes);

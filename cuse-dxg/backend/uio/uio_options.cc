@@ -2,12 +2,11 @@
 
 #include <cerrno>
 
+#include "base/page.h"
 #include "cuse-dxg/backend/uio/iomem.h"
 
 namespace dxg::vmbus {
 namespace {
-
-constexpr uint64_t kPage = 4096;
 
 std::optional<uint64_t> ParseSize(std::string_view text) {
   unsigned shift = 0;
@@ -38,7 +37,7 @@ Result<WindowWanted> WindowWanted::Parse(std::string_view text) {
       return refuse("START is no multiple of 64 KiB");
   }
   const auto length = ParseSize(text.substr(plus + 1));
-  if (!length || *length == 0 || *length % kPage != 0)
+  if (!length || *length == 0 || *length % kPageBytes != 0)
     return refuse("LENGTH is no number of whole pages of 4 KiB");
   wanted.length = *length;
   if (wanted.start.value_or(0) > UINT64_MAX - wanted.length) return refuse("it ends behind the last address");

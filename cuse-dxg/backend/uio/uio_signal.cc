@@ -10,7 +10,7 @@ namespace {
 
 constexpr unsigned kMonitorMap = 2;
 constexpr size_t kMonitorBytes = 4096;
-constexpr unsigned kMonitorsMax = 128;
+constexpr unsigned kMonitorIdsMax = 128;
 
 // In the monitor page: 4 groups of 32 monitors, each { u32 pending, u32 armed }.
 constexpr size_t kGroupsOffset = 8, kGroupBytes = 8;
@@ -23,8 +23,8 @@ Result<std::unique_ptr<UioSignal>> UioSignal::Create(std::shared_ptr<UioNode> no
   uint32_t* pending = nullptr;
   uint32_t bit = 0;
   if (monitor) {
-    if (*monitor >= kMonitorsMax)
-      return Status::Refuse(EPROTO, "monitor {}: there are only {}", *monitor, kMonitorsMax);
+    if (*monitor >= kMonitorIdsMax)
+      return Status::Refuse(EPROTO, "monitor {}: there are only {}", *monitor, kMonitorIdsMax);
     DXG_ASSIGN(const auto page, node->Map(kMonitorMap, kMonitorBytes));
     // Safety: 4 bytes at a multiple of 4, within the page.
     pending =

@@ -11,13 +11,13 @@
 #include <iterator>
 #include <memory>
 
+#include "base/page.h"
 #include "base/unique_fd.h"
 #include "cuse-dxg/backend/uio/iomem.h"
 
 namespace dxg::vmbus {
 namespace {
 
-constexpr uint64_t kPage = 4096;
 constexpr unsigned kMemMajor = 1, kMemMinor = 1;  // of /dev/mem
 
 Result<uint64_t> FindHole(const Places& places, uint64_t length) {
@@ -42,12 +42,12 @@ Status RefuseTaken(const Places& places, const Window& window) {
 }
 
 Status CanMap(const std::string& path, int file, uint64_t offset) {
-  void* const mapped = mmap(nullptr, kPage, PROT_READ, MAP_SHARED, file, static_cast<off_t>(offset));
+  void* const mapped = mmap(nullptr, kPageBytes, PROT_READ, MAP_SHARED, file, static_cast<off_t>(offset));
   if (mapped == MAP_FAILED)
     return Status::Refuse(errno,
                           "cannot map {} at {:#x}: {}; STRICT_DEVMEM and a locked-down kernel refuse it",
                           path, offset, std::strerror(errno));
-  munmap(mapped, kPage);
+  munmap(mapped, kPageBytes);
   return Status::Ok();
 }
 
@@ -62,7 +62,7 @@ Status OpenFile(const std::string& path, Window* window) {
                           window->length);
   window->file_offset = is_memory ? window->start : 0;
   DXG_TRY(CanMap(path, file->get(), window->file_offset));
-  DXG_TRY(CanMap(path, file->get(), window->file_offset + window->length - kPage));
+  DXG_TRY(CanMap(path, file->get(), window->file_offset + window->length - kPageBytes));
   window->file = file->get();
   window->keep = std::move(file);
   return Status::Ok();

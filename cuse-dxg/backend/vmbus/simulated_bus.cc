@@ -18,6 +18,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/page.h"
 #include "base/shared_memory.h"
 #include "base/unix_socket.h"
 #include "link/host_control.h"
@@ -29,8 +30,6 @@
 
 namespace dxg::vmbus {
 namespace {
-
-using link::kPageBytes;
 
 constexpr std::chrono::seconds kAnswerMax{5};
 // A host that says nothing for so long, asked whether it is there, is gone: it may have stopped, which no

@@ -15,6 +15,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/page.h"
 #include "cuse-dxg/backend/vmbus/command_channel.h"
 #include "link/vmbus/pci_config.h"
 #include "proto/contract/host_commands.gen.h"
@@ -24,7 +25,6 @@ namespace {
 
 constexpr uint32_t kVersionWithoutNegotiation = 27;
 constexpr uint32_t kLastCompatibleVersion = 16;
-constexpr uint64_t kPageBytes = 4096;
 constexpr uint32_t kAsyncMessagesBit = 1u << 6;  // of GETINTERNALADAPTERINFO
 // SETGUESTDATA's bits 1 to 4; 0: a 32-bit number.
 constexpr uint32_t kGuestDataType = 0x1e;

@@ -2,6 +2,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "base/page.h"
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
@@ -80,7 +81,7 @@ Status CheckStandard(Creation& c) {
   const uint64_t sysmem = c.elements.front().sysmem;
   switch (standard.type()) {
     case _D3DKMT_STANDARDALLOCATIONTYPE_EXISTINGHEAP:
-      if (sysmem == 0 || sysmem % client::kPageBytes != 0)
+      if (sysmem == 0 || sysmem % kPageBytes != 0)
         return Raw("an existing heap needs memory of the caller that begins on a page");
       if (!c.flags.existing_sysmem) return Raw("an existing heap needs flag existing_sysmem");
       break;
@@ -93,7 +94,7 @@ Status CheckStandard(Creation& c) {
   }
   const uint64_t size = standard.existing_heap_size();
   if (call.request.priv_drv_data_size() != 0 || c.elements.size() != 1 || size == 0 ||
-      size % client::kPageBytes != 0) {
+      size % kPageBytes != 0) {
     return Status::Refuse(EINVAL,
                           "a standard allocation has one element, no private data and whole pages; got {} "
                           "elements, {} and {} bytes",
@@ -167,9 +168,9 @@ Status PrepareResource(Creation& c) {
 Status PrepareElements(Creation& c) {
   for (size_t i = 0; i < c.elements.size(); ++i) {
     const auto& element = c.elements[i];
-    if (!c.flags.standard_allocation && element.sysmem % client::kPageBytes != 0) {
+    if (!c.flags.standard_allocation && element.sysmem % kPageBytes != 0) {
       return Status::Refuse(EINVAL, "element {}: sysmem {:#x} does not begin on a page of {} bytes", i,
-                            element.sysmem, client::kPageBytes);
+                            element.sysmem, kPageBytes);
     }
     if ((element.sysmem != 0) != c.has_sysmem()) {
       return Status::Refuse(EINVAL, "element {}: all elements have memory of the caller, or none has", i);
@@ -285,7 +286,7 @@ class PinnedPages final : public ClientPages {
     return Has(offset, from.size()) && space_->Write(address_ + offset, from);
   }
   bool Frames(uint64_t page, std::span<uint64_t> frames) override {
-    return space_->Frames(address_ + page * client::kPageBytes, frames);
+    return space_->Frames(address_ + page * kPageBytes, frames);
   }
   std::optional<ClientFile> file() const override {
     if (space_->file() < 0) return std::nullopt;
@@ -300,7 +301,7 @@ class PinnedPages final : public ClientPages {
 };
 
 Task GiveMemoryToHost(Creation& c, Allocation& allocation, uint64_t sysmem) {
-  const uint64_t size = allocation.pages * client::kPageBytes;
+  const uint64_t size = allocation.pages * kPageBytes;
   auto space = c.call.access().Pin(c.call.tid(), sysmem, size, !c.flags.read_only);
   if (space == nullptr) {
     co_return Status::Refuse(
@@ -386,7 +387,7 @@ void MakeObjects(Creation& c) {
     allocation->handle = {record.allocation()};
     allocation->device = c.device->handle;
     if (owner != nullptr) allocation->resource = owner->handle;
-    allocation->pages = record.allocation_size() / client::kPageBytes;
+    allocation->pages = record.allocation_size() / kPageBytes;
     allocation->cached = (record.allocation_flags() & kCachedAllocation) != 0;
     if (i < c.shared_elements.size()) {
       c.shared_elements[i].pages = allocation->pages;

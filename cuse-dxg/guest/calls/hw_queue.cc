@@ -1,4 +1,5 @@
 // Hardware queues and their progress fences: CreateHwQueue, DestroyHwQueue.
+#include "base/page.h"
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
@@ -7,7 +8,7 @@
 namespace dxg::guest::handlers {
 namespace {
 
-using Create = calls::CreateHwQueue;
+using CreateQueue = calls::CreateHwQueue;
 
 constexpr contract::Member kFenceAddress{offsetof(d3dkmt_createhwqueue, queue_progress_fence_cpu_va), 8};
 
@@ -20,16 +21,16 @@ Task TellHostQueueEnded(Call& call, std::shared_ptr<Adapter> adapter, uint32_t q
 }
 
 // Member by member, as the driver does; what is written stays where a later step fails.
-Status WriteOut(CallOf<Create>& call) {
-  DXG_TRY(call.OutNow(Create::Out::queue));
-  DXG_TRY(call.OutNow(Create::Out::queue_progress_fence));
+Status WriteOut(CallOf<CreateQueue>& call) {
+  DXG_TRY(call.OutNow(CreateQueue::Out::queue));
+  DXG_TRY(call.OutNow(CreateQueue::Out::queue_progress_fence));
   DXG_TRY(call.OutNow(kFenceAddress));
-  DXG_TRY(call.OutNow(Create::Out::queue_progress_fence_gpu_va));
-  (void)call.CopyOut(Create::Out::priv_drv_data());  // whether that works is not looked at
+  DXG_TRY(call.OutNow(CreateQueue::Out::queue_progress_fence_gpu_va));
+  (void)call.CopyOut(CreateQueue::Out::priv_drv_data());  // whether that works is not looked at
   return Status::Ok();
 }
 
-Task AskForIt(CallOf<Create>& call, std::shared_ptr<Device> device, std::shared_ptr<Context> context,
+Task AskForIt(CallOf<CreateQueue>& call, std::shared_ptr<Device> device, std::shared_ptr<Context> context,
               std::shared_ptr<HwQueue> queue) {
   host::CreateHwQueue::Request request;
   host::CreateHwQueue::Reply reply;
@@ -42,7 +43,7 @@ Task AskForIt(CallOf<Create>& call, std::shared_ptr<Device> device, std::shared_
   queue->fence = {reply.progress_fence()};
   DXG_CO_TRY(FromNtStatus(reply.status(), "CreateHwQueue"));
   uint64_t address = 0;
-  DXG_CO_TRY(co_await BringIn(call, reply.progress_fence_cpu_va(), client::kPageBytes, &address));
+  DXG_CO_TRY(co_await BringIn(call, reply.progress_fence_cpu_va(), kPageBytes, &address));
   queue->window_address = reply.progress_fence_cpu_va();
   call.reply.set_queue(reply.hwqueue());
   call.reply.set_queue_progress_fence(reply.progress_fence());
@@ -56,7 +57,7 @@ Task AskForIt(CallOf<Create>& call, std::shared_ptr<Device> device, std::shared_
 
 }  // namespace
 
-Task CreateHwQueue(CallOf<Create>& call) {
+Task CreateHwQueue(CallOf<CreateQueue>& call) {
   DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, call.request.context()));
   DXG_CO_TRY(CheckActive(*found.device));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
@@ -65,7 +66,7 @@ Task CreateHwQueue(CallOf<Create>& call) {
     co_return Status::Refuse(EINVAL, "priv_drv_data_size is {}; at most {} bytes are allowed", size,
                              kMessageBytesMax);
   }
-  DXG_CO_TRY(call.CopyIn(Create::In::priv_drv_data()));
+  DXG_CO_TRY(call.CopyIn(CreateQueue::In::priv_drv_data()));
   auto queue = std::make_shared<HwQueue>();
   queue->context = found.context->handle;
   queue->device = found.device->handle;

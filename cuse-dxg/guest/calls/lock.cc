@@ -1,4 +1,5 @@
 // CPU access to allocations: Lock2, Unlock2, InvalidateCache.
+#include "base/page.h"
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
@@ -37,8 +38,8 @@ Task Lock2(CallOf<calls::Lock2>& call) {
   DXG_CO_TRY(FromNtStatus(reply.status(), "Lock2"));
 
   uint64_t address = 0;
-  DXG_CO_TRY(co_await BringIn(call, reply.cpu_visible_buffer_offset(), allocation->pages * client::kPageBytes,
-                              &address));
+  DXG_CO_TRY(
+      co_await BringIn(call, reply.cpu_visible_buffer_offset(), allocation->pages * kPageBytes, &address));
   // It may have ended meanwhile.
   if (auto again = call.process->FindAllocation(call.request.allocation());
       !again.ok() || *again != allocation) {

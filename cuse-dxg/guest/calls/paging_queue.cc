@@ -1,4 +1,5 @@
 // Paging queues: CreatePagingQueue, DestroyPagingQueue.
+#include "base/page.h"
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "proto/dxg/host.pb.h"
@@ -32,7 +33,7 @@ Task CreatePagingQueue(CallOf<calls::CreatePagingQueue>& call) {
   // A refusal shows as zeros, and fails here: there is no page of the host at 0.
   uint64_t fence_address = 0;
   const uint64_t page = reply.fence_storage_physical_address();
-  DXG_CO_TRY(co_await BringIn(call, page, client::kPageBytes, &fence_address));
+  DXG_CO_TRY(co_await BringIn(call, page, kPageBytes, &fence_address));
 
   auto queue = std::make_shared<PagingQueue>(
       PagingQueue{{reply.paging_queue()}, {reply.sync_object()}, device->handle, page});

@@ -8,12 +8,12 @@
 namespace dxg::guest::handlers {
 namespace {
 
-constexpr uint32_t kListMax = D3DKMT_MAKERESIDENT_ALLOC_MAX;
+constexpr uint32_t kResidencyListMax = D3DKMT_MAKERESIDENT_ALLOC_MAX;
 constexpr uint32_t kBytesMax = 131072;  // of what the driver still takes for a count that could fit a message
 
 Status CheckCount(uint32_t count) {
-  if (count != 0 && count <= kListMax) return Status::Ok();
-  return Status::Refuse(EINVAL, "the list has {} allocations; expected 1 to {}", count, kListMax);
+  if (count != 0 && count <= kResidencyListMax) return Status::Ok();
+  return Status::Refuse(EINVAL, "the list has {} allocations; expected 1 to {}", count, kResidencyListMax);
 }
 
 // Offer and reclaim take a list of resources or one of allocations.

@@ -1,6 +1,7 @@
 // Signals, by the CPU and in the order of contexts and hardware queues: SignalSynchronizationObject,
 // SignalSynchronizationObjectFromCpu, ...FromGpu, ...FromGpu2, SubmitSignalSyncObjectsToHwQueue. One command
 // serves all five.
+#include "cuse-dxg/guest/calls/limits.h"
 #include "cuse-dxg/guest/client_event.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
@@ -10,9 +11,6 @@ namespace dxg::guest::handlers {
 namespace {
 
 constexpr uint32_t kEnqueueCpuEvent = 2;  // flags
-constexpr uint32_t kObjectsMax = 32;      // D3DDDI_MAX_OBJECT_SIGNALED
-constexpr uint32_t kContextsMax = 64;     // D3DDDI_MAX_BROADCAST_CONTEXT
-constexpr uint32_t kListMax = 131072;
 
 using Signal = host::SignalSyncObject;
 
@@ -81,9 +79,10 @@ Task SignalFromContextList(CallOf<calls::SignalSynchronizationObjectFromGpu2>& c
 
 Task SignalSynchronizationObject(CallOf<calls::SignalSynchronizationObject>& call) {
   const auto& args = call.request;
-  if (args.context_count() >= kContextsMax || args.object_count() > kObjectsMax) {
+  if (args.context_count() >= kBroadcastContextsMax || args.object_count() > kSignaledObjectsMax) {
     co_return Status::Refuse(EINVAL, "{} objects and {} more contexts; at most {} and {} are allowed",
-                             args.object_count(), args.context_count(), kObjectsMax, kContextsMax - 1);
+                             args.object_count(), args.context_count(), kSignaledObjectsMax,
+                             kBroadcastContextsMax - 1);
   }
   uint64_t event = 0;
   if ((args.flags() & kEnqueueCpuEvent) != 0) {
@@ -97,7 +96,7 @@ Task SignalSynchronizationObject(CallOf<calls::SignalSynchronizationObject>& cal
 Task SignalSynchronizationObjectFromCpu(CallOf<calls::SignalSynchronizationObjectFromCpu>& call) {
   using In = calls::SignalSynchronizationObjectFromCpu::In;
   auto& args = call.request;
-  DXG_CO_TRY(CheckCount("object_count", args.object_count(), kObjectsMax));
+  DXG_CO_TRY(CheckCount("object_count", args.object_count(), kSignaledObjectsMax));
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(args.device()));
   DXG_CO_TRY(CheckActive(*device->adapter()));
   DXG_CO_TRY(call.CopyIn({&In::objects(), IfGiven(call, In::fence_values())}));
@@ -114,7 +113,7 @@ Task SignalSynchronizationObjectFromCpu(CallOf<calls::SignalSynchronizationObjec
 Task SignalSynchronizationObjectFromGpu(CallOf<calls::SignalSynchronizationObjectFromGpu>& call) {
   using In = calls::SignalSynchronizationObjectFromGpu::In;
   auto& args = call.request;
-  DXG_CO_TRY(CheckCount("object_count", args.object_count(), kListMax));
+  DXG_CO_TRY(CheckCount("object_count", args.object_count(), kObjectListMax));
   DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, args.context()));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
   DXG_CO_TRY(call.CopyIn({&In::objects(), IfGiven(call, In::fence_values())}));
@@ -138,8 +137,8 @@ Task SignalSynchronizationObjectFromGpu2(CallOf<calls::SignalSynchronizationObje
         args.object_count(), eventfd);
   }
   if (!with_event) {
-    DXG_CO_TRY(CheckCount("object_count", args.object_count(), kListMax));
-    DXG_CO_TRY(CheckCount("context_count", args.context_count(), kListMax));
+    DXG_CO_TRY(CheckCount("object_count", args.object_count(), kObjectListMax));
+    DXG_CO_TRY(CheckCount("context_count", args.context_count(), kObjectListMax));
   }
   DXG_CO_ASSIGN(const uint32_t first,
                 ReadFirst(call, calls::SignalSynchronizationObjectFromGpu2::In::contexts()));
@@ -153,8 +152,8 @@ Task SignalSynchronizationObjectFromGpu2(CallOf<calls::SignalSynchronizationObje
 Task SubmitSignalSyncObjectsToHwQueue(CallOf<calls::SubmitSignalSyncObjectsToHwQueue>& call) {
   using In = calls::SubmitSignalSyncObjectsToHwQueue::In;
   auto& args = call.request;
-  DXG_CO_TRY(CheckCount("hwqueue_count", args.hwqueue_count(), kContextsMax));
-  DXG_CO_TRY(CheckCount("object_count", args.object_count(), kObjectsMax));
+  DXG_CO_TRY(CheckCount("hwqueue_count", args.hwqueue_count(), kBroadcastContextsMax));
+  DXG_CO_TRY(CheckCount("object_count", args.object_count(), kSignaledObjectsMax));
   DXG_CO_ASSIGN(const uint32_t first, ReadFirst(call, In::hwqueues()));
   DXG_CO_ASSIGN(auto found, FindHwQueueAndDevice(*call.process, first));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));

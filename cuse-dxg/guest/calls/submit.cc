@@ -1,4 +1,5 @@
 // Work: SubmitCommand, SubmitCommandToHwQueue.
+#include "cuse-dxg/guest/calls/limits.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
 #include "proto/dxg/host.pb.h"
@@ -6,7 +7,6 @@
 namespace dxg::guest::handlers {
 namespace {
 
-constexpr uint32_t kContextsMax = 64;  // D3DDDI_MAX_BROADCAST_CONTEXT
 constexpr uint32_t kHistoryBuffersMax = 1024;
 constexpr uint32_t kPrimariesMax = 131072;
 
@@ -20,9 +20,9 @@ Status CheckMost(const char* name, uint32_t count, uint32_t max) {
 Task SubmitCommand(CallOf<calls::SubmitCommand>& call) {
   using In = calls::SubmitCommand::In;
   auto& args = call.request;
-  if (args.broadcast_context_count() == 0 || args.broadcast_context_count() > kContextsMax) {
+  if (args.broadcast_context_count() == 0 || args.broadcast_context_count() > kBroadcastContextsMax) {
     co_return Status::Refuse(EINVAL, "broadcast_context_count is {}; expected 1 to {}",
-                             args.broadcast_context_count(), kContextsMax);
+                             args.broadcast_context_count(), kBroadcastContextsMax);
   }
   DXG_CO_TRY(CheckMost("priv_drv_data_size", args.priv_drv_data_size(), kMessageBytesMax));
   DXG_CO_TRY(CheckMost("num_history_buffers", args.num_history_buffers(), kHistoryBuffersMax));

@@ -322,11 +322,12 @@ void SyncFileIoctl(Driver& driver, client::Access& access, std::unique_ptr<attac
 namespace handlers {
 namespace {
 
-using Create = calls::CreateSyncFile;
-using Open = calls::OpenSyncObjectFromSyncFile;
+using CreateFile = calls::CreateSyncFile;
+using OpenFromFile = calls::OpenSyncObjectFromSyncFile;
 
 constexpr uint32_t kOpenFlags = 0x13;  // shared, nt_security_sharing, no_signal: to wait only
-constexpr contract::Member kOpenedFence{offsetof(d3dkmt_opensyncobjectfromsyncfile, fence_value_cpu_va), 8};
+constexpr contract::Member kOpenedFromFileFence{
+    offsetof(d3dkmt_opensyncobjectfromsyncfile, fence_value_cpu_va), 8};
 
 // The fence of a sync file that CreateSyncFile gave out. A merged one has no one fence.
 Task FindFence(Call& call, uint64_t descriptor, std::shared_ptr<SyncFence>* fence) {
@@ -383,7 +384,7 @@ Task QueueWait(Call& call, const ContextAndDevice& found, uint32_t context, cons
 
 }  // namespace
 
-Task CreateSyncFile(CallOf<Create>& call) {
+Task CreateSyncFile(CallOf<CreateFile>& call) {
   const auto& args = call.request;
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(args.device()));
   DXG_CO_TRY(CheckActive(*device));
@@ -417,7 +418,7 @@ Task WaitSyncFile(CallOf<calls::WaitSyncFile>& call) {
   co_return co_await QueueWait(call, found, call.request.context(), *fence);
 }
 
-Task OpenSyncObjectFromSyncFile(CallOf<Open>& call) {
+Task OpenSyncObjectFromSyncFile(CallOf<OpenFromFile>& call) {
   std::shared_ptr<SyncFence> fence;
   DXG_CO_TRY(co_await FindFence(call, call.request.sync_file_handle(), &fence));
   if (fence->shared() == nullptr) co_return Status::Ok();
@@ -432,7 +433,7 @@ Task OpenSyncObjectFromSyncFile(CallOf<Open>& call) {
     call.reply.set_fence_value(fence->value() +
                                (fence->status() != 0 ? 1 : 0));  // as the driver, which counts it up
     call.reply.set_fence_value_gpu_va(opened.fence_gpu_virtual_address);
-    call.SetAddress(kOpenedFence, opened.fence_cpu_virtual_address);
+    call.SetAddress(kOpenedFromFileFence, opened.fence_cpu_virtual_address);
     return call.OutNowAll();
   };
   co_return co_await EnterOpened(call, device, opened, answer);

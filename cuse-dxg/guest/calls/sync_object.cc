@@ -1,6 +1,7 @@
 // Sync objects: CreateSynchronizationObject, DestroySynchronizationObject, OpenSyncObjectFromNtHandle2.
 #include "cuse-dxg/guest/calls/sync_object.h"
 
+#include "base/page.h"
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/calls/share.h"
 #include "cuse-dxg/guest/client_event.h"
@@ -43,7 +44,7 @@ Task OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device,
   opened->object = object;
   opened->fence_gpu_virtual_address = reply.gpu_virtual_address();
   if (!object->monitored) co_return Status::Ok();
-  const Status status = co_await BringIn(call, reply.guest_cpu_physical_address(), client::kPageBytes,
+  const Status status = co_await BringIn(call, reply.guest_cpu_physical_address(), kPageBytes,
                                          &opened->fence_cpu_virtual_address);
   if (status.ok()) {
     object->window_address = reply.guest_cpu_physical_address();
@@ -68,7 +69,7 @@ Task EnterOpened(Call& call, std::shared_ptr<Device> device, const OpenedSyncObj
 namespace handlers {
 namespace {
 
-using Create = calls::CreateSynchronizationObject;
+using CreateObject = calls::CreateSynchronizationObject;
 using Info = d3dkmt_createsynchronizationobject2;
 
 constexpr uint32_t kShared = 1, kNtSecuritySharing = 2;  // flags
@@ -81,14 +82,14 @@ constexpr contract::Member kOpenedFence{
     offsetof(d3dkmt_opensyncobjectfromnthandle2, monitored_fence.fence_value_cpu_va), 8};
 
 struct Creating {
-  explicit Creating(CallOf<Create>& call) : call(call), type(call.request.type()) {}
+  explicit Creating(CallOf<CreateObject>& call) : call(call), type(call.request.type()) {}
 
   bool monitored() const {
     return type == _D3DDDI_MONITORED_FENCE || type == _D3DDDI_PERIODIC_MONITORED_FENCE;
   }
   bool shared() const { return (call.request.flags() & kShared) != 0; }
 
-  CallOf<Create>& call;
+  CallOf<CreateObject>& call;
   const uint32_t type;
   std::shared_ptr<Device> device;
   std::shared_ptr<SyncObject> object = std::make_shared<SyncObject>();
@@ -116,7 +117,7 @@ void MakeRequest(Creating& c) {
 Task BringFenceIn(Creating& c) {
   const uint64_t page = c.reply.fence_storage_address();
   uint64_t address = 0;
-  DXG_CO_TRY(co_await BringIn(c.call, page, client::kPageBytes, &address));
+  DXG_CO_TRY(co_await BringIn(c.call, page, kPageBytes, &address));
   c.object->window_address = page;
   c.call.SetAddress(c.type == _D3DDDI_MONITORED_FENCE ? kFence : kPeriodicFence, address);
   co_return Status::Ok();
@@ -155,7 +156,7 @@ Task AskForIt(Creating& c) {
 
 }  // namespace
 
-Task CreateSynchronizationObject(CallOf<Create>& call) {
+Task CreateSynchronizationObject(CallOf<CreateObject>& call) {
   Creating c(call);
   DXG_CO_ASSIGN(c.device, call.process->FindDevice(call.request.device()));
   DXG_CO_TRY(CheckActive(*c.device));

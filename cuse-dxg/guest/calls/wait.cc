@@ -2,6 +2,7 @@
 // WaitForSynchronizationObjectFromCpu, ...FromGpu, SubmitWaitForSyncObjectsToHwQueue.
 #include <algorithm>
 
+#include "cuse-dxg/guest/calls/limits.h"
 #include "cuse-dxg/guest/client_event.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
@@ -10,8 +11,6 @@
 namespace dxg::guest::handlers {
 namespace {
 
-constexpr uint32_t kObjectsMax = 32;  // D3DDDI_MAX_OBJECT_WAITED_ON
-constexpr uint32_t kListMax = 131072;
 constexpr int kInlineValues = 8;  // of legacy fences, in the struct
 
 using FromCpu = calls::WaitForSynchronizationObjectFromCpu;
@@ -111,7 +110,7 @@ Task WaitInTheCall(CallOf<FromCpu>& call) {
 
 Task WaitForSynchronizationObject(CallOf<calls::WaitForSynchronizationObject>& call) {
   const auto& args = call.request;
-  DXG_CO_TRY(CheckCount(args.object_count(), kObjectsMax));
+  DXG_CO_TRY(CheckCount(args.object_count(), kWaitedObjectsMax));
   DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, args.context()));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
   GpuWait::Request request;
@@ -127,14 +126,14 @@ Task WaitForSynchronizationObject(CallOf<calls::WaitForSynchronizationObject>& c
 }
 
 Task WaitForSynchronizationObjectFromCpu(CallOf<FromCpu>& call) {
-  if (Status status = CheckCount(call.request.object_count(), kListMax); !status.ok())
+  if (Status status = CheckCount(call.request.object_count(), kObjectListMax); !status.ok())
     return Refused(std::move(status));
   return call.request.async_event() != 0 ? WaitWithEventfd(call) : WaitInTheCall(call);
 }
 
 Task WaitForSynchronizationObjectFromGpu(CallOf<FromGpu>& call) {
   auto& args = call.request;
-  DXG_CO_TRY(CheckCount(args.object_count(), kListMax));
+  DXG_CO_TRY(CheckCount(args.object_count(), kObjectListMax));
   DXG_CO_TRY(call.CopyIn(FromGpu::In::objects()));
   DXG_CO_ASSIGN(auto context, call.process->FindContext(args.context()));
   // What the first object is, the others are taken for.
@@ -146,7 +145,7 @@ Task WaitForSynchronizationObjectFromGpu(CallOf<FromGpu>& call) {
   }
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(context->device.value));
   DXG_CO_TRY(CheckActive(*device->adapter()));
-  DXG_CO_TRY(CheckCount(args.object_count(), kObjectsMax));
+  DXG_CO_TRY(CheckCount(args.object_count(), kWaitedObjectsMax));
   GpuWait::Request request;
   request.set_context(args.context());
   request.set_object_count(args.object_count());
@@ -159,7 +158,7 @@ Task WaitForSynchronizationObjectFromGpu(CallOf<FromGpu>& call) {
 Task SubmitWaitForSyncObjectsToHwQueue(CallOf<calls::SubmitWaitForSyncObjectsToHwQueue>& call) {
   using In = calls::SubmitWaitForSyncObjectsToHwQueue::In;
   auto& args = call.request;
-  DXG_CO_TRY(CheckCount(args.object_count(), kObjectsMax));
+  DXG_CO_TRY(CheckCount(args.object_count(), kWaitedObjectsMax));
   // Before the queue is looked at, unlike everywhere else.
   DXG_CO_TRY(call.CopyIn({&In::objects(), &In::fence_values()}));
   DXG_CO_ASSIGN(auto found, FindHwQueueAndDevice(*call.process, args.hwqueue()));
