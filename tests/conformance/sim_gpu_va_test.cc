@@ -126,7 +126,7 @@ TEST(SimReserveGpuVa, BaseThatHitsALiveRangeFails) {
 
 // ---- Map ----
 
-// [GVA] 128, 16 of [GEN]: sizes and offsets are in the table of bad input
+// [GVA] 128, [GEN] 16: sizes and offsets are in the table of bad input
 TEST(SimMapGpuVa, RefusesWhatIsNotInPages) {
   Mapper mapper;
   const d3dkmthandle allocation = mapper.client.Create(4 * kPageBytes);
