@@ -53,9 +53,8 @@ void PrintTable() {
     if (*call.differs != '\0') fmt::print("{:<61}differs from the driver: {}\n", "", call.differs);
   }
   fmt::print(
-      "\n{} of {} calls are served, as the real driver was recorded to serve them but for what is said "
-      "above; the others\nanswer ENOTTY and say so once in the log.\nNumbers without a handler in any "
-      "driver:",
+      "\n{} of {} calls are served, as in the records of the real driver except for the differences "
+      "above.\nThe others answer ENOTTY and are logged once.\nNumbers without a handler in any driver:",
       served, contract::Calls().size());
   for (const auto& number : contract::UnhandledNumbers()) fmt::print(" {:#04x}", number.nr);
   fmt::print("\n");

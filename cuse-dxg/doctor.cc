@@ -30,7 +30,7 @@ namespace {
 constexpr rlim_t kOpenFilesWanted =
     65536;  // every shared object and every mapped range of a client is a descriptor
 
-// One line: what was looked at, and how it is. `note` is neither good nor bad.
+// Prints one line: what was checked, and the result. `note` is neither good nor bad.
 void Line(const char* verdict, const char* what, const std::string& how) {
   fmt::print("{:<5} {:<16} {}\n", verdict, what, how);
 }
@@ -45,7 +45,7 @@ std::string FirstLine(const char* path) {
   return line;
 }
 
-// Where we are changes which answers are to be expected.
+// Containers and User Mode Linux explain many of the answers below.
 void ShowMachine() {
   utsname kernel;
   uname(&kernel);
@@ -81,8 +81,8 @@ void ShowNode() {
   struct stat node;
   if (statfs("/dev/dxg", &fs) != 0 && errno == ENOTCONN)
     return No("/dev/dxg",
-              "the mount of a daemon that was killed -> umount /dev/dxg (serve does that by itself)");
-  if (stat("/dev/dxg", &node) != 0) return Note("/dev/dxg", "does not exist (serve makes it)");
+              "a mount that a killed daemon has left -> umount /dev/dxg (serve does that itself)");
+  if (stat("/dev/dxg", &node) != 0) return Note("/dev/dxg", "does not exist; serve makes it");
   const char* kind = S_ISCHR(node.st_mode) ? "a character device" : "a file";
   const unsigned mode = node.st_mode & 07777;
   const bool opens = UniqueFd(open("/dev/dxg", O_RDWR | O_CLOEXEC)).valid();
@@ -101,11 +101,11 @@ bool CanServeFile(bool fuse) {
     return true;
   }
   No("serve as a file",
-     "only root can put a node into /dev -> sudo cuse-dxg serve, or cuse-dxg run -- PROGRAM");
+     "only root can make a node in /dev -> sudo cuse-dxg serve, or cuse-dxg run -- PROGRAM");
   return false;
 }
 
-// Really tried, in a child: too many settings and policies decide it.
+// A child tries it, because too many settings and policies decide whether it works.
 bool CheckPrivateDev() {
   int ends[2];
   if (pipe2(ends, O_CLOEXEC) != 0) return false;
@@ -163,14 +163,15 @@ void CheckCallerMemory() {
 
 void ShowPtraceScope() {
   const std::string scope = FirstLine("/proc/sys/kernel/yama/ptrace_scope");
-  if (scope.empty() || scope == "0") return Ok("ptrace", "no limits by Yama");
+  if (scope.empty() || scope == "0") return Ok("ptrace", "Yama does not restrict it");
   if (scope == "3")
-    return No("ptrace",
-              "Yama ptrace_scope is 3: nobody may, not even root. Memory cannot be mapped into programs -> "
-              "boot with another setting (sysctl kernel.yama.ptrace_scope)");
+    return No(
+        "ptrace",
+        "Yama ptrace_scope is 3: not even root may use ptrace, so no memory can be mapped into programs -> "
+        "boot with another setting (sysctl kernel.yama.ptrace_scope)");
   if (geteuid() == 0)
-    return Ok("ptrace", fmt::format("Yama ptrace_scope is {}, which does not hold root", scope));
-  Note("ptrace", fmt::format("Yama ptrace_scope is {}: fine for 'run'; serve has to be root", scope));
+    return Ok("ptrace", fmt::format("Yama ptrace_scope is {}, which does not restrict root", scope));
+  Note("ptrace", fmt::format("Yama ptrace_scope is {}: enough for run; serve must be root", scope));
 }
 
 void ShowFileLimit() {
@@ -186,7 +187,7 @@ void ShowFileLimit() {
 // docs/decisions/011: no kernel's own fence would do.
 void ShowSyncFiles() {
   Ok("sync files",
-     "descriptors of the node: poll, select, epoll, FILE_INFO and MERGE work; other drivers do not take "
+     "descriptors of the node: poll, select, epoll, FILE_INFO and MERGE work; other drivers do not accept "
      "them");
 }
 
@@ -196,9 +197,9 @@ void ShowHugePages() {
   const std::string setting = FirstLine(path.c_str());
   if (setting.empty()) return;
   if (setting.find("[never]") == std::string::npos && setting.find("[deny]") == std::string::npos)
-    return Ok("huge pages", "locked memory gets them");
+    return Ok("huge pages", "used for locked memory");
   Note("huge pages",
-       fmt::format("not for locked memory -> echo advise > {} (first touches cost a tenth then)", path));
+       fmt::format("not used for locked memory -> echo advise > {} (first touches then cost a tenth)", path));
 }
 
 }  // namespace
@@ -217,7 +218,7 @@ int Doctor() {
   ShowSyncFiles();
   ShowFileLimit();
   if (cuse || file || private_dev) return 0;
-  fmt::print("\nNo way to make a node here: mend one of CUSE, FUSE, private /dev, as said above.\n");
+  fmt::print("\nNo way to make a node here: fix one of CUSE, FUSE and private /dev as said above.\n");
   return 1;
 }
 

@@ -2,8 +2,8 @@
 
 namespace dxg {
 
-// Prints what this machine can do for us, what stands in the way and how to mend it, a line each. Returns the
-// exit status: 0 when a node can be made in at least one way.
+// Prints what works on this machine, what does not, and how to fix it, a line each. Returns the exit status:
+// 0 if a node can be made in at least one way.
 int Doctor();
 
 }  // namespace dxg

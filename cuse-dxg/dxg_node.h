@@ -8,20 +8,20 @@
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/backend/uio/uio_options.h"
 
-// What the command line asks of the device behind the node. The attach modes know nothing of it.
-
 namespace dxg {
 
+// Options of the command line for what is behind the node. The attach modes do not see them.
 struct NodeOptions {
   std::vector<std::string> profiles;  // adapter profiles, a name or a file each; none: the built-in default
   std::string backend = "sim";
   vmbus::UioOptions vmbus;  // of the back-end "vmbus"
   int agents =
       -1;  // a listening socket for preload agents (client/agents.h), which the device takes; -1: none
-  std::string control;     // where `cuse-dxg ctl` reaches the host; empty: nowhere
-  std::string trace_text;  // where every call is written as text; "-" is stdout, empty is nowhere
+  std::string control;     // path of the control socket; empty: none
+  std::string trace_text;  // file for the text trace; "-" is stdout; empty: none
 };
 
+// Makes the node, with its guest driver and its back-end. Refused if the options name no usable host.
 Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options);
 
 // Prints every call of the ABI and what this device does with it. Returns the exit status.

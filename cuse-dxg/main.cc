@@ -40,7 +40,7 @@ using attach::Session;
 
 constexpr int kExitRefused = 1;  // the reason is on stderr
 
-// Of run, as env(1) and timeout(1) have them; any other status is the program's own.
+// Exit statuses of `run`, as those of env(1) and timeout(1). Any other status is the program's.
 constexpr int kExitNotStarted = 125;
 constexpr int kExitCannotRun = 126;
 constexpr int kExitNotFound = 127;
@@ -75,13 +75,13 @@ void StartLog(const std::string& level, spdlog::level::level_enum level_default)
 Result<std::unique_ptr<Attachment>> AttachAuto(const std::string& path) {
   const Status cuse = attach::CheckCuse();
   if (cuse.ok() && path == "/dev/dxg") {
-    spdlog::info("attach: cuse (picked: /dev/cuse can be opened)");
+    spdlog::info("attach: cuse, because /dev/cuse can be opened");
     return attach::AttachCuse();
   }
   if (cuse.ok()) {
-    spdlog::info("attach: fuse (picked: a CUSE device can only be /dev/dxg, and --device asks for {})", path);
+    spdlog::info("attach: fuse, because a CUSE device can only be /dev/dxg, and --device asks for {}", path);
   } else {
-    spdlog::info("attach: fuse (picked: no CUSE: {})", cuse.why());
+    spdlog::info("attach: fuse, because CUSE does not work: {}", cuse.why());
   }
   return attach::AttachFuseFile(path);
 }
@@ -96,7 +96,7 @@ Result<std::unique_ptr<Attachment>> Attach(const Options& options) {
   return attach::AttachCuse();
 }
 
-// True: asked to stop. False: the kernel's side has ended.
+// Waits for a stop signal (true) or for the end of the kernel's side (false).
 bool WaitForEnd(const UniqueFd& signals, const Session& session) {
   pollfd events[] = {{signals.get(), POLLIN, 0}, {session.ended_fd(), POLLIN, 0}};
   while (poll(events, std::size(events), -1) < 0 && errno == EINTR) {
@@ -128,15 +128,15 @@ int Serve(Options options) {
   const bool asked = WaitForEnd(*signals, attachment->session());
   attachment->session().Stop();
   if (!asked) {
-    spdlog::error("{} was unmounted or aborted by somebody else; nothing left to serve", attachment->path());
+    spdlog::error("{} was unmounted or aborted by another process; stopping", attachment->path());
     return kExitRefused;
   }
-  spdlog::info("stopped, {} is gone", attachment->path());
+  spdlog::info("stopped; {} is removed", attachment->path());
   return 0;
 }
 
-// Everything between the fork and the program's end, so that all of it is destroyed before we end like the
-// program.
+// Serves the program until it ends. Everything made here is destroyed when this returns, because ExitLike
+// then ends the process without destructors.
 Result<int> RunServed(Options options, Launch launch) {
   RaiseFileLimit();
   DXG_ASSIGN(std::unique_ptr<Session> session, attach::CreateFuseFileSession());
@@ -156,7 +156,7 @@ Result<int> RunServed(Options options, Launch launch) {
   return ended;
 }
 
-// Beside the program, as built; or where it is installed.
+// The library is beside the program in a build tree, and in ../lib/cuse-dxg when installed.
 Result<std::string> FindPreloadLibrary() {
   const std::filesystem::path here = std::filesystem::read_symlink("/proc/self/exe").parent_path();
   for (const auto& place :
@@ -167,8 +167,8 @@ Result<std::string> FindPreloadLibrary() {
                         here.string());
 }
 
-// A place of the run's own for the control socket, unless the user has chosen one; and its path for the
-// program. Before the program is forked.
+// Chooses a private path for the control socket unless the user has given one, and puts it into the
+// environment of the program. To be called before the program is forked.
 std::optional<control::PrivateDirectory> PlaceControl(std::string* path) {
   std::optional<control::PrivateDirectory> place;
   if (*path == control::kPathNone) {
@@ -179,7 +179,7 @@ std::optional<control::PrivateDirectory> PlaceControl(std::string* path) {
   if (path->empty()) {
     Result<control::PrivateDirectory> made = control::PrivateDirectory::Create();
     if (!made.ok()) {
-      spdlog::warn("{}; going on without one", made.status().why());
+      spdlog::warn("{}; continuing without a control socket", made.status().why());
       return place;
     }
     place.emplace(*std::move(made));
@@ -209,29 +209,30 @@ int Run(Options options) {
 void AddDeviceOptions(CLI::App* command, Options* options) {
   command
       ->add_option("--profile", options->device.profiles,
-                   "Adapter profile, a name or a file; once per adapter")
+                   "Adapter profile, a name or a file; repeat it for more adapters")
       ->type_name("NAME|FILE")
       ->take_all()
       ->allow_extra_args(false);
   command
-      ->add_option("--backend", options->device.backend,
-                   "What answers as the host: sim, in this process; unix:PATH, a `hostsim --listen PATH`; "
-                   "vmbus, the host of this "
-                   "Hyper-V guest (docs/vmbus.md); or vmbus:PATH, a `hostsim --serve=vmbus:PATH`, by rings, "
-                   "with \",packets\" without")
+      ->add_option(
+          "--backend", options->device.backend,
+          "The host to use: sim, the simulator in this process; unix:PATH, a `hostsim --listen PATH`; "
+          "vmbus, the host of this Hyper-V guest (docs/vmbus.md); vmbus:PATH, a `hostsim "
+          "--serve=vmbus:PATH`, over rings, or over the socket with \",packets\"")
       ->capture_default_str();
   AddUioOptions(command, &options->device.vmbus);
   command
-      ->add_option(
-          "--control", options->device.control,
-          "Listen at PATH for `cuse-dxg ctl`; none: nowhere. Default: none for serve, a private path for run")
+      ->add_option("--control", options->device.control,
+                   "Listen at PATH for `cuse-dxg ctl`; \"none\" turns that off. Default: none for serve, a "
+                   "private path "
+                   "for run")
       ->type_name("PATH");
   command->add_option("--workers", options->workers, "Threads that serve requests")
       ->check(CLI::Range(1, Session::kWorkersMax))
       ->capture_default_str();
   command
       ->add_option("--trace-text", options->device.trace_text,
-                   "Write every call as text to FILE (- is stdout)")
+                   "Write each call as a line of text to FILE; - is stdout")
       ->type_name("FILE");
   command->add_option("--log-level", options->log_level, "trace, debug, info, warn, error or off")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
@@ -243,21 +244,21 @@ int Main(int argc, char** argv) {
   bool foreground = true;
   CLI::App app{"cuse-dxg: a /dev/dxg in userspace"};
   app.set_version_flag("--version", "cuse-dxg " DXG_VERSION);
-  app.set_help_all_flag("--help-all", "Help of every command");
+  app.set_help_all_flag("--help-all", "Print the help of all commands");
   app.require_subcommand(1);
   app.footer(
-      "Quick start, no root needed:   cuse-dxg run -- PROGRAM ARGS\n"
-      "For every program, as root:    cuse-dxg serve\n"
-      "What this machine can do:      cuse-dxg doctor");
+      "For one program, without root:  cuse-dxg run -- PROGRAM ARGS\n"
+      "For all programs, as root:      cuse-dxg serve\n"
+      "What works on this machine:     cuse-dxg doctor");
 
   CLI::App* serve =
-      app.add_subcommand("serve", "Serve /dev/dxg to every program, in the foreground, until SIGTERM");
+      app.add_subcommand("serve", "Serve /dev/dxg to all programs, in the foreground, until SIGTERM");
   serve
       ->add_option("--attach", options.attach,
-                   "How the node is made: cuse, fuse, or auto (cuse where it can be had)")
+                   "How to make the node: cuse, fuse, or auto (cuse if this machine has it)")
       ->check(CLI::IsMember({"auto", "cuse", "fuse"}))
       ->capture_default_str();
-  serve->add_option("--device", options.path, "Where the node is (other places than /dev/dxg: fuse only)")
+  serve->add_option("--device", options.path, "Path of the node; a path other than /dev/dxg needs fuse")
       ->type_name("PATH")
       ->capture_default_str();
   serve
@@ -265,16 +266,16 @@ int Main(int argc, char** argv) {
                    "Write a newline to descriptor N when the node can be opened")
       ->type_name("N");
   serve->add_flag("--foreground", foreground,
-                  "Stay in the foreground (there is nothing else: accepted for unit files)");
+                  "Stay in the foreground. It always does; the option is accepted for unit files");
   AddDeviceOptions(serve, &options);
 
   CLI::App* run =
-      app.add_subcommand("run", "Run one program with a private /dev that has a dxg; no root needed");
+      app.add_subcommand("run", "Run one program with a private /dev that has a dxg; needs no root");
   AddDeviceOptions(run, &options);
-  run->add_flag("--preload", options.preload,
-                "Load a helper into the program, for runs under a debugger or strace (see docs/security.md)");
-  // What comes after -- is the program's own: an option of the parser's would take "[" and "]" for a list of
-  // its.
+  run->add_flag(
+      "--preload", options.preload,
+      "Load a helper library into the program, for runs under a debugger or strace (docs/security.md)");
+  // Arguments after -- belong to the program. They bypass the parser, which would read "[" and "]" as a list.
   const bool is_run = argc > 1 && argv[1] == std::string_view("run");
   const auto separator = is_run ? std::find(argv, argv + argc, std::string_view("--")) : argv + argc;
   if (separator != argv + argc) options.command.assign(separator + 1, argv + argc);
@@ -284,8 +285,8 @@ int Main(int argc, char** argv) {
   run->footer("Usage: cuse-dxg run [OPTIONS] -- PROGRAM [ARGS...]");
 
   CLI::App* doctor =
-      app.add_subcommand("doctor", "Say what this machine can do, what stands in the way, how to mend it");
-  CLI::App* calls = app.add_subcommand("calls", "List the calls of the ABI and what happens with each");
+      app.add_subcommand("doctor", "Print what works on this machine, what does not, and how to fix it");
+  CLI::App* calls = app.add_subcommand("calls", "List the calls of the ABI, and whether each is served");
   calls->add_flag("--json", json, "As JSON");
 
   control::Command ctl(app);

@@ -73,43 +73,41 @@ void AddUioOptions(CLI::App* command, vmbus::UioOptions* options) {
             if (!window.ok()) throw CLI::ValidationError("--vmbus-window", window.status().why());
             options->window = *window;
           },
-          "Guest-physical addresses for the host's memory, which nothing reserves: START+LENGTH, or "
-          "hole+LENGTH to look for a "
-          "free place in /proc/iomem; LENGTH may end in K, M or G")
+          "Guest-physical addresses for the host's memory: START+LENGTH, or hole+LENGTH for a free place in "
+          "/proc/iomem. Nothing reserves them. LENGTH may end in K, M or G")
       ->type_name("PLACE");
   command
       ->add_option("--vmbus-window-file", options->window_file,
-                   "Where the window's bytes are mapped from, /dev/mem for example")
+                   "File from which the window's bytes are mapped, for example /dev/mem")
       ->type_name("FILE");
   command->add_flag("--vmbus-unpinned-pages", options->unpinned_pages,
-                    "Tell the host where a client's pages are although nothing holds them there: the GPU may "
-                    "write to memory that "
-                    "has gone to somebody else");
+                    "Tell the host where a client's pages are although nothing keeps them there: the GPU may "
+                    "write to memory that now belongs to another process");
 }
 
 VmbusCommand::VmbusCommand(CLI::App& app) {
   vmbus_ = app.add_subcommand(
-      "vmbus", "Give the channels of a Hyper-V guest's virtual GPUs to uio_hv_generic, or back; show them");
+      "vmbus",
+      "Give the channels of a Hyper-V guest's virtual GPUs to uio_hv_generic or back, and show them");
   vmbus_->require_subcommand(1);
   vmbus_->add_option("--root", root_, "Look for sys, dev and proc in DIR")
       ->type_name("DIR")
       ->group("");  // for tests
-  bind_ = vmbus_->add_subcommand(
-      "bind",
-      "Take the global and all vGPU channels from their drivers and give them to uio_hv_generic; as root");
+  bind_ = vmbus_->add_subcommand("bind",
+                                 "Give the global channel and all vGPU channels to uio_hv_generic; as root");
   bind_->add_flag("--dry-run", dry_run_, "Only print what would be written to sysfs");
-  bind_->add_flag("--class", for_class_, "Also give it the channels that arrive later, by their class");
-  unbind_ = vmbus_->add_subcommand("unbind",
-                                   "Give them back to dxgkrnl, or to nobody where there is none; as root");
+  bind_->add_flag("--class", for_class_, "Also give it channels that arrive later, by their class");
+  unbind_ = vmbus_->add_subcommand(
+      "unbind", "Give them back to dxgkrnl, or to no driver if there is no dxgkrnl; as root");
   unbind_->add_flag("--dry-run", dry_run_, "Only print what would be written to sysfs");
-  status_ =
-      vmbus_->add_subcommand("status", "What is there, and what works with it and what not; changes nothing");
+  status_ = vmbus_->add_subcommand(
+      "status", "Show channels and PCI functions, what works and what does not; changes nothing");
   AddUioOptions(status_, &options_);
   vmbus_->footer(
       "Then:   cuse-dxg serve --backend=vmbus\n"
-      "A channel that is bound to uio_hv_generic is /dev/uioN; dxgkrnl does not see it any more, and its "
+      "A channel that is bound to uio_hv_generic is /dev/uioN. dxgkrnl does not see it any more, and its "
       "/dev/dxg has no adapter.\n"
-      "Exit status: 0; 1 where something is refused, and of status also where no adapter could be reached.");
+      "Exit status: 0; 1 if something is refused; status also exits with 1 if no adapter can be reached.");
 }
 
 int VmbusCommand::Run() {

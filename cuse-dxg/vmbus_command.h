@@ -18,7 +18,8 @@ class VmbusCommand {
   VmbusCommand& operator=(const VmbusCommand&) = delete;
 
   bool given() const { return vmbus_->parsed(); }
-  // Returns the exit status: 0; or 1 with the reason on stderr, of status where no adapter could be reached.
+  // Returns the exit status: 0, or 1 with the reason on stderr. `status` also returns 1 if no adapter can be
+  // reached.
   int Run();
 
  private:

@@ -1,7 +1,7 @@
-// dxg-info: what is behind a /dev/dxg node, and does it work?
+// dxg-info shows what is behind a /dev/dxg node, and checks that it works.
 //
-// Asks like any client, and shows only what was answered: an adapter that refuses a query has a shorter
-// entry.
+// It is a client like any other. It prints only what was answered: an adapter that refuses a query has a
+// shorter entry.
 
 #include <fcntl.h>
 #include <fmt/format.h>
@@ -534,39 +534,39 @@ void ExplainOpenFailure(const std::string& device, int error) {
   fmt::print(stderr, "dxg-info: cannot open {}: {}.\n", device, strerror(error));
   switch (error) {
     case ENOENT:
-      fmt::print(stderr, "There is no such node on this machine.\n");
+      fmt::print(stderr, "This machine has no such node.\n");
       break;
     case EBADF:
       fmt::print(
           stderr,
-          "The driver is there, but the machine has no virtual GPU, or its host refuses this process.\n");
+          "The driver is loaded, but the machine has no virtual GPU, or its host refuses this process.\n");
       break;
     case EACCES:
-      fmt::print(stderr, "Its permissions keep this user out.\n");
+      fmt::print(stderr, "Its permissions do not admit this user.\n");
       break;
     case ENXIO:
     case ENOTCONN:
-      fmt::print(stderr, "The process that serves it has ended.\n");
+      fmt::print(stderr, "The process that served it has ended.\n");
       break;
     default:
       break;
   }
   fmt::print(stderr,
              "Try:\n"
-             "  cuse-dxg run -- dxg-info    to see a simulated GPU, without root\n"
-             "  cuse-dxg doctor             to find out what this machine lacks\n");
+             "  cuse-dxg run -- dxg-info    shows a simulated GPU, without root\n"
+             "  cuse-dxg doctor             prints what this machine lacks\n");
 }
 
 int Run(int argc, char** argv) {
   std::string device = "/dev/dxg";
   bool as_json = false, check_only = false;
   CLI::App app("Shows the GPUs behind a /dev/dxg node, and checks that the node works.", "dxg-info");
-  app.add_option("--device", device, "The node to ask")->capture_default_str();
+  app.add_option("--device", device, "The node to use")->capture_default_str();
   app.add_flag("--json", as_json, "Print one JSON object, for programs");
   app.add_flag("--check-only", check_only, "Print only the self-check");
   app.set_version_flag("--version", "dxg-info " DXG_VERSION);
   app.footer(
-      "Result: 0 when the self-check passed; 1 when a step of it failed; 2 when there is no node to ask.");
+      "Exit status: 0 if the self-check passed, 1 if a step of it failed, 2 if the node cannot be used.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -584,8 +584,8 @@ int Run(int argc, char** argv) {
                  {"self_checks", Json::array()}};
   std::vector<d3dkmt_adapterinfo> adapters;
   if (const int result = Enumerate(node, adapters); result != 0) {
-    fmt::print(stderr, "dxg-info: {} is not a /dev/dxg node, or not a working one: EnumAdapters3 gave {}.\n",
-               device, ResultText(result));
+    fmt::print(stderr, "dxg-info: {} is not a working /dev/dxg node: EnumAdapters3 returned {}.\n", device,
+               ResultText(result));
     return kExitNoNode;
   }
   bool passed = !adapters.empty();
