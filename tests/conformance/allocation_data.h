@@ -4,7 +4,8 @@
 
 namespace dxg::conformance {
 
-// What the simulated GPU driver makes an allocation from; docs/simulated-gpu.md. A real one refuses it.
+// Private data of an allocation, as the simulated GPU driver takes it (docs/simulated-gpu.md). The driver of
+// a real GPU refuses it.
 struct AllocationData {
   static constexpr uint32_t kSystemOnly = 1, kNotCpuVisible = 2, kCached = 4;
 

@@ -6,7 +6,7 @@
 
 #include "tests/conformance/call_table.h"
 
-// The rows of the table, by families, and what they are made of.
+// The rows of the table, by families, and helpers to write them.
 
 namespace dxg::conformance {
 
@@ -29,13 +29,13 @@ Args& As(std::byte* args) {
       args);  // Safety: page memory of exactly the struct of the row; no alignment trap on x86
 }
 
-// For the many structs that begin with the only handle they need.
+// For structs that begin with the only handle they need.
 template <ObjectType type>
 void FillFirstHandle(World& world, std::byte* args) {
   As<d3dkmthandle>(args) = world.Live(type);
 }
 
-// One fence and one value of it, in whichever call has a list of each.
+// One fence and one value of it, for any call that has a list of each.
 template <typename Args>
 void FillFence(World& world, Args& args) {
   args.object_count = 1;
@@ -48,13 +48,13 @@ void FillFence(World& world, Args& args) {
   }
 }
 
-// The list of handles that a call reads: one, and bad in every way.
+// The list of handles that a call reads: one entry, with every kind of bad handle.
 PointerField HandleList(const char* name, size_t offset, size_t count_offset, ObjectType type,
                         int null = -EFAULT);
 // A list of values of fences; 0 is a good one for every call.
 PointerField ValueList(const char* name, size_t offset, size_t count_offset);
-// The same where the guest takes an address of 0 for no list: the host misses it in signals of the CPU, and
-// has one value for all where the signal is in the order of a queue, as the older calls have.
+// The same for calls whose guest half takes an address of 0 as "no list". The host then refuses a signal of
+// the CPU. For a signal in the order of a queue it uses the one value that older calls carry.
 PointerField OptionalValueList(const char* name, size_t offset, size_t count_offset, int null);
 
 // A count of 4 bytes that is 0 or above its limit, and more values of other fields.

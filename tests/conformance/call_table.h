@@ -9,8 +9,8 @@
 
 #include "tests/conformance/world.h"
 
-// The calls that a node serves, as a table of what each takes: the product of this table and of a list of bad
-// values is the suite BadInput.
+// The calls that a node serves, as a table with the members of each. The suite BadInput is the product of
+// this table and of a list of bad values.
 
 namespace dxg::conformance {
 
@@ -19,10 +19,10 @@ struct HandleField {
   size_t offset;
   ObjectType type;
   int zero = -EINVAL;        // the result for handle 0
-  bool of_the_host = false;  // the guest does not look at it
+  bool of_the_host = false;  // only the host checks it
 };
 
-// A pointer, and the size or count that makes the call follow it.
+// A pointer member, and the size or count with which the call reads or writes through it.
 struct PointerField {
   const char* name;
   size_t offset;
@@ -34,11 +34,11 @@ struct PointerField {
   int unmapped = -EFAULT;
   std::optional<int> one_byte_short = -EFAULT;
   int read_only = 0;
-  bool read_only_asks_host = false;        // the host has its say first, so only the simulator's is known
-  bool null_asks_host = false;             // the same for an address of 0, which the guest takes for no list
-  bool written_for_full_adapters = false;  // and for compute-only ones not, so that nothing faults
+  bool read_only_asks_host = false;        // the host answers first, and only the simulator's answer is known
+  bool null_asks_host = false;             // the same for an address of 0, which the guest takes as "no list"
+  bool written_for_full_adapters = false;  // not written for compute-only ones, so nothing faults
   std::vector<uint32_t> content = {};      // what is at the beginning of the memory
-  // Puts something there that the call can use.
+  // Fills that memory with content that the call can use.
   void (*prepare)(World& world, std::span<std::byte> memory) = nullptr;
 };
 
@@ -49,7 +49,7 @@ struct FieldValue {
   size_t width;
   uint64_t value;
   int result;
-  bool of_the_host = false;  // which refuses it; only the simulator's answer is known
+  bool of_the_host = false;  // the host refuses it, and only the simulator's answer is known
 };
 
 struct CallRow {
@@ -64,7 +64,7 @@ struct CallRow {
   bool needs_allocations = false;
   bool needs_hw_queue = false;
   bool is_queued = false;       // an asynchronous host does not answer it
-  bool may_be_pending = false;  // STATUS_PENDING is as good as 0
+  bool may_be_pending = false;  // STATUS_PENDING counts as success
   bool writes_when_refused = false;
   bool host_may_refuse = false;  // even a good call
   std::vector<HandleField> handles = {};

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <span>
 
-// Memory that is bad in a chosen way, for what a call does with the pointers it gets.
+// Memory that is bad in a chosen way, to test what a call does with its pointers.
 
 namespace dxg::conformance {
 
@@ -12,7 +12,7 @@ namespace dxg::conformance {
 inline constexpr uint64_t kUnmappedAddress = 0x1000;
 inline constexpr uint64_t kKernelAddress = 0xffff800000000000;
 
-// `bytes` bytes, zero at first, that end exactly where an unmapped page begins:
+// Zeroed memory of `bytes` bytes that ends exactly where an unmapped page begins:
 //
 //    ... page | ........[bytes] | unmapped page
 //                       ^ address()

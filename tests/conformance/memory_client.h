@@ -12,8 +12,8 @@
 
 // A client with a device, and the calls about memory by name.
 //
-// As with Node: a call whose name begins with Try gives the raw result, any other is set-up that throws where
-// it is refused.
+// As in Node, a call whose name begins with Try returns the raw result. Any other call is set-up and throws
+// if it is refused.
 
 namespace dxg::conformance {
 
@@ -59,7 +59,8 @@ struct PagingQueue {
   const volatile uint64_t* value;  // of the fence
 
   uint64_t Value() const { return __atomic_load_n(value, __ATOMIC_ACQUIRE); }
-  // Until the fence is there. Without a deadline: a node that never gets there is ended by the test's own.
+  // Waits until the fence has the value. It has no deadline of its own; the test's timeout ends a wait that
+  // never does.
   void WaitFor(uint64_t fence_value) const;
 };
 
@@ -96,7 +97,7 @@ class MemoryClient {
   int TryDestroyResource(d3dkmthandle resource) const;
   void Destroy(d3dkmthandle allocation) const;
   void DestroyResource(d3dkmthandle resource) const;
-  // Asked with a query that changes nothing.
+  // Uses a query that changes nothing.
   bool IsAllocation(d3dkmthandle allocation) const;
   bool IsResource(d3dkmthandle resource) const;
 
@@ -145,7 +146,7 @@ bool AllocationsNeedNoDriver();
 
 // ---- Bytes ----
 
-// Recognisable bytes, different for each seed and offset: what a test writes, and finds again or not.
+// Bytes that depend on seed and offset, so that a test recognizes what it has written.
 void FillPattern(std::span<std::byte> bytes, uint64_t seed);
 // The offset of the first byte that is not as written, or -1.
 ptrdiff_t FindWrongByte(std::span<const std::byte> bytes, uint64_t seed);
@@ -153,11 +154,11 @@ bool IsZero(std::span<const std::byte> bytes);
 
 // Whether any page is mapped there in this process.
 bool IsMapped(const void* address);
-// What the driver has unmapped is not mapped any more; to be asked before anything else is mapped. A node
-// that is served from userspace maps a process's memory once, and lets it be.
+// Whether the driver has unmapped that memory. Call it before anything else is mapped. Always true for a node
+// that is served from userspace, which maps a process's memory once and keeps the mapping.
 bool IsGivenBack(const void* address);
 
-// A descriptor that ends with its scope.
+// A descriptor that is closed at the end of its scope.
 class Descriptor {
  public:
   explicit Descriptor(int fd) : fd_(fd) {}

@@ -15,13 +15,13 @@
 
 // One open /dev/dxg, as a test sees it.
 //
-// A test of a refusal looks at the raw result (TryIoctl: what the kernel returned, -errno when it refused).
-// The rest of a test is set-up that has to work (Ioctl and the calls by name): there a refusal ends the test
-// with an exception that says which call failed, so a test reads as a list of what it does.
+// A test of a refusal checks the raw result (TryIoctl: what the kernel returned, or -errno). The rest of a
+// test is set-up that must work (Ioctl, and the calls by name). A refusal there throws an exception with the
+// name of the call and ends the test, so a test reads as a list of its steps.
 
 namespace dxg::conformance {
 
-// What carries the node, because not all of them can do all that a character device can.
+// What the node is. Not every kind can do all that a character device can.
 enum class NodeKind {
   kDriver,  // a misc character device: the real driver
   kCuse,    // a character device served from userspace
@@ -30,7 +30,7 @@ enum class NodeKind {
 
 const char* ToString(NodeKind kind);
 
-// The kind of the node under test; looked at once.
+// The kind of the node under test; determined once.
 NodeKind KindOfNode();
 
 // Skips the test, with the reason, on a node that is a file.
@@ -50,7 +50,7 @@ inline d3dkmthandle Handle(uint32_t value) {
   return handle;
 }
 
-// A struct of which every byte is `byte`, to see what a call leaves alone.
+// A struct in which every byte is `byte`, to see what a call leaves unchanged.
 template <typename T>
 T Filled(int byte) {
   T value;
@@ -61,7 +61,7 @@ T Filled(int byte) {
 // An address as the ABI carries it.
 inline uint64_t Address(const void* pointer) { return reinterpret_cast<uintptr_t>(pointer); }
 
-// "EINVAL" for -22, the number itself for what is not an errno.
+// "EINVAL" for -22; the number itself if it is no errno.
 std::string ResultName(int result);
 
 class Node {
@@ -98,7 +98,7 @@ class Node {
   void CloseAdapter(d3dkmthandle adapter) const;
   d3dkmthandle CreateDevice(d3dkmthandle adapter) const;
   void DestroyDevice(d3dkmthandle device) const;
-  // nullopt where the host's driver refuses a context without private data of its own.
+  // Returns nullopt if the host's GPU driver refuses a context without its own private data.
   std::optional<d3dkmthandle> TryCreateContext(d3dkmthandle device, uint32_t node_ordinal = 0) const;
   d3dkmthandle CreateContext(d3dkmthandle device, uint32_t node_ordinal = 0) const;
   void DestroyContext(d3dkmthandle context) const;
@@ -106,8 +106,7 @@ class Node {
   int TryQuery(d3dkmthandle adapter, uint32_t type, void* data, size_t bytes) const;
   uint32_t ExecutionState(d3dkmthandle device) const;
 
-  // Whether the number names a live object of that type in this process. Asked with calls that change
-  // nothing.
+  // Whether the number names a live object of that type in this process. Uses calls that change nothing.
   bool IsAdapter(d3dkmthandle adapter) const;
   bool IsDevice(d3dkmthandle device) const;
   bool IsContext(d3dkmthandle context) const;
@@ -119,7 +118,7 @@ class Node {
   std::optional<d3dkmt_adapterinfo> first_;
 };
 
-// Opens the node under test the way thunk libraries do. Throws where that fails.
+// Opens the node under test as thunk libraries do. Throws if that fails.
 Node OpenNode(int flags = O_RDONLY | O_CLOEXEC);
 // The descriptor, or -errno.
 int TryOpenNode(int flags = O_RDONLY | O_CLOEXEC);
@@ -134,8 +133,8 @@ bool HasFullAdapter();
   if (!HasFullAdapter())            \
   GTEST_SKIP() << "the node has only compute-only adapters, which EnumAdapters2 does not list"
 
-// Skips a test that needs a context where the host's GPU driver makes none without its own private data. With
-// the simulator that is a failure and not a skip, because the set-up of the test then throws.
+// Skips a test that needs a context if the host's GPU driver makes none without its own private data. With
+// the simulator that is a failure and no skip, because the set-up of the test then throws.
 #define SKIP_WITHOUT_CONTEXTS()                                                 \
   if (!::dxg::conformance::options().simulator && !ContextsNeedNoPrivateData()) \
   GTEST_SKIP() << "the host's GPU driver makes no context without private data of its own"

@@ -4,7 +4,7 @@
 #include <string>
 #include <vector>
 
-// What the command line of dxg-conformance said. Set once by main() before any test runs.
+// Options of the command line of dxg-conformance. main() sets them once, before any test runs.
 
 namespace dxg::conformance {
 
@@ -12,7 +12,7 @@ struct Options {
   std::string device = "/dev/dxg";
   bool simulator = false;  // run the suites whose name begins with Sim
   bool trouble = false;    // run the suites whose name begins with SimTrouble
-  std::string ctl;         // orders from the simulator's host; empty: leave out the suites SimArrival
+  std::string ctl;  // the program that controls the simulator's host; empty: leave out the suites SimArrival
   std::vector<std::string> allow_skip;  // names of tests that may skip; * and ? as in a shell
   double stress_s = 2;
 };

@@ -9,15 +9,15 @@
 
 // A second client: a forked process whose failed expectations become failures of the test that started it.
 //
-// Everything the node keeps is per process, and a test program is one process. What two clients do to each
-// other, and what a process sees that has never opened the node, can only be tested from another one.
+// The node keeps its state per process, and a test program is one process. Tests of two clients, and of a
+// process that has never opened the node, need another process.
 
 namespace dxg::conformance {
 
 class Peer {
  public:
-  // Runs in the child. It talks to the parent through the Peer that it is given, and the parent through this
-  // one.
+  // Runs `body` in the child. The child talks to the parent by the Peer that it gets, the parent to the child
+  // by this one.
   using Body = std::function<void(Peer&)>;
 
   explicit Peer(const Body& body);
@@ -27,13 +27,15 @@ class Peer {
 
   pid_t pid() const { return pid_; }
 
-  // One number to the other side, one number from it; Receive waits. Throw when the other side has ended.
+  // Send a number to the other side, or receive one from it. Receive waits. Both throw if the other side has
+  // ended.
   void Send(uint64_t value) const;
   uint64_t Receive() const;
 
-  // Waits for the child's end and makes its failures ours. Done by the destructor at the latest.
+  // Waits for the child's end and reports its failures as failures of this test. The destructor calls it if
+  // nobody has.
   void Join();
-  // SIGKILL, and wait.
+  // Kills the child by SIGKILL and waits for its end.
   void Kill();
 
  private:
@@ -44,15 +46,15 @@ class Peer {
   pid_t pid_ = -1;
 };
 
-// Runs `body` as a client of its own, and waits: the node sees a process that it has not seen before, with
-// empty handle tables.
+// Runs `body` in a process of its own and waits for it. The node has not seen that process before, so its
+// handle tables are empty.
 void InFreshProcess(const std::function<void()>& body);
 
-// A thread in which a failed set-up call is a failure of the test, as it is outside of one.
+// A thread in which a failed set-up call is a failure of the test, as in the main thread.
 std::thread StartThread(std::function<void()> body);
 
-// Whether `condition` comes true soon. For what a node may finish after the call that asks for it, as the
-// release of a killed process.
+// Whether `condition` becomes true soon. For work that a node may finish after the call that asks for it,
+// such as the release of a killed process.
 bool Eventually(const std::function<bool()>& condition,
                 std::chrono::milliseconds patience = std::chrono::milliseconds(3000));
 

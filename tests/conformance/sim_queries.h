@@ -14,8 +14,8 @@
 
 namespace dxg::conformance {
 
-// Asks the first adapter; throws when it does not answer. `question` is what the client writes into the
-// buffer.
+// Queries the first adapter, and throws if it refuses. `question` is what the client writes into the buffer
+// before the call.
 template <typename T>
 T Ask(Node& node, uint32_t type, T question = {}) {
   const int result = node.TryQuery(node.FirstAdapter(), type, &question, sizeof(question));
@@ -44,7 +44,7 @@ struct __attribute__((packed)) NodeMetadata {
 };
 static_assert(sizeof(NodeMetadata) == kNodeMetadataBytes);
 
-// All engines of the first adapter: 0, 1, ... until the adapter says that there is none.
+// All engines of the first adapter, from node 0 up to the first one that the adapter refuses.
 inline std::vector<NodeMetadata> Nodes(Node& node) {
   std::vector<NodeMetadata> nodes;
   for (uint32_t i = 0; i < 256; ++i) {
@@ -56,7 +56,7 @@ inline std::vector<NodeMetadata> Nodes(Node& node) {
   return nodes;
 }
 
-// Bytes of memory, from three queries that describe the same thing.
+// Sizes of memory in bytes, from three queries that must agree.
 struct SegmentSizes {
   uint64_t dedicated_video, dedicated_system, shared_system;
 };
@@ -72,8 +72,8 @@ inline SegmentGroupSizes GetSegmentGroupSizes(Node& node) {
   return Ask<SegmentGroupSizes>(node, KMTQAITYPE_GETSEGMENTGROUPSIZE);
 }
 
-// Whether no other client has a share of the adapter's budgets. An earlier one may have for a while: not
-// every node's close() returns only when the host is done with the client.
+// Whether no other client has a share of the adapter's budgets. An earlier client may have one for a while,
+// because close() of some nodes returns before the host is done with the client.
 inline bool HasBudgetsForItself(Node& node) {
   d3dkmt_queryvideomemoryinfo args = {};
   args.adapter = node.FirstAdapter();

@@ -12,12 +12,12 @@
 
 // A client of fences and queues, and the calls about them by name.
 //
-// As with Node: a call whose name begins with Try gives the raw result, any other is set-up that throws where
-// it is refused.
+// As in Node, a call whose name begins with Try returns the raw result. Any other call is set-up and throws
+// if it is refused.
 
 namespace dxg::conformance {
 
-// An eventfd, which the calls take as an event.
+// An eventfd, as the calls take it for an event.
 class Event {
  public:
   Event();
@@ -27,17 +27,17 @@ class Event {
 
   int fd() const { return fd_; }
   void Close();
-  // How often it was signalled since the last time. It may come by another channel than the answer to the
-  // call that signals it, so this waits a while for as many as are expected.
+  // How often it was signalled since the last call of this. A signal may arrive later than the answer to the
+  // call that causes it, so this waits a while for the expected number.
   uint64_t Take(uint64_t expected = 0) const;
-  // Until it is signalled. Without a deadline: what never comes is ended by the test's own.
+  // Waits until it is signalled. It has no deadline of its own; the test's timeout ends it.
   void Wait() const;
 
  private:
   int fd_;
 };
 
-// A monitored fence, or one that a queue keeps.
+// A monitored fence, or the fence of a queue.
 struct Fence {
   d3dkmthandle handle;
   const volatile uint64_t* value;  // in this process
@@ -131,7 +131,7 @@ class SyncClient : public MemoryClient {
     return TryGpuWait(context, {&object, 1}, {&value, 1});
   }
   void GpuWait(d3dkmthandle context, const Fence& fence, uint64_t value) const;
-  // Of an object that is no monitored fence; up to 8 values.
+  // For an object that is no monitored fence; up to 8 values.
   int TryGpuWaitUnmonitored(d3dkmthandle context, Handles objects, uint64_t value) const;
   int TryLegacySignal(d3dkmthandle context, Handles objects, uint64_t value, uint32_t flags = 0,
                       Handles more_contexts = {}) const;
@@ -146,7 +146,7 @@ class SyncClient : public MemoryClient {
   int TrySubmit(d3dkmthandle context, uint64_t command, uint32_t bytes) const {
     return TrySubmit({&context, 1}, command, bytes);
   }
-  // Everything that is queued on the context is done.
+  // Waits until everything that is queued on the context is done.
   void Finish(d3dkmthandle context) const;
 
   // ---- Hardware queues ----
@@ -170,7 +170,7 @@ class SyncClient : public MemoryClient {
   d3dkmthandle OpenSync(int descriptor) const;
 };
 
-// A thread that waits in a call. The test can see that it is there, and that it is still there.
+// A thread that waits in a call. The test can check that it waits, and that it still does.
 class Waiter {
  public:
   // The call ends with its result.
@@ -179,10 +179,10 @@ class Waiter {
   Waiter& operator=(const Waiter&) = delete;
   ~Waiter();
 
-  // Until the thread is inside of the system call and sleeps there, or has come out again.
+  // Waits until the thread sleeps in the system call, or has returned from it.
   void UntilInCall() const;
   bool IsDone() const { return done_; }
-  // Waits, and gives the result.
+  // Waits for the end of the thread and returns the result of the call.
   int Join();
   pid_t tid() const { return tid_; }
   pthread_t thread() { return thread_.native_handle(); }

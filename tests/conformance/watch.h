@@ -6,11 +6,11 @@
 #include <map>
 #include <string>
 
-// What is checked around every test without the test saying so.
+// Checks that run around every test and every suite.
 
 namespace dxg::conformance {
 
-// After every test the program holds as many descriptors as before it.
+// Checks that after each test the program has as many open descriptors as before it.
 class DescriptorWatch : public testing::EmptyTestEventListener {
  public:
   void OnTestStart(const testing::TestInfo& test) override;
@@ -20,14 +20,14 @@ class DescriptorWatch : public testing::EmptyTestEventListener {
   size_t before_ = 0;
 };
 
-// After every suite a client that the node has never seen can open it, enumerate and create a device. What
-// the suite left behind would show here.
+// Checks after each suite that a new client can open the node, enumerate adapters and create a device, so
+// that damage by the suite is noticed.
 class NextClientWatch : public testing::EmptyTestEventListener {
  public:
   void OnTestSuiteEnd(const testing::TestSuite& suite) override;
 };
 
-// Collects what was skipped and why, because a skip that nobody reads hides a hole in the node.
+// Collects skipped tests with their reasons, because an unnoticed skip hides a defect of the node.
 class SkipReport : public testing::EmptyTestEventListener {
  public:
   struct Skip {
@@ -35,7 +35,7 @@ class SkipReport : public testing::EmptyTestEventListener {
     bool allowed;
   };
   void OnTestEnd(const testing::TestInfo& test) override;
-  // Prints the list. False when a test was skipped that the command line does not allow to skip.
+  // Prints the list. Returns false if a test was skipped that the command line does not allow to skip.
   bool Print() const;
 
  private:

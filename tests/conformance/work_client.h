@@ -14,7 +14,7 @@ namespace dxg::conformance {
 // An allocation that the GPU can use and the CPU can see.
 struct GpuMemory {
   d3dkmthandle allocation;
-  uint64_t gpu;  // its address for the GPU
+  uint64_t gpu;  // its GPU virtual address
   std::byte* cpu;
   uint64_t bytes;
 
@@ -22,14 +22,14 @@ struct GpuMemory {
   std::span<T> as() const {
     return {reinterpret_cast<T*>(cpu), bytes / sizeof(T)};  // Safety: page memory of the node
   }
-  // What the GPU may be writing.
+  // Reads a word that the GPU may be writing.
   uint64_t Word(size_t index = 0) const {
     return __atomic_load_n(reinterpret_cast<const uint64_t*>(cpu) + index,
                            __ATOMIC_ACQUIRE);  // Safety: page memory, of at least index + 1 words
   }
 };
 
-// A command buffer of the simulated GPU in memory of its own, as docs/command-format.md has it.
+// A command buffer of the simulated GPU (docs/command-format.md), in memory of its own.
 struct Commands {
   uint64_t gpu;
   uint32_t bytes;
@@ -49,7 +49,7 @@ class WorkClient : public SyncClient {
   GpuMemory Allocate(uint64_t bytes = kPageBytes) const { return Attach(Create(bytes), bytes); }
   // Makes it resident, maps it for the GPU to write, and locks it.
   GpuMemory Attach(d3dkmthandle allocation, uint64_t bytes) const;
-  // Of the GPU, for the allocation; what is pending is waited for.
+  // Maps the allocation for the GPU and waits until the mapping is done. Returns the GPU virtual address.
   uint64_t Map(d3dkmthandle allocation, uint64_t bytes, bool writable = true) const;
 
   // `write` appends ops to the dxg_commands that it is given.
@@ -69,7 +69,7 @@ class WorkClient : public SyncClient {
   }
   void Submit(d3dkmthandle context, const Commands& commands, uint32_t flags = 0) const;
   void Submit(const HwQueue& queue, uint64_t progress, const Commands& commands) const;
-  // On a context of the client's own, and waits until it is done.
+  // Runs it on a context of the client's own and waits until it is done.
   void Run(const Commands& commands, uint32_t node_ordinal = 0) const;
 
   uint32_t State() const { return node.ExecutionState(device); }
@@ -79,12 +79,12 @@ class WorkClient : public SyncClient {
   Commands Place(const void* bytes, size_t count) const;
 };
 
-// Whether the host announced asynchronous messages: then calls that only queue something get no answer from
-// it. Asked once.
+// Whether the host announced asynchronous messages. Then it does not answer calls that only queue something.
+// Determined once.
 bool HostIsAsynchronous();
 
-// Makes a call that the host refuses with `error`, of those that an asynchronous host does not answer: there
-// the result is 0, and the device of the client stops. Each has a client of its own.
+// Makes a call that the host refuses with `error`, and that an asynchronous host does not answer. With such a
+// host the call returns 0 and the client's device stops. Each call has a client of its own.
 void ExpectHostRefuses(int error, const std::function<int(WorkClient&)>& call);
 
 }  // namespace dxg::conformance

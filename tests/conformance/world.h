@@ -11,7 +11,7 @@
 #include "tests/conformance/peer.h"
 #include "tests/conformance/sync_client.h"
 
-// What bad calls are made with: objects of each type, alive, stale, foreign, and of another type.
+// Handles for bad calls: objects of each type that are alive, stale, foreign, or of another type.
 
 namespace dxg::conformance {
 
@@ -22,12 +22,12 @@ enum class ObjectType {
   kAllocation,
   kResource,
   kPagingQueue,
-  kMonitoredFence,  // shared, so that it can be given away too
+  kMonitoredFence,  // shared, so that calls that share it work too
   kSemaphore,
   kHwQueue,
 };
 
-// A client with one object of each type, and ways to get bad ones.
+// A client with one object of each type, and functions that return bad handles.
 class World {
  public:
   World() : node(OpenNode()) {}
@@ -36,14 +36,14 @@ class World {
   Node node;
 
   d3dkmthandle Live(ObjectType type);     // the same one each time
-  d3dkmthandle Stale(ObjectType type);    // was one, and has been destroyed
-  d3dkmthandle Foreign(ObjectType type);  // live in another process, unknown in this one
+  d3dkmthandle Stale(ObjectType type);    // of an object that was destroyed
+  d3dkmthandle Foreign(ObjectType type);  // alive in another process, unknown in this one
   d3dkmthandle OfOtherType(ObjectType type);
-  // Zeroed memory that lives as long as the world and ends at an unmapped page.
+  // Zeroed memory that ends at an unmapped page; freed with the world.
   GuardedMemory& Room(size_t bytes);
   // The address of a list with one live object.
   uint64_t ListOf(ObjectType type);
-  // Of a shared resource with one allocation and 32 bytes of private data.
+  // A descriptor of a shared resource with one allocation and 32 bytes of private data.
   int SharedDescriptor() { return ShareOne(ObjectType::kResource); }
   int SharedFenceDescriptor() { return ShareOne(ObjectType::kMonitoredFence); }
   // An eventfd that is closed with the world.
