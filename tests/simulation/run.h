@@ -3,8 +3,8 @@
 #include <cstdint>
 #include <string>
 
-// A run: random clients of one machine, all from a seed, against a model. Nothing in it depends on anything
-// else, so the same seed and number of steps make the same run on every machine.
+// A run of random clients on one simulated machine, against a model. It depends only on the seed and the
+// number of steps, so both make the same run everywhere.
 
 namespace dxg::simulation {
 
@@ -13,7 +13,7 @@ struct Options {
   bool verbose = false;  // print every step
 };
 
-// What a run throws where the machine does not do what the model says.
+// A run throws this when the machine does not do what the model says.
 struct Broken {
   std::string what;
 };
@@ -21,7 +21,7 @@ struct Broken {
 struct Outcome {
   int step = 0;
   std::string broken;  // empty: all as the model says
-  uint64_t hash = 0;   // of all that was done and seen
+  uint64_t hash = 0;   // of all actions and all results
 };
 
 // Memory calls.

@@ -11,8 +11,8 @@
 
 namespace dxg::simulation {
 
-// What runs of every kind do: they draw from their seed, say what they do, and break where the machine is not
-// as the model says. One client at a time acts.
+// Common parts of all kinds of runs: they draw from their seed, print what they do, and stop when the machine
+// differs from the model. One client at a time acts.
 class SeededRun {
  public:
   int step() const { return step_; }

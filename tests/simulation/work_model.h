@@ -10,14 +10,14 @@
 
 #include "tests/simulation/machine.h"
 
-// What queues, fences and waits may do, and what they must have done when time stands still. It knows the
-// rules and none of the ways to keep them: it does not schedule. While the machine works it only judges what
-// it sees (a fence has a value that nobody can have given it, a command has run before the wait in front of
-// it was over); when nothing is left to happen it works out, from the rules alone, what has to have happened.
+// What queues, fences and waits may do, and what they must have done when nothing is left to happen. The
+// model has the rules and does not schedule. While the machine works, it checks only what it sees: no fence
+// has a value that nobody can have signalled, no command runs before the wait in front of it is over. When
+// the machine is at rest, it computes from the rules alone what must have happened.
 //
-// That is possible because the clients do nothing whose outcome depends on who was first. Fences grow, except
-// where a client takes one back while everything rests; semaphores and mutexes are counted, and who got one
-// is seen from the command behind the wait.
+// This is possible because no outcome depends on who is first. Fences only grow, except when a client takes
+// one back while everything is at rest. Semaphores and mutexes are counted, and the command behind a wait
+// shows who got one.
 
 namespace dxg::simulation {
 
@@ -32,7 +32,7 @@ struct Sync {
   uint64_t value = 0;
   uint64_t limit = ~0ull;      // of the latter
   uint64_t now = 0, seen = 0;  // what clients read, and what they read before
-  bool certain = true;         // false: what would say what it is was lost with a device or a queue
+  bool certain = true;         // false: its value is unknown because a device or queue was lost
   bool lost = false;           // it has to read kLost
   bool ended = false;          // nothing names it
   int names = 0;               // handles and descriptors
@@ -40,10 +40,10 @@ struct Sync {
   bool gpu_adds = false;       // commands add to it, and nothing else changes it
   uint64_t stray = 0;          // what commands of queues that are gone may have added
   std::set<int> holders;       // devices that have a handle on it
-  std::set<int> signallers;    // those with whose loss it is lost: they could signal it
+  std::set<int> signallers;    // devices that could signal it; it is lost with any of them
   std::vector<const volatile uint64_t*> views;
 
-  // Of a periodic one, which the display raises: from when on, how often, and how long before each vertical
+  // For a periodic fence, which the display raises: since when, how often, and how long before each vertical
   // sync.
   uint64_t created_ns = 0, period_ns = 0, before_ns = 0;
 
@@ -61,16 +61,16 @@ struct Point {
   uint64_t value = 0;
 };
 
-// What some queues bring about together, once all have come to it.
+// A signal of one or several queues. It takes effect when all of them have reached it.
 struct Signal {
   std::vector<Point> points;
   int event = 0;  // ticks; 0: none
   bool rewind = false;
-  bool early = false;  // when what is before it has begun
+  bool early = false;  // takes effect when the command before it has begun
   int members = 1;
   bool broken = false;  // one of them is gone
-  int reached = 0;      // of them, how many may have come to it
-  int arrived = 0;      // ... and how many have, at rest
+  int reached = 0;      // how many queues may have reached it
+  int arrived = 0;      // how many have reached it, at rest
 };
 
 enum class Fate { kEnds, kHangs, kFaults, kPageFaults };
@@ -92,18 +92,18 @@ struct Packet {
   Kind kind = Kind::kCommand;
 
   // A command
-  uint64_t number = 0;  // what the queue's word reads when it has run; 0: that does not show
+  uint64_t number = 0;  // the value of the queue's word when it has run; 0: it writes none
   Fate fate = Fate::kEnds;
   const volatile uint64_t* needs = nullptr;  // a word that has to be 1, or the command hangs
   std::vector<Point> adds;
-  std::vector<std::pair<Region, Region>> copies;  // what it writes, and where it has that from, if anywhere
-  std::shared_ptr<Sync> guard;                    // a mutex without which others may write there too
-  Point handover;  // a fence at whose value another queue has written what this one copies; at no other
+  std::vector<std::pair<Region, Region>> copies;  // destination and source; a source may be empty
+  std::shared_ptr<Sync> guard;                    // the mutex that protects what it writes
+  Point handover;         // the fence value at which another queue has written what this one copies
   uint64_t progress = 0;  // of a hardware queue
 
   // A wait, for all of them
   std::vector<Point> points;
-  bool held = false;  // for a moment all of it was so
+  bool held = false;  // all its conditions held at one moment
 
   std::shared_ptr<Signal> signal;
 
@@ -115,7 +115,7 @@ struct ModelDevice;
 struct ModelQueue {
   int id = 0;
   std::shared_ptr<ModelDevice> device;
-  uint32_t handle = 0, context = 0;  // the same, where it is no hardware queue
+  uint32_t handle = 0, context = 0;  // equal unless it is a hardware queue
   bool hardware = false;
   uint32_t node = 0;
   uint32_t priority = 0;
@@ -126,7 +126,7 @@ struct ModelQueue {
   uint64_t last_progress = 0;
   std::shared_ptr<Sync> progress;
   uint32_t progress_handle = 0;
-  std::vector<Packet> packets;  // that are not known to be over
+  std::vector<Packet> packets;  // those that may not be finished
 };
 
 struct ModelDevice {
@@ -142,7 +142,7 @@ struct ModelDevice {
   char* cpu = nullptr;
   uint64_t used = 0;
   std::vector<Region> regions;
-  std::set<uint64_t> bad_addresses;  // that its commands access in vain
+  std::set<uint64_t> bad_addresses;  // addresses at which its commands fault
   bool active() const { return !gone && state == 1; }
 };
 
@@ -155,8 +155,8 @@ struct CpuWait {
   bool any = false;
   int event = 0;  // 0: it blocks
   std::shared_ptr<Machine::Waiting> call;
-  bool over = false;     // it has to be
-  bool may_end = false;  // it may be, by something besides its condition
+  bool over = false;     // it must have ended
+  bool may_end = false;  // it may have ended for a reason other than its condition
 };
 
 class WorkModel {
@@ -170,33 +170,34 @@ class WorkModel {
   // By eventfd.
   struct Ticks {
     uint64_t due = 0;
-    uint64_t more = 0;  // what may have come besides, from queues that are gone
+    uint64_t more = 0;  // further ticks that queues may have signalled before they ended
   };
   std::map<int, Ticks> ticks;
 
-  // Reads what clients can read, and finds out how far queues may have come.
+  // Reads what clients can read, and determines how far queues may have come.
   void Read();
-  // Judges it; throws Broken. In between devices may have been found lost.
+  // Checks what was read; throws Broken. Between Read and Judge, devices may be found lost.
   void Judge();
-  // As Judge, and time stands still: whatever can happen has.
+  // Like Judge, when the machine is at rest: everything that can happen has happened.
   void JudgeAtRest();
 
   // The states that a device may have got into by itself, as bits 1 << state.
   uint32_t PossibleStates(const ModelDevice& device) const;
-  // It was found in that state.
+  // The device was found in that state.
   void Lose(ModelDevice& device, uint32_t state);
-  // What a device could signal. Also of one that was lost before, where its adapter stops.
+  // Marks the fences that a device could signal as lost; also for a device that was lost before its adapter
+  // stopped.
   void LoseFences(const ModelDevice& device, bool stopped);
   void End(const std::shared_ptr<ModelQueue>& queue);
-  // A handle or descriptor less; `local`: a handle.
+  // Removes a handle (`local`) or a descriptor.
   void Drop(const std::shared_ptr<Sync>& sync, bool local);
-  // The device that a wait was asked on is gone.
+  // Ends the waits of a device that is gone.
   void EndWaits(const ModelDevice& device);
-  // By the CPU, which has taken effect when the call returns. A fence goes back only at rest.
+  // A signal of the CPU, which has taken effect when the call returns. A fence goes back only at rest.
   void SignalNow(const Point& point, bool rewind);
-  // Somebody is going to take the fence back.
+  // Announces that a client is going to take the fence back.
   void Rewind(const Sync& sync);
-  // Nothing is under way on it.
+  // Whether no signal or wait of it is pending.
   bool Idle(const Sync& sync) const;
 
  private:
@@ -213,7 +214,7 @@ class WorkModel {
   void JudgeWaits();
   void JudgeEvents(bool at_rest);
   bool Explained(const Sync& sync, uint64_t value) const;
-  // A queue's first packet, at rest. False: it holds the queue.
+  // Finishes a queue's first packet, at rest. False if that packet holds the queue.
   bool Retire(ModelQueue& queue);
   bool RetireWait(const ModelQueue& queue, const Packet& wait);
   void Arrive(Signal& signal);

@@ -14,8 +14,7 @@
 #include <functional>
 #include <thread>
 
-// What the rig of the fault proof (host_faults.cc) and its client processes tell each other, in memory that
-// all of them map.
+// Shared memory through which the rig of the fault proof (host_faults.cc) and its client processes talk.
 
 namespace dxg::faults {
 
@@ -31,8 +30,8 @@ inline int64_t NowNs() {
 }
 inline timespec ToTimespec(int64_t ns) { return {ns / kNsPerSecond, ns % kNsPerSecond}; }
 
-// Whether `condition` comes true by then. Looks every millisecond: for what changes without an event that we
-// could wait for, as a fence's value in memory that a device maps, or what another process has open.
+// Whether `condition` becomes true before the deadline. Polls every millisecond. For changes without an
+// event, such as a fence's value in mapped memory, or the open files of another process.
 inline bool UntilSeen(int64_t deadline_ns, const std::function<bool()>& condition) {
   while (!condition()) {
     if (NowNs() > deadline_ns) return condition();
@@ -41,14 +40,14 @@ inline bool UntilSeen(int64_t deadline_ns, const std::function<bool()>& conditio
   return true;
 }
 
-// Says that something has changed, to any number who wait for that, in all processes that map it.
+// Tells any number of waiters, in all processes that map it, that something has changed.
 class News {
  public:
   void Tell() {
     ++told_;
     syscall(SYS_futex, &told_, FUTEX_WAKE, INT_MAX, nullptr, nullptr, 0);
   }
-  // Whether `condition` comes true by then. Whatever it looks at is told after each change.
+  // Whether `condition` becomes true before the deadline. Tell must follow each change that it depends on.
   bool Await(int64_t deadline_ns, const std::function<bool()>& condition) {
     const timespec deadline = ToTimespec(deadline_ns);
     for (;;) {
@@ -63,11 +62,11 @@ class News {
   std::atomic<uint32_t> told_{0};  // how often
 };
 
-// What a fault leaves of what a client has open.
+// What a fault takes away from a client.
 enum class Loss : uint32_t {
-  kNothing,  // the device and the host are well: everything is closed in order
-  kHost,     // the host is gone, the device says so
-  kDevice,   // the device is gone, the kernel says so
+  kNothing,  // device and host keep running: everything is closed in order
+  kHost,     // the host is lost, and the device reports it
+  kDevice,   // the device process is lost, and the kernel reports it
 };
 
 // A thread that makes calls.
@@ -77,20 +76,21 @@ struct CallSlot {
 };
 
 struct ClientSlot {
-  CallSlot calls, wait;  // of its main thread, and of the one that waits in a call
-  // The last round for which it has closed all, and has opened all again.
+  CallSlot calls, wait;  // of the main thread, and of the thread that waits in a call
+  // The last round for which the client has closed everything, and for which it has opened everything again.
   std::atomic<uint32_t> closed{0}, opened{0};
-  // After a fault: until the last of its calls was over; after the device was there again: until it worked.
+  // The time from a fault to the end of the last call, and from the return of the device to the first
+  // success.
   std::atomic<int64_t> worst_end_ns{0}, worst_open_ns{0};
   std::atomic<uint64_t> steps{0};
-  char failure[512] = {};  // before it ends with a status other than 0
+  char failure[512] = {};  // set before the client exits with a status other than 0
 };
 
 // Rounds count from 1. The rig announces a round's fault before it strikes: from then on calls may fail.
 struct Board {
-  // To the clients: struck, back, back_ns or end has changed.
+  // For the clients: struck, back, back_ns or end has changed.
   News news;
-  // To the rig, an eventfd: a client has opened, closed, or made its first step.
+  // For the rig, an eventfd: a client has opened, closed, or made its first step.
   int told = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
   void TellRig() {
     const uint64_t one = 1;
@@ -99,11 +99,11 @@ struct Board {
   std::atomic<uint32_t> announced{0}, struck{0}, back{0};
   std::atomic<Loss> loss{Loss::kNothing};
   std::atomic<int64_t> struck_ns{0}, back_ns{0};
-  // The device process stands still, which no call can do anything about; counts beginnings and ends.
+  // Counts the beginnings and ends of times in which the device process is stopped, and no call can return.
   std::atomic<uint32_t> freezes{0};
   std::atomic<bool> end{false};
-  int64_t limit_ns = 0;       // no call may take longer from a fault on
-  int64_t open_limit_ns = 0;  // nor may it take longer until a device that is there again works
+  int64_t limit_ns = 0;       // the most time from a fault to the end of a call
+  int64_t open_limit_ns = 0;  // the most time from the return of the device until it works
   ClientSlot clients[kClients];
 };
 

@@ -11,8 +11,8 @@ struct Post {
   int to_next = -1, from_previous = -1;
 };
 
-// A client process: works at random until a fault ends its world, judges what the fault left, closes
-// everything and begins again. Returns the process's exit status; where that is not 0, the board says why.
+// Runs a client process: it works at random until a fault, checks what the fault left, closes everything and
+// begins again. Returns the exit status of the process; if that is not 0, the board has the reason.
 int RunClient(Board& board, size_t index, uint64_t seed, Post post);
 
 }  // namespace dxg::faults

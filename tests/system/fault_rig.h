@@ -9,12 +9,12 @@
 #include <string>
 #include <vector>
 
-// The processes of the fault proof (host_faults.cc): starts, ends and looks into them. Whatever it started
-// ends with it.
+// The processes of the fault proof (host_faults.cc). The rig starts, ends and inspects them, and ends all of
+// them when it is destroyed.
 
 namespace dxg::faults {
 
-// What a process holds that it may forget to give back.
+// Resources of a process that it may leak.
 struct Holdings {
   size_t descriptors = 0;   // with those of its helpers; without those that each thread of a helper has
   size_t memory_files = 0;  // mappings of them
@@ -29,8 +29,8 @@ std::set<pid_t> ChildrenOf(pid_t pid);
 
 class Rig {
  public:
-  // `bin` has the programs; the rig makes a directory of its own. `backend` is how the device reaches its
-  // host: "unix" or "vmbus", which is over rings.
+  // `bin` is the directory of the programs; the rig makes a directory of its own for sockets and logs.
+  // `backend` is how the device reaches its host: "unix", or "vmbus" over rings.
   Rig(std::string bin, std::string backend);
   Rig(const Rig&) = delete;
   Rig& operator=(const Rig&) = delete;
@@ -40,31 +40,31 @@ class Rig {
   pid_t host() const { return host_; }
   pid_t device() const { return device_; }
 
-  // Returns when it is ready. Throws where it does not get there.
+  // Return when the process is ready. Throw if it does not become ready.
   void StartHost();
   void StartDevice();
-  // A process of ours that was forked elsewhere.
+  // Adds a process that was forked elsewhere.
   void Adopt(pid_t pid) { ours_.insert(pid); }
 
-  // Whether `condition` comes true by then. Looks when a process of ours has ended, when `told` (an eventfd,
-  // -1: none) is written to, when we are asked to end, and at `look_ns`, where there is such a time.
+  // Whether `condition` becomes true before the deadline. Checks it when a process of ours has ended, when
+  // `told` (an eventfd, -1: none) is written to, when we are asked to end, and at `look_ns` if that is not 0.
   bool Until(int64_t deadline_ns, const std::function<bool()>& condition, int told = -1, int64_t look_ns = 0);
-  // By SIGTERM, SIGINT or SIGHUP: what was started is to end too. As far as Until has looked.
+  // Whether SIGTERM, SIGINT or SIGHUP has arrived, as far as Until has seen.
   bool asked_to_end() const { return asked_to_end_; }
-  // For children: they get no signal mask of ours. After the fork.
+  // To be called in a child after the fork: it must not inherit our signal mask.
   static void UnblockSignals();
 
   // Whether the process has ended, and how (wait status).
   bool HasEnded(pid_t pid, int* status = nullptr);
   void Kill(pid_t pid);                           // SIGKILL, and waits
   int Terminate(pid_t pid, int64_t patience_ns);  // SIGTERM, and waits; the wait status
-  // The device's connection is over, for both sides; both processes are well.
+  // Ends the connection between device and host for both sides. Both processes keep running.
   void CutConnection();
   void RemoveSocketFile();
   bool HasSocketFile() const;
-  // What killed devices left. How many.
+  // Unmounts what killed devices have left. Returns the number of mounts.
   int Unmount();
-  // What the processes had to say.
+  // The logs of all processes.
   std::string Logs() const;
 
  private:
@@ -73,11 +73,11 @@ class Rig {
   void TakeSignals();
 
   const std::string bin_, backend_;
-  int signals_ = -1;  // a signalfd: SIGCHLD, and those that ask us to end
+  int signals_ = -1;  // a signalfd: SIGCHLD, SIGTERM, SIGINT, SIGHUP
   bool asked_to_end_ = false;
   std::string dir_, node_, socket_;
   pid_t host_ = -1, device_ = -1;
-  std::set<pid_t> ours_;        // and not yet ended
+  std::set<pid_t> ours_;        // that have not ended
   std::map<pid_t, int> ended_;  // wait status, of ours and of orphans
 };
 
