@@ -4,8 +4,8 @@
 
 #include <cstdint>
 
-// The smallest device: what every attach mode has to carry, and nothing of dxg. It stands behind the
-// product's own command line (the program attach-echo), and beside it in tests that speak to it.
+// The smallest device: it uses everything that an attach mode has to carry, and nothing of dxg. The program
+// attach-echo has it behind the product's own command line; other tests use it directly.
 
 namespace dxg::attach::echo {
 
@@ -19,9 +19,9 @@ struct Large {
   unsigned char bytes[4096];
 };
 
-// Each answers with the value + 1, the file of the descriptor, and who called.
+// Answers with the value + 1, the file of the descriptor, and the caller.
 constexpr uint32_t kEcho = _IOWR('E', 1, Small);
-// Gives every byte back, inverted.
+// Returns every byte, inverted.
 constexpr uint32_t kEchoLarge = _IOWR('E', 2, Large);
 // No data at all; the result is the argument's low byte.
 constexpr uint32_t kNoData = _IO('E', 3);
@@ -36,16 +36,16 @@ constexpr uint32_t kWake = _IO('E', 7);
 // Only reads, only writes.
 constexpr uint32_t kOnlyOut = _IOR('E', 8, Small);
 constexpr uint32_t kOnlyIn = _IOW('E', 9, Small);
-// How many files are open. A release that is seen late shows here.
+// How many files are open. Shows a release that is processed late.
 constexpr uint32_t kOpenFiles = _IO('E', 10);
 // The pid of the process that serves.
 constexpr uint32_t kServerPid = _IO('E', 11);
 // How many calls of kWait the thread named by the argument has waiting (0: all threads).
 constexpr uint32_t kWaiting = _IO('E', 12);
 
-// As kWait, but a signal restarts it (kRestart) or ends it with EINTR, as its handler was installed.
+// Like kWait, but a signal restarts the call (kRestart) or ends it with EINTR, depending on its handler.
 constexpr uint32_t kWaitRestart = _IOWR('E', 13, Small);
-// From now on this file is ready for what the argument says (POLLIN and so on), and who sleeps on it is told.
+// Makes this file ready for the events in the argument (POLLIN and so on), and wakes those who sleep on it.
 constexpr uint32_t kReady = _IO('E', 14);
 // How often poll asked about this file.
 constexpr uint32_t kPolls = _IO('E', 15);

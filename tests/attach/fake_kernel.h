@@ -12,8 +12,8 @@
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/attach/session.h"
 
-// The kernel's end of a session, played by the test: requests and replies are packets of a socket pair, laid
-// out as on /dev/cuse and /dev/fuse. Needs no privileges and no module.
+// The kernel's end of a session, played by the test. Requests and replies are packets of a socket pair, in
+// the layout of /dev/cuse and /dev/fuse. Needs no privileges and no kernel module.
 
 namespace dxg::attach {
 
@@ -44,14 +44,14 @@ class FakeKernel {
   uint64_t Send(uint32_t opcode, const std::vector<std::byte>& payload, uint32_t pid = kPid,
                 uint64_t unique = 0);
   Reply Receive();
-  // The reply to that request, whatever comes before it.
+  // Waits for the reply to that request; other replies may come before it.
   Reply ReceiveOf(uint64_t unique);
   void HangUp() { kernel_.reset(); }
 
   uint64_t SendOpen(uint32_t pid = kPid);
   uint64_t SendRelease(uint64_t file);
-  // As the kernel does it: the struct comes along when the session is restricted (a file) and the code says
-  // so.
+  // Sends an ioctl as the kernel does: with the struct if the session is restricted (a FUSE file) and the
+  // code says so.
   uint64_t SendIoctl(uint64_t file, uint32_t code, const void* argument, uint32_t pid = kPid,
                      uint64_t unique = 0);
   void SendInterrupt(uint64_t unique);

@@ -9,18 +9,18 @@
 
 namespace dxg::attach {
 
-// A program that a test starts: its input stays open and empty until Wait, its output (both streams) is
-// collected, and it does not outlive the test.
+// A program that a test starts. Its input stays open and empty until Wait, its output (both streams) is
+// collected, and it ends with the test at the latest.
 class Process {
  public:
-  // `ready`: the child gets descriptor 9 as --ready-fd, for WaitReady.
+  // With `ready` the child gets descriptor 9 for --ready-fd; WaitReady waits for it.
   explicit Process(const std::vector<std::string>& command, bool ready = false);
   ~Process();
 
-  // True when the byte came; false when the program ended before.
+  // True if the program reported that it is ready; false if it ended before.
   bool WaitReady();
   void Signal(int signal);
-  // Reads until that text has come out. False when the program ended before.
+  // Reads until the program has printed that text. False if it ended before.
   bool WaitOutput(const std::string& text);
   // Closes the input, reads the rest of the output, then waits. The status is an exit status, or 128 + the
   // signal.

@@ -8,8 +8,8 @@
 
 namespace dxg::attach {
 
-// For tests that mount and start programs as other users: a directory that everybody can enter, because the
-// build tree may be private to its owner, and a place for the node in it. The programs are copied there.
+// A directory that every user can enter, for tests that mount and start programs as other users; the build
+// tree may be private to its owner. It has copies of the programs and a place for the node.
 class ProgramsTest : public testing::Test {
  protected:
   ProgramsTest();

@@ -28,7 +28,7 @@ class ScriptedNode final : public Node {
   }
 };
 
-// Something that happens once, and that others wait for.
+// Something that happens once, and for which threads wait.
 class Event {
  public:
   void Set() {
@@ -40,7 +40,7 @@ class Event {
     std::unique_lock lock(mutex_);
     changed_.wait(lock, [this] { return set_; });
   }
-  // For what must NOT happen: false when it has not, for that long.
+  // For things that must NOT happen: false if it has not happened after that time.
   template <typename Duration>
   bool WaitFor(Duration duration) {
     std::unique_lock lock(mutex_);

@@ -11,7 +11,7 @@
 #include <utility>
 #include <vector>
 
-// What the benchmarks have in common: a pinned core, servers of a FUSE file, medians, ratios.
+// Common parts of the benchmarks: a pinned core, servers of a FUSE file, medians, ratios.
 
 namespace dxg::bench {
 
@@ -30,11 +30,11 @@ class Server {
 
   // cuse-dxg serve, of the same build.
   static Server Daemon(const std::vector<std::string>& options = {});
-  // A bare echo of the fixed struct: what a FUSE round trip costs; and one with a bare round trip to a second
-  // process.
+  // A bare echo of the fixed struct, which costs one FUSE round trip; and the same with a bare round trip to
+  // a second process.
   static Server Echo();
   static Server EchoWithHop();
-  static Server EchoWithThread();  // where another thread takes what comes back
+  static Server EchoWithThread();  // another thread takes the answer of the second process
 
   int fd() const { return fd_; }
   const std::string& path() const { return path_; }
@@ -65,7 +65,7 @@ class HostProcess {
   pid_t pid_ = 0;
 };
 
-// What `work` takes, the median over so many times.
+// The median time of `work` over that many runs.
 template <typename Work>
 double MedianOfUs(int times, Work work) {
   std::vector<uint64_t> samples;
@@ -81,7 +81,7 @@ double MedianOfUs(int times, Work work) {
 void AddSamples(benchmark::State& state, const std::string& name, std::vector<uint64_t> samples_ns);
 double P50Us(const std::string& name);
 
-// Times `work`, which returns 0 where it worked; the median over the run is what counts.
+// Measures `work`, which returns 0 if it succeeds. The result is the median over the run.
 template <typename Work>
 void MeasureWork(benchmark::State& state, const std::string& name, Work work) {
   std::vector<uint64_t> samples;
@@ -105,12 +105,12 @@ void Measure(benchmark::State& state, const std::string& name, int fd, unsigned 
   });
 }
 
-// Takes --smoke out of the arguments, where it is the first. A short run is of little use as a measurement,
-// but shows that all of it works.
+// Removes --smoke from the arguments, if it is the first. A short run is of little use as a measurement, but
+// it shows that everything works.
 bool TakeSmoke(int* argc, char** argv);
 
-// A benchmark of its own for some work that returns 0 where it worked. What it captures has to live until
-// RunAll returns.
+// Registers a benchmark of `work`, which returns 0 if it succeeds. What it captures must live until RunAll
+// returns.
 template <typename Work>
 void Add(const std::string& name, Work work) {
   benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
@@ -118,8 +118,8 @@ void Add(const std::string& name, Work work) {
   })->UseManualTime();
 }
 
-// Several short turns of each benchmark, mixed, so that what else the machine does hits all alike. False: bad
-// arguments.
+// Runs several short turns of each benchmark, interleaved, so that other load of the machine affects all
+// alike. Returns false for bad arguments.
 bool RunAll(int argc, char** argv);
 
 void PrintRatio(const std::string& what, double ratio, double target);  // good where it is at most the target

@@ -4,18 +4,18 @@
 
 namespace dxg::bench {
 
-// Serves a FUSE file at `path` whose every ioctl gives back what it was given, by libfuse's own
-// single-threaded loop: the least that any device process of this kind can cost. Of a signal from the CPU
-// with a list of objects it reads the list, too: the least that one with lists can cost. Writes a byte to
-// `ready_fd` when it can be opened; returns when it is unmounted.
+// Serves a FUSE file at `path` by libfuse's own single-threaded loop. Every ioctl returns its struct
+// unchanged: the least that a device process of this kind can cost. For a signal from the CPU it also reads
+// the list of objects: the least that a call with lists can cost. Writes a byte to `ready_fd` when the file
+// can be opened; returns when it is unmounted.
 int ServeEcho(const std::string& path, int ready_fd);
 
-// The same, which sends each request to a second process and waits for its answer before it gives its own:
+// The same, but it sends each request to a second process and waits for the answer before it gives its own:
 // the least that a device process with its host in another process can cost.
 int ServeEchoWithHop(const std::string& path, int ready_fd);
 
-// The same, where nobody waits for the second process: another thread takes its answer and gives ours. The
-// least where many calls are on their way at once.
+// The same, but no thread waits for the second process: another thread takes its answer and gives ours. The
+// least if many calls are under way at once.
 int ServeEchoWithThread(const std::string& path, int ready_fd);
 
 }  // namespace dxg::bench

@@ -14,7 +14,7 @@
 #include "tests/attach/checks.h"
 #include "tests/client/delivery_device.h"
 
-// What the checks of delivery-client share.
+// Functions that the checks of delivery-client share.
 
 namespace dxg::client::delivery {
 
@@ -40,16 +40,16 @@ unsigned char* Bytes(uint64_t address);
 size_t FilesOpen();
 size_t MappingsCount();
 
-// Waits, by looking, for something that another thread or process makes true.
+// Polls until another thread or process makes the condition true.
 void Until(const std::function<bool()>& condition);
 void UntilHeld(const UniqueFd& node, int count);
-// Of /proc/<tid>/status, as text.
+// The value of a line of /proc/<tid>/status, as text.
 std::string StatusOf(pid_t tid, const std::string& key);
 bool KillIsPending(pid_t tid);
 pid_t InjectorPid(const UniqueFd& node);
 // The exit status of a child, or 128 + its signal.
 int Ended(pid_t child);
-// A visit works, and what it needs is as it was.
+// Checks that visits work: maps a page, compares it with the device's memory, and unmaps it.
 void ExpectUndamaged(const UniqueFd& node);
 
 }  // namespace dxg::client::delivery

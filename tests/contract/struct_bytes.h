@@ -12,8 +12,8 @@
 #include "proto/contract/contract.h"
 #include "tests/contract/abi_record.h"
 
-// Says which bytes of a struct the messages carry, from the options in the contract and the golden record
-// alone: the generated tables and codecs are not asked, they are what is tested with it.
+// Determines which bytes of a struct the messages carry, from the options in the contract and the golden
+// record only. It does not use the generated tables and codecs, because the tests compare these with it.
 
 namespace dxg::contract {
 

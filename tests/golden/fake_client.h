@@ -8,9 +8,8 @@
 
 namespace dxg::golden {
 
-// The recorded clients' memory, rebuilt: each process has an arena that keeps what earlier records left in
-// it, a page that can only be read, and nothing anywhere else. Callers are told apart by the recorded thread
-// and process numbers.
+// The memory of the recorded clients. Each process has an arena that keeps its content from record to record,
+// a read-only page, and nothing else. The recorded thread and process numbers identify callers.
 class FakeClient final : public client::Access {
  public:
   static constexpr uint64_t kArena = 0x5a5000000000, kArenaEnd = 0x5a5004000000;

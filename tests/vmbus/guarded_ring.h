@@ -14,8 +14,8 @@
 
 namespace dxg::vmbus {
 
-// A ring's memory, shared with children, between pages that nobody may touch; and what a peer without manners
-// does to it.
+// A ring's memory between unmapped pages, shared with child processes; and functions that damage it as a
+// hostile peer would.
 class GuardedRing {
  public:
   explicit GuardedRing(size_t bytes) : bytes_(bytes) {

@@ -9,8 +9,8 @@
 #include "link/vmbus/channel.h"
 #include "link/vmbus/ring.h"
 
-// What a ring does, as somebody who knows nothing of rings would say it: the packets that one side sends come
-// out on the other, all of them, once, in order and whole. Both sides know the packets from a seed.
+// The model of a ring: packets that one side sends arrive at the other side, all of them, once, in order and
+// whole. Both sides derive the packets from a seed.
 
 namespace dxg::vmbus::model {
 
@@ -28,7 +28,7 @@ class Traffic {
   std::vector<uint64_t> words_;
 };
 
-// Compares what comes with what has to come.
+// Compares the packets that arrive with those that must arrive.
 class Expectation {
  public:
   explicit Expectation(const Traffic& traffic) : traffic_(traffic) {}
@@ -43,7 +43,7 @@ class Expectation {
   std::string error_;
 };
 
-// Called again and again by who finds the ring full or empty; false: give up.
+// Called repeatedly while the ring is full or empty. Returns false to give up.
 using Idle = std::function<bool()>;
 
 // Writes so many packets, several at once as the seed says. Empty: it worked, or `idle` gave up.

@@ -14,7 +14,7 @@
 #include "proto/contract/wire.h"
 #include "tests/vmbus_backend/fake_channel.h"
 
-// A VMBus with a host that answers by a script, which writes down all that a guest does to it, in the words
+// A VMBus with a host that answers by a script. It records everything that a guest does to it, in the terms
 // of the golden records.
 
 namespace dxg::vmbus {

@@ -13,8 +13,8 @@
 
 namespace dxg::vmbus {
 
-// A channel's memory, and what stands for the interrupts and the signals of /dev/uioN: a pseudo-terminal, of
-// which a read fails with EIO, as the kernel's does, once the host's end of it is closed.
+// A channel's memory, and a pseudo-terminal for the interrupts and signals of /dev/uioN. Once the host's end
+// of the pseudo-terminal is closed, a read fails with EIO, as in the kernel.
 class FakeWire {
  public:
   explicit FakeWire(size_t rings_bytes);
