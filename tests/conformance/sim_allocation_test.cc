@@ -1,5 +1,5 @@
-// What the simulated GPU driver makes of CreateAllocation, and whom the simulated host lets lock it. The
-// numbers are those of the invariants of the host's semantics.
+// What the simulated GPU driver makes of CreateAllocation, and whom the simulated host lets lock it.
+// Numbers in brackets are rules of docs/host-rules.md.
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// GPU addresses as the simulated host gives them. What the GPU finds behind them needs work for it, which is
-// tested elsewhere. The numbers are those of the invariants of the host's semantics.
+// GPU addresses as the simulated host gives them. What the GPU finds behind them needs work for it, which
+// is tested elsewhere. Numbers in brackets are rules of docs/host-rules.md.
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,4 @@
-// Hardware queues as the simulated host treats them. The numbers are those of the invariants of the host's
-// semantics.
+// Hardware queues as the simulated host treats them. Numbers in brackets are rules of docs/host-rules.md.
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,4 @@
-// Offers under the simulated host's memory pressure. The numbers are those of the invariants of the host's
-// semantics.
+// Offers under the simulated host's memory pressure. Numbers in brackets are rules of docs/host-rules.md.
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// Budgets, residency and paging fences of the simulated host. The numbers are those of the invariants of the
-// host's semantics.
+// Budgets, residency and paging fences of the simulated host. Numbers in brackets are rules of
+// docs/host-rules.md.
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// Shared resources of the simulated host: who may lock them, and what they count. The numbers are those of
-// the invariants of the host's semantics.
+// Shared resources of the simulated host: who may lock them, and what they count. Numbers in brackets are
+// rules of docs/host-rules.md.
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// Work on contexts: what the simulated GPU executes, and in which order. The numbers are those of the
-// invariants of the host's semantics.
+// Work on contexts: what the simulated GPU executes, and in which order. Numbers in brackets are rules of
+// docs/host-rules.md.
 
 #include <gtest/gtest.h>
 

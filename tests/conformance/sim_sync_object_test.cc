@@ -1,5 +1,5 @@
-// Fences and other objects as the simulated host treats them: what can be made, and what happens to those who
-// wait when an object goes. The numbers are those of the invariants of the host's semantics.
+// Fences and other objects as the simulated host treats them: what can be made, and what happens to those
+// who wait when an object goes. Numbers in brackets are rules of docs/host-rules.md.
 
 #include <gtest/gtest.h>
 #include <unistd.h>

@@ -1,5 +1,5 @@
-// Work that takes too long, with a profile that allows a fraction of a second. The numbers are those of the
-// invariants of the host's semantics.
+// Work that takes too long, with a profile that allows a fraction of a second. Numbers in brackets are
+// rules of docs/host-rules.md.
 
 #include <gtest/gtest.h>
 

@@ -1,6 +1,6 @@
 // Memory while the simulated host is in trouble: paging that stands still, budgets that shrink, offers that
 // are lost. Escapes of the host make it (docs/simulated-gpu.md), and serve every client alike, so each test
-// ends what it has begun. The numbers are those of the invariants of the host's semantics.
+// ends what it has begun. Numbers in brackets are rules of docs/host-rules.md.
 
 #include <gtest/gtest.h>
 

@@ -1,5 +1,5 @@
-// Work that loses its memory, context, device or process while it is queued, and work that goes wrong itself.
-// The numbers are those of the invariants of the host's semantics.
+// Work that loses its memory, context, device or process while it is queued, and work that goes wrong
+// itself. Numbers in brackets are rules of docs/host-rules.md.
 
 #include <gtest/gtest.h>
 

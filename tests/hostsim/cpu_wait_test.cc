@@ -2,7 +2,7 @@
 
 #include "tests/hostsim/sync_rig.h"
 
-// Waits and signals of the guest's CPU. Numbers: the rules of synchronization objects.
+// Waits and signals of the guest's CPU. Numbers in brackets are rules of docs/host-rules.md.
 
 namespace dxg::hostsim {
 namespace {

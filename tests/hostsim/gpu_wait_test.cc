@@ -2,7 +2,7 @@
 
 #include "tests/hostsim/gpu_rig.h"
 
-// Waits and signals in the order of queues. Numbers in brackets are of the host's rules.
+// Waits and signals in the order of queues. Numbers in brackets are rules of docs/host-rules.md.
 
 namespace dxg::hostsim {
 namespace {

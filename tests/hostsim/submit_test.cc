@@ -2,7 +2,7 @@
 
 #include "tests/hostsim/gpu_rig.h"
 
-// Contexts and what is submitted to them. Numbers in brackets are of the host's rules.
+// Contexts and what is submitted to them. Numbers in brackets are rules of docs/host-rules.md.
 
 namespace dxg::hostsim {
 namespace {

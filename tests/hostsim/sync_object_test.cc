@@ -7,7 +7,7 @@
 #include "tests/hostsim/gpu_rig.h"
 
 // Creating, opening, sharing and destroying synchronization objects, and fences among the GPU's addresses.
-// Numbers: the rules of synchronization objects [SYN] and of sharing [SHR].
+// Numbers in brackets are rules of docs/host-rules.md.
 
 namespace dxg::hostsim {
 namespace {

@@ -2,7 +2,7 @@
 
 #include "tests/hostsim/gpu_rig.h"
 
-// Engines that hang. Numbers in brackets are of the host's rules.
+// Engines that hang. Numbers in brackets are rules of docs/host-rules.md.
 
 namespace dxg::hostsim {
 namespace {
