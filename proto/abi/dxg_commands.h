@@ -1,13 +1,13 @@
-// Not of the published ABI: the commands that the simulated GPU executes. A command buffer is private to a
-// GPU and the user-mode driver that knows it; this header is that driver, small enough for a test.
-// docs/command-format.md is the guide. Plain C, so that any client can include it.
+// The commands that the simulated GPU executes; not in the published ABI. The format of command buffers is
+// private to a GPU and its user-mode driver. This header stands for that driver, and is small enough for a
+// test. docs/command-format.md describes each op. Plain C, so that any client can include it.
 //
 //   0        8              16
-//   | magic  | op | bytes | ... the op's own ... | op | bytes | ... |
+//   | magic  | op | bytes | ... members ...      | op | bytes | ... |
 //
-// All numbers are little-endian. An op begins at a multiple of 8 and is `bytes` long, its first 8 included.
+// All numbers are little-endian. An op begins at a multiple of 8 and has `bytes` bytes, its header included.
 // Addresses are GPU virtual addresses. Reserved members are 0. A buffer that does not begin with the magic is
-// another driver's: it takes no time, does nothing and succeeds.
+// taken for one of another driver: it takes no time, does nothing and succeeds.
 #pragma once
 
 #include <stddef.h>
@@ -40,7 +40,7 @@ enum dxg_command_reduction { DXG_REDUCE_SUM = 0, DXG_REDUCE_MIN = 1, DXG_REDUCE_
 enum dxg_command_compare { DXG_COMPARE_GREATER_EQUAL = 0, DXG_COMPARE_EQUAL = 1 };
 
 #define DXG_MATMUL_ACCUMULATE 1u  // c += a * b instead of c = a * b
-#define DXG_TOUCH_WRITE 1u        // as a write; nothing changes
+#define DXG_TOUCH_WRITE 1u        // accesses as a write does; memory does not change
 
 struct dxg_op_header {  // all of a NOP or HANG; a NOP may be longer
   uint32_t op;
@@ -106,7 +106,7 @@ struct dxg_op_touch {
   uint32_t reserved;
 };
 
-// Arrays lie at a multiple of their element's size; `count` is of elements.
+// The address of an array is a multiple of its element's size; `count` is in elements.
 
 struct dxg_op_add {  // destination[i] = a[i] + b[i]
   struct dxg_op_header header;
@@ -144,27 +144,27 @@ struct dxg_op_matmul {  // c[m][n] = a[m][k] * b[k][n], row by row
   uint64_t a;
   uint64_t b;
   uint32_t m, n, k;              // at most DXG_MATMUL_MAX each
-  uint32_t a_row, b_row, c_row;  // elements from one row to the next, at least k, n and n
+  uint32_t a_row, b_row, c_row;  // distances between rows in elements, at least k, n and n
   uint32_t type;
   uint32_t flags;
 };
 #define DXG_MATMUL_MAX 65536u
 
-// What the user-mode driver tells the kernel-mode one with a submission. Private data that does not begin
-// with this magic is another driver's and accepted as it is.
+// Private data of a submission, from the user-mode driver to the kernel-mode driver. Data that does not begin
+// with this magic is accepted unread.
 #define DXG_SUBMISSION_MAGIC 0x4D425553u  // "SUBM" in memory
 #define DXG_SUBMISSION_VERSION 1u
 
 struct dxg_submission {
   uint32_t magic;
   uint32_t version;
-  uint32_t bytes;  // of all the private data, this included; what follows is the program's own
+  uint32_t bytes;  // of all the private data, this struct included; data of the program may follow
   uint32_t reserved;
-  uint64_t tag;  // the program's own
+  uint64_t tag;  // for the program
 };
 
-// -- Writing a buffer. Each function appends one op; what does not fit is counted but not written, so `used >
-// capacity` at the end says how much room it takes.
+// -- Writing a buffer. Each function appends one op. An op that does not fit is counted and not written, so
+// after the last op `used` is the needed capacity in bytes, also if it is larger than `capacity`.
 
 struct dxg_commands {
   void* memory;
@@ -189,7 +189,7 @@ static inline struct dxg_commands dxg_commands_begin(void* memory, size_t capaci
   return commands;
 }
 
-// `op` is one of the structs above, all filled but its header.
+// `op` is one of the structs above with everything but its header filled in.
 #define DXG_COMMANDS_PUSH(commands, number, op)         \
   do {                                                  \
     (op).header.op = (number);                          \
@@ -278,7 +278,7 @@ static inline void dxg_push_reduce(struct dxg_commands* commands, uint64_t desti
   DXG_COMMANDS_PUSH(commands, DXG_OP_REDUCE, op);
 }
 
-// `op` as in the struct, its header left out.
+// `op` needs no header; this fills it in.
 static inline void dxg_push_matmul(struct dxg_commands* commands, struct dxg_op_matmul op) {
   DXG_COMMANDS_PUSH(commands, DXG_OP_MATMUL, op);
 }

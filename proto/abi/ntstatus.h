@@ -2,13 +2,13 @@
 
 #include <cstdint>
 
-// NTSTATUS numbers. The host answers with them; the driver turns a negative one into an errno and hands a
-// positive one to the client as it is. Signed, because the sign is what that rule looks at. Numbers only: the
-// table from status to errno is beside the code that applies it.
+// NTSTATUS values, as published in Microsoft's ntstatus.h. The host answers with them. The driver turns a
+// negative one into an errno and returns a positive one to the client unchanged; the values are signed
+// because that rule depends on the sign. The table from status to errno is in cuse-dxg/guest/nt_status.cc.
 
 namespace dxg {
 
-// The 17 that the driver itself has a name for.
+// The 17 values that the driver itself names.
 inline constexpr int32_t kStatusSuccess = 0x00000000;
 inline constexpr int32_t kStatusTimeout = 0x00000102;
 inline constexpr int32_t kStatusPending = 0x00000103;  // Accepted; a paging fence says when it is done.
@@ -27,8 +27,7 @@ inline constexpr int32_t kStatusNotSupported = static_cast<int32_t>(0xC00000BB);
 inline constexpr int32_t kStatusDeviceRemoved = static_cast<int32_t>(0xC00002B6);
 inline constexpr int32_t kStatusGraphicsAllocationBusy = static_cast<int32_t>(0xC01E0102);
 
-// Others that a host answers with. The driver knows none of them, so a client sees its errno for "any other
-// failure".
+// Other values with which a host answers. They are not in the driver's table, so a client sees EINVAL.
 inline constexpr int32_t kStatusUnsuccessful = static_cast<int32_t>(0xC0000001);
 inline constexpr int32_t kStatusPrivilegeNotHeld = static_cast<int32_t>(0xC0000061);
 inline constexpr int32_t kStatusIntegerOverflow = static_cast<int32_t>(0xC0000095);
