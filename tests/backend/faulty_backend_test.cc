@@ -16,7 +16,7 @@ namespace {
 using Point = MessageFaults::Point;
 
 // A host that does as it is told, and counts.
-class FakeHost final : public Backend {
+class CountingBackend final : public Backend {
  public:
   Status Start(BackendEvents* listener) override {
     events = listener;
@@ -73,7 +73,7 @@ class FakeFaults final : public MessageFaults {
 class FaultyBackendTest : public testing::Test, public BackendEvents {
  protected:
   FaultyBackendTest() {
-    auto owned = std::make_unique<FakeHost>();
+    auto owned = std::make_unique<CountingBackend>();
     host = owned.get();
     backend = WithFaults(std::move(owned), faults);
     EXPECT_TRUE(backend->Start(this).ok());
@@ -115,7 +115,7 @@ class FaultyBackendTest : public testing::Test, public BackendEvents {
   }
 
   FakeFaults faults;
-  FakeHost* host = nullptr;
+  CountingBackend* host = nullptr;
   std::unique_ptr<Backend> backend;
   std::vector<std::string> heard;
   host::MakeResident::Request request;

@@ -5,7 +5,6 @@
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kEnumAdapters3Max = 0xffff;
 constexpr uint64_t kProcessesMax = 4096;
 
 std::vector<CallRow> OpenRows() {

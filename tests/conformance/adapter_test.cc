@@ -5,6 +5,7 @@
 #include <set>
 #include <vector>
 
+#include "tests/conformance/limits.h"
 #include "tests/conformance/memory.h"
 #include "tests/conformance/node.h"
 #include "tests/conformance/peer.h"
@@ -14,8 +15,6 @@ namespace {
 
 constexpr uint32_t kFirstAdapterHandle = 0x40000000;
 constexpr uint32_t kAdapterHandleStep = 0x40;
-constexpr uint32_t kEnumAdapters3Max = 0xffff;
-constexpr winluid kNoSuchLuid = {0x55667788, 0x11223344};
 
 uint32_t KnownAdapters(const Node& node) {
   d3dkmt_enumadapters2 args = {};

@@ -17,7 +17,7 @@
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kCountMax = 1024;
+constexpr uint32_t kAllocationsMax = 1024;
 constexpr uint32_t kDataMax = 131071;  // bytes of one piece of private data
 // With one allocation, the head and the data fill a message exactly; the header in front of it does not count
 // here.
@@ -27,7 +27,7 @@ constexpr uint32_t kMessageDataMax = 131072 - 64 - 12;
 
 TEST(CreateAllocation, RefusesBadCountsBeforeItReadsTheList) {
   const MemoryClient client;
-  for (uint32_t count : {0u, kCountMax + 1, 0xffffffffu}) {
+  for (uint32_t count : {0u, kAllocationsMax + 1, 0xffffffffu}) {
     Creation creation(client.device);
     creation.args.alloc_count = count;
     creation.args.allocation_info = kUnmappedAddress;
@@ -338,14 +338,14 @@ TEST(CreateAllocation, PointersAreIgnoredWithoutASize) {
 TEST(CreateAllocation, MakesAsManyAsTheLimitInOneCall) {
   SKIP_WITHOUT_ALLOCATIONS();
   const MemoryClient client;
-  const std::vector<d3dkmthandle> handles = client.CreateMany(kCountMax);
+  const std::vector<d3dkmthandle> handles = client.CreateMany(kAllocationsMax);
   std::set<uint32_t> different;
   for (d3dkmthandle handle : handles) {
     different.insert(handle.v);
     EXPECT_EQ(handle.instance, 0u);
     EXPECT_NE(handle.unique, 0u);
   }
-  EXPECT_EQ(different.size(), kCountMax);
+  EXPECT_EQ(different.size(), kAllocationsMax);
   EXPECT_TRUE(client.IsAllocation(handles.front()));
   EXPECT_TRUE(client.IsAllocation(handles.back()));
   EXPECT_EQ(client.TryDestroy(handles), 0);
@@ -421,7 +421,7 @@ TEST(DestroyAllocation, RefusesBadCountsBeforeItReadsTheList) {
   args.device = client.device;
   EXPECT_EQ(client.node.TryIoctl(LX_DXDESTROYALLOCATION2, args), -EINVAL) << "nothing to destroy";
   args.allocations = kUnmappedAddress;
-  for (uint32_t count : {kCountMax + 1, 0xffffffffu}) {
+  for (uint32_t count : {kAllocationsMax + 1, 0xffffffffu}) {
     args.alloc_count = count;
     EXPECT_EQ(client.node.TryIoctl(LX_DXDESTROYALLOCATION2, args), -EINVAL) << count;
   }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "tests/conformance/call_table.h"
+#include "tests/conformance/limits.h"
 
 // The rows of the table, by families, and helpers to write them.
 
@@ -14,10 +15,6 @@ std::vector<CallRow> AdapterRows();  // adapters, queries, devices and contexts
 std::vector<CallRow> MemoryRows();   // allocations, residency, GPU addresses, sharing
 std::vector<CallRow> SyncRows();     // fences, and what waits for them
 std::vector<CallRow> WorkRows();     // submissions and hardware queues
-
-inline constexpr uint32_t kMessageMax = 131072;
-inline constexpr uint32_t kObjectsMax = 32;
-inline constexpr uint32_t kContextsMax = 64;
 
 inline const std::vector<HandleField> kAdapterFirst = {{"Adapter", 0, ObjectType::kAdapter}};
 inline const std::vector<HandleField> kDeviceFirst = {{"Device", 0, ObjectType::kDevice}};

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <set>
 
+#include "tests/conformance/limits.h"
 #include "tests/conformance/memory.h"
 #include "tests/conformance/node.h"
 #include "tests/conformance/race.h"
@@ -12,11 +13,8 @@
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kMessageMax =
-    131072;  // the most private data by the first check; the message must fit too
-
-int TryCreate(const Node& node, d3dkmthandle device, uint64_t private_data = 0,
-              uint32_t private_data_size = 0) {
+int TryCreateContext(const Node& node, d3dkmthandle device, uint64_t private_data = 0,
+                     uint32_t private_data_size = 0) {
   d3dkmt_createcontextvirtual args = {};
   args.device = device;
   args.priv_drv_data = private_data;
@@ -33,15 +31,15 @@ int TryDestroy(const Node& node, d3dkmthandle context) {
 
 TEST(CreateContext, RefusesUnknownDevice) {
   const Node node = OpenNode();
-  EXPECT_EQ(TryCreate(node, Handle(0)), -EINVAL);
-  EXPECT_EQ(TryCreate(node, Handle(0x40000000)), -EINVAL);
+  EXPECT_EQ(TryCreateContext(node, Handle(0)), -EINVAL);
+  EXPECT_EQ(TryCreateContext(node, Handle(0x40000000)), -EINVAL);
 }
 
 TEST(CreateContext, RefusesADestroyedDevice) {
   Node node = OpenNode();
   const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
   node.DestroyDevice(device);
-  EXPECT_EQ(TryCreate(node, device), -EINVAL);
+  EXPECT_EQ(TryCreateContext(node, device), -EINVAL);
 }
 
 // Elsewhere a bad pointer is EFAULT. Here every failure on the way to the host is the same one.
@@ -49,7 +47,7 @@ TEST(CreateContext, BadPrivateDataIsInvalidAndNotAFault) {
   Node node = OpenNode();
   const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
   for (uint64_t address : {uint64_t{0}, kUnmappedAddress, kKernelAddress})
-    EXPECT_EQ(TryCreate(node, device, address, 13), -EINVAL);
+    EXPECT_EQ(TryCreateContext(node, device, address, 13), -EINVAL);
 }
 
 TEST(CreateContext, RefusesMorePrivateDataThanAMessageHolds) {
@@ -57,7 +55,7 @@ TEST(CreateContext, RefusesMorePrivateDataThanAMessageHolds) {
   const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
   GuardedMemory memory(kMessageMax + 1);
   for (uint32_t size : {kMessageMax, kMessageMax + 1, 0xffffffffu})
-    EXPECT_EQ(TryCreate(node, device, memory.address(), size), -EINVAL) << size;
+    EXPECT_EQ(TryCreateContext(node, device, memory.address(), size), -EINVAL) << size;
 }
 
 TEST(CreateContext, WritesTheContextFieldAndNothingElse) {
@@ -76,7 +74,7 @@ TEST(CreateContext, WritesTheContextFieldAndNothingElse) {
 TEST(CreateContext, PointerIsIgnoredWithoutASize) {
   SKIP_WITHOUT_CONTEXTS();
   Node node = OpenNode();
-  EXPECT_EQ(TryCreate(node, node.CreateDevice(node.FirstAdapter()), kUnmappedAddress, 0), 0);
+  EXPECT_EQ(TryCreateContext(node, node.CreateDevice(node.FirstAdapter()), kUnmappedAddress, 0), 0);
 }
 
 TEST(CreateContext, GivesEachContextItsOwnHandle) {

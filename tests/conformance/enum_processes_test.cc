@@ -13,7 +13,6 @@
 namespace dxg::conformance {
 namespace {
 
-constexpr winluid kNoSuchLuid = {0x55667788, 0x11223344};
 constexpr uint64_t kUpperHalf = 0x5'0000'0000;
 
 int EnumProcesses(const Node& node, winluid luid, uint64_t buffer, uint64_t* count) {

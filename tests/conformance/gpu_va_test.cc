@@ -6,14 +6,13 @@
 #include <cstring>
 #include <vector>
 
+#include "tests/conformance/limits.h"
 #include "tests/conformance/memory.h"
 #include "tests/conformance/memory_client.h"
 
 namespace dxg::conformance {
 namespace {
 
-constexpr uint64_t kReserveUnit = 65536;
-constexpr uint32_t kOperationsMax = 2048;
 constexpr uint32_t kOperationsInAMessage = 2046;
 
 d3dddi_reservegpuvirtualaddress Reservation(d3dkmthandle by) {

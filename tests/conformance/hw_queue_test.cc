@@ -5,6 +5,7 @@
 #include <cstring>
 #include <vector>
 
+#include "tests/conformance/limits.h"
 #include "tests/conformance/memory.h"
 #include "tests/conformance/peer.h"
 #include "tests/conformance/sync_client.h"
@@ -12,15 +13,12 @@
 namespace dxg::conformance {
 namespace {
 
-const d3dkmthandle kUnknown = Handle(0x40fff000);
-constexpr uint32_t kMessageMax = 131072;
-
 // ---- CreateHwQueue, DestroyHwQueue ----
 
 TEST(CreateHwQueue, RefusesWhatIsNoContext) {
   const SyncClient client;
   HwQueue queue;
-  for (d3dkmthandle bad : {Handle(0), kUnknown, client.device})
+  for (d3dkmthandle bad : {Handle(0), kUnknownHandle, client.device})
     EXPECT_EQ(client.TryCreateHwQueue(bad, &queue), -EINVAL) << bad.v;
 }
 
@@ -28,7 +26,7 @@ TEST(CreateHwQueue, LooksAtContextThenSizeThenData) {
   SKIP_WITHOUT_HW_QUEUES();
   const SyncClient client;
   d3dkmt_createhwqueue args = {};
-  args.context = kUnknown;
+  args.context = kUnknownHandle;
   args.priv_drv_data = kUnmappedAddress;
   args.priv_drv_data_size = 4;
   EXPECT_EQ(client.node.TryIoctl(LX_DXCREATEHWQUEUE, args), -EINVAL);
@@ -79,7 +77,7 @@ TEST(DestroyHwQueue, RefusesWhatIsNoQueue) {
   SKIP_WITHOUT_HW_QUEUES();
   const SyncClient client;
   const HwQueue queue = client.CreateHwQueue();
-  for (d3dkmthandle bad : {Handle(0), kUnknown, client.device, queue.progress.handle})
+  for (d3dkmthandle bad : {Handle(0), kUnknownHandle, client.device, queue.progress.handle})
     EXPECT_EQ(client.TryDestroyHwQueue(bad), -EINVAL) << bad.v;
   EXPECT_EQ(client.TryDestroyHwQueue(queue.handle), 0);
   EXPECT_EQ(client.TryDestroyHwQueue(queue.handle), -EINVAL);
@@ -119,7 +117,7 @@ TEST(HwQueueWait, LooksAtCountThenListsThenQueue) {
   const Fence fence = client.CreateFence();
   const uint64_t value = 0;
   d3dkmt_submitwaitforsyncobjectstohwqueue args = {};
-  args.hwqueue = kUnknown;
+  args.hwqueue = kUnknownHandle;
   args.objects = args.fence_values = kUnmappedAddress;
   for (uint32_t count : {0u, 33u}) {
     args.object_count = count;
@@ -151,7 +149,7 @@ TEST(HwQueueSignal, LooksAtCountsThenFirstQueueThenLists) {
   }
   args.object_count = 1;
   EXPECT_EQ(client.node.TryIoctl(LX_DXSUBMITSIGNALSYNCOBJECTSTOHWQUEUE, args), -EFAULT);
-  args.hwqueues = Address(&kUnknown);
+  args.hwqueues = Address(&kUnknownHandle);
   EXPECT_EQ(client.node.TryIoctl(LX_DXSUBMITSIGNALSYNCOBJECTSTOHWQUEUE, args), -EINVAL);
   args.hwqueues = Address(&queue.handle);
   EXPECT_EQ(client.node.TryIoctl(LX_DXSUBMITSIGNALSYNCOBJECTSTOHWQUEUE, args), -EFAULT);
@@ -176,7 +174,7 @@ TEST(SubmitCommand, LooksAtCountsThenContextThenLists) {
   d3dkmt_submitcommand args = {};
   args.command_buffer = 0x10000;
   args.command_length = 64;
-  args.broadcast_context[0] = kUnknown;
+  args.broadcast_context[0] = kUnknownHandle;
   args.history_buffer_array = args.priv_drv_data = kUnmappedAddress;
   args.priv_drv_data_size = 4;
   for (uint32_t count : {0u, 65u, 0xffffffffu}) {
@@ -213,7 +211,7 @@ TEST(SubmitCommandToHwQueue, LooksAtSizesThenQueueThenLists) {
   const SyncClient client;
   const HwQueue queue = client.CreateHwQueue();
   d3dkmt_submitcommandtohwqueue args = {};
-  args.hwqueue = kUnknown;
+  args.hwqueue = kUnknownHandle;
   args.hwqueue_progress_fence_id = 1;
   args.command_buffer = 0x10000;
   args.command_length = 64;

@@ -13,12 +13,6 @@
 namespace dxg::conformance {
 namespace {
 
-void Require(int result, const char* what) {
-  if (result != 0) throw std::runtime_error(fmt::format("{} gave {}", what, ResultName(result)));
-}
-
-uint64_t AddressOf(std::span<const d3dkmthandle> list) { return Address(list.data()); }
-
 uint8_t PatternByte(uint64_t seed, size_t offset) {
   uint64_t mixed = (seed + 1) * 0x9E3779B97F4A7C15ull + offset / 8 * 0xC2B2AE3D27D4EB4Full;
   mixed ^= mixed >> 29;
@@ -172,7 +166,7 @@ d3dkmthandle MemoryClient::CreateHeap(void* memory, uint64_t bytes, bool read_on
 int MemoryClient::TryDestroy(std::span<const d3dkmthandle> list, uint32_t flags) const {
   d3dkmt_destroyallocation2 args = {};
   args.device = device;
-  args.allocations = AddressOf(list);
+  args.allocations = Address(list.data());
   args.alloc_count = static_cast<uint32_t>(list.size());
   args.flags.value = flags;
   return node.TryIoctl(LX_DXDESTROYALLOCATION2, args);
@@ -254,7 +248,7 @@ int MemoryClient::TryMakeResident(const PagingQueue& queue, std::span<const d3dk
   d3dddi_makeresident args = {};
   args.paging_queue = queue.handle;
   args.alloc_count = static_cast<uint32_t>(list.size());
-  args.allocation_list = AddressOf(list);
+  args.allocation_list = Address(list.data());
   args.flags.value = flags;
   const int result = node.TryIoctl(LX_DXMAKERESIDENT, args);
   if (fence_value != nullptr) *fence_value = args.paging_fence_value;
@@ -273,7 +267,7 @@ int MemoryClient::TryEvict(std::span<const d3dkmthandle> list, uint32_t flags,
   d3dkmt_evict args = {};
   args.device = device;
   args.alloc_count = static_cast<uint32_t>(list.size());
-  args.allocations = AddressOf(list);
+  args.allocations = Address(list.data());
   args.flags.value = flags;
   const int result = node.TryIoctl(LX_DXEVICT, args);
   if (bytes_to_trim != nullptr) *bytes_to_trim = args.num_bytes_to_trim;

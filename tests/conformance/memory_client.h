@@ -23,6 +23,11 @@ inline constexpr uint64_t kGiB = 1 << 30;
 inline constexpr int kPending = 0x103;  // STATUS_PENDING: accepted, and a paging fence says when it is done
 inline constexpr int kRawInvalidParameter =
     static_cast<int>(0xC000000D);  // CreateAllocation gives it as it is
+// Flags of MakeResident and of Evict.
+inline constexpr uint32_t kCantTrimFurther = 1, kMustSucceed = 2;
+inline constexpr uint32_t kOnlyIfNecessary = 1;
+inline constexpr uint32_t kNotResident = _D3DKMT_ALLOCATIONRESIDENCYSTATUS_NOTRESIDENT;
+inline constexpr uint32_t kLocal = _D3DKMT_MEMORY_SEGMENT_GROUP_LOCAL;
 
 // One CreateAllocation with the memory that its pointers lead to. Tests change `args`, `infos` and the data
 // in place, and make the call.

@@ -9,8 +9,6 @@ namespace {
 
 constexpr uint32_t kCreateMax = 1024;
 constexpr uint32_t kListMax = 10240;
-constexpr uint32_t kOperationsMax = 2048;
-constexpr uint64_t kReserveUnit = 65536;
 
 const std::vector<HandleField> kQueueFirst = {{"PagingQueue", 0, ObjectType::kPagingQueue}};
 

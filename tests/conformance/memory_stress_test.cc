@@ -23,9 +23,9 @@
 namespace dxg::conformance {
 namespace {
 
-constexpr int kProcesses = 2;
-constexpr int kThreads = 8;
-constexpr uint64_t kWorkers = kProcesses * kThreads;
+constexpr int kMemoryProcesses = 2;
+constexpr int kMemoryThreads = 8;
+constexpr uint64_t kWorkers = kMemoryProcesses * kMemoryThreads;
 constexpr long kTick_ns = 1'000'000;
 
 using Clock = std::chrono::steady_clock;
@@ -194,14 +194,14 @@ TEST(Stress, MemoryOfManyThreadsInTwoProcesses) {
   const Descriptor descriptor(ShareMemory(client));
   const auto deadline = StressDeadline();
   std::vector<std::unique_ptr<Peer>> processes;
-  for (uint64_t process = 0; process < kProcesses; ++process)
+  for (uint64_t process = 0; process < kMemoryProcesses; ++process)
     processes.push_back(std::make_unique<Peer>([&, process](Peer&) {
       const MemoryClient own;
       const PagingQueue queue = own.CreatePagingQueue();
       std::vector<std::thread> threads;
-      for (uint64_t i = 0; i < kThreads; ++i)
+      for (uint64_t i = 0; i < kMemoryThreads; ++i)
         threads.push_back(StartThread([&, i] {
-          MemoryWorker(own, queue, descriptor.get(), process * kThreads + i).RunUntil(deadline);
+          MemoryWorker(own, queue, descriptor.get(), process * kMemoryThreads + i).RunUntil(deadline);
         }));
       for (std::thread& thread : threads) thread.join();
     }));
@@ -220,14 +220,14 @@ TEST(Stress, MemoryOfKilledClients) {
   const auto deadline = StressDeadline();
   while (Clock::now() < deadline && !testing::Test::HasFailure()) {
     std::vector<std::unique_ptr<Peer>> processes;
-    for (uint64_t process = 0; process < kProcesses; ++process)
+    for (uint64_t process = 0; process < kMemoryProcesses; ++process)
       processes.push_back(std::make_unique<Peer>([&, process](Peer&) {
         const MemoryClient own;
         const PagingQueue queue = own.CreatePagingQueue();
         std::vector<std::thread> threads;
-        for (uint64_t i = 0; i < kThreads; ++i)
+        for (uint64_t i = 0; i < kMemoryThreads; ++i)
           threads.push_back(StartThread([&, i] {
-            MemoryWorker(own, queue, descriptor.get(), process * kThreads + i)
+            MemoryWorker(own, queue, descriptor.get(), process * kMemoryThreads + i)
                 .RunUntil(Clock::now() + std::chrono::hours(1));
           }));
         for (std::thread& thread : threads) thread.join();

@@ -76,7 +76,7 @@ int Node::TryIoctlAt(unsigned long code, uint64_t address) const {
   return result == -1 ? -errno : result;
 }
 
-void Node::MustBeZero(int result, const char* what) {
+void Require(int result, const char* what) {
   if (result != 0) throw std::runtime_error(fmt::format("{} gave {}", what, ResultName(result)));
 }
 

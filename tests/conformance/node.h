@@ -63,6 +63,12 @@ inline uint64_t Address(const void* pointer) { return reinterpret_cast<uintptr_t
 
 // "EINVAL" for -22; the number itself if it is no errno.
 std::string ResultName(int result);
+// Throws unless the result is 0: "what gave EINVAL".
+void Require(int result, const char* what);
+
+// What no node has.
+inline constexpr winluid kNoSuchLuid = {0x55667788, 0x11223344};
+inline const d3dkmthandle kUnknownHandle = Handle(0x40fff000);
 
 class Node {
  public:
@@ -84,7 +90,7 @@ class Node {
   // Throws unless the result is 0.
   template <typename T>
   void Ioctl(unsigned long code, T& args, const char* what) const {
-    MustBeZero(TryIoctl(code, args), what);
+    Require(TryIoctl(code, args), what);
   }
 
   // Every adapter, compute-only ones too, each with a handle that the caller now owns.
@@ -112,8 +118,6 @@ class Node {
   bool IsContext(d3dkmthandle context) const;
 
  private:
-  static void MustBeZero(int result, const char* what);
-
   int fd_;
   std::optional<d3dkmt_adapterinfo> first_;
 };

@@ -11,15 +11,15 @@
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kCountMax = 10240;
+constexpr uint32_t kOfferedMax = 10240;
 
-constexpr uint32_t kNormal = _D3DKMT_OFFER_PRIORITY_NORMAL;
+constexpr uint32_t kNormalOffer = _D3DKMT_OFFER_PRIORITY_NORMAL;
 
 // ---- Offer ----
 
 TEST(OfferAllocations, RefusesBadCountsFirst) {
   const MemoryClient client;
-  for (uint32_t count : {0u, kCountMax + 1, 0xffffffffu}) {
+  for (uint32_t count : {0u, kOfferedMax + 1, 0xffffffffu}) {
     d3dkmt_offerallocations args = {};
     args.allocations = kUnmappedAddress;
     args.allocation_count = count;
@@ -31,7 +31,7 @@ TEST(OfferAllocations, RefusesBadCountsFirst) {
 TEST(OfferAllocations, RefusesBothListsAndNeither) {
   const MemoryClient client;
   const d3dkmthandle none = Handle(0);
-  d3dkmt_offerallocations args = client.OfferArgs(none, kNormal);
+  d3dkmt_offerallocations args = client.OfferArgs(none, kNormalOffer);
   args.resources = args.allocations;
   EXPECT_EQ(client.node.TryIoctl(LX_DXOFFERALLOCATIONS, args), -EINVAL);
   args.resources = args.allocations = 0;
@@ -41,7 +41,7 @@ TEST(OfferAllocations, RefusesBothListsAndNeither) {
 TEST(OfferAllocations, RefusesWhatIsNoDeviceBeforeItReadsTheList) {
   const MemoryClient client;
   const d3dkmthandle none = Handle(0);
-  d3dkmt_offerallocations args = client.OfferArgs(none, kNormal);
+  d3dkmt_offerallocations args = client.OfferArgs(none, kNormalOffer);
   args.allocations = kUnmappedAddress;
   for (d3dkmthandle bad : {Handle(0), Handle(0x40fff000), client.CreatePagingQueue().handle}) {
     args.device = bad;
@@ -67,9 +67,9 @@ TEST(OfferAllocations, TakesEveryPriority) {
 TEST(OfferAllocations, TakesAsManyAsTheLimit) {
   SKIP_WITHOUT_ALLOCATIONS();
   const MemoryClient client;
-  const std::vector<d3dkmthandle> list(kCountMax, client.Create());
-  d3dkmt_offerallocations args = client.OfferArgs(list[0], kNormal);
-  args.allocation_count = kCountMax;
+  const std::vector<d3dkmthandle> list(kOfferedMax, client.Create());
+  d3dkmt_offerallocations args = client.OfferArgs(list[0], kNormalOffer);
+  args.allocation_count = kOfferedMax;
   EXPECT_EQ(client.node.TryIoctl(LX_DXOFFERALLOCATIONS, args), 0);
 }
 
@@ -77,7 +77,7 @@ TEST(OfferAllocations, TakesAsManyAsTheLimit) {
 
 TEST(ReclaimAllocations, RefusesBadCountsFirst) {
   const MemoryClient client;
-  for (uint32_t count : {0u, kCountMax + 1, 0xffffffffu}) {
+  for (uint32_t count : {0u, kOfferedMax + 1, 0xffffffffu}) {
     d3dkmt_reclaimallocations2 args = {};
     args.allocations = kUnmappedAddress;
     args.allocation_count = count;
@@ -117,7 +117,7 @@ TEST(ReclaimAllocations, ResultsHideThatItIsPending) {
   const d3dkmthandle allocation = client.Create(kMiB);
   client.MakeResident(queue, {&allocation, 1});
   for (int round = 0; round < 5; ++round) {
-    d3dkmt_offerallocations offer = client.OfferArgs(allocation, kNormal);
+    d3dkmt_offerallocations offer = client.OfferArgs(allocation, kNormalOffer);
     ASSERT_EQ(client.node.TryIoctl(LX_DXOFFERALLOCATIONS, offer), 0);
     uint32_t results[2] = {77, 77};
     d3dkmt_reclaimallocations2 args = client.ReclaimArgs(queue, allocation);
@@ -134,7 +134,7 @@ TEST(ReclaimAllocations, TakesNoPlaceForResults) {
   const MemoryClient client;
   const PagingQueue queue = client.CreatePagingQueue();
   const d3dkmthandle allocation = client.Create();
-  d3dkmt_offerallocations offer = client.OfferArgs(allocation, kNormal);
+  d3dkmt_offerallocations offer = client.OfferArgs(allocation, kNormalOffer);
   ASSERT_EQ(client.node.TryIoctl(LX_DXOFFERALLOCATIONS, offer), 0);
   d3dkmt_reclaimallocations2 args = client.ReclaimArgs(queue, allocation);
   const auto before = args;

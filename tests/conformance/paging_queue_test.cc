@@ -13,7 +13,7 @@
 namespace dxg::conformance {
 namespace {
 
-int TryCreate(const Node& node, d3dkmthandle device) {
+int TryCreatePagingQueue(const Node& node, d3dkmthandle device) {
   d3dkmt_createpagingqueue args = {};
   args.device = device;
   return node.TryIoctl(LX_DXCREATEPAGINGQUEUE, args);
@@ -25,9 +25,9 @@ TEST(CreatePagingQueue, RefusesWhatIsNoDevice) {
   const MemoryClient client;
   const PagingQueue queue = client.CreatePagingQueue();
   for (d3dkmthandle bad : {Handle(0), Handle(0x40fff000), queue.handle, queue.fence})
-    EXPECT_EQ(TryCreate(client.node, bad), -EINVAL) << bad.v;
+    EXPECT_EQ(TryCreatePagingQueue(client.node, bad), -EINVAL) << bad.v;
   client.node.DestroyDevice(client.device);
-  EXPECT_EQ(TryCreate(client.node, client.device), -EINVAL);
+  EXPECT_EQ(TryCreatePagingQueue(client.node, client.device), -EINVAL);
 }
 
 TEST(CreatePagingQueue, IsUndoneWhereItsAnswerCannotBeWritten) {

@@ -11,10 +11,10 @@
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kCountMax = 131072;      // by the first check
-constexpr uint32_t kSetMessageMax = 16377;  // what a message holds, with the header of version 40
+constexpr uint32_t kPrioritiesMax = 131072;  // by the first check
+constexpr uint32_t kSetMessageMax = 16377;   // what a message holds, with the header of version 40
 constexpr uint32_t kGetMessageMax = 16376;
-constexpr uint32_t kNormal = 0x78000000;
+constexpr uint32_t kNormalPriority = 0x78000000;
 
 struct Priorities {
   Priorities(const MemoryClient& client, std::vector<d3dkmthandle> handles, uint32_t priority = 77)
@@ -50,12 +50,12 @@ TEST(AllocationPriority, RefusesMoreThanTheLimitBeforeItReadsTheList) {
   const MemoryClient client;
   Priorities call(client, {Handle(0)});
   call.set.allocation_list = call.get.allocation_list = kUnmappedAddress;
-  for (uint32_t count : {kCountMax + 1, 0xffffffffu}) {
+  for (uint32_t count : {kPrioritiesMax + 1, 0xffffffffu}) {
     call.set.allocation_count = call.get.allocation_count = count;
     EXPECT_EQ(call.Set(client), -EINVAL) << count;
     EXPECT_EQ(call.Get(client), -EINVAL) << count;
   }
-  call.set.allocation_count = call.get.allocation_count = kCountMax;
+  call.set.allocation_count = call.get.allocation_count = kPrioritiesMax;
   EXPECT_EQ(call.Set(client), -EFAULT);
   EXPECT_EQ(call.Get(client), -EFAULT);
 }
@@ -92,7 +92,7 @@ TEST(AllocationPriority, FaultsOnBadPointers) {
 TEST(AllocationPriority, TakesAsManyAsAMessageHolds) {
   SKIP_WITHOUT_ALLOCATIONS();
   const MemoryClient client;
-  Priorities call(client, std::vector<d3dkmthandle>(kSetMessageMax + 16, client.Create()), kNormal);
+  Priorities call(client, std::vector<d3dkmthandle>(kSetMessageMax + 16, client.Create()), kNormalPriority);
   call.set.allocation_count = kSetMessageMax;
   EXPECT_EQ(call.Set(client), 0);
   call.get.allocation_count = kGetMessageMax;

@@ -8,15 +8,13 @@
 #include <cstring>
 #include <vector>
 
+#include "tests/conformance/limits.h"
 #include "tests/conformance/memory.h"
 #include "tests/conformance/node.h"
 #include "tests/conformance/peer.h"
 
 namespace dxg::conformance {
 namespace {
-
-constexpr uint32_t kMessageMax = 131072;
-constexpr winluid kNoSuchLuid = {0x55667788, 0x11223344};
 
 // ---- QueryAdapterInfo ----
 

@@ -13,7 +13,7 @@
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kCountMax = 10240;
+constexpr uint32_t kResidentMax = 10240;
 constexpr uint32_t kQueryMax = 131072;        // by the first check
 constexpr uint32_t kQueryMessageMax = 32750;  // what a message holds, with the header of interface version 40
 
@@ -21,7 +21,7 @@ constexpr uint32_t kQueryMessageMax = 32750;  // what a message holds, with the 
 
 TEST(MakeResident, RefusesBadCountsBeforeItLooksAtTheQueue) {
   const MemoryClient client;
-  for (uint32_t count : {0u, kCountMax + 1, 0xffffffffu}) {
+  for (uint32_t count : {0u, kResidentMax + 1, 0xffffffffu}) {
     d3dddi_makeresident args = {};
     args.alloc_count = count;
     args.allocation_list = kUnmappedAddress;
@@ -57,10 +57,10 @@ TEST(MakeResident, FaultsOnABadList) {
 TEST(MakeResident, TakesAsManyAsTheLimitAndNeverReadsPriorities) {
   SKIP_WITHOUT_ALLOCATIONS();
   const MemoryClient client;
-  const std::vector<d3dkmthandle> list(kCountMax, client.Create());
+  const std::vector<d3dkmthandle> list(kResidentMax, client.Create());
   d3dddi_makeresident args = {};
   args.paging_queue = client.CreatePagingQueue().handle;
-  args.alloc_count = kCountMax;
+  args.alloc_count = kResidentMax;
   args.allocation_list = Address(list.data());
   args.priority_list = kUnmappedAddress;
   const int result = client.node.TryIoctl(LX_DXMAKERESIDENT, args);
@@ -131,7 +131,7 @@ TEST(MakeResident, LeavesTheBytesAlone) {
 
 TEST(Evict, RefusesBadCountsBeforeItLooksAtTheDevice) {
   const MemoryClient client;
-  for (uint32_t count : {0u, kCountMax + 1, 0xffffffffu}) {
+  for (uint32_t count : {0u, kResidentMax + 1, 0xffffffffu}) {
     d3dkmt_evict args = {};
     args.alloc_count = count;
     args.allocations = kUnmappedAddress;
@@ -185,8 +185,8 @@ TEST(Evict, WritesTheBytesToTrimAndNothingElse) {
 
 // ---- QueryAllocationResidency ----
 
-struct Query {
-  Query(const MemoryClient& client, d3dkmthandle allocation) : handle(allocation) {
+struct ResidencyQuery {
+  ResidencyQuery(const MemoryClient& client, d3dkmthandle allocation) : handle(allocation) {
     args.device = client.device;
     args.allocations = Address(&handle);
     args.allocation_count = 1;
@@ -199,7 +199,7 @@ struct Query {
 
 TEST(QueryAllocationResidency, RefusesNeitherAndBoth) {
   const MemoryClient client;
-  Query query(client, Handle(0));
+  ResidencyQuery query(client, Handle(0));
   query.args.resource = Handle(0x40000040);
   EXPECT_EQ(client.node.TryIoctl(LX_DXQUERYALLOCATIONRESIDENCY, query.args), -EINVAL);
   query.args.resource = Handle(0);
@@ -209,7 +209,7 @@ TEST(QueryAllocationResidency, RefusesNeitherAndBoth) {
 
 TEST(QueryAllocationResidency, RefusesMoreThanItsLimitBeforeItReadsTheList) {
   const MemoryClient client;
-  Query query(client, Handle(0));
+  ResidencyQuery query(client, Handle(0));
   query.args.allocations = kUnmappedAddress;
   for (uint32_t count : {kQueryMax + 1, 0xffffffffu}) {
     query.args.allocation_count = count;
@@ -222,7 +222,7 @@ TEST(QueryAllocationResidency, RefusesMoreThanItsLimitBeforeItReadsTheList) {
 TEST(QueryAllocationResidency, FaultsWhereItsAnswerCannotBeWritten) {
   SKIP_WITHOUT_ALLOCATIONS();
   const MemoryClient client;
-  Query query(client, client.Create());
+  ResidencyQuery query(client, client.Create());
   GuardedMemory memory(sizeof(uint32_t));
   for (uint64_t address : {uint64_t{0}, kUnmappedAddress, kKernelAddress, memory.one_byte_short()}) {
     query.args.residency_status = address;
@@ -235,7 +235,7 @@ TEST(QueryAllocationResidency, TakesAsManyAsAMessageHolds) {
   const MemoryClient client;
   const std::vector<d3dkmthandle> list(kQueryMax, client.Create());
   std::vector<uint32_t> status(kQueryMax, 77);
-  Query query(client, list[0]);
+  ResidencyQuery query(client, list[0]);
   query.args.allocations = Address(list.data());
   query.args.residency_status = Address(status.data());
   query.args.allocation_count = kQueryMessageMax;
@@ -253,7 +253,7 @@ TEST(QueryAllocationResidency, AnswersOneWordForAResource) {
   SKIP_WITHOUT_ALLOCATIONS();
   const MemoryClient client;
   const SharedResource resource = client.CreateResource(3);
-  Query query(client, Handle(0));
+  ResidencyQuery query(client, Handle(0));
   query.args.allocation_count = 0;
   query.args.resource = resource.resource;
   query.args.allocations = kUnmappedAddress;

@@ -14,8 +14,6 @@
 namespace dxg::conformance {
 namespace {
 
-const d3dkmthandle kUnknown = Handle(0x40fff000);
-
 // ---- SignalSynchronizationObjectFromCpu ----
 
 TEST(SignalFromCpu, LooksAtCountThenDeviceThenLists) {
@@ -28,7 +26,7 @@ TEST(SignalFromCpu, LooksAtCountThenDeviceThenLists) {
     EXPECT_EQ(client.node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, args), -EINVAL) << count;
   }
   args.object_count = 1;
-  args.device = kUnknown;
+  args.device = kUnknownHandle;
   EXPECT_EQ(client.node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, args), -EINVAL);
   args.device = client.device;
   EXPECT_EQ(client.node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, args), -EFAULT);
@@ -46,7 +44,7 @@ TEST(SignalFromCpu, RefusesWhatIsNoDevice) {
   args.object_count = 1;
   args.objects = Address(&fence.handle);
   args.fence_values = Address(&value);
-  for (d3dkmthandle bad : {Handle(0), kUnknown, fence.handle}) {
+  for (d3dkmthandle bad : {Handle(0), kUnknownHandle, fence.handle}) {
     args.device = bad;
     EXPECT_EQ(client.node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, args), -EINVAL) << bad.v;
   }
@@ -69,7 +67,7 @@ TEST(WaitFromCpu, LooksAtCountThenEventThenDeviceThenLists) {
   args.async_event = 0x3ffffff0;
   EXPECT_EQ(client.node.TryIoctl(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, args), -EINVAL) << "the event";
   args.async_event = 0;
-  args.device = kUnknown;
+  args.device = kUnknownHandle;
   EXPECT_EQ(client.node.TryIoctl(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, args), -EINVAL) << "the device";
   args.device = client.device;
   EXPECT_EQ(client.node.TryIoctl(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, args), -EFAULT) << "the objects";
@@ -142,7 +140,7 @@ TEST(SignalFromGpu, LooksAtCountThenContextThenLists) {
     EXPECT_EQ(client.node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU, args), -EINVAL) << count;
   }
   args.object_count = 1;
-  args.context = kUnknown;
+  args.context = kUnknownHandle;
   EXPECT_EQ(client.node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU, args), -EINVAL);
   args.context = context;
   EXPECT_EQ(client.node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU, args), -EFAULT);
@@ -168,7 +166,7 @@ TEST(SignalFromGpu2, LooksAtCountsThenFirstContextThenEventThenLists) {
   args.object_count = args.context_count = 1;
   args.objects = args.contexts = args.monitored_fence_values = kUnmappedAddress;
   EXPECT_EQ(client.node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU2, args), -EFAULT) << "the context";
-  args.contexts = Address(&kUnknown);
+  args.contexts = Address(&kUnknownHandle);
   EXPECT_EQ(client.node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU2, args), -EINVAL);
   args.contexts = Address(&context);
   EXPECT_EQ(client.node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU2, args), -EFAULT) << "the objects";
@@ -204,7 +202,7 @@ TEST(LegacySignal, LooksAtCountsThenEventThenContext) {
   EXPECT_EQ(client.node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECT, args), -EINVAL) << "not an eventfd";
   const Event event;
   args.cpu_event_handle = static_cast<uint64_t>(event.fd());
-  args.context = kUnknown;
+  args.context = kUnknownHandle;
   EXPECT_EQ(client.node.TryIoctl(LX_DXSIGNALSYNCHRONIZATIONOBJECT, args), -EINVAL);
   client.Finish(context);
   EXPECT_EQ(event.Take(), 0u);
@@ -220,7 +218,7 @@ TEST(LegacyWait, RefusesCountsAndContexts) {
     EXPECT_EQ(client.node.TryIoctl(LX_DXWAITFORSYNCHRONIZATIONOBJECT, args), -EINVAL) << count;
   }
   args.object_count = 1;
-  for (d3dkmthandle bad : {Handle(0), kUnknown, client.device}) {
+  for (d3dkmthandle bad : {Handle(0), kUnknownHandle, client.device}) {
     args.context = bad;
     EXPECT_EQ(client.node.TryIoctl(LX_DXWAITFORSYNCHRONIZATIONOBJECT, args), -EINVAL) << bad.v;
   }
@@ -233,7 +231,7 @@ TEST(WaitFromGpu, LooksAtObjectsThenContextThenFirstObjectThenValues) {
   const d3dkmthandle context = client.CreateContext();
   const Fence fence = client.CreateFence();
   d3dkmt_waitforsynchronizationobjectfromgpu args = {};
-  args.context = kUnknown;
+  args.context = kUnknownHandle;
   args.objects = args.monitored_fence_values = kUnmappedAddress;
   for (uint32_t count : {0u, 131073u}) {
     args.object_count = count;
@@ -244,7 +242,7 @@ TEST(WaitFromGpu, LooksAtObjectsThenContextThenFirstObjectThenValues) {
   args.objects = Address(&fence.handle);
   EXPECT_EQ(client.node.TryIoctl(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU, args), -EINVAL) << "the context";
   args.context = context;
-  for (d3dkmthandle bad : {Handle(0), kUnknown, client.device, context}) {
+  for (d3dkmthandle bad : {Handle(0), kUnknownHandle, client.device, context}) {
     args.objects = Address(&bad);
     EXPECT_EQ(client.node.TryIoctl(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU, args), -EINVAL) << bad.v;
   }

@@ -52,7 +52,7 @@ int TryOpen(const Node& node, winluid luid) {
   return result;
 }
 
-int TryCreateDevice(const Node& node, d3dkmthandle adapter) {
+int TryCreateAndDestroyDevice(const Node& node, d3dkmthandle adapter) {
   d3dkmt_createdevice args = {};
   args.adapter = adapter;
   const int result = node.TryIoctl(LX_DXCREATEDEVICE, args);
@@ -92,10 +92,11 @@ TEST(SimArrival, ComesIntoANodeThatIsOpenAndGoesFromClientsThatUseIt) {
   ASSERT_TRUE(Eventually([&] { return Lists(node, arrival.luid); }));
   const d3dkmthandle adapter = node.OpenAdapter(arrival.luid), device = node.CreateDevice(adapter);
   EXPECT_EQ(node.ExecutionState(device), _D3DKMT_DEVICEEXECUTION_ACTIVE);
-  EXPECT_EQ(TryCreateDevice(node, adapter), 0);
+  EXPECT_EQ(TryCreateAndDestroyDevice(node, adapter), 0);
   arrival.Go();
   ASSERT_TRUE(Eventually([&] { return !Lists(node, arrival.luid); }));
-  EXPECT_EQ(TryCreateDevice(node, adapter), -ENODEV) << "what was open is of an adapter that has gone";
+  EXPECT_EQ(TryCreateAndDestroyDevice(node, adapter), -ENODEV)
+      << "what was open is of an adapter that has gone";
   EXPECT_LT(TryOpen(node, arrival.luid), 0);
   EXPECT_EQ(bystander.node.ExecutionState(bystander.device), _D3DKMT_DEVICEEXECUTION_ACTIVE);
   EXPECT_NE(bystander.Create().v, 0u) << "the others have nothing of it";
@@ -110,10 +111,10 @@ TEST(SimArrival, ComesBackAsAnotherAndTheOldHandlesStayDead) {
     ASSERT_TRUE(Eventually([&] { return Lists(node, arrival.luid); }));
     EXPECT_NE(arrival.luid.a, before.a);
     if (old) {
-      EXPECT_EQ(TryCreateDevice(node, *old), -ENODEV);
+      EXPECT_EQ(TryCreateAndDestroyDevice(node, *old), -ENODEV);
     }
     const d3dkmthandle adapter = node.OpenAdapter(arrival.luid);
-    EXPECT_EQ(TryCreateDevice(node, adapter), 0);
+    EXPECT_EQ(TryCreateAndDestroyDevice(node, adapter), 0);
     EXPECT_EQ(TryOpen(OpenNode(), arrival.luid), 0) << "for a client that opens the node now, too";
     arrival.Go();
     ASSERT_TRUE(Eventually([&] { return !Lists(node, arrival.luid); }));

@@ -13,7 +13,7 @@ namespace {
 
 constexpr uint32_t kPrivateDataMax = 131001;  // what a message has left for it
 
-int TryCreate(const Node& node, d3dkmt_createcontextvirtual args) {
+int TryCreateContext(const Node& node, d3dkmt_createcontextvirtual args) {
   return node.TryIoctl(LX_DXCREATECONTEXTVIRTUAL, args);
 }
 
@@ -39,8 +39,8 @@ int GetInProcessPriority(const Node& node, d3dkmthandle context) {
   return args.priority;
 }
 
-int MarkAsError(const Node& node, d3dkmthandle device,
-                uint32_t reason = _D3DKMT_DEVICE_ERROR_REASON_GENERIC) {
+int MarkDeviceAsError(const Node& node, d3dkmthandle device,
+                      uint32_t reason = _D3DKMT_DEVICE_ERROR_REASON_GENERIC) {
   d3dkmt_markdeviceaserror args = {device, reason};
   return node.TryIoctl(LX_DXMARKDEVICEASERROR, args);
 }
@@ -87,7 +87,7 @@ TEST(SimCreateContext, EngineAffinityNamesTheOnlyEngine) {
   args.device = node.CreateDevice(node.FirstAdapter());
   for (uint32_t affinity : {0u, 1u, 2u, 0xffffffffu}) {
     args.engine_affinity = affinity;
-    EXPECT_EQ(TryCreate(node, args), affinity <= 1 ? 0 : -EINVAL) << affinity;
+    EXPECT_EQ(TryCreateContext(node, args), affinity <= 1 ? 0 : -EINVAL) << affinity;
   }
 }
 
@@ -96,7 +96,7 @@ TEST(SimCreateContext, RefusesReservedFlags) {
   d3dkmt_createcontextvirtual args = {};
   args.device = node.CreateDevice(node.FirstAdapter());
   args.flags.value = 1u << 31;
-  EXPECT_EQ(TryCreate(node, args), -EINVAL);
+  EXPECT_EQ(TryCreateContext(node, args), -EINVAL);
 }
 
 TEST(SimCreateContext, TakesAnyClientHint) {
@@ -105,7 +105,7 @@ TEST(SimCreateContext, TakesAnyClientHint) {
   args.device = node.CreateDevice(node.FirstAdapter());
   for (uint32_t hint : {uint32_t{_D3DKMT_CLIENTHINT_DX10}, 99u, 0xffffffffu}) {
     args.client_hint = hint;
-    EXPECT_EQ(TryCreate(node, args), 0) << hint;
+    EXPECT_EQ(TryCreateContext(node, args), 0) << hint;
   }
 }
 
@@ -118,7 +118,7 @@ TEST(SimCreateContext, TakesPrivateDataUpToAMessage) {
   args.priv_drv_data = Address(data.data());
   for (uint32_t size : {0u, 1u, 13u, 4096u, kPrivateDataMax, kPrivateDataMax + 1}) {
     args.priv_drv_data_size = size;
-    EXPECT_EQ(TryCreate(node, args), size <= kPrivateDataMax ? 0 : -EINVAL) << size;
+    EXPECT_EQ(TryCreateContext(node, args), size <= kPrivateDataMax ? 0 : -EINVAL) << size;
   }
 }
 
@@ -215,19 +215,19 @@ TEST(SimGetDeviceState, StatesOfDisplaysAndUnknownOnesAreInvalid) {
 TEST(SimMarkDeviceAsError, StateIsResetOrDmaFault) {
   Node node = OpenNode();
   const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
-  ASSERT_EQ(MarkAsError(node, device), 0);
+  ASSERT_EQ(MarkDeviceAsError(node, device), 0);
   // RESET is the guest's own answer; DMAFAULT is the host's, once it has announced a change.
   const uint32_t state = node.ExecutionState(device);
   EXPECT_TRUE(state == _D3DKMT_DEVICEEXECUTION_RESET || state == _D3DKMT_DEVICEEXECUTION_ERROR_DMAFAULT)
       << state;
-  EXPECT_EQ(MarkAsError(node, device), 0) << "a second time changes nothing";
+  EXPECT_EQ(MarkDeviceAsError(node, device), 0) << "a second time changes nothing";
 }
 
 TEST(SimMarkDeviceAsError, UnknownReasonIsInvalidAndTheHostKeepsTheDevice) {
   Node node = OpenNode();
   const d3dkmthandle device = node.CreateDevice(node.FirstAdapter());
   for (uint32_t reason : {0u, 1u, 6u, 0x80000001u, 0xffffffffu})
-    EXPECT_EQ(MarkAsError(node, device, reason), -EINVAL) << reason;
+    EXPECT_EQ(MarkDeviceAsError(node, device, reason), -EINVAL) << reason;
   EXPECT_TRUE(node.TryCreateContext(device).has_value());
 }
 
@@ -236,7 +236,7 @@ TEST(SimMarkDeviceAsError, DeviceInErrorTakesNothingNewAndCanBeTakenApart) {
   const d3dkmthandle device = node.CreateDevice(node.FirstAdapter()),
                      good = node.CreateDevice(node.FirstAdapter());
   const d3dkmthandle context = node.CreateContext(device);
-  ASSERT_EQ(MarkAsError(node, device), 0);
+  ASSERT_EQ(MarkDeviceAsError(node, device), 0);
   EXPECT_FALSE(node.TryCreateContext(device).has_value());
   EXPECT_EQ(SetPriority(node, context, 1), -ENODEV);
   node.DestroyContext(context);

@@ -107,10 +107,6 @@ bool IsCpu(Way way) { return way == Way::kCall || way == Way::kEvent; }
 
 constexpr uint64_t kTarget = 5;  // of objects with values of their own choice
 
-void Require(int result, const char* what) {
-  if (result != 0) throw std::runtime_error(std::string(what) + " gave " + ResultName(result));
-}
-
 // ---- Objects ----
 
 // Objects of one kind, which nothing has signalled yet.
@@ -519,10 +515,10 @@ std::vector<Case> Product(bool refused) {
   return cases;
 }
 
-std::string NameOf(const testing::TestParamInfo<Case>& info) { return Name(info.param); }
+std::string NameOfCase(const testing::TestParamInfo<Case>& info) { return Name(info.param); }
 
-INSTANTIATE_TEST_SUITE_P(Waits, SimFenceProduct, testing::ValuesIn(Product(false)), NameOf);
-INSTANTIATE_TEST_SUITE_P(Waits, SimRefusedWait, testing::ValuesIn(Product(true)), NameOf);
+INSTANTIATE_TEST_SUITE_P(Waits, SimFenceProduct, testing::ValuesIn(Product(false)), NameOfCase);
+INSTANTIATE_TEST_SUITE_P(Waits, SimRefusedWait, testing::ValuesIn(Product(true)), NameOfCase);
 
 }  // namespace
 }  // namespace dxg::conformance

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "tests/conformance/memory_client.h"
 #include "tests/conformance/node.h"
 #include "tests/conformance/peer.h"
 #include "tests/conformance/sim_queries.h"
@@ -10,7 +11,6 @@ namespace dxg::conformance {
 namespace {
 
 constexpr uint32_t kGroups[] = {_D3DKMT_MEMORY_SEGMENT_GROUP_LOCAL, _D3DKMT_MEMORY_SEGMENT_GROUP_NON_LOCAL};
-constexpr uint32_t kLocal = _D3DKMT_MEMORY_SEGMENT_GROUP_LOCAL;
 constexpr uint64_t kMegabyte = 1 << 20;
 
 d3dkmt_queryvideomemoryinfo Memory(Node& node, uint32_t group) {

@@ -11,7 +11,6 @@
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kCantTrimFurther = 1;
 constexpr uint32_t kAllowDecommit = 2;
 constexpr uint32_t kOk = _D3DDDI_RECLAIM_RESULT_OK;
 constexpr uint32_t kDiscarded = _D3DDDI_RECLAIM_RESULT_DISCARDED;

@@ -14,13 +14,9 @@
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kLocal = _D3DKMT_MEMORY_SEGMENT_GROUP_LOCAL;
 constexpr uint32_t kNonLocal = _D3DKMT_MEMORY_SEGMENT_GROUP_NON_LOCAL;
-constexpr uint32_t kCantTrimFurther = 1, kMustSucceed = 2;
-constexpr uint32_t kOnlyIfNecessary = 1;
 constexpr uint32_t kInGpuMemory = _D3DKMT_ALLOCATIONRESIDENCYSTATUS_RESIDENTINGPUMEMORY;
 constexpr uint32_t kInSharedMemory = _D3DKMT_ALLOCATIONRESIDENCYSTATUS_RESIDENTINSHAREDMEMORY;
-constexpr uint32_t kNotResident = _D3DKMT_ALLOCATIONRESIDENCYSTATUS_NOTRESIDENT;
 
 d3dkmt_queryvideomemoryinfo Memory(MemoryClient& client, uint32_t group = kLocal) {
   d3dkmt_queryvideomemoryinfo args = {};

@@ -19,8 +19,6 @@ namespace {
 constexpr uint32_t kSetFault = 0, kEvictAll = 5, kSetBudget = 8, kDelayExecution = 16;
 constexpr uint32_t kAlwaysDiscard = 1, kNeverDiscard = 2;
 constexpr uint32_t kForever = 0xffffffff;
-constexpr uint32_t kNotResident = _D3DKMT_ALLOCATIONRESIDENCYSTATUS_NOTRESIDENT;
-constexpr uint32_t kCantTrimFurther = 1, kOnlyIfNecessary = 1;
 
 // | what | 0 | two numbers of 4 bytes, or one of 8 | one of 8 |
 void Escape(Node& node, uint32_t what, uint64_t first = 0, uint64_t second = 0) {

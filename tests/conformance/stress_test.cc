@@ -20,8 +20,8 @@
 namespace dxg::conformance {
 namespace {
 
-constexpr int kProcesses = 8;
-constexpr int kThreads = 4;
+constexpr int kStressProcesses = 8;
+constexpr int kStressThreads = 4;
 constexpr int kDevicesMax = 6;
 
 using Clock = std::chrono::steady_clock;
@@ -110,7 +110,7 @@ class Worker {
 void RunThreads(unsigned seed, Clock::time_point deadline) {
   const Node first = OpenNode();  // so that no two threads are the first of the process
   std::vector<std::thread> threads;
-  for (unsigned i = 0; i < kThreads; ++i)
+  for (unsigned i = 0; i < kStressThreads; ++i)
     threads.push_back(StartThread([=] { Worker(seed + i).RunUntil(deadline); }));
   for (std::thread& thread : threads) thread.join();
 }
@@ -118,7 +118,7 @@ void RunThreads(unsigned seed, Clock::time_point deadline) {
 TEST(Stress, ManyProcessesWithManyThreads) {
   const auto deadline = StressDeadline();
   std::vector<std::unique_ptr<Peer>> clients;
-  for (unsigned i = 0; i < kProcesses; ++i)
+  for (unsigned i = 0; i < kStressProcesses; ++i)
     clients.push_back(std::make_unique<Peer>([=](Peer&) { RunThreads(1000 * i, deadline); }));
   for (auto& client : clients) client->Join();
 }
@@ -159,7 +159,7 @@ TEST(SimStress, RandomCallsOfKilledClients) {
   unsigned seed = 0;
   while (Clock::now() < deadline) {
     std::vector<std::unique_ptr<Peer>> clients;
-    for (int i = 0; i < kProcesses; ++i)
+    for (int i = 0; i < kStressProcesses; ++i)
       clients.push_back(std::make_unique<Peer>([s = ++seed](Peer&) { MakeRandomCalls(s); }));
     usleep(static_cast<useconds_t>(1000 + random() % 50000));
     for (auto& client : clients) client->Kill();
@@ -180,7 +180,7 @@ TEST(Stress, ClientsKilledWhileTheyWork) {
   const auto deadline = StressDeadline();
   while (Clock::now() < deadline) {
     std::vector<std::unique_ptr<Peer>> clients;
-    for (unsigned i = 0; i < kProcesses; ++i)
+    for (unsigned i = 0; i < kStressProcesses; ++i)
       clients.push_back(
           std::make_unique<Peer>([=](Peer&) { RunThreads(i, Clock::now() + std::chrono::hours(1)); }));
     usleep(static_cast<useconds_t>(1000 + random() % 50000));

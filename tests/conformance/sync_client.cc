@@ -16,10 +16,6 @@
 namespace dxg::conformance {
 namespace {
 
-void Require(int result, const char* what) {
-  if (result != 0) throw std::runtime_error(fmt::format("{} gave {}", what, ResultName(result)));
-}
-
 const volatile uint64_t* ValueAt(uint64_t address) {
   return reinterpret_cast<const volatile uint64_t*>(address);  // Safety: the node mapped a fence's page there
 }

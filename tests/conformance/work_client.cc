@@ -9,14 +9,6 @@
 #include "tests/conformance/peer.h"
 
 namespace dxg::conformance {
-namespace {
-
-void Require(int result, const char* what) {
-  if (result != 0) throw std::runtime_error(fmt::format("{} gave {}", what, ResultName(result)));
-}
-
-}  // namespace
-
 GpuMemory WorkClient::Attach(d3dkmthandle allocation, uint64_t bytes) const {
   MakeResident(paging, {&allocation, 1});
   return {allocation, Map(allocation, bytes), Lock(allocation), bytes};

@@ -321,7 +321,7 @@ TEST_F(CommandBuffer, LargeRangesAskThePageTablesRarely) {
 // -- Arrays.
 
 template <class T>
-std::vector<T> Numbers(size_t count, uint64_t seed) {
+std::vector<T> RandomNumbers(size_t count, uint64_t seed) {
   Rng rng(seed);
   std::vector<T> numbers(count);
   for (T& number : numbers) {
@@ -359,7 +359,8 @@ TYPED_TEST_SUITE(Arrays, Types);
 TYPED_TEST(Arrays, AddAndMad) {
   using T = TypeParam;
   constexpr uint64_t kCount = 10007;  // more than a block, and not a whole number of them
-  const auto a = Numbers<T>(kCount, 1), b = Numbers<T>(kCount, 2), c = Numbers<T>(kCount, 3);
+  const auto a = RandomNumbers<T>(kCount, 1), b = RandomNumbers<T>(kCount, 2),
+             c = RandomNumbers<T>(kCount, 3);
   const uint64_t at_a = kBase, at_b = kBase + 0x20000, at_c = kBase + 0x40000, out = kBase + 0x90000;
   this->gpu.Set(at_a, a);
   this->gpu.Set(at_b, b);
@@ -381,7 +382,7 @@ TYPED_TEST(Arrays, AddAndMad) {
 TYPED_TEST(Arrays, Reduce) {
   using T = TypeParam;
   constexpr uint64_t kCount = 9001;
-  auto numbers = Numbers<T>(kCount, 4);
+  auto numbers = RandomNumbers<T>(kCount, 4);
   this->gpu.Set(kBase, numbers);
   const uint64_t out = kBase + 0x20000;
   CommandWriter commands;
@@ -401,7 +402,8 @@ TYPED_TEST(Arrays, Reduce) {
 TYPED_TEST(Arrays, MatmulGivesTheBitsOfALoop) {
   using T = TypeParam;
   const uint32_t m = 70, n = 33, k = 71, a_row = 80, b_row = 40, c_row = 37;
-  const auto a = Numbers<T>(m * a_row, 5), b = Numbers<T>(k * b_row, 6), c = Numbers<T>(m * c_row, 7);
+  const auto a = RandomNumbers<T>(m * a_row, 5), b = RandomNumbers<T>(k * b_row, 6),
+             c = RandomNumbers<T>(m * c_row, 7);
   const uint64_t at_a = kBase, at_b = kBase + 0x10000, at_c = kBase + 0x20000;
   this->gpu.Set(at_a, a);
   this->gpu.Set(at_b, b);

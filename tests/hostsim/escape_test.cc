@@ -14,7 +14,7 @@ AdapterProfile WithPolicy(bool secure, bool test_escapes) {
   return profile;
 }
 
-std::string Message(uint32_t op, size_t bytes = 8, char fill = 'x') {
+std::string EscapeMessage(uint32_t op, size_t bytes = 8, char fill = 'x') {
   std::string data(bytes, fill);
   Put<uint32_t>(BytesOf(data), 0, kEscapeMagic);
   Put<uint32_t>(BytesOf(data), 4, op);
@@ -43,8 +43,8 @@ class Escape {
 TEST(EscapeTest, RefusesUnknownData) {
   Escape escape;
   for (const std::string& data :
-       {std::string("1234567"), std::string(64, 'x'), Message(0), Message(3), Message(~0u),
-        Message(kEscapePing | kEscapeReply), Message(kEscapeQueryVersion, 23)}) {
+       {std::string("1234567"), std::string(64, 'x'), EscapeMessage(0), EscapeMessage(3), EscapeMessage(~0u),
+        EscapeMessage(kEscapePing | kEscapeReply), EscapeMessage(kEscapeQueryVersion, 23)}) {
     EXPECT_EQ(escape.Send(data), "");
   }
 }
@@ -52,25 +52,25 @@ TEST(EscapeTest, RefusesUnknownData) {
 TEST(EscapeTest, RefusesOtherParties) {
   Escape escape;
   escape.request.set_adapter(0);
-  EXPECT_EQ(escape.Send(Message(kEscapePing)), "");
+  EXPECT_EQ(escape.Send(EscapeMessage(kEscapePing)), "");
   escape.request.set_adapter(escape.rig.adapter().host_handle + 0x40);
-  EXPECT_EQ(escape.Send(Message(kEscapePing)), "");
+  EXPECT_EQ(escape.Send(EscapeMessage(kEscapePing)), "");
   escape.request.set_adapter(escape.rig.adapter().host_handle);
   const Caller caller = escape.caller;
   escape.caller.process = 0;
-  EXPECT_EQ(escape.Send(Message(kEscapePing)), "");
+  EXPECT_EQ(escape.Send(EscapeMessage(kEscapePing)), "");
   escape.caller = caller;
-  EXPECT_NE(escape.Send(Message(kEscapePing)), "");
+  EXPECT_NE(escape.Send(EscapeMessage(kEscapePing)), "");
   escape.rig.host().RemoveAdapter(caller.adapter_luid);
-  EXPECT_EQ(escape.Send(Message(kEscapePing)), "");
+  EXPECT_EQ(escape.Send(EscapeMessage(kEscapePing)), "");
 }
 
 TEST(EscapeTest, RefusesAWrongSize) {
   Escape escape;
-  escape.request.set_priv_drv_data(Message(kEscapePing));
+  escape.request.set_priv_drv_data(EscapeMessage(kEscapePing));
   escape.request.set_priv_drv_data_size(9);
   EXPECT_EQ(escape.rig.Ask<host::Escape>(escape.caller, escape.request).reply.priv_drv_data(), "");
-  EXPECT_EQ(escape.Send(Message(kEscapePing, 128 * 1024)), "");
+  EXPECT_EQ(escape.Send(EscapeMessage(kEscapePing, 128 * 1024)), "");
 }
 
 TEST(EscapeTest, RefusesIllegalFlags) {
@@ -78,12 +78,12 @@ TEST(EscapeTest, RefusesIllegalFlags) {
     Escape escape;
     escape.request.set_flags(1u << bit);
     const bool legal = bit <= 3 || bit == 7;
-    EXPECT_EQ(escape.Send(Message(kEscapePing)) != "", legal) << "bit " << bit;
+    EXPECT_EQ(escape.Send(EscapeMessage(kEscapePing)) != "", legal) << "bit " << bit;
   }
   for (const uint32_t flags : {0x3u, 0x5u, 0x7u}) {
     Escape escape;
     escape.request.set_flags(flags);
-    EXPECT_EQ(escape.Send(Message(kEscapePing)), "") << "hardware access goes with neither";
+    EXPECT_EQ(escape.Send(EscapeMessage(kEscapePing)), "") << "hardware access goes with neither";
   }
 }
 
@@ -95,7 +95,7 @@ TEST(EscapeTest, ContextWantsItsDevice) {
   auto send = [&](uint32_t with_device, uint32_t with_context) {
     escape.request.set_device(with_device);
     escape.request.set_context(with_context);
-    return !escape.Send(Message(kEscapePing)).empty();
+    return !escape.Send(EscapeMessage(kEscapePing)).empty();
   };
   EXPECT_FALSE(send(0, context));
   EXPECT_FALSE(send(other, context));
@@ -110,22 +110,22 @@ TEST(EscapeTest, ErroredDeviceOnlyTellsItsState) {
   const uint32_t device = escape.rig.NewDevice(escape.caller);
   escape.request.set_device(device);
   ASSERT_EQ(escape.rig.MarkAsError(escape.caller, device), kStatusSuccess);
-  EXPECT_EQ(escape.Send(Message(kEscapePing)), "");
+  EXPECT_EQ(escape.Send(EscapeMessage(kEscapePing)), "");
   escape.request.set_flags(2);
-  EXPECT_NE(escape.Send(Message(kEscapePing)), "");
+  EXPECT_NE(escape.Send(EscapeMessage(kEscapePing)), "");
 }
 
 TEST(EscapeTest, PingComesBackAtEverySize) {
   Escape escape;
   for (const size_t bytes : {8, 9, 100, 4096, 128 * 1024 - 1}) {
-    std::string expected = Message(kEscapePing | kEscapeReply, bytes, 'z');
-    EXPECT_EQ(escape.Send(Message(kEscapePing, bytes, 'z')), expected);
+    std::string expected = EscapeMessage(kEscapePing | kEscapeReply, bytes, 'z');
+    EXPECT_EQ(escape.Send(EscapeMessage(kEscapePing, bytes, 'z')), expected);
   }
 }
 
 TEST(EscapeTest, VersionIsTheDrivers) {
   Escape escape;
-  const std::string reply = escape.Send(Message(kEscapeQueryVersion, 24));
+  const std::string reply = escape.Send(EscapeMessage(kEscapeQueryVersion, 24));
   ASSERT_EQ(reply.size(), 24u);
   const ConstBytes bytes = BytesOf(std::string_view(reply));
   EXPECT_EQ(Get<uint32_t>(bytes, 8), kEscapesVersion);
@@ -139,7 +139,7 @@ TEST(EscapeTest, TestEscapesAreRefusedByDefault) {
   for (const uint32_t type : {1u, 2u, 3u, 4u, 8u, 39u, 1024u, ~0u}) {
     escape.request.set_type(type);
     EXPECT_EQ(escape.Send(std::string(16, '\0')), "") << type;
-    EXPECT_EQ(escape.Send(Message(kEscapePing)), "") << type;
+    EXPECT_EQ(escape.Send(EscapeMessage(kEscapePing)), "") << type;
   }
   EXPECT_EQ(escape.rig.State(escape.caller, device), std::make_tuple(kStatusSuccess, 1u));
 }
@@ -158,7 +158,7 @@ TEST(EscapeTest, ForcedTimeoutResetsTheAdapter) {
 
 TEST(EscapeTest, SecureVmPassesNothing) {
   Escape escape(WithPolicy(true, true));
-  EXPECT_EQ(escape.Send(Message(kEscapePing)), "");
+  EXPECT_EQ(escape.Send(EscapeMessage(kEscapePing)), "");
   escape.request.set_type(2);
   EXPECT_EQ(escape.Send(std::string(4, '\0')), "");
 }

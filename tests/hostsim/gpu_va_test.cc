@@ -12,12 +12,6 @@ namespace {
 constexpr uint64_t kUnit = 64 * 1024;
 constexpr uint32_t kZero = 1;
 
-AdapterProfile Immediate() {
-  AdapterProfile profile = Shipped("discrete");
-  profile.mutable_paging()->set_immediate(true);
-  return profile;
-}
-
 class Addresses : public testing::Test {
  protected:
   // Resident, and with a number in each page.
@@ -33,7 +27,7 @@ class Addresses : public testing::Test {
     return rig_.TryMap(rig_.MapRequest(allocation, pages, base, protection, offset)).status();
   }
 
-  SyncRig rig_{Immediate()};
+  SyncRig rig_{ImmediatePaging()};
 };
 
 // [GVA] 128

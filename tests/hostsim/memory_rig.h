@@ -29,6 +29,13 @@ inline constexpr uint32_t kNtFlag = 1u << 6;
 inline constexpr uint32_t kReadOnlyFlag = 1u << 7;
 inline constexpr uint32_t kStandardFlag = 1u << 16;
 
+// A host whose paging is done when it is asked for.
+inline AdapterProfile ImmediatePaging() {
+  AdapterProfile profile = Shipped("discrete");
+  profile.mutable_paging()->set_immediate(true);
+  return profile;
+}
+
 inline std::string PrivateData(uint64_t bytes, uint32_t flags = 0, uint32_t segment = 0) {
   std::string data(kAllocationDataBytes, '\0');
   Put<uint32_t>(BytesOf(data), 0, kAllocationMagic);

@@ -9,12 +9,6 @@
 namespace dxg::hostsim {
 namespace {
 
-AdapterProfile Immediate() {
-  AdapterProfile profile = Shipped("discrete");
-  profile.mutable_paging()->set_immediate(true);
-  return profile;
-}
-
 // A destroy that may have to wait.
 struct Destroyed {
   explicit Destroyed(MemoryRig& rig, uint32_t queue) {
@@ -102,7 +96,7 @@ TEST(PagingQueue, SuccessIsReachedAndPendingWillBeOnce) {
 
 // [PGQ] 99
 TEST(PagingQueue, ImmediateProfileNeverLeavesAnythingPending) {
-  MemoryRig rig(Immediate());
+  MemoryRig rig(ImmediatePaging());
   const uint32_t allocation = rig.New(kGiB);
   const auto resident = rig.MakeResident({allocation});
   EXPECT_EQ(resident.status(), kStatusSuccess);

@@ -13,7 +13,7 @@ namespace {
 constexpr uint64_t kCoarse = 16;
 
 // What the tree promises, by looking at everything.
-class Model {
+class RangeModel {
  public:
   std::optional<uint64_t> FindGap(uint64_t bytes, bool aligned, uint64_t low, uint64_t high) const {
     uint64_t from = low;
@@ -45,7 +45,7 @@ TEST(RangeTree, AgreesWithTheModel) {
   for (uint64_t seed = 0; seed < 20; ++seed) {
     Rng rng(seed);
     RangeTree<uint64_t> tree(kCoarse);
-    Model model;
+    RangeModel model;
     for (int step = 0; step < 2000; ++step) {
       if (rng.Below(3) != 0) {
         const uint64_t bytes = 1 + rng.Below(40);

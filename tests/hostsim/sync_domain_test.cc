@@ -153,14 +153,14 @@ TEST_F(SyncDomainTest, StopWaitingTakesAnyWaitBack) {
 }
 
 // [SYN] 145, 147, 152: against a list that is looked through from the beginning each time.
-class Model {
+class FenceModel {
  public:
   struct Wait {
     int name;
     bool any;
     std::vector<std::pair<size_t, uint64_t>> points;
   };
-  explicit Model(size_t fences) : values(fences) {}
+  explicit FenceModel(size_t fences) : values(fences) {}
 
   bool Satisfied(const Wait& wait) const {
     auto met = [this](const auto& point) { return values[point.first] >= point.second; };
@@ -186,14 +186,14 @@ class RandomWaits : public SyncDomainTest, public ::testing::WithParamInterface<
 TEST_P(RandomWaits, EndAsTheModelSays) {
   constexpr size_t kFences = 5;
   Rng rng(GetParam());
-  Model model(kFences);
+  FenceModel model(kFences);
   std::vector<std::shared_ptr<SyncObject>> fences;
   for (size_t i = 0; i < kFences; ++i) fences.push_back(New(SyncType::kMonitoredFence));
   std::map<int, uint64_t> numbers;
   for (int step = 0; step < 3000; ++step) {
     const uint64_t action = rng.Below(10);
     if (action < 5) {
-      Model::Wait wait{.name = step, .any = rng.Below(2) == 0, .points = {}};
+      FenceModel::Wait wait{.name = step, .any = rng.Below(2) == 0, .points = {}};
       std::vector<SyncPoint> points;
       for (uint64_t i = 1 + rng.Below(4); i != 0; --i) {
         const size_t fence = rng.Below(kFences);

@@ -14,12 +14,12 @@
 namespace dxg::simulation {
 namespace {
 
-struct Kind {
+struct RunKind {
   Outcome (*run)(const Options& options, uint64_t seed);
   int steps;
 };
 
-const std::map<std::string, Kind> kKinds = {{"memory", {RunMemory, 60}}, {"work", {RunWork, 40}}};
+const std::map<std::string, RunKind> kRunKinds = {{"memory", {RunMemory, 60}}, {"work", {RunWork, 40}}};
 
 struct Seed {
   std::string kind;
@@ -29,7 +29,7 @@ struct Seed {
 
 // False, and why on stderr, where the run is not as the model says.
 bool Check(const Seed& seed, bool verbose, bool twice) {
-  const Kind& kind = kKinds.at(seed.kind);
+  const RunKind& kind = kRunKinds.at(seed.kind);
   Outcome outcome = kind.run({seed.steps, verbose}, seed.seed);
   if (twice && outcome.broken.empty()) {
     const uint64_t first = outcome.hash;
@@ -86,7 +86,7 @@ int Main(int argc, char** argv) {
       return 2;
     }
     for (const Seed& seed : *kept) {
-      if (!kKinds.contains(seed.kind)) {
+      if (!kRunKinds.contains(seed.kind)) {
         fmt::print(stderr, "--kept {}: the kind '{}' is neither memory nor work\n", kept_file, seed.kind);
         return 2;
       }
@@ -99,7 +99,7 @@ int Main(int argc, char** argv) {
     first = *only;
     seeds = 1;
   }
-  if (steps == 0) steps = kKinds.at(kind).steps;
+  if (steps == 0) steps = kRunKinds.at(kind).steps;
   for (uint64_t seed = first; seed < first + seeds; ++seed) {
     if (!Check({kind, seed, steps}, verbose, twice)) return 1;
   }

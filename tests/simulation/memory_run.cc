@@ -14,7 +14,7 @@
 namespace dxg::simulation {
 namespace {
 
-constexpr uint64_t kGroupBytes = 16 << 20;  // of each segment group: small, so that it runs out
+constexpr uint64_t kSmallGroupBytes = 16 << 20;  // of each segment group: small, so that it runs out
 constexpr int kProcesses = 3;
 constexpr uint32_t kAllocationsMax = 24;  // of a process
 constexpr uint64_t kPagesMax = 512;
@@ -274,7 +274,7 @@ class Run final : public SeededRun {
   uint64_t Budget(int group) {
     int active = 0;
     for (const auto& process : processes_) active += process.open ? 1 : 0;
-    return std::max(kGroupBytes / 100 * 90 / static_cast<uint64_t>(active),
+    return std::max(kSmallGroupBytes / 100 * 90 / static_cast<uint64_t>(active),
                     group == 0 ? Now().reservation : 0);
   }
   void MakeResident() {
@@ -296,9 +296,9 @@ class Run final : public SeededRun {
     for (const int group : {0, 1}) {
       uint64_t everybody = 0;
       for (const auto& process : processes_) everybody += process.usage(group);
-      const uint64_t limit = args.flags.cant_trim_further ? kGroupBytes : Budget(group);
+      const uint64_t limit = args.flags.cant_trim_further ? kSmallGroupBytes : Budget(group);
       fits &= wanted[group] == 0 ||
-              (Now().usage(group) + wanted[group] <= limit && everybody + wanted[group] <= kGroupBytes);
+              (Now().usage(group) + wanted[group] <= limit && everybody + wanted[group] <= kSmallGroupBytes);
     }
     const uint64_t before = *Now().fence;
     const int32_t result = Call(LX_DXMAKERESIDENT, &args);
@@ -577,7 +577,7 @@ class Run final : public SeededRun {
   void Reserve_() {
     d3dkmt_changevideomemoryreservation args{};
     args.adapter.v = Now().adapter;
-    args.reservation = Below(kGroupBytes / 4);
+    args.reservation = Below(kSmallGroupBytes / 4);
     const int32_t result = Call(LX_DXCHANGEVIDEOMEMORYRESERVATION, &args);
     Say("reserve {} bytes of memory: {}", uint64_t{args.reservation}, result);
     if (result == 0) Now().reservation = args.reservation;
@@ -612,7 +612,7 @@ class Run final : public SeededRun {
     Equal(books.allocations, allocations, "allocations alive");
     Equal(books.resources, resources, "resources alive");
     Equal(books.storages, storages.size(), "memory objects alive");
-    True(books.listed_bytes[0] <= kGroupBytes && books.placed_bytes[0] <= kGroupBytes,
+    True(books.listed_bytes[0] <= kSmallGroupBytes && books.placed_bytes[0] <= kSmallGroupBytes,
          "more memory is placed than there is");
     True(books.listed_bytes[0] <= books.placed_bytes[0] + books.placed_bytes[1],
          "more is listed than is placed");
@@ -653,7 +653,7 @@ class Run final : public SeededRun {
     ActOnce(*this, kActs);
   }
 
-  Machine machine_{Machine::Discrete(kGroupBytes)};
+  Machine machine_{Machine::Discrete(kSmallGroupBytes)};
   ModelProcess processes_[kProcesses];
   std::map<int, ModelDescriptor> descriptors_;
   int lives_ = 0;

@@ -13,11 +13,11 @@ namespace {
 constexpr uint64_t kDelayNsMax = 5'000'000;  // far from any timeout
 constexpr uint64_t kLongerThanTimeouts = 5'000'000'000;
 
-struct Kind {
+struct FaultKind {
   FaultPoint point;
   bool kills;  // a device, or all
 };
-constexpr Kind kKinds[] = {
+constexpr FaultKind kFaultKinds[] = {
     {FaultPoint::kEngineHang, true},         {FaultPoint::kPageFault, true},
     {FaultPoint::kDeviceError, true},        {FaultPoint::kEngineResetFails, true},
     {FaultPoint::kAdapterReset, true},       {FaultPoint::kAdapterRemoval, true},
@@ -47,7 +47,7 @@ uint64_t StruckByCount(const FaultRule& rule, uint64_t passed) {
 }  // namespace
 
 void WorkRun::ArmRule() {
-  const Kind& kind = kKinds[Below(std::size(kKinds))];
+  const FaultKind& kind = kFaultKinds[Below(std::size(kFaultKinds))];
   if (kind.kills && lost_ > 4) return;
   const hostsim::FaultPointInfo& info = hostsim::InfoOf(kind.point);
   FaultRule rule;

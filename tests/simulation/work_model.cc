@@ -10,9 +10,6 @@
 namespace dxg::simulation {
 namespace {
 
-constexpr uint32_t kCpuNotification = 4;
-constexpr uint32_t kHung = 3, kStopped = 4, kDmaFault = 6, kDmaPageFault = 7;
-
 template <typename... Args>
 [[noreturn]] void Break(fmt::format_string<Args...> format, Args&&... args) {
   throw Broken{fmt::format(format, std::forward<Args>(args)...)};

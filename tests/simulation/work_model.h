@@ -23,6 +23,17 @@ namespace dxg::simulation {
 
 constexpr uint64_t kLost = ~0ull;  // of a fence that nobody can signal any more
 
+// Types of synchronization objects, and execution states of devices, as the ABI numbers them.
+enum : uint32_t {
+  kMutex = 1,
+  kSemaphore = 2,
+  kFence = 3,
+  kCpuNotification = 4,
+  kMonitored = 5,
+  kPeriodic = 6
+};
+enum : uint32_t { kActive = 1, kReset = 2, kHung = 3, kStopped = 4, kDmaFault = 6, kDmaPageFault = 7 };
+
 // A synchronization object, however many handles lead to it.
 struct Sync {
   int id = 0;

@@ -25,16 +25,6 @@ inline constexpr uint64_t kJumped = kLost - 1;        // where a rule may bring 
 inline constexpr uint64_t kEverybody = 1ull << 40;    // a fence's value that lets all go
 inline constexpr uint64_t kNowhere = 0x7F0000000000;  // a GPU address that nothing is mapped at
 
-enum : uint32_t {
-  kMutex = 1,
-  kSemaphore = 2,
-  kFence = 3,
-  kCpuNotification = 4,
-  kMonitored = 5,
-  kPeriodic = 6
-};
-enum : uint32_t { kActive = 1, kReset = 2, kHung = 3, kStopped = 4, kDmaFault = 6, kDmaPageFault = 7 };
-
 struct Handle {
   std::shared_ptr<Sync> sync;
   std::shared_ptr<ModelDevice> device;

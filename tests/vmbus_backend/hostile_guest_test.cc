@@ -10,23 +10,18 @@
 
 #include <algorithm>
 #include <csignal>
-#include <filesystem>
 #include <thread>
 
+#include "base/page.h"
 #include "hostsim/serve/vmbus_session.h"
 #include "link/vmbus/message.h"
 #include "proto/contract/host_commands.gen.h"
+#include "tests/vmbus_backend/directory_count.h"
 
 namespace dxg::vmbus {
 namespace {
 
-constexpr uint64_t kPage = 4096;
 constexpr uint32_t kGlobal = 1, kVgpu = 2, kRingPages = 128;
-
-size_t CountOf(const char* directory) {
-  return static_cast<size_t>(
-      std::distance(std::filesystem::directory_iterator(directory), std::filesystem::directory_iterator()));
-}
 
 // A host behind a socket, and the guest's end of it by hand.
 class Guest {
@@ -97,7 +92,7 @@ class Guest {
     link::GpadlHeader header;
     header.relid = relid;
     header.gpadl = number;
-    header.byte_count = static_cast<uint32_t>(pages * kPage);
+    header.byte_count = static_cast<uint32_t>(pages * kPageBytes);
     std::vector<uint64_t> frames(pages);
     for (uint64_t i = 0; i < pages; ++i) frames[i] = page + i * step;
     Tell(header, {}, std::as_bytes(std::span(frames)));
@@ -106,13 +101,13 @@ class Guest {
   }
   void ShowFile(uint64_t page, uint64_t pages, bool sealed = true) {
     const UniqueFd file(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
-    ASSERT_EQ(ftruncate(file.get(), static_cast<off_t>(pages * kPage)), 0);
+    ASSERT_EQ(ftruncate(file.get(), static_cast<off_t>(pages * kPageBytes)), 0);
     if (sealed) {
       ASSERT_EQ(fcntl(file.get(), F_ADD_SEALS, F_SEAL_SHRINK), 0);
     }
     link::GuestMemory memory;
-    memory.address = page * kPage;
-    memory.bytes = pages * kPage;
+    memory.address = page * kPageBytes;
+    memory.bytes = pages * kPageBytes;
     const int descriptors[] = {file.get()};
     Tell(memory, descriptors);
   }
@@ -225,7 +220,7 @@ TEST_F(HostileGuest, GpadlsWithTooManyOrTooFewFrames) {
     guest.Greet();
     link::GpadlHeader header;
     header.gpadl = 5;
-    header.byte_count = 2 * kPage;
+    header.byte_count = 2 * kPageBytes;
     const uint64_t frames[3] = {1, 2, 3};
     guest.Tell(header, {}, std::as_bytes(std::span(frames)));
     EXPECT_TRUE(guest.Closed());
@@ -235,7 +230,7 @@ TEST_F(HostileGuest, GpadlsWithTooManyOrTooFewFrames) {
     guest.Greet();
     link::GpadlHeader header;
     header.gpadl = 5;
-    header.byte_count = 4 * kPage;
+    header.byte_count = 4 * kPageBytes;
     const uint64_t frames[3] = {1, 2, 3};
     guest.Tell(header, {}, std::as_bytes(std::span(frames)));
     EXPECT_NE(guest.Open(kVgpu, 5), 0u) << "not all of it is told";
@@ -267,7 +262,7 @@ TEST_F(HostileGuest, TenThousandGpadls) {
   constexpr uint32_t kTaken = 4096;  // without their frames, so that no word comes of them
   for (uint32_t i = 1; i <= 10000; ++i) {
     header.gpadl = i;
-    header.byte_count = kPage;
+    header.byte_count = kPageBytes;
     ASSERT_TRUE(guest.Tell(header));
     if (i <= kTaken) continue;
     const auto refused = guest.Next<link::GpadlCreated>();
@@ -281,7 +276,7 @@ TEST_F(HostileGuest, GpadlsOfMorePagesThanAnyoneHas) {
   Guest guest;
   guest.Greet();
   link::GpadlHeader header;
-  header.byte_count = ~0u - kPage + 1;  // nearly 4 GiB
+  header.byte_count = ~0u - kPageBytes + 1;  // nearly 4 GiB
   for (header.gpadl = 1; header.gpadl <= 4; ++header.gpadl) ASSERT_TRUE(guest.Tell(header));
   ASSERT_TRUE(guest.Tell(header));
   EXPECT_EQ(guest.Next<link::GpadlCreated>()->status, 0xC000009Au);

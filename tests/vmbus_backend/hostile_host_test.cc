@@ -8,25 +8,19 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include <filesystem>
 #include <thread>
 
+#include "base/page.h"
 #include "base/unix_socket.h"
 #include "cuse-dxg/backend/vmbus/simulated_bus.h"
 #include "cuse-dxg/backend/vmbus/vmbus_backend.h"
 #include "link/simulated_bus/protocol.h"
 #include "tests/backend/raw_peer.h"
+#include "tests/vmbus_backend/directory_count.h"
 #include "tests/vmbus_backend/fake_bus.h"
 
 namespace dxg::vmbus {
 namespace {
-
-constexpr uint64_t kPage = 4096;
-
-size_t CountOf(const char* directory) {
-  return static_cast<size_t>(
-      std::distance(std::filesystem::directory_iterator(directory), std::filesystem::directory_iterator()));
-}
 
 UniqueFd MemoryFile(uint64_t bytes) {
   UniqueFd file(memfd_create("test", MFD_CLOEXEC));
@@ -186,15 +180,15 @@ TEST_F(HostileHost, WindowsThatAreNoneEndTheConnection) {
       [](link::Socket& guest) { Host::ShowWindow(guest, ~0ull, 64 << 20); },
       [](link::Socket& guest) { guest.Tell(link::WindowFile{}); },  // without a descriptor
       [](link::Socket& guest) {
-        const UniqueFd file = MemoryFile(kPage);
+        const UniqueFd file = MemoryFile(kPageBytes);
         const int descriptors[] = {file.get(), file.get()};
         guest.Tell(link::WindowFile{}, descriptors);
       },
       [](link::Socket& guest) {
-        const UniqueFd file = MemoryFile(4 * kPage);
+        const UniqueFd file = MemoryFile(4 * kPageBytes);
         const int descriptors[] = {file.get()};
         link::WindowFile window;
-        window.bytes = kPage;
+        window.bytes = kPageBytes;
         window.file_offset = 1;
         guest.Tell(window, descriptors);
       },

@@ -8,6 +8,7 @@
 
 #include <atomic>
 
+#include "base/page.h"
 #include "base/shared_memory.h"
 #include "hostsim/serve/guest_ram.h"
 #include "hostsim/serve/port.h"
@@ -21,7 +22,6 @@ namespace {
 using hostsim::serve::GpadlPages;
 using hostsim::serve::GuestRam;
 using hostsim::serve::Port;
-constexpr uint64_t kPage = 4096;
 
 UniqueFd File(uint64_t bytes, unsigned seals = F_SEAL_SHRINK) {
   UniqueFd file(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
@@ -58,7 +58,7 @@ TEST(LinkCodec, TakesItsOwnNumberAndEnoughBytes) {
 TEST(LinkSocket, CarriesMessagesWithDescriptors) {
   auto [ours, theirs] = Pair();
   link::Socket sender(std::move(ours)), receiver(std::move(theirs));
-  const UniqueFd file = File(kPage);
+  const UniqueFd file = File(kPageBytes);
   const int descriptors[] = {file.get()};
   ASSERT_TRUE(sender.Tell(link::GuestMemory{.address = 4096}, descriptors));
   auto received = receiver.Receive();
@@ -117,48 +117,48 @@ TEST(PacketInbox, HasALimitAlsoForPacketsWithoutBytes) {
 }
 
 TEST(SharedMemory, OnlyWhatCannotBecomeShorter) {
-  EXPECT_TRUE(MapSharedMemory(File(2 * kPage).get(), 0, 2 * kPage));
-  EXPECT_TRUE(MapSharedMemory(File(2 * kPage).get(), kPage, kPage));
-  EXPECT_FALSE(MapSharedMemory(File(2 * kPage, 0).get(), 0, 2 * kPage)) << "not sealed";
-  EXPECT_FALSE(MapSharedMemory(File(2 * kPage).get(), 0, 3 * kPage));
-  EXPECT_FALSE(MapSharedMemory(File(2 * kPage).get(), kPage, 2 * kPage));
-  EXPECT_FALSE(MapSharedMemory(File(2 * kPage).get(), 3 * kPage, kPage));
-  EXPECT_FALSE(MapSharedMemory(File(2 * kPage).get(), ~0ull - kPage + 1, kPage));
-  EXPECT_FALSE(MapSharedMemory(File(2 * kPage).get(), 1, kPage));
-  EXPECT_FALSE(MapSharedMemory(File(2 * kPage).get(), 0, 0));
-  EXPECT_FALSE(MapSharedMemory(0, 0, kPage)) << "no memory file";
+  EXPECT_TRUE(MapSharedMemory(File(2 * kPageBytes).get(), 0, 2 * kPageBytes));
+  EXPECT_TRUE(MapSharedMemory(File(2 * kPageBytes).get(), kPageBytes, kPageBytes));
+  EXPECT_FALSE(MapSharedMemory(File(2 * kPageBytes, 0).get(), 0, 2 * kPageBytes)) << "not sealed";
+  EXPECT_FALSE(MapSharedMemory(File(2 * kPageBytes).get(), 0, 3 * kPageBytes));
+  EXPECT_FALSE(MapSharedMemory(File(2 * kPageBytes).get(), kPageBytes, 2 * kPageBytes));
+  EXPECT_FALSE(MapSharedMemory(File(2 * kPageBytes).get(), 3 * kPageBytes, kPageBytes));
+  EXPECT_FALSE(MapSharedMemory(File(2 * kPageBytes).get(), ~0ull - kPageBytes + 1, kPageBytes));
+  EXPECT_FALSE(MapSharedMemory(File(2 * kPageBytes).get(), 1, kPageBytes));
+  EXPECT_FALSE(MapSharedMemory(File(2 * kPageBytes).get(), 0, 0));
+  EXPECT_FALSE(MapSharedMemory(0, 0, kPageBytes)) << "no memory file";
 }
 
 // -- The guest's memory
 
 TEST(GuestRam, TakesWholePagesThatNothingElseHas) {
   GuestRam ram;
-  EXPECT_FALSE(ram.Show(0x1000, 0, File(kPage), 0));
-  EXPECT_FALSE(ram.Show(0x1001, kPage, File(kPage), 0));
-  EXPECT_FALSE(ram.Show(0x1000, kPage + 1, File(kPage), 0));
-  EXPECT_FALSE(ram.Show(1ull << 52, kPage, File(kPage), 0));
-  EXPECT_FALSE(ram.Show(kPage, 1ull << 52, File(kPage), 0));
-  EXPECT_FALSE(ram.Show(~0ull - kPage + 1, kPage, File(kPage), 0));
-  EXPECT_FALSE(ram.Show(0x1000, kPage, File(kPage), ~0ull));
-  ASSERT_TRUE(ram.Show(0x3000, 2 * kPage, File(2 * kPage), 0));
-  EXPECT_FALSE(ram.Show(0x3000, kPage, File(kPage), 0));
-  EXPECT_FALSE(ram.Show(0x4000, kPage, File(kPage), 0));
-  EXPECT_FALSE(ram.Show(0x2000, 2 * kPage, File(2 * kPage), 0));
-  EXPECT_FALSE(ram.Show(0x1000, 16 * kPage, File(16 * kPage), 0));
-  EXPECT_TRUE(ram.Show(0x2000, kPage, File(kPage), 0));
-  EXPECT_TRUE(ram.Show(0x5000, kPage, File(kPage), 0));
+  EXPECT_FALSE(ram.Show(0x1000, 0, File(kPageBytes), 0));
+  EXPECT_FALSE(ram.Show(0x1001, kPageBytes, File(kPageBytes), 0));
+  EXPECT_FALSE(ram.Show(0x1000, kPageBytes + 1, File(kPageBytes), 0));
+  EXPECT_FALSE(ram.Show(1ull << 52, kPageBytes, File(kPageBytes), 0));
+  EXPECT_FALSE(ram.Show(kPageBytes, 1ull << 52, File(kPageBytes), 0));
+  EXPECT_FALSE(ram.Show(~0ull - kPageBytes + 1, kPageBytes, File(kPageBytes), 0));
+  EXPECT_FALSE(ram.Show(0x1000, kPageBytes, File(kPageBytes), ~0ull));
+  ASSERT_TRUE(ram.Show(0x3000, 2 * kPageBytes, File(2 * kPageBytes), 0));
+  EXPECT_FALSE(ram.Show(0x3000, kPageBytes, File(kPageBytes), 0));
+  EXPECT_FALSE(ram.Show(0x4000, kPageBytes, File(kPageBytes), 0));
+  EXPECT_FALSE(ram.Show(0x2000, 2 * kPageBytes, File(2 * kPageBytes), 0));
+  EXPECT_FALSE(ram.Show(0x1000, 16 * kPageBytes, File(16 * kPageBytes), 0));
+  EXPECT_TRUE(ram.Show(0x2000, kPageBytes, File(kPageBytes), 0));
+  EXPECT_TRUE(ram.Show(0x5000, kPageBytes, File(kPageBytes), 0));
   EXPECT_FALSE(ram.Forget(0x4000));
   EXPECT_TRUE(ram.Forget(0x3000));
   EXPECT_FALSE(ram.Forget(0x3000));
-  EXPECT_TRUE(ram.Show(0x4000, kPage, File(kPage), 0));
+  EXPECT_TRUE(ram.Show(0x4000, kPageBytes, File(kPageBytes), 0));
 }
 
 TEST(GuestRam, ReadsAndWritesAcrossRangesAndNotBeyond) {
   GuestRam ram;
-  ASSERT_TRUE(ram.Show(0x2000, kPage, File(3 * kPage), 2 * kPage));
-  ASSERT_TRUE(ram.Show(0x3000, kPage, File(kPage), 0));
-  ASSERT_TRUE(ram.Show(0x9000, 2 * kPage, File(kPage), 0));  // half of it is no file
-  PacketBytes out(kPage, std::byte{0x5a}), in(kPage);
+  ASSERT_TRUE(ram.Show(0x2000, kPageBytes, File(3 * kPageBytes), 2 * kPageBytes));
+  ASSERT_TRUE(ram.Show(0x3000, kPageBytes, File(kPageBytes), 0));
+  ASSERT_TRUE(ram.Show(0x9000, 2 * kPageBytes, File(kPageBytes), 0));  // half of it is no file
+  PacketBytes out(kPageBytes, std::byte{0x5a}), in(kPageBytes);
   EXPECT_TRUE(ram.WriteAt(0x2800, out));
   EXPECT_TRUE(ram.ReadAt(0x2800, in));
   EXPECT_EQ(in, out);
@@ -174,15 +174,16 @@ TEST(GuestRam, ReadsAndWritesAcrossRangesAndNotBeyond) {
 
 TEST(GuestRam, HasALimit) {
   GuestRam ram;
-  const UniqueFd file = File(kPage);
-  for (uint64_t i = 0; i < 64; ++i) ASSERT_TRUE(ram.Show(i * kPage, kPage, UniqueFd(dup(file.get())), 0));
+  const UniqueFd file = File(kPageBytes);
+  for (uint64_t i = 0; i < 64; ++i)
+    ASSERT_TRUE(ram.Show(i * kPageBytes, kPageBytes, UniqueFd(dup(file.get())), 0));
   static_assert(GuestRam::kRangesMax == 4096, "what docs say");
 }
 
 TEST(GuestRam, MapsOneRunOfPages) {
   GuestRam ram;
-  ASSERT_TRUE(ram.Show(0x2000, 4 * kPage, File(4 * kPage), 0));
-  ASSERT_TRUE(ram.Show(0x6000, kPage, File(kPage), 0));
+  ASSERT_TRUE(ram.Show(0x2000, 4 * kPageBytes, File(4 * kPageBytes), 0));
+  ASSERT_TRUE(ram.Show(0x6000, kPageBytes, File(kPageBytes), 0));
   EXPECT_TRUE(ram.Map(std::vector<uint64_t>{2, 3, 4, 5}));
   EXPECT_TRUE(ram.Map(std::vector<uint64_t>{4}));
   EXPECT_FALSE(ram.Map({}));
@@ -195,21 +196,21 @@ TEST(GuestRam, MapsOneRunOfPages) {
 
 TEST(GpadlPages, AreThePagesInTheirOrder) {
   auto ram = std::make_shared<GuestRam>();
-  ASSERT_TRUE(ram->Show(0x2000, 4 * kPage, File(4 * kPage), 0));
+  ASSERT_TRUE(ram->Show(0x2000, 4 * kPageBytes, File(4 * kPageBytes), 0));
   GpadlPages pages(ram, {5, 2, 3, 3, 1ull << 60});
-  EXPECT_EQ(pages.size(), 5 * kPage);
-  PacketBytes out(2 * kPage, std::byte{1}), in(2 * kPage);
+  EXPECT_EQ(pages.size(), 5 * kPageBytes);
+  PacketBytes out(2 * kPageBytes, std::byte{1}), in(2 * kPageBytes);
   out[0] = std::byte{7};
-  EXPECT_TRUE(pages.Write(kPage / 2, out));
-  EXPECT_TRUE(pages.Read(kPage / 2, in));
+  EXPECT_TRUE(pages.Write(kPageBytes / 2, out));
+  EXPECT_TRUE(pages.Read(kPageBytes / 2, in));
   EXPECT_EQ(in, out);
   EXPECT_TRUE(ram->ReadAt(0x5800, std::span(in).first(1)));
   EXPECT_EQ(in[0], std::byte{7});
-  EXPECT_FALSE(pages.Read(3 * kPage, in)) << "a frame that no machine has";
-  EXPECT_FALSE(pages.Read(4 * kPage, in)) << "behind its end";
+  EXPECT_FALSE(pages.Read(3 * kPageBytes, in)) << "a frame that no machine has";
+  EXPECT_FALSE(pages.Read(4 * kPageBytes, in)) << "behind its end";
   EXPECT_FALSE(pages.Read(~0ull, std::span(in).first(1)));
-  EXPECT_FALSE(pages.Write(5 * kPage, std::span(out).first(1)));
-  EXPECT_TRUE(pages.Read(5 * kPage, {}));
+  EXPECT_FALSE(pages.Write(5 * kPageBytes, std::span(out).first(1)));
+  EXPECT_TRUE(pages.Read(5 * kPageBytes, {}));
 }
 
 // -- The port

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <set>
@@ -12,6 +13,7 @@
 
 namespace dxg::vmbus {
 
+inline constexpr uint64_t kGiB = uint64_t{1} << 30;
 inline constexpr char kGlobalName[] = "711dad3a-73ce-468b-90a9-ede6906841b2";
 inline constexpr char kVgpuName[] = "1d5f2a9c-4e11-4b07-9a2d-5c0f4e6b7a81";
 inline constexpr char kFunctionName[] = "0001:00:00.0";

@@ -4,10 +4,10 @@
 
 #include <cerrno>
 
+#include "tests/vmbus_uio/fake_sysfs.h"
+
 namespace dxg::vmbus {
 namespace {
-
-constexpr uint64_t kGiB = uint64_t{1} << 30;
 
 constexpr char kGuest[] =
     "00000000-00000fff : Reserved\n"

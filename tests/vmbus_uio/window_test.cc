@@ -9,8 +9,6 @@
 namespace dxg::vmbus {
 namespace {
 
-constexpr uint64_t kGiB = uint64_t{1} << 30;
-
 TEST(WindowWanted, TakesPlaceAndSize) {
   auto fixed = WindowWanted::Parse("0x1000000000+0x20000000");
   ASSERT_TRUE(fixed.ok()) << fixed.status().why();
