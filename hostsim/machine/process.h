@@ -42,7 +42,7 @@ class Process {
  public:
   Process(uint64_t cookie, uint64_t process_id, std::string name, Machine& machine);
 
-  Mutex& mutex() DXG_THREAD_ATTRIBUTE(lock_returned(mutex_)) { return mutex_; }
+  Mutex& mutex() DXG_RETURN_CAPABILITY(mutex_) { return mutex_; }
 
   // The object of that kind with that handle, or null.
   template <class T>
