@@ -41,7 +41,7 @@ bool IsBeingKilled(pid_t tid) {
 uint64_t Interrupts::Arm(fuse_req* request, Wanted wanted) {
   uint64_t ticket;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     ticket = ++last_ticket_;
     armed_.emplace(ticket, Armed{std::move(wanted)});
   }
@@ -51,7 +51,7 @@ uint64_t Interrupts::Arm(fuse_req* request, Wanted wanted) {
 }
 
 void Interrupts::Add(uint64_t ticket, Wanted more) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   const auto found = armed_.find(ticket);
   if (found == armed_.end()) return;
   Wanted& wanted = found->second.wanted;
@@ -66,73 +66,73 @@ void Interrupts::Add(uint64_t ticket, Wanted more) {
 void Interrupts::Drop(uint64_t ticket) {
   std::unordered_map<uint64_t, Armed>::node_type
       dropped;  // destroyed after the lock is given back: it may own anything
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   dropped = armed_.extract(ticket);
 }
 
 void Interrupts::Arrived(uint64_t ticket) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   Enqueue(ticket);
 }
 
-// With mutex_ held.
 void Interrupts::Enqueue(uint64_t ticket) {
   if (stopping_) return;
   arrived_.push_back(ticket);
   if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
-  changed_.notify_one();
+  changed_.NotifyOne();
 }
 
-// With the lock held, but not while a callback runs. A callback that answers its request has dropped the
-// ticket.
-void Interrupts::RunOrWatch(uint64_t ticket, std::unique_lock<std::mutex>& lock) {
-  const auto run = [&lock](std::function<void()> callback) {
-    lock.unlock();
-    callback();
-    callback = nullptr;
-    lock.lock();
-  };
+void Interrupts::RunUnlocked(std::function<void()> callback) {
+  mutex_.Unlock();
+  callback();
+  callback = nullptr;  // what it owns may end with it, and want the lock
+  mutex_.Lock();
+}
+
+// A callback that answers its request has dropped the ticket.
+void Interrupts::RunOrWatch(uint64_t ticket) {
   auto found = armed_.find(ticket);
   if (found == armed_.end()) return;
   found->second.arrived = true;
   if (found->second.wanted.interrupted) {
-    run(std::exchange(found->second.wanted.interrupted, nullptr));
+    RunUnlocked(std::exchange(found->second.wanted.interrupted, nullptr));
     found = armed_.find(ticket);
     if (found == armed_.end()) return;
   }
   Wanted& wanted = found->second.wanted;
   if (!wanted.killed) return;
   // A thread that waits in a request of ours cannot be gone, nor its number another's.
-  if (IsBeingKilled(wanted.tid)) return run(std::exchange(wanted.killed, nullptr));
+  if (IsBeingKilled(wanted.tid)) return RunUnlocked(std::exchange(wanted.killed, nullptr));
   if (std::find(watched_.begin(), watched_.end(), ticket) == watched_.end()) watched_.push_back(ticket);
 }
 
 void Interrupts::Run() {
-  std::unique_lock lock(mutex_);
-  for (;;) {
-    const auto wanted = [this] { return stopping_ || !arrived_.empty(); };
-    if (watched_.empty()) {
-      changed_.wait(lock, wanted);
-    } else {
-      changed_.wait_for(lock, kLook, wanted);
+  MutexLock lock(mutex_);
+  while (!stopping_) {
+    const auto next_look = std::chrono::steady_clock::now() + kLook;
+    while (!stopping_ && arrived_.empty()) {
+      if (watched_.empty()) {
+        changed_.Wait(mutex_);
+      } else if (!changed_.WaitUntil(mutex_, next_look)) {
+        break;
+      }
     }
-    if (stopping_) return;
     std::vector<uint64_t> tickets = std::exchange(watched_, {});
     tickets.insert(tickets.end(), arrived_.begin(), arrived_.end());
     arrived_.clear();
     for (const uint64_t ticket : tickets) {
       if (stopping_) return;
-      RunOrWatch(ticket, lock);
+      RunOrWatch(ticket);
     }
   }
 }
 
 void Interrupts::Stop() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     stopping_ = true;
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
   if (thread_.joinable()) thread_.join();
 }
 

@@ -2,14 +2,14 @@
 
 #include <sys/types.h>
 
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <functional>
-#include <mutex>
 #include <thread>
 #include <unordered_map>
 #include <vector>
+
+#include "base/mutex.h"
 
 struct fuse_req;
 
@@ -29,7 +29,7 @@ class Interrupts {
  public:
   ~Interrupts() { Stop(); }
   // No callback runs any more once this has returned.
-  void Stop();
+  void Stop() DXG_EXCLUDES(mutex_);
 
   // What a request wants to hear of; each runs at most once, on the thread of ours.
   struct Wanted {
@@ -40,13 +40,13 @@ class Interrupts {
     pid_t tid = 0;
   };
   // The caller may hold any lock of its own.
-  uint64_t Arm(fuse_req* request, Wanted wanted);
+  uint64_t Arm(fuse_req* request, Wanted wanted) DXG_EXCLUDES(mutex_);
   // More for a request that is armed. What it had before stays, and an interrupt that has come meanwhile
   // counts.
-  void Add(uint64_t ticket, Wanted more);
-  void Drop(uint64_t ticket);
+  void Add(uint64_t ticket, Wanted more) DXG_EXCLUDES(mutex_);
+  void Drop(uint64_t ticket) DXG_EXCLUDES(mutex_);
   // Called by libfuse, through the session.
-  void Arrived(uint64_t ticket);
+  void Arrived(uint64_t ticket) DXG_EXCLUDES(mutex_);
 
  private:
   struct Armed {
@@ -54,18 +54,21 @@ class Interrupts {
     bool arrived = false;
   };
 
-  void Run();
-  void Enqueue(uint64_t ticket);
-  void RunOrWatch(uint64_t ticket, std::unique_lock<std::mutex>& lock);
+  void Run() DXG_EXCLUDES(mutex_);
+  void Enqueue(uint64_t ticket) DXG_REQUIRES(mutex_);
+  void RunOrWatch(uint64_t ticket) DXG_REQUIRES(mutex_);
+  // Gives the lock back while the callback runs.
+  void RunUnlocked(std::function<void()> callback) DXG_REQUIRES(mutex_);
 
-  std::mutex mutex_;  // guards everything below
-  uint64_t last_ticket_ = 0;
-  std::unordered_map<uint64_t, Armed> armed_;
-  std::deque<uint64_t> arrived_;
-  std::vector<uint64_t> watched_;  // interrupted, and not dying when last looked at
-  std::condition_variable changed_;
-  bool stopping_ = false;
-  std::thread thread_;
+  Mutex mutex_;
+  uint64_t last_ticket_ DXG_GUARDED_BY(mutex_) = 0;
+  std::unordered_map<uint64_t, Armed> armed_ DXG_GUARDED_BY(mutex_);
+  std::deque<uint64_t> arrived_ DXG_GUARDED_BY(mutex_);
+  // Interrupted, and not dying when last looked at.
+  std::vector<uint64_t> watched_ DXG_GUARDED_BY(mutex_);
+  ConditionVariable changed_;
+  bool stopping_ DXG_GUARDED_BY(mutex_) = false;
+  std::thread thread_;  // started under mutex_, once; joined by Stop, after which none is started
 };
 
 }  // namespace dxg::attach

@@ -3,26 +3,28 @@
 namespace dxg::attach {
 
 bool ReadingTurn::Take() {
-  std::lock_guard watching(watching_);
-  std::unique_lock lock(mutex_);
+  MutexLock watching(watching_);
+  MutexLock lock(mutex_);
   uint64_t offers_before = UINT64_MAX;  // no tick of ours yet
   while (!stopping_) {
     if (Swap(State::kFree, State::kHeld)) return true;
     const uint64_t offers = offers_.load();
     const bool whole_tick = offers == offers_before;
     if (whole_tick && Swap(State::kOffered, State::kHeld)) return true;
-    if (whole_tick) SleepUntilOffer(lock, offers);
+    if (whole_tick) SleepUntilOffer(offers);
     offers_before = offers_.load();
-    if (!stopping_) wake_.wait_for(lock, kTick);
+    if (!stopping_) wake_.WaitForNs(mutex_, std::chrono::nanoseconds(kTick).count());
   }
   return false;
 }
 
 // The order of the two stores and loads here and in Offer (all sequentially consistent) makes sure that
 // either we see the new offer, or its maker sees us asleep.
-void ReadingTurn::SleepUntilOffer(std::unique_lock<std::mutex>& lock, uint64_t offers_seen) {
+void ReadingTurn::SleepUntilOffer(uint64_t offers_seen) {
   awake_.store(false);
-  if (offers_.load() == offers_seen) wake_.wait(lock, [this] { return awake_.load() || stopping_; });
+  if (offers_.load() == offers_seen) {
+    while (!awake_.load() && !stopping_) wake_.Wait(mutex_);
+  }
   awake_.store(true);
 }
 
@@ -36,18 +38,18 @@ bool ReadingTurn::Resume() { return Swap(State::kOffered, State::kHeld); }
 
 void ReadingTurn::WakeWatcher() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     awake_.store(true);
   }
-  wake_.notify_one();
+  wake_.NotifyOne();
 }
 
 void ReadingTurn::Stop() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     stopping_ = true;
   }
-  wake_.notify_all();
+  wake_.NotifyAll();
 }
 
 }  // namespace dxg::attach

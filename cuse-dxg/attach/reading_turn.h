@@ -2,9 +2,9 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
-#include <mutex>
+
+#include "base/mutex.h"
 
 namespace dxg::attach {
 
@@ -26,24 +26,25 @@ class ReadingTurn {
   static constexpr std::chrono::milliseconds kTick{4};
 
   // Waits for the turn. False: Stop was called, there is no turn any more.
-  bool Take();
+  bool Take() DXG_EXCLUDES(watching_, mutex_);
   // By the holder, before it processes a request: from here on another worker may take the turn.
   void Offer();
   // By the same worker, after it: true when the turn is still (or again) ours, false when it has to Take.
   bool Resume();
-  void Stop();
+  void Stop() DXG_EXCLUDES(mutex_);
 
  private:
   enum class State : uint32_t { kFree, kHeld, kOffered };
 
   bool Swap(State from, State to) { return state_.compare_exchange_strong(from, to); }
-  void SleepUntilOffer(std::unique_lock<std::mutex>& lock, uint64_t offers_seen);
-  void WakeWatcher();
+  void SleepUntilOffer(uint64_t offers_seen) DXG_REQUIRES(mutex_);
+  void WakeWatcher() DXG_EXCLUDES(mutex_);
 
-  std::mutex watching_;  // held by the one worker that watches; the others wait for it
-  std::mutex mutex_;     // guards stopping_ and the sleep of the watcher
-  std::condition_variable wake_;
-  bool stopping_ = false;
+  // Held by the one worker that watches; the others wait for it.
+  Mutex watching_ DXG_ACQUIRED_BEFORE(mutex_);
+  Mutex mutex_;  // held from the watcher's last look to its sleep, so that no wake-up is lost
+  ConditionVariable wake_;
+  bool stopping_ DXG_GUARDED_BY(mutex_) = false;
   std::atomic<bool> awake_ = false;  // false: the watcher sleeps, and Offer has to wake it
   std::atomic<State> state_ = State::kFree;
   std::atomic<uint64_t> offers_ = 0;  // written by the holder alone

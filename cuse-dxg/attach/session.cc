@@ -7,7 +7,6 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <utility>
@@ -87,13 +86,16 @@ void Session::Start(Node& node, int workers) {
   DXG_CHECK(workers_.empty());
   InstallWakeSignal();
   node_ = &node;
-  working_ = workers;
+  {
+    MutexLock lock(mutex_);
+    working_ = workers;
+  }
   for (int i = 0; i < workers; ++i) workers_.emplace_back([this] { Work(); });
 }
 
 Status Session::WaitInitialized() {
-  std::unique_lock lock(mutex_);
-  changed_.wait(lock, [this] { return initialized_ || ended_; });
+  MutexLock lock(mutex_);
+  while (!initialized_ && !ended_) changed_.Wait(mutex_);
   if (initialized_) return Status::Ok();
   return Status::Refuse(ENOTCONN, "the kernel closed the connection before the node was made");
 }
@@ -106,10 +108,10 @@ void Session::Stop() {
   {
     // A signal sent between a worker's look at the exit flag and its read(2) is lost; so it is sent until all
     // are out.
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     while (working_ > 0) {
       WakeReader();
-      changed_.wait_for(lock, std::chrono::milliseconds(1));
+      changed_.WaitForNs(mutex_, 1'000'000);
     }
   }
   for (std::thread& worker : workers_) worker.join();
@@ -117,8 +119,7 @@ void Session::Stop() {
   interrupts_.Stop();
 }
 
-// A worker takes itself out of reader_ before it ends, and ends only under mutex_, which the caller holds: so
-// the thread named there exists.
+// A worker takes itself out of reader_ under mutex_ before it ends, so the thread that reader_ names exists.
 void Session::WakeReader() {
   if (const pthread_t reader = reader_.load()) pthread_kill(reader, kWakeSignal);
 }
@@ -131,11 +132,11 @@ void Session::Work() {
   }
   std::free(buffer.mem);
 
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   pthread_t self = pthread_self();
   reader_.compare_exchange_strong(self, 0);
   --working_;
-  changed_.notify_all();
+  changed_.NotifyAll();
 }
 
 // True: another worker reads now. False: the session is over.
@@ -163,10 +164,10 @@ void Session::Ended(int error) {
   if (error) spdlog::error("reading from the kernel failed: {}; the node is gone", std::strerror(error));
   turn_.Stop();
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     ended_ = true;
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
   const uint64_t one = 1;
   if (write(ended_fd_.get(), &one, sizeof(one)) != sizeof(one))
     spdlog::error("cannot report the end of the session");
@@ -174,10 +175,10 @@ void Session::Ended(int error) {
 
 void Session::HandleInitialized() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     initialized_ = true;
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
 }
 
 // The kernel gives process ids as seen from the pid namespace in which the connection was made, and 0 for a

@@ -3,15 +3,14 @@
 #include <pthread.h>
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 #include <thread>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "cuse-dxg/attach/interrupts.h"
@@ -52,10 +51,10 @@ class Session {
   // Starts the workers. `workers` is 1 to kWorkersMax.
   void Start(Node& node, int workers);
   // Waits until the kernel has agreed to serve (INIT), or has hung up.
-  Status WaitInitialized();
+  Status WaitInitialized() DXG_EXCLUDES(mutex_);
   // No request reaches the Node any more once this has returned. Calls that still wait stay unanswered; their
   // clients get ECONNABORTED when the connection closes. Not from a worker.
-  void Stop();
+  void Stop() DXG_EXCLUDES(mutex_);
   // Becomes readable when the kernel's side has ended by itself (unmounted, aborted).
   int ended_fd() const { return ended_fd_.get(); }
 
@@ -63,7 +62,7 @@ class Session {
   Interrupts& interrupts() { return interrupts_; }
 
   // Called by the operation tables in cuse.cc and fuse_file.cc.
-  void HandleInitialized();
+  void HandleInitialized() DXG_EXCLUDES(mutex_);
   void HandleOpen(fuse_req* request);
   void HandleRelease(fuse_req* request, const fuse_file_info& file);
   void HandlePoll(fuse_req* request, const fuse_file_info& file, fuse_pollhandle* waiter);
@@ -71,11 +70,11 @@ class Session {
 
  private:
   Session() = default;
-  void Work();
+  void Work() DXG_EXCLUDES(mutex_);
   bool ProcessUntilTurnIsLost(fuse_buf& buffer);
   bool IsStranger(fuse_req* request, Caller* caller);
-  void Ended(int error);
-  void WakeReader();
+  void Ended(int error) DXG_EXCLUDES(mutex_);
+  void WakeReader() DXG_REQUIRES(mutex_);
 
   fuse_session* fuse_ = nullptr;
   Node* node_ = nullptr;
@@ -88,11 +87,11 @@ class Session {
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> stranger_reported_ = false;
 
-  std::mutex mutex_;  // guards the state below
-  std::condition_variable changed_;
-  int working_ = 0;
-  bool initialized_ = false;
-  bool ended_ = false;
+  Mutex mutex_;
+  ConditionVariable changed_;
+  int working_ DXG_GUARDED_BY(mutex_) = 0;  // workers that have not ended
+  bool initialized_ DXG_GUARDED_BY(mutex_) = false;
+  bool ended_ DXG_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace dxg::attach

@@ -11,11 +11,11 @@
 #include <cstring>
 #include <deque>
 #include <map>
-#include <mutex>
 #include <thread>
 #include <utility>
 
 #include "base/datagram_socket.h"
+#include "base/mutex.h"
 #include "cuse-dxg/client/tracee.h"
 #include "cuse-dxg/client/visit_steps.h"
 #include "cuse-dxg/preload/protocol.h"
@@ -53,34 +53,35 @@ class Agents final {
       : otherwise_(std::move(otherwise)), listener_(std::move(listener)) {}
 
   Status Start();
-  void Stop();
+  void Stop() DXG_EXCLUDES(mutex_);
   Injector& otherwise() { return *otherwise_; }
 
-  bool Has(pid_t tgid);
-  void Do(pid_t tgid, std::vector<Step> steps, Visit::Done done);
-  uint64_t TokenOfOpener(pid_t tid);
+  bool Has(pid_t tgid) DXG_EXCLUDES(mutex_);
+  void Do(pid_t tgid, std::vector<Step> steps, Visit::Done done) DXG_EXCLUDES(mutex_);
+  uint64_t TokenOfOpener(pid_t tid) DXG_EXCLUDES(mutex_);
 
  private:
   using Callbacks = std::vector<std::function<void()>>;  // to be run without the lock
   using AgentMap = std::map<uint64_t, std::unique_ptr<Agent>>;
 
-  AgentMap::iterator Find(pid_t tgid);
-  void Read();
-  void Accept();
-  void ReadAgent(uint64_t number);
-  void ReadMessage(AgentMap::iterator agent, Callbacks* callbacks);
-  bool HandleMessage(Agent& agent, std::span<const std::byte> message, Callbacks* callbacks);
-  bool HandleAnswer(Agent& agent, const AgentAnswer& answer, Callbacks* callbacks);
-  bool SendStep(Agent& agent);
-  void End(AgentMap::iterator agent, Callbacks* callbacks);
+  AgentMap::iterator Find(pid_t tgid) DXG_REQUIRES(mutex_);
+  void Read() DXG_EXCLUDES(mutex_);
+  void Accept() DXG_REQUIRES(mutex_);
+  void ReadAgent(uint64_t number) DXG_EXCLUDES(mutex_);
+  void ReadMessage(AgentMap::iterator agent, Callbacks* callbacks) DXG_REQUIRES(mutex_);
+  bool HandleMessage(Agent& agent, std::span<const std::byte> message, Callbacks* callbacks)
+      DXG_REQUIRES(mutex_);
+  bool HandleAnswer(Agent& agent, const AgentAnswer& answer, Callbacks* callbacks) DXG_REQUIRES(mutex_);
+  bool SendStep(Agent& agent) DXG_REQUIRES(mutex_);
+  void End(AgentMap::iterator agent, Callbacks* callbacks) DXG_REQUIRES(mutex_);
 
   std::unique_ptr<Injector> otherwise_;
   UniqueFd listener_, epoll_, stop_;
   std::thread reader_;
 
-  std::mutex mutex_;  // guards everything below; held while sending, never while a callback runs
-  uint64_t last_number_ = kStopNumber;
-  AgentMap agents_;  // by the number that epoll knows
+  Mutex mutex_;  // held while sending, never while a callback runs
+  uint64_t last_number_ DXG_GUARDED_BY(mutex_) = kStopNumber;
+  AgentMap agents_ DXG_GUARDED_BY(mutex_);  // by the number that epoll knows
 };
 
 Status Agents::Start() {
@@ -103,13 +104,13 @@ void Agents::Stop() {
   if (reader_.joinable()) reader_.join();
   Callbacks callbacks;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     while (!agents_.empty()) End(agents_.begin(), &callbacks);
   }
   for (auto& callback : callbacks) callback();
 }
 
-// With mutex_ held. The latest: after an execve the old one's end may not have been seen yet.
+// The latest: after an execve the old one's end may not have been seen yet.
 Agents::AgentMap::iterator Agents::Find(pid_t tgid) {
   for (auto agent = agents_.rbegin(); agent != agents_.rend(); ++agent) {
     if (agent->second->tgid == tgid && agent->second->own_tid != 0) return std::prev(agent.base());
@@ -122,7 +123,7 @@ bool Agents::Has(pid_t tgid) {
   Callbacks callbacks;
   bool has = false;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     has = Find(tgid) != agents_.end();
     if (!has) {
       Accept();
@@ -140,7 +141,7 @@ bool Agents::Has(pid_t tgid) {
 void Agents::Do(pid_t tgid, std::vector<Step> steps, Visit::Done done) {
   Callbacks callbacks;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     const auto found = Find(tgid);
     if (found == agents_.end()) {
       callbacks.push_back([done = std::move(done)] { done(WhyGone()); });
@@ -158,7 +159,7 @@ void Agents::Do(pid_t tgid, std::vector<Step> steps, Visit::Done done) {
 // An open by an agent's own thread while it does a kGiveNode. The thread is known by the number that it has
 // in its own pid namespace, which is all that it could tell.
 uint64_t Agents::TokenOfOpener(pid_t tid) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   for (auto& [number, agent] : agents_) {
     if (agent->errands.empty()) continue;
     const Errand& errand = agent->errands.front();
@@ -171,7 +172,6 @@ uint64_t Agents::TokenOfOpener(pid_t tid) {
   return 0;
 }
 
-// With mutex_ held.
 bool Agents::SendStep(Agent& agent) {
   const Errand& errand = agent.errands.front();
   const Step& step = errand.steps[errand.results.size()];
@@ -194,7 +194,7 @@ void Agents::Read() {
       const uint64_t number = events[i].data.u64;
       if (number == kStopNumber) return;
       if (number == kListenerNumber) {
-        std::lock_guard lock(mutex_);
+        MutexLock lock(mutex_);
         Accept();
       } else {
         ReadAgent(number);
@@ -203,7 +203,6 @@ void Agents::Read() {
   }
 }
 
-// With mutex_ held.
 void Agents::Accept() {
   for (;;) {
     UniqueFd socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
@@ -224,13 +223,13 @@ void Agents::Accept() {
 void Agents::ReadAgent(uint64_t number) {
   Callbacks callbacks;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (const auto agent = agents_.find(number); agent != agents_.end()) ReadMessage(agent, &callbacks);
   }
   for (auto& callback : callbacks) callback();
 }
 
-// With mutex_ held. The agent may be gone afterwards.
+// The agent may be gone afterwards.
 void Agents::ReadMessage(AgentMap::iterator agent, Callbacks* callbacks) {
   std::byte message[64];
   Result<Datagram> received = ReceiveDatagram(agent->second->socket.get(), message, false);
@@ -280,7 +279,6 @@ bool Agents::HandleAnswer(Agent& agent, const AgentAnswer& answer, Callbacks* ca
   return SendStep(agent);
 }
 
-// With mutex_ held.
 void Agents::End(AgentMap::iterator agent, Callbacks* callbacks) {
   for (Errand& errand : agent->second->errands)
     callbacks->push_back([done = std::move(errand.done)] { done(WhyGone()); });

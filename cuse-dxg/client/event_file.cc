@@ -87,7 +87,7 @@ bool Signaller::SignalByAio(int eventfd) {
 
 // Takes the completions out of the kernel's ring, which would fill up.
 void Signaller::Reap() {
-  std::lock_guard lock(reaping_);
+  MutexLock lock(reaping_);
   io_event events[4 * kReapEvery];
   timespec at_once = {};
   (void)syscall(SYS_io_getevents, aio_context_t{aio_}, 0L, long{std::size(events)}, events, &at_once);
@@ -114,13 +114,13 @@ class EventFiles::Held final : public EventFile {
   const std::pair<pid_t, uint64_t> payer;  // the process whose limit it counts towards
   bool has_id = false;
   uint64_t id = 0;
-  std::vector<Number> numbers;  // guarded by the owner's mutex
+  std::vector<Number> numbers;  // guarded by the owner's mutex, which clang cannot tell to be this one
 };
 
 std::shared_ptr<EventFile> EventFiles::Find(const Identity& process, int descriptor) {
   std::shared_ptr<Held> known;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     const auto found = by_number_.find({process.tgid, process.start_time, descriptor});
     if (found != by_number_.end()) known = found->second.lock();
   }
@@ -129,7 +129,6 @@ std::shared_ptr<EventFile> EventFiles::Find(const Identity& process, int descrip
   return order == 0 ? known : nullptr;
 }
 
-// With mutex_ held.
 std::shared_ptr<EventFiles::Held> EventFiles::FindById(uint64_t id) {
   const auto found = by_id_.find(id);
   return found == by_id_.end() ? nullptr : found->second.lock();
@@ -142,7 +141,7 @@ std::shared_ptr<EventFile> EventFiles::Add(const Identity& process, int descript
   const bool has_id = ReadId(copy.get(), &id);
   const Number number = {process.tgid, process.start_time, descriptor};
   std::shared_ptr<Held> file;
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (has_id) file = FindById(id);
   if (file == nullptr) {
     size_t& held = held_by_process_[{process.tgid, process.start_time}];
@@ -164,7 +163,6 @@ std::shared_ptr<EventFile> EventFiles::Add(const Identity& process, int descript
   return file;
 }
 
-// With mutex_ held.
 void EventFiles::Remember(const Number& number, const std::shared_ptr<Held>& file) {
   auto& known = by_number_[number];
   if (!known.owner_before(file) && !file.owner_before(known))
@@ -179,7 +177,7 @@ void EventFiles::Remember(const Number& number, const std::shared_ptr<Held>& fil
 
 // The last holder of a file has let it go. A newer one may have its places by now.
 void EventFiles::Forget(const Held& file) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (const auto found = by_id_.find(file.id);
       file.has_id && found != by_id_.end() && found->second.expired()) {
     by_id_.erase(found);

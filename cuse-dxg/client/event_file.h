@@ -5,10 +5,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <utility>
 
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "cuse-dxg/client/access.h"
 
@@ -40,11 +40,11 @@ class Signaller {
 
  private:
   bool SignalByAio(int eventfd);
-  void Reap();
+  void Reap() DXG_EXCLUDES(reaping_);
 
   unsigned long aio_ = 0;  // aio_context_t
   UniqueFd nothing_;
-  std::mutex reaping_;
+  Mutex reaping_;  // held while completions are taken out: one thread at a time is enough
   std::atomic<uint32_t> submitted_{0};
 };
 
@@ -60,10 +60,10 @@ class EventFiles : public std::enable_shared_from_this<EventFiles> {
   // What `descriptor` of that process means, where it is an eventfd that was taken by that number before. The
   // kernel compares the two open files, so that a number that was closed and used again is found out; null
   // then.
-  std::shared_ptr<EventFile> Find(const Identity& process, int descriptor);
+  std::shared_ptr<EventFile> Find(const Identity& process, int descriptor) DXG_EXCLUDES(mutex_);
   // `copy` is a copy of that descriptor. Null where it is no eventfd, or where the process has made us hold
   // too many.
-  std::shared_ptr<EventFile> Add(const Identity& process, int descriptor, UniqueFd copy);
+  std::shared_ptr<EventFile> Add(const Identity& process, int descriptor, UniqueFd copy) DXG_EXCLUDES(mutex_);
 
  private:
   class Held;
@@ -74,16 +74,17 @@ class EventFiles : public std::enable_shared_from_this<EventFiles> {
     auto operator<=>(const Number&) const = default;
   };
 
-  std::shared_ptr<Held> FindById(uint64_t id);
-  void Remember(const Number& number, const std::shared_ptr<Held>& file);
-  void Forget(const Held& file);
+  std::shared_ptr<Held> FindById(uint64_t id) DXG_REQUIRES(mutex_);
+  void Remember(const Number& number, const std::shared_ptr<Held>& file) DXG_REQUIRES(mutex_);
+  void Forget(const Held& file) DXG_EXCLUDES(mutex_);
 
   Signaller signaller_;
-  std::mutex mutex_;  // guards everything below
-  std::map<uint64_t, std::weak_ptr<Held>> by_id_;
-  std::map<Number, std::weak_ptr<Held>> by_number_;
-  std::map<std::pair<pid_t, uint64_t>, size_t> held_by_process_;
-  size_t held_ = 0, held_max_ = 0;
+  size_t held_max_ = 0;
+  Mutex mutex_;
+  std::map<uint64_t, std::weak_ptr<Held>> by_id_ DXG_GUARDED_BY(mutex_);
+  std::map<Number, std::weak_ptr<Held>> by_number_ DXG_GUARDED_BY(mutex_);
+  std::map<std::pair<pid_t, uint64_t>, size_t> held_by_process_ DXG_GUARDED_BY(mutex_);
+  size_t held_ DXG_GUARDED_BY(mutex_) = 0;
 };
 
 // What a descriptor's link in /proc leads to. Asks no file system, which may be one that never answers.

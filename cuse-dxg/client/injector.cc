@@ -17,12 +17,13 @@
 #include <cstring>
 #include <deque>
 #include <map>
-#include <mutex>
 #include <thread>
 #include <utility>
 
 #include "base/datagram_socket.h"
+#include "base/mutex.h"
 #include "cuse-dxg/client/identify_code.h"
+#include "cuse-dxg/client/injector_jobs.h"
 #include "cuse-dxg/client/injector_protocol.h"
 #include "cuse-dxg/client/visit_steps.h"
 
@@ -35,27 +36,9 @@ using injector::Reply;
 using injector::Request;
 using injector::Tell;
 
+constexpr uint64_t kControlNumber = 0, kStopNumber = 1;  // for epoll; workers have higher ones
 constexpr size_t kWorkersMax = 64;
 constexpr size_t kJobsWaitingMax = 4096;  // beyond the workers; each is a client thread that waits in a call
-
-// A visit, an Identify or a TakeEventFile. In the order of its life.
-struct Job {
-  uint64_t id = 0;
-  Request begin;
-  std::function<void()> answer;
-  Delivery::Entered entered;
-  std::function<void(uint64_t)> identified;
-  uint64_t file = 0;  // of the identify call
-  std::function<void(UniqueFd copy)> taken;
-
-  // The Do under way. Sent in parts: a message has limits, and with one kGiveNode in each it is clear whose
-  // open comes.
-  std::vector<Step> steps;
-  size_t sent = 0;
-  std::vector<uint64_t> results;
-  Visit::Done done;
-  uint64_t token = 0;
-};
 
 struct Worker {
   UniqueFd socket;
@@ -108,45 +91,46 @@ void Reap(pid_t pid) {
   waitpid(pid, nullptr, 0);
 }
 
-class InjectorState final : public std::enable_shared_from_this<InjectorState> {
+class InjectorState final : public VisitServer, public std::enable_shared_from_this<InjectorState> {
  public:
   explicit InjectorState(const InjectorOptions& options) : options_(options) {}
 
-  Status Start();
-  void Stop();
+  Status Start() DXG_EXCLUDES(mutex_);
+  void Stop() DXG_EXCLUDES(mutex_);
 
-  void Enter(pid_t tid, const Identity& process, std::function<void()> answer, Delivery::Entered entered);
-  uint64_t TokenOfOpener(pid_t tid);
-  void Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done);
-  bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file);
-  void TakeEventFile(const Identity& process, int descriptor, Delivery::TookEventFile done);
+  void Enter(pid_t tid, const Identity& process, std::function<void()> answer, Delivery::Entered entered)
+      DXG_EXCLUDES(mutex_);
+  uint64_t TokenOfOpener(pid_t tid) DXG_EXCLUDES(mutex_);
+  void Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done)
+      DXG_EXCLUDES(mutex_);
+  bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) DXG_EXCLUDES(mutex_);
+  void TakeEventFile(const Identity& process, int descriptor, Delivery::TookEventFile done)
+      DXG_EXCLUDES(mutex_);
 
-  void LearnNode(pid_t tgid, int descriptor);
+  void LearnNode(pid_t tgid, int descriptor) DXG_EXCLUDES(mutex_);
 
-  void Do(uint64_t job, std::vector<Step> steps, Visit::Done done);
-  void Leave(uint64_t job, int32_t result);
+  // VisitServer
+  void Do(uint64_t job, std::vector<Step> steps, Visit::Done done) override DXG_EXCLUDES(mutex_);
+  void Leave(uint64_t job, int32_t result) override DXG_EXCLUDES(mutex_);
 
  private:
-  using Callbacks = std::vector<std::function<void()>>;  // to be run without the lock
+  Status EnsureProcess() DXG_REQUIRES(mutex_);
+  Result<std::shared_ptr<Worker>> NewWorker() DXG_REQUIRES(mutex_);
+  // Gives the job to a worker, or fails it.
+  void Begin(std::shared_ptr<Job> job) DXG_EXCLUDES(mutex_);
+  Status Assign(std::shared_ptr<Job> job) DXG_REQUIRES(mutex_);
+  void Give(Worker& worker, std::shared_ptr<Job> job) DXG_REQUIRES(mutex_);
+  void Finish(Worker& worker, Callbacks* callbacks) DXG_REQUIRES(mutex_);
+  void AssignWaiting() DXG_REQUIRES(mutex_);
+  std::shared_ptr<Worker> WorkerOf(uint64_t job) DXG_REQUIRES(mutex_);
 
-  Status EnsureProcess();
-  Result<std::shared_ptr<Worker>> NewWorker();
-  Status Assign(std::shared_ptr<Job> job);
-  void Begin(Worker& worker, std::shared_ptr<Job> job);
-  void Finish(Worker& worker, Callbacks* callbacks);
-  void AssignWaiting();
-  std::shared_ptr<Worker> WorkerOf(uint64_t job);
-  bool SendPart(Worker& worker);
-
-  void Read();
-  void ReadControl();
-  void ReadWorker(uint64_t number);
-  void HandleReply(Worker& worker, const Reply& reply, std::vector<UniqueFd> files, Callbacks* callbacks);
-  void HandleStopped(Job& job, Callbacks* callbacks);
-  void HandleFailed(Worker& worker, const Status& status, Callbacks* callbacks);
-  void HandleDid(Worker& worker, const Reply& reply, Callbacks* callbacks);
-  void Learn(const NodeIdentity& node);
-  void ProcessEnded();
+  void Read() DXG_EXCLUDES(mutex_);
+  void ReadControl() DXG_EXCLUDES(mutex_);
+  void ReadWorker(uint64_t number) DXG_EXCLUDES(mutex_);
+  void HandleReply(Worker& worker, const Reply& reply, std::vector<UniqueFd> files, Callbacks* callbacks)
+      DXG_REQUIRES(mutex_);
+  void Learn(const NodeIdentity& node) DXG_REQUIRES(mutex_);
+  void ProcessEnded() DXG_EXCLUDES(mutex_);
 
   const InjectorOptions options_;
   const std::shared_ptr<EventFiles> event_files_ = std::make_shared<EventFiles>();
@@ -155,53 +139,13 @@ class InjectorState final : public std::enable_shared_from_this<InjectorState> {
   std::thread reader_;
   std::atomic<pid_t> injector_pid_ = 0;
 
-  std::mutex mutex_;  // guards everything below; held while sending, never while a callback runs
-  bool stopping_ = false;
-  Process process_;
-  uint64_t last_number_ =
-      0;  // of jobs, and of workers in epoll, where 0 is the control socket and 1 is stop_
-  std::deque<std::shared_ptr<Job>> waiting_;
-  std::vector<NodeIdentity> nodes_;
-};
-
-constexpr uint64_t kControlNumber = 0, kStopNumber = 1;
-
-Status WhyEnded() {
-  return Status::Refuse(EIO, "the injector process of cuse-dxg was killed; the next call starts it anew");
-}
-
-// What a job has not been told yet, it is told with that reason.
-void Fail(Job& job, const Status& status, std::vector<std::function<void()>>* callbacks) {
-  if (job.entered) callbacks->push_back([entered = std::move(job.entered), status] { entered(status); });
-  if (job.done) callbacks->push_back([done = std::move(job.done), status] { done(status); });
-  if (job.identified) callbacks->push_back([identified = std::move(job.identified)] { identified(0); });
-  if (job.taken) callbacks->push_back([taken = std::move(job.taken)] { taken(UniqueFd()); });
-  job.entered = nullptr;
-  job.done = nullptr;
-  job.identified = nullptr;
-  job.taken = nullptr;
-}
-
-class InjectorVisit final : public Visit {
- public:
-  InjectorVisit(std::weak_ptr<InjectorState> injector, uint64_t job)
-      : injector_(std::move(injector)), job_(job) {}
-  ~InjectorVisit() override { Leave(-EINTR); }
-
-  void Do(std::vector<Step> steps, Done done) override {
-    if (auto injector = injector_.lock()) return injector->Do(job_, std::move(steps), std::move(done));
-    done(WhyEnded());
-  }
-  bool holds_thread() const override { return true; }
-  void Leave(int32_t result) override {
-    if (std::exchange(left_, true)) return;
-    if (auto injector = injector_.lock()) injector->Leave(job_, result);
-  }
-
- private:
-  std::weak_ptr<InjectorState> injector_;
-  uint64_t job_;
-  bool left_ = false;
+  Mutex mutex_;  // held while sending, never while a callback runs
+  bool stopping_ DXG_GUARDED_BY(mutex_) = false;
+  Process process_ DXG_GUARDED_BY(mutex_);
+  // Of jobs, and of workers in epoll, where 0 is the control socket and 1 is stop_.
+  uint64_t last_number_ DXG_GUARDED_BY(mutex_) = kStopNumber;
+  std::deque<std::shared_ptr<Job>> waiting_ DXG_GUARDED_BY(mutex_);  // for a worker
+  std::vector<NodeIdentity> nodes_ DXG_GUARDED_BY(mutex_);
 };
 
 Status InjectorState::Start() {
@@ -210,9 +154,8 @@ Status InjectorState::Start() {
   epoll_event event = {.events = EPOLLIN, .data = {.u64 = kStopNumber}};
   if (!epoll_.valid() || !stop_.valid() || epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stop_.get(), &event) != 0)
     return Status::Refuse(errno, "no epoll for the injector: {}", std::strerror(errno));
-  last_number_ = kStopNumber;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     DXG_TRY(EnsureProcess());
     // Only the first time: a program that cannot be an injector should be known before it is needed.
     Reply hello;
@@ -230,7 +173,7 @@ Status InjectorState::Start() {
 
 void InjectorState::Stop() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     stopping_ = true;
   }
   const uint64_t one = 1;
@@ -238,7 +181,6 @@ void InjectorState::Stop() {
   if (reader_.joinable()) reader_.join();
 }
 
-// With mutex_ held.
 Status InjectorState::EnsureProcess() {
   if (stopping_) return Status::Refuse(EIO, "cuse-dxg is stopping");
   if (process_.control.valid()) return Status::Ok();
@@ -249,7 +191,6 @@ Status InjectorState::EnsureProcess() {
   return Status::Ok();
 }
 
-// With mutex_ held, as all down to Read.
 Result<std::shared_ptr<Worker>> InjectorState::NewWorker() {
   DXG_ASSIGN(auto ends, MakeSocketPair());
   const std::byte byte{1};
@@ -266,15 +207,15 @@ Result<std::shared_ptr<Worker>> InjectorState::NewWorker() {
 
 Status InjectorState::Assign(std::shared_ptr<Job> job) {
   DXG_TRY(EnsureProcess());
-  job->id = job->begin.job = ++last_number_;
+  job->begin.job = ++last_number_;
   for (auto& [number, worker] : process_.workers) {
     if (worker->job || worker->given_up) continue;
-    Begin(*worker, std::move(job));
+    Give(*worker, std::move(job));
     return Status::Ok();
   }
   if (process_.workers.size() < kWorkersMax) {
     DXG_ASSIGN(std::shared_ptr<Worker> worker, NewWorker());
-    Begin(*worker, std::move(job));
+    Give(*worker, std::move(job));
     return Status::Ok();
   }
   if (waiting_.size() >= kJobsWaitingMax)
@@ -283,13 +224,8 @@ Status InjectorState::Assign(std::shared_ptr<Job> job) {
   return Status::Ok();
 }
 
-std::span<const std::byte> BytesOf(const Request& request) {
-  return std::as_bytes(std::span(&request, 1))
-      .first(offsetof(Request, steps) + request.steps_count * sizeof(injector::WireStep));
-}
-
 // A failure to send is the end of the process, which the reader sees too.
-void InjectorState::Begin(Worker& worker, std::shared_ptr<Job> job) {
+void InjectorState::Give(Worker& worker, std::shared_ptr<Job> job) {
   std::copy_n(nodes_.begin(), std::min(nodes_.size(), job->begin.nodes.size()), job->begin.nodes.begin());
   (void)SendDatagram(worker.socket.get(), BytesOf(job->begin));
   worker.job = std::move(job);
@@ -307,50 +243,45 @@ void InjectorState::AssignWaiting() {
       return !entry.second->job && !entry.second->given_up;
     });
     if (idle == process_.workers.end()) return;
-    Begin(*idle->second, std::move(waiting_.front()));
+    Give(*idle->second, std::move(waiting_.front()));
     waiting_.pop_front();
   }
 }
 
 std::shared_ptr<Worker> InjectorState::WorkerOf(uint64_t job) {
   for (auto& [number, worker] : process_.workers) {
-    if (worker->job && worker->job->id == job) return worker;
+    if (worker->job && worker->job->id() == job) return worker;
   }
   return nullptr;
 }
 
+void InjectorState::Begin(std::shared_ptr<Job> job) {
+  Callbacks callbacks;
+  {
+    MutexLock lock(mutex_);
+    if (const Status status = Assign(job); !status.ok()) job->Fail(status, &callbacks);
+  }
+  for (auto& callback : callbacks) callback();
+}
+
 void InjectorState::Enter(pid_t tid, const Identity& process, std::function<void()> answer,
                           Delivery::Entered entered) {
-  auto job = std::make_shared<Job>();
-  job->begin = {.ask = Ask::kBegin, .tid = tid, .tgid = process.tgid};
-  job->answer = std::move(answer);
-  job->entered = std::move(entered);
-  Status status;
-  {
-    std::lock_guard lock(mutex_);
-    status = Assign(job);
-  }
-  if (!status.ok()) job->entered(status);
+  Begin(
+      std::make_shared<VisitJob>(weak_from_this(), tid, process.tgid, std::move(answer), std::move(entered)));
 }
 
 uint64_t InjectorState::TokenOfOpener(pid_t tid) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   for (auto& [number, worker] : process_.workers) {
-    if (worker->tid == tid && worker->job) return worker->job->token;
+    if (worker->tid != tid || !worker->job) continue;
+    const VisitJob* visit = worker->job->AsVisit();
+    return visit != nullptr ? visit->token() : 0;
   }
   return 0;
 }
 
 void InjectorState::Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done) {
-  auto job = std::make_shared<Job>();
-  job->begin = {.ask = Ask::kIdentify, .tid = process.tgid, .tgid = process.tgid, .number = descriptor};
-  job->identified = std::move(done);
-  Status status;
-  {
-    std::lock_guard lock(mutex_);
-    status = Assign(job);
-  }
-  if (!status.ok()) job->identified(0);
+  Begin(std::make_shared<IdentifyJob>(process.tgid, descriptor, std::move(done)));
 }
 
 void InjectorState::TakeEventFile(const Identity& process, int descriptor, Delivery::TookEventFile done) {
@@ -359,19 +290,13 @@ void InjectorState::TakeEventFile(const Identity& process, int descriptor, Deliv
   // with this, and we may be unable to look.
   if (KindOf(fmt::format("/proc/{}/fd/{}", process.tgid, descriptor)) == FileKind::kOther)
     return done(nullptr);
-  auto job = std::make_shared<Job>();
-  job->begin = {.ask = Ask::kTake, .tid = process.tgid, .tgid = process.tgid, .number = descriptor};
-  job->taken = [files = event_files_, process, descriptor, done = std::move(done)](UniqueFd copy) {
-    auto file = files->Add(process, descriptor,
-                           std::move(copy));  // what it has no use for is closed before anybody goes on
-    done(std::move(file));
-  };
-  Status status;
-  {
-    std::lock_guard lock(mutex_);
-    status = Assign(job);
-  }
-  if (!status.ok()) job->taken(UniqueFd());
+  Begin(std::make_shared<TakeJob>(
+      process.tgid, descriptor,
+      [files = event_files_, process, descriptor, done = std::move(done)](UniqueFd copy) {
+        // What it has no use for is closed before anybody goes on.
+        auto file = files->Add(process, descriptor, std::move(copy));
+        done(std::move(file));
+      }));
 }
 
 // Signal 0 to a thread of the injector: the kernel says whether it is one. It waits in this call, so it
@@ -379,55 +304,27 @@ void InjectorState::TakeEventFile(const Identity& process, int descriptor, Deliv
 bool InjectorState::IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) {
   if (code != kIdentifyCode) return false;
   if (syscall(SYS_tgkill, injector_pid_.load(), tid, 0) != 0) return false;
-  std::lock_guard lock(mutex_);
-  if (const auto worker = WorkerOf(argument)) worker->job->file = file;
+  MutexLock lock(mutex_);
+  if (const auto worker = WorkerOf(argument)) worker->job->IdentifyCallCame(file);
   return true;
 }
 
 void InjectorState::Do(uint64_t job, std::vector<Step> steps, Visit::Done done) {
   {
-    std::lock_guard lock(mutex_);
-    if (const auto worker = WorkerOf(job)) {
-      DXG_CHECK(!worker->job->done);  // one Do at a time
-      worker->job->steps = std::move(steps);
-      worker->job->sent = 0;
-      worker->job->results.clear();
-      worker->job->done = std::move(done);
-      if (SendPart(*worker)) return;
-      done = std::exchange(worker->job->done, nullptr);
+    MutexLock lock(mutex_);
+    const auto worker = WorkerOf(job);
+    if (VisitJob* visit = worker ? worker->job->AsVisit() : nullptr) {
+      visit->BeginDo(std::move(steps), std::move(done));
+      if (visit->SendSteps(worker->socket.get())) return;
+      done = visit->TakeBack();
     }
   }
   done(Status::Refuse(EIO, "the visit is over: the client's thread or the injector was killed"));
 }
 
-// With mutex_ held. An empty Do is sent too: its answer says that the client is still there.
-bool InjectorState::SendPart(Worker& worker) {
-  Job& job = *worker.job;
-  Request request = {.ask = Ask::kDo};
-  std::vector<int> files;
-  job.token = 0;
-  for (; job.sent < job.steps.size() && request.steps_count < request.steps.size(); ++job.sent) {
-    const Step& step = job.steps[job.sent];
-    if (step.kind == Step::Kind::kGiveNode) {
-      if (job.token) break;
-      job.token = step.token;
-    }
-    const bool has_file = step.kind == Step::Kind::kMap || step.kind == Step::Kind::kGiveFile;
-    request.steps[request.steps_count++] = {.kind = step.kind,
-                                            .writable = step.writable,
-                                            .has_file = has_file,
-                                            .unused = 0,
-                                            .offset = step.offset,
-                                            .size = step.size,
-                                            .address = step.address};
-    if (has_file) files.push_back(step.file);
-  }
-  return SendDatagram(worker.socket.get(), BytesOf(request), files).ok();
-}
-
 void InjectorState::Leave(uint64_t job, int32_t result) {
   Callbacks callbacks;
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   const auto worker = WorkerOf(job);
   if (!worker) return;
   (void)SendDatagram(worker->socket.get(), BytesOf({.ask = Ask::kLeave, .result = result}));
@@ -453,7 +350,7 @@ void InjectorState::Read() {
 
 void InjectorState::ReadControl() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     Reply reply;
     if (ReceiveDatagram(process_.control.get(), std::as_writable_bytes(std::span(&reply, 1)), false).ok())
       return;
@@ -465,7 +362,7 @@ void InjectorState::ReadControl() {
 void InjectorState::ReadWorker(uint64_t number) {
   Callbacks callbacks;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     const auto found = process_.workers.find(number);
     if (found == process_.workers.end()) return;
     const std::shared_ptr<Worker> worker = found->second;
@@ -489,53 +386,28 @@ void InjectorState::HandleReply(Worker& worker, const Reply& reply, std::vector<
     worker.given_up = false;
     return AssignWaiting();
   }
-  if (!worker.job || worker.job->id != reply.job) return;  // forgotten meanwhile
-  Job& job = *worker.job;
-  switch (reply.tell) {
-    case Tell::kHeld:
-      if (job.answer) callbacks->push_back(std::exchange(job.answer, nullptr));
+  if (!worker.job || worker.job->id() != reply.job) return;  // forgotten meanwhile
+  if (reply.tell == Tell::kGone) worker.given_up = true;
+  if (reply.tell == Tell::kGone || reply.tell == Tell::kFailed) {
+    const Status reason = reply.tell == Tell::kGone
+                              ? Status::Refuse(EINTR, "the client's thread is being killed")
+                              : Status::Refuse(reply.error, "{}", reply.why.data());
+    worker.job->Fail(reason, callbacks);
+    return Finish(worker, callbacks);
+  }
+  if (reply.node != NodeIdentity{}) Learn(reply.node);
+  switch (worker.job->Handle(reply, std::move(files), callbacks)) {
+    case Job::Next::kWait:
       return;
-    case Tell::kStopped:
-      return HandleStopped(job, callbacks);
-    case Tell::kFailed:
-      return HandleFailed(worker, Status::Refuse(reply.error, "{}", reply.why.data()), callbacks);
-    case Tell::kGone:
-      worker.given_up = true;
-      return HandleFailed(worker, Status::Refuse(EINTR, "the client's thread is being killed"), callbacks);
-    case Tell::kDid:
-      return HandleDid(worker, reply, callbacks);
-    case Tell::kIdentified:
-      callbacks->push_back(
-          [identified = std::exchange(job.identified, nullptr), file = job.file] { identified(file); });
-      return Finish(worker, callbacks);
-    case Tell::kTaken:
-      // A std::function can be copied, and so must be what it holds.
-      callbacks->push_back(
-          [taken = std::exchange(job.taken, nullptr),
-           copy = std::make_shared<UniqueFd>(files.empty() ? UniqueFd() : std::move(files.front()))] {
-            taken(std::move(*copy));
-          });
-      return Finish(worker, callbacks);
-    case Tell::kHello:
-    case Tell::kFree:
+    case Job::Next::kSendSteps:
+      if (!worker.job->AsVisit()->SendSteps(worker.socket.get()))
+        worker.job->Fail(InjectorEnded(), callbacks);
       return;
+    case Job::Next::kFinish:
+      return Finish(worker, callbacks);
   }
 }
 
-void InjectorState::HandleStopped(Job& job, Callbacks* callbacks) {
-  if (!job.entered) return;
-  callbacks->push_back(
-      [entered = std::exchange(job.entered, nullptr), injector = weak_from_this(), id = job.id] {
-        entered(std::unique_ptr<Visit>(std::make_unique<InjectorVisit>(injector, id)));
-      });
-}
-
-void InjectorState::HandleFailed(Worker& worker, const Status& status, Callbacks* callbacks) {
-  Fail(*worker.job, status, callbacks);
-  Finish(worker, callbacks);
-}
-
-// With mutex_ held.
 void InjectorState::Learn(const NodeIdentity& node) {
   if (std::find(nodes_.begin(), nodes_.end(), node) != nodes_.end()) return;
   if (nodes_.size() == injector::kNodesMax) nodes_.erase(nodes_.begin());
@@ -545,24 +417,8 @@ void InjectorState::Learn(const NodeIdentity& node) {
 void InjectorState::LearnNode(pid_t tgid, int descriptor) {
   const UniqueFd file(open(fmt::format("/proc/{}/fd/{}", tgid, descriptor).c_str(), O_PATH | O_CLOEXEC));
   Result<NodeIdentity> node = IdentityOf(file.get());
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (node.ok()) Learn(*node);
-}
-
-void InjectorState::HandleDid(Worker& worker, const Reply& reply, Callbacks* callbacks) {
-  Job& job = *worker.job;
-  if (!job.done) return;
-  job.token = 0;
-  if (reply.node != NodeIdentity{}) Learn(reply.node);
-  if (reply.error) return Fail(job, Status::Refuse(reply.error, "{}", reply.why.data()), callbacks);
-  job.results.insert(job.results.end(), reply.results.begin(), reply.results.begin() + reply.results_count);
-  if (job.sent < job.steps.size()) {
-    if (!SendPart(worker)) Fail(job, WhyEnded(), callbacks);
-    return;
-  }
-  callbacks->push_back([done = std::exchange(job.done, nullptr), results = std::move(job.results)]() mutable {
-    done(std::move(results));
-  });
 }
 
 // All jobs of this life end; the next one begins with the next job.
@@ -571,13 +427,13 @@ void InjectorState::ProcessEnded() {
   Process ended;
   std::deque<std::shared_ptr<Job>> waiting;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     ended = std::exchange(process_, {});
     waiting.swap(waiting_);
     for (auto& [number, worker] : ended.workers) {
-      if (worker->job) Fail(*worker->job, WhyEnded(), &callbacks);
+      if (worker->job) worker->job->Fail(InjectorEnded(), &callbacks);
     }
-    for (auto& job : waiting) Fail(*job, WhyEnded(), &callbacks);
+    for (auto& job : waiting) job->Fail(InjectorEnded(), &callbacks);
     injector_pid_ = 0;
   }
   ended.control.reset();

@@ -21,13 +21,13 @@
 #include <cstring>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string_view>
 #include <thread>
 #include <utility>
 
 #include "base/datagram_socket.h"
+#include "base/mutex.h"
 #include "cuse-dxg/client/event_file.h"
 #include "cuse-dxg/client/identify_code.h"
 #include "cuse-dxg/client/injector_protocol.h"
@@ -75,8 +75,8 @@ class Watch {
  public:
   enum class Phase { kSeizing, kWaitingForStop, kIdle, kDoing };
 
-  void Begin(pid_t tid, uint64_t job, int socket) {
-    std::lock_guard lock(mutex_);
+  void Begin(pid_t tid, uint64_t job, int socket) DXG_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
     tid_ = tid;
     worker_ = gettid();
     job_ = job;
@@ -86,28 +86,28 @@ class Watch {
     begun_ = std::chrono::steady_clock::now();
   }
   // False: given up meanwhile.
-  bool Enter(Phase phase) {
-    std::lock_guard lock(mutex_);
+  bool Enter(Phase phase) DXG_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
     phase_ = phase;
     return !given_up_;
   }
   // Sends only when not given up: whoever comes first has the word.
-  bool Tell(Reply reply) {
-    std::lock_guard lock(mutex_);
+  bool Tell(Reply reply) DXG_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
     reply.worker = worker_;
     reply.job = job_;
     return !given_up_ && SendReply(socket_, reply);
   }
   // Tells the daemon, where it was given up, that the worker is free again.
-  void End() {
-    std::lock_guard lock(mutex_);
+  void End() DXG_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
     tid_ = 0;
     if (given_up_) SendReply(socket_, {.tell = injector::Tell::kFree, .job = job_});
   }
   // True while there is something to watch.
-  bool Look() {
+  bool Look() DXG_EXCLUDES(mutex_) {
     constexpr auto kPatience = std::chrono::milliseconds(5);
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (tid_ == 0 || given_up_) return false;
     if (std::chrono::steady_clock::now() - begun_ < kPatience || !IsStuck()) return true;
     given_up_ = true;
@@ -116,7 +116,7 @@ class Watch {
   }
 
  private:
-  bool IsStuck() const {
+  bool IsStuck() const DXG_REQUIRES(mutex_) {
     if (phase_ == Phase::kSeizing) return IsBeingKilled(tid_);
     siginfo_t info = {};
     const auto id = static_cast<id_t>(tid_);
@@ -129,14 +129,14 @@ class Watch {
     return !reaped && phase_ != Phase::kIdle;
   }
 
-  std::mutex mutex_;  // guards everything below, and the order of what is sent
-  pid_t tid_ = 0;     // 0: nothing to watch
-  pid_t worker_ = 0;
-  uint64_t job_ = 0;
-  int socket_ = -1;
-  Phase phase_ = Phase::kSeizing;
-  bool given_up_ = false;
-  std::chrono::steady_clock::time_point begun_;
+  Mutex mutex_;                           // also held while sending, which is in order so
+  pid_t tid_ DXG_GUARDED_BY(mutex_) = 0;  // 0: nothing to watch
+  pid_t worker_ DXG_GUARDED_BY(mutex_) = 0;
+  uint64_t job_ DXG_GUARDED_BY(mutex_) = 0;
+  int socket_ DXG_GUARDED_BY(mutex_) = -1;
+  Phase phase_ DXG_GUARDED_BY(mutex_) = Phase::kSeizing;
+  bool given_up_ DXG_GUARDED_BY(mutex_) = false;
+  std::chrono::steady_clock::time_point begun_ DXG_GUARDED_BY(mutex_);
 };
 
 // A timer that runs only while some worker has something to watch.

@@ -38,7 +38,7 @@ void TextTrace::OnCall(const guest::CallReport& report) {
       fmt::format(" <{}.{:06}>", report.duration_ns / 1'000'000'000, report.duration_ns / 1000 % 1'000'000);
   if (!report.status->why().empty()) line += ": " + report.status->why();
   line += '\n';
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   std::fwrite(line.data(), 1, line.size(), file_);
 }
 

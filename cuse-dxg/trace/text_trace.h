@@ -2,9 +2,9 @@
 
 #include <cstdio>
 #include <memory>
-#include <mutex>
 #include <string>
 
+#include "base/mutex.h"
 #include "cuse-dxg/guest/driver.h"
 
 namespace dxg::trace {
@@ -28,8 +28,8 @@ class TextTrace final : public guest::CallObserver {
  private:
   explicit TextTrace(std::FILE* file) : file_(file) {}
 
-  std::mutex mutex_;  // guards the order of lines in file_
-  std::FILE* const file_;
+  Mutex mutex_;  // one line at a time
+  std::FILE* const file_ DXG_PT_GUARDED_BY(mutex_);
 };
 
 }  // namespace dxg::trace
