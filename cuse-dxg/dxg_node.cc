@@ -5,13 +5,12 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <functional>
-#include <mutex>
 #include <string_view>
 #include <thread>
 #include <vector>
 
+#include "base/mutex.h"
 #include "cuse-dxg/backend/socket/socket_backend.h"
 #include "cuse-dxg/backend/uio/uio_bus.h"
 #include "cuse-dxg/backend/vmbus/simulated_bus.h"
@@ -51,9 +50,9 @@ class DxgNode final : public attach::Node, private HostControl {
   ~DxgNode() override {
     control_.reset();
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       stopping_ = true;
-      changed_.notify_all();
+      changed_.NotifyAll();
     }
     if (searcher_.joinable()) searcher_.join();
     delivery_.reset();
@@ -85,41 +84,44 @@ class DxgNode final : public attach::Node, private HostControl {
   }
 
  private:
-  Status Begin() {
-    std::lock_guard one_by_one(beginning_);  // a host may be lost before the one who found it has said so
+  Status Begin() DXG_EXCLUDES(beginning_, mutex_) {
+    MutexLock one_by_one(beginning_);  // a host may be lost before the one who found it has said so
     DXG_ASSIGN(auto backend, connect_());
     auto made = std::make_unique<Generation>(std::move(backend), clients_);
     made->driver.set_observer(trace_.get());
     made->driver.set_delivery(delivery_.get());
     made->driver.set_host_lost([this] { Search(); });
     DXG_TRY(made->backend->Start(&made->driver));
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     current_ = made.get();
     generations_.push_back(std::move(made));
     return Status::Ok();
   }
 
   // In its own thread: this one is the lost host's.
-  void Search() {
-    std::lock_guard lock(mutex_);
+  void Search() DXG_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
     if (stopping_) return;
     lost_ = true;
     if (!searcher_.joinable()) searcher_ = std::thread([this] { KeepSearching(); });
-    changed_.notify_all();
+    changed_.NotifyAll();
   }
 
-  void KeepSearching() {
+  void KeepSearching() DXG_EXCLUDES(mutex_) {
     constexpr std::chrono::milliseconds kPause{100};
-    std::unique_lock lock(mutex_);
+    MutexLock lock(mutex_);
     for (;;) {
-      changed_.wait(lock, [this] { return stopping_ || lost_; });
-      if (changed_.wait_for(lock, kPause, [this] { return stopping_; })) return;
+      while (!stopping_ && !lost_) changed_.Wait(mutex_);
+      const auto next_try = std::chrono::steady_clock::now() + kPause;
+      while (!stopping_ && changed_.WaitUntil(mutex_, next_try)) {
+      }
+      if (stopping_) return;
       lost_ = false;
       Generation* const lost = current_;
-      lock.unlock();
+      lock.Unlock();
       if (lost != nullptr) lost->backend->Stop();  // its thread has nothing left to do
       const Status found = Begin();
-      lock.lock();
+      lock.Lock();
       if (found.ok()) {
         spdlog::warn("a host is there again; what is opened from now on is served by it");
       } else {
@@ -139,14 +141,15 @@ class DxgNode final : public attach::Node, private HostControl {
   const ConnectHost connect_;
   std::atomic<Generation*> current_{nullptr};
 
-  std::mutex beginning_;
-
-  std::condition_variable changed_;  // lost_ or stopping_
-  std::mutex mutex_;  // guards lost_, stopping_, generations_, and that searcher_ is started once
-  bool lost_ = false, stopping_ = false;
-  std::vector<std::unique_ptr<Generation>>
-      generations_;  // the lost ones stay until the end: files may be open
-  std::thread searcher_;
+  // Held while a host is begun, which takes the locks of its driver and its back-end.
+  Mutex beginning_ DXG_ACQUIRED_BEFORE(mutex_);
+  Mutex mutex_;
+  ConditionVariable changed_;  // lost_ or stopping_
+  bool lost_ DXG_GUARDED_BY(mutex_) = false;
+  bool stopping_ DXG_GUARDED_BY(mutex_) = false;
+  // The lost ones stay until the end: files may be open.
+  std::vector<std::unique_ptr<Generation>> generations_ DXG_GUARDED_BY(mutex_);
+  std::thread searcher_;  // started under mutex_, once
 
   std::unique_ptr<control::Server> control_;
 };

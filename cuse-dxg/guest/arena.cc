@@ -13,7 +13,7 @@ std::map<uint64_t, Arena::Mapping>::iterator Arena::Around(uint64_t window_addre
 }
 
 std::optional<Arena::Mapping> Arena::Hold(uint64_t window_address, uint64_t size) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   const auto found = Around(window_address, size);
   if (found == mappings_.end()) return std::nullopt;
   ++found->second.holders;
@@ -21,19 +21,19 @@ std::optional<Arena::Mapping> Arena::Hold(uint64_t window_address, uint64_t size
 }
 
 Arena::Mapping Arena::Add(const Mapping& mapping) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   const auto entered = mappings_.try_emplace(mapping.window_address, mapping).first;
   ++entered->second.holders;
   return entered->second;
 }
 
 bool Arena::Has(uint64_t window_address) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return Around(window_address, 1) != mappings_.end();
 }
 
 void Arena::Store(uint64_t window_address, uint64_t value) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   const auto found = Around(window_address, sizeof(value));
   if (found == mappings_.end() || found->second.region.file < 0) return;
   const HostRegion& region = found->second.region;
@@ -42,12 +42,12 @@ void Arena::Store(uint64_t window_address, uint64_t value) {
 }
 
 void Arena::Forget(uint64_t window_address) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (const auto found = Around(window_address, 1); found != mappings_.end()) mappings_.erase(found);
 }
 
 std::optional<Arena::Mapping> Arena::Release(uint64_t window_address) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   const auto found = Around(window_address, 1);
   // Gone where the client executed another program in between.
   if (found == mappings_.end() || found->second.holders == 0) return std::nullopt;
@@ -58,7 +58,7 @@ std::optional<Arena::Mapping> Arena::Release(uint64_t window_address) {
 }
 
 void Arena::Clear() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   mappings_.clear();
 }
 

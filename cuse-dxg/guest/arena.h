@@ -2,10 +2,10 @@
 
 #include <cstdint>
 #include <map>
-#include <mutex>
 #include <optional>
 #include <vector>
 
+#include "base/mutex.h"
 #include "link/backend.h"
 
 namespace dxg::guest {
@@ -28,27 +28,27 @@ class Arena {
   };
 
   // The mapping around all of that range, held: it stays until Release.
-  std::optional<Mapping> Hold(uint64_t window_address, uint64_t size);
+  std::optional<Mapping> Hold(uint64_t window_address, uint64_t size) DXG_EXCLUDES(mutex_);
   // Enters a mapping, held. Where another thread entered one of the same range meanwhile, that one counts and
   // is returned.
-  Mapping Add(const Mapping& mapping);
+  Mapping Add(const Mapping& mapping) DXG_EXCLUDES(mutex_);
   // Takes a mapping out with its last holder, to be unmapped; one with a cookie is the process's own region,
   // and stays.
-  std::optional<Mapping> Release(uint64_t window_address);
-  bool Has(uint64_t window_address);
+  std::optional<Mapping> Release(uint64_t window_address) DXG_EXCLUDES(mutex_);
+  bool Has(uint64_t window_address) DXG_EXCLUDES(mutex_);
   // Writes to the memory behind a mapping, whether or not the host is still there; nothing where there is
   // none.
-  void Store(uint64_t window_address, uint64_t value);
+  void Store(uint64_t window_address, uint64_t value) DXG_EXCLUDES(mutex_);
   // A mapping that the client no longer has.
-  void Forget(uint64_t window_address);
+  void Forget(uint64_t window_address) DXG_EXCLUDES(mutex_);
   // The client executed another program.
-  void Clear();
+  void Clear() DXG_EXCLUDES(mutex_);
 
  private:
-  std::map<uint64_t, Mapping>::iterator Around(uint64_t window_address, uint64_t size);
+  std::map<uint64_t, Mapping>::iterator Around(uint64_t window_address, uint64_t size) DXG_REQUIRES(mutex_);
 
-  std::mutex mutex_;                      // guards all below
-  std::map<uint64_t, Mapping> mappings_;  // by window address
+  Mutex mutex_;
+  std::map<uint64_t, Mapping> mappings_ DXG_GUARDED_BY(mutex_);  // by window address
 };
 
 }  // namespace dxg::guest

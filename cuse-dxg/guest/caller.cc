@@ -8,41 +8,51 @@ namespace dxg::guest {
 
 thread_local const Caller* Caller::at_once = nullptr;
 
+// Conditional, which clang cannot follow.
+Caller::MemoryLock::MemoryLock(Caller& caller) DXG_NO_THREAD_SAFETY_ANALYSIS
+    : taken_(at_once == &caller ? nullptr : &caller.mutex_) {
+  if (taken_ != nullptr) taken_->Lock();
+}
+
+Caller::MemoryLock::~MemoryLock() DXG_NO_THREAD_SAFETY_ANALYSIS {
+  if (taken_ != nullptr) taken_->Unlock();
+}
+
 bool Caller::UntilAbandoned::Read(pid_t tid, uint64_t address, std::span<std::byte> to) {
-  const auto lock = Lock();
+  const MemoryLock lock(caller_);
   return !caller_.abandoned_ && access_.Read(tid, address, to);
 }
 
 bool Caller::UntilAbandoned::Write(pid_t tid, uint64_t address, std::span<const std::byte> from) {
-  const auto lock = Lock();
+  const MemoryLock lock(caller_);
   return !caller_.abandoned_ && access_.Write(tid, address, from);
 }
 
 bool Caller::UntilAbandoned::ReadPieces(pid_t tid, std::span<const client::ReadPiece> pieces) {
-  const auto lock = Lock();
+  const MemoryLock lock(caller_);
   return !caller_.abandoned_ && access_.ReadPieces(tid, pieces);
 }
 
 bool Caller::UntilAbandoned::WritePieces(pid_t tid, std::span<const client::WritePiece> pieces) {
-  const auto lock = Lock();
+  const MemoryLock lock(caller_);
   return !caller_.abandoned_ && access_.WritePieces(tid, pieces);
 }
 
 std::unique_ptr<client::AddressSpace> Caller::UntilAbandoned::Pin(pid_t tid, uint64_t address, uint64_t size,
                                                                   bool writable) {
-  const auto lock = Lock();
+  const MemoryLock lock(caller_);
   return caller_.abandoned_ ? nullptr : access_.Pin(tid, address, size, writable);
 }
 
 void Caller::WhenKilled(std::function<void()> killed) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (!answered_ && !finished_ && !ends_by_signal_) ioctl_->OnKilled(std::move(killed));
 }
 
 void Caller::Abandon() {
   std::shared_ptr<ParkedCall> parked;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (answered_ || finished_) return;  // where a visit is on its way, whoever makes it sees the thread die
     if (ends_by_signal_) {
       parked = parked_;
@@ -56,7 +66,7 @@ void Caller::Abandon() {
 
 void Caller::EndBySignal() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (!abandoned_) {
       ends_by_signal_ = true;
       return ioctl_->OnInterrupt([interrupted = std::weak_ptr(parked_)] {
@@ -89,7 +99,7 @@ Task Caller::Enter() {
     delivery_->Enter(
         tid(), process_,
         [this] {
-          std::lock_guard lock(mutex_);
+          MutexLock lock(mutex_);
           if (abandoned_) return;
           answered_ = true;
           VisitBegins();
@@ -112,12 +122,14 @@ Task Caller::InClient(std::vector<client::Step> steps, std::vector<uint64_t>* re
 }
 
 void Caller::Answer(Status status, std::span<const std::byte> out) {
+  bool answered;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     finished_ = true;
     if (abandoned_) return;
+    answered = answered_;
   }
-  if (!answered_) return ioctl_->Answer(status.value(), out);
+  if (!answered) return ioctl_->Answer(status.value(), out);
   if (visit_ != nullptr) {  // else the thread was killed on its way
     // What the kernel was to copy with the answer.
     int32_t result = status.value();

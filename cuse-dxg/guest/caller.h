@@ -2,9 +2,9 @@
 
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <vector>
 
+#include "base/mutex.h"
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/client/delivery.h"
@@ -31,17 +31,17 @@ class Caller {
 
   // Where the call waits for more than a moment: `killed` runs when its thread is being killed. Nothing where
   // the call has ended by now.
-  void WhenKilled(std::function<void()> killed);
+  void WhenKilled(std::function<void()> killed) DXG_EXCLUDES(mutex_);
   // The thread is being killed while the call waits: it is let go, and nothing of it is touched any more.
-  void Abandon();
+  void Abandon() DXG_EXCLUDES(mutex_);
   // What is to end the call when it waits without limit, for whoever signals it; made at most once.
   std::shared_ptr<ParkedCall> Park() { return parked_ = std::make_shared<ParkedCall>(); }
   ParkedCall::Awaiter Ended() const { return parked_->Ended(); }
   // From here on any signal to the thread ends the parked call, also one that came before, and so does its
   // death.
-  void EndBySignal();
-  bool ends_by_signal() const {
-    std::lock_guard lock(mutex_);
+  void EndBySignal() DXG_EXCLUDES(mutex_);
+  bool ends_by_signal() const DXG_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
     return ends_by_signal_;
   }
 
@@ -76,7 +76,7 @@ class Caller {
 
   // The last thing that happens. `out` is the beginning of the fixed struct, where the kernel is to copy
   // that.
-  void Answer(Status status, std::span<const std::byte> out);
+  void Answer(Status status, std::span<const std::byte> out) DXG_EXCLUDES(mutex_);
 
   // The client's memory, until it is let go: its number may be another's then.
   class UntilAbandoned final : public client::Access {
@@ -93,13 +93,21 @@ class Caller {
     uint64_t PidNamespace(pid_t tid) override { return access_.PidNamespace(tid); }
 
    private:
-    // What the client's memory may be touched under.
-    std::unique_lock<std::mutex> Lock() const {
-      return at_once == &caller_ ? std::unique_lock<std::mutex>() : std::unique_lock(caller_.mutex_);
-    }
-
     client::Access& access_;
     Caller& caller_;
+  };
+
+  // What the client's memory is touched under: the caller's lock. A call that only its own thread has needs
+  // none, and takes none.
+  class DXG_SCOPED_CAPABILITY MemoryLock {
+   public:
+    explicit MemoryLock(Caller& caller) DXG_ACQUIRE(caller.mutex_);
+    ~MemoryLock() DXG_RELEASE();
+    MemoryLock(const MemoryLock&) = delete;
+    MemoryLock& operator=(const MemoryLock&) = delete;
+
+   private:
+    Mutex* const taken_;  // null: none
   };
 
   const std::unique_ptr<attach::IoctlRequest> ioctl_;
@@ -110,11 +118,13 @@ class Caller {
   const pid_t tid_;
   client::Delivery* delivery_ = nullptr;
   std::unique_ptr<client::Visit> visit_;
-  mutable std::mutex mutex_;  // guards the four below
-  bool answered_ = false;     // provisionally, for a visit
-  bool abandoned_ = false;
-  bool finished_ = false;
-  bool ends_by_signal_ = false;
+  // Held while the request is answered early and while its callbacks are set, so that only one of them ends
+  // it. The process's lock may be taken meanwhile (VisitBegins).
+  mutable Mutex mutex_;
+  bool answered_ DXG_GUARDED_BY(mutex_) = false;  // provisionally, for a visit
+  bool abandoned_ DXG_GUARDED_BY(mutex_) = false;
+  bool finished_ DXG_GUARDED_BY(mutex_) = false;
+  bool ends_by_signal_ DXG_GUARDED_BY(mutex_) = false;
   std::shared_ptr<ParkedCall> parked_;
   std::unique_ptr<std::byte[]> near_;  // a page of the client ...
   uint64_t near_address_ = 1;          // ... and where it is there; no page begins at 1

@@ -200,7 +200,7 @@ void Driver::Open(std::unique_ptr<attach::OpenRequest> request) {
   }
   std::shared_ptr<Process> process;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     auto entry = std::find_if(processes_.begin(), processes_.end(), [&](const Entry& each) {
       return each.process->identity.SameProcess(*identity);
     });
@@ -237,7 +237,7 @@ Task Driver::CreateProcess(std::shared_ptr<Process> process) {
 void Driver::FinishOpen(const std::shared_ptr<Process>& process, const Status& status) {
   std::vector<std::unique_ptr<attach::OpenRequest>> waiting;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     auto entry = std::find_if(processes_.begin(), processes_.end(),
                               [&](const Entry& each) { return each.process == process; });
     DXG_CHECK(entry != processes_.end());
@@ -261,12 +261,12 @@ void Driver::Release(uint64_t file) {
   std::unique_ptr<File> released(reinterpret_cast<File*>(file));  // Safety: see Ioctl; this is its last use
   const auto process = released->process;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     files_.erase(released.get());
   }
   if (process == nullptr) return DropDescriptor(host_, released->object).Start(nullptr);
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     auto entry = std::find_if(processes_.begin(), processes_.end(),
                               [&](const Entry& each) { return each.process == process; });
     DXG_CHECK(entry != processes_.end());
@@ -292,20 +292,20 @@ uint64_t Driver::ExpectObjectFile(std::shared_ptr<SharedObject> object) {
   static std::atomic<uint64_t> last_token{
       0};  // of all drivers: a token of one must not mean something to another
   const uint64_t token = ++last_token;
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   expected_objects_.emplace(token, std::move(object));
   return token;
 }
 
 void Driver::ForgetObjectFile(uint64_t token) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   expected_objects_.erase(token);
 }
 
 void Driver::OpenObject(attach::OpenRequest& request, uint64_t token) {
   std::shared_ptr<SharedObject> object;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     auto expected = expected_objects_.extract(token);
     if (!expected.empty()) object = std::move(expected.mapped());
   }
@@ -315,19 +315,19 @@ void Driver::OpenObject(attach::OpenRequest& request, uint64_t token) {
 
 uint64_t Driver::NewFile(std::shared_ptr<Process> process, std::shared_ptr<SharedObject> object) {
   auto* file = new File{*this, std::move(process), std::move(object)};
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   files_.insert(file);
   return reinterpret_cast<uint64_t>(file);  // Safety: see Ioctl
 }
 
 std::shared_ptr<SharedObject> Driver::ObjectOf(uint64_t file) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   const auto found = files_.find(reinterpret_cast<File*>(file));  // Safety: only compared
   return found == files_.end() ? nullptr : (*found)->object;
 }
 
 std::vector<std::shared_ptr<Process>> Driver::Processes() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   std::vector<std::shared_ptr<Process>> processes;
   for (const Entry& entry : processes_) {
     if (entry.created) processes.push_back(entry.process);
@@ -338,12 +338,12 @@ std::vector<std::shared_ptr<Process>> Driver::Processes() {
 // -- Adapters -------------------------------------------------------------------------------------
 
 void Driver::AdapterArrived(const HostAdapter& adapter) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   adapters_.push_back(std::make_shared<Adapter>(adapter));
 }
 
 void Driver::AdapterStopped(uint64_t luid) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   for (const auto& adapter : adapters_) {
     if (adapter->info.luid == luid) adapter->active = false;
   }
@@ -351,7 +351,7 @@ void Driver::AdapterStopped(uint64_t luid) {
 
 void Driver::AdapterRemoved(uint64_t luid) {
   AdapterStopped(luid);
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   std::erase_if(adapters_, [&](const auto& adapter) { return adapter->info.luid == luid; });
 }
 
@@ -366,7 +366,7 @@ void Driver::HostLost() {
 }
 
 std::vector<std::shared_ptr<Adapter>> Driver::Adapters() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return adapters_;
 }
 

@@ -5,10 +5,10 @@
 #include <list>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <set>
 #include <vector>
 
+#include "base/mutex.h"
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/client/delivery.h"
@@ -129,11 +129,11 @@ class Driver final : public attach::Node, public BackendEvents {
   std::function<void()> host_lost_;
   std::atomic<uint64_t> state_changes_{0};  // VM-wide, as in the driver
 
-  std::mutex mutex_;  // guards all below
-  std::list<Entry> processes_;
-  std::set<File*> files_;
-  std::map<uint64_t, std::shared_ptr<SharedObject>> expected_objects_;  // by token
-  std::vector<std::shared_ptr<Adapter>> adapters_;
+  Mutex mutex_;
+  std::list<Entry> processes_ DXG_GUARDED_BY(mutex_);
+  std::set<File*> files_ DXG_GUARDED_BY(mutex_);
+  std::map<uint64_t, std::shared_ptr<SharedObject>> expected_objects_ DXG_GUARDED_BY(mutex_);  // by token
+  std::vector<std::shared_ptr<Adapter>> adapters_ DXG_GUARDED_BY(mutex_);
 };
 
 // ADPLOCK: the adapter works.

@@ -7,7 +7,7 @@ namespace dxg::guest {
 
 uint64_t EventTable::Add(const Process& owner, std::shared_ptr<client::EventFile> signalled,
                          Lifetime lifetime) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   events_.emplace(++last_, Entry{std::move(signalled), &owner});
   if (lifetime == Lifetime::kUntilRemoved) lasting_.insert(last_);
   of_process_[&owner].events.push_back(last_);
@@ -25,7 +25,7 @@ std::shared_ptr<client::EventFile> EventTable::TakeLocked(uint64_t event) {
     if (++gone == events.size()) {
       of_process_.erase(owner);
     } else if (gone > events.size() / 2) {
-      std::erase_if(events, [this](uint64_t each) { return !events_.contains(each); });
+      std::erase_if(events, [this](uint64_t each) DXG_REQUIRES(mutex_) { return !events_.contains(each); });
       gone = 0;
     }
   }
@@ -34,7 +34,7 @@ std::shared_ptr<client::EventFile> EventTable::TakeLocked(uint64_t event) {
 
 void EventTable::Remove(uint64_t event) {
   std::shared_ptr<client::EventFile> dropped;
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   dropped = TakeLocked(event);
 }
 
@@ -50,7 +50,7 @@ void LetGo(client::EventFile& signalled) {
 void EventTable::RemoveAll(const Process& owner) {
   std::vector<std::shared_ptr<client::EventFile>> removed;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     const auto all = of_process_.extract(&owner);
     if (all.empty()) return;
     for (const uint64_t event : all.mapped().events) {
@@ -63,7 +63,7 @@ void EventTable::RemoveAll(const Process& owner) {
 void EventTable::EndAll() {
   std::unordered_map<uint64_t, Entry> ended;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     ended.swap(events_);
     of_process_.clear();
     lasting_.clear();
@@ -74,7 +74,7 @@ void EventTable::EndAll() {
 void EventTable::AllHappen() {
   std::unordered_map<uint64_t, Entry> all;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     all.swap(events_);
     of_process_.clear();
     lasting_.clear();
@@ -85,7 +85,7 @@ void EventTable::AllHappen() {
 void EventTable::Happened(uint64_t event) {
   std::shared_ptr<client::EventFile> signalled;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     const auto found = events_.find(event);
     if (found == events_.end()) return;
     signalled = lasting_.contains(event) ? found->second.signalled : TakeLocked(event);
@@ -94,7 +94,7 @@ void EventTable::Happened(uint64_t event) {
 }
 
 size_t EventTable::size() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return events_.size();
 }
 

@@ -4,11 +4,11 @@
 #include <coroutine>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <unordered_map>
 #include <unordered_set>
 #include <vector>
 
+#include "base/mutex.h"
 #include "cuse-dxg/client/event_file.h"
 
 namespace dxg::guest {
@@ -16,7 +16,7 @@ namespace dxg::guest {
 class Process;
 
 // What the guest asked its host to tell: by a number that the guest chose and sends along with a command. The
-// numbers are the VM's, from 2 on, and never used again, so that a host that is late tells nothing to nobody.
+// numbers are the VM's, from 2 on, and never used again, so that late host events are ignored.
 //
 // A hundred thousand waits may be pending, so an entry is small: a number, an eventfd that all waits with it
 // share, a process.
@@ -26,19 +26,20 @@ class EventTable {
 
   // Enters an event, before the command with its number is sent: it may happen before that is answered.
   // `owner` is whom it ends with.
-  uint64_t Add(const Process& owner, std::shared_ptr<client::EventFile> signalled, Lifetime lifetime);
+  uint64_t Add(const Process& owner, std::shared_ptr<client::EventFile> signalled, Lifetime lifetime)
+      DXG_EXCLUDES(mutex_);
   // It is not to happen any more; nothing where it has happened, or is 0.
-  void Remove(uint64_t event);
+  void Remove(uint64_t event) DXG_EXCLUDES(mutex_);
   // All that a process has, at its end.
-  void RemoveAll(const Process& owner);
+  void RemoveAll(const Process& owner) DXG_EXCLUDES(mutex_);
   // All of them happen now, once: whoever waits has nobody left to wait for.
-  void AllHappen();
+  void AllHappen() DXG_EXCLUDES(mutex_);
   // Nothing is going to happen any more: eventfds are let go, parked calls end.
-  void EndAll();
+  void EndAll() DXG_EXCLUDES(mutex_);
   // The host says so. From any thread, under no lock; unknown numbers are ignored.
-  void Happened(uint64_t event);
+  void Happened(uint64_t event) DXG_EXCLUDES(mutex_);
 
-  size_t size();
+  size_t size() DXG_EXCLUDES(mutex_);
 
  private:
   struct Entry {
@@ -53,13 +54,14 @@ class EventTable {
     size_t gone = 0;
   };
 
-  std::shared_ptr<client::EventFile> TakeLocked(uint64_t event);
+  std::shared_ptr<client::EventFile> TakeLocked(uint64_t event) DXG_REQUIRES(mutex_);
 
-  std::mutex mutex_;  // guards all below
-  std::unordered_map<uint64_t, Entry> events_;
-  std::unordered_set<uint64_t> lasting_;  // those of them that are kUntilRemoved; they are few
-  std::unordered_map<const Process*, OfProcess> of_process_;
-  uint64_t last_ = 1;
+  Mutex mutex_;
+  std::unordered_map<uint64_t, Entry> events_ DXG_GUARDED_BY(mutex_);
+  // Those of them that are kUntilRemoved; they are few.
+  std::unordered_set<uint64_t> lasting_ DXG_GUARDED_BY(mutex_);
+  std::unordered_map<const Process*, OfProcess> of_process_ DXG_GUARDED_BY(mutex_);
+  uint64_t last_ DXG_GUARDED_BY(mutex_) = 1;
 };
 
 // A call that waits without limit, in the place of an eventfd. Whoever comes first ends it, from any thread;

@@ -91,7 +91,7 @@ Task Exporter::Run() {
   DXG_CO_TRY(CopyIn());
   uint32_t nt_handle = 0;
   {
-    std::lock_guard lock(object_->mutex);
+    MutexLock lock(object_->mutex);
     nt_handle = object_->nt_handle;
     if (args_.allocation_index >= object_->elements.size()) {
       co_return Status::Refuse(EINVAL, "allocation_index is {}; the resource has {} allocations",

@@ -4,10 +4,10 @@
 #include <cstdint>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/page.h"
 #include "cuse-dxg/guest/handle_table.h"
 #include "link/backend.h"
@@ -87,9 +87,9 @@ struct Allocation {
 struct SharedObject {
   virtual ~SharedObject() = default;
 
-  std::mutex mutex;        // guards all that is not const, here and in what derives from it
-  uint32_t nt_handle = 0;  // the host's name for it while there are descriptors; else 0
-  uint32_t descriptors = 0;
+  Mutex mutex;
+  uint32_t nt_handle DXG_GUARDED_BY(mutex) = 0;  // the host's name for it while there are descriptors; else 0
+  uint32_t descriptors DXG_GUARDED_BY(mutex) = 0;
 };
 
 struct SharedSyncObject final : SharedObject {
@@ -106,10 +106,11 @@ struct SharedResource final : SharedObject {
     bool cached = false;
   };
 
-  std::string runtime_data, private_data;
-  std::vector<Element> elements;  // may grow until it is sealed
-  bool sealed = false;
-  uint64_t total_private_data = 0;  // of the elements, frozen by sealing
+  std::string runtime_data DXG_GUARDED_BY(mutex);
+  std::string private_data DXG_GUARDED_BY(mutex);
+  std::vector<Element> elements DXG_GUARDED_BY(mutex);  // may grow until it is sealed
+  bool sealed DXG_GUARDED_BY(mutex) = false;
+  uint64_t total_private_data DXG_GUARDED_BY(mutex) = 0;  // of the elements, frozen by sealing
 };
 
 struct Resource {

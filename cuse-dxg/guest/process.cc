@@ -19,53 +19,53 @@ Result<std::shared_ptr<T>> Process::Find(HandleTable& table, Handle handle, Hand
 }
 
 Result<std::shared_ptr<ProcessAdapter>> Process::FindAdapter(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return Find<ProcessAdapter>(adapter_handles_, {handle}, HandleType::kAdapter);
 }
 
 Result<std::shared_ptr<Device>> Process::FindDevice(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return Find<Device>(object_handles_, {handle}, HandleType::kDevice);
 }
 
 Result<std::shared_ptr<Context>> Process::FindContext(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return Find<Context>(object_handles_, {handle}, HandleType::kContext);
 }
 
 Result<std::shared_ptr<Allocation>> Process::FindAllocation(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return Find<Allocation>(object_handles_, {handle}, HandleType::kAllocation);
 }
 
 Result<std::shared_ptr<Resource>> Process::FindResource(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return Find<Resource>(object_handles_, {handle}, HandleType::kResource);
 }
 
 Result<std::shared_ptr<PagingQueue>> Process::FindPagingQueue(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return Find<PagingQueue>(object_handles_, {handle}, HandleType::kPagingQueue);
 }
 
 Result<std::shared_ptr<SyncObject>> Process::FindSyncObject(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return Find<SyncObject>(object_handles_, {handle}, HandleType::kSyncObject);
 }
 
 Result<std::shared_ptr<HwQueue>> Process::FindHwQueue(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return Find<HwQueue>(object_handles_, {handle}, HandleType::kHwQueue);
 }
 
 HandleType Process::TypeOf(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   const auto* entry = object_handles_.Find({handle});
   return entry == nullptr ? HandleType::kFree : entry->type;
 }
 
 Handle Process::OpenAdapter(const std::shared_ptr<Adapter>& adapter) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   auto held = std::find_if(adapters_.begin(), adapters_.end(),
                            [&](const auto& each) { return each->adapter == adapter; });
   if (held == adapters_.end()) {
@@ -82,7 +82,7 @@ Handle Process::OpenAdapter(const std::shared_ptr<Adapter>& adapter) {
 }
 
 Status Process::CloseAdapter(Handle handle, std::shared_ptr<ProcessAdapter>* last) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   DXG_ASSIGN(auto held, Find<ProcessAdapter>(adapter_handles_, handle, HandleType::kAdapter));
   adapter_handles_.Free(handle);
   if (--held->open_count == 0) {
@@ -93,14 +93,14 @@ Status Process::CloseAdapter(Handle handle, std::shared_ptr<ProcessAdapter>* las
 }
 
 std::list<std::shared_ptr<ProcessAdapter>> Process::CloseAllAdapters() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   for (const auto& [handle, entry] : adapter_handles_.Live()) adapter_handles_.Free(handle);
   for (const auto& held : adapters_) held->open_count = 0;
   return std::exchange(adapters_, {});
 }
 
 bool Process::HasOpen(const Adapter& adapter) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return std::any_of(adapters_.begin(), adapters_.end(),
                      [&](const auto& held) { return held->adapter.get() == &adapter; });
 }
@@ -120,7 +120,7 @@ Status Process::Assign(Handle handle, HandleType type, std::shared_ptr<void> obj
 }
 
 Status Process::AddDevice(const std::shared_ptr<Device>& device) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (device->owner->open_count == 0) {
     return Status::Refuse(ENOMEM, "the last handle of the adapter was closed while the device was created");
   }
@@ -130,7 +130,7 @@ Status Process::AddDevice(const std::shared_ptr<Device>& device) {
 }
 
 Status Process::AddContext(const std::shared_ptr<Device>& device, const std::shared_ptr<Context>& context) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (!device->active)
     return Status::Refuse(ENODEV, "the device was destroyed while the context was created");
   DXG_TRY(Assign(context->handle, HandleType::kContext, context));
@@ -165,24 +165,24 @@ void Process::RemoveDeviceLocked(const std::shared_ptr<Device>& device) {
 }
 
 Result<std::shared_ptr<Device>> Process::RemoveDevice(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   DXG_ASSIGN(auto device, Find<Device>(object_handles_, {handle}, HandleType::kDevice));
   RemoveDeviceLocked(device);
   return device;
 }
 
 void Process::RemoveDevice(const std::shared_ptr<Device>& device) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   RemoveDeviceLocked(device);
 }
 
 std::shared_ptr<Device> Process::FirstDevice(const ProcessAdapter& held) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return held.devices.empty() ? nullptr : held.devices.front();
 }
 
 Result<std::shared_ptr<Context>> Process::RemoveContext(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   DXG_ASSIGN(auto context, Find<Context>(object_handles_, {handle}, HandleType::kContext));
   FreeContextLocked(*context);
   if (auto device = Find<Device>(object_handles_, context->device, HandleType::kDevice); device.ok()) {
@@ -197,7 +197,7 @@ Status Process::AddAllocations(const std::shared_ptr<Device>& device, const std:
                                const std::shared_ptr<Resource>& into,
                                const std::vector<std::shared_ptr<Allocation>>& allocations,
                                bool* made_entered) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (!device->active)
     return Status::Refuse(ENODEV, "the device was destroyed while the allocations were created");
   if (into != nullptr && !Find<Resource>(object_handles_, into->handle, HandleType::kResource).ok()) {
@@ -247,7 +247,7 @@ Status Process::CheckRemovable(const Device& device, const std::vector<uint32_t>
 
 Result<std::vector<std::shared_ptr<Allocation>>> Process::RemoveAllocations(
     const Device& device, const std::vector<uint32_t>& handles) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   std::vector<std::shared_ptr<Allocation>> found;
   DXG_TRY(CheckRemovable(device, handles, &found));
   for (const auto& allocation : found) FreeAllocationLocked(allocation);
@@ -267,7 +267,7 @@ void Process::FreeAllocationLocked(const std::shared_ptr<Allocation>& allocation
 }
 
 Result<std::shared_ptr<Resource>> Process::RemoveResource(const Device& device, uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   DXG_ASSIGN(auto resource, Find<Resource>(object_handles_, {handle}, HandleType::kResource));
   if (resource->device != device.handle) {
     return Status::Refuse(EINVAL, "resource {:#x} is of device {:#x}, not of {:#x}", handle,
@@ -282,7 +282,7 @@ Result<std::shared_ptr<Resource>> Process::RemoveResource(const Device& device, 
 
 Status Process::AddPagingQueue(const std::shared_ptr<Device>& device,
                                const std::shared_ptr<PagingQueue>& queue) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (!device->active)
     return Status::Refuse(ENODEV, "the device was destroyed while the paging queue was created");
   DXG_TRY(Assign(queue->handle, HandleType::kPagingQueue, queue));
@@ -297,7 +297,7 @@ Status Process::AddPagingQueue(const std::shared_ptr<Device>& device,
 }
 
 Result<std::shared_ptr<PagingQueue>> Process::RemovePagingQueue(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   DXG_ASSIGN(auto queue, Find<PagingQueue>(object_handles_, {handle}, HandleType::kPagingQueue));
   object_handles_.Free(queue->handle);
   object_handles_.Free(queue->fence);
@@ -309,7 +309,7 @@ Result<std::shared_ptr<PagingQueue>> Process::RemovePagingQueue(uint32_t handle)
 // -- Fences and queues ----------------------------------------------------------------------------
 
 Result<bool> Process::IsMonitored(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   const auto* entry = object_handles_.Find({handle});
   if (entry != nullptr && entry->type == HandleType::kMonitoredFence) return true;
   DXG_ASSIGN(auto object, Find<SyncObject>(object_handles_, {handle}, HandleType::kSyncObject));
@@ -318,7 +318,7 @@ Result<bool> Process::IsMonitored(uint32_t handle) {
 
 Status Process::AddSyncObject(const std::shared_ptr<Device>& device,
                               const std::shared_ptr<SyncObject>& object) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (!device->active)
     return Status::Refuse(ENODEV, "the device was destroyed while the sync object was made");
   DXG_TRY(Assign(object->handle, HandleType::kSyncObject, object));
@@ -328,7 +328,7 @@ Status Process::AddSyncObject(const std::shared_ptr<Device>& device,
 }
 
 Result<std::shared_ptr<SyncObject>> Process::RemoveSyncObject(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   DXG_ASSIGN(auto object, Find<SyncObject>(object_handles_, {handle}, HandleType::kSyncObject));
   object_handles_.Free(object->handle);
   if (!object->monitored) return object;
@@ -339,7 +339,7 @@ Result<std::shared_ptr<SyncObject>> Process::RemoveSyncObject(uint32_t handle) {
 
 Status Process::AddHwQueue(const std::shared_ptr<Device>& device, const std::shared_ptr<Context>& context,
                            const std::shared_ptr<HwQueue>& queue) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   auto live = Find<Context>(object_handles_, context->handle, HandleType::kContext);
   if (!device->active || !live.ok() || *live != context) {
     return Status::Refuse(ENODEV, "the context was destroyed while the hardware queue was created");
@@ -356,7 +356,7 @@ Status Process::AddHwQueue(const std::shared_ptr<Device>& device, const std::sha
 }
 
 Result<std::shared_ptr<HwQueue>> Process::RemoveHwQueue(uint32_t handle) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   DXG_ASSIGN(auto queue, Find<HwQueue>(object_handles_, {handle}, HandleType::kHwQueue));
   object_handles_.Free(queue->handle);
   object_handles_.Free(queue->fence);
@@ -366,13 +366,13 @@ Result<std::shared_ptr<HwQueue>> Process::RemoveHwQueue(uint32_t handle) {
 }
 
 uint64_t Process::Lock(Allocation& allocation) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (allocation.cpu_address != 0 && !allocation.existing_memory) ++allocation.locks;
   return allocation.cpu_address;
 }
 
 uint64_t Process::Locked(Allocation& allocation, uint64_t cpu_address, uint64_t window_address) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (allocation.cpu_address == 0) allocation.cpu_address = cpu_address;
   if (allocation.window_address == 0) {
     allocation.window_address = window_address;
@@ -384,7 +384,7 @@ uint64_t Process::Locked(Allocation& allocation, uint64_t cpu_address, uint64_t 
 }
 
 Status Process::Unlock(Allocation& allocation, bool* last) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (allocation.cpu_address == 0)
     return Status::Refuse(EINVAL, "allocation {:#x} is not locked", allocation.handle.value);
   *last = allocation.existing_memory || --allocation.locks == 0;
@@ -394,7 +394,7 @@ Status Process::Unlock(Allocation& allocation, bool* last) {
 
 void Process::Release(Allocation& allocation, std::vector<Arena::Mapping>* unmap) {
   std::unique_ptr<ClientPageList> pages;
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   pages = std::move(allocation.client_pages);
   if (allocation.window_address == 0) return;
   if (auto mapping = arena_.Release(allocation.window_address)) unmap->push_back(*mapping);
@@ -406,7 +406,7 @@ void Process::ReleaseFence(uint64_t window_address, std::vector<Arena::Mapping>*
 }
 
 void Process::StoreFences(uint64_t value) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   all_fences_ = value;
   for (const auto& held : adapters_) {
     for (const auto& device : held->devices) {
@@ -425,23 +425,23 @@ void Process::StoreFenceLocked(uint64_t window_address) {
 }
 
 void Process::VisitBegins() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   ++visits_;
 }
 
 bool Process::VisitEnds() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return --visits_ == 0 && closed_;
 }
 
 bool Process::End() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   closed_ = true;
   return visits_ == 0;
 }
 
 size_t Process::live_handles() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return adapter_handles_.live_count() + object_handles_.live_count();
 }
 

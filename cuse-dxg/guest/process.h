@@ -3,9 +3,9 @@
 #include <atomic>
 #include <list>
 #include <memory>
-#include <mutex>
 #include <string>
 
+#include "base/mutex.h"
 #include "base/status.h"
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/guest/arena.h"
@@ -117,26 +117,26 @@ class Process {
 
  private:
   template <typename T>
-  Result<std::shared_ptr<T>> Find(HandleTable& table, Handle handle, HandleType type);
-  Status Assign(Handle handle, HandleType type, std::shared_ptr<void> object);
-  void RemoveDeviceLocked(const std::shared_ptr<Device>& device);
+  Result<std::shared_ptr<T>> Find(HandleTable& table, Handle handle, HandleType type) DXG_REQUIRES(mutex_);
+  Status Assign(Handle handle, HandleType type, std::shared_ptr<void> object) DXG_REQUIRES(mutex_);
+  void RemoveDeviceLocked(const std::shared_ptr<Device>& device) DXG_REQUIRES(mutex_);
   Status CheckRemovable(const Device& device, const std::vector<uint32_t>& handles,
-                        std::vector<std::shared_ptr<Allocation>>* found);
-  void FreeAllocationLocked(const std::shared_ptr<Allocation>& allocation);
-  void FreeContextLocked(const Context& context);
-  void StoreFenceLocked(uint64_t window_address);
+                        std::vector<std::shared_ptr<Allocation>>* found) DXG_REQUIRES(mutex_);
+  void FreeAllocationLocked(const std::shared_ptr<Allocation>& allocation) DXG_REQUIRES(mutex_);
+  void FreeContextLocked(const Context& context) DXG_REQUIRES(mutex_);
+  void StoreFenceLocked(uint64_t window_address) DXG_REQUIRES(mutex_);
 
-  std::mutex mutex_;  // guards all below, and the lists in ProcessAdapter and Device
-  HandleTable adapter_handles_;
-  HandleTable object_handles_;
-  std::list<std::shared_ptr<ProcessAdapter>> adapters_;
+  Arena arena_;  // its lock is taken with mutex_ held, never the other way round
 
-  std::optional<uint64_t> all_fences_;  // what StoreFences was told
-
-  uint32_t visits_ = 0;
-  bool closed_ = false;
-
-  Arena arena_;
+  // Also guards the lists in ProcessAdapter, Device, Context and Resource, and what is not const in an
+  // Allocation. Objects do not name their process, so clang cannot check that.
+  Mutex mutex_;
+  HandleTable adapter_handles_ DXG_GUARDED_BY(mutex_);
+  HandleTable object_handles_ DXG_GUARDED_BY(mutex_);
+  std::list<std::shared_ptr<ProcessAdapter>> adapters_ DXG_GUARDED_BY(mutex_);
+  std::optional<uint64_t> all_fences_ DXG_GUARDED_BY(mutex_);  // what StoreFences was told
+  uint32_t visits_ DXG_GUARDED_BY(mutex_) = 0;
+  bool closed_ DXG_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace dxg::guest

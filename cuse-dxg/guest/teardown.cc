@@ -92,7 +92,7 @@ Task EndProcess(Host& host, std::shared_ptr<Process> process) {
 Task DropDescriptor(Host& host, std::shared_ptr<SharedObject> object) {
   uint32_t nt_handle = 0;
   {
-    std::lock_guard lock(object->mutex);
+    MutexLock lock(object->mutex);
     if (--object->descriptors == 0) nt_handle = std::exchange(object->nt_handle, 0);
   }
   if (nt_handle != 0) (void)co_await EndSharedName(host, nt_handle);

@@ -143,10 +143,12 @@ Status PrepareResource(Creation& c) {
     // Sizes that no message takes are refused further on.
     if (call.request.private_runtime_data_size() <= kPrivateDataBytesMax) {
       DXG_TRY(call.CopyIn(Create::In::private_runtime_data()));
+      MutexLock lock(c.made->shared->mutex);
       c.made->shared->runtime_data = call.request.private_runtime_data();
     }
     if (call.request.priv_drv_data_size() <= kPrivateDataBytesMax && !c.flags.standard_allocation) {
       DXG_TRY(call.CopyIn(Create::In::priv_drv_data()));
+      MutexLock lock(c.made->shared->mutex);
       c.made->shared->private_data = call.request.priv_drv_data();
     }
     return Status::Ok();
@@ -158,7 +160,7 @@ Status PrepareResource(Creation& c) {
                           c.into->device.value, c.device->handle.value);
   }
   if (c.into->shared == nullptr) return Status::Ok();
-  std::lock_guard lock(c.into->shared->mutex);
+  MutexLock lock(c.into->shared->mutex);
   if (c.into->shared->sealed)
     return Status::Refuse(EINVAL, "resource {:#x} was shared already; nothing can be added to it",
                           c.into->handle.value);
@@ -420,7 +422,7 @@ Task Publish(Creation& c) {
   DXG_CO_TRY(call.process->AddAllocations(c.device, c.made, c.into, c.allocations));
   const auto& owner = c.made != nullptr ? c.made : c.into;
   if (owner != nullptr && owner->shared != nullptr) {
-    std::lock_guard lock(owner->shared->mutex);
+    MutexLock lock(owner->shared->mutex);
     auto& elements = owner->shared->elements;
     elements.insert(elements.end(), c.shared_elements.begin(), c.shared_elements.end());
   }

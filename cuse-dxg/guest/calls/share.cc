@@ -14,7 +14,7 @@ namespace dxg::guest {
 
 Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t handle) {
   {
-    std::lock_guard lock(object->mutex);
+    MutexLock lock(object->mutex);
     if (object->nt_handle != 0) {
       ++object->descriptors;
       co_return Status::Ok();
@@ -29,7 +29,7 @@ Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t ha
     co_return Status::Refuse(ENOTRECOVERABLE, "the host gave no handle for the shared object");
   uint32_t second = 0;  // two threads share an object for the first time at once: one name is enough
   {
-    std::lock_guard lock(object->mutex);
+    MutexLock lock(object->mutex);
     if (object->nt_handle != 0) {
       second = reply.shared_handle();
     } else {
@@ -107,7 +107,7 @@ Result<std::shared_ptr<SharedObject>> FindShareable(Process& process, uint32_t h
 // From the first descriptor on nothing is added to a shared resource. Nothing to share is refused once only:
 // the driver has marked it by then.
 Status Seal(SharedResource& object) {
-  std::lock_guard lock(object.mutex);
+  MutexLock lock(object.mutex);
   if (object.sealed) return Status::Ok();
   object.sealed = true;
   const uint64_t total =
@@ -145,8 +145,8 @@ struct Opening {
 
 Status CheckRoom(Opening& o) {
   const auto& request = o.call.request;
-  std::lock_guard lock(o.object->mutex);
-  const auto& object = *o.object;
+  auto& object = *o.object;
+  MutexLock lock(object.mutex);
   if (request.allocation_count() == object.elements.size() &&
       request.private_runtime_data_size() >= object.runtime_data.size() &&
       request.resource_priv_drv_data_size() >= object.private_data.size() &&
@@ -161,7 +161,7 @@ Status CheckRoom(Opening& o) {
 }
 
 void MakeObjects(Opening& o) {
-  std::lock_guard lock(o.object->mutex);
+  MutexLock lock(o.object->mutex);
   o.resource = std::make_shared<Resource>();
   o.resource->handle = {o.reply.resource()};
   o.resource->device = o.device->handle;
@@ -198,7 +198,7 @@ Task UndoOpen(Opening& o, Status* status) {
 Status CopyData(Opening& o) {
   auto& reply = o.call.reply;
   {
-    std::lock_guard lock(o.object->mutex);
+    MutexLock lock(o.object->mutex);
     reply.set_private_runtime_data(o.object->runtime_data);
     reply.set_resource_priv_drv_data(o.object->private_data);
     if (o.object->total_private_data != 0) {
@@ -215,7 +215,7 @@ Status CopyData(Opening& o) {
 Status CopyElements(Opening& o) {
   const uint64_t base = o.call.AddressOf(Open::Out::open_alloc_info());
   uint64_t data = o.call.AddressOf(Open::Out::total_priv_drv_data());
-  std::lock_guard lock(o.object->mutex);
+  MutexLock lock(o.object->mutex);
   for (size_t i = 0; i < o.allocations.size(); ++i) {
     d3dddi_openallocationinfo2 info{};
     const uint64_t size = o.object->total_private_data != 0 ? o.object->elements[i].private_data.size() : 0;
@@ -292,7 +292,7 @@ Task QueryResourceInfoFromNtHandle(CallOf<calls::QueryResourceInfoFromNtHandle>&
   DXG_CO_TRY(CheckActive(*device));
   DXG_CO_TRY(Seal(*object));
   {
-    std::lock_guard lock(object->mutex);
+    MutexLock lock(object->mutex);
     call.reply.set_private_runtime_data_size(static_cast<uint32_t>(object->runtime_data.size()));
     call.reply.set_resource_priv_drv_data_size(static_cast<uint32_t>(object->private_data.size()));
     call.reply.set_total_priv_drv_data_size(static_cast<uint32_t>(object->total_private_data));
@@ -314,7 +314,7 @@ Task OpenResourceFromNtHandle(CallOf<Open>& call) {
   o.request.set_nt_security_sharing(1);
   o.request.set_allocation_count(call.request.allocation_count());
   {
-    std::lock_guard lock(o.object->mutex);
+    MutexLock lock(o.object->mutex);
     o.request.set_global_share(o.object->nt_handle);
   }
   DXG_CO_TRY(

@@ -113,17 +113,17 @@ bool SyncFence::Reached() const {
 }
 
 int32_t SyncFence::status() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return status_;
 }
 
 uint64_t SyncFence::timestamp_ns() const {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return timestamp_ns_;
 }
 
 void SyncFence::Watch(const std::shared_ptr<SyncFile>& file) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (status_ != 0) return;
   std::erase_if(files_, [](const auto& each) { return each.expired(); });
   files_.push_back(file);
@@ -133,7 +133,7 @@ void SyncFence::Watch(const std::shared_ptr<SyncFile>& file) {
 void SyncFence::End(int32_t status) {
   std::vector<std::weak_ptr<SyncFile>> files;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (status_ != 0) return;
     status_ = status;
     timestamp_ns_ = NowNs();
@@ -175,14 +175,14 @@ int32_t SyncFile::status() const {
 // The waiter is in place before it is looked whether there is something to wait for: no wake-up is lost.
 uint32_t SyncFile::Poll(std::unique_ptr<attach::PollWaiter> waiter) {
   if (waiter != nullptr) {
-    std::lock_guard lock(waiter_mutex_);
+    MutexLock lock(waiter_mutex_);
     waiter_.swap(waiter);
   }
   return status() != 0 ? POLLIN : 0;
 }
 
 void SyncFile::Wake() {
-  std::lock_guard lock(waiter_mutex_);
+  MutexLock lock(waiter_mutex_);
   if (waiter_ != nullptr) waiter_->Wake();
 }
 

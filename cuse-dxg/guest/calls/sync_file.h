@@ -3,10 +3,10 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
-#include <mutex>
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/client/event_file.h"
@@ -67,10 +67,10 @@ class SyncFence : public std::enable_shared_from_this<SyncFence> {
   const std::shared_ptr<SharedSyncObject> shared_;
   const uint64_t value_, context_;
   std::atomic<uint64_t> event_{0};  // of the driver's; removed with the fence
-  mutable std::mutex mutex_;        // guards the rest
-  int32_t status_ = 0;
-  uint64_t timestamp_ns_ = 0;
-  std::vector<std::weak_ptr<SyncFile>> files_;
+  mutable Mutex mutex_;
+  int32_t status_ DXG_GUARDED_BY(mutex_) = 0;
+  uint64_t timestamp_ns_ DXG_GUARDED_BY(mutex_) = 0;
+  std::vector<std::weak_ptr<SyncFile>> files_ DXG_GUARDED_BY(mutex_);
 };
 
 // One sync file, however many descriptors lead to it. Ready when all of its fences are.
@@ -94,8 +94,8 @@ class SyncFile final : public SharedObject, public std::enable_shared_from_this<
 
   const std::vector<std::shared_ptr<SyncFence>> fences_;
   const std::string name_;
-  std::mutex waiter_mutex_;
-  std::unique_ptr<attach::PollWaiter> waiter_;
+  Mutex waiter_mutex_;
+  std::unique_ptr<attach::PollWaiter> waiter_ DXG_GUARDED_BY(waiter_mutex_);
 };
 
 // SYNC_IOC_FILE_INFO and SYNC_IOC_MERGE, of any process that has the descriptor. Answers the request.
