@@ -1,6 +1,6 @@
 # Most of the time of a build goes into parsing the same headers: protobuf, the generated contract, GoogleTest. So the files of a
 # target are compiled several at a time, which parses them once. No file may rely on it: each still includes what it uses, and
-# -DDXG_UNITY=OFF compiles file by file, as the thread-safety build and clang-tidy do.
+# -DDXG_UNITY=OFF compiles file by file, as clang-tidy does.
 option(DXG_UNITY "Compile several files of a target at a time" ON)
 
 # dxg_unity(BATCH targets...): at most BATCH files at a time. More are quicker to build whole, and slower to build again.
