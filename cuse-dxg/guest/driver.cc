@@ -6,11 +6,8 @@
 #include <algorithm>
 #include <array>
 
-#include "cuse-dxg/guest/calls/sync_file.h"
-#include "cuse-dxg/guest/export.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/teardown.h"
-#include "proto/abi/dxg_export.h"
 #include "proto/contract/text.h"
 #include "proto/dxg/host.pb.h"
 
@@ -125,7 +122,7 @@ void LogNotServed(const contract::Call& row) {
 // Whoever serves the node may end with files open; nobody uses them any more.
 Driver::~Driver() {
   events_.EndAll();
-  for (File* file : std::exchange(files_, {})) delete file;
+  for (OpenFile* file : std::exchange(files_, {})) delete file;
   // Devices and their adapters hold each other.
   for (const Entry& entry : processes_) {
     for (const auto& held : entry.process->CloseAllAdapters()) held->devices.clear();
@@ -137,15 +134,11 @@ void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
                                                         request->argument(), request->file())) {
     return request->Answer(0, {});
   }
-  // Safety: `file` is the File that Open handed out; the kernel sends no call after its release.
-  auto* file = reinterpret_cast<File*>(request->file());
-  if (auto resource = std::dynamic_pointer_cast<SharedResource>(file->object);
-      resource != nullptr && request->code() == DXG_IOCTL_EXPORT) {
-    return Export(*this, access_, std::move(request), std::move(resource));
-  }
-  if (auto sync_file = std::dynamic_pointer_cast<SyncFile>(file->object)) {
-    return SyncFileIoctl(*this, access_, std::move(request), std::move(sync_file));
-  }
+  OpenFile::Of(request->file()).Ioctl(std::move(request));
+}
+
+void Driver::ServeCall(const std::shared_ptr<Process>& process,
+                       std::unique_ptr<attach::IoctlRequest> request) {
   const contract::Call* row = contract::FindCall(request->code());
   if (row == nullptr) {
     return Refuse(
@@ -155,7 +148,6 @@ void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
             "request code {:#010x} is no call of /dev/dxg (number, size, direction and type must all fit)",
             request->code()));
   }
-  const auto& process = file->process;
   if (process == nullptr)
     return Refuse(*request, row,
                   Status::Refuse(ENOTTY, "this descriptor is of a shared object, which has no calls"));
@@ -183,9 +175,6 @@ void Driver::Refuse(attach::IoctlRequest& request, const contract::Call* row, co
 void Driver::Report(const CallReport& report) { observer_->OnCall(report); }
 
 // -- Open and release -----------------------------------------------------------------------------
-
-// Safety: see Ioctl.
-Driver& Driver::Of(uint64_t file) { return reinterpret_cast<File*>(file)->driver; }
 
 void Driver::Open(std::unique_ptr<attach::OpenRequest> request) {
   if (delivery_ != nullptr) {
@@ -217,7 +206,7 @@ void Driver::Open(std::unique_ptr<attach::OpenRequest> request) {
       process = processes_.back().process;
     }
   }
-  if (request != nullptr) return request->Accept(NewFile(process, nullptr));
+  if (request != nullptr) return request->Accept(Enter(std::make_unique<ProcessFile>(*this, process)));
   CreateProcess(process).Start([this, process](Status status) { FinishOpen(process, status); });
 }
 
@@ -250,7 +239,7 @@ void Driver::FinishOpen(const std::shared_ptr<Process>& process, const Status& s
   if (!status.ok()) spdlog::warn("open by process {}: {}", process->identity.tgid, status.why());
   for (auto& request : waiting) {
     if (status.ok()) {
-      request->Accept(NewFile(process, nullptr));
+      request->Accept(Enter(std::make_unique<ProcessFile>(*this, process)));
     } else {
       request->Refuse(EBADF);  // whatever the reason
     }
@@ -258,13 +247,15 @@ void Driver::FinishOpen(const std::shared_ptr<Process>& process, const Status& s
 }
 
 void Driver::Release(uint64_t file) {
-  std::unique_ptr<File> released(reinterpret_cast<File*>(file));  // Safety: see Ioctl; this is its last use
-  const auto process = released->process;
+  std::unique_ptr<OpenFile> released(&OpenFile::Of(file));
   {
     MutexLock lock(mutex_);
     files_.erase(released.get());
   }
-  if (process == nullptr) return DropDescriptor(host_, released->object).Start(nullptr);
+  released->Released();
+}
+
+void Driver::CloseFileOf(const std::shared_ptr<Process>& process) {
   {
     MutexLock lock(mutex_);
     auto entry = std::find_if(processes_.begin(), processes_.end(),
@@ -281,9 +272,7 @@ void Driver::EndProcess(const std::shared_ptr<Process>& process) {
 }
 
 uint32_t Driver::Poll(uint64_t file, std::unique_ptr<attach::PollWaiter> waiter) {
-  const auto* polled = reinterpret_cast<const File*>(file);  // Safety: see Ioctl
-  const auto sync_file = std::dynamic_pointer_cast<SyncFile>(polled->object);
-  return sync_file == nullptr ? kAlwaysReady : sync_file->Poll(std::move(waiter));
+  return OpenFile::Of(file).Poll(std::move(waiter));
 }
 
 // -- Descriptors of shared objects ----------------------------------------------------------------
@@ -310,20 +299,19 @@ void Driver::OpenObject(attach::OpenRequest& request, uint64_t token) {
     if (!expected.empty()) object = std::move(expected.mapped());
   }
   if (object == nullptr) return request.Refuse(EBADF);
-  request.Accept(NewFile(nullptr, std::move(object)));
+  request.Accept(Enter(object->Open(*this, object)));
 }
 
-uint64_t Driver::NewFile(std::shared_ptr<Process> process, std::shared_ptr<SharedObject> object) {
-  auto* file = new File{*this, std::move(process), std::move(object)};
+uint64_t Driver::Enter(std::unique_ptr<OpenFile> file) {
   MutexLock lock(mutex_);
-  files_.insert(file);
-  return reinterpret_cast<uint64_t>(file);  // Safety: see Ioctl
+  files_.insert(file.get());
+  return file.release()->number();  // Release owns it again
 }
 
 std::shared_ptr<SharedObject> Driver::ObjectOf(uint64_t file) {
   MutexLock lock(mutex_);
-  const auto found = files_.find(reinterpret_cast<File*>(file));  // Safety: only compared
-  return found == files_.end() ? nullptr : (*found)->object;
+  const auto found = files_.find(reinterpret_cast<OpenFile*>(file));  // Safety: only compared
+  return found == files_.end() ? nullptr : (*found)->object();
 }
 
 std::vector<std::shared_ptr<Process>> Driver::Processes() {
@@ -368,35 +356,6 @@ void Driver::HostLost() {
 std::vector<std::shared_ptr<Adapter>> Driver::Adapters() {
   MutexLock lock(mutex_);
   return adapters_;
-}
-
-// -- Checks that many handlers share --------------------------------------------------------------
-
-Status CheckActive(const Adapter& adapter) {
-  return adapter.active ? Status::Ok() : Status::Refuse(ENODEV, "the adapter was removed");
-}
-
-Status CheckActive(const Device& device) {
-  return device.active ? Status::Ok()
-                       : Status::Refuse(ENODEV, "device {:#x} is being destroyed", device.handle.value);
-}
-
-Result<PagingQueueAndDevice> FindPagingQueueAndDevice(Process& process, uint32_t handle) {
-  DXG_ASSIGN(auto queue, process.FindPagingQueue(handle));
-  DXG_ASSIGN(auto device, process.FindDevice(queue->device.value));
-  return PagingQueueAndDevice{std::move(queue), std::move(device)};
-}
-
-Result<HwQueueAndDevice> FindHwQueueAndDevice(Process& process, uint32_t handle) {
-  DXG_ASSIGN(auto queue, process.FindHwQueue(handle));
-  DXG_ASSIGN(auto device, process.FindDevice(queue->device.value));
-  return HwQueueAndDevice{std::move(queue), std::move(device)};
-}
-
-Result<ContextAndDevice> FindContextAndDevice(Process& process, uint32_t handle) {
-  DXG_ASSIGN(auto context, process.FindContext(handle));
-  DXG_ASSIGN(auto device, process.FindDevice(context->device.value));
-  return ContextAndDevice{std::move(context), std::move(device)};
 }
 
 }  // namespace dxg::guest

@@ -15,6 +15,7 @@
 #include "cuse-dxg/guest/call.h"
 #include "cuse-dxg/guest/event_table.h"
 #include "cuse-dxg/guest/host.h"
+#include "cuse-dxg/guest/open_file.h"
 #include "cuse-dxg/guest/process.h"
 #include "link/backend.h"
 
@@ -57,7 +58,7 @@ class Driver final : public attach::Node, public BackendEvents {
   void set_host_lost(std::function<void()> host_lost) { host_lost_ = std::move(host_lost); }
 
   // The driver that an open file is of.
-  static Driver& Of(uint64_t file);
+  static Driver& Of(uint64_t file) { return OpenFile::Of(file).driver; }
 
   // attach::Node
   void Open(std::unique_ptr<attach::OpenRequest> request) override;
@@ -77,6 +78,7 @@ class Driver final : public attach::Node, public BackendEvents {
 
   // -- For handlers --
   Host& host() { return host_; }
+  client::Access& access() { return access_; }
   Backend& backend() { return host_.backend(); }
   client::Delivery* delivery() { return delivery_; }  // null: there is none
   EventTable& events() { return events_; }
@@ -92,18 +94,18 @@ class Driver final : public attach::Node, public BackendEvents {
   uint64_t state_changes() const { return state_changes_; }
   std::vector<std::shared_ptr<Process>> Processes();
 
+  // -- For open files --
+  // A call of that process's file; null: of a file that has no calls, and refuses them all.
+  void ServeCall(const std::shared_ptr<Process>& process, std::unique_ptr<attach::IoctlRequest> request);
+  // One of the files of a process is closed.
+  void CloseFileOf(const std::shared_ptr<Process>& process);
+
   // -- For tests --
   size_t process_count() { return Processes().size(); }
 
  private:
   friend class CallRunner;
 
-  // An open description of the node.
-  struct File {
-    Driver& driver;
-    std::shared_ptr<Process> process;      // null: a descriptor of an object
-    std::shared_ptr<SharedObject> object;  // only then
-  };
   // A process and the opens that it is shared by. `waiting` are opens that arrived while the host was still
   // being told of the process.
   struct Entry {
@@ -115,8 +117,8 @@ class Driver final : public attach::Node, public BackendEvents {
 
   Task CreateProcess(std::shared_ptr<Process> process);
   void OpenObject(attach::OpenRequest& request, uint64_t token);
-  // What requests on it name it by, until Release.
-  uint64_t NewFile(std::shared_ptr<Process> process, std::shared_ptr<SharedObject> object);
+  // What requests on the file name it by, until Release.
+  uint64_t Enter(std::unique_ptr<OpenFile> file);
   void FinishOpen(const std::shared_ptr<Process>& process, const Status& status);
   void Refuse(attach::IoctlRequest& request, const contract::Call* row, const Status& status);
   void Report(const CallReport& report);
@@ -131,35 +133,9 @@ class Driver final : public attach::Node, public BackendEvents {
 
   Mutex mutex_;
   std::list<Entry> processes_ DXG_GUARDED_BY(mutex_);
-  std::set<File*> files_ DXG_GUARDED_BY(mutex_);
+  std::set<OpenFile*> files_ DXG_GUARDED_BY(mutex_);
   std::map<uint64_t, std::shared_ptr<SharedObject>> expected_objects_ DXG_GUARDED_BY(mutex_);  // by token
   std::vector<std::shared_ptr<Adapter>> adapters_ DXG_GUARDED_BY(mutex_);
 };
-
-// ADPLOCK: the adapter works.
-Status CheckActive(const Adapter& adapter);
-// DEVLOCK: the device is not being destroyed.
-Status CheckActive(const Device& device);
-
-// CTXDEV: a context, and the device that owns it.
-struct ContextAndDevice {
-  std::shared_ptr<Context> context;
-  std::shared_ptr<Device> device;
-};
-Result<ContextAndDevice> FindContextAndDevice(Process& process, uint32_t context);
-
-// HWQDEV: a hardware queue, and the device that owns it.
-struct HwQueueAndDevice {
-  std::shared_ptr<HwQueue> queue;
-  std::shared_ptr<Device> device;
-};
-Result<HwQueueAndDevice> FindHwQueueAndDevice(Process& process, uint32_t queue);
-
-// PQDEV: a paging queue, and the device that owns it.
-struct PagingQueueAndDevice {
-  std::shared_ptr<PagingQueue> queue;
-  std::shared_ptr<Device> device;
-};
-Result<PagingQueueAndDevice> FindPagingQueueAndDevice(Process& process, uint32_t queue);
 
 }  // namespace dxg::guest

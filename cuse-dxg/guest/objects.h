@@ -17,6 +17,8 @@
 
 namespace dxg::guest {
 
+class Driver;
+class OpenFile;
 class Process;
 
 // An adapter of the VM. Known from its arrival on; removed ones stay known, as stopped, while anybody has
@@ -86,6 +88,8 @@ struct Allocation {
 // process that shared it. Lives until the last of both is gone.
 struct SharedObject {
   virtual ~SharedObject() = default;
+  // The file of a new descriptor. `self` owns this object.
+  virtual std::unique_ptr<OpenFile> Open(Driver& driver, std::shared_ptr<SharedObject> self) = 0;
 
   Mutex mutex;
   uint32_t nt_handle DXG_GUARDED_BY(mutex) = 0;  // the host's name for it while there are descriptors; else 0
@@ -95,6 +99,7 @@ struct SharedObject {
 struct SharedSyncObject final : SharedObject {
   SharedSyncObject(bool is_monitored, uint32_t host_handle)
       : monitored(is_monitored), global_handle(host_handle) {}
+  std::unique_ptr<OpenFile> Open(Driver& driver, std::shared_ptr<SharedObject> self) override;
   const bool monitored;
   const uint32_t global_handle;  // the host's, by which it is opened
 };
@@ -105,6 +110,8 @@ struct SharedResource final : SharedObject {
     uint64_t pages = 0;
     bool cached = false;
   };
+
+  std::unique_ptr<OpenFile> Open(Driver& driver, std::shared_ptr<SharedObject> self) override;
 
   std::string runtime_data DXG_GUARDED_BY(mutex);
   std::string private_data DXG_GUARDED_BY(mutex);

@@ -139,4 +139,46 @@ class Process {
   bool closed_ DXG_GUARDED_BY(mutex_) = false;
 };
 
+template <typename T>
+Result<std::shared_ptr<T>> Process::Find(HandleTable& table, Handle handle, HandleType type) {
+  const auto* entry = table.Find(handle);
+  if (entry == nullptr) {
+    return Status::Refuse(EINVAL, "{:#x} is no live handle of this process; expected {}", handle.value,
+                          HandleTypeName(type));
+  }
+  if (entry->type != type) {
+    return Status::Refuse(EINVAL, "{:#x} is {}; expected {}", handle.value, HandleTypeName(entry->type),
+                          HandleTypeName(type));
+  }
+  return std::static_pointer_cast<T>(entry->object);
+}
+
+// -- Checks and look-ups that many handlers share -------------------------------------------------
+
+// ADPLOCK: the adapter works.
+Status CheckActive(const Adapter& adapter);
+// DEVLOCK: the device is not being destroyed.
+Status CheckActive(const Device& device);
+
+// CTXDEV: a context, and the device that owns it.
+struct ContextAndDevice {
+  std::shared_ptr<Context> context;
+  std::shared_ptr<Device> device;
+};
+Result<ContextAndDevice> FindContextAndDevice(Process& process, uint32_t context);
+
+// HWQDEV: a hardware queue, and the device that owns it.
+struct HwQueueAndDevice {
+  std::shared_ptr<HwQueue> queue;
+  std::shared_ptr<Device> device;
+};
+Result<HwQueueAndDevice> FindHwQueueAndDevice(Process& process, uint32_t queue);
+
+// PQDEV: a paging queue, and the device that owns it.
+struct PagingQueueAndDevice {
+  std::shared_ptr<PagingQueue> queue;
+  std::shared_ptr<Device> device;
+};
+Result<PagingQueueAndDevice> FindPagingQueueAndDevice(Process& process, uint32_t queue);
+
 }  // namespace dxg::guest

@@ -82,6 +82,8 @@ class SyncFile final : public SharedObject, public std::enable_shared_from_this<
   // Of one fence, with the name that the kernel gives.
   static std::shared_ptr<SyncFile> Create(const std::shared_ptr<SyncFence>& fence);
 
+  std::unique_ptr<OpenFile> Open(Driver& driver, std::shared_ptr<SharedObject> self) override;
+
   const std::vector<std::shared_ptr<SyncFence>>& fences() const { return fences_; }
   const std::string& name() const { return name_; }
   int32_t status() const;

@@ -1,0 +1,53 @@
+#include "cuse-dxg/guest/open_file.h"
+
+#include "cuse-dxg/guest/calls/sync_file.h"
+#include "cuse-dxg/guest/driver.h"
+#include "cuse-dxg/guest/export.h"
+#include "cuse-dxg/guest/teardown.h"
+#include "proto/abi/dxg_export.h"
+
+namespace dxg::guest {
+
+void ProcessFile::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
+  driver.ServeCall(process_, std::move(request));
+}
+
+void ProcessFile::Released() { driver.CloseFileOf(process_); }
+
+void SharedObjectFile::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
+  driver.ServeCall(nullptr, std::move(request));
+}
+
+void SharedObjectFile::Released() { DropDescriptor(driver.host(), object_).Start(nullptr); }
+
+void SharedResourceFile::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
+  if (request->code() != DXG_IOCTL_EXPORT) return SharedObjectFile::Ioctl(std::move(request));
+  Export(driver, driver.access(), std::move(request), resource_);
+}
+
+SyncFileFile::SyncFileFile(Driver& driver, const std::shared_ptr<SyncFile>& sync_file)
+    : SharedObjectFile(driver, sync_file), sync_file_(sync_file) {}
+
+void SyncFileFile::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
+  SyncFileIoctl(driver, driver.access(), std::move(request), sync_file_);
+}
+
+uint32_t SyncFileFile::Poll(std::unique_ptr<attach::PollWaiter> waiter) {
+  return sync_file_->Poll(std::move(waiter));
+}
+
+// -- Which object has which file ------------------------------------------------------------------
+
+std::unique_ptr<OpenFile> SharedSyncObject::Open(Driver& driver, std::shared_ptr<SharedObject> self) {
+  return std::make_unique<SharedObjectFile>(driver, std::move(self));
+}
+
+std::unique_ptr<OpenFile> SharedResource::Open(Driver& driver, std::shared_ptr<SharedObject> self) {
+  return std::make_unique<SharedResourceFile>(driver, std::static_pointer_cast<SharedResource>(self));
+}
+
+std::unique_ptr<OpenFile> SyncFile::Open(Driver& driver, std::shared_ptr<SharedObject> self) {
+  return std::make_unique<SyncFileFile>(driver, std::static_pointer_cast<SyncFile>(self));
+}
+
+}  // namespace dxg::guest
