@@ -4,7 +4,7 @@
 
 namespace dxg::guest {
 
-std::map<uint64_t, Arena::Mapping>::iterator Arena::Around(uint64_t window_address, uint64_t size) {
+std::map<WindowAddress, Arena::Mapping>::iterator Arena::Around(WindowAddress window_address, uint64_t size) {
   auto after = mappings_.upper_bound(window_address);
   if (after == mappings_.begin()) return mappings_.end();
   const auto found = std::prev(after);
@@ -12,7 +12,7 @@ std::map<uint64_t, Arena::Mapping>::iterator Arena::Around(uint64_t window_addre
   return offset <= found->second.size && size <= found->second.size - offset ? found : mappings_.end();
 }
 
-std::optional<Arena::Mapping> Arena::Hold(uint64_t window_address, uint64_t size) {
+std::optional<Arena::Mapping> Arena::Hold(WindowAddress window_address, uint64_t size) {
   MutexLock lock(mutex_);
   const auto found = Around(window_address, size);
   if (found == mappings_.end()) return std::nullopt;
@@ -27,26 +27,27 @@ Arena::Mapping Arena::Add(const Mapping& mapping) {
   return entered->second;
 }
 
-bool Arena::Has(uint64_t window_address) {
+bool Arena::Has(WindowAddress window_address) {
   MutexLock lock(mutex_);
   return Around(window_address, 1) != mappings_.end();
 }
 
-void Arena::Store(uint64_t window_address, uint64_t value) {
+void Arena::Store(WindowAddress window_address, uint64_t value) {
   MutexLock lock(mutex_);
   const auto found = Around(window_address, sizeof(value));
   if (found == mappings_.end() || found->second.region.file < 0) return;
   const HostRegion& region = found->second.region;
-  const auto at = static_cast<off_t>(region.file_offset + (window_address - region.window_address));
+  const auto at =
+      static_cast<off_t>(region.file_offset + (window_address - WindowAddress(region.window_address)));
   (void)!pwrite(region.file, &value, sizeof(value), at);
 }
 
-void Arena::Forget(uint64_t window_address) {
+void Arena::Forget(WindowAddress window_address) {
   MutexLock lock(mutex_);
   if (const auto found = Around(window_address, 1); found != mappings_.end()) mappings_.erase(found);
 }
 
-std::optional<Arena::Mapping> Arena::Release(uint64_t window_address) {
+std::optional<Arena::Mapping> Arena::Release(WindowAddress window_address) {
   MutexLock lock(mutex_);
   const auto found = Around(window_address, 1);
   // Gone where the client executed another program in between.

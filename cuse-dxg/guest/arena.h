@@ -5,6 +5,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/address.h"
 #include "base/mutex.h"
 #include "link/backend.h"
 
@@ -19,36 +20,39 @@ namespace dxg::guest {
 class Arena {
  public:
   struct Mapping {
-    uint64_t window_address = 0;
+    WindowAddress window_address;
     uint64_t size = 0;  // bytes
-    uint64_t client_address = 0;
-    uint64_t cookie = 0;   // what its first 8 bytes say; 0: nothing is known of them
+    ClientAddress client_address;
+    uint64_t cookie = 0;  // what its first 8 bytes say; 0: nothing is known of them
+    // Where the client sees an address of the window, inside of the mapping.
+    ClientAddress At(WindowAddress address) const { return client_address + (address - window_address); }
     uint32_t holders = 0;  // allocations that are seen through it, and calls that are about to say so
     HostRegion region;     // whose bytes it shows
   };
 
   // The mapping around all of that range, held: it stays until Release.
-  std::optional<Mapping> Hold(uint64_t window_address, uint64_t size) DXG_EXCLUDES(mutex_);
+  std::optional<Mapping> Hold(WindowAddress window_address, uint64_t size) DXG_EXCLUDES(mutex_);
   // Enters a mapping, held. Where another thread entered one of the same range meanwhile, that one counts and
   // is returned.
   Mapping Add(const Mapping& mapping) DXG_EXCLUDES(mutex_);
   // Takes a mapping out with its last holder, to be unmapped; one with a cookie is the process's own region,
   // and stays.
-  std::optional<Mapping> Release(uint64_t window_address) DXG_EXCLUDES(mutex_);
-  bool Has(uint64_t window_address) DXG_EXCLUDES(mutex_);
+  std::optional<Mapping> Release(WindowAddress window_address) DXG_EXCLUDES(mutex_);
+  bool Has(WindowAddress window_address) DXG_EXCLUDES(mutex_);
   // Writes to the memory behind a mapping, whether or not the host is still there; nothing where there is
   // none.
-  void Store(uint64_t window_address, uint64_t value) DXG_EXCLUDES(mutex_);
+  void Store(WindowAddress window_address, uint64_t value) DXG_EXCLUDES(mutex_);
   // A mapping that the client no longer has.
-  void Forget(uint64_t window_address) DXG_EXCLUDES(mutex_);
+  void Forget(WindowAddress window_address) DXG_EXCLUDES(mutex_);
   // The client executed another program.
   void Clear() DXG_EXCLUDES(mutex_);
 
  private:
-  std::map<uint64_t, Mapping>::iterator Around(uint64_t window_address, uint64_t size) DXG_REQUIRES(mutex_);
+  std::map<WindowAddress, Mapping>::iterator Around(WindowAddress window_address, uint64_t size)
+      DXG_REQUIRES(mutex_);
 
   Mutex mutex_;
-  std::map<uint64_t, Mapping> mappings_ DXG_GUARDED_BY(mutex_);  // by window address
+  std::map<WindowAddress, Mapping> mappings_ DXG_GUARDED_BY(mutex_);  // by the first address
 };
 
 }  // namespace dxg::guest

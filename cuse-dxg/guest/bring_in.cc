@@ -19,7 +19,7 @@ client::Step MapStep(const HostRegion& region, uint64_t from, uint64_t size) {
 client::Step UnmapStep(const Arena::Mapping& mapping) {
   client::Step step;
   step.kind = client::Step::Kind::kUnmap;
-  step.address = mapping.client_address;
+  step.address = mapping.client_address.value;
   step.size = mapping.size;
   return step;
 }
@@ -28,7 +28,8 @@ client::Step UnmapStep(const Arena::Mapping& mapping) {
 // saves a client from an address that leads nowhere.
 bool IsStillThere(Call& call, const Arena::Mapping& mapping) {
   uint64_t first = 0;
-  if (!call.access().Read(call.tid(), mapping.client_address, std::as_writable_bytes(std::span(&first, 1))))
+  if (!call.access().Read(call.tid(), mapping.client_address.value,
+                          std::as_writable_bytes(std::span(&first, 1))))
     return false;
   return mapping.cookie == 0 || first == mapping.cookie;
 }
@@ -40,15 +41,18 @@ Task MapRegion(Call& call, const HostRegion& region, uint64_t window_address, ui
   std::vector<uint64_t> addresses;
   Status status = Status::Ok();
   if (!region.common) {
-    *mapping = {region.window_address, region.size, 0, region.cookie, 0, region};
+    *mapping = {.window_address = WindowAddress(region.window_address),
+                .size = region.size,
+                .cookie = region.cookie,
+                .region = region};
     status = co_await call.InClient(MapStep(region, region.window_address, region.size), &addresses);
   }
   const bool all = region.window_address == window_address && region.size == size;
   if (region.common || (status.value() == -ENOMEM && !all)) {
-    *mapping = {window_address, size, 0, 0, 0, region};
+    *mapping = {.window_address = WindowAddress(window_address), .size = size, .region = region};
     status = co_await call.InClient(MapStep(region, window_address, size), &addresses);
   }
-  if (status.ok()) mapping->client_address = addresses.front();
+  if (status.ok()) mapping->client_address = ClientAddress(addresses.front());
   co_return status;
 }
 
@@ -56,14 +60,15 @@ Task MapRegion(Call& call, const HostRegion& region, uint64_t window_address, ui
 
 Task BringIn(Call& call, uint64_t window_address, uint64_t size, uint64_t* client_address) {
   Arena& arena = call.process->arena();
-  if (const auto mapping = arena.Hold(window_address, size)) {
+  const WindowAddress address(window_address);
+  if (const auto mapping = arena.Hold(address, size)) {
     if (IsStillThere(call, *mapping)) {
-      *client_address = mapping->client_address + (window_address - mapping->window_address);
+      *client_address = mapping->At(address).value;
       co_return Status::Ok();
     }
     // Without its own region the process is another program; a single mapping may have been unmapped by the
     // client.
-    mapping->cookie != 0 ? arena.Clear() : arena.Forget(window_address);
+    mapping->cookie != 0 ? arena.Clear() : arena.Forget(address);
   }
   const auto region = call.driver.backend().FindRegion(window_address);
   if (!region || size > region->size - (window_address - region->window_address)) {
@@ -79,13 +84,13 @@ Task BringIn(Call& call, uint64_t window_address, uint64_t size, uint64_t* clien
   }
   const Arena::Mapping mapping = arena.Add(made);
   if (mapping.client_address != made.client_address) (void)co_await call.InClient(UnmapStep(made), nullptr);
-  *client_address = mapping.client_address + (window_address - mapping.window_address);
+  *client_address = mapping.At(address).value;
   co_return Status::Ok();
 }
 
 Task BringHome(Call& call) {
   const auto region = call.driver.backend().HomeRegion(call.process->host_handle);
-  if (!region || call.process->arena().Has(region->window_address)) co_return Status::Ok();
+  if (!region || call.process->arena().Has(WindowAddress(region->window_address))) co_return Status::Ok();
   Arena::Mapping made;
   const Status status = co_await MapRegion(call, *region, region->window_address, region->size, &made);
   if (!status.ok()) {

@@ -89,7 +89,7 @@ class Process {
   uint64_t Lock(Allocation& allocation);
   // The hold on the mapping that came with it is the allocation's from then on; what the allocation had no
   // use for is given back.
-  uint64_t Locked(Allocation& allocation, uint64_t cpu_address, uint64_t window_address);
+  uint64_t Locked(Allocation& allocation, ClientAddress cpu_address, WindowAddress window_address);
   // Takes back one lock. `last` tells whether the host is to hear of it.
   Status Unlock(Allocation& allocation, bool* last);
 

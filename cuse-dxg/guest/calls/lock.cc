@@ -44,13 +44,14 @@ Task Lock2(CallOf<calls::Lock2>& call) {
   if (auto again = call.process->FindAllocation(call.request.allocation());
       !again.ok() || *again != allocation) {
     std::vector<Arena::Mapping> unmap;
-    if (auto mapping = call.process->arena().Release(reply.cpu_visible_buffer_offset()))
+    if (auto mapping = call.process->arena().Release(WindowAddress(reply.cpu_visible_buffer_offset())))
       unmap.push_back(*mapping);
     (void)co_await TakeOut(call, std::move(unmap));
     co_return Status::Refuse(EINVAL, "allocation {:#x} was destroyed while it was locked",
                              call.request.allocation());
   }
-  address = call.process->Locked(*allocation, address, reply.cpu_visible_buffer_offset());
+  address = call.process->Locked(*allocation, ClientAddress(address),
+                                 WindowAddress(reply.cpu_visible_buffer_offset()));
   Status status = PutAddress(call, address);
   bool last = false;
   if (!status.ok()) (void)call.process->Unlock(*allocation, &last);

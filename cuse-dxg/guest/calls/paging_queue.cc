@@ -44,7 +44,7 @@ Task CreatePagingQueue(CallOf<calls::CreatePagingQueue>& call) {
   if (status.ok()) status = call.process->AddPagingQueue(device, queue);
   if (status.ok()) co_return status;
   std::vector<Arena::Mapping> unmap;
-  if (auto mapping = call.process->arena().Release(page)) unmap.push_back(*mapping);
+  if (auto mapping = call.process->arena().Release(WindowAddress(page))) unmap.push_back(*mapping);
   (void)co_await TellHostQueueEnded(call, device->adapter(), queue->handle.value);
   (void)co_await TakeOut(call, std::move(unmap));
   co_return status;
@@ -58,7 +58,8 @@ Task DestroyPagingQueue(CallOf<calls::DestroyPagingQueue>& call) {
   DXG_CO_TRY(CheckActive(*device->adapter()));
   Status status = co_await TellHostQueueEnded(call, device->adapter(), call.request.paging_queue());
   std::vector<Arena::Mapping> unmap;
-  if (auto mapping = call.process->arena().Release(queue->window_address)) unmap.push_back(*mapping);
+  if (auto mapping = call.process->arena().Release(WindowAddress(queue->window_address)))
+    unmap.push_back(*mapping);
   (void)co_await TakeOut(call, std::move(unmap));
   co_return status;
 }
