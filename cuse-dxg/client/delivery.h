@@ -34,8 +34,8 @@ struct Step {
   uint64_t token = 0;    // kGiveNode, not 0
 };
 
-// A stay in the client: its thread does what we say and nothing else. Ends with Leave; dropped without it,
-// the call fails with EINTR and the client goes on.
+// A visit to the client: its thread does what we say and nothing else. It ends with Leave; dropped without
+// it, the call fails with EINTR and the client goes on.
 class Visit {
  public:
   using Done = std::function<void(Result<std::vector<uint64_t>>)>;  // one result for each step

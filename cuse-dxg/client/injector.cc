@@ -48,13 +48,13 @@ struct Worker {
 };
 
 // One life of the injector process.
-struct Process {
+struct InjectorProcess {
   pid_t pid = 0;
   UniqueFd control;
   std::map<uint64_t, std::shared_ptr<Worker>> workers;  // by the number that epoll knows
 };
 
-Status StartProcess(const InjectorOptions& options, Process* process) {
+Status StartProcess(const InjectorOptions& options, InjectorProcess* process) {
   DXG_ASSIGN(auto ends, MakeSocketPair());
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
@@ -141,7 +141,7 @@ class InjectorState final : public VisitServer, public std::enable_shared_from_t
 
   Mutex mutex_;  // held while sending, never while a callback runs
   bool stopping_ DXG_GUARDED_BY(mutex_) = false;
-  Process process_ DXG_GUARDED_BY(mutex_);
+  InjectorProcess process_ DXG_GUARDED_BY(mutex_);
   // Of jobs, and of workers in epoll, where 0 is the control socket and 1 is stop_.
   uint64_t last_number_ DXG_GUARDED_BY(mutex_) = kStopNumber;
   std::deque<std::shared_ptr<Job>> waiting_ DXG_GUARDED_BY(mutex_);  // for a worker
@@ -424,7 +424,7 @@ void InjectorState::LearnNode(pid_t tgid, int descriptor) {
 // All jobs of this life end; the next one begins with the next job.
 void InjectorState::ProcessEnded() {
   Callbacks callbacks;
-  Process ended;
+  InjectorProcess ended;
   std::deque<std::shared_ptr<Job>> waiting;
   {
     MutexLock lock(mutex_);

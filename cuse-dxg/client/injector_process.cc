@@ -175,7 +175,7 @@ class Worker {
   std::optional<Request> Next(std::vector<UniqueFd>* files);
   void Visit(const Request& begin);
   Status GetThere(Tracee& tracee);
-  void Do(const Request& request, std::vector<UniqueFd> files, VisitSteps& stay);
+  void Do(const Request& request, std::vector<UniqueFd> files, VisitSteps& steps);
   void Identify(const Request& request);
   void Take(const Request& request);
   void Failed(const Status& status);
@@ -225,7 +225,7 @@ void Worker::Visit(const Request& begin) {
     tracee.Leave(status.value());  // before it is told, so that the error is out when the daemon says so
     return Failed(status);
   }
-  VisitSteps stay(tracee, begin.tgid);
+  VisitSteps steps(tracee, begin.tgid);
   while (watch_.Enter(Watch::Phase::kIdle)) {
     std::vector<UniqueFd> files;
     const std::optional<Request> request = Next(&files);
@@ -234,7 +234,7 @@ void Worker::Visit(const Request& begin) {
       tracee.Leave(request ? request->result : -ECONNABORTED);
       break;
     }
-    if (request->ask == Ask::kDo) Do(*request, std::move(files), stay);
+    if (request->ask == Ask::kDo) Do(*request, std::move(files), steps);
   }
   watch_.End();
 }
@@ -250,11 +250,11 @@ Status Worker::GetThere(Tracee& tracee) {
   return Status::Ok();
 }
 
-void Worker::Do(const Request& request, std::vector<UniqueFd> files, VisitSteps& stay) {
+void Worker::Do(const Request& request, std::vector<UniqueFd> files, VisitSteps& steps) {
   Reply reply = {.tell = Tell::kDid};
   const size_t count = std::min<size_t>(request.steps_count, request.steps.size());
   Result<std::vector<uint64_t>> results =
-      stay.Do(std::span(request.steps).first(count), std::move(files), &reply.node);
+      steps.Do(std::span(request.steps).first(count), std::move(files), &reply.node);
   if (results.ok()) {
     std::copy(results->begin(), results->end(), reply.results.begin());
     reply.results_count = static_cast<uint32_t>(results->size());

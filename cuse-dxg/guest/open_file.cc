@@ -25,14 +25,14 @@ void SharedResourceFile::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
   Export(driver, driver.access(), std::move(request), resource_);
 }
 
-SyncFileFile::SyncFileFile(Driver& driver, const std::shared_ptr<SyncFile>& sync_file)
+OpenSyncFile::OpenSyncFile(Driver& driver, const std::shared_ptr<SyncFile>& sync_file)
     : SharedObjectFile(driver, sync_file), sync_file_(sync_file) {}
 
-void SyncFileFile::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
+void OpenSyncFile::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
   SyncFileIoctl(driver, driver.access(), std::move(request), sync_file_);
 }
 
-uint32_t SyncFileFile::Poll(std::unique_ptr<attach::PollWaiter> waiter) {
+uint32_t OpenSyncFile::Poll(std::unique_ptr<attach::PollWaiter> waiter) {
   return sync_file_->Poll(std::move(waiter));
 }
 
@@ -47,7 +47,7 @@ std::unique_ptr<OpenFile> SharedResource::Open(Driver& driver, std::shared_ptr<S
 }
 
 std::unique_ptr<OpenFile> SyncFile::Open(Driver& driver, std::shared_ptr<SharedObject> self) {
-  return std::make_unique<SyncFileFile>(driver, std::static_pointer_cast<SyncFile>(self));
+  return std::make_unique<OpenSyncFile>(driver, std::static_pointer_cast<SyncFile>(self));
 }
 
 }  // namespace dxg::guest

@@ -74,9 +74,9 @@ class SharedResourceFile final : public SharedObjectFile {
 };
 
 // What CreateSyncFile gives: a sync_file as the kernel's are.
-class SyncFileFile final : public SharedObjectFile {
+class OpenSyncFile final : public SharedObjectFile {
  public:
-  SyncFileFile(Driver& driver, const std::shared_ptr<SyncFile>& sync_file);
+  OpenSyncFile(Driver& driver, const std::shared_ptr<SyncFile>& sync_file);
   void Ioctl(std::unique_ptr<attach::IoctlRequest> request) override;
   uint32_t Poll(std::unique_ptr<attach::PollWaiter> waiter) override;
 
