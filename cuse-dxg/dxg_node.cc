@@ -179,7 +179,7 @@ Result<ConnectHost> FindVmbus(const NodeOptions& options) {
 Result<ConnectHost> FindHost(const NodeOptions& options) {
   constexpr std::string_view kUnix = "unix:";
   if (options.backend == "sim")
-    return ConnectHost([profiles = options.profiles] { return CreateInProcessBackend(profiles); });
+    return ConnectHost([profiles = options.profiles] { return hostsim::CreateInProcessBackend(profiles); });
   if (options.backend.starts_with(kUnix)) {
     SocketOptions socket;
     socket.path = options.backend.substr(kUnix.size());

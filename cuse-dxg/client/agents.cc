@@ -14,8 +14,8 @@
 #include <thread>
 #include <utility>
 
-#include "base/datagram_socket.h"
 #include "base/mutex.h"
+#include "base/unix_socket.h"
 #include "cuse-dxg/client/tracee.h"
 #include "cuse-dxg/client/visit_steps.h"
 #include "cuse-dxg/preload/protocol.h"

@@ -20,8 +20,8 @@
 #include <thread>
 #include <utility>
 
-#include "base/datagram_socket.h"
 #include "base/mutex.h"
+#include "base/unix_socket.h"
 #include "cuse-dxg/client/identify_code.h"
 #include "cuse-dxg/client/injector_jobs.h"
 #include "cuse-dxg/client/injector_protocol.h"

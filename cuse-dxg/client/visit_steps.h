@@ -6,7 +6,7 @@
 #include <span>
 #include <vector>
 
-#include "base/datagram_socket.h"
+#include "base/unix_socket.h"
 #include "base/status.h"
 #include "cuse-dxg/client/injector_protocol.h"
 #include "cuse-dxg/client/tracee.h"

@@ -471,43 +471,39 @@ std::string ShippedNames() {
 
 }  // namespace
 
-bool ParseProfile(const std::string& text, const std::string& source, AdapterProfile* profile,
-                  std::string* error) {
+Result<AdapterProfile> ParseProfile(const std::string& text, const std::string& source) {
   Complaints complaints{.source = source};
   SyntaxErrors syntax(&complaints);
   TextFormat::ParseInfoTree lines;
   TextFormat::Parser parser;
   parser.RecordErrorsTo(&syntax);
   parser.WriteLocationsTo(&lines);
-  profile->Clear();
-  if (parser.ParseFromString(text, profile)) {
-    FillDefaults(profile);
-    Check(*profile, Place(*profile, &lines, "", &complaints));
+  AdapterProfile profile;
+  if (parser.ParseFromString(text, &profile)) {
+    FillDefaults(&profile);
+    Check(profile, Place(profile, &lines, "", &complaints));
   }
-  *error = complaints.text;
-  return error->empty();
+  if (!complaints.text.empty()) return Status::Refuse(EINVAL, "{}", complaints.text);
+  return profile;
 }
 
-bool LoadProfile(const std::string& name_or_file, AdapterProfile* profile, std::string* error) {
+Result<AdapterProfile> LoadProfile(const std::string& name_or_file) {
   for (const ShippedProfile& shipped : ShippedProfiles()) {
-    if (name_or_file == shipped.name) return ParseProfile(shipped.text, name_or_file, profile, error);
+    if (name_or_file == shipped.name) return ParseProfile(shipped.text, name_or_file);
   }
   std::ifstream file(name_or_file, std::ios::binary);
   std::string text(kProfileBytesMax + 1, '\0');
   if (file) file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!file.is_open() || file.bad()) {
-    *error =
-        fmt::format("{}: {}, and no profile of that name is built in; give {} or the path of a profile file",
-                    name_or_file, std::strerror(errno), ShippedNames());
-    return false;
-  }
-  if (file.gcount() > static_cast<std::streamsize>(kProfileBytesMax)) {
-    *error = fmt::format("{}: is larger than {} bytes; a profile is a short text, see docs/profiles.md",
-                         name_or_file, kProfileBytesMax);
-    return false;
-  }
+  if (!file.is_open() || file.bad())
+    return Status::Refuse(
+        EINVAL, "{}: {}, and no profile of that name is built in; give {} or the path of a profile file",
+        name_or_file, std::strerror(errno), ShippedNames());
+  if (file.gcount() > static_cast<std::streamsize>(kProfileBytesMax))
+    return Status::Refuse(EINVAL,
+                          "{}: is larger than {} bytes; a profile is a short text, see docs/profiles.md",
+                          name_or_file, kProfileBytesMax);
   text.resize(static_cast<size_t>(file.gcount()));
-  return ParseProfile(text, name_or_file, profile, error);
+  return ParseProfile(text, name_or_file);
 }
 
 }  // namespace dxg::hostsim

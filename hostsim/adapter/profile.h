@@ -4,6 +4,7 @@
 #include <string>
 #include <vector>
 
+#include "base/status.h"
 #include "proto/dxg/profile.pb.h"
 
 // Adapter profiles: text files of one dxg.AdapterProfile, some of them compiled in. docs/profiles.md is their
@@ -20,13 +21,12 @@ struct ShippedProfile {
 };
 std::span<const ShippedProfile> ShippedProfiles();
 
-// Reads a profile's text, fills in the defaults and checks every value, so that the host need not. On failure
-// `error` says, each in a line, where it is (source, line, field), what is wrong, and what would be right;
-// `profile` is then not usable. `source` only serves the messages.
-bool ParseProfile(const std::string& text, const std::string& source, AdapterProfile* profile,
-                  std::string* error);
+// Reads a profile's text, fills in the defaults and checks every value, so that the host need not. EINVAL:
+// the Status says, each in a line, where it is (source, line, field), what is wrong, and what would be right.
+// `source` only serves the messages.
+Result<AdapterProfile> ParseProfile(const std::string& text, const std::string& source);
 
 // As ParseProfile, of a shipped profile's name or of a file's path.
-bool LoadProfile(const std::string& name_or_file, AdapterProfile* profile, std::string* error);
+Result<AdapterProfile> LoadProfile(const std::string& name_or_file);
 
 }  // namespace dxg::hostsim

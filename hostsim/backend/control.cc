@@ -5,13 +5,11 @@
 #include "hostsim/adapter/profile.h"
 #include "hostsim/machine/faults.h"
 
-namespace dxg {
+namespace dxg::hostsim {
 namespace {
 
-using hostsim::FaultPointInfo;
-
 const FaultPointInfo* FindPoint(const std::string& name) {
-  for (const FaultPointInfo& info : hostsim::FaultPoints()) {
+  for (const FaultPointInfo& info : FaultPoints()) {
     if (name == info.name) return &info;
   }
   return nullptr;
@@ -22,17 +20,16 @@ void AddOptions(uint32_t takes, ControlReply::Point* point) {
     uint32_t bit;
     const char* field;
   } fields[] = {
-      {hostsim::kTakesProcess, "process"}, {hostsim::kTakesAdapter, "adapter"},
-      {hostsim::kTakesNode, "node"},       {hostsim::kTakesCommand, "command"},
-      {hostsim::kTakesType, "type"},       {hostsim::kTakesDelay, "delay_ns"},
-      {hostsim::kTakesValue, "value"},
+      {kTakesProcess, "process"}, {kTakesAdapter, "adapter"}, {kTakesNode, "node"},
+      {kTakesCommand, "command"}, {kTakesType, "type"},       {kTakesDelay, "delay_ns"},
+      {kTakesValue, "value"},
   };
   for (const auto& field : fields) {
     if ((takes & field.bit) != 0) point->add_options(field.field);
   }
 }
 
-void Describe(const hostsim::AdapterInfo& info, ControlReply* reply) {
+void Describe(const AdapterInfo& info, ControlReply* reply) {
   ControlReply::Adapter* adapter = reply->add_adapters();
   adapter->set_luid(info.guest_luid);
   adapter->set_profile(info.name);
@@ -70,18 +67,18 @@ void InProcessControl::SetFault(const FaultRule& rule, ControlReply* reply) {
 }
 
 void InProcessControl::ListFaults(ControlReply* reply) {
-  for (const FaultPointInfo& info : hostsim::FaultPoints()) {
+  for (const FaultPointInfo& info : FaultPoints()) {
     ControlReply::Point* point = reply->add_points();
     point->set_number(info.number);
     point->set_name(info.name);
     point->set_passage(info.passage);
     point->set_effect(info.effect);
     AddOptions(info.takes, point);
-    const hostsim::FaultCount count = host_.faults().Count(info.point);
+    const FaultCount count = host_.faults().Count(info.point);
     point->set_passed(count.passed);
     point->set_struck(count.struck);
   }
-  for (const hostsim::ArmedFault& armed : host_.faults().Armed()) {
+  for (const ArmedFault& armed : host_.faults().Armed()) {
     const FaultPointInfo* info = FindPoint(armed.rule.point());
     if (!info) continue;
     ControlReply::Rule* rule = reply->mutable_points(static_cast<int>(info->point))->add_rules();
@@ -102,22 +99,21 @@ void InProcessControl::ClearFaults(const std::string& point, ControlReply* reply
 }
 
 void InProcessControl::ListAdapters(ControlReply* reply) {
-  for (const hostsim::AdapterInfo& info : host_.Adapters()) Describe(info, reply);
+  for (const AdapterInfo& info : host_.Adapters()) Describe(info, reply);
 }
 
 void InProcessControl::AddAdapter(const ControlRequest::AddAdapter& request, ControlReply* reply) {
-  AdapterProfile profile;
-  std::string error;
-  if (!ReadProfile(request, &profile, &error)) return reply->set_error(error);
-  hostsim::AdapterInfo info;
-  if (!host_.AddAdapter(profile, &info))
+  auto profile = ReadProfile(request);
+  if (!profile.ok()) return reply->set_error(profile.status().why());
+  AdapterInfo info;
+  if (!host_.AddAdapter(*profile, &info))
     return reply->set_error(
-        fmt::format("there are {} adapters, which is the most; remove one", hostsim::kAdaptersMax));
+        fmt::format("there are {} adapters, which is the most; remove one", kAdaptersMax));
   Describe(info, reply);
 }
 
 void InProcessControl::RemoveAdapter(uint64_t luid, ControlReply* reply) {
-  for (const hostsim::AdapterInfo& info : host_.Adapters()) {
+  for (const AdapterInfo& info : host_.Adapters()) {
     if (info.guest_luid == luid && host_.RemoveAdapter(info.vgpu_luid)) return;
   }
   reply->set_error(fmt::format("no adapter has the LUID {:08x}-{:08x}; `cuse-dxg ctl adapters` names them",
@@ -125,7 +121,7 @@ void InProcessControl::RemoveAdapter(uint64_t luid, ControlReply* reply) {
 }
 
 void InProcessControl::Account(ControlReply* reply) {
-  const hostsim::Accounting all = host_.Account();
+  const Accounting all = host_.Account();
   auto add = [reply](const char* name, uint64_t value) {
     ControlReply::Count* count = reply->add_counts();
     count->set_name(name);
@@ -150,14 +146,14 @@ void InProcessControl::Account(ControlReply* reply) {
   add("armed faults", host_.faults().armed_count());
 }
 
-bool ReadProfile(const ControlRequest::AddAdapter& wanted, AdapterProfile* profile, std::string* error) {
+Result<AdapterProfile> ReadProfile(const ControlRequest::AddAdapter& wanted) {
   std::string text = wanted.text();
-  for (const hostsim::ShippedProfile& shipped : hostsim::ShippedProfiles()) {
+  for (const ShippedProfile& shipped : ShippedProfiles()) {
     if (text.empty() && wanted.name() == shipped.name) text = shipped.text;
   }
-  if (!text.empty()) return hostsim::ParseProfile(text, wanted.name(), profile, error);
-  *error = fmt::format("'{}' is no profile that is built in; give one of those or a file", wanted.name());
-  return false;
+  if (!text.empty()) return ParseProfile(text, wanted.name());
+  return Status::Refuse(EINVAL, "'{}' is no profile that is built in; give one of those or a file",
+                        wanted.name());
 }
 
-}  // namespace dxg
+}  // namespace dxg::hostsim

@@ -1,18 +1,19 @@
 #pragma once
 
+#include "base/status.h"
 #include "hostsim/machine/host.h"
 #include "link/host_control.h"
 
-namespace dxg {
+namespace dxg::hostsim {
 
 // Only profiles that are built in go by name: a file's text comes from who asks, with that one's rights.
-// False: `error`.
-bool ReadProfile(const ControlRequest::AddAdapter& wanted, AdapterProfile* profile, std::string* error);
+// EINVAL: there is none, or its text makes no sense.
+Result<AdapterProfile> ReadProfile(const ControlRequest::AddAdapter& wanted);
 
 // What a control socket can do to the simulated host.
 class InProcessControl final : public HostControl {
  public:
-  explicit InProcessControl(hostsim::Host& host) : host_(host) {}
+  explicit InProcessControl(Host& host) : host_(host) {}
   void Serve(const ControlRequest& request, ControlReply* reply) override;
 
  private:
@@ -24,7 +25,7 @@ class InProcessControl final : public HostControl {
   void RemoveAdapter(uint64_t luid, ControlReply* reply);
   void Account(ControlReply* reply);
 
-  hostsim::Host& host_;
+  Host& host_;
 };
 
-}  // namespace dxg
+}  // namespace dxg::hostsim

@@ -6,14 +6,14 @@
 #include <atomic>
 #include <cstddef>
 #include <map>
-#include <mutex>
 #include <set>
 #include <utility>
 #include <vector>
 
+#include "base/mutex.h"
 #include "proto/abi/ntstatus.h"
 
-namespace dxg {
+namespace dxg::hostsim {
 namespace {
 
 using google::protobuf::FieldDescriptor;
@@ -104,7 +104,7 @@ class FaultyBackend final : public Backend, public BackendEvents {
   // BackendEvents
   void AdapterArrived(const HostAdapter& adapter) override {
     {
-      std::lock_guard lock(ways_->mutex);
+      MutexLock lock(ways_->mutex);
       address_of_[adapter.luid] = adapter.address;
     }
     events_->AdapterArrived(adapter);
@@ -139,12 +139,12 @@ class FaultyBackend final : public Backend, public BackendEvents {
 
   // What is on its way later. Calls of the clock may come when we are gone, and find it stopped and empty.
   struct Ways {
-    std::mutex mutex;  // guards all below, address_of_ and lost_
-    bool stopped = false;
-    uint64_t next = 1;
-    std::map<uint64_t, std::unique_ptr<Troubled>> held;
-    std::map<uint64_t, Event> late;
-    std::set<uint64_t> reordered;  // of them, those that wait for the next event
+    Mutex mutex;
+    bool stopped DXG_GUARDED_BY(mutex) = false;
+    uint64_t next DXG_GUARDED_BY(mutex) = 1;
+    std::map<uint64_t, std::unique_ptr<Troubled>> held DXG_GUARDED_BY(mutex);
+    std::map<uint64_t, Event> late DXG_GUARDED_BY(mutex);
+    std::set<uint64_t> reordered DXG_GUARDED_BY(mutex);  // of them, those that wait for the next event
   };
 
   std::optional<MessageFaults::Fault> Strike(Point point, const HostCall* call = nullptr) {
@@ -163,13 +163,13 @@ class FaultyBackend final : public Backend, public BackendEvents {
 
   void OnEvent(const Event& event);
   void DeliverLater(const Event& event, uint64_t delay_ns, bool reordered);
-  static Event TakeLate(Ways& ways, uint64_t id);
+  static Event TakeLate(Ways& ways, uint64_t id) DXG_REQUIRES(ways.mutex);
 
   MessageFaults& faults_;
   BackendEvents* events_ = nullptr;
   const std::shared_ptr<Ways> ways_ = std::make_shared<Ways>();
-  std::map<uint64_t, uint64_t> address_of_;  // by LUID
-  std::set<uint64_t> lost_;                  // addresses whose channel is lost
+  std::map<uint64_t, uint64_t> address_of_ DXG_GUARDED_BY(ways_->mutex);  // by LUID
+  std::set<uint64_t> lost_ DXG_GUARDED_BY(ways_->mutex);                  // addresses whose channel is lost
   std::atomic<bool> any_lost_{false};
   std::atomic<bool> any_reordered_{false};
   const std::unique_ptr<Backend> inner_;  // last: its end is the end of all calls that come later
@@ -177,13 +177,13 @@ class FaultyBackend final : public Backend, public BackendEvents {
 
 void FaultyBackend::Stop() {
   {
-    std::lock_guard lock(ways_->mutex);
+    MutexLock lock(ways_->mutex);
     ways_->stopped = true;
   }
   inner_->Stop();
   std::map<uint64_t, std::unique_ptr<Troubled>> held;
   {
-    std::lock_guard lock(ways_->mutex);
+    MutexLock lock(ways_->mutex);
     held.swap(ways_->held);
     ways_->late.clear();
     ways_->reordered.clear();
@@ -193,12 +193,12 @@ void FaultyBackend::Stop() {
 
 bool FaultyBackend::IsLost(uint64_t address) {
   if (!any_lost_.load(std::memory_order_acquire)) return false;
-  std::lock_guard lock(ways_->mutex);
+  MutexLock lock(ways_->mutex);
   return lost_.contains(address);
 }
 
 uint64_t FaultyBackend::AddressOf(uint64_t luid) {
-  std::lock_guard lock(ways_->mutex);
+  MutexLock lock(ways_->mutex);
   const auto found = address_of_.find(luid);
   return found == address_of_.end() ? 0 : found->second;
 }
@@ -239,7 +239,7 @@ void FaultyBackend::Hold(std::unique_ptr<Troubled> troubled) {
   const uint64_t delay_ns = troubled->delay_ns;
   uint64_t id = 0;
   {
-    std::lock_guard lock(ways_->mutex);
+    MutexLock lock(ways_->mutex);
     if (!ways_->stopped) {
       id = ways_->next++;
       ways_->held.emplace(id, std::move(troubled));
@@ -249,7 +249,7 @@ void FaultyBackend::Hold(std::unique_ptr<Troubled> troubled) {
   faults_.CallAfter(delay_ns, [ways = ways_, id] {
     std::unique_ptr<Troubled> due;
     {
-      std::lock_guard lock(ways->mutex);
+      MutexLock lock(ways->mutex);
       const auto found = ways->held.find(id);
       if (found == ways->held.end()) return;
       due = std::move(found->second);
@@ -279,7 +279,7 @@ void FaultyBackend::Finish(std::unique_ptr<Troubled> troubled) {
 void FaultyBackend::LoseChannel(uint64_t address) {
   if (address == 0) return;  // a message of the VM is lost alone
   {
-    std::lock_guard lock(ways_->mutex);
+    MutexLock lock(ways_->mutex);
     lost_.insert(address);
     any_lost_.store(true, std::memory_order_release);
   }
@@ -299,7 +299,7 @@ void FaultyBackend::OnEvent(const Event& event) {
 
   std::vector<Event> after;
   {
-    std::lock_guard lock(ways_->mutex);
+    MutexLock lock(ways_->mutex);
     any_reordered_.store(false, std::memory_order_release);
     for (const uint64_t id : std::exchange(ways_->reordered, {})) after.push_back(TakeLate(*ways_, id));
   }
@@ -311,7 +311,7 @@ void FaultyBackend::OnEvent(const Event& event) {
 void FaultyBackend::DeliverLater(const Event& event, uint64_t delay_ns, bool reordered) {
   uint64_t id = 0;
   {
-    std::lock_guard lock(ways_->mutex);
+    MutexLock lock(ways_->mutex);
     if (ways_->stopped) return;
     id = ways_->next++;
     ways_->late.emplace(id, event);
@@ -321,7 +321,7 @@ void FaultyBackend::DeliverLater(const Event& event, uint64_t delay_ns, bool reo
   faults_.CallAfter(delay_ns, [ways = ways_, id] {
     Event due;
     {
-      std::lock_guard lock(ways->mutex);
+      MutexLock lock(ways->mutex);
       due = TakeLate(*ways, id);
       ways->reordered.erase(id);
     }
@@ -341,4 +341,4 @@ std::unique_ptr<Backend> WithFaults(std::unique_ptr<Backend> inner, MessageFault
   return std::make_unique<FaultyBackend>(std::move(inner), faults);
 }
 
-}  // namespace dxg
+}  // namespace dxg::hostsim

@@ -6,7 +6,7 @@
 
 #include "link/backend.h"
 
-namespace dxg {
+namespace dxg::hostsim {
 
 // Who decides which messages and events have trouble on their way. From any thread.
 class MessageFaults {
@@ -50,4 +50,4 @@ class MessageFaults {
 // `faults` lives as long as `inner`. Without an armed fault a message costs one question more.
 std::unique_ptr<Backend> WithFaults(std::unique_ptr<Backend> inner, MessageFaults& faults);
 
-}  // namespace dxg
+}  // namespace dxg::hostsim

@@ -2,20 +2,20 @@
 
 #include <atomic>
 #include <map>
-#include <mutex>
 #include <random>
 
+#include "base/mutex.h"
 #include "hostsim/adapter/profile.h"
 #include "hostsim/backend/control.h"
 #include "hostsim/backend/faulty_backend.h"
 #include "hostsim/machine/host.h"
 
-namespace dxg {
+namespace dxg::hostsim {
 namespace {
 
 constexpr char kDefaultProfile[] = "discrete";
 
-HostAdapter ToGuest(const hostsim::AdapterInfo& info) {
+HostAdapter ToGuest(const AdapterInfo& info) {
   HostAdapter adapter;
   adapter.luid = info.guest_luid;
   adapter.host_luid = info.host_luid;
@@ -27,7 +27,7 @@ HostAdapter ToGuest(const hostsim::AdapterInfo& info) {
   return adapter;
 }
 
-std::optional<HostRegion> ToGuest(const std::optional<hostsim::RegionInfo>& info) {
+std::optional<HostRegion> ToGuest(const std::optional<RegionInfo>& info) {
   if (!info) return std::nullopt;
   HostRegion region;
   region.window_address = info->window_start;
@@ -39,27 +39,27 @@ std::optional<HostRegion> ToGuest(const std::optional<hostsim::RegionInfo>& info
 }
 
 // The clients' pages that the host was given, by the number of their list.
-class PageLists final : public hostsim::GuestMemory {
+class PageLists final : public GuestMemory {
  public:
-  explicit PageLists(hostsim::GuestMemory* frames) : frames_(frames) {}
+  explicit PageLists(GuestMemory* frames) : frames_(frames) {}
   uint32_t Add(std::shared_ptr<ClientPages> pages) {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     while (lists_.contains(++last_) || last_ == 0) {
     }
     lists_[last_] = std::move(pages);
     return last_;
   }
   void Remove(uint32_t list) {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     lists_.erase(list);
   }
 
-  // hostsim::GuestMemory
-  bool Read(uint32_t list, uint64_t offset, hostsim::Bytes bytes) override {
+  // GuestMemory
+  bool Read(uint32_t list, uint64_t offset, Bytes bytes) override {
     const auto pages = Find(list);
     return pages != nullptr && pages->Read(offset, std::as_writable_bytes(bytes));
   }
-  bool Write(uint32_t list, uint64_t offset, hostsim::ConstBytes bytes) override {
+  bool Write(uint32_t list, uint64_t offset, ConstBytes bytes) override {
     const auto pages = Find(list);
     return pages != nullptr && pages->Write(offset, std::as_bytes(bytes));
   }
@@ -68,29 +68,29 @@ class PageLists final : public hostsim::GuestMemory {
     return pages != nullptr ? pages->size() : 0;
   }
   bool knows_frames() const override { return frames_ != nullptr; }
-  bool ReadFrame(uint64_t frame, uint64_t offset, hostsim::Bytes bytes) override {
+  bool ReadFrame(uint64_t frame, uint64_t offset, Bytes bytes) override {
     return frames_->ReadFrame(frame, offset, bytes);
   }
-  bool WriteFrame(uint64_t frame, uint64_t offset, hostsim::ConstBytes bytes) override {
+  bool WriteFrame(uint64_t frame, uint64_t offset, ConstBytes bytes) override {
     return frames_->WriteFrame(frame, offset, bytes);
   }
 
  private:
   std::shared_ptr<ClientPages> Find(uint32_t list) {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     const auto found = lists_.find(list);
     return found == lists_.end() ? nullptr : found->second;
   }
 
-  hostsim::GuestMemory* const frames_;
-  std::mutex mutex_;  // guards all below
-  std::map<uint32_t, std::shared_ptr<ClientPages>> lists_;
-  uint32_t last_ = 0;
+  GuestMemory* const frames_;
+  Mutex mutex_;
+  std::map<uint32_t, std::shared_ptr<ClientPages>> lists_ DXG_GUARDED_BY(mutex_);
+  uint32_t last_ DXG_GUARDED_BY(mutex_) = 0;
 };
 
-hostsim::FaultPoint ToHost(MessageFaults::Point point) {
+FaultPoint ToHost(MessageFaults::Point point) {
   using Point = MessageFaults::Point;
-  using hostsim::FaultPoint;
+
   switch (point) {
     case Point::kChannelLoss:
       return FaultPoint::kChannelLoss;
@@ -124,16 +124,16 @@ hostsim::FaultPoint ToHost(MessageFaults::Point point) {
   return FaultPoint::kCount;
 }
 
-class InProcessBackend final : public Backend, public hostsim::HostEvents, public MessageFaults {
+class InProcessBackend final : public Backend, public HostEvents, public MessageFaults {
  public:
   InProcessBackend(const std::vector<AdapterProfile>& profiles, const GuestMachine& guest)
       : pages_(guest.memory),
-        host_(hostsim::Host::Create({.clock = clock_,
-                                     .rng = hostsim::Rng(std::random_device{}()),
-                                     .guest_memory = &pages_,
-                                     .window = guest.window,
-                                     .engine_threads = true},
-                                    profiles)) {}
+        host_(Host::Create({.clock = clock_,
+                            .rng = Rng(std::random_device{}()),
+                            .guest_memory = &pages_,
+                            .window = guest.window,
+                            .engine_threads = true},
+                           profiles)) {}
   ~InProcessBackend() override { Stop(); }
 
   void Stop() override {
@@ -145,7 +145,10 @@ class InProcessBackend final : public Backend, public hostsim::HostEvents, publi
   Status Start(BackendEvents* events) override {
     events_ = events;
     for (const auto& info : host_->Adapters()) {
-      known_.push_back({info.vgpu_luid, info.guest_luid});
+      {
+        MutexLock lock(mutex_);
+        known_.push_back({info.vgpu_luid, info.guest_luid});
+      }
       events_->AdapterArrived(ToGuest(info));
     }
     host_->SetEvents(this);
@@ -155,7 +158,7 @@ class InProcessBackend final : public Backend, public hostsim::HostEvents, publi
   void Submit(const HostCall& call, Completion completion) override {
     if (stopped_)
       return completion.run(completion.context, Status::Refuse(ENODEV, "the device is being taken down"));
-    const hostsim::Caller caller{call.process, call.adapter, call.asynchronous};
+    const Caller caller{call.process, call.adapter, call.asynchronous};
     if (call.asynchronous)
       return host_->Submit(caller, call.command->id, *call.request, call.reply,
                            [completion, reply = call.reply](bool) { Forget(reply, completion); });
@@ -197,14 +200,14 @@ class InProcessBackend final : public Backend, public hostsim::HostEvents, publi
   }
   void LoseAdapter(uint64_t address) override { host_->RemoveAdapter(address); }
 
-  // hostsim::HostEvents
+  // HostEvents
   void GuestEvent(uint32_t, uint64_t event) override { events_->GuestEvent(event); }
   void DeviceStateChanged(uint32_t, uint64_t, uint64_t cookie, uint32_t) override {
     events_->DeviceStateChanged(cookie);
   }
-  void AdapterArrived(const hostsim::AdapterInfo& info) override {
+  void AdapterArrived(const AdapterInfo& info) override {
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       known_.push_back({info.vgpu_luid, info.guest_luid});
     }
     events_->AdapterArrived(ToGuest(info));
@@ -212,7 +215,7 @@ class InProcessBackend final : public Backend, public hostsim::HostEvents, publi
   void AdapterRemoved(uint64_t vgpu_luid) override {
     uint64_t luid = 0;
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       for (const auto& adapter : known_) {
         if (adapter.vgpu_luid == vgpu_luid) luid = adapter.guest_luid;
       }
@@ -230,25 +233,25 @@ class InProcessBackend final : public Backend, public hostsim::HostEvents, publi
     uint64_t vgpu_luid, guest_luid;
   };
 
-  hostsim::RealClock clock_;
+  RealClock clock_;
   PageLists pages_;
-  std::unique_ptr<hostsim::Host> host_;
+  std::unique_ptr<Host> host_;
   InProcessControl control_{*host_};
   BackendEvents* events_ = nullptr;
   std::atomic<bool> stopped_{false};
-  std::mutex mutex_;  // guards known_
-  std::vector<Known> known_;
+  Mutex mutex_;
+  std::vector<Known> known_ DXG_GUARDED_BY(mutex_);
 };
 
 // Messages of the VM are struck only by name: what ends processes would otherwise leave them behind.
 std::optional<MessageFaults::Fault> InProcessBackend::Strike(Point point, const HostCall* call) {
-  hostsim::Passage passage{.point = ToHost(point)};
+  Passage passage{.point = ToHost(point)};
   if (!host_->faults().armed(passage.point)) return std::nullopt;
   if (call) {
     passage.command = call->command->name;
     passage.by_command_only = call->adapter == 0;
     if (call->process != 0) passage.process = host_->ProcessId(call->process);
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     for (const Known& adapter : known_) {
       if (adapter.vgpu_luid == call->adapter) passage.adapter = adapter.guest_luid;
     }
@@ -268,10 +271,9 @@ std::unique_ptr<Backend> Make(const std::vector<AdapterProfile>& profiles, const
 Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles) {
   std::vector<AdapterProfile> adapters;
   for (const auto& name : profiles.empty() ? std::vector<std::string>{kDefaultProfile} : profiles) {
-    std::string error;
-    adapters.emplace_back();
-    if (!hostsim::LoadProfile(name, &adapters.back(), &error))
-      return Status::Refuse(EINVAL, "--profile {}: {}", name, error);
+    auto profile = LoadProfile(name);
+    if (!profile.ok()) return Status::Refuse(EINVAL, "--profile {}: {}", name, profile.status().why());
+    adapters.push_back(*std::move(profile));
   }
   return Make(adapters, {});
 }
@@ -282,12 +284,12 @@ Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(
   if (all.empty()) all.emplace_back().set_name(kDefaultProfile);
   std::vector<AdapterProfile> adapters;
   for (const auto& wanted : all) {
-    std::string error;
-    adapters.emplace_back();
-    if (!ReadProfile(wanted, &adapters.back(), &error))
-      return Status::Refuse(EINVAL, "--profile {}: {}", wanted.name(), error);
+    auto profile = ReadProfile(wanted);
+    if (!profile.ok())
+      return Status::Refuse(EINVAL, "--profile {}: {}", wanted.name(), profile.status().why());
+    adapters.push_back(*std::move(profile));
   }
   return Make(adapters, guest);
 }
 
-}  // namespace dxg
+}  // namespace dxg::hostsim

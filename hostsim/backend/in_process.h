@@ -8,21 +8,21 @@
 #include "link/backend.h"
 #include "proto/dxg/control.pb.h"
 
-namespace dxg {
+namespace dxg::hostsim {
 
 // The simulated host in this process: no thread in between, no serialization. `profiles` are names of shipped
 // adapter profiles or files; none means the default adapter.
 Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles);
 // What a guest on a VMBus shares with its host.
 struct GuestMachine {
-  hostsim::WindowFile window;  // the window's bytes; without them every region is a file of its own
+  WindowFile window;  // the window's bytes; without them every region is a file of its own
   // The guest's memory by page frame numbers (knows_frames); null: only lists of pages are taken. Outlives
   // the back-end.
-  hostsim::GuestMemory* memory = nullptr;
+  GuestMemory* memory = nullptr;
 };
 // The same for somebody who is not trusted with our files: a shipped profile's name, or a name for messages
 // and the text.
 Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(
     const std::vector<ControlRequest::AddAdapter>& profiles, const GuestMachine& guest = {});
 
-}  // namespace dxg
+}  // namespace dxg::hostsim

@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <iterator>
-#include <mutex>
 #include <utility>
 
 #include "base/page.h"
@@ -21,7 +20,7 @@ bool GuestRam::Show(uint64_t address, uint64_t bytes, UniqueFd file, uint64_t fi
   const bool whole = bytes != 0 && (address | bytes) % kPageBytes == 0 && address < kAddressMax &&
                      bytes <= kAddressMax - address;
   if (!whole || file_offset > INT64_MAX - bytes) return false;
-  std::unique_lock lock(mutex_);
+  WriterLock lock(mutex_);
   const auto after = ranges_.lower_bound(address);
   if (ranges_.size() >= kRangesMax || (after != ranges_.end() && after->first - address < bytes))
     return false;
@@ -32,12 +31,12 @@ bool GuestRam::Show(uint64_t address, uint64_t bytes, UniqueFd file, uint64_t fi
 }
 
 bool GuestRam::Forget(uint64_t address) {
-  std::unique_lock lock(mutex_);
+  WriterLock lock(mutex_);
   return ranges_.erase(address) != 0;
 }
 
 GuestRam::Range GuestRam::At(uint64_t address) {
-  std::shared_lock lock(mutex_);
+  ReaderLock lock(mutex_);
   const auto after = ranges_.upper_bound(address);
   if (after == ranges_.begin()) return {};
   const auto& [start, range] = *std::prev(after);

@@ -3,10 +3,10 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <shared_mutex>
 #include <span>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/page.h"
 #include "base/unique_fd.h"
 #include "hostsim/machine/world.h"
@@ -49,8 +49,8 @@ class GuestRam final : public GuestMemory {
   // The part of the range from that address on, as a range of its own; of 0 bytes: nothing is there.
   Range At(uint64_t address);
 
-  std::shared_mutex mutex_;           // guards ranges_
-  std::map<uint64_t, Range> ranges_;  // by address
+  SharedMutex mutex_;
+  std::map<uint64_t, Range> ranges_ DXG_GUARDED_BY(mutex_);  // by address
 };
 
 // A list of pages of it (a GPADL), as the host works with it.

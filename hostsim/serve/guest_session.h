@@ -1,5 +1,9 @@
 #pragma once
 
+#include <string_view>
+
+#include "base/status.h"
+
 namespace dxg::hostsim::serve {
 
 // Somebody who has connected, and the host that is there for them.
@@ -11,5 +15,8 @@ class GuestSession {
   // Run returns soon. From any thread.
   virtual void End() = 0;
 };
+
+// Why a session ends: its guest said something that makes no sense, or does not listen.
+inline Status Wrong(std::string_view why) { return Status::Refuse(EPROTO, "{}", why); }
 
 }  // namespace dxg::hostsim::serve

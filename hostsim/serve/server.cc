@@ -74,17 +74,14 @@ void Server::Run(int stop) {
 }
 
 void Server::Admit() {
-  UniqueFd peer(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-  if (!peer.valid()) {
-    // Whoever waits is still there: without a pause we would go round and round.
+  auto admitted = AcceptUnix(listener_.get());
+  if (!admitted.ok()) {
     constexpr int kPauseMs = 100;
-    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) poll(nullptr, 0, kPauseMs);
+    if (OutOfDescriptors(admitted.status())) poll(nullptr, 0, kPauseMs);
     return;
   }
-  ucred who = {};
-  socklen_t size = sizeof(who);
-  if (getsockopt(peer.get(), SOL_SOCKET, SO_PEERCRED, &who, &size) != 0 ||
-      (who.uid != 0 && who.uid != geteuid())) {
+  auto [peer, who] = *std::move(admitted);
+  if (who.uid != 0 && who.uid != geteuid()) {
     spdlog::warn("user {} is refused: only user {} and root may use this host", who.uid, geteuid());
     return;
   }

@@ -5,13 +5,16 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <string_view>
 #include <utility>
 
 #include "base/page.h"
 #include "base/printable.h"
 #include "hostsim/backend/in_process.h"
 #include "hostsim/machine/machine.h"
+#include "hostsim/serve/served_call.h"
 #include "link/host_control.h"
+#include "link/socket/messages.h"
 #include "proto/contract/contract.h"
 
 namespace dxg::hostsim::serve {
@@ -25,32 +28,33 @@ constexpr uint32_t kListsMax = 4096;
 
 }  // namespace
 
-// A call on its way through the host.
-struct SocketSession::Served {
-  SocketSession* session;
-  uint64_t number;
-  HostCall call;
-  std::unique_ptr<google::protobuf::Message> request, reply;
-  uint64_t request_bytes;
+class SocketSession::Served final : public ServedCall {
+ public:
+  Served(SocketSession& session, const contract::HostCommand& command, uint64_t number,
+         uint64_t request_bytes)
+      : ServedCall(command), session_(session), number_(number), request_bytes_(request_bytes) {}
 
-  static void Complete(void* context, Status transport) {
-    const std::unique_ptr<Served> served(static_cast<Served*>(context));
-    --served->session->waiting_;
-    served->session->waiting_bytes_ -= served->request_bytes;
-    if (served->call.asynchronous) return;
-    socket::Connection& channel = served->session->channel_;
-    if (transport.ok() && channel.SendPacket(socket::MakeAnswer(served->number, *served->reply))) return;
+  void Answer(const Status& transport) override {
+    --session_.waiting_;
+    session_.waiting_bytes_ -= request_bytes_;
+    if (asynchronous()) return;
+    socket::Connection& connection = session_.connection_;
+    if (transport.ok() && connection.SendPacket(socket::MakeAnswer(number_, *reply))) return;
     FromHost message;
     protocol::Answer& answer = *message.mutable_answer();
-    answer.set_number(served->number);
+    answer.set_number(number_);
     if (transport.ok()) {
-      served->reply->SerializeToString(answer.mutable_reply());
+      reply->SerializeToString(answer.mutable_reply());
     } else {
       answer.set_error(static_cast<uint32_t>(-transport.value()));
       answer.set_why(transport.why());
     }
-    (void)channel.Send(message);
+    (void)connection.Send(message);
   }
+
+ private:
+  SocketSession& session_;
+  const uint64_t number_, request_bytes_;
 };
 
 // Memory of a client. The file came from the device, which may have sent anything.
@@ -81,49 +85,46 @@ class SocketSession::FilePages final : public ClientPages {
 
 SocketSession::SocketSession(UniqueFd connection, std::string name,
                              std::vector<ControlRequest::AddAdapter> defaults)
-    : channel_(std::move(connection)), name_(std::move(name)), defaults_(std::move(defaults)) {}
+    : connection_(std::move(connection)), name_(std::move(name)), defaults_(std::move(defaults)) {}
 
 SocketSession::~SocketSession() {
   if (backend_) backend_->Stop();
 }
 
-bool SocketSession::Wrong(std::string why) {
-  why_ = std::move(why);
-  return false;
-}
-
 void SocketSession::Run() {
-  constexpr int kWithoutEnd = -1;
-  socket::Woken woken;
-  while (channel_.Wait(kWithoutEnd, &woken, &why_) && HandleAll()) {
-  }
-  spdlog::info("{}: over: {}", name_, Printable(why_));
-  channel_.Close();
+  const Status why = Serve();
+  spdlog::info("{}: over: {}", name_, Printable(why.why()));
+  connection_.Close();
   if (backend_) backend_->Stop();
 }
 
-bool SocketSession::HandleAll() {
-  while (const auto incoming = channel_.Next()) {
+Status SocketSession::Serve() {
+  constexpr int kWithoutEnd = -1;
+  for (;;) {
+    DXG_TRY(connection_.Wait(kWithoutEnd).status());
+    DXG_TRY(HandleAll());
+  }
+}
+
+Status SocketSession::HandleAll() {
+  while (const auto incoming = connection_.Next()) {
     if (incoming->packet != nullptr) {
-      if (!HandleCall(*incoming->packet)) return false;
+      DXG_TRY(HandleCall(*incoming->packet));
       continue;
     }
     ToHost message;
-    const std::span<const std::byte> frame = incoming->message;
-    if (!message.ParseFromArray(frame.data(), static_cast<int>(frame.size())))
-      return Wrong("it sent a frame that is no message");
     std::vector<UniqueFd> descriptors;
-    for (uint32_t i = 0; i < message.descriptors(); ++i) {
-      descriptors.push_back(channel_.TakeDescriptor());
-      if (!descriptors.back().valid()) return Wrong("it announced descriptors that did not come");
-    }
-    if (!Handle(message, std::move(descriptors))) return false;
+    DXG_TRY(socket::ReadFrame(incoming->message, connection_, &message, &descriptors));
+    DXG_TRY(Handle(message, std::move(descriptors)));
   }
-  const std::string broken = channel_.broken();
-  return broken.empty() || Wrong(broken);
+  return connection_.Check();
 }
 
-bool SocketSession::Handle(const ToHost& message, std::vector<UniqueFd> descriptors) {
+Status SocketSession::Send(const FromHost& message, std::span<const int> descriptors) {
+  return connection_.Send(message, descriptors) ? Status::Ok() : Wrong("the connection broke");
+}
+
+Status SocketSession::Handle(const ToHost& message, std::vector<UniqueFd> descriptors) {
   if (message.has_hello() != (backend_ == nullptr))
     return Wrong(backend_ ? "it greeted twice" : "it did not greet first");
   switch (message.what_case()) {
@@ -131,36 +132,35 @@ bool SocketSession::Handle(const ToHost& message, std::vector<UniqueFd> descript
       return Greet(message.hello(), std::move(descriptors));
     case ToHost::kCalls:
       for (const protocol::Call& call : message.calls().calls()) {
-        if (!Submit({call.number(), call.command(), call.process(), call.adapter(),
-                     std::as_bytes(std::span(call.request()))}))
-          return false;
+        DXG_TRY(Submit({call.number(), call.command(), call.process(), call.adapter(),
+                        std::as_bytes(std::span(call.request()))}));
       }
-      return true;
+      return Status::Ok();
     case ToHost::kQuestion:
       return Answer(message.question(), std::move(descriptors));
     case ToHost::kRemoveClientPages:
       if (lists_.erase(message.remove_client_pages()) == 0)
         return Wrong("it removed client pages that it had not added");
       backend_->RemoveClientPages(message.remove_client_pages());
-      return true;
+      return Status::Ok();
     case ToHost::kPing: {
       FromHost pong;
       pong.set_pong(message.ping());
-      return channel_.Send(pong);
+      return Send(pong);
     }
     case ToHost::WHAT_NOT_SET:  // of a later version
-      return true;
+      return Status::Ok();
   }
-  return true;
+  return Status::Ok();
 }
 
-bool SocketSession::Greet(const protocol::Hello& hello, std::vector<UniqueFd> descriptors) {
+Status SocketSession::Greet(const protocol::Hello& hello, std::vector<UniqueFd> descriptors) {
   FromHost answer;
   answer.mutable_hello()->set_version(socket::kProtocolVersion);
   answer.mutable_hello()->set_program("hostsim");
   const auto refuse = [&](const std::string& why) {
     answer.mutable_hello()->set_refused(why);
-    (void)channel_.Send(answer);
+    (void)connection_.Send(answer);
     return Wrong(why);
   };
   if (hello.version() != socket::kProtocolVersion)
@@ -179,51 +179,44 @@ bool SocketSession::Greet(const protocol::Hello& hello, std::vector<UniqueFd> de
     rings = *std::move(taken);
     answer.mutable_hello()->add_features(socket::kFeatureRings);
   }
-  if (!channel_.Send(answer)) return Wrong("the connection broke");
-  if (rings) channel_.UseRings(std::move(rings));
+  DXG_TRY(Send(answer));
+  if (rings) connection_.UseRings(std::move(rings));
   backend_ = *std::move(backend);
   if (Status status = backend_->Start(this); !status.ok()) return refuse(status.why());
   spdlog::info("{}: {} is served", name_, Printable(hello.program()));
   FromHost started;
   started.mutable_started();
-  return channel_.Send(started);
+  return Send(started);
 }
 
 // -- Calls ----------------------------------------------------------------------------------------
 
-bool SocketSession::HandleCall(const vmbus::Packet& packet) {
+Status SocketSession::HandleCall(const vmbus::Packet& packet) {
   const auto call = socket::IsCall(packet) ? socket::ReadCall(packet) : std::nullopt;
   return call ? Submit(*call) : Wrong("it put a packet into the ring that is no call");
 }
 
-bool SocketSession::Submit(const socket::CallPacket& call) {
+Status SocketSession::Submit(const socket::CallPacket& call) {
   const contract::HostCommand* command = contract::FindHostCommand(call.command);
   if (!command) return Wrong(fmt::format("it sent command {}, which there is not", call.command));
-  auto served = std::make_unique<Served>();
-  served->session = this;
-  served->number = call.number;
-  served->request.reset(command->request->New());
-  served->reply.reset(command->reply->New());
-  if (!served->request->ParseFromArray(call.request.data(), static_cast<int>(call.request.size())))
+  const uint64_t bytes = call.request.size();
+  auto served = std::make_unique<Served>(*this, *command, call.number, bytes);
+  if (!served->request->ParseFromArray(call.request.data(), static_cast<int>(bytes)))
     return Wrong(fmt::format("it sent a {} that cannot be read", command->name));
   if (waiting_ >= kWaitingMax)
     return Wrong(fmt::format("{} of its calls wait, which is the most", kWaitingMax));
-  const uint64_t bytes = call.request.size();
   if (bytes > kWaitingBytesMax - waiting_bytes_)
     return Wrong(fmt::format("the requests of its calls that wait have more than {} bytes, which is the most",
                              kWaitingBytesMax));
   ++waiting_;
-  waiting_bytes_ += served->request_bytes = bytes;
-  served->call = {command,         call.process, call.adapter, served->request.get(), served->reply.get(),
-                  call.number == 0};
-  Served* const on_its_way = served.release();  // until Complete
-  backend_->Submit(on_its_way->call, {&Served::Complete, on_its_way});
-  return true;
+  waiting_bytes_ += bytes;
+  ServedCall::Submit(std::move(served), *backend_, call.process, call.adapter, call.number == 0);
+  return Status::Ok();
 }
 
 // -- Questions ------------------------------------------------------------------------------------
 
-bool SocketSession::Answer(const protocol::Question& question, std::vector<UniqueFd> descriptors) {
+Status SocketSession::Answer(const protocol::Question& question, std::vector<UniqueFd> descriptors) {
   switch (question.what_case()) {
     case protocol::Question::kRegionAt:
       return SendRegion(question.number(), backend_->FindRegion(question.region_at()));
@@ -236,13 +229,13 @@ bool SocketSession::Answer(const protocol::Question& question, std::vector<Uniqu
       FromHost message;
       message.mutable_controlled()->set_number(question.number());
       backend_->control()->Serve(question.control(), message.mutable_controlled()->mutable_reply());
-      return channel_.Send(message);
+      return Send(message);
     }
     case protocol::Question::kAddClientPages: {
       FromHost message;
       message.mutable_listed()->set_number(question.number());
       message.mutable_listed()->set_list(AddPages(question.add_client_pages(), std::move(descriptors)));
-      return channel_.Send(message);
+      return Send(message);
     }
     case protocol::Question::WHAT_NOT_SET:
       break;
@@ -250,18 +243,18 @@ bool SocketSession::Answer(const protocol::Question& question, std::vector<Uniqu
   return SendRegion(question.number(), std::nullopt);  // of a later version: there is nothing
 }
 
-bool SocketSession::SendRegion(uint64_t number, const std::optional<HostRegion>& region) {
+Status SocketSession::SendRegion(uint64_t number, const std::optional<HostRegion>& region) {
   FromHost message;
   protocol::Region& answer = *message.mutable_region();
   answer.set_number(number);
-  if (!region || region->file < 0) return channel_.Send(message);
+  if (!region || region->file < 0) return Send(message);
   message.set_descriptors(1);
   answer.set_window_address(region->window_address);
   answer.set_size(region->size);
   answer.set_file_offset(region->file_offset);
   answer.set_cookie(region->cookie);
   const int descriptors[] = {region->file};
-  return channel_.Send(message, descriptors);
+  return Send(message, descriptors);
 }
 
 uint32_t SocketSession::AddPages(const protocol::ClientPages& pages, std::vector<UniqueFd> descriptors) {
@@ -284,39 +277,32 @@ uint32_t SocketSession::AddPages(const protocol::ClientPages& pages, std::vector
 
 void SocketSession::AdapterArrived(const HostAdapter& adapter) {
   FromHost message;
-  protocol::AdapterInfo& info = *message.mutable_adapter_arrived();
-  info.set_luid(adapter.luid);
-  info.set_host_luid(adapter.host_luid);
-  info.set_address(adapter.address);
-  info.set_host_handle(adapter.host_handle);
-  info.set_interface_version(adapter.interface_version);
-  info.set_compute_only(adapter.compute_only);
-  info.set_async_messages(adapter.async_messages);
-  (void)channel_.Send(message);
+  *message.mutable_adapter_arrived() = socket::ToMessage(adapter);
+  (void)connection_.Send(message);
 }
 
 void SocketSession::AdapterStopped(uint64_t luid) {
   FromHost message;
   message.set_adapter_stopped(luid);
-  (void)channel_.Send(message);
+  (void)connection_.Send(message);
 }
 
 void SocketSession::AdapterRemoved(uint64_t luid) {
   FromHost message;
   message.set_adapter_removed(luid);
-  (void)channel_.Send(message);
+  (void)connection_.Send(message);
 }
 
 void SocketSession::DeviceStateChanged(uint64_t cookie) {
   FromHost message;
   message.set_device_state_changed(cookie);
-  (void)channel_.Send(message);
+  (void)connection_.Send(message);
 }
 
 void SocketSession::GuestEvent(uint64_t event) {
   FromHost message;
   message.set_guest_event(event);
-  (void)channel_.Send(message);
+  (void)connection_.Send(message);
 }
 
 }  // namespace dxg::hostsim::serve

@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 #include <set>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -30,22 +31,23 @@ class SocketSession final : public GuestSession, private BackendEvents {
 
   // GuestSession
   void Run() override;
-  void End() override { channel_.Close(); }
+  void End() override { connection_.Close(); }
 
  private:
-  struct Served;
+  class Served;
   class FilePages;
 
-  bool HandleAll();
-  bool Handle(const protocol::ToHost& message, std::vector<UniqueFd> descriptors);
-  bool Greet(const protocol::Hello& hello, std::vector<UniqueFd> descriptors);
-  bool HandleCall(const vmbus::Packet& packet);
-  bool Submit(const socket::CallPacket& call);
-  bool Answer(const protocol::Question& question, std::vector<UniqueFd> descriptors);
-  bool SendRegion(uint64_t number, const std::optional<HostRegion>& region);
+  // A refusal is the end of the connection, and says why.
+  Status Serve();
+  Status HandleAll();
+  Status Handle(const protocol::ToHost& message, std::vector<UniqueFd> descriptors);
+  Status Greet(const protocol::Hello& hello, std::vector<UniqueFd> descriptors);
+  Status HandleCall(const vmbus::Packet& packet);
+  Status Submit(const socket::CallPacket& call);
+  Status Answer(const protocol::Question& question, std::vector<UniqueFd> descriptors);
+  Status SendRegion(uint64_t number, const std::optional<HostRegion>& region);
+  Status Send(const protocol::FromHost& message, std::span<const int> descriptors = {});
   uint32_t AddPages(const protocol::ClientPages& pages, std::vector<UniqueFd> descriptors);
-  // Says why the connection ends; false, for whoever returns it.
-  bool Wrong(std::string why);
 
   // BackendEvents
   void AdapterArrived(const HostAdapter& adapter) override;
@@ -53,15 +55,14 @@ class SocketSession final : public GuestSession, private BackendEvents {
   void AdapterRemoved(uint64_t luid) override;
   void DeviceStateChanged(uint64_t cookie) override;
   void GuestEvent(uint64_t event) override;
-  void HostLost() override { channel_.Close(); }  // then the device has none either
+  void HostLost() override { connection_.Close(); }  // then the device has none either
 
-  socket::Connection channel_;
+  socket::Connection connection_;
   const std::string name_;
   const std::vector<ControlRequest::AddAdapter> defaults_;
   std::unique_ptr<Backend> backend_;                     // from the greeting on
   std::atomic<uint64_t> waiting_{0}, waiting_bytes_{0};  // calls that have no answer yet, and their requests
   std::set<uint32_t> lists_;                             // of client pages
-  std::string why_;
 };
 
 }  // namespace dxg::hostsim::serve

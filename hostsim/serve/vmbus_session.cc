@@ -3,17 +3,16 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <string_view>
 #include <utility>
 
 #include "base/page.h"
-#include "base/shared_memory.h"
 #include "hostsim/backend/in_process.h"
+#include "hostsim/serve/served_call.h"
 #include "link/host_control.h"
 #include "link/simulated_bus/packet_channel.h"
 #include "link/vmbus/eventfd_signal.h"
@@ -28,65 +27,50 @@ namespace link = vmbus::link;
 
 constexpr uint32_t kGlobalRelid = 1;
 constexpr vmbus::Guid kGlobalInstance{{0x64, 0x78, 0x67, 0x00, 0, 0, 0, 0x40, 0x80, 0, 0, 0, 0, 0, 0, 1}};
-constexpr uint64_t kGpadlPagesMax = 1u << 22;  // of one guest: 16 GiB
-constexpr size_t kGpadlsMax = 4096;
 constexpr uint32_t kRefusedStatus = 0xC000009A;  // STATUS_INSUFFICIENT_RESOURCES
 constexpr uint32_t kConfigBegin = vmbus::kConfigChannel;
 constexpr uint32_t kConfigEnd = vmbus::kConfigHostCaps + 4;
 
-}  // namespace
-
-Result<UniqueFd> OpenWindow(const VmbusOptions& options) {
-  const uint64_t bytes = uint64_t{options.window_megabytes} << 20;
-  if (!options.window_file.empty()) {
-    UniqueFd file(open(options.window_file.c_str(), O_RDWR | O_CLOEXEC));
-    if (!file.valid())
-      return Status::Refuse(errno, "the window's file {}: {}", options.window_file, std::strerror(errno));
-    // Who touched memory behind the file's end would be killed. A device has no size that we could look at.
-    struct stat status {};
-    if (fstat(file.get(), &status) == 0 && S_ISREG(status.st_mode) &&
-        static_cast<uint64_t>(status.st_size) < bytes)
-      return Status::Refuse(
-          EINVAL,
-          "the window's file {} has {} MiB; expected the window's {}: make it longer, or say window-mib=N",
-          options.window_file, status.st_size >> 20, options.window_megabytes);
-    return file;
-  }
-  return MakeSharedMemory("dxg-window", bytes);
+void Complete(vmbus::Port& port, uint64_t transaction, std::span<const std::byte> payload) {
+  (void)port.Send({vmbus::kCompletion, 0, transaction, payload});
 }
 
-// A command on its way through the host.
-struct VmbusSession::Served {
-  VmbusSession* session;
-  std::shared_ptr<Port> port;
-  uint32_t relid;
-  uint64_t transaction;
-  uint32_t version;
-  HostCall call;
-  std::unique_ptr<google::protobuf::Message> request, reply;
+}  // namespace
 
-  void Answer(std::span<const std::byte> payload) const {
-    port->Send({vmbus::kCompletion, 0, transaction, payload});
-  }
+class VmbusSession::Served final : public ServedCall {
+ public:
+  Served(VmbusSession& session, const contract::HostCommand& command, std::shared_ptr<vmbus::Port> port,
+         uint32_t relid, uint64_t transaction, uint32_t version)
+      : ServedCall(command),
+        session_(session),
+        port_(std::move(port)),
+        relid_(relid),
+        transaction_(transaction),
+        version_(version) {}
 
   // What a real host answers where it refuses a command whose reply has no status is not known; too little of
   // a reply is what the guest driver takes for a refusal.
-  static void Complete(void* context, Status transport) {
-    const std::unique_ptr<Served> served(static_cast<Served*>(context));
-    if (served->call.asynchronous) return;
+  void Answer(const Status& transport) override {
+    if (asynchronous()) return;
     if (transport.ok()) {
-      const auto& command = *served->call.command;
-      std::vector<std::byte> payload(command.reply_size(*served->request, served->version));
-      command.encode_reply(*served->request, *served->reply, served->version, payload.data());
-      return served->Answer(payload);
+      std::vector<std::byte> payload(command().reply_size(*request, version_));
+      command().encode_reply(*request, *reply, version_, payload.data());
+      return Complete(*port_, transaction_, payload);
     }
-    if (transport.value() == -EOVERFLOW) return served->Answer({});
+    if (transport.value() == -EOVERFLOW) return Complete(*port_, transaction_, {});
     link::SendFailed failed;
-    failed.relid = served->relid;
+    failed.relid = relid_;
     failed.error = -transport.value();
-    failed.transaction = served->transaction;
-    (void)served->session->socket_->Tell(failed);
+    failed.transaction = transaction_;
+    (void)session_.socket_->Tell(failed);
   }
+
+ private:
+  VmbusSession& session_;
+  const std::shared_ptr<vmbus::Port> port_;
+  const uint32_t relid_;
+  const uint64_t transaction_;
+  const uint32_t version_;
 };
 
 // -- Life -----------------------------------------------------------------------------------------
@@ -100,37 +84,14 @@ VmbusSession::~VmbusSession() {
   if (backend_) backend_->Stop();
 }
 
-bool VmbusSession::Wrong(std::string why) {
-  why_ = std::move(why);
-  return false;
-}
-
 void VmbusSession::Run() {
-  for (bool there = true; there;) {
-    auto received = socket_->Receive();
-    if (!received.ok()) {
-      why_ = received.status().why();
-      break;
-    }
-    std::vector<UniqueFd> descriptors = std::move(received->descriptors);
-    if (received->header.channel == link::kControlChannel) {
-      there = HandleControl(*received, std::move(descriptors));
-      continue;
-    }
-    std::shared_ptr<vmbus::PacketInbox> inbox;
-    {
-      std::lock_guard lock(mutex_);
-      const auto found = channels_.find(received->header.channel);
-      if (found != channels_.end()) inbox = found->second.inbox;
-    }
-    if (inbox) inbox->Put(*received);
-  }
-  spdlog::info("{}: over: {}", name_, why_);
+  const Status why = Serve();
+  spdlog::info("{}: over: {}", name_, why.why());
   socket_->Close();
   if (backend_) backend_->Stop();
   std::map<uint32_t, HostChannel> channels;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     channels.swap(channels_);
   }
   for (auto& [relid, channel] : channels) {
@@ -138,13 +99,38 @@ void VmbusSession::Run() {
   }
 }
 
-bool VmbusSession::HandleControl(const link::Received& received, std::vector<UniqueFd> descriptors) {
+Status VmbusSession::Serve() {
+  for (;;) {
+    DXG_ASSIGN(link::Received received, socket_->Receive());
+    if (received.header.channel == link::kControlChannel) {
+      std::vector<UniqueFd> descriptors = std::move(received.descriptors);
+      DXG_TRY(HandleControl(received, std::move(descriptors)));
+      continue;
+    }
+    std::shared_ptr<vmbus::PacketInbox> inbox;
+    {
+      MutexLock lock(mutex_);
+      const auto found = channels_.find(received.header.channel);
+      if (found != channels_.end()) inbox = found->second.inbox;
+    }
+    if (inbox) inbox->Put(received);
+  }
+}
+
+template <class Message>
+Status VmbusSession::Say(const Message& message, std::span<const int> descriptors,
+                         std::span<const std::byte> rest) {
+  return socket_->Tell(message, descriptors, rest) ? Status::Ok() : Wrong("it does not read");
+}
+
+Status VmbusSession::HandleControl(const link::Received& received, std::vector<UniqueFd> descriptors) {
   const std::span<const std::byte> payload = received.payload;
   const uint32_t number = link::NumberOf(payload);
+  const size_t came = descriptors.size();
   const auto nonsense = [&] {
     return Wrong(
         fmt::format("it sent control message {:#x} with {} bytes and {} descriptors, which makes no sense",
-                    number, payload.size(), descriptors.size()));
+                    number, payload.size(), came));
   };
   if (number != link::kInitiateContact && !backend_) return Wrong("it did not begin with contact");
   switch (number) {
@@ -158,15 +144,23 @@ bool VmbusSession::HandleControl(const link::Received& received, std::vector<Uni
     }
     case link::kClose: {
       const auto close = link::Read<link::Close>(payload);
-      return close ? CloseChannel(close->relid) : nonsense();
+      if (!close) return nonsense();
+      CloseChannel(close->relid);
+      return Status::Ok();
     }
     case link::kGpadlHeader:
-      return BeginGpadl(payload) || nonsense();
-    case link::kGpadlBody:
-      return GoOnGpadl(payload) || nonsense();
+    case link::kGpadlBody: {
+      const auto outcome = number == link::kGpadlHeader ? gpadls_.Begin(payload) : gpadls_.GoOn(payload);
+      return outcome.what == GuestGpadls::Outcome::kNonsense ? nonsense() : AnswerGpadl(outcome);
+    }
     case link::kGpadlTeardown: {
       const auto teardown = link::Read<link::GpadlTeardown>(payload);
-      return teardown ? EndGpadl(*teardown) : nonsense();
+      if (!teardown) return nonsense();
+      const uint32_t list = gpadls_.End(teardown->gpadl);
+      if (list != 0) backend_->RemoveClientPages(list);
+      link::GpadlTornDown done;
+      done.gpadl = teardown->gpadl;
+      return Say(done);
     }
     case link::kReadConfig: {
       const auto read = link::Read<link::ReadConfig>(payload);
@@ -182,71 +176,67 @@ bool VmbusSession::HandleControl(const link::Received& received, std::vector<Uni
       if (!ram_->Show(memory->address, memory->bytes, std::move(descriptors[0]), memory->file_offset))
         spdlog::warn("{}: its memory at {:#x} ({} bytes) is not taken", name_, memory->address,
                      memory->bytes);
-      return true;
+      return Status::Ok();
     }
     case link::kForgetMemory: {
       const auto forget = link::Read<link::ForgetMemory>(payload);
-      if (forget) ram_->Forget(forget->address);
-      return forget || nonsense();
+      if (!forget) return nonsense();
+      ram_->Forget(forget->address);
+      return Status::Ok();
     }
     case link::kDoorbells: {
       const auto bells = link::Read<link::Doorbells>(payload);
-      std::lock_guard lock(mutex_);
-      const auto found = bells ? channels_.find(bells->relid) : channels_.end();
-      if (found == channels_.end() || descriptors.size() != 2) return nonsense();
-      // Written to, anything else could end us or let us wait for ever.
-      if (!std::all_of(descriptors.begin(), descriptors.end(),
-                       [](const UniqueFd& bell) { return vmbus::IsEventfd(bell.get()); }))
-        return nonsense();
-      for (const UniqueFd& bell : descriptors) fcntl(bell.get(), F_SETFL, O_NONBLOCK);
-      found->second.bells = std::move(descriptors);
-      return true;
+      if (!bells || descriptors.size() != 2) return nonsense();
+      return TakeDoorbells(bells->relid, std::move(descriptors)) ? Status::Ok() : nonsense();
     }
     case link::kControl:
       return AnswerControl(payload.subspan(sizeof(link::Control)));
     case link::kPing:
-      return socket_->Tell(link::Pong{}) || Wrong("it does not read");
+      return Say(link::Pong{});
     default:
-      return true;  // of a later version
+      return Status::Ok();  // of a later version
   }
 }
 
-bool VmbusSession::Begin() {
-  auto window = OpenWindow(options_);
-  if (!window.ok()) return Wrong(window.status().why());
-  window_ = {std::make_shared<const FileDescriptor>(window->release()),
+Status VmbusSession::Begin() {
+  DXG_ASSIGN(UniqueFd window, OpenWindow(options_));
+  window_ = {std::make_shared<const FileDescriptor>(window.release()),
              uint64_t{options_.window_megabytes} << 20};
-  auto backend = CreateInProcessBackendOf(options_.adapters,
-                                          {window_, options_.map_guest_memory ? ram_.get() : nullptr});
-  if (!backend.ok()) return Wrong(backend.status().why());
-  backend_ = *std::move(backend);
-  channels_[last_relid_ = kGlobalRelid];
-  if (Status status = backend_->Start(this); !status.ok()) return Wrong(status.why());
-  if (!functions_.empty()) host_version_ = functions_.front().adapter.interface_version;
+  DXG_ASSIGN(backend_, CreateInProcessBackendOf(options_.adapters,
+                                                {window_, options_.map_guest_memory ? ram_.get() : nullptr}));
+  {
+    MutexLock lock(mutex_);
+    channels_[last_relid_ = kGlobalRelid];
+  }
+  DXG_TRY(backend_->Start(this));
+  {
+    MutexLock lock(mutex_);
+    if (!functions_.empty()) host_version_ = functions_.front().adapter.interface_version;
+  }
   spdlog::info("{}: a guest is served, interface version {}", name_, host_version_);
   link::VersionResponse response;
   response.supported = 1;
   response.version = link::kVmbusVersion;
-  return socket_->Tell(response) || Wrong("it does not read");
+  return Say(response);
 }
 
-bool VmbusSession::OfferAll() {
+Status VmbusSession::OfferAll() {
   link::WindowFile window;
   window.bytes = window_.bytes;
   const int descriptors[] = {window_.file->number()};
-  if (!socket_->Tell(window, descriptors)) return Wrong("it does not read");
+  DXG_TRY(Say(window, descriptors));
   link::Offer global;
   global.channel_class = vmbus::kGlobalClass;
   global.instance = kGlobalInstance;
   global.mmio_megabytes = static_cast<uint16_t>(options_.window_megabytes);
   global.relid = kGlobalRelid;
   (void)socket_->Tell(global);
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   for (const Function& function : functions_) {
     if (!function.gone) Tell(function);
   }
   offered_ = true;
-  return socket_->Tell(link::AllOffersDelivered{}) || Wrong("it does not read");
+  return Say(link::AllOffersDelivered{});
 }
 
 void VmbusSession::Tell(const Function& function) {
@@ -262,7 +252,7 @@ void VmbusSession::Tell(const Function& function) {
   (void)socket_->Tell(offer);
 }
 
-bool VmbusSession::AnswerControl(std::span<const std::byte> request) {
+Status VmbusSession::AnswerControl(std::span<const std::byte> request) {
   ControlRequest asked;
   ControlReply reply;
   if (!asked.ParseFromArray(request.data(), static_cast<int>(request.size())))
@@ -275,135 +265,82 @@ bool VmbusSession::AnswerControl(std::span<const std::byte> request) {
   }
   std::string text;
   reply.SerializeToString(&text);
-  return socket_->Tell(link::Controlled{}, {}, std::as_bytes(std::span(text))) || Wrong("it does not read");
+  return Say(link::Controlled{}, {}, std::as_bytes(std::span(text)));
 }
 
 // -- Configuration space --------------------------------------------------------------------------
 
-bool VmbusSession::AnswerConfig(uint32_t number, uint32_t offset, std::optional<uint32_t> written) {
+Status VmbusSession::AnswerConfig(uint32_t number, uint32_t offset, std::optional<uint32_t> written) {
   link::ConfigDone done;
   done.function = number;
   done.offset = offset;
-  std::byte space[kConfigEnd - kConfigBegin] = {};
-  std::unique_lock lock(mutex_);
-  const auto function = std::find_if(functions_.begin(), functions_.end(), [&](const Function& each) {
-    return each.number == number && !each.gone;
-  });
-  if (function == functions_.end()) {
-    done.error = ENODEV;
-  } else if (offset % 4 != 0 || offset < kConfigBegin || offset >= kConfigEnd) {
-    done.error = EINVAL;
-  } else if (written) {
-    if (offset == vmbus::kConfigVersion) guest_version_ = *written;
-  } else {
-    const bool new_enough = host_version_ >= vmbus::kExtHeaderSince;  // an older one does not say its version
-    const uint32_t version = new_enough ? host_version_ : 0;
-    const uint64_t luid = new_enough ? function->adapter.address : 0;
-    const uint32_t caps = options_.map_guest_memory ? vmbus::kHostCapMapGuestMemory : 0;
-    std::memcpy(space, &function->instance, sizeof(function->instance));
-    std::memcpy(space + (vmbus::kConfigVersion - kConfigBegin), &version, sizeof(version));
-    std::memcpy(space + (vmbus::kConfigLuid - kConfigBegin), &luid, sizeof(luid));
-    std::memcpy(space + (vmbus::kConfigHostCaps - kConfigBegin), &caps, sizeof(caps));
-    std::memcpy(&done.value, space + (offset - kConfigBegin), sizeof(done.value));
+  {
+    MutexLock lock(mutex_);
+    const auto function = std::find_if(functions_.begin(), functions_.end(), [&](const Function& each) {
+      return each.number == number && !each.gone;
+    });
+    if (function == functions_.end()) {
+      done.error = ENODEV;
+    } else if (offset % 4 != 0 || offset < kConfigBegin || offset >= kConfigEnd) {
+      done.error = EINVAL;
+    } else if (written) {
+      if (offset == vmbus::kConfigVersion) guest_version_ = *written;
+    } else {
+      done.value = ReadConfig(*function, offset);
+    }
   }
-  lock.unlock();
-  return socket_->Tell(done) || Wrong("it does not read");
+  return Say(done);
+}
+
+uint32_t VmbusSession::ReadConfig(const Function& function, uint32_t offset) const {
+  std::byte space[kConfigEnd - kConfigBegin] = {};
+  const bool new_enough = host_version_ >= vmbus::kExtHeaderSince;  // an older one does not say its version
+  const uint32_t version = new_enough ? host_version_ : 0;
+  const uint64_t luid = new_enough ? function.adapter.address : 0;
+  const uint32_t caps = options_.map_guest_memory ? vmbus::kHostCapMapGuestMemory : 0;
+  std::memcpy(space, &function.instance, sizeof(function.instance));
+  std::memcpy(space + (vmbus::kConfigVersion - kConfigBegin), &version, sizeof(version));
+  std::memcpy(space + (vmbus::kConfigLuid - kConfigBegin), &luid, sizeof(luid));
+  std::memcpy(space + (vmbus::kConfigHostCaps - kConfigBegin), &caps, sizeof(caps));
+  uint32_t value = 0;
+  std::memcpy(&value, space + (offset - kConfigBegin), sizeof(value));
+  return value;
 }
 
 // -- Lists of pages -------------------------------------------------------------------------------
 
-bool VmbusSession::AddFrames(Gpadl& gpadl, uint32_t number, std::span<const std::byte> bytes) {
-  const size_t count = bytes.size() / sizeof(uint64_t);
-  if (count > gpadl.pages - gpadl.frames.size()) return false;
-  const size_t had = gpadl.frames.size();
-  gpadl.frames.resize(had + count);
-  if (count != 0) std::memcpy(gpadl.frames.data() + had, bytes.data(), count * sizeof(uint64_t));
-  if (gpadl.frames.size() < gpadl.pages) return true;
-  link::GpadlCreated created;
-  created.relid = gpadl.relid;
-  created.gpadl = number;
-  // A list for a channel that is not open is of its rings.
-  if (const auto channel = channels_.find(gpadl.relid); channel != channels_.end() && channel->second.port) {
-    auto list = backend_->AddClientPages(std::make_shared<GpadlPages>(ram_, gpadl.frames));
-    if (list.ok()) {
-      gpadl.list = *std::move(list);
-    } else {
-      created.status = kRefusedStatus;
-      gpadl_pages_ -= gpadl.pages;
-      gpadls_.erase(number);
-    }
-  }
-  return socket_->Tell(created);
+bool VmbusSession::IsOpen(uint32_t relid) {
+  MutexLock lock(mutex_);
+  const auto channel = channels_.find(relid);
+  return channel != channels_.end() && channel->second.port != nullptr;
 }
 
-bool VmbusSession::BeginGpadl(std::span<const std::byte> payload) {
-  std::span<const std::byte> frames;
-  const auto header = link::Read<link::GpadlHeader>(payload, &frames);
-  if (!header || header->range_count != 1 || header->byte_offset != 0 || header->byte_count == 0 ||
-      header->byte_count % kPageBytes != 0)
-    return false;
-  const uint64_t pages = header->byte_count / kPageBytes;
-  std::lock_guard lock(mutex_);
-  if (gpadls_.contains(header->gpadl) || gpadls_.size() >= kGpadlsMax ||
-      gpadl_pages_ + pages > kGpadlPagesMax) {
-    link::GpadlCreated refused;
-    refused.relid = header->relid;
-    refused.gpadl = header->gpadl;
-    refused.status = kRefusedStatus;
-    return socket_->Tell(refused);
-  }
-  gpadl_pages_ += pages;
-  Gpadl& gpadl = gpadls_[header->gpadl];
-  gpadl.relid = header->relid;
-  gpadl.pages = pages;
-  return AddFrames(gpadl, header->gpadl, frames);
-}
-
-bool VmbusSession::GoOnGpadl(std::span<const std::byte> payload) {
-  std::span<const std::byte> frames;
-  const auto body = link::Read<link::GpadlBody>(payload, &frames);
-  if (!body) return false;
-  std::lock_guard lock(mutex_);
-  const auto found = gpadls_.find(body->gpadl);
-  if (found == gpadls_.end()) return true;  // of one that was refused
-  return found->second.frames.size() < found->second.pages && AddFrames(found->second, body->gpadl, frames);
-}
-
-bool VmbusSession::EndGpadl(const link::GpadlTeardown& teardown) {
-  uint32_t list = 0;
-  {
-    std::lock_guard lock(mutex_);
-    const auto found = gpadls_.find(teardown.gpadl);
-    if (found != gpadls_.end()) {
-      list = found->second.list;
-      gpadl_pages_ -= found->second.pages;
-      gpadls_.erase(found);
-    }
-  }
-  if (list != 0) backend_->RemoveClientPages(list);
-  link::GpadlTornDown done;
-  done.gpadl = teardown.gpadl;
-  return socket_->Tell(done) || Wrong("it does not read");
+Status VmbusSession::AnswerGpadl(const GuestGpadls::Outcome& outcome) {
+  using Outcome = GuestGpadls::Outcome;
+  if (outcome.what == Outcome::kMoreToCome) return Status::Ok();
+  // A list for a channel that is not open is of its rings, which are mapped when it is opened.
+  const bool created = outcome.what == Outcome::kComplete &&
+                       (!IsOpen(outcome.relid) || gpadls_.GiveTo(*backend_, outcome.gpadl));
+  link::GpadlCreated answer;
+  answer.relid = outcome.relid;
+  answer.gpadl = outcome.gpadl;
+  answer.status = created ? 0 : kRefusedStatus;
+  return Say(answer);
 }
 
 // The guest knows its list by the number of its GPADL.
 void VmbusSession::TakeGpadlNumber(google::protobuf::Message* request) {
   auto* store = google::protobuf::DynamicCastToGenerated<host::SetExistingSysmemStore::Request>(request);
-  if (!store) return;
-  std::lock_guard lock(mutex_);
-  const auto found = gpadls_.find(store->gpadl());
-  store->set_gpadl(found == gpadls_.end() ? 0 : found->second.list);
+  if (store) store->set_gpadl(gpadls_.ListOf(store->gpadl()));
 }
 
 // -- Channels -------------------------------------------------------------------------------------
 
 std::unique_ptr<vmbus::Channel> VmbusSession::OpenRings(const link::Open& open, HostChannel& channel) {
-  const auto gpadl = gpadls_.find(open.ring_gpadl);
-  if (gpadl == gpadls_.end() || gpadl->second.frames.size() != gpadl->second.pages ||
-      channel.bells.size() != 2)
-    return nullptr;
-  const size_t bytes = gpadl->second.pages * kPageBytes, downstream = open.downstream_page * kPageBytes;
-  const std::shared_ptr<std::byte> rings = ram_->Map(gpadl->second.frames);
+  const auto frames = gpadls_.FramesOf(open.ring_gpadl);
+  if (!frames || channel.bells.size() != 2) return nullptr;
+  const size_t bytes = frames->size() * kPageBytes, downstream = open.downstream_page * kPageBytes;
+  const std::shared_ptr<std::byte> rings = ram_->Map(*frames);
   if (!rings || downstream == 0 || downstream >= bytes) return nullptr;
   const std::span<std::byte> memory(rings.get(), bytes);
   auto signal =
@@ -415,13 +352,13 @@ std::unique_ptr<vmbus::Channel> VmbusSession::OpenRings(const link::Open& open, 
   return made.ok() ? *std::move(made) : nullptr;
 }
 
-bool VmbusSession::Open(const link::Open& open) {
+Status VmbusSession::Open(const link::Open& open) {
   link::OpenResult result;
   result.relid = open.relid;
   result.open_id = open.open_id;
   result.status = kRefusedStatus;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     const auto found = channels_.find(open.relid);
     if (found != channels_.end() && !found->second.port) {
       HostChannel& channel = found->second;
@@ -434,25 +371,42 @@ bool VmbusSession::Open(const link::Open& open) {
         made = std::move(packets);
       }
       if (made) {
-        channel.port = std::make_shared<Port>(
+        channel.port = std::make_shared<vmbus::Port>(
             std::move(made),
-            [this, relid = open.relid](const Packet& packet) { HandlePacket(relid, packet); },
-            [this, relid = open.relid](const Status& why) {
-              spdlog::warn("{}: channel {} is lost: {}", name_, relid, why.why());
-            });
+            vmbus::Port::Handlers{
+                .handle = [this, relid = open.relid](const Packet& packet) { HandlePacket(relid, packet); },
+                .over =
+                    [this, relid = open.relid](const Status& why) {
+                      if (!why.ok()) spdlog::warn("{}: channel {} is lost: {}", name_, relid, why.why());
+                    },
+                .settled = {}},
+            vmbus::Port::Limits{});
         result.status = 0;
       }
     }
   }
-  return socket_->Tell(result) || Wrong("it does not read");
+  return Say(result);
 }
 
-bool VmbusSession::CloseChannel(uint32_t relid) {
-  std::shared_ptr<Port> port;
+bool VmbusSession::TakeDoorbells(uint32_t relid, std::vector<UniqueFd> bells) {
+  // Written to, anything else could end us or let us wait for ever.
+  if (!std::all_of(bells.begin(), bells.end(),
+                   [](const UniqueFd& bell) { return vmbus::IsEventfd(bell.get()); }))
+    return false;
+  for (const UniqueFd& bell : bells) fcntl(bell.get(), F_SETFL, O_NONBLOCK);
+  MutexLock lock(mutex_);
+  const auto found = channels_.find(relid);
+  if (found == channels_.end()) return false;
+  found->second.bells = std::move(bells);
+  return true;
+}
+
+void VmbusSession::CloseChannel(uint32_t relid) {
+  std::shared_ptr<vmbus::Port> port;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     const auto found = channels_.find(relid);
-    if (found == channels_.end()) return true;
+    if (found == channels_.end()) return;
     port = std::move(found->second.port);
     found->second.inbox.reset();
     if (std::erase_if(functions_, [&](const Function& each) { return each.relid == relid && each.gone; }) !=
@@ -460,7 +414,6 @@ bool VmbusSession::CloseChannel(uint32_t relid) {
       channels_.erase(found);
   }
   if (port) port->End();
-  return true;
 }
 
 std::optional<uint64_t> VmbusSession::AdapterOf(const HostChannel& channel, const vmbus::MessageHead& head,
@@ -488,45 +441,39 @@ void VmbusSession::HandlePacket(uint32_t relid, const Packet& packet) {
   };
   if (packet.type != vmbus::kInBand)
     return drop(fmt::format("its type is {}; expected {}", packet.type, static_cast<int>(vmbus::kInBand)));
-  auto served = std::make_unique<Served>();
-  served->session = this;
-  served->relid = relid;
-  served->transaction = packet.transaction;
-  served->version = version();
-  const auto head = vmbus::DecodeHead(packet.payload, served->version >= vmbus::kExtHeaderSince);
+  const uint32_t version = this->version();
+  const auto head = vmbus::DecodeHead(packet.payload, version >= vmbus::kExtHeaderSince);
   const contract::HostCommand* command = head ? contract::FindHostCommand(head->command) : nullptr;
+  std::shared_ptr<vmbus::Port> port;
   std::optional<uint64_t> adapter;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     const auto found = channels_.find(relid);
     if (found == channels_.end() || !found->second.port) return;
-    served->port = found->second.port;
+    port = found->second.port;
     if (command) adapter = AdapterOf(found->second, *head, *command);
   }
   const bool answer = (packet.flags & vmbus::kCompletionRequested) != 0;
   const auto refuse = [&](std::string_view why) {
     drop(why);
-    if (answer) served->Answer({});
+    if (answer) Complete(*port, packet.transaction, {});
   };
   if (!command)
     return refuse(head ? fmt::format("there is no command {}", head->command) : "it is too short");
   if (!adapter) return refuse(fmt::format("{} does not belong on this channel", command->name));
-  served->request.reset(command->request->New());
-  served->reply.reset(command->reply->New());
+  auto served = std::make_unique<Served>(*this, *command, port, relid, packet.transaction, version);
   if (!command->decode_request(head->bytes, served->request.get()))
     return refuse(fmt::format("{} with {} bytes is too short", command->name, head->bytes.size()));
-  if (command->reply_size(*served->request, served->version) > vmbus::kMessageBytesMax)
+  if (command->reply_size(*served->request, version) > vmbus::kMessageBytesMax)
     return refuse(fmt::format("{} asks for an answer that no packet holds", command->name));
   TakeGpadlNumber(served->request.get());
-  served->call = {command, head->process, *adapter, served->request.get(), served->reply.get(), !answer};
-  Served* const on_its_way = served.release();  // until Complete
-  backend_->Submit(on_its_way->call, {&Served::Complete, on_its_way});
+  ServedCall::Submit(std::move(served), *backend_, head->process, *adapter, !answer);
 }
 
 // -- Events ---------------------------------------------------------------------------------------
 
-std::shared_ptr<Port> VmbusSession::GlobalPort() {
-  std::lock_guard lock(mutex_);
+std::shared_ptr<vmbus::Port> VmbusSession::GlobalPort() {
+  MutexLock lock(mutex_);
   const auto found = channels_.find(kGlobalRelid);
   return found == channels_.end() ? nullptr : found->second.port;
 }
@@ -553,7 +500,7 @@ void VmbusSession::DeviceStateChanged(uint64_t cookie) {
 }
 
 void VmbusSession::AdapterArrived(const HostAdapter& adapter) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   Function function{++last_function_, ++last_relid_, adapter, {}, false};
   std::memcpy(function.instance.bytes.data(), &adapter.luid, sizeof(adapter.luid));
   std::memcpy(function.instance.bytes.data() + 8, &adapter.address, sizeof(adapter.address));
@@ -563,7 +510,7 @@ void VmbusSession::AdapterArrived(const HostAdapter& adapter) {
 }
 
 void VmbusSession::AdapterStopped(uint64_t luid) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   for (const Function& function : functions_) {
     if (function.adapter.luid != luid || function.gone) continue;
     link::Rescind rescind;
@@ -574,8 +521,8 @@ void VmbusSession::AdapterStopped(uint64_t luid) {
 
 // What the guest has not open is forgotten, the rest when it closes it.
 void VmbusSession::AdapterRemoved(uint64_t luid) {
-  std::lock_guard lock(mutex_);
-  std::erase_if(functions_, [&](Function& function) {
+  MutexLock lock(mutex_);
+  std::erase_if(functions_, [&](Function& function) DXG_REQUIRES(mutex_) {
     if (function.adapter.luid != luid || function.gone) return false;
     function.gone = true;
     link::FunctionRemoved removed;

@@ -4,36 +4,27 @@
 #include <cstdint>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/unique_fd.h"
+#include "hostsim/serve/guest_gpadls.h"
 #include "hostsim/serve/guest_ram.h"
 #include "hostsim/serve/guest_session.h"
-#include "hostsim/serve/port.h"
+#include "hostsim/serve/window.h"
 #include "link/backend.h"
 #include "link/simulated_bus/packet_channel.h"
 #include "link/simulated_bus/protocol.h"
 #include "link/vmbus/message.h"
 #include "link/vmbus/pci_config.h"
+#include "link/vmbus/port.h"
 #include "proto/dxg/control.pb.h"
 
 namespace dxg::hostsim::serve {
 
-// What a guest finds on its VMBus.
-struct VmbusOptions {
-  std::vector<ControlRequest::AddAdapter> adapters;  // none: the built-in default
-  std::string window_file;                           // holds the window's bytes; empty: memory without a name
-  uint32_t window_megabytes = 65472;
-  bool map_guest_memory = false;  // takes pages by their frame numbers
-};
-
-// The file that holds a guest's window; a new one where the options name none. EINVAL: it is too short.
-Result<UniqueFd> OpenWindow(const VmbusOptions& options);
-
-// One guest at the other end of a link (cuse-dxg/backend/vmbus/link.h): its hypervisor, its virtual GPUs'
+// One guest at the other end of a link (link/simulated_bus/protocol.h): its hypervisor, its virtual GPUs'
 // configuration space, and the host behind their channels. What makes no sense on a channel is answered with
 // nothing; on the link it ends the connection, and nothing else.
 class VmbusSession final : public GuestSession, private BackendEvents {
@@ -46,7 +37,7 @@ class VmbusSession final : public GuestSession, private BackendEvents {
   void End() override { socket_->Close(); }
 
  private:
-  struct Served;
+  class Served;
   struct Function {
     uint32_t number;
     uint32_t relid;
@@ -57,37 +48,38 @@ class VmbusSession final : public GuestSession, private BackendEvents {
   struct HostChannel {
     uint64_t adapter = 0;  // HostAdapter::address; 0: the global channel
     std::vector<UniqueFd> bells;
-    std::shared_ptr<Port> port;                 // once it is open
+    std::shared_ptr<vmbus::Port> port;          // once it is open
     std::shared_ptr<vmbus::PacketInbox> inbox;  // without rings
   };
-  struct Gpadl {
-    uint32_t relid = 0;
-    uint64_t pages = 0;
-    std::vector<uint64_t> frames;
-    uint32_t list = 0;  // the back-end's; 0: of rings, or not all of it is told
-  };
-
-  // Control messages. False: they make no sense.
-  bool HandleControl(const vmbus::link::Received& received, std::vector<UniqueFd> descriptors);
-  bool Begin();
-  bool OfferAll();
-  bool Open(const vmbus::link::Open& open);
-  std::unique_ptr<vmbus::Channel> OpenRings(const vmbus::link::Open& open, HostChannel& channel);
-  bool CloseChannel(uint32_t relid);
-  bool AddFrames(Gpadl& gpadl, uint32_t number, std::span<const std::byte> frames);
-  bool BeginGpadl(std::span<const std::byte> payload);
-  bool GoOnGpadl(std::span<const std::byte> payload);
-  bool EndGpadl(const vmbus::link::GpadlTeardown& teardown);
-  bool AnswerConfig(uint32_t function, uint32_t offset, std::optional<uint32_t> written);
-  bool AnswerControl(std::span<const std::byte> request);
+  // Control messages. A refusal is the end of the connection, and says why.
+  Status Serve() DXG_EXCLUDES(mutex_);
+  Status HandleControl(const vmbus::link::Received& received, std::vector<UniqueFd> descriptors)
+      DXG_EXCLUDES(mutex_);
+  Status Begin() DXG_EXCLUDES(mutex_);
+  Status OfferAll() DXG_EXCLUDES(mutex_);
+  Status Open(const vmbus::link::Open& open) DXG_EXCLUDES(mutex_);
+  std::unique_ptr<vmbus::Channel> OpenRings(const vmbus::link::Open& open, HostChannel& channel)
+      DXG_REQUIRES(mutex_);
+  void CloseChannel(uint32_t relid) DXG_EXCLUDES(mutex_);
+  bool TakeDoorbells(uint32_t relid, std::vector<UniqueFd> bells) DXG_EXCLUDES(mutex_);
+  bool IsOpen(uint32_t relid) DXG_EXCLUDES(mutex_);
+  Status AnswerGpadl(const GuestGpadls::Outcome& outcome);
+  Status AnswerConfig(uint32_t function, uint32_t offset, std::optional<uint32_t> written)
+      DXG_EXCLUDES(mutex_);
+  uint32_t ReadConfig(const Function& function, uint32_t offset) const;
+  Status AnswerControl(std::span<const std::byte> request);
   void Tell(const Function& function);
+  // A control message; refused where the guest does not read.
+  template <class Message>
+  Status Say(const Message& message, std::span<const int> descriptors = {},
+             std::span<const std::byte> rest = {});
 
   // Packets; on the ports' threads.
-  void HandlePacket(uint32_t relid, const vmbus::Packet& packet);
+  void HandlePacket(uint32_t relid, const vmbus::Packet& packet) DXG_EXCLUDES(mutex_);
   std::optional<uint64_t> AdapterOf(const HostChannel& channel, const vmbus::MessageHead& head,
-                                    const contract::HostCommand& command);
+                                    const contract::HostCommand& command) DXG_REQUIRES(mutex_);
   void TakeGpadlNumber(google::protobuf::Message* request);
-  std::shared_ptr<Port> GlobalPort();
+  std::shared_ptr<vmbus::Port> GlobalPort() DXG_EXCLUDES(mutex_);
   void SendToGuest(const google::protobuf::Message& message);
   uint32_t version() const { return std::min(host_version_, guest_version_.load()); }
 
@@ -99,26 +91,24 @@ class VmbusSession final : public GuestSession, private BackendEvents {
   void GuestEvent(uint64_t event) override;
   void HostLost() override {}
 
-  bool Wrong(std::string why);
-
   const std::string name_;
   const VmbusOptions options_;
   const std::shared_ptr<vmbus::link::Socket> socket_;
   const std::shared_ptr<GuestRam> ram_ = std::make_shared<GuestRam>();
   WindowFile window_;
   std::unique_ptr<Backend> backend_;  // from contact on
+  GuestGpadls gpadls_{ram_};
   uint32_t host_version_ = vmbus::kInterfaceVersion;
   std::atomic<uint32_t> guest_version_{vmbus::kInterfaceVersionOld};
-  std::string why_;
 
-  std::mutex mutex_;  // guards all below
-  std::vector<Function> functions_;
-  std::map<uint32_t, HostChannel> channels_;  // by relid
-  std::map<uint32_t, Gpadl> gpadls_;
-  uint64_t gpadl_pages_ = 0;
-  uint32_t last_relid_ = 0;
-  uint32_t last_function_ = 0;
-  bool offered_ = false;
+  // Taken before the locks of the link's socket, of gpadls_ and of ram_, by who tells the guest or opens a
+  // channel.
+  Mutex mutex_;
+  std::vector<Function> functions_ DXG_GUARDED_BY(mutex_);
+  std::map<uint32_t, HostChannel> channels_ DXG_GUARDED_BY(mutex_);  // by relid
+  uint32_t last_relid_ DXG_GUARDED_BY(mutex_) = 0;
+  uint32_t last_function_ DXG_GUARDED_BY(mutex_) = 0;
+  bool offered_ DXG_GUARDED_BY(mutex_) = false;
 };
 
 }  // namespace dxg::hostsim::serve

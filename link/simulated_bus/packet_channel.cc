@@ -6,7 +6,7 @@
 namespace dxg::vmbus {
 
 void PacketInbox::Put(const link::Received& received) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (ended_) return;
   const size_t bytes = sizeof(Kept) + received.payload.size();
   if (bytes_ + bytes > kBytesMax) {
@@ -16,28 +16,28 @@ void PacketInbox::Put(const link::Received& received) {
     bytes_ += bytes;
     kept_.push_back({received.header, {received.payload.begin(), received.payload.end()}});
   }
-  changed_.notify_all();
+  changed_.NotifyAll();
 }
 
 void PacketInbox::End(Status why) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (ended_) return;
   ended_ = true;
   why_ = std::move(why);
-  changed_.notify_all();
+  changed_.NotifyAll();
 }
 
 Status PacketInbox::Run(const std::function<void(const Packet&)>& handle) {
-  std::unique_lock lock(mutex_);
+  MutexLock lock(mutex_);
   for (;;) {
-    changed_.wait(lock, [this] { return ended_ || !kept_.empty(); });
+    while (!ended_ && kept_.empty()) changed_.Wait(mutex_);
     if (kept_.empty() || (ended_ && why_.ok())) return why_;
     const Kept kept = std::move(kept_.front());
     kept_.pop_front();
     bytes_ -= sizeof(Kept) + kept.payload.size();
-    lock.unlock();
+    lock.Unlock();
     handle({kept.header.type, kept.header.flags, kept.header.transaction, kept.payload});
-    lock.lock();
+    lock.Lock();
   }
 }
 

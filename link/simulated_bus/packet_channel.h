@@ -1,13 +1,12 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <vector>
 
+#include "base/mutex.h"
 #include "link/simulated_bus/protocol.h"
 #include "link/vmbus/channel.h"
 
@@ -29,12 +28,12 @@ class PacketInbox {
     link::LinkHeader header;
     std::vector<std::byte> payload;
   };
-  std::mutex mutex_;  // guards all below
-  std::condition_variable changed_;
-  std::deque<Kept> kept_;
-  size_t bytes_ = 0;
-  bool ended_ = false;
-  Status why_;
+  Mutex mutex_;
+  ConditionVariable changed_;
+  std::deque<Kept> kept_ DXG_GUARDED_BY(mutex_);
+  size_t bytes_ DXG_GUARDED_BY(mutex_) = 0;
+  bool ended_ DXG_GUARDED_BY(mutex_) = false;
+  Status why_ DXG_GUARDED_BY(mutex_);
 };
 
 // A channel without rings: its packets go over the link's socket.

@@ -4,13 +4,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <mutex>
 #include <optional>
-#include <shared_mutex>
 #include <span>
 #include <string>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "link/vmbus/channel.h"
@@ -279,7 +278,9 @@ class Socket {
   bool SendControl(std::span<const std::byte> message, std::span<const std::byte> rest,
                    std::span<const int> descriptors);
 
-  std::shared_mutex discarding_;  // held by who sends, while it does
+  SharedMutex discarding_;  // held shared by who sends, while it does, and alone by Discard
+  // Only Discard changes it, when nobody receives any more: the receiver reads it without the lock, which
+  // clang cannot be told.
   UniqueFd socket_;
   std::vector<std::byte> buffer_;  // the receiver's
 };

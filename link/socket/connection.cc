@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -75,26 +76,6 @@ void Connection::Watch(int descriptor, uint32_t events, int operation) {
   epoll_ctl(epoll_.get(), operation, descriptor, &event);
 }
 
-ssize_t Connection::SendSome(std::span<const std::byte> bytes, std::span<const int> descriptors) {
-  iovec part = {const_cast<std::byte*>(bytes.data()), bytes.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(kDescriptorsMax * sizeof(int))] = {};
-  msghdr message = {};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  if (!descriptors.empty()) {
-    message.msg_control = control;
-    message.msg_controllen = CMSG_SPACE(descriptors.size_bytes());
-    cmsghdr* header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(descriptors.size_bytes());
-    std::memcpy(CMSG_DATA(header), descriptors.data(), descriptors.size_bytes());
-  }
-  const ssize_t sent = sendmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_NOSIGNAL);
-  return sent >= 0 ? sent : -errno;
-}
-
-// With the lock held.
 bool Connection::Keep(std::string bytes, size_t sent, std::span<const int> descriptors) {
   kept_bytes_ += bytes.size() - sent;
   kept_descriptors_ += descriptors.size();
@@ -128,8 +109,9 @@ Connection::Taken Connection::PutIntoRing(const vmbus::Packet& packet) {
 
 // From *sent on; the descriptors go with the first byte.
 Connection::Taken Connection::SendNow(std::string& bytes, std::span<const int> descriptors, size_t* sent) {
-  const ssize_t more = SendSome(std::as_bytes(std::span(bytes)).subspan(*sent), descriptors);
-  if (more == -EAGAIN || more == -EINTR) return Taken::kNoRoom;
+  iovec piece = PieceOf(std::as_bytes(std::span(bytes)).subspan(*sent));
+  const ssize_t more = SendPieces(socket_.get(), std::span(&piece, 1), descriptors, false);
+  if (more == -EAGAIN) return Taken::kNoRoom;
   if (more < 0) return Taken::kOver;
   *sent += static_cast<size_t>(more);
   return *sent == bytes.size() ? Taken::kYes : Taken::kNoRoom;
@@ -138,7 +120,7 @@ Connection::Taken Connection::SendNow(std::string& bytes, std::span<const int> d
 bool Connection::Send(const google::protobuf::MessageLite& message, std::span<const int> descriptors) {
   const size_t size = message.ByteSizeLong();
   if (size > kFrameBytesMax || descriptors.size() > kDescriptorsMax) {
-    std::lock_guard lock(sending_);
+    MutexLock lock(sending_);
     return EndSending();
   }
   static thread_local std::string
@@ -147,7 +129,7 @@ bool Connection::Send(const google::protobuf::MessageLite& message, std::span<co
   for (size_t i = 0; i < kLengthBytes; ++i) bytes[i] = static_cast<char>(size >> (8 * i));
   message.SerializeWithCachedSizesToArray(
       reinterpret_cast<uint8_t*>(bytes.data() + kLengthBytes));  // Safety: bytes
-  std::lock_guard lock(sending_);
+  MutexLock lock(sending_);
   if (closed_) return false;
   const bool by_rings = ByRings(bytes.size(), descriptors);
   size_t sent = 0;
@@ -163,13 +145,13 @@ bool Connection::Send(const google::protobuf::MessageLite& message, std::span<co
 }
 
 bool Connection::SendPacket(const vmbus::Packet& packet) {
-  std::lock_guard lock(sending_);
+  MutexLock lock(sending_);
   return !closed_ && kept_.empty() && ByRings(packet.payload.size(), {}) &&
          PutIntoRing(packet) == Taken::kYes;
 }
 
 bool Connection::Flush() {
-  std::lock_guard lock(sending_);
+  MutexLock lock(sending_);
   uint64_t events = 0;
   (void)!read(kept_event_.get(), &events, sizeof(events));
   ring_is_full_ = false;
@@ -202,24 +184,26 @@ bool Connection::Flush() {
 }
 
 void Connection::UseRings(std::unique_ptr<Rings> rings) {
-  std::lock_guard lock(sending_);
+  MutexLock lock(sending_);
   rings_ = std::move(rings);
+  incoming_ = rings_.get();
   // Each ring of the bell is an edge, so that nobody has to read it.
-  Watch(rings_->bell(), EPOLLIN | EPOLLET, EPOLL_CTL_ADD);
+  Watch(incoming_->bell(), EPOLLIN | EPOLLET, EPOLL_CTL_ADD);
 }
 
-bool Connection::Wait(int timeout_ms, Woken* woken, std::string* why) {
+Result<Woken> Connection::Wait(int timeout_ms) {
   constexpr int kTryAgainMs = 1;  // nobody says when a full ring has room
-  *woken = {};
-  if (rings_) rings_->incoming.Unmask();
-  woken->heard = rings_ && rings_->incoming.HasNext();
+  Woken woken;
+  if (incoming_) incoming_->incoming.Unmask();
+  woken.heard = incoming_ && incoming_->incoming.HasNext();
   const bool full = ring_is_full_;
-  if (woken->heard) timeout_ms = 0;
+  if (woken.heard) timeout_ms = 0;
   if (full && (timeout_ms < 0 || timeout_ms > kTryAgainMs)) timeout_ms = kTryAgainMs;
   epoll_event events[4];
   const int count = epoll_wait(epoll_.get(), events, static_cast<int>(std::size(events)), timeout_ms);
-  if (count < 0) return errno == EINTR;
-  if (rings_) rings_->incoming.Mask();
+  if (count < 0 && errno == EINTR) return woken;
+  if (count < 0) return Status::Refuse(errno, "it cannot be waited for: {}", std::strerror(errno));
+  if (incoming_) incoming_->incoming.Mask();
   bool flush = full, receive = false;
   for (const epoll_event& event : std::span(events, static_cast<size_t>(count))) {
     if (event.data.fd == socket_.get()) {
@@ -227,81 +211,66 @@ bool Connection::Wait(int timeout_ms, Woken* woken, std::string* why) {
       receive = (event.events & ~EPOLLOUT) != 0;
     } else if (event.data.fd == kept_event_.get()) {
       flush = true;
-    } else if (rings_ && event.data.fd == rings_->bell()) {
-      woken->heard = true;
+    } else if (incoming_ && event.data.fd == incoming_->bell()) {
+      woken.heard = true;
     } else {
-      woken->other = true;
+      woken.other = true;
     }
   }
-  woken->heard = woken->heard || receive;
-  if (flush && !Flush()) {
-    if (why->empty()) *why = "it does not take what is sent";
-    return false;
-  }
-  return !receive || Receive(why);
+  woken.heard = woken.heard || receive;
+  if (flush && !Flush()) return Status::Refuse(ECONNRESET, "it does not take what is sent");
+  if (receive) DXG_TRY(Receive());
+  return woken;
 }
 
 bool Connection::HasMore() {
   pollfd events = {socket_.get(), POLLIN, 0};
-  return (rings_ && rings_->incoming.HasNext()) || poll(&events, 1, 0) != 0;
+  return (incoming_ && incoming_->incoming.HasNext()) || poll(&events, 1, 0) != 0;
 }
 
 std::optional<Incoming> Connection::Next() {
   using Got = vmbus::IncomingRing::Got;
   if (const auto frame = frames_.Next()) return Incoming{*frame};
-  if (!rings_ || frames_.broken() || !broken_ring_.empty()) return std::nullopt;
-  if (rings_->incoming.held_bytes() > Rings::kRingBytes / 8 && rings_->incoming.Return()) rings_->Ring();
-  const Got got = rings_->incoming.Next(&packet_);
+  if (!incoming_ || frames_.broken() || !broken_ring_.ok()) return std::nullopt;
+  vmbus::IncomingRing& ring = incoming_->incoming;
+  if (ring.held_bytes() > Rings::kRingBytes / 8 && ring.Return()) incoming_->Ring();
+  const Got got = ring.Next(&packet_);
   if (got == Got::kPacket) {
     if (IsCall(packet_) || IsAnswer(packet_)) return Incoming{{}, &packet_};
     const std::span<const std::byte> frame = packet_.payload;
     if (packet_.type == vmbus::kInBand && frame.size() >= kLengthBytes &&
         LengthAt(frame.data()) <= frame.size() - kLengthBytes)
       return Incoming{frame.subspan(kLengthBytes, LengthAt(frame.data()))};
-    broken_ring_ = fmt::format("it put a packet of type {} and {} bytes into the ring, which is no frame",
-                               packet_.type, frame.size());
+    broken_ring_ =
+        Status::Refuse(EPROTO, "it put a packet of type {} and {} bytes into the ring, which is no frame",
+                       packet_.type, frame.size());
   } else if (got == Got::kCorrupt) {
-    broken_ring_ = rings_->incoming.corruption().why();
-  } else if (rings_->incoming.Return()) {
-    rings_->Ring();
+    broken_ring_ = ring.corruption();
+  } else if (ring.Return()) {
+    incoming_->Ring();
   }
   return std::nullopt;
 }
 
-std::string Connection::broken() const {
-  return frames_.broken() ? fmt::format("it sent a frame of more than {} bytes", kFrameBytesMax)
-                          : broken_ring_;
+Status Connection::Check() const {
+  if (frames_.broken())
+    return Status::Refuse(EPROTO, "it sent a frame of more than {} bytes", kFrameBytesMax);
+  return broken_ring_;
 }
 
-bool Connection::Receive(std::string* why) {
-  const std::span<std::byte> room = frames_.Room();
-  iovec part = {room.data(), room.size()};
-  alignas(cmsghdr) char control[CMSG_SPACE(kDescriptorsMax * sizeof(int))] = {};
-  msghdr message = {};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof(control);
-  const ssize_t came = recvmsg(socket_.get(), &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-  if (came < 0 && (errno == EAGAIN || errno == EINTR)) return true;
-  if (came < 0) *why = std::strerror(errno);
-  if (came == 0) *why = "the other side has closed it";
-  for (cmsghdr* header = CMSG_FIRSTHDR(&message); came >= 0 && header != nullptr;
-       header = CMSG_NXTHDR(&message, header)) {
-    if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS) continue;
-    for (size_t i = 0; CMSG_LEN((i + 1) * sizeof(int)) <= header->cmsg_len; ++i) {
-      int descriptor = -1;
-      std::memcpy(&descriptor, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
-      descriptors_.emplace_back(descriptor);
-    }
+Status Connection::Receive() {
+  ReceivedPiece came = ReceivePiece(socket_.get(), frames_.Room(), kDescriptorsMax, false);
+  if (came.bytes == -EAGAIN) return Status::Ok();
+  if (came.bytes < 0) {
+    const auto error = static_cast<int>(-came.bytes);
+    return Status::Refuse(error, "{}", std::strerror(error));
   }
-  if (came <= 0) return false;
-  if ((message.msg_flags & MSG_CTRUNC) != 0 || descriptors_.size() > kDescriptorsKeptMax) {
-    *why = "too many descriptors came";
-    return false;
-  }
-  frames_.Came(static_cast<size_t>(came));
-  return true;
+  if (came.bytes == 0) return Status::Refuse(ECONNRESET, "the other side has closed it");
+  for (UniqueFd& file : came.files) descriptors_.push_back(std::move(file));
+  if (came.cut || descriptors_.size() > kDescriptorsKeptMax)
+    return Status::Refuse(EPROTO, "too many descriptors came");
+  frames_.Came(static_cast<size_t>(came.bytes));
+  return Status::Ok();
 }
 
 UniqueFd Connection::TakeDescriptor() {
@@ -312,17 +281,18 @@ UniqueFd Connection::TakeDescriptor() {
 }
 
 void Connection::Close() {
-  std::lock_guard lock(sending_);
+  MutexLock lock(sending_);
   EndSending();
 }
 
 void Connection::Release() {
-  std::lock_guard lock(sending_);
+  MutexLock lock(sending_);
   closed_ = true;
   shutdown(socket_.get(), SHUT_RDWR);
   socket_.reset();
   kept_event_.reset();
   epoll_.reset();
+  incoming_ = nullptr;
   rings_.reset();
   kept_.clear();
   kept_bytes_ = kept_descriptors_ = 0;
@@ -333,12 +303,10 @@ void Connection::Release() {
 // -- Addresses ------------------------------------------------------------------------------------
 
 Result<UniqueFd> Connect(const std::string& path, const char* option) {
-  DXG_ASSIGN(const sockaddr_un address, UnixAddress(path, option));
-  UniqueFd connected(::socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
-  if (connected.valid() && connect(connected.get(), AnyAddress(address), sizeof(address)) == 0)
-    return connected;
-  return Status::Refuse(errno, "{}: nobody answers at {}: {}; start `hostsim --listen {}` first", option,
-                        path, std::strerror(errno), path);
+  auto connected = ConnectUnix(path, option, SOCK_STREAM | SOCK_NONBLOCK);
+  if (connected.ok() || connected.status().value() == -ENAMETOOLONG) return connected;
+  return Status::Refuse(-connected.status().value(), "{}; start `hostsim --listen {}` first",
+                        connected.status().why(), path);
 }
 
 Result<UniqueFd> Listen(const std::string& path, const char* option) {

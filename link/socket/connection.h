@@ -7,13 +7,13 @@
 #include <cstdint>
 #include <deque>
 #include <memory>
-#include <mutex>
 #include <optional>
 #include <span>
 #include <string>
 #include <string_view>
 #include <vector>
 
+#include "base/mutex.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "link/socket/rings.h"
@@ -89,20 +89,20 @@ class Connection {
   // False: there are no rings, it has no room there now, or something waits before it: Send can keep it.
   bool SendPacket(const vmbus::Packet& packet);
   // Waits until something has come, the other descriptor is readable, or so many ms are over (-1: without
-  // end); takes what has come, and sends what was kept. False: the connection is over, or makes no sense:
-  // `why`.
-  bool Wait(int timeout_ms, Woken* woken, std::string* why);
+  // end); takes what has come, and sends what was kept. Refused: the connection is over, or what came on it
+  // makes no sense.
+  Result<Woken> Wait(int timeout_ms);
   // Whether something waits for the other side to take what it has.
-  bool keeps() {
-    std::lock_guard lock(sending_);
+  bool keeps() DXG_EXCLUDES(sending_) {
+    MutexLock lock(sending_);
     return !kept_.empty();
   }
   // Whether something has come that Wait has not taken.
   bool HasMore();
   // The next that is whole; nothing: more has to come, or what comes is broken.
   std::optional<Incoming> Next();
-  // Why what comes makes no sense; empty: it does so far.
-  std::string broken() const;
+  // OK, or why what has come makes no sense.
+  Status Check() const;
   // The next descriptor that came; not valid: none has.
   UniqueFd TakeDescriptor();
 
@@ -121,30 +121,29 @@ class Connection {
   };
   enum class Taken { kYes, kNoRoom, kOver };
 
-  bool Receive(std::string* why);
-  bool Flush();
-  // With the lock held.
-  Taken SendNow(std::string& bytes, std::span<const int> descriptors, size_t* sent);
-  Taken PutIntoRing(const vmbus::Packet& packet);
-  bool ByRings(size_t bytes, std::span<const int> descriptors) const;
+  Status Receive();
+  bool Flush() DXG_EXCLUDES(sending_);
+  Taken SendNow(std::string& bytes, std::span<const int> descriptors, size_t* sent) DXG_REQUIRES(sending_);
+  Taken PutIntoRing(const vmbus::Packet& packet) DXG_REQUIRES(sending_);
+  bool ByRings(size_t bytes, std::span<const int> descriptors) const DXG_REQUIRES(sending_);
   void Watch(int descriptor, uint32_t events, int operation);
-  // Sends from `offset` on; the descriptors go with the first byte. Negative: an errno.
-  ssize_t SendSome(std::span<const std::byte> bytes, std::span<const int> descriptors);
-  bool Keep(std::string bytes, size_t sent, std::span<const int> descriptors);
+  bool Keep(std::string bytes, size_t sent, std::span<const int> descriptors) DXG_REQUIRES(sending_);
+  bool EndSending() DXG_REQUIRES(sending_);  // always false, for whoever returns it
 
-  bool EndSending();  // with the lock held; false
-
-  UniqueFd socket_, kept_event_, epoll_;  // only Release changes them, with sending_ held
-  std::mutex sending_;                    // guards the four below, and the outgoing one of rings_
-  std::deque<Kept> kept_;
-  size_t kept_bytes_ = 0, kept_descriptors_ = 0;
-  bool closed_ = false;
-  std::unique_ptr<Rings> rings_;  // which only the receiver changes, with sending_ held
+  // Only Release changes these, on the receiver's thread and with sending_ held: the receiver reads them
+  // without it, which clang cannot be told.
+  UniqueFd socket_, kept_event_, epoll_;
+  Mutex sending_;
+  std::deque<Kept> kept_ DXG_GUARDED_BY(sending_);
+  size_t kept_bytes_ DXG_GUARDED_BY(sending_) = 0, kept_descriptors_ DXG_GUARDED_BY(sending_) = 0;
+  bool closed_ DXG_GUARDED_BY(sending_) = false;
+  std::unique_ptr<Rings> rings_ DXG_GUARDED_BY(sending_);  // sends into the outgoing one
 
   // The receiver's.
+  Rings* incoming_ = nullptr;  // what rings_ has; takes from the incoming one
   bool more_ = false;          // the socket did not take all that is kept,
   bool ring_is_full_ = false;  // or the ring
-  std::string broken_ring_;
+  Status broken_ring_;
   vmbus::Packet packet_;  // the last that came
   FrameReader frames_;
   std::deque<UniqueFd> descriptors_;

@@ -1,14 +1,9 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
-#include "base/status.h"
-#include "cuse-dxg/backend/vmbus/bus.h"
-#include "link/vmbus/guid.h"
-
-// What a guest and its host agree on through the configuration space of a virtual GPU, in the reads and
-// writes, and their order, of the driver. Only whole dwords:
+// What a guest and its host agree on through the configuration space of a virtual GPU, as it lies there. Only
+// whole dwords:
 //
 //   0xC0  16 bytes  read: the instance of the virtual GPU's channel
 //   0xD0   4        read: the host's interface version; written: the guest's choice
@@ -33,17 +28,5 @@ inline constexpr uint32_t kHostCapMapGuestMemory = 1 << 0;
 
 inline constexpr uint32_t kInterfaceVersion = 40;     // the newest that we speak
 inline constexpr uint32_t kInterfaceVersionOld = 27;  // of a host that does not say
-
-struct Negotiated {
-  uint32_t interface_version = kInterfaceVersionOld;
-  Guid channel;                   // the instance of the virtual GPU's channel
-  uint64_t vgpu_luid = 0;         // the host's name for it; 0 before version 40, which has none
-  bool map_guest_memory = false;  // the host takes a guest's pages by their frame numbers
-};
-
-// Asks one function. `first` is what the first function of this guest agreed to: version and abilities hold
-// for all of them and are not asked again. ENODEV where the function is gone, else the error of the read or
-// write without which there is no agreement.
-Result<Negotiated> Negotiate(PciFunction& function, const std::optional<Negotiated>& first);
 
 }  // namespace dxg::vmbus

@@ -9,9 +9,9 @@
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
-#include <mutex>
 #include <utility>
 
+#include "base/mutex.h"
 #include "base/unique_fd.h"
 #include "link/vmbus/ring.h"
 
@@ -38,7 +38,7 @@ class RingChannel final : public Channel {
   Sent Send(const Packet& packet) override {
     bool signal = false;
     {
-      std::lock_guard lock(sending_);
+      MutexLock lock(sending_);
       if (over_.load(std::memory_order_relaxed)) return Sent::kLost;
       const OutgoingRing::Put put = outgoing_.Add(packet);
       if (put == OutgoingRing::Put::kFull) return Sent::kFull;
@@ -62,7 +62,7 @@ class RingChannel final : public Channel {
       incoming_.Unmask();
       if (!fine) break;
       if (revoked) {
-        std::lock_guard lock(sending_);
+        MutexLock lock(sending_);
         (void)End(Status::Refuse(ENODEV, "the host has revoked the channel"));
         break;
       }
@@ -71,12 +71,12 @@ class RingChannel final : public Channel {
       if (epoll_wait(epoll_.get(), &event, 1, -1) == 1 && event.data.fd == signal_->fd())
         revoked = !signal_->Take();
     }
-    std::lock_guard lock(sending_);
+    MutexLock lock(sending_);
     return why_;
   }
 
   void Close() override {
-    std::lock_guard lock(sending_);
+    MutexLock lock(sending_);
     (void)End(Status::Ok());
   }
 
@@ -91,7 +91,7 @@ class RingChannel final : public Channel {
       if (over_.load(std::memory_order_relaxed)) return false;
     }
     if (got == IncomingRing::Got::kCorrupt) {
-      std::lock_guard lock(sending_);
+      MutexLock lock(sending_);
       (void)End(incoming_.corruption());
       return false;
     }
@@ -103,8 +103,8 @@ class RingChannel final : public Channel {
     if (incoming_.Return()) signal_->Ring();
   }
 
-  // With the lock held. The first reason is the one that Run returns.
-  Sent End(Status why) {
+  // The first reason is the one that Run returns.
+  Sent End(Status why) DXG_REQUIRES(sending_) {
     if (over_.exchange(true, std::memory_order_relaxed)) return Sent::kLost;
     why_ = std::move(why);
     const uint64_t one = 1;
@@ -116,10 +116,10 @@ class RingChannel final : public Channel {
   const std::unique_ptr<Signal> signal_;
   const UniqueFd epoll_, ended_event_;
 
-  std::mutex sending_;  // guards outgoing_ and why_, and over_ while it changes
-  OutgoingRing outgoing_;
-  Status why_;
-  std::atomic<bool> over_ = false;
+  Mutex sending_;
+  OutgoingRing outgoing_ DXG_GUARDED_BY(sending_);
+  Status why_ DXG_GUARDED_BY(sending_);
+  std::atomic<bool> over_ = false;  // changes with sending_ held
 
   IncomingRing incoming_;  // Run's
   const size_t held_bytes_max_;

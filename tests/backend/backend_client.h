@@ -67,7 +67,7 @@ class BackendClient final : public BackendEvents {
   explicit BackendClient(uint32_t timeout_ms = 0) {
     std::vector<std::string> profiles;
     if (timeout_ms != 0) profiles.push_back(WriteProfile(timeout_ms));
-    backend_ = *CreateInProcessBackend(profiles);
+    backend_ = *hostsim::CreateInProcessBackend(profiles);
     Start();
     for (const std::string& file : profiles) unlink(file.c_str());
   }
@@ -381,9 +381,10 @@ class BackendClient final : public BackendEvents {
     return static_cast<off_t>(region.file_offset + window_address - region.window_address);
   }
   static std::string WriteProfile(uint32_t timeout_ms) {
-    AdapterProfile profile;
-    std::string error, text;
-    EXPECT_TRUE(hostsim::LoadProfile("discrete", &profile, &error)) << error;
+    auto loaded = hostsim::LoadProfile("discrete");
+    EXPECT_TRUE(loaded.ok()) << loaded.status().why();
+    AdapterProfile profile = *std::move(loaded);
+    std::string text;
     profile.mutable_engines()->set_timeout_ms(timeout_ms);
     EXPECT_TRUE(google::protobuf::TextFormat::PrintToString(profile, &text));
     std::string path = testing::TempDir() + "/profile.XXXXXX";

@@ -22,7 +22,9 @@ std::string Packet(const ControlRequest& request) { return request.SerializeAsSt
 class ControlTest : public testing::Test {
  protected:
   ControlTest()
-      : backend_(*CreateInProcessBackend({})), place_(*PrivateDirectory::Create()), path_(place_.socket()) {
+      : backend_(*hostsim::CreateInProcessBackend({})),
+        place_(*PrivateDirectory::Create()),
+        path_(place_.socket()) {
     Result<std::unique_ptr<Server>> server = Server::Start(path_, *backend_->control());
     EXPECT_TRUE(server.ok()) << server.status().why();
     if (server.ok()) server_ = *std::move(server);

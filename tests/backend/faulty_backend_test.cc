@@ -13,6 +13,7 @@
 namespace dxg {
 namespace {
 
+using hostsim::MessageFaults;
 using Point = MessageFaults::Point;
 
 // A host that does as it is told, and counts.
@@ -75,7 +76,7 @@ class FaultyBackendTest : public testing::Test, public BackendEvents {
   FaultyBackendTest() {
     auto owned = std::make_unique<CountingBackend>();
     host = owned.get();
-    backend = WithFaults(std::move(owned), faults);
+    backend = hostsim::WithFaults(std::move(owned), faults);
     EXPECT_TRUE(backend->Start(this).ok());
     faults.events = host->events;
   }

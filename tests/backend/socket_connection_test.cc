@@ -134,8 +134,9 @@ class ConnectionTest : public testing::TestWithParam<bool> {
     }
   }
   static bool Look(Connection& at, std::string* why) {
-    Woken woken;
-    return at.Wait(0, &woken, why);
+    const auto woken = at.Wait(0);
+    if (!woken.ok()) *why = woken.status().why();
+    return woken.ok();
   }
   // Sends at the one what it keeps, and receives at the other until so many frames are there; the numbers of
   // their messages.
@@ -269,11 +270,9 @@ TEST_P(ConnectionTest, KeepsSoManyDescriptorsAndThenEnds) {
 
 TEST_P(ConnectionTest, SomebodyWhoCloses) {
   const auto ends = [](Connection& which) {
-    std::string why;
-    Woken woken;
-    while (which.Wait(-1, &woken, &why)) {
+    for (;;) {
+      if (const auto woken = which.Wait(-1); !woken.ok()) return woken.status().why();
     }
-    return why;
   };
   std::string here, there;
   std::thread receiver([&] { here = ends(*channel); }), other([&] { there = ends(*peer); });
@@ -333,9 +332,11 @@ TEST_P(ConnectionTest, APacketGoesByTheRingAndBehindNothingThatIsKept) {
 
 TEST_P(ConnectionRingsTest, AWaitEndsWithWhatComesIntoTheRing) {
   std::thread sender([&] { EXPECT_TRUE(channel->Send(Message(7))); });
-  std::string why;
-  Woken woken;
-  while (!woken.heard) ASSERT_TRUE(peer->Wait(-1, &woken, &why));
+  for (bool heard = false; !heard;) {
+    auto woken = peer->Wait(-1);
+    ASSERT_TRUE(woken.ok());
+    heard = woken->heard;
+  }
   EXPECT_TRUE(peer->Next());
   sender.join();
 }
@@ -349,9 +350,9 @@ TEST_P(ConnectionRingsTest, NonsenseInTheRingEndsTheConnection) {
   const std::vector<std::byte> bytes(16, std::byte{0xff});  // a frame of 4 GiB
   ASSERT_EQ((*enemy)->outgoing.Add({vmbus::kInBand, 0, 0, bytes}), vmbus::OutgoingRing::Put::kYes);
   (*enemy)->outgoing.Publish();
-  EXPECT_EQ(peer->broken(), "");
+  EXPECT_TRUE(peer->Check().ok());
   EXPECT_FALSE(peer->Next());
-  EXPECT_NE(peer->broken(), "");
+  EXPECT_FALSE(peer->Check().ok());
   EXPECT_FALSE(peer->Next());
 }
 

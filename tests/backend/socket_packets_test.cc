@@ -98,11 +98,9 @@ struct ByHand {
   // The next frame that comes by the socket.
   template <class Message>
   Message Receive() {
-    socket::Woken woken;
-    std::string why;
     std::optional<socket::Incoming> incoming;
     while (!(incoming = channel.Next())) {
-      if (!channel.Wait(-1, &woken, &why)) return {};
+      if (!channel.Wait(-1).ok()) return {};
     }
     Message message;
     EXPECT_TRUE(message.ParseFromArray(incoming->message.data(), static_cast<int>(incoming->message.size())));

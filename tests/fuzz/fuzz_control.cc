@@ -10,7 +10,7 @@
 #include "tests/fuzz/fuzz_check.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
-  static const auto backend = *dxg::CreateInProcessBackend({});
+  static const auto backend = *dxg::hostsim::CreateInProcessBackend({});
   dxg::HostControl& host = *backend->control();
   std::vector<std::byte> packet(size);  // ends where the bytes end, so that reading on is seen
   if (size != 0) std::memcpy(packet.data(), data, size);

@@ -127,7 +127,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   (void)quiet;
   Input input(data, size);
   FuzzAccess access(input);
-  auto backend = CreateInProcessBackend({"discrete", "compute"});
+  auto backend = hostsim::CreateInProcessBackend({"discrete", "compute"});
   FUZZ_CHECK(backend.ok());
   guest::Driver driver(**backend, access);
   FUZZ_CHECK((*backend)->Start(&driver).ok());

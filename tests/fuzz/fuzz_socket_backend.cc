@@ -85,9 +85,7 @@ struct Waiting {
 // The rings that the device has sent with its greeting.
 std::unique_ptr<socket::Rings> TakeRings(int host) {
   socket::Connection channel(UniqueFd(fcntl(host, F_DUPFD_CLOEXEC, 0)));
-  socket::Woken woken;
-  std::string why;
-  while (!channel.Next()) FUZZ_CHECK(channel.Wait(-1, &woken, &why));
+  while (!channel.Next()) FUZZ_CHECK(channel.Wait(-1).ok());
   std::vector<UniqueFd> descriptors(socket::Rings::kDescriptors);
   for (auto& each : descriptors) each = channel.TakeDescriptor();
   auto rings = socket::Rings::Take(std::move(descriptors));

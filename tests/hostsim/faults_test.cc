@@ -601,15 +601,15 @@ TEST(ProfileFaults, AreForTheirAdapterAndGoWithIt) {
 }
 
 TEST(ProfileFaults, WrongOnesAreRefusedWithTheirLine) {
-  AdapterProfile profile;
-  std::string error;
   const std::string text =
       R"(name: "a" description: "A" memory { dedicated_video_bytes: 0x100000 } nodes { engine: COPY }
 faults { point: "engine-hang" }
 faults { point: "engine-hang"
          nth: 0 }
 faults { point: "gpu-slow" adapter: 3 })";
-  EXPECT_FALSE(ParseProfile(text, "p", &profile, &error));
+  const auto profile = ParseProfile(text, "p");
+  EXPECT_FALSE(profile.ok());
+  const std::string error = profile.status().why();
   EXPECT_NE(error.find("p:4: faults[1].nth: "), std::string::npos) << error;
   EXPECT_NE(error.find("p:5: faults[2].adapter: "), std::string::npos) << error;
 }

@@ -19,11 +19,9 @@ nodes { engine: COPY }
 )";
 
 std::string ErrorOf(const std::string& text) {
-  AdapterProfile profile;
-  std::string error;
-  const bool parsed = ParseProfile(text, "my.textproto", &profile, &error);
-  EXPECT_EQ(parsed, error.empty());
-  return error;
+  const auto profile = ParseProfile(text, "my.textproto");
+  EXPECT_EQ(profile.ok(), profile.status().why().empty());
+  return profile.status().why();
 }
 
 void ExpectError(const std::string& text, const std::string& start, const std::string& part = "") {
@@ -98,33 +96,30 @@ TEST(Profile, SaysEverythingAtOnce) {
 }
 
 TEST(Profile, LoadSaysWhatThereIs) {
-  AdapterProfile profile;
-  std::string error;
-  EXPECT_FALSE(LoadProfile("no-such-profile", &profile, &error));
   EXPECT_EQ(
-      error,
+      LoadProfile("no-such-profile").status().why(),
       "no-such-profile: No such file or directory, and no profile of that name is built in; give discrete, "
       "integrated, compute or the path of a profile file");
-  EXPECT_FALSE(LoadProfile("/", &profile, &error)) << "a directory";
-  EXPECT_FALSE(LoadProfile("", &profile, &error));
-  EXPECT_FALSE(LoadProfile("/dev/zero", &profile, &error));
-  EXPECT_NE(error.find("larger than"), std::string::npos) << error;
+  EXPECT_FALSE(LoadProfile("/").ok()) << "a directory";
+  EXPECT_FALSE(LoadProfile("").ok());
+  const auto endless = LoadProfile("/dev/zero");
+  EXPECT_FALSE(endless.ok());
+  EXPECT_NE(endless.status().why().find("larger than"), std::string::npos) << endless.status().why();
 }
 
 TEST(Profile, LoadsAFile) {
   const std::string path = testing::TempDir() + "hostsim_profile_" + std::to_string(getpid()) + ".textproto";
   std::ofstream(path) << kSmallest;
-  AdapterProfile profile;
-  std::string error;
-  EXPECT_TRUE(LoadProfile(path, &profile, &error)) << error;
-  EXPECT_EQ(profile.name(), "x");
+  auto profile = LoadProfile(path);
+  ASSERT_TRUE(profile.ok()) << profile.status().why();
+  EXPECT_EQ(profile->name(), "x");
   unlink(path.c_str());
 }
 
 TEST(Profile, SmallestOneGetsItsDefaults) {
-  AdapterProfile profile;
-  std::string error;
-  ASSERT_TRUE(ParseProfile(kSmallest, "smallest", &profile, &error)) << error;
+  auto parsed = ParseProfile(kSmallest, "smallest");
+  ASSERT_TRUE(parsed.ok()) << parsed.status().why();
+  const AdapterProfile& profile = *parsed;
   EXPECT_EQ(profile.driver_version(), 3000u);
   EXPECT_EQ(profile.memory().budget_percent(), 90u);
   EXPECT_EQ(profile.nodes(0).clock_hz(), 1'000'000'000u);
@@ -154,11 +149,10 @@ TEST(Profile, ExampleOfThePageParsesAndLeavesNothingOut) {
   ASSERT_NE(start, std::string::npos);
   const size_t end = page.str().find("```", start + fence.size());
   ASSERT_NE(end, std::string::npos);
-  AdapterProfile profile;
-  std::string error;
-  ASSERT_TRUE(ParseProfile(page.str().substr(start + fence.size(), end - start - fence.size()),
-                           "docs/profiles.md", &profile, &error))
-      << error;
+  auto parsed =
+      ParseProfile(page.str().substr(start + fence.size(), end - start - fence.size()), "docs/profiles.md");
+  ASSERT_TRUE(parsed.ok()) << parsed.status().why();
+  const AdapterProfile& profile = *parsed;
   Rig rig({profile});
   EXPECT_EQ(rig.host().Adapters().size(), 1u);
   const auto* descriptor = profile.GetDescriptor();

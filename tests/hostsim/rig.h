@@ -58,10 +58,9 @@ class Ears : public HostEvents {
 };
 
 inline AdapterProfile Shipped(const std::string& name) {
-  AdapterProfile profile;
-  std::string error;
-  EXPECT_TRUE(LoadProfile(name, &profile, &error)) << error;
-  return profile;
+  auto profile = LoadProfile(name);
+  EXPECT_TRUE(profile.ok()) << profile.status().why();
+  return profile.ok() ? *std::move(profile) : AdapterProfile();
 }
 
 template <class Command>

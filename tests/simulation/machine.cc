@@ -117,9 +117,9 @@ class Machine::Visit final : public client::Visit {
 };
 
 AdapterProfile Machine::Discrete(uint64_t group_bytes) {
-  AdapterProfile profile;
-  std::string error;
-  DXG_CHECK(hostsim::LoadProfile("discrete", &profile, &error));
+  auto loaded = hostsim::LoadProfile("discrete");
+  DXG_CHECK(loaded.ok());
+  AdapterProfile profile = *std::move(loaded);
   profile.mutable_engines()->set_tdr_limit_count(0);  // a run has as many hangs as chance wants
   profile.mutable_memory()->set_dedicated_video_bytes(group_bytes);
   profile.mutable_memory()->set_shared_system_bytes(group_bytes);

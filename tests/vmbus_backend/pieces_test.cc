@@ -11,9 +11,9 @@
 #include "base/page.h"
 #include "base/shared_memory.h"
 #include "hostsim/serve/guest_ram.h"
-#include "hostsim/serve/port.h"
 #include "link/simulated_bus/packet_channel.h"
 #include "link/vmbus/bus_address.h"
+#include "link/vmbus/port.h"
 #include "tests/vmbus_backend/fake_channel.h"
 
 namespace dxg::vmbus {
@@ -21,7 +21,6 @@ namespace {
 
 using hostsim::serve::GpadlPages;
 using hostsim::serve::GuestRam;
-using hostsim::serve::Port;
 
 UniqueFd File(uint64_t bytes, unsigned seals = F_SEAL_SHRINK) {
   UniqueFd file(memfd_create("test", MFD_CLOEXEC | MFD_ALLOW_SEALING));
@@ -217,8 +216,8 @@ TEST(GpadlPages, AreThePagesInTheirOrder) {
 
 TEST(Port, KeepsWhatDoesNotFitInOrder) {
   auto channel = std::make_shared<FakeChannelState>();
-  Port port(
-      std::make_unique<FakeChannel>(channel), [](const Packet&) {}, [](const Status&) {});
+  Port port(std::make_unique<FakeChannel>(channel),
+            {.handle = [](const Packet&) {}, .over = [](const Status&) {}, .settled = {}}, {});
   channel->SetFull(true);
   for (uint64_t i = 1; i <= 100; ++i) port.Send({kCompletion, 0, i, {}});
   channel->SetFull(false);
@@ -232,8 +231,8 @@ TEST(Port, KeepsWhatDoesNotFitInOrder) {
 TEST(Port, AGuestThatNeverReadsLosesTheChannel) {
   for (size_t bytes : {size_t{0}, size_t{100000}}) {
     auto channel = std::make_shared<FakeChannelState>();
-    Port port(
-        std::make_unique<FakeChannel>(channel), [](const Packet&) {}, [](const Status&) {});
+    Port port(std::make_unique<FakeChannel>(channel),
+              {.handle = [](const Packet&) {}, .over = [](const Status&) {}, .settled = {}}, {});
     channel->SetFull(true);
     const PacketBytes payload(bytes);
     size_t sent = 0;
@@ -247,9 +246,11 @@ TEST(Port, TellsWhyItIsLostAndEndsInPeace) {
   auto channel = std::make_shared<FakeChannelState>();
   std::atomic<int> lost = 0;
   {
-    Port port(
-        std::make_unique<FakeChannel>(channel), [](const Packet&) {},
-        [&](const Status& why) { lost = why.value(); });
+    Port port(std::make_unique<FakeChannel>(channel),
+              {.handle = [](const Packet&) {},
+               .over = [&](const Status& why) { lost = why.value(); },
+               .settled = {}},
+              {});
     channel->Lose();
     while (lost == 0) std::this_thread::yield();
     channel->SetFull(true);
@@ -257,13 +258,57 @@ TEST(Port, TellsWhyItIsLostAndEndsInPeace) {
   }
   EXPECT_EQ(lost, -ENODEV);
   auto other = std::make_shared<FakeChannelState>();
-  lost = 0;
+  lost = 1;
   {
-    Port port(
-        std::make_unique<FakeChannel>(other), [](const Packet&) {}, [&](const Status&) { lost = 1; });
+    Port port(std::make_unique<FakeChannel>(other),
+              {.handle = [](const Packet&) {},
+               .over = [&](const Status& why) { lost = why.value(); },
+               .settled = {}},
+              {});
     port.End();
   }
-  EXPECT_EQ(lost, 0);
+  EXPECT_EQ(lost, 0) << "it is told of an end that was wanted, as OK";
+}
+
+TEST(Port, TellsOnceWhatBecameOfEachPacketThatItKept) {
+  struct Fate {
+    uint64_t transaction;
+    Channel::Sent how;
+  };
+  auto channel = std::make_shared<FakeChannelState>();
+  Mutex mutex;
+  std::vector<Fate> fates;
+  const auto count = [&] {
+    MutexLock lock(mutex);
+    return fates.size();
+  };
+  Port port(std::make_unique<FakeChannel>(channel),
+            {.handle = [](const Packet&) {},
+             .over = [](const Status&) {},
+             .settled =
+                 [&](uint64_t transaction, const Completion&, Channel::Sent how) {
+                   MutexLock lock(mutex);
+                   fates.push_back({transaction, how});
+                 }},
+            {});
+  EXPECT_EQ(port.Send({kInBand, 0, 1, {}}), Channel::Sent::kYes);
+  channel->SetFull(true);
+  EXPECT_EQ(port.Send({kInBand, 0, 2, {}}, 3), Channel::Sent::kFull);
+  while (count() < 1) std::this_thread::yield();
+  EXPECT_EQ(port.Send({kInBand, 0, 3, {}}), Channel::Sent::kFull);
+  channel->SetFull(false);
+  while (count() < 2) std::this_thread::yield();
+  channel->SetFull(true);
+  EXPECT_EQ(port.Send({kInBand, 0, 4, {}}), Channel::Sent::kFull);
+  port.Close();
+  EXPECT_EQ(port.Send({kInBand, 0, 5, {}}), Channel::Sent::kLost);
+  port.End();
+  MutexLock lock(mutex);
+  ASSERT_EQ(fates.size(), 3u);
+  EXPECT_TRUE(fates[0].transaction == 2 && fates[0].how == Channel::Sent::kFull)
+      << "tried as often as it may be";
+  EXPECT_TRUE(fates[1].transaction == 3 && fates[1].how == Channel::Sent::kYes);
+  EXPECT_TRUE(fates[2].transaction == 4 && fates[2].how == Channel::Sent::kLost);
 }
 
 // -- Places

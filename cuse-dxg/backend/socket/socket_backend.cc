@@ -1,35 +1,36 @@
 #include "cuse-dxg/backend/socket/socket_backend.h"
 
 #include <fmt/format.h>
-#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
-#include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <array>
 #include <atomic>
-#include <condition_variable>
-#include <cstring>
 #include <deque>
 #include <map>
-#include <mutex>
 #include <thread>
 #include <utility>
 
-#include "base/page.h"
+#include "base/mutex.h"
 #include "base/printable.h"
-#include "cuse-dxg/client/access.h"
+#include "cuse-dxg/backend/socket/call_batch.h"
+#include "cuse-dxg/backend/socket/region_files.h"
+#include "cuse-dxg/backend/socket/reply_check.h"
 #include "link/host_control.h"
+#include "link/liveness.h"
+#include "link/pending_calls.h"
 #include "link/profile_file.h"
+#include "link/questions.h"
 #include "link/socket/connection.h"
+#include "link/socket/messages.h"
 #include "link/socket/packets.h"
 #include "proto/dxg/protocol.pb.h"
 
 namespace dxg {
 namespace {
 
-using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using protocol::FromHost;
 using protocol::ToHost;
@@ -40,68 +41,15 @@ using Clock = std::chrono::steady_clock;
 constexpr uint32_t kWireVersion = 40;  // of commands that belong to no adapter
 constexpr int kErrnoMax = 4095;
 constexpr std::chrono::seconds kStartMax{10};
-// Asynchronous calls wait for each other up to here.
-constexpr int kBatchMax = 64;
-constexpr size_t kBatchBytesMax = 256 * 1024;
 
 Status Lost() { return Status::Refuse(ENODEV, "the host process is gone"); }
 
-HostAdapter ToGuest(const protocol::AdapterInfo& info) {
-  HostAdapter adapter;
-  adapter.luid = info.luid();
-  adapter.host_luid = info.host_luid();
-  adapter.address = info.address();
-  adapter.host_handle = info.host_handle();
-  adapter.interface_version = info.interface_version();
-  adapter.compute_only = info.compute_only();
-  adapter.async_messages = info.async_messages();
-  return adapter;
-}
-
-int ElementsOf(const Message& message, const FieldDescriptor* field) {
-  if (field->is_repeated()) return message.GetReflection()->FieldSize(message, field);
-  std::string scratch;
-  return static_cast<int>(message.GetReflection()->GetStringReference(message, field, &scratch).size());
-}
-
-bool IsList(const FieldDescriptor* field) {
-  return field->is_repeated() || field->type() == FieldDescriptor::TYPE_BYTES;
-}
-
-bool HasLists(const contract::HostCommand& command) {
-  static const std::vector<bool> has = [] {
-    std::vector<bool> each;
-    for (const contract::HostCommand& one : contract::HostCommands()) {
-      const auto* type = one.reply->GetDescriptor();
-      bool any = false;
-      for (int i = 0; i < type->field_count(); ++i) any = any || IsList(type->field(i));
-      each.push_back(any);
-    }
-    return each;
-  }();
-  return has[static_cast<size_t>(&command - contract::HostCommands().data())];
-}
-
-// The guest takes as many elements of an answer as its request stands for. How many that are the codec of the
-// wire knows: a list has to be as it would be had it come over the VMBus, or, of a refusal, empty.
-bool ListsFit(const HostCall& call, uint32_t version, std::vector<std::byte>* scratch) {
-  if (!HasLists(*call.command)) return true;
-  const Message& reply = *call.reply;
-  const auto* type = reply.GetDescriptor();
-  scratch->assign(call.command->reply_size(*call.request, version), std::byte{0});
-  call.command->encode_reply(*call.request, reply, version, scratch->data());
-  const std::unique_ptr<Message> right(reply.New());
-  if (!call.command->decode_reply(*scratch, *call.request, version, right.get())) return false;
-  const auto* status = type->FindFieldByName("status");
-  const bool refused = status != nullptr && reply.GetReflection()->GetInt32(reply, status) < 0;
-  for (int i = 0; i < type->field_count(); ++i) {
-    const FieldDescriptor* field = type->field(i);
-    if (!IsList(field)) continue;
-    const int elements = ElementsOf(reply, field), expected = ElementsOf(*right, field);
-    const bool may_be_less = refused || status == nullptr || !field->is_repeated();
-    if (elements > expected || (elements < expected && !may_be_less)) return false;
-  }
-  return true;
+// Of an answer to a question; 0: it is none.
+uint64_t AnswerNumber(const FromHost& message) {
+  if (message.has_region()) return message.region().number();
+  if (message.has_controlled()) return message.controlled().number();
+  if (message.has_listed()) return message.listed().number();
+  return 0;
 }
 
 class SocketBackend final : public Backend, public HostControl {
@@ -109,10 +57,11 @@ class SocketBackend final : public Backend, public HostControl {
   SocketBackend(UniqueFd socket, protocol::Hello hello, std::chrono::milliseconds patience,
                 std::unique_ptr<socket::Rings> rings)
       : wake_(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)),
-        channel_(std::move(socket), wake_.get()),
+        connection_(std::move(socket), wake_.get()),
         hello_(std::move(hello)),
         patience_(patience),
-        rings_(std::move(rings)) {}
+        rings_(std::move(rings)),
+        liveness_(patience) {}
   ~SocketBackend() override { Stop(); }
 
   // Backend
@@ -146,28 +95,18 @@ class SocketBackend final : public Backend, public HostControl {
   void Serve(const ControlRequest& request, ControlReply* reply) override;
 
  private:
-  struct Pending {
-    HostCall call;
-    Completion completion;
-    uint32_t version;
-  };
   struct Received {
     FromHost message;
     std::vector<UniqueFd> descriptors;
   };
-  // Who waits for an answer to a question.
-  struct Asker {
-    bool answered = false;
-    Received received;
-  };
 
-  bool SendWithBatch(const ToHost* message, std::span<const int> descriptors);  // with sending_ held
-  bool Send(const ToHost& message, std::span<const int> descriptors = {});
-  bool Enter(const HostCall& call, Completion completion, uint64_t* number);
+  bool SendBatch() DXG_REQUIRES(sending_);
+  bool Send(const ToHost& message, std::span<const int> descriptors = {}) DXG_EXCLUDES(sending_);
+  bool Enter(const HostCall& call, Completion completion, uint64_t number) DXG_REQUIRES(sending_);
+  uint32_t VersionOf(uint64_t adapter) DXG_EXCLUDES(mutex_);
   void WakeReader();
   bool Ask(protocol::Question question, Received* received, std::span<const int> descriptors = {});
   std::optional<HostRegion> AskForRegion(protocol::Question question);
-  std::optional<HostRegion> ToRegion(Received received);
   bool Answers(Received& received);
 
   void Run();
@@ -179,18 +118,16 @@ class SocketBackend final : public Backend, public HostControl {
   bool Handle(Received received);
   bool HandleAnswer(const protocol::Answer& answer);
   bool EndCall(uint64_t number, Status transport, std::span<const std::byte> reply);
-  void Hear() {
-    pinged_.reset();
-    heard_ = Clock::now();
-  }
   bool CheckAlive();
   void Lose();
-  std::map<uint64_t, Pending> Cut();
-  static void EndWith(const std::map<uint64_t, Pending>& pending);
+  std::vector<PendingCall> Cut();
+  static void EndWith(const std::vector<PendingCall>& pending);
   void Release();
 
-  UniqueFd wake_;  // there is a batch to be sent; changed only where nothing is entered any more
-  Connection channel_;
+  // There is a batch to be sent. Reset, with sending_ held, when nothing is entered any more: the reader
+  // reads it without the lock, which clang cannot be told.
+  UniqueFd wake_;
+  Connection connection_;
   const protocol::Hello hello_;
   const std::chrono::milliseconds patience_;
   BackendEvents* events_ = nullptr;
@@ -198,57 +135,54 @@ class SocketBackend final : public Backend, public HostControl {
   std::atomic<std::thread::id> reader_id_{};
   std::atomic<bool> stopping_{false};
 
-  std::mutex sending_;  // guards wake_ and the two below; the order of sending is the order of submission
-  ToHost batch_;
-  size_t batch_bytes_ = 0;
+  // The order of sending is the order of submission. Held while mutex_, and those of pending_ and of the
+  // connection, are taken; none of them is held while another is.
+  Mutex sending_ DXG_ACQUIRED_BEFORE(mutex_);
+  CallBatch batch_ DXG_GUARDED_BY(sending_);
 
-  std::mutex mutex_;  // guards all below
-  std::condition_variable answered_;
-  bool lost_ = false;
-  uint64_t last_number_ = 0;
-  std::map<uint64_t, Pending> pending_;
-  std::map<uint64_t, Asker*> askers_;
-  std::map<uint64_t, uint32_t> versions_;                             // by an adapter's address
-  std::map<std::pair<dev_t, ino_t>, std::weak_ptr<UniqueFd>> files_;  // of regions
+  Mutex mutex_;
+  std::map<uint64_t, uint32_t> versions_ DXG_GUARDED_BY(mutex_);  // by an adapter's address
+
+  std::atomic<uint64_t> last_number_{0};  // of calls and questions
+  PendingCalls pending_;
+  Questions<Received> questions_;
+  RegionFiles files_;
 
   // The reader's.
   std::deque<Received> deferred_;
   std::string why_lost_;
   std::unique_ptr<socket::Rings> rings_;  // until the host has agreed
   bool started_ = false;
-  Clock::time_point heard_ = Clock::now();
-  std::optional<Clock::time_point> pinged_;
+  Liveness liveness_;
   uint64_t pings_ = 0;
   std::vector<std::byte> wire_;
 };
 
 // -- Sending --------------------------------------------------------------------------------------
 
-bool SocketBackend::SendWithBatch(const ToHost* message, std::span<const int> descriptors) {
-  bool sent = true;
-  if (batch_.calls().calls_size() != 0) {
-    sent = channel_.Send(batch_);
-    batch_.mutable_calls()->clear_calls();
-    batch_bytes_ = 0;
-  }
-  return sent && (message == nullptr || channel_.Send(*message, descriptors));
+bool SocketBackend::SendBatch() {
+  if (batch_.empty()) return true;
+  const bool sent = connection_.Send(batch_.message());
+  batch_.Clear();
+  return sent;
 }
 
 bool SocketBackend::Send(const ToHost& message, std::span<const int> descriptors) {
-  std::lock_guard lock(sending_);
-  return SendWithBatch(&message, descriptors);
+  MutexLock lock(sending_);
+  return SendBatch() && connection_.Send(message, descriptors);
 }
 
-// False: there is no host any more. With sending_ held, so that numbers are in the order of sending.
-bool SocketBackend::Enter(const HostCall& call, Completion completion, uint64_t* number) {
-  std::lock_guard lock(mutex_);
-  if (lost_ || stopping_) return false;
-  if (call.asynchronous) return true;
-  *number = ++last_number_;
-  const auto version = versions_.find(call.adapter);
-  pending_.emplace(last_number_,
-                   Pending{call, completion, version != versions_.end() ? version->second : kWireVersion});
-  return true;
+uint32_t SocketBackend::VersionOf(uint64_t adapter) {
+  MutexLock lock(mutex_);
+  const auto version = versions_.find(adapter);
+  return version != versions_.end() ? version->second : kWireVersion;
+}
+
+// False: there is no host any more.
+bool SocketBackend::Enter(const HostCall& call, Completion completion, uint64_t number) {
+  if (stopping_) return false;
+  if (call.asynchronous) return !pending_.closed();
+  return pending_.Enter(number, {call, VersionOf(call.adapter), completion});
 }
 
 // Never waits. An asynchronous call travels with those that come before the socket's thread gets to it, or
@@ -258,27 +192,18 @@ void SocketBackend::Submit(const HostCall& call, Completion completion) {
   const bool asynchronous = call.asynchronous;  // once it is sent it may be over, and the call gone
   bool entered = false;
   {
-    std::lock_guard lock(sending_);
-    uint64_t number = 0;
-    entered = Enter(call, completion, &number);
-    const auto sent_alone = [&] {
-      return SendWithBatch(nullptr, {}) &&
-             channel_.SendPacket(
-                 socket::MakeCall({number, call.command->id, call.process, call.adapter, {}}, *call.request));
+    MutexLock lock(sending_);
+    const uint64_t number = asynchronous ? 0 : ++last_number_;
+    entered = Enter(call, completion, number);
+    const auto sent_alone = [&]() DXG_REQUIRES(sending_) {
+      return SendBatch() && connection_.SendPacket(socket::MakeCall(
+                                {number, call.command->id, call.process, call.adapter, {}}, *call.request));
     };
     if (entered && (asynchronous || !sent_alone())) {
-      // In the batch itself, which keeps its memory from one to the next.
-      protocol::Call& message = *batch_.mutable_calls()->add_calls();
-      message.set_number(number);
-      message.set_command(call.command->id);
-      message.set_process(call.process);
-      message.set_adapter(call.adapter);
-      call.request->SerializeToString(message.mutable_request());
-      batch_bytes_ += message.request().size();
-      const bool full = batch_.calls().calls_size() >= kBatchMax || batch_bytes_ >= kBatchBytesMax;
-      if (!asynchronous || full) {
-        SendWithBatch(nullptr, {});
-      } else if (batch_.calls().calls_size() == 1) {
+      batch_.Add(call, number);
+      if (!asynchronous || batch_.full()) {
+        SendBatch();
+      } else if (batch_.size() == 1) {
         WakeReader();
       }
     }
@@ -299,14 +224,14 @@ void SocketBackend::WakeReader() {
 // The reader itself asks from inside a completion: then it reads on, and keeps for later what is not the
 // answer. A host that is there and does not answer is as good as lost.
 bool SocketBackend::Ask(protocol::Question question, Received* received, std::span<const int> descriptors) {
-  Asker asker;
-  uint64_t number = 0;
-  {
-    std::lock_guard lock(mutex_);
-    if (lost_ || stopping_) return false;
-    number = ++last_number_;
-    askers_[number] = &asker;
-  }
+  if (stopping_) return false;
+  const uint64_t number = ++last_number_;
+  Questions<Received>::Question asked(questions_, [number, received](Received& came) {
+    if (AnswerNumber(came.message) != number) return false;
+    *received = std::move(came);
+    return true;
+  });
+  if (!asked.open()) return false;
   question.set_number(number);
   ToHost message;
   *message.mutable_question() = std::move(question);
@@ -314,7 +239,7 @@ bool SocketBackend::Ask(protocol::Question question, Received* received, std::sp
   const auto deadline = Clock::now() + 2 * patience_;
   bool there = Send(message, descriptors);
   if (std::this_thread::get_id() == reader_id_) {
-    while (there && !asker.answered) {
+    while (there && !asked.answered()) {
       there = PollOnce();
       Received next;
       for (socket::Incoming incoming; there && Next(&incoming) && Read(incoming, &next);) {
@@ -322,71 +247,23 @@ bool SocketBackend::Ask(protocol::Question question, Received* received, std::sp
       }
       there = there && why_lost_.empty() && Clock::now() < deadline;
     }
-    if (!asker.answered && why_lost_.empty()) why_lost_ = "it does not answer a question";
-  } else {
-    std::unique_lock lock(mutex_);
-    const bool ended = answered_.wait_until(lock, deadline, [&] { return asker.answered || lost_; });
-    if (!ended) channel_.Close();  // the reader hears of it
+    if (!asked.answered() && why_lost_.empty()) why_lost_ = "it does not answer a question";
+  } else if (!asked.WaitUntil(deadline)) {
+    connection_.Close();  // the reader hears of it
   }
-  std::lock_guard lock(mutex_);
-  askers_.erase(number);
-  *received = std::move(asker.received);
-  return asker.answered;
+  return asked.End();
 }
 
 // True: somebody waited for it, and has it.
 bool SocketBackend::Answers(Received& received) {
-  uint64_t number = 0;
-  if (received.message.has_region()) number = received.message.region().number();
-  if (received.message.has_controlled()) number = received.message.controlled().number();
-  if (received.message.has_listed()) number = received.message.listed().number();
-  if (number == 0) return false;
-  std::lock_guard lock(mutex_);
-  const auto asker = askers_.find(number);
-  if (asker == askers_.end()) return false;
-  asker->second->received = std::move(received);
-  asker->second->answered = true;
-  answered_.notify_all();
-  return true;
+  return AnswerNumber(received.message) != 0 && questions_.Answer(received);
 }
 
 std::optional<HostRegion> SocketBackend::AskForRegion(protocol::Question question) {
   Received received;
-  if (!Ask(std::move(question), &received)) return std::nullopt;
-  return ToRegion(std::move(received));
-}
-
-// One descriptor for a file, however often it comes. What a client could not map is no region.
-std::optional<HostRegion> SocketBackend::ToRegion(Received received) {
-  if (!received.message.has_region() || received.descriptors.size() != 1) return std::nullopt;
-  const protocol::Region& from = received.message.region();
-  struct stat file;
-  if (fstat(received.descriptors[0].get(), &file) != 0) return std::nullopt;
-  const auto bytes = static_cast<uint64_t>(file.st_size);
-  const bool whole_pages =
-      (from.window_address() | from.size() | from.file_offset()) % kPageBytes == 0 && from.size() != 0;
-  const bool wraps = from.window_address() + from.size() < from.window_address();
-  if (!whole_pages || wraps || from.file_offset() > bytes || from.size() > bytes - from.file_offset()) {
-    spdlog::warn("the host shows {} bytes at {:#x} of its window, which its file of {} bytes does not have",
-                 from.size(), from.window_address(), bytes);
-    return std::nullopt;
-  }
-  HostRegion region;
-  region.window_address = from.window_address();
-  region.size = from.size();
-  region.file_offset = from.file_offset();
-  region.cookie = from.cookie();
-  std::lock_guard lock(mutex_);
-  std::erase_if(files_, [](const auto& each) { return each.second.expired(); });
-  std::weak_ptr<UniqueFd>& known = files_[{file.st_dev, file.st_ino}];
-  std::shared_ptr<UniqueFd> kept = known.lock();
-  if (kept == nullptr) {
-    kept = std::make_shared<UniqueFd>(std::move(received.descriptors[0]));
-    known = kept;
-  }
-  region.file = kept->get();
-  region.keep = std::move(kept);
-  return region;
+  const bool answered = Ask(std::move(question), &received) && received.message.has_region();
+  if (!answered || received.descriptors.size() != 1) return std::nullopt;
+  return files_.Take(received.message.region(), std::move(received.descriptors[0]));
 }
 
 void SocketBackend::Serve(const ControlRequest& request, ControlReply* reply) {
@@ -426,45 +303,48 @@ void SocketBackend::RemoveClientPages(uint32_t list) {
 
 // Sends what waits and takes what has come. False: the connection is over, see why_lost_.
 bool SocketBackend::PollOnce() {
-  const int look_ms = std::max<int>(1, static_cast<int>(patience_.count() / 4));
-  socket::Woken woken;
-  if (!channel_.Wait(look_ms, &woken, &why_lost_)) return false;
-  if (woken.other) {
+  auto woken = connection_.Wait(static_cast<int>(liveness_.look_after().count()));
+  if (!woken.ok()) {
+    if (why_lost_.empty()) why_lost_ = woken.status().why();
+    return false;
+  }
+  if (woken->other) {
     uint64_t times = 0;
     (void)!read(wake_.get(), &times, sizeof(times));
-    std::lock_guard lock(sending_);
-    (void)SendWithBatch(nullptr, {});
+    MutexLock lock(sending_);
+    (void)SendBatch();
   }
-  if (!woken.heard) return CheckAlive();
-  Hear();
+  if (!woken->heard) return CheckAlive();
+  liveness_.Heard();
   return true;
 }
 
-// A host that has nothing to say is asked whether it is there. It is lost only where nothing has come after
-// that and nothing lies there unread: it may be we who stood still.
+// Also where something of ours woke us.
 bool SocketBackend::CheckAlive() {
-  const auto now = Clock::now();
-  if (!pinged_ && now - heard_ < patience_ / 4) return true;  // it was something of ours that woke us
-  if (!pinged_) {
-    ToHost message;
-    message.set_ping(++pings_);
-    pinged_ = now;
-    return Send(message);
+  switch (liveness_.Look()) {
+    case Liveness::Verdict::kWait:
+      return true;
+    case Liveness::Verdict::kAsk: {
+      ToHost message;
+      message.set_ping(++pings_);
+      return Send(message);
+    }
+    case Liveness::Verdict::kSilent:
+      break;
   }
-  if (now - *pinged_ < patience_) return true;
-  if (channel_.HasMore()) return true;  // we stood still after we had looked
+  if (connection_.HasMore()) return true;
   why_lost_ = fmt::format("it has not answered for {} ms", patience_.count());
   return false;
 }
 
 // False: nothing more has come, or it makes no sense, see why_lost_.
 bool SocketBackend::Next(socket::Incoming* incoming) {
-  const auto next = channel_.Next();
+  const auto next = connection_.Next();
   if (!next) {
-    if (why_lost_.empty()) why_lost_ = channel_.broken();
+    if (why_lost_.empty()) why_lost_ = connection_.Check().why();
     return false;
   }
-  Hear();  // what is in a ring also comes while nobody waits
+  liveness_.Heard();  // what is in a ring also comes while nobody waits
   *incoming = *next;
   return true;
 }
@@ -479,17 +359,10 @@ bool SocketBackend::Read(const socket::Incoming& incoming, Received* received) {
     received->message.mutable_answer()->set_reply(answer->reply.data(), answer->reply.size());
     return true;
   }
-  if (!received->message.ParseFromArray(incoming.message.data(), static_cast<int>(incoming.message.size()))) {
-    why_lost_ = "it sent a frame that is no message";
-    return false;
-  }
-  for (uint32_t i = 0; i < received->message.descriptors(); ++i) {
-    received->descriptors.push_back(channel_.TakeDescriptor());
-    if (received->descriptors.back().valid()) continue;
-    why_lost_ = "it announced descriptors that did not come";
-    return false;
-  }
-  return true;
+  const Status read =
+      socket::ReadFrame(incoming.message, connection_, &received->message, &received->descriptors);
+  if (!read.ok()) why_lost_ = read.why();
+  return read.ok();
 }
 
 std::optional<socket::AnswerPacket> SocketBackend::ReadAnswerPacket(const vmbus::Packet& packet) {
@@ -528,10 +401,10 @@ bool SocketBackend::Handle(Received received) {
       return HandleAnswer(message.answer());
     case FromHost::kAdapterArrived: {
       {
-        std::lock_guard lock(mutex_);
+        MutexLock lock(mutex_);
         versions_[message.adapter_arrived().address()] = message.adapter_arrived().interface_version();
       }
-      events_->AdapterArrived(ToGuest(message.adapter_arrived()));
+      events_->AdapterArrived(socket::FromMessage(message.adapter_arrived()));
       return true;
     }
     case FromHost::kAdapterStopped:
@@ -552,7 +425,7 @@ bool SocketBackend::Handle(Received received) {
     case FromHost::kHello:
       if (message.hello().refused().empty()) {
         if (socket::Has(message.hello(), socket::kFeatureRings) && rings_)
-          channel_.UseRings(std::move(rings_));
+          connection_.UseRings(std::move(rings_));
         return true;
       }
       why_lost_ = Printable(message.hello().refused());
@@ -576,26 +449,21 @@ bool SocketBackend::HandleAnswer(const protocol::Answer& answer) {
 }
 
 bool SocketBackend::EndCall(uint64_t number, Status transport, std::span<const std::byte> reply) {
-  std::map<uint64_t, Pending>::node_type entry;
-  {
-    std::lock_guard lock(mutex_);
-    entry = pending_.extract(number);
-  }
-  if (entry.empty()) {
+  const auto pending = pending_.Take(number);
+  if (!pending) {
     why_lost_ = fmt::format("it answered call {}, which it was not asked or has answered", number);
     return false;
   }
-  const Pending& pending = entry.mapped();
-  Message& into = *pending.call.reply;
+  Message& into = *pending->call.reply;
   const bool fits = !transport.ok() || (into.ParseFromArray(reply.data(), static_cast<int>(reply.size())) &&
-                                        ListsFit(pending.call, pending.version, &wire_));
+                                        ListsFit(pending->call, pending->interface_version, &wire_));
   if (!fits) {
     why_lost_ =
-        fmt::format("it answered {} with something that is no answer to it", pending.call.command->name);
+        fmt::format("it answered {} with something that is no answer to it", pending->call.command->name);
     into.Clear();
     transport = Lost();
   }
-  pending.completion.run(pending.completion.context, std::move(transport));
+  pending->completion.run(pending->completion.context, std::move(transport));
   return fits;
 }
 
@@ -618,16 +486,15 @@ void SocketBackend::Lose() {
 }
 
 // From here on nothing is entered.
-std::map<uint64_t, SocketBackend::Pending> SocketBackend::Cut() {
-  channel_.Close();
-  std::lock_guard lock(mutex_);
-  lost_ = true;
-  answered_.notify_all();
-  return std::exchange(pending_, {});
+std::vector<PendingCall> SocketBackend::Cut() {
+  connection_.Close();
+  std::vector<PendingCall> pending = pending_.Close();
+  questions_.End();
+  return pending;
 }
 
-void SocketBackend::EndWith(const std::map<uint64_t, Pending>& pending) {
-  for (const auto& [number, each] : pending) {
+void SocketBackend::EndWith(const std::vector<PendingCall>& pending) {
+  for (const PendingCall& each : pending) {
     each.call.reply->Clear();
     each.completion.run(each.completion.context, Lost());
   }
@@ -636,10 +503,10 @@ void SocketBackend::EndWith(const std::map<uint64_t, Pending>& pending) {
 // A lost host leaves nothing open, however long what was open on it stays so.
 void SocketBackend::Release() {
   deferred_.clear();
-  channel_.Release();
-  std::lock_guard lock(sending_);
+  connection_.Release();
+  MutexLock lock(sending_);
   wake_.reset();
-  batch_.Clear();
+  batch_ = CallBatch();
 }
 
 // -- Start and end --------------------------------------------------------------------------------
@@ -678,7 +545,7 @@ Status SocketBackend::Start(BackendEvents* events) {
 
 void SocketBackend::Stop() {
   stopping_ = true;
-  channel_.Close();
+  connection_.Close();
   if (reader_.joinable()) reader_.join();
 }
 

@@ -44,7 +44,8 @@ Status UioBus::Start(BusEvents* events) {
   stop_.reset(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   if (!stop_.valid()) return Status::Refuse(errno, "cannot make an eventfd: {}", std::strerror(errno));
   {
-    std::scoped_lock lock(scanning_, mutex_);
+    MutexLock scanning(scanning_);
+    MutexLock lock(mutex_);
     events_ = events;
     offered_.clear();
     arrived_.clear();
@@ -61,7 +62,7 @@ void UioBus::Stop() {
   const uint64_t one = 1;
   if (stop_.valid()) (void)!write(stop_.get(), &one, sizeof(one));
   if (watcher_.joinable()) watcher_.join();
-  std::lock_guard lock(scanning_);
+  MutexLock lock(scanning_);
   events_ = nullptr;
 }
 
@@ -75,7 +76,7 @@ void UioBus::Watch(int uevents) {
 }
 
 void UioBus::Rescan() {
-  std::lock_guard lock(scanning_);
+  MutexLock lock(scanning_);
   if (events_ == nullptr) return;
   const Found found = Look(options_.places);
   if (!found.has_vmbus) return std::exchange(events_, nullptr)->BusLost("there is no VMBus any more");
@@ -89,7 +90,7 @@ void UioBus::Rescan() {
 void UioBus::ForgetChannels(const Found& found) {
   std::vector<uint32_t> gone;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     for (const auto& [relid, known] : offered_) {
       const auto is_it = [known = &known](const VmbusDevice& each) {
         return each.usable() && each.relid == known->relid && Same(each, *known);
@@ -124,7 +125,7 @@ void UioBus::LearnChannels(const Found& found) {
     }
     bool is_new;
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       is_new = offered_.emplace(device.relid, device).second;
     }
     if (is_new) events_->Offered(OfferOf(device));
@@ -154,7 +155,7 @@ void UioBus::Complain(const std::string& problem) {
 Result<std::unique_ptr<Channel>> UioBus::Open(const ChannelOffer& offer) {
   VmbusDevice device;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     const auto found = offered_.find(offer.relid);
     if (found == offered_.end() || found->second.instance != offer.instance)
       return Status::Refuse(ENODEV, "channel {} is not there any more", offer.instance.text());

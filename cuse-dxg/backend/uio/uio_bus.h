@@ -3,11 +3,11 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <mutex>
 #include <set>
 #include <string>
 #include <thread>
 
+#include "base/mutex.h"
 #include "cuse-dxg/backend/uio/sysfs.h"
 #include "cuse-dxg/backend/uio/uio_node.h"
 #include "cuse-dxg/backend/uio/uio_options.h"
@@ -37,24 +37,24 @@ class UioBus final : public Bus {
 
  private:
   void Watch(int uevents);
-  // Of a scan, with scanning_ held.
-  void ForgetChannels(const Found& found);
-  void ForgetFunctions(const Found& found);
-  void LearnChannels(const Found& found);
-  void LearnFunctions(const Found& found);
-  void Arrive(const PciDevice& device);
-  void Complain(const std::string& problem);
+  // Of a scan.
+  void ForgetChannels(const Found& found) DXG_REQUIRES(scanning_);
+  void ForgetFunctions(const Found& found) DXG_REQUIRES(scanning_);
+  void LearnChannels(const Found& found) DXG_REQUIRES(scanning_);
+  void LearnFunctions(const Found& found) DXG_REQUIRES(scanning_);
+  void Arrive(const PciDevice& device) DXG_REQUIRES(scanning_);
+  void Complain(const std::string& problem) DXG_REQUIRES(scanning_);
 
   const UioOptions options_;
   const OpenNode open_node_;
 
-  std::mutex scanning_;  // guards the three below; held while events are told
-  BusEvents* events_ = nullptr;
-  std::map<std::string, PciDevice> arrived_;  // by name
-  std::set<std::string> complaints_;          // each is logged once
+  Mutex scanning_ DXG_ACQUIRED_BEFORE(mutex_);  // held while events are told
+  BusEvents* events_ DXG_GUARDED_BY(scanning_) = nullptr;
+  std::map<std::string, PciDevice> arrived_ DXG_GUARDED_BY(scanning_);  // by name
+  std::set<std::string> complaints_ DXG_GUARDED_BY(scanning_);          // each is logged once
 
-  std::mutex mutex_;                         // guards offered_; Open needs it inside of an event
-  std::map<uint32_t, VmbusDevice> offered_;  // by relid
+  Mutex mutex_;                                                     // Open takes it inside of an event
+  std::map<uint32_t, VmbusDevice> offered_ DXG_GUARDED_BY(mutex_);  // by relid
 
   UniqueFd stop_;  // an eventfd
   std::thread watcher_;

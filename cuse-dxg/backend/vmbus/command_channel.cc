@@ -24,116 +24,74 @@ Status Lost(const std::string& name) {
 CommandChannel::CommandChannel(std::string name, std::unique_ptr<Channel> channel, Unasked unasked,
                                std::chrono::microseconds try_again)
     : name_(std::move(name)),
-      channel_(std::move(channel)),
       unasked_(std::move(unasked)),
-      try_again_(try_again),
-      thread_([this] {
-        const Status why = channel_->Run([this](const Packet& packet) { Handle(packet); });
-        if (!why.ok()) spdlog::warn("the {} channel is lost: {}", name_, why.why());
-        channel_->Close();
-        FailAll();
-      }) {}
+      port_(std::move(channel),
+            {.handle = [this](const Packet& packet) { Handle(packet); },
+             .over =
+                 [this](const Status& why) {
+                   if (!why.ok()) spdlog::warn("the {} channel is lost: {}", name_, why.why());
+                   FailAll();
+                 },
+             .settled = [this](uint64_t transaction, const Completion& completion,
+                               Channel::Sent how) { Settle(transaction, completion, how); }},
+            // The guest's own calls, which each give up soon.
+            {.try_again = try_again, .kept_bytes_max = SIZE_MAX}) {}
 
 CommandChannel::~CommandChannel() { End(); }
 
+// What waits is failed before the thread is waited for, which may run a completion that waits for another.
 void CommandChannel::End() {
   std::call_once(end_, [this] {
-    channel_->Close();
     FailAll();
-    thread_.join();
-    std::thread retrier;
-    {
-      std::lock_guard lock(sending_);
-      retrier = std::move(retrier_);
-    }
-    if (retrier.joinable()) retrier.join();
+    port_.End();
   });
 }
 
 // -- Sending --------------------------------------------------------------------------------------
 
-Channel::Sent CommandChannel::SendNow(std::span<const std::byte> message, uint64_t transaction) {
-  return channel_->Send(
-      {kInBand, transaction != 0 ? kCompletionRequested : uint16_t{0}, transaction, message});
-}
-
 void CommandChannel::Submit(const HostCall& call, const MessageAddress& address, Completion completion) {
-  std::vector<std::byte> message = EncodeRequest(*call.command, address, *call.request);
+  const std::vector<std::byte> message = EncodeRequest(*call.command, address, *call.request);
   if (message.size() > kMessageBytesMax)
     return completion.run(completion.context,
                           Status::Refuse(EINVAL, "{} makes a message of {} bytes; at most {} fit",
                                          call.command->name, message.size(), kMessageBytesMax));
   Channel::Sent sent = Channel::Sent::kLost;
-  {
-    std::lock_guard lock(sending_);
-    const uint64_t transaction = address.asynchronous ? 0 : ++last_transaction_;
-    if (!ended_) {
-      // The answer may be here before Send returns.
-      if (transaction != 0) {
-        std::lock_guard entering(mutex_);
-        pending_[transaction] = {call, address.interface_version, completion};
-      }
-      sent = waiting_.empty() ? SendNow(message, transaction) : Channel::Sent::kFull;
-      if (sent == Channel::Sent::kFull) {
-        waiting_.push_back(
-            {std::move(message), transaction, completion, transaction != 0 ? kTries : kAsynchronousTries});
-        if (!retrier_.joinable()) retrier_ = std::thread([this] { KeepTrying(); });
-        retry_.notify_one();
-      }
-      Pending dropped;
-      // Where the line ended meanwhile somebody else may have said so already.
-      if (sent == Channel::Sent::kLost && transaction != 0 && !Take(transaction, &dropped)) return;
+  if (address.asynchronous) {
+    sent = port_.Send({kInBand, 0, 0, message}, kAsynchronousTries, completion);
+    if (sent == Channel::Sent::kYes) completion.run(completion.context, Status::Ok());
+  } else {
+    const uint64_t transaction = ++last_transaction_;
+    if (pending_.Enter(transaction, {call, address.interface_version, completion})) {
+      sent = port_.Send({kInBand, kCompletionRequested, transaction, message}, kTries);
+      // Where the channel ended meanwhile somebody else may have said so already.
+      if (sent == Channel::Sent::kLost && !pending_.Take(transaction)) return;
     }
   }
-  if (sent == Channel::Sent::kLost) return completion.run(completion.context, Lost(name_));
-  if (sent == Channel::Sent::kYes && address.asynchronous) completion.run(completion.context, Status::Ok());
+  if (sent == Channel::Sent::kLost) completion.run(completion.context, Lost(name_));
 }
 
-void CommandChannel::TryWaiting(std::vector<std::pair<Completion, Status>>* done) {
-  const auto over = [&](const Waiting& each, Status status) {
-    Pending pending;
-    if (each.transaction == 0 || Take(each.transaction, &pending))
-      done->emplace_back(each.completion, std::move(status));
-  };
-  while (!waiting_.empty()) {
-    const Channel::Sent sent = SendNow(waiting_.front().message, waiting_.front().transaction);
-    if (sent == Channel::Sent::kFull) break;
-    if (sent == Channel::Sent::kLost) {
-      over(waiting_.front(), Lost(name_));
-    } else if (waiting_.front().transaction == 0) {
-      done->emplace_back(waiting_.front().completion, Status::Ok());
-    }
-    waiting_.pop_front();
+void CommandChannel::Settle(uint64_t transaction, const Completion& completion, Channel::Sent how) {
+  Completion whose = completion;
+  if (transaction != 0) {
+    if (how == Channel::Sent::kYes) return;  // its answer comes
+    const auto pending = pending_.Take(transaction);
+    if (!pending) return;
+    whose = pending->completion;
   }
-  std::erase_if(waiting_, [&](Waiting& each) {
-    if (--each.tries > 0) return false;
-    over(each, Status::Refuse(EAGAIN, "the ring to the host stays full"));
-    return true;
-  });
-}
-
-void CommandChannel::KeepTrying() {
-  std::unique_lock lock(sending_);
-  while (!ended_) {
-    retry_.wait(lock, [this] { return ended_ || !waiting_.empty(); });
-    if (ended_) return;
-    retry_.wait_for(lock, try_again_, [this] { return ended_; });
-    std::vector<std::pair<Completion, Status>> done;
-    TryWaiting(&done);
-    lock.unlock();
-    for (auto& [completion, status] : done) completion.run(completion.context, std::move(status));
-    lock.lock();
-  }
+  if (how == Channel::Sent::kYes) return whose.run(whose.context, Status::Ok());
+  whose.run(whose.context, how == Channel::Sent::kLost
+                               ? Lost(name_)
+                               : Status::Refuse(EAGAIN, "the ring to the host stays full"));
 }
 
 Status CommandChannel::Ask(const HostCall& call, const MessageAddress& address,
                            std::chrono::milliseconds answer_max) {
   struct Answer {
-    std::mutex mutex;
-    std::condition_variable came;
-    std::unique_ptr<google::protobuf::Message> request,
-        reply;  // ours: the answer may come when nobody waits any more
-    std::optional<Status> status;
+    Mutex mutex;
+    ConditionVariable came;
+    // Ours: the answer may come when nobody waits any more.
+    std::unique_ptr<google::protobuf::Message> request, reply;
+    std::optional<Status> status DXG_GUARDED_BY(mutex);
   };
   auto answer = std::make_shared<Answer>();
   answer->request.reset(call.request->New());
@@ -147,29 +105,24 @@ Status CommandChannel::Ask(const HostCall& call, const MessageAddress& address,
       own, address,
       {[](void* context, Status transport) {
          const std::unique_ptr<std::shared_ptr<Answer>> mine(static_cast<std::shared_ptr<Answer>*>(context));
-         std::lock_guard lock((*mine)->mutex);
-         (*mine)->status = std::move(transport);
-         (*mine)->came.notify_all();
+         Answer& to = **mine;
+         MutexLock lock(to.mutex);
+         to.status = std::move(transport);
+         to.came.NotifyAll();
        },
        held});
-  std::unique_lock lock(answer->mutex);
-  if (!answer->came.wait_for(lock, answer_max, [&] { return answer->status.has_value(); }))
-    return Status::Refuse(ETIMEDOUT, "the host has not answered {} for {} ms", call.command->name,
-                          answer_max.count());
+  const auto deadline = std::chrono::steady_clock::now() + answer_max;
+  MutexLock lock(answer->mutex);
+  while (!answer->status.has_value()) {
+    if (!answer->came.WaitUntil(answer->mutex, deadline) && !answer->status.has_value())
+      return Status::Refuse(ETIMEDOUT, "the host has not answered {} for {} ms", call.command->name,
+                            answer_max.count());
+  }
   if (answer->status->ok()) call.reply->CopyFrom(*answer->reply);
   return *answer->status;
 }
 
 // -- Receiving ------------------------------------------------------------------------------------
-
-bool CommandChannel::Take(uint64_t transaction, Pending* pending) {
-  std::lock_guard lock(mutex_);
-  const auto found = pending_.find(transaction);
-  if (found == pending_.end()) return false;
-  *pending = found->second;
-  pending_.erase(found);
-  return true;
-}
 
 void CommandChannel::Handle(const Packet& packet) {
   if (packet.type == kCompletion) return Complete(packet);
@@ -180,48 +133,39 @@ void CommandChannel::Handle(const Packet& packet) {
 }
 
 void CommandChannel::Complete(const Packet& packet) {
-  Pending pending;
-  if (!Take(packet.transaction, &pending)) {
+  const auto pending = pending_.Take(packet.transaction);
+  if (!pending) {
     spdlog::warn("{} channel: an answer to transaction {}, which nobody waits for, is dropped", name_,
                  packet.transaction);
     return;
   }
-  const HostCall& call = pending.call;
+  const HostCall& call = pending->call;
   Status status = Status::Ok();
   if (call.asynchronous) {
     call.reply->Clear();  // the host answers all the same while asynchronous messages are off
-  } else if (!call.command->decode_reply(packet.payload, *call.request, pending.version, call.reply)) {
+  } else if (!call.command->decode_reply(packet.payload, *call.request, pending->interface_version,
+                                         call.reply)) {
     status = Status::Refuse(EOVERFLOW, "the host answered {} with {} bytes; expected {}", call.command->name,
-                            packet.payload.size(), call.command->reply_size(*call.request, pending.version));
+                            packet.payload.size(),
+                            call.command->reply_size(*call.request, pending->interface_version));
   }
-  pending.completion.run(pending.completion.context, std::move(status));
+  pending->completion.run(pending->completion.context, std::move(status));
 }
 
 void CommandChannel::Fail(const Packet& packet) {
-  Pending pending;
-  if (packet.payload.size() < sizeof(uint32_t) || !Take(packet.transaction, &pending)) return;
+  if (packet.payload.size() < sizeof(uint32_t)) return;
+  const auto pending = pending_.Take(packet.transaction);
+  if (!pending) return;
   const auto error = static_cast<int>(contract::wire::Get<4>(packet.payload.data()));
   constexpr int kErrnoMax = 4095;
-  pending.completion.run(pending.completion.context,
-                         Status::Refuse(error > 0 && error <= kErrnoMax ? error : EIO,
-                                        "{} did not get through to the host", pending.call.command->name));
+  pending->completion.run(pending->completion.context,
+                          Status::Refuse(error > 0 && error <= kErrnoMax ? error : EIO,
+                                         "{} did not get through to the host", pending->call.command->name));
 }
 
 void CommandChannel::FailAll() {
-  std::vector<Completion> over;
-  {
-    std::lock_guard lock(sending_);
-    ended_ = true;
-    retry_.notify_all();
-    for (const Waiting& each : waiting_) {
-      if (each.transaction == 0) over.push_back(each.completion);
-    }
-    waiting_.clear();
-    std::lock_guard leaving(mutex_);
-    for (const auto& each : pending_) over.push_back(each.second.completion);
-    pending_.clear();
-  }
-  for (const Completion& each : over) each.run(each.context, Lost(name_));
+  port_.Close();
+  for (const PendingCall& each : pending_.Close()) each.completion.run(each.completion.context, Lost(name_));
 }
 
 }  // namespace dxg::vmbus

@@ -2,36 +2,30 @@
 
 #include <atomic>
 #include <chrono>
-#include <condition_variable>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
 #include <mutex>
 #include <span>
 #include <string>
-#include <thread>
-#include <unordered_map>
-#include <vector>
 
 #include "link/backend.h"
+#include "link/pending_calls.h"
 #include "link/vmbus/channel.h"
 #include "link/vmbus/message.h"
+#include "link/vmbus/port.h"
 
 namespace dxg::vmbus {
 
 // A channel with commands on it: what is sent, and which answer is whose.
 class CommandChannel {
  public:
-  // A message that the host sent unasked, without its padding's length known; on the line's thread.
+  // A message that the host sent unasked, perhaps with padding at its end; on the channel's thread.
   using Unasked = std::function<void(std::span<const std::byte> message)>;
-
-  // As the driver, which tries a full ring again every 1 to 2 ms.
-  static constexpr std::chrono::microseconds kTryAgain{1000};
 
   // `name` is for messages. Without `unasked` such messages are an error of the host's and dropped.
   CommandChannel(std::string name, std::unique_ptr<Channel> channel, Unasked unasked,
-                 std::chrono::microseconds try_again = kTryAgain);
+                 std::chrono::microseconds try_again = Port::kTryAgain);
   ~CommandChannel();  // as End
 
   // As Backend::Submit. A ring that stays full for as long as the driver would try ends it with EAGAIN.
@@ -47,45 +41,19 @@ class CommandChannel {
   void End();
 
  private:
-  struct Pending {
-    HostCall call;
-    uint32_t version;
-    Completion completion;
-  };
-  struct Waiting {  // for room
-    std::vector<std::byte> message;
-    uint64_t transaction;   // 0: nobody answers it
-    Completion completion;  // then
-    int tries;
-  };
-
   void Handle(const Packet& packet);
   void Complete(const Packet& packet);
   void Fail(const Packet& packet);
-  void KeepTrying();
-  // With sending_ held. Appends to `done` those that are over.
-  void TryWaiting(std::vector<std::pair<Completion, Status>>* done);
-  Channel::Sent SendNow(std::span<const std::byte> message, uint64_t transaction);
-  // The completion of a transaction, if it is still waited for.
-  bool Take(uint64_t transaction, Pending* pending);
+  // What became of a message that waited for room.
+  void Settle(uint64_t transaction, const Completion& completion, Channel::Sent how);
   void FailAll();
 
   const std::string name_;
-  const std::unique_ptr<Channel> channel_;
   const Unasked unasked_;
-  const std::chrono::microseconds try_again_;
-
-  std::mutex sending_;  // guards the six below; before mutex_
-  uint64_t last_transaction_ = 0;
-  std::deque<Waiting> waiting_;
-  std::thread retrier_;
-  std::condition_variable retry_;
-  bool ended_ = false;
+  std::atomic<uint64_t> last_transaction_{0};
+  PendingCalls pending_;  // by transaction
   std::once_flag end_;
-
-  std::mutex mutex_;  // guards pending_
-  std::unordered_map<uint64_t, Pending> pending_;
-  std::thread thread_;  // runs the channel; the last member
+  Port port_;  // the last member: its thread uses the others
 };
 
 }  // namespace dxg::vmbus

@@ -2,26 +2,27 @@
 
 #include <fmt/format.h>
 #include <poll.h>
-#include <spdlog/spdlog.h>
-#include <sys/eventfd.h>
 #include <sys/stat.h>
 
 #include <algorithm>
 #include <chrono>
-#include <condition_variable>
-#include <cstring>
-#include <deque>
-#include <functional>
-#include <list>
 #include <map>
 #include <mutex>
+#include <optional>
+#include <span>
 #include <thread>
 #include <utility>
+#include <vector>
 
+#include "base/mutex.h"
 #include "base/page.h"
 #include "base/shared_memory.h"
 #include "base/unix_socket.h"
+#include "cuse-dxg/backend/vmbus/simulated_channel.h"
 #include "link/host_control.h"
+#include "link/liveness.h"
+#include "link/questions.h"
+#include "link/simulated_bus/gpadl.h"
 #include "link/simulated_bus/packet_channel.h"
 #include "link/simulated_bus/protocol.h"
 #include "link/vmbus/eventfd_signal.h"
@@ -41,27 +42,6 @@ constexpr size_t kRingBytes = 256 << 10;
 constexpr uint64_t kWindowStart = 1ull << 40;
 constexpr uint64_t kPagesStart = 1ull << 20;
 constexpr uint64_t kMiB = 1ull << 20;
-// What may be told us of messages that did not get through before somebody has heard of them.
-constexpr size_t kFailuresMax = 1 << 16;
-
-// Tells a channel's user of messages that did not get through, on a thread that nobody waits for an answer
-// on: whoever hears of it may ask the host.
-class Failures {
- public:
-  void Begin(const std::function<void(const Packet&)>* handle) {
-    std::lock_guard lock(mutex_);
-    handle_ = handle;
-  }
-  void Put(uint64_t transaction, uint32_t error) {
-    std::lock_guard lock(mutex_);
-    if (handle_) (*handle_)({kSendFailed, 0, transaction, std::as_bytes(std::span(&error, 1))});
-  }
-
- private:
-  std::mutex mutex_;  // held while the handler runs: it is gone after Run
-  const std::function<void(const Packet&)>* handle_ = nullptr;
-};
-
 class SimulatedBus final : public Bus, public HostControl {
  public:
   SimulatedBus(UniqueFd socket, LinkData data)
@@ -88,28 +68,19 @@ class SimulatedBus final : public Bus, public HostControl {
  private:
   class Function;
   class PagesInPlace;
-  class OpenChannel;
-  struct ShownRings;
+  using Payload = const std::span<const std::byte>;  // of a control message
   // A list of pages: what of the guest's physical memory it is, until it ends.
   struct Shown {
     uint64_t address = 0, bytes = 0;
     std::shared_ptr<ClientPages> pages;
   };
 
-  struct Failure {
-    std::shared_ptr<Failures> channel;
-    uint64_t transaction;
-    uint32_t error;
-  };
-
-  // A question to the host and what its answer is known by. Of several that an answer fits the oldest gets
-  // it.
+  // A question to the host and what its answer is known by.
   template <class Answer, class Ask, class Match>
   std::optional<Answer> Question(Ask ask, Match match, std::vector<std::byte>* rest = nullptr);
 
   void Listen();
-  bool AwaitPacket();
-  void Fail();
+  bool AwaitPacket(Liveness& liveness);
   bool TakeFailure(const link::SendFailed& failed);
   bool HandleControl(const link::Received& received, std::vector<UniqueFd> descriptors);
   bool TakeWindow(std::span<const std::byte> payload, std::vector<UniqueFd> descriptors);
@@ -120,27 +91,29 @@ class SimulatedBus final : public Bus, public HostControl {
   Result<std::unique_ptr<Channel>> OpenWithRings(const ChannelOffer& offer);
   std::unique_ptr<Channel> Opened(std::shared_ptr<Channel> channel, uint32_t relid,
                                   std::unique_ptr<ShownRings> shown = nullptr);
-  void EndChannel(uint32_t relid, const Status& why);
+  void EndChannel(uint32_t relid, const Status& why) DXG_REQUIRES(mutex_);
 
   const std::shared_ptr<link::Socket> socket_;
   const LinkData data_;
   BusEvents* events_ = nullptr;
-  std::thread listener_, failer_;
+  std::thread listener_;
   std::once_flag stop_;
-  std::mutex ordering_;
+  FailureTeller failure_teller_;
+  Questions<Payload> questions_;
+  Mutex ordering_ DXG_ACQUIRED_BEFORE(mutex_);  // held by who waits for the answer to an order
 
-  std::mutex mutex_;  // guards all below
-  std::condition_variable changed_;
-  bool lost_ = false, all_offered_ = false, stopping_ = false;
-  std::list<std::function<bool(std::span<const std::byte>)>> take_answer_;  // of the questions that are asked
-  std::deque<Failure> failed_;
-  std::optional<Window> window_;
-  uint64_t next_page_ = kPagesStart;
-  uint32_t last_gpadl_ = 0;
-  std::map<uint32_t, Shown> gpadls_;
-  std::map<uint32_t, std::weak_ptr<PacketInbox>> inboxes_;  // of channels without rings, by relid
-  std::map<uint32_t, std::weak_ptr<Channel>> rings_;        // of the others
-  std::map<uint32_t, std::weak_ptr<Failures>> failures_;    // of open channels, by relid
+  Mutex mutex_;  // taken before those of inboxes and channels, by EndChannel
+  ConditionVariable changed_;
+  bool lost_ DXG_GUARDED_BY(mutex_) = false, all_offered_ DXG_GUARDED_BY(mutex_) = false;
+  bool stopping_ DXG_GUARDED_BY(mutex_) = false;
+  std::optional<Window> window_ DXG_GUARDED_BY(mutex_);
+  uint64_t next_page_ DXG_GUARDED_BY(mutex_) = kPagesStart;
+  uint32_t last_gpadl_ DXG_GUARDED_BY(mutex_) = 0;
+  std::map<uint32_t, Shown> gpadls_ DXG_GUARDED_BY(mutex_);
+  // Of open channels, by relid: those without rings, the others, and all.
+  std::map<uint32_t, std::weak_ptr<PacketInbox>> inboxes_ DXG_GUARDED_BY(mutex_);
+  std::map<uint32_t, std::weak_ptr<Channel>> rings_ DXG_GUARDED_BY(mutex_);
+  std::map<uint32_t, std::weak_ptr<SendFailures>> failures_ DXG_GUARDED_BY(mutex_);
 };
 
 class SimulatedBus::Function final : public PciFunction {
@@ -163,24 +136,17 @@ class SimulatedBus::Function final : public PciFunction {
 template <class Answer, class Ask, class Match>
 std::optional<Answer> SimulatedBus::Question(Ask ask, Match match, std::vector<std::byte>* rest) {
   std::optional<Answer> answer;
-  auto mine = take_answer_.end();
-  {
-    std::lock_guard lock(mutex_);
-    if (lost_) return std::nullopt;
-    mine = take_answer_.insert(take_answer_.end(), [&](std::span<const std::byte> payload) {
-      std::span<const std::byte> behind;
-      const auto came = link::Read<Answer>(payload, &behind);
-      if (!came || answer || !match(*came)) return false;
-      answer = came;
-      if (rest) rest->assign(behind.begin(), behind.end());
-      return true;
-    });
-  }
-  const bool asked = ask();
-  std::unique_lock lock(mutex_);
-  if (asked) changed_.wait_for(lock, kAnswerMax, [&] { return answer || lost_; });
-  take_answer_.erase(mine);
-  return answer;
+  Questions<Payload>::Question asked(questions_, [&](Payload& payload) {
+    std::span<const std::byte> behind;
+    const auto came = link::Read<Answer>(payload, &behind);
+    if (!came || !match(*came)) return false;
+    answer = came;
+    if (rest) rest->assign(behind.begin(), behind.end());
+    return true;
+  });
+  if (!asked.open()) return std::nullopt;
+  if (ask()) asked.WaitUntil(std::chrono::steady_clock::now() + kAnswerMax);
+  return asked.End() ? answer : std::nullopt;
 }
 
 namespace {
@@ -215,7 +181,7 @@ Status SimulatedBus::WriteConfig(uint32_t function, uint32_t offset, uint32_t va
 }
 
 void SimulatedBus::Serve(const ControlRequest& request, ControlReply* reply) {
-  std::lock_guard one_by_one(ordering_);  // an answer does not say what order it is to
+  MutexLock one_by_one(ordering_);  // an answer does not say what order it is to
   std::string text;
   request.SerializeToString(&text);
   std::vector<std::byte> rest;
@@ -232,58 +198,65 @@ void SimulatedBus::Serve(const ControlRequest& request, ControlReply* reply) {
 Status SimulatedBus::Start(BusEvents* events) {
   events_ = events;
   listener_ = std::thread([this] { Listen(); });
-  failer_ = std::thread([this] { Fail(); });
+  failure_teller_.Start();
   const auto version = Question<link::VersionResponse>([&] { return socket_->Tell(link::InitiateContact{}); },
                                                        [](const auto&) { return true; });
   if (!version) return NoAnswer("contact");
   if (version->supported == 0)
     return Status::Refuse(EPROTO, "the host does not speak version {:#x} of the VMBus", link::kVmbusVersion);
   (void)socket_->Tell(link::RequestOffers{});
-  std::unique_lock lock(mutex_);
-  changed_.wait_for(lock, kAnswerMax, [this] { return all_offered_ || lost_; });
+  const auto deadline = std::chrono::steady_clock::now() + kAnswerMax;
+  MutexLock lock(mutex_);
+  while (!all_offered_ && !lost_ && changed_.WaitUntil(mutex_, deadline)) {
+  }
   return all_offered_ ? Status::Ok() : NoAnswer("the offers of its channels");
 }
 
 void SimulatedBus::Stop() {
   std::call_once(stop_, [this] {
     {
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       stopping_ = true;
-      changed_.notify_all();
     }
     socket_->Close();
     if (listener_.joinable()) listener_.join();
-    if (failer_.joinable()) failer_.join();
+    failure_teller_.Stop();
     socket_->Discard();
     std::map<uint32_t, Shown> gpadls;
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     window_.reset();
     gpadls.swap(gpadls_);
   });
 }
 
-// False: the host is gone, though the socket is not. It is not asked while it talks, nor taken for gone while
-// anything of it lies in the socket: it may be we who stood still.
-bool SimulatedBus::AwaitPacket() {
-  using Clock = std::chrono::steady_clock;
-  std::optional<Clock::time_point> pinged;
+// False: the host is gone, though the socket is not.
+bool SimulatedBus::AwaitPacket(Liveness& liveness) {
   for (;;) {
     pollfd event = {socket_->fd(), POLLIN, 0};
-    if (poll(&event, 1, static_cast<int>((kPatience / 4).count())) > 0) return true;
-    if (!pinged) {
-      pinged = Clock::now();
-      const link::Ping ping;
-      (void)socket_->Send({}, std::as_bytes(std::span(&ping, 1)));
-    } else if (Clock::now() - *pinged >= kPatience && poll(&event, 1, 0) == 0) {
-      return false;
+    if (poll(&event, 1, static_cast<int>(liveness.look_after().count())) > 0) {
+      liveness.Heard();
+      return true;
+    }
+    switch (liveness.Look()) {
+      case Liveness::Verdict::kWait:
+        break;
+      case Liveness::Verdict::kAsk: {
+        const link::Ping ping;
+        (void)socket_->Send({}, std::as_bytes(std::span(&ping, 1)));
+        break;
+      }
+      case Liveness::Verdict::kSilent:
+        if (poll(&event, 1, 0) == 0) return false;
+        break;
     }
   }
 }
 
 void SimulatedBus::Listen() {
   Status why = Status::Ok();
+  Liveness liveness(kPatience);
   for (;;) {
-    if (!AwaitPacket()) {
+    if (!AwaitPacket(liveness)) {
       why = Status::Refuse(ENODEV, "it has not answered for {} ms", kPatience.count());
       break;
     }
@@ -296,7 +269,7 @@ void SimulatedBus::Listen() {
     if (received->header.channel != link::kControlChannel) {
       std::shared_ptr<PacketInbox> inbox;
       {
-        std::lock_guard lock(mutex_);
+        MutexLock lock(mutex_);
         const auto found = inboxes_.find(received->header.channel);
         if (found != inboxes_.end()) inbox = found->second.lock();
       }
@@ -310,42 +283,29 @@ void SimulatedBus::Listen() {
   socket_->Close();
   bool told = false;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     lost_ = true;
     told = stopping_;
     for (const auto& each : inboxes_) EndChannel(each.first, why);
     for (const auto& each : rings_) EndChannel(each.first, why);
-    changed_.notify_all();
+    changed_.NotifyAll();
   }
+  questions_.End();
   if (!told) events_->BusLost(why.why());
 }
 
-// Apart from the listener, whom those wait for that hear of a failure.
-void SimulatedBus::Fail() {
-  std::unique_lock lock(mutex_);
-  for (;;) {
-    changed_.wait(lock, [this] { return stopping_ || !failed_.empty(); });
-    if (stopping_) return;
-    const Failure failure = std::move(failed_.front());
-    failed_.pop_front();
-    lock.unlock();
-    failure.channel->Put(failure.transaction, failure.error);
-    lock.lock();
-  }
-}
-
 bool SimulatedBus::TakeFailure(const link::SendFailed& failed) {
-  std::lock_guard lock(mutex_);
-  const auto found = failures_.find(failed.relid);
-  auto channel = found == failures_.end() ? nullptr : found->second.lock();
-  if (!channel) return true;
-  if (failed_.size() >= kFailuresMax) return false;
-  failed_.push_back({std::move(channel), failed.transaction, static_cast<uint32_t>(failed.error)});
-  changed_.notify_all();
-  return true;
+  std::shared_ptr<SendFailures> channel;
+  {
+    MutexLock lock(mutex_);
+    const auto found = failures_.find(failed.relid);
+    if (found != failures_.end()) channel = found->second.lock();
+  }
+  return !channel ||
+         failure_teller_.Put(std::move(channel), failed.transaction, static_cast<uint32_t>(failed.error));
 }
 
-// With mutex_ held. A ring has no other way to hear of it.
+// A ring has no other way to hear of it.
 void SimulatedBus::EndChannel(uint32_t relid, const Status& why) {
   if (const auto found = inboxes_.find(relid); found != inboxes_.end()) {
     if (const auto inbox = found->second.lock()) inbox->End(why);
@@ -369,7 +329,7 @@ bool SimulatedBus::HandleControl(const link::Received& received, std::vector<Uni
   if (const auto rescind = link::Read<link::Rescind>(payload)) {
     {
       // What waits for an answer on it, ours to open the adapter too, waits in vain.
-      std::lock_guard lock(mutex_);
+      MutexLock lock(mutex_);
       EndChannel(rescind->relid, Status::Refuse(ENODEV, "the host has rescinded it"));
     }
     events_->Rescinded(rescind->relid);
@@ -387,15 +347,14 @@ bool SimulatedBus::HandleControl(const link::Received& received, std::vector<Uni
   }
   if (link::NumberOf(payload) == link::kWindowFile) return TakeWindow(payload, std::move(descriptors));
   if (const auto failed = link::Read<link::SendFailed>(payload)) return TakeFailure(*failed);
-  std::lock_guard lock(mutex_);
   if (link::Read<link::AllOffersDelivered>(payload)) {
+    MutexLock lock(mutex_);
     all_offered_ = true;
-    changed_.notify_all();
-  } else if (std::any_of(take_answer_.begin(), take_answer_.end(),
-                         [&](const auto& take) { return take(payload); })) {
-    changed_.notify_all();
+    changed_.NotifyAll();
+  } else {
+    (void)questions_.Answer(payload);  // a late answer, or a message of a later version, is nobody's
   }
-  return true;  // a late answer, or a message of a later version
+  return true;
 }
 
 bool SimulatedBus::TakeWindow(std::span<const std::byte> payload, std::vector<UniqueFd> descriptors) {
@@ -410,7 +369,7 @@ bool SimulatedBus::TakeWindow(std::span<const std::byte> payload, std::vector<Un
       static_cast<uint64_t>(status.st_size) < message->file_offset + message->bytes)
     return false;
   auto file = std::make_shared<UniqueFd>(std::move(descriptors[0]));
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   window_ = Window{kWindowStart, message->bytes, file->get(), message->file_offset, file};
   return true;
 }
@@ -418,7 +377,7 @@ bool SimulatedBus::TakeWindow(std::span<const std::byte> payload, std::vector<Un
 // -- Memory ---------------------------------------------------------------------------------------
 
 Result<Window> SimulatedBus::ReserveWindow(const ChannelOffer& global) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   if (!window_) return Status::Refuse(EPROTO, "the host has not said what file its window is");
   Window window = *window_;
   window.length = std::min(window.length, global.mmio_megabytes * kMiB);
@@ -431,7 +390,7 @@ Result<Window> SimulatedBus::ReserveWindow(const ChannelOffer& global) {
 Result<uint64_t> SimulatedBus::Show(int file, uint64_t file_offset, uint64_t bytes) {
   link::GuestMemory memory;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     memory.address = next_page_;
     next_page_ += bytes;
   }
@@ -443,40 +402,21 @@ Result<uint64_t> SimulatedBus::Show(int file, uint64_t file_offset, uint64_t byt
 }
 
 Result<uint32_t> SimulatedBus::TellGpadl(uint32_t relid, uint64_t address, uint64_t bytes) {
-  link::GpadlHeader header;
-  {
-    std::lock_guard lock(mutex_);
-    header.gpadl = ++last_gpadl_;
-  }
-  const uint64_t pages = bytes / kPageBytes;
-  if (pages == 0 || bytes > UINT32_MAX)
+  if (bytes < kPageBytes || bytes > UINT32_MAX)
     return Status::Refuse(ENOMEM, "{} bytes are no list of pages that a host takes", bytes);
-  header.relid = relid;
-  header.range_bytes = static_cast<uint16_t>(8 + 8 * pages);
-  header.byte_count = static_cast<uint32_t>(bytes);
-  std::vector<uint64_t> frames(pages);
-  for (uint64_t i = 0; i < pages; ++i) frames[i] = address / kPageBytes + i;
-  const auto all = std::as_bytes(std::span(frames));
-  const auto part = [&](uint64_t first, uint64_t most) {
-    return all.subspan(first * 8, std::min(pages - first, most) * 8);
-  };
-  const auto tell = [&] {
-    if (!socket_->Tell(header, {}, part(0, link::kFramesInHeader))) return false;
-    link::GpadlBody body;
-    body.gpadl = header.gpadl;
-    for (uint64_t first = link::kFramesInHeader; first < pages; first += link::kFramesInBody) {
-      ++body.sequence;
-      if (!socket_->Tell(body, {}, part(first, link::kFramesInBody))) return false;
-    }
-    return true;
-  };
-  const auto created = Question<link::GpadlCreated>(
-      tell, [&](const link::GpadlCreated& came) { return came.gpadl == header.gpadl; });
+  uint32_t gpadl = 0;
+  {
+    MutexLock lock(mutex_);
+    gpadl = ++last_gpadl_;
+  }
+  const auto created =
+      Question<link::GpadlCreated>([&] { return link::TellGpadl(*socket_, relid, gpadl, address, bytes); },
+                                   [&](const link::GpadlCreated& came) { return came.gpadl == gpadl; });
   if (!created) return NoAnswer("a list of pages");
   if (created->status != 0)
-    return Status::Refuse(ENOMEM, "the host refuses a list of {} pages: status {:#x}", pages,
+    return Status::Refuse(ENOMEM, "the host refuses a list of {} pages: status {:#x}", bytes / kPageBytes,
                           created->status);
-  return header.gpadl;
+  return gpadl;
 }
 
 Result<SimulatedBus::Shown> SimulatedBus::ShowPages(std::shared_ptr<ClientPages> pages) {
@@ -496,7 +436,7 @@ Result<uint32_t> SimulatedBus::CreateGpadl(const ChannelOffer& global, std::shar
     ForgetMemory(shown.address);
     return gpadl;
   }
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   gpadls_[*gpadl] = std::move(shown);
   return gpadl;
 }
@@ -504,7 +444,7 @@ Result<uint32_t> SimulatedBus::CreateGpadl(const ChannelOffer& global, std::shar
 void SimulatedBus::TearDownGpadl(const ChannelOffer& global, uint32_t gpadl) {
   Shown shown;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     const auto found = gpadls_.find(gpadl);
     if (found == gpadls_.end()) return;
     shown = std::move(found->second);
@@ -541,59 +481,10 @@ Result<std::unique_ptr<Bus::Pinned>> SimulatedBus::Pin(std::shared_ptr<ClientPag
 
 // -- Channels -------------------------------------------------------------------------------------
 
-// The memory of a channel's rings as the host knows it, until it need not any more.
-struct SimulatedBus::ShownRings {
-  ShownRings(std::shared_ptr<link::Socket> with, uint32_t of, uint64_t at)
-      : socket(std::move(with)), relid(of), address(at) {}
-  ~ShownRings() {
-    link::GpadlTeardown teardown;
-    teardown.relid = relid;
-    teardown.gpadl = gpadl;
-    if (gpadl != 0)
-      (void)socket->Tell(teardown);  // nobody waits for its answer: the memory is not used again
-    (void)socket->Tell(link::ForgetMemory{.address = address});
-  }
-  const std::shared_ptr<link::Socket> socket;
-  const uint32_t relid;
-  const uint64_t address;
-  uint32_t gpadl = 0;  // once there is one
-};
-
-// An open channel: its end is told to the host.
-class SimulatedBus::OpenChannel final : public Channel {
- public:
-  OpenChannel(std::shared_ptr<Channel> channel, std::shared_ptr<link::Socket> socket, uint32_t relid,
-              std::unique_ptr<ShownRings> shown)
-      : channel_(std::move(channel)), socket_(std::move(socket)), relid_(relid), shown_(std::move(shown)) {}
-  ~OpenChannel() override {
-    link::Close close;
-    close.relid = relid_;
-    (void)socket_->Tell(close);
-  }
-  std::shared_ptr<Failures> failures() const { return failures_; }
-
-  Sent Send(const Packet& packet) override { return channel_->Send(packet); }
-  Status Run(const std::function<void(const Packet&)>& handle) override {
-    failures_->Begin(&handle);
-    Status why = channel_->Run(handle);
-    failures_->Begin(nullptr);
-    return why;
-  }
-  void Close() override { channel_->Close(); }
-
- private:
-  const std::shared_ptr<Channel> channel_;
-  const std::shared_ptr<link::Socket> socket_;
-  const uint32_t relid_;
-  const std::unique_ptr<ShownRings>
-      shown_;  // null: it has no rings. Ends after the host was told of the close
-  const std::shared_ptr<Failures> failures_ = std::make_shared<Failures>();
-};
-
 std::unique_ptr<Channel> SimulatedBus::Opened(std::shared_ptr<Channel> channel, uint32_t relid,
                                               std::unique_ptr<ShownRings> shown) {
-  auto open = std::make_unique<OpenChannel>(std::move(channel), socket_, relid, std::move(shown));
-  std::lock_guard lock(mutex_);
+  auto open = std::make_unique<SimulatedChannel>(std::move(channel), socket_, relid, std::move(shown));
+  MutexLock lock(mutex_);
   std::erase_if(failures_, [](const auto& each) { return each.second.expired(); });
   failures_[relid] = open->failures();
   return open;
@@ -633,7 +524,7 @@ Result<std::unique_ptr<Channel>> SimulatedBus::OpenWithRings(const ChannelOffer&
              MakeRingChannel(memory.first(kRingBytes), memory.last(kRingBytes), std::move(signal), rings));
   const std::shared_ptr<Channel> channel = std::move(made);
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (lost_) return Status::Refuse(ENODEV, "the host is gone");
     std::erase_if(rings_, [](const auto& each) { return each.second.expired(); });
     rings_[offer.relid] = channel;
@@ -645,7 +536,7 @@ Result<std::unique_ptr<Channel>> SimulatedBus::Open(const ChannelOffer& offer) {
   if (data_ == LinkData::kRings) return OpenWithRings(offer);
   auto channel = std::make_unique<PacketChannel>(socket_, offer.relid);
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (lost_) return Status::Refuse(ENODEV, "the host is gone");
     std::erase_if(inboxes_, [](const auto& each) { return each.second.expired(); });
     inboxes_[offer.relid] = channel->inbox();
@@ -660,13 +551,12 @@ Result<std::unique_ptr<Channel>> SimulatedBus::Open(const ChannelOffer& offer) {
 }  // namespace
 
 Result<std::unique_ptr<Bus>> ConnectLinkBus(const std::string& path, LinkData data) {
-  DXG_ASSIGN(const sockaddr_un address, UnixAddress(path, "--backend=vmbus:"));
-  UniqueFd socket(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  if (!socket.valid() || connect(socket.get(), AnyAddress(address), sizeof(address)) != 0)
-    return Status::Refuse(errno,
-                          "--backend=vmbus: nobody answers at {}: {}; start `hostsim --serve=vmbus:{}` first",
-                          path, std::strerror(errno), path);
-  return std::unique_ptr<Bus>(std::make_unique<SimulatedBus>(std::move(socket), data));
+  auto socket = ConnectUnix(path, "--backend=vmbus", SOCK_SEQPACKET);
+  if (socket.status().value() == -ENAMETOOLONG) return socket.status();
+  if (!socket.ok())
+    return Status::Refuse(-socket.status().value(), "{}; start `hostsim --serve=vmbus:{}` first",
+                          socket.status().why(), path);
+  return std::unique_ptr<Bus>(std::make_unique<SimulatedBus>(*std::move(socket), data));
 }
 
 }  // namespace dxg::vmbus

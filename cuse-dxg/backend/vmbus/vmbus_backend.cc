@@ -3,20 +3,19 @@
 #include <spdlog/spdlog.h>
 
 #include <algorithm>
-#include <atomic>
 #include <chrono>
-#include <condition_variable>
-#include <deque>
-#include <functional>
 #include <list>
 #include <map>
 #include <mutex>
-#include <shared_mutex>
-#include <thread>
 #include <utility>
 
+#include "base/mutex.h"
 #include "base/page.h"
 #include "cuse-dxg/backend/vmbus/command_channel.h"
+#include "cuse-dxg/backend/vmbus/guest_messages.h"
+#include "cuse-dxg/backend/vmbus/negotiate.h"
+#include "cuse-dxg/backend/vmbus/page_lists.h"
+#include "cuse-dxg/backend/vmbus/task_queue.h"
 #include "link/vmbus/pci_config.h"
 #include "proto/contract/host_commands.gen.h"
 
@@ -26,10 +25,8 @@ namespace {
 constexpr uint32_t kVersionWithoutNegotiation = 27;
 constexpr uint32_t kLastCompatibleVersion = 16;
 constexpr uint32_t kAsyncMessagesBit = 1u << 6;  // of GETINTERNALADAPTERINFO
-// SETGUESTDATA's bits 1 to 4; 0: a 32-bit number.
-constexpr uint32_t kGuestDataType = 0x1e;
 // More of them than any machine has are not remembered.
-constexpr size_t kFunctionsMax = 1024, kOffersMax = 1024, kEventsMax = 1 << 16;
+constexpr size_t kFunctionsMax = 1024, kOffersMax = 1024;
 // What is begun gets so long to end when we stop; a host that is well answers at once.
 constexpr std::chrono::seconds kStopMax{1};
 
@@ -47,8 +44,10 @@ class VmbusBackend final : public Backend, private BusEvents {
   std::optional<HostRegion> HomeRegion(uint32_t) override { return std::nullopt; }
   std::optional<HostRegion> FindShared(uint32_t, uint32_t) override { return std::nullopt; }
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override;
-  void RemoveClientPages(uint32_t list) override;
-  bool ClientFrames(uint32_t list, uint64_t page, std::span<uint64_t> frames) override;
+  void RemoveClientPages(uint32_t list) override { lists_.Remove(list); }
+  bool ClientFrames(uint32_t list, uint64_t page, std::span<uint64_t> frames) override {
+    return lists_.Frames(list, page, frames);
+  }
 
  private:
   // A virtual GPU: its function, and from the time that it works on what commands need.
@@ -71,23 +70,20 @@ class VmbusBackend final : public Backend, private BusEvents {
 
   // BusEvents: noted, for the worker.
   void Offered(const ChannelOffer& offer) override {
-    Later([this, offer] { HandleOffer(offer); });
+    tasks_.Add([this, offer] { HandleOffer(offer); });
   }
   void Rescinded(uint32_t relid) override {
-    Later([this, relid] { HandleRescind(relid); });
+    tasks_.Add([this, relid] { HandleRescind(relid); });
   }
   void FunctionArrived(std::shared_ptr<PciFunction> function) override {
-    Later([this, function] { HandleFunction(function); });
+    tasks_.Add([this, function] { HandleFunction(function); });
   }
   void FunctionRemoved(const std::string& name) override {
-    Later([this, name] { HandleFunctionRemoved(name); });
+    tasks_.Add([this, name] { HandleFunctionRemoved(name); });
   }
   void BusLost(const std::string& why) override {
-    Later([this, why] { HandleLoss(why); });
+    tasks_.Add([this, why] { HandleLoss(why); });
   }
-
-  void Later(std::function<void()> task);
-  void Work();
 
   // On the worker.
   void HandleOffer(const ChannelOffer& offer);
@@ -105,15 +101,13 @@ class VmbusBackend final : public Backend, private BusEvents {
   // Ends its line and closes its channel.
   void EndLine(Adapter& adapter);
 
-  // Of all lines' threads.
-  void HandleGuestMessage(std::span<const std::byte> message);
   template <class Request, class Reply>
   Status Ask(const std::shared_ptr<CommandChannel>& line, const MessageAddress& address,
              const Request& request, Reply* reply,
              std::chrono::milliseconds answer_max = CommandChannel::kAnswerMax);
   uint32_t version() const { return first_ ? first_->interface_version : kVersionWithoutNegotiation; }
-  // Where a command of that adapter travels; null: nowhere any more. With mutex_ held.
-  std::shared_ptr<CommandChannel> LineOf(const Adapter& adapter) const {
+  // Where a command of that adapter travels; null: nowhere any more.
+  std::shared_ptr<CommandChannel> LineOf(const Adapter& adapter) const DXG_REQUIRES_SHARED(mutex_) {
     return async_messages_ ? global_line_ : adapter.line;
   }
 
@@ -128,91 +122,51 @@ class VmbusBackend final : public Backend, private BusEvents {
   std::list<std::shared_ptr<Adapter>> functions_;
   uint64_t last_address_ = 0;
 
-  std::mutex tasks_mutex_;  // guards the five below
-  std::condition_variable tasks_changed_;
-  std::deque<std::function<void()>> tasks_;
-  bool busy_ = false, stopping_ = false;
-  std::shared_ptr<CommandChannel> asking_;  // the worker waits for its answer
+  Mutex asking_mutex_;
+  std::shared_ptr<CommandChannel> asking_ DXG_GUARDED_BY(asking_mutex_);  // the worker waits for its answer
 
-  std::shared_mutex mutex_;                              // guards all below, which the worker changes
-  std::map<uint64_t, std::shared_ptr<Adapter>> active_;  // by address
-  std::shared_ptr<CommandChannel> global_line_;
-  std::optional<Window> window_;
-  std::optional<ChannelOffer> global_offer_;
-  uint32_t version_ = kVersionWithoutNegotiation;
-  bool async_messages_ = false, map_guest_pages_ = false;
+  // The worker alone changes these, and with them Adapter::line, holding it; others read them.
+  SharedMutex mutex_;
+  std::map<uint64_t, std::shared_ptr<Adapter>> active_ DXG_GUARDED_BY(mutex_);  // by address
+  std::shared_ptr<CommandChannel> global_line_ DXG_GUARDED_BY(mutex_);
+  std::optional<Window> window_ DXG_GUARDED_BY(mutex_);
+  std::optional<ChannelOffer> global_offer_ DXG_GUARDED_BY(mutex_);
+  uint32_t version_ DXG_GUARDED_BY(mutex_) = kVersionWithoutNegotiation;
+  bool async_messages_ DXG_GUARDED_BY(mutex_) = false, map_guest_pages_ DXG_GUARDED_BY(mutex_) = false;
 
-  std::mutex lists_mutex_;  // guards the three below
-  std::map<uint32_t, std::unique_ptr<Bus::Pinned>> pinned_;
-  std::map<uint32_t, ChannelOffer> gpadls_;  // and the channel that each was told on
-  uint32_t last_list_ = 0;
-
-  std::thread worker_;
+  PageLists lists_{*bus_};
+  // The worker, which handles what the bus tells.
+  TaskQueue tasks_{[this] { HandleLoss("more has happened on it than anybody can follow"); }};
 };
 
-// -- The worker -----------------------------------------------------------------------------------
-
-void VmbusBackend::Later(std::function<void()> task) {
-  std::lock_guard lock(tasks_mutex_);
-  if (stopping_) return;
-  if (tasks_.size() >= kEventsMax) {
-    const auto lost = [this] { HandleLoss("more has happened on it than anybody can follow"); };
-    if (tasks_.size() == kEventsMax) tasks_.push_back(lost);
-    return;
-  }
-  tasks_.push_back(std::move(task));
-  tasks_changed_.notify_all();
-}
-
-void VmbusBackend::Work() {
-  std::unique_lock lock(tasks_mutex_);
-  for (;;) {
-    tasks_changed_.wait(lock, [this] { return stopping_ || !tasks_.empty(); });
-    if (stopping_) return;
-    const auto task = std::move(tasks_.front());
-    tasks_.pop_front();
-    busy_ = true;
-    lock.unlock();
-    task();
-    lock.lock();
-    busy_ = false;
-    tasks_changed_.notify_all();
-  }
-}
+// -- Start and end --------------------------------------------------------------------------------
 
 Status VmbusBackend::Start(BackendEvents* events) {
   events_ = events;
-  worker_ = std::thread([this] { Work(); });
+  tasks_.Start();
   DXG_TRY(bus_->Start(this));
-  // Not for all tasks: a host could go on for ever.
-  auto handled = std::make_shared<bool>(false);
-  Later([this, handled] {
-    std::lock_guard lock(tasks_mutex_);
-    *handled = true;
-  });
-  std::unique_lock lock(tasks_mutex_);
-  tasks_changed_.wait(lock, [&] { return *handled || tasks_.size() > kEventsMax; });
+  tasks_.Settle();
   return Status::Ok();
 }
 
 void VmbusBackend::Stop() {
   std::call_once(stop_, [this] {
-    std::shared_ptr<CommandChannel> asking;
-    {
-      std::unique_lock lock(tasks_mutex_);
-      stopping_ = true;
-      tasks_changed_.notify_all();
-      if (!tasks_changed_.wait_for(lock, kStopMax, [this] { return !busy_; })) asking = asking_;
+    if (!tasks_.StopFor(kStopMax)) {
+      std::shared_ptr<CommandChannel> asking;
+      {
+        MutexLock lock(asking_mutex_);
+        asking = asking_;
+      }
+      if (asking) asking->End();
     }
-    if (asking) asking->End();
-    if (worker_.joinable()) worker_.join();
+    tasks_.Join();
     Status answered = Status::Ok();
     for (const auto& adapter : functions_) {
       if (answered.value() != -ETIMEDOUT) answered = CloseAdapter(*adapter, kStopMax);
     }
     std::shared_ptr<CommandChannel> global;
     {
-      std::unique_lock lock(mutex_);
+      WriterLock lock(mutex_);
       global = std::move(global_line_);
       active_.clear();
       window_.reset();
@@ -232,7 +186,7 @@ void VmbusBackend::Stop() {
 void VmbusBackend::EndLine(Adapter& adapter) {
   std::shared_ptr<CommandChannel> line;
   {
-    std::unique_lock lock(mutex_);
+    WriterLock lock(mutex_);
     line = std::move(adapter.line);
   }
   if (line) line->End();
@@ -266,7 +220,7 @@ void VmbusBackend::HandleFunction(const std::shared_ptr<PciFunction>& function) 
   }
   if (!first_) {
     first_ = *negotiated;
-    std::unique_lock lock(mutex_);
+    WriterLock lock(mutex_);
     version_ = first_->interface_version;
     map_guest_pages_ = first_->map_guest_memory;
   }
@@ -285,7 +239,7 @@ void VmbusBackend::HandleRescind(uint32_t relid) {
   if (!global_ || global_->offer.relid != relid) return;
   std::shared_ptr<CommandChannel> line;
   {
-    std::unique_lock lock(mutex_);
+    WriterLock lock(mutex_);
     line = std::move(global_line_);
     window_.reset();
     global_offer_.reset();
@@ -299,7 +253,7 @@ void VmbusBackend::EndAdapter(Adapter& adapter) {
   adapter.state = Adapter::kStopped;
   std::shared_ptr<CommandChannel> line;
   {
-    std::unique_lock lock(mutex_);
+    WriterLock lock(mutex_);
     line = std::move(adapter.line);
     active_.erase(adapter.info.address);
   }
@@ -317,7 +271,7 @@ void VmbusBackend::HandleFunctionRemoved(const std::string& name) {
   events_->AdapterRemoved(adapter->info.luid);
   (void)CloseAdapter(*adapter, CommandChannel::kAnswerMax);
   {
-    std::unique_lock lock(mutex_);
+    WriterLock lock(mutex_);
     active_.erase(adapter->info.address);
   }
   EndLine(*adapter);
@@ -328,7 +282,7 @@ Status VmbusBackend::CloseAdapter(Adapter& adapter, std::chrono::milliseconds an
   adapter.state = Adapter::kStopped;
   std::shared_ptr<CommandChannel> line;
   {
-    std::shared_lock lock(mutex_);
+    ReaderLock lock(mutex_);
     line = LineOf(adapter);
   }
   if (!line) return Status::Ok();
@@ -346,7 +300,7 @@ void VmbusBackend::HandleLoss(const std::string& why) {
   spdlog::warn("the VMBus is gone: {}", why);
   std::vector<std::shared_ptr<CommandChannel>> lines;
   {
-    std::unique_lock lock(mutex_);
+    WriterLock lock(mutex_);
     lines.push_back(std::move(global_line_));
     window_.reset();
     global_offer_.reset();
@@ -382,10 +336,11 @@ void VmbusBackend::StartWaiting() {
       EndLine(*adapter);
       continue;
     }
-    std::unique_lock lock(mutex_);
-    adapter->state = Adapter::kActive;
-    active_[adapter->info.address] = adapter;
-    lock.unlock();
+    {
+      WriterLock lock(mutex_);
+      adapter->state = Adapter::kActive;
+      active_[adapter->info.address] = adapter;
+    }
     adapter->announced = true;
     events_->AdapterArrived(adapter->info);
   }
@@ -405,8 +360,8 @@ bool VmbusBackend::StartGlobal() {
 
 Status VmbusBackend::OpenGlobal(Global& global) {
   DXG_ASSIGN(auto channel, bus_->Open(global.offer));
-  global.line = std::make_shared<CommandChannel>("global", std::move(channel),
-                                                 [this](auto message) { HandleGuestMessage(message); });
+  global.line = std::make_shared<CommandChannel>(
+      "global", std::move(channel), [this](auto message) { DeliverGuestMessage(message, *events_); });
   auto reserved = bus_->ReserveWindow(global.offer);
   if (reserved.status().value() == -ENOTSUP) {
     spdlog::warn("memory of the host cannot be seen: {}", reserved.status().why());
@@ -428,7 +383,7 @@ Status VmbusBackend::OpenGlobal(Global& global) {
 }
 
 void VmbusBackend::UseGlobal(const Global& global, const std::optional<Window>& window) {
-  std::unique_lock lock(mutex_);
+  WriterLock lock(mutex_);
   global_line_ = global.line;
   global_offer_ = global.offer;
   window_ = window;
@@ -442,7 +397,7 @@ Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
   {
     auto own = std::make_shared<CommandChannel>(fmt::format("{}", adapter.function->name()),
                                                 std::move(channel), nullptr);
-    std::unique_lock lock(mutex_);
+    WriterLock lock(mutex_);
     adapter.line = std::move(own);
     line = LineOf(adapter);
   }
@@ -471,7 +426,7 @@ Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
   adapter.info.interface_version = negotiated.interface_version;
   adapter.info.compute_only = adapter.function->compute_only();
   adapter.info.async_messages = (info.bits() & kAsyncMessagesBit) != 0;
-  std::unique_lock lock(mutex_);
+  WriterLock lock(mutex_);
   adapter.info.map_guest_pages = map_guest_pages_;
   async_messages_ = adapter.info.async_messages;
   return Status::Ok();
@@ -481,7 +436,7 @@ template <class Request, class Reply>
 Status VmbusBackend::Ask(const std::shared_ptr<CommandChannel>& line, const MessageAddress& address,
                          const Request& request, Reply* reply, std::chrono::milliseconds answer_max) {
   const auto ask = [&](std::shared_ptr<CommandChannel> of) {
-    std::lock_guard lock(tasks_mutex_);
+    MutexLock lock(asking_mutex_);
     asking_ = std::move(of);
   };
   ask(line);
@@ -498,7 +453,7 @@ void VmbusBackend::Submit(const HostCall& call, Completion completion) {
   std::shared_ptr<CommandChannel> line;
   address.process = call.process;
   {
-    std::shared_lock lock(mutex_);
+    ReaderLock lock(mutex_);
     address.interface_version = version_;
     if (call.adapter == 0) {
       line = global_line_;
@@ -514,35 +469,11 @@ void VmbusBackend::Submit(const HostCall& call, Completion completion) {
   line->Submit(call, address, completion);
 }
 
-void VmbusBackend::HandleGuestMessage(std::span<const std::byte> message) {
-  const auto head = DecodeHead(message, false);
-  if (!head || head->channel_type != kChannelTypeGuest) {
-    spdlog::error("a message of {} bytes from the host, which is none for a guest, is dropped",
-                  message.size());
-    return;
-  }
-  const contract::GuestMessage* row = contract::FindGuestMessage(head->command);
-  if (!row) return spdlog::debug("message {} of the host is nothing to us", head->command);
-  const std::unique_ptr<contract::Message> decoded(row->message->New());
-  if (!row->decode(message, decoded.get()))
-    return spdlog::warn("{} with {} bytes from the host is dropped; expected {}", row->name, message.size(),
-                        row->size);
-  if (const auto* signal = google::protobuf::DynamicCastToGenerated<host::SignalGuestEvent>(decoded.get())) {
-    if (signal->event() != 0) events_->GuestEvent(signal->event());
-  } else if (const auto* passive =
-                 google::protobuf::DynamicCastToGenerated<host::SignalGuestEventPassive>(decoded.get())) {
-    if (passive->event() != 0) events_->GuestEvent(passive->event());
-  } else if (const auto* data = google::protobuf::DynamicCastToGenerated<host::SetGuestData>(decoded.get())) {
-    if ((data->bits() & kGuestDataType) == 0 && static_cast<uint32_t>(data->data()) != 0)
-      events_->DeviceStateChanged(data->guest_pointer());
-  }
-}
-
 // -- Memory ---------------------------------------------------------------------------------------
 
 // As the driver, which takes nothing that touches the window's last page.
 std::optional<HostRegion> VmbusBackend::FindRegion(uint64_t window_address) {
-  std::shared_lock lock(mutex_);
+  ReaderLock lock(mutex_);
   if (!window_ || window_->file < 0 || window_->length < kPageBytes) return std::nullopt;
   HostRegion region;
   region.window_address = window_->start;
@@ -560,46 +491,12 @@ Result<uint32_t> VmbusBackend::AddClientPages(std::shared_ptr<ClientPages> pages
   std::optional<ChannelOffer> global;
   bool as_frames = false;
   {
-    std::shared_lock lock(mutex_);
+    ReaderLock lock(mutex_);
     global = global_offer_;
     as_frames = map_guest_pages_;
   }
   if (!global) return Status::Refuse(ENODEV, "the channel to the host is lost");
-  if (!as_frames) {
-    DXG_ASSIGN(const uint32_t gpadl, bus_->CreateGpadl(*global, std::move(pages)));
-    std::lock_guard lock(lists_mutex_);
-    gpadls_[gpadl] = *global;
-    return gpadl;
-  }
-  DXG_ASSIGN(auto pinned, bus_->Pin(std::move(pages)));
-  std::lock_guard lock(lists_mutex_);
-  while (++last_list_ == 0 || pinned_.contains(last_list_)) {
-  }
-  pinned_[last_list_] = std::move(pinned);
-  return last_list_;
-}
-
-// Also where the channel is gone meanwhile: the bus holds the pages until it is told.
-void VmbusBackend::RemoveClientPages(uint32_t list) {
-  std::unique_ptr<Bus::Pinned> pinned;
-  std::optional<ChannelOffer> channel;
-  {
-    std::lock_guard lock(lists_mutex_);
-    if (const auto found = pinned_.find(list); found != pinned_.end()) {
-      pinned = std::move(found->second);
-      pinned_.erase(found);
-    } else if (const auto gpadl = gpadls_.find(list); gpadl != gpadls_.end()) {
-      channel = gpadl->second;
-      gpadls_.erase(gpadl);
-    }
-  }
-  if (channel) bus_->TearDownGpadl(*channel, list);
-}
-
-bool VmbusBackend::ClientFrames(uint32_t list, uint64_t page, std::span<uint64_t> frames) {
-  std::lock_guard lock(lists_mutex_);
-  const auto found = pinned_.find(list);
-  return found != pinned_.end() && found->second->Frames(page, frames);
+  return as_frames ? lists_.AddPinned(std::move(pages)) : lists_.AddGpadl(*global, std::move(pages));
 }
 
 }  // namespace

@@ -1,4 +1,4 @@
-#include "link/vmbus/pci_config.h"
+#include "cuse-dxg/backend/vmbus/negotiate.h"
 
 #include <algorithm>
 #include <cerrno>

@@ -1,0 +1,42 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <utility>
+
+#include "link/backend.h"
+#include "proto/dxg/protocol.pb.h"
+
+namespace dxg {
+
+// Calls that travel in one message. Asynchronous ones wait here for each other; the message keeps its memory
+// from one batch to the next.
+class CallBatch {
+ public:
+  static constexpr int kCallsMax = 64;
+  static constexpr size_t kBytesMax = 256 * 1024;
+
+  void Add(const HostCall& call, uint64_t number) {
+    protocol::Call& added = *message_.mutable_calls()->add_calls();
+    added.set_number(number);
+    added.set_command(call.command->id);
+    added.set_process(call.process);
+    added.set_adapter(call.adapter);
+    call.request->SerializeToString(added.mutable_request());
+    bytes_ += added.request().size();
+  }
+  int size() const { return message_.calls().calls_size(); }
+  bool empty() const { return size() == 0; }
+  bool full() const { return size() >= kCallsMax || bytes_ >= kBytesMax; }
+  const protocol::ToHost& message() const { return message_; }
+  void Clear() {
+    message_.mutable_calls()->clear_calls();
+    bytes_ = 0;
+  }
+
+ private:
+  protocol::ToHost message_;
+  size_t bytes_ = 0;
+};
+
+}  // namespace dxg

@@ -1,0 +1,63 @@
+#include "cuse-dxg/backend/vmbus/task_queue.h"
+
+#include <memory>
+
+namespace dxg::vmbus {
+
+TaskQueue::~TaskQueue() {
+  StopFor(std::chrono::milliseconds(0));
+  Join();
+}
+
+void TaskQueue::Start() {
+  thread_ = std::thread([this] { Run(); });
+}
+
+void TaskQueue::Add(Task task) {
+  MutexLock lock(mutex_);
+  if (stopping_ || tasks_.size() > kTasksMax) return;
+  tasks_.push_back(tasks_.size() == kTasksMax ? overflow_ : std::move(task));
+  changed_.NotifyAll();
+}
+
+void TaskQueue::Settle() {
+  const auto settled = std::make_shared<bool>(false);  // guarded by mutex_
+  Add([this, settled] {
+    MutexLock lock(mutex_);
+    *settled = true;
+  });
+  MutexLock lock(mutex_);
+  while (!*settled && tasks_.size() <= kTasksMax) changed_.Wait(mutex_);
+}
+
+bool TaskQueue::StopFor(std::chrono::milliseconds time_max) {
+  const auto deadline = std::chrono::steady_clock::now() + time_max;
+  MutexLock lock(mutex_);
+  stopping_ = true;
+  changed_.NotifyAll();
+  while (busy_ && changed_.WaitUntil(mutex_, deadline)) {
+  }
+  return !busy_;
+}
+
+void TaskQueue::Join() {
+  if (thread_.joinable()) thread_.join();
+}
+
+void TaskQueue::Run() {
+  MutexLock lock(mutex_);
+  for (;;) {
+    while (!stopping_ && tasks_.empty()) changed_.Wait(mutex_);
+    if (stopping_) return;
+    const Task task = std::move(tasks_.front());
+    tasks_.pop_front();
+    busy_ = true;
+    lock.Unlock();
+    task();
+    lock.Lock();
+    busy_ = false;
+    changed_.NotifyAll();
+  }
+}
+
+}  // namespace dxg::vmbus

@@ -1,0 +1,24 @@
+#pragma once
+
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "proto/dxg/control.pb.h"
+
+namespace dxg::hostsim::serve {
+
+// What a guest finds on its VMBus.
+struct VmbusOptions {
+  std::vector<ControlRequest::AddAdapter> adapters;  // none: the built-in default
+  std::string window_file;                           // holds the window's bytes; empty: memory without a name
+  uint32_t window_megabytes = 65472;
+  bool map_guest_memory = false;  // takes pages by their frame numbers
+};
+
+// The file that holds a guest's window; a new one where the options name none. EINVAL: it is too short.
+Result<UniqueFd> OpenWindow(const VmbusOptions& options);
+
+}  // namespace dxg::hostsim::serve

@@ -1,0 +1,85 @@
+#pragma once
+
+#include <chrono>
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "base/mutex.h"
+#include "link/backend.h"
+#include "link/vmbus/channel.h"
+
+namespace dxg::vmbus {
+
+// One end of an open channel, the guest's or the host's: a thread that takes what comes, and a way to send
+// that never waits. Nothing tells a sender when a full ring has room, so that what it does not take is kept
+// and tried again, in order, by a thread that is made when there is something to keep.
+class Port {
+ public:
+  // As the driver, which tries a full ring again every 1 to 2 ms.
+  static constexpr std::chrono::microseconds kTryAgain{1000};
+  static constexpr int kTriesWithoutEnd = -1;
+  // What may be kept of somebody who does not read.
+  static constexpr size_t kKeptBytesMax = 64u << 20;
+
+  struct Limits {
+    std::chrono::microseconds try_again = kTryAgain;
+    size_t kept_bytes_max = kKeptBytesMax;  // more of it closes the channel
+  };
+  struct Handlers {
+    // What comes, on the port's thread.
+    std::function<void(const Packet&)> handle;
+    // The channel has ended, on the port's thread; why: OK where we closed it.
+    std::function<void(const Status& why)> over;
+    // What became of a packet that Send kept, where it has a completion or a transaction: kYes, it is sent;
+    // kLost; kFull, it was tried as often as it may be. Once for each, on any thread, with no lock held.
+    std::function<void(uint64_t transaction, const Completion& completion, Channel::Sent)> settled;
+  };
+
+  Port(std::unique_ptr<Channel> channel, Handlers handlers, Limits limits);
+  ~Port() { End(); }
+
+  // Any thread. kFull: it is kept, and tried so many times; the completion comes back in `settled`.
+  Channel::Sent Send(const Packet& packet, int tries = kTriesWithoutEnd, Completion completion = {})
+      DXG_EXCLUDES(mutex_);
+  // Nothing is sent any more, and what is kept is lost. Any thread, also from inside of `handle`.
+  void Close() DXG_EXCLUDES(mutex_);
+  // Closes, and waits for what runs. Not from inside of a handler.
+  void End() DXG_EXCLUDES(mutex_);
+
+ private:
+  struct Kept {
+    Packet packet;
+    std::vector<std::byte> payload;
+    Completion completion;
+    int tries;
+  };
+  struct Settled {
+    uint64_t transaction;
+    Completion completion;
+    Channel::Sent how;
+  };
+  static size_t BytesOf(const Kept& kept) { return sizeof(Kept) + kept.payload.size(); }
+  std::vector<Settled> TryKept() DXG_REQUIRES(mutex_);
+  void KeepTrying() DXG_EXCLUDES(mutex_);
+  void Tell(const std::vector<Settled>& settled) const;
+
+  const std::unique_ptr<Channel> channel_;
+  const Handlers handlers_;
+  const Limits limits_;
+  std::once_flag end_;
+  Mutex mutex_;  // held while something is sent: the order of sending is the order of Send
+  ConditionVariable changed_;
+  std::deque<Kept> kept_ DXG_GUARDED_BY(mutex_);
+  size_t kept_bytes_ DXG_GUARDED_BY(mutex_) = 0;
+  std::thread retrier_ DXG_GUARDED_BY(mutex_);
+  bool ended_ DXG_GUARDED_BY(mutex_) = false;
+  std::thread thread_;  // the last member: it uses the others
+};
+
+}  // namespace dxg::vmbus
