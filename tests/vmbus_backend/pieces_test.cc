@@ -37,7 +37,7 @@ std::pair<UniqueFd, UniqueFd> Pair() {
   return {UniqueFd(ends[0]), UniqueFd(ends[1])};
 }
 
-// -- link.h
+// -- link/simulated_bus/protocol.h
 
 TEST(LinkCodec, TakesItsOwnNumberAndEnoughBytes) {
   link::Rescind rescind;

@@ -14,7 +14,7 @@
 
 // What a guest's kernel does for a driver of the VMBus: channels that the host offers, the PCI functions that
 // go with them, memory for both. Behind it is the kernel of a Hyper-V guest (uio_bus.h) or a simulated host
-// (link_bus.h).
+// (simulated_bus.h).
 
 namespace dxg::vmbus {
 

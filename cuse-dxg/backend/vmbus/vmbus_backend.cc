@@ -56,7 +56,7 @@ class VmbusBackend final : public Backend, private BusEvents {
     Negotiated negotiated;
     HostAdapter info;  // once it works
     uint64_t host_vgpu_luid = 0;
-    std::shared_ptr<CommandChannel> line;
+    std::shared_ptr<CommandChannel> channel;
     uint32_t relid = 0;
     enum { kWaiting, kActive, kStopped } state = kWaiting;
     bool announced = false;  // the guest knows it
@@ -64,8 +64,8 @@ class VmbusBackend final : public Backend, private BusEvents {
   struct Global {
     explicit Global(const ChannelOffer& its_offer) : offer(its_offer) {}
     ChannelOffer offer;
-    std::shared_ptr<CommandChannel> line;  // null: not open
-    bool refused = false;                  // the host does not work with it; not tried again
+    std::shared_ptr<CommandChannel> channel;  // null: not open
+    bool refused = false;                     // the host does not work with it; not tried again
   };
 
   // BusEvents: noted, for the worker.
@@ -98,17 +98,17 @@ class VmbusBackend final : public Backend, private BusEvents {
   Status StartAdapter(Adapter& adapter, const ChannelOffer& offer);
   void EndAdapter(Adapter& adapter);
   Status CloseAdapter(Adapter& adapter, std::chrono::milliseconds answer_max);
-  // Ends its line and closes its channel.
-  void EndLine(Adapter& adapter);
+  // Ends and closes its channel.
+  void EndChannel(Adapter& adapter);
 
   template <class Request, class Reply>
-  Status Ask(const std::shared_ptr<CommandChannel>& line, const MessageAddress& address,
+  Status Ask(const std::shared_ptr<CommandChannel>& channel, const MessageAddress& address,
              const Request& request, Reply* reply,
              std::chrono::milliseconds answer_max = CommandChannel::kAnswerMax);
   uint32_t version() const { return first_ ? first_->interface_version : kVersionWithoutNegotiation; }
   // Where a command of that adapter travels; null: nowhere any more.
-  std::shared_ptr<CommandChannel> LineOf(const Adapter& adapter) const DXG_REQUIRES_SHARED(mutex_) {
-    return async_messages_ ? global_line_ : adapter.line;
+  std::shared_ptr<CommandChannel> ChannelOf(const Adapter& adapter) const DXG_REQUIRES_SHARED(mutex_) {
+    return async_messages_ ? global_channel_ : adapter.channel;
   }
 
   const std::unique_ptr<Bus> bus_;
@@ -125,10 +125,10 @@ class VmbusBackend final : public Backend, private BusEvents {
   Mutex asking_mutex_;
   std::shared_ptr<CommandChannel> asking_ DXG_GUARDED_BY(asking_mutex_);  // the worker waits for its answer
 
-  // The worker alone changes these, and with them Adapter::line, holding it; others read them.
+  // The worker alone changes these, and with them Adapter::channel, holding it; others read them.
   SharedMutex mutex_;
   std::map<uint64_t, std::shared_ptr<Adapter>> active_ DXG_GUARDED_BY(mutex_);  // by address
-  std::shared_ptr<CommandChannel> global_line_ DXG_GUARDED_BY(mutex_);
+  std::shared_ptr<CommandChannel> global_channel_ DXG_GUARDED_BY(mutex_);
   std::optional<Window> window_ DXG_GUARDED_BY(mutex_);
   std::optional<ChannelOffer> global_offer_ DXG_GUARDED_BY(mutex_);
   uint32_t version_ DXG_GUARDED_BY(mutex_) = kVersionWithoutNegotiation;
@@ -167,12 +167,12 @@ void VmbusBackend::Stop() {
     std::shared_ptr<CommandChannel> global;
     {
       WriterLock lock(mutex_);
-      global = std::move(global_line_);
+      global = std::move(global_channel_);
       active_.clear();
       window_.reset();
       global_offer_.reset();
     }
-    for (const auto& adapter : functions_) EndLine(*adapter);
+    for (const auto& adapter : functions_) EndChannel(*adapter);
     if (global) global->End();
     // Channels are closed while there is a bus. A backend may be kept for long after its end: files of
     // clients are open on it.
@@ -183,13 +183,13 @@ void VmbusBackend::Stop() {
   });
 }
 
-void VmbusBackend::EndLine(Adapter& adapter) {
-  std::shared_ptr<CommandChannel> line;
+void VmbusBackend::EndChannel(Adapter& adapter) {
+  std::shared_ptr<CommandChannel> channel;
   {
     WriterLock lock(mutex_);
-    line = std::move(adapter.line);
+    channel = std::move(adapter.channel);
   }
-  if (line) line->End();
+  if (channel) channel->End();
 }
 
 void VmbusBackend::HandleOffer(const ChannelOffer& offer) {
@@ -237,28 +237,28 @@ void VmbusBackend::HandleRescind(uint32_t relid) {
     if (adapter->relid == relid && adapter->state == Adapter::kActive) EndAdapter(*adapter);
   }
   if (!global_ || global_->offer.relid != relid) return;
-  std::shared_ptr<CommandChannel> line;
+  std::shared_ptr<CommandChannel> channel;
   {
     WriterLock lock(mutex_);
-    line = std::move(global_line_);
+    channel = std::move(global_channel_);
     window_.reset();
     global_offer_.reset();
   }
-  if (line) line->End();
+  if (channel) channel->End();
   global_.reset();
 }
 
 // The channel has gone without the function: its adapter stays known, stopped.
 void VmbusBackend::EndAdapter(Adapter& adapter) {
   adapter.state = Adapter::kStopped;
-  std::shared_ptr<CommandChannel> line;
+  std::shared_ptr<CommandChannel> channel;
   {
     WriterLock lock(mutex_);
-    line = std::move(adapter.line);
+    channel = std::move(adapter.channel);
     active_.erase(adapter.info.address);
   }
   events_->AdapterStopped(adapter.info.luid);
-  if (line) line->End();
+  if (channel) channel->End();
 }
 
 void VmbusBackend::HandleFunctionRemoved(const std::string& name) {
@@ -274,22 +274,22 @@ void VmbusBackend::HandleFunctionRemoved(const std::string& name) {
     WriterLock lock(mutex_);
     active_.erase(adapter->info.address);
   }
-  EndLine(*adapter);
+  EndChannel(*adapter);
 }
 
 Status VmbusBackend::CloseAdapter(Adapter& adapter, std::chrono::milliseconds answer_max) {
   if (adapter.state != Adapter::kActive) return Status::Ok();
   adapter.state = Adapter::kStopped;
-  std::shared_ptr<CommandChannel> line;
+  std::shared_ptr<CommandChannel> channel;
   {
     ReaderLock lock(mutex_);
-    line = LineOf(adapter);
+    channel = ChannelOf(adapter);
   }
-  if (!line) return Status::Ok();
+  if (!channel) return Status::Ok();
   host::CloseAdapter::Request request;
   host::CloseAdapter::Reply reply;
   request.set_host_handle(adapter.info.host_handle);
-  Status status = Ask(line, {0, adapter.host_vgpu_luid, version(), false}, request, &reply, answer_max);
+  Status status = Ask(channel, {0, adapter.host_vgpu_luid, version(), false}, request, &reply, answer_max);
   if (!status.ok())
     spdlog::debug("virtual GPU {} is closed without the host's word: {}", adapter.function->name(),
                   status.why());
@@ -298,18 +298,18 @@ Status VmbusBackend::CloseAdapter(Adapter& adapter, std::chrono::milliseconds an
 
 void VmbusBackend::HandleLoss(const std::string& why) {
   spdlog::warn("the VMBus is gone: {}", why);
-  std::vector<std::shared_ptr<CommandChannel>> lines;
+  std::vector<std::shared_ptr<CommandChannel>> channels;
   {
     WriterLock lock(mutex_);
-    lines.push_back(std::move(global_line_));
+    channels.push_back(std::move(global_channel_));
     window_.reset();
     global_offer_.reset();
-    for (const auto& adapter : functions_) lines.push_back(std::move(adapter->line));
+    for (const auto& adapter : functions_) channels.push_back(std::move(adapter->channel));
     active_.clear();
   }
   for (const auto& adapter : functions_) adapter->state = Adapter::kStopped;
-  for (const auto& line : lines) {
-    if (line) line->End();
+  for (const auto& channel : channels) {
+    if (channel) channel->End();
   }
   events_->HostLost();
 }
@@ -322,7 +322,7 @@ void VmbusBackend::StartWaiting() {
     if (adapter->state != Adapter::kWaiting) continue;
     const auto is_used = [&](uint32_t relid) {
       return std::any_of(functions_.begin(), functions_.end(),
-                         [&](const auto& each) { return each->line && each->relid == relid; });
+                         [&](const auto& each) { return each->channel && each->relid == relid; });
     };
     const auto is_its = [&](const auto& each) {
       return each.second.instance.luid() == adapter->negotiated.channel.luid() && !is_used(each.first);
@@ -333,7 +333,7 @@ void VmbusBackend::StartWaiting() {
     if (!status.ok()) {
       spdlog::error("virtual GPU {} does not start: {}", adapter->function->name(), status.why());
       adapter->state = Adapter::kStopped;
-      EndLine(*adapter);
+      EndChannel(*adapter);
       continue;
     }
     {
@@ -347,21 +347,21 @@ void VmbusBackend::StartWaiting() {
 }
 
 bool VmbusBackend::StartGlobal() {
-  if (global_->line) return true;
+  if (global_->channel) return true;
   if (global_->refused) return false;
   const Status status = OpenGlobal(*global_);
   if (status.ok()) return true;
   spdlog::error("the global channel does not start: {}", status.why());
-  if (global_->line) global_->line->End();
-  global_->line.reset();
+  if (global_->channel) global_->channel->End();
+  global_->channel.reset();
   global_->refused = true;
   return false;
 }
 
 Status VmbusBackend::OpenGlobal(Global& global) {
-  DXG_ASSIGN(auto channel, bus_->Open(global.offer));
-  global.line = std::make_shared<CommandChannel>(
-      "global", std::move(channel), [this](auto message) { DeliverGuestMessage(message, *events_); });
+  DXG_ASSIGN(auto bus_channel, bus_->Open(global.offer));
+  global.channel = std::make_shared<CommandChannel>(
+      "global", std::move(bus_channel), [this](auto message) { DeliverGuestMessage(message, *events_); });
   auto reserved = bus_->ReserveWindow(global.offer);
   if (reserved.status().value() == -ENOTSUP) {
     spdlog::warn("memory of the host cannot be seen: {}", reserved.status().why());
@@ -374,7 +374,7 @@ Status VmbusBackend::OpenGlobal(Global& global) {
   host::SetIospaceRegion::Reply reply;
   request.set_start(window.start);
   request.set_length(window.length);
-  DXG_TRY(Ask(global.line, {0, 0, version(), false}, request, &reply));
+  DXG_TRY(Ask(global.channel, {0, 0, version(), false}, request, &reply));
   if (reply.status() < 0)
     return Status::Refuse(EINVAL, "the host refuses the window {:#x} ({} MiB): status {:#010x}", window.start,
                           window.length >> 20, static_cast<uint32_t>(reply.status()));
@@ -384,24 +384,24 @@ Status VmbusBackend::OpenGlobal(Global& global) {
 
 void VmbusBackend::UseGlobal(const Global& global, const std::optional<Window>& window) {
   WriterLock lock(mutex_);
-  global_line_ = global.line;
+  global_channel_ = global.channel;
   global_offer_ = global.offer;
   window_ = window;
 }
 
 Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
   const Negotiated& negotiated = adapter.negotiated;
-  DXG_ASSIGN(auto channel, bus_->Open(offer));
+  DXG_ASSIGN(auto bus_channel, bus_->Open(offer));
   adapter.relid = offer.relid;
-  std::shared_ptr<CommandChannel> line;
+  std::shared_ptr<CommandChannel> channel;
   {
     auto own = std::make_shared<CommandChannel>(fmt::format("{}", adapter.function->name()),
-                                                std::move(channel), nullptr);
+                                                std::move(bus_channel), nullptr);
     WriterLock lock(mutex_);
-    adapter.line = std::move(own);
-    line = LineOf(adapter);
+    adapter.channel = std::move(own);
+    channel = ChannelOf(adapter);
   }
-  if (!line) return Status::Refuse(ENODEV, "the global channel is gone");
+  if (!channel) return Status::Refuse(ENODEV, "the global channel is gone");
   const auto address = [&](uint64_t luid) {
     return MessageAddress{0, luid, negotiated.interface_version, false};
   };
@@ -410,13 +410,13 @@ Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
   host::OpenAdapter::Reply opened;
   open.set_interface_version(negotiated.interface_version);
   open.set_last_compatible_interface_version(kLastCompatibleVersion);
-  DXG_TRY(Ask(line, address(negotiated.vgpu_luid), open, &opened));
+  DXG_TRY(Ask(channel, address(negotiated.vgpu_luid), open, &opened));
   if (opened.status() < 0)
     return Status::Refuse(ENODEV, "the host refuses to open it: status {:#010x}",
                           static_cast<uint32_t>(opened.status()));
 
   host::GetInternalAdapterInfo::Reply info;
-  DXG_TRY(Ask(line, address(negotiated.vgpu_luid), host::GetInternalAdapterInfo::Request(), &info));
+  DXG_TRY(Ask(channel, address(negotiated.vgpu_luid), host::GetInternalAdapterInfo::Request(), &info));
   const bool names_vgpu = negotiated.interface_version >= kExtHeaderSince;
   adapter.host_vgpu_luid = names_vgpu ? info.host_vgpu_luid() : negotiated.vgpu_luid;
   adapter.info.luid = negotiated.channel.luid();
@@ -433,15 +433,15 @@ Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
 }
 
 template <class Request, class Reply>
-Status VmbusBackend::Ask(const std::shared_ptr<CommandChannel>& line, const MessageAddress& address,
+Status VmbusBackend::Ask(const std::shared_ptr<CommandChannel>& channel, const MessageAddress& address,
                          const Request& request, Reply* reply, std::chrono::milliseconds answer_max) {
   const auto ask = [&](std::shared_ptr<CommandChannel> of) {
     MutexLock lock(asking_mutex_);
     asking_ = std::move(of);
   };
-  ask(line);
+  ask(channel);
   const auto* command = contract::FindHostCommand(contract::kHostCommandId<Request>);
-  Status status = line->Ask({command, 0, 0, &request, reply}, address, answer_max);
+  Status status = channel->Ask({command, 0, 0, &request, reply}, address, answer_max);
   ask(nullptr);
   return status;
 }
@@ -450,23 +450,23 @@ Status VmbusBackend::Ask(const std::shared_ptr<CommandChannel>& line, const Mess
 
 void VmbusBackend::Submit(const HostCall& call, Completion completion) {
   MessageAddress address;
-  std::shared_ptr<CommandChannel> line;
+  std::shared_ptr<CommandChannel> channel;
   address.process = call.process;
   {
     ReaderLock lock(mutex_);
     address.interface_version = version_;
     if (call.adapter == 0) {
-      line = global_line_;
+      channel = global_channel_;
     } else if (const auto found = active_.find(call.adapter); found != active_.end()) {
-      line = LineOf(*found->second);
+      channel = ChannelOf(*found->second);
       address.vgpu_luid = found->second->host_vgpu_luid;
       // Never on a vGPU channel, where all are answered.
       address.asynchronous = call.asynchronous && async_messages_;
     }
   }
-  if (!line)
+  if (!channel)
     return completion.run(completion.context, Status::Refuse(ENODEV, "the channel to the host is lost"));
-  line->Submit(call, address, completion);
+  channel->Submit(call, address, completion);
 }
 
 // -- Memory ---------------------------------------------------------------------------------------
