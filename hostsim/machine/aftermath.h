@@ -38,6 +38,7 @@ struct Aftermath {
   std::vector<GuestEvent> events;
   std::vector<std::function<void()>> calls;
 
+  bool empty() const { return changes.empty() && events.empty() && calls.empty(); }
   void Then(std::function<void()> call) { calls.push_back(std::move(call)); }
 };
 

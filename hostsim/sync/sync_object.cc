@@ -13,7 +13,7 @@ namespace {
 constexpr uint32_t kMonitoredFlags = kSyncTopOfPipeline | kSyncNoSignal | kSyncNoWait |
                                      kSyncNoSignalMaxValueOnTdr | kSyncNoGpuAccess |
                                      kSyncUnwaitCpuWaitersOnlyOnDestroy;
-constexpr uint32_t kKnownFlags =
+constexpr uint32_t kKnownSyncFlags =
     kMonitoredFlags | kSyncShared | kSyncNtSecuritySharing | kSyncCrossAdapter | kSyncSignalByKmd;
 
 // Physical adapters that a GPU address is for: all, or a mask of those that there are.
@@ -35,7 +35,7 @@ bool ValidFlags(SyncType type, bool monitored, uint32_t flags) {
   const bool shared = (flags & kSyncShared) != 0;
   const bool nt = (flags & kSyncNtSecuritySharing) != 0;
   constexpr uint32_t kUseless = kSyncNoSignal | kSyncNoWait;
-  if ((flags & ~kKnownFlags) != 0 || shared != nt || (flags & kUseless) == kUseless) return false;
+  if ((flags & ~kKnownSyncFlags) != 0 || shared != nt || (flags & kUseless) == kUseless) return false;
   if ((flags & kSyncSignalByKmd) != 0 && type != SyncType::kCpuNotification) return false;
   return monitored || (flags & kMonitoredFlags) == 0;
 }

@@ -1,21 +1,17 @@
 #include "hostsim/work/engine.h"
 
 #include <algorithm>
-#include <map>
-#include <set>
 #include <thread>
-#include <tuple>
+#include <utility>
 
-#include "hostsim/adapter/adapter_reset.h"
 #include "hostsim/adapter/clock_calibration.h"
 #include "hostsim/machine/machine.h"
 #include "hostsim/machine/process.h"
 #include "hostsim/work/device.h"
+#include "hostsim/work/engine_state.h"
 
 namespace dxg::hostsim {
 namespace {
-
-constexpr uint64_t kNever = ~0ull;
 
 // What a thread does for an engine that has its own before it leaves the rest to it: bytes, and commands.
 constexpr uint64_t kShortBytes = 64 * 1024;
@@ -29,58 +25,6 @@ constexpr uint64_t kPollMinNs = 1'000;
 constexpr uint64_t kPollMaxNs = 500'000;
 
 }  // namespace
-
-// A command on an engine.
-struct Engines::Running {
-  Running(std::shared_ptr<GpuQueue> of, GpuCommand the_command)
-      : queue(std::move(of)), command(std::move(the_command)), run(command.address, command.bytes) {}
-
-  const std::shared_ptr<GpuQueue> queue;
-  GpuCommand command;
-  CommandRun run;
-  std::atomic<bool> cancelled{false};
-  uint64_t started_ns = 0;
-  uint64_t deadline_ns = kNever;
-  uint64_t due_ns = 0;     // does not end before
-  uint64_t resume_ns = 0;  // does not go on before
-  uint64_t poll_ns = 0;    // how long it waited for memory the last time; 0: it does not
-  bool executing = false;  // a thread is at it, without the lock
-  bool done = false;       // has nothing more to do than to last
-  bool hung = false;
-  bool faulted = false;
-  std::optional<CommandStop> trouble;  // instead of what it says
-  std::vector<std::shared_ptr<void>> stopped;
-};
-
-struct Engines::Node {
-  explicit Node(uint32_t index) : index(index) {}
-
-  struct InLine {
-    int32_t priority;
-    int32_t in_process_priority;
-    uint64_t place;
-    GpuQueue* queue;
-    bool operator<(const InLine& other) const {  // who is served first
-      return std::tuple(-int64_t{priority}, -in_process_priority, place) <
-             std::tuple(-int64_t{other.priority}, -other.in_process_priority, other.place);
-    }
-  };
-
-  const uint32_t index;
-  std::set<InLine> by_priority;
-  std::map<uint64_t, GpuQueue*> by_age;  // the same, by place
-  uint64_t picks = 0;
-  std::shared_ptr<Running> current;
-  uint64_t last_queue = 0;
-  bool driving = false;        // a thread works for the engine
-  bool again = false;          // and has to look once more
-  bool wanted = false;         // the engine's own thread is to do it
-  bool watched = false;        // the clock is going to look whether the command hangs
-  uint64_t timer_ns = kNever;  // when the clock is going to come back next
-  NodeWork work;
-  ConditionVariable changed;
-  std::thread thread;
-};
 
 // What commands find around them.
 class Engines::Environment final : public CommandEnvironment {
@@ -135,191 +79,6 @@ Engines::~Engines() = default;
 
 uint64_t Engines::NowNs() const { return machine_.NowNs(); }
 
-// -- Queues.
-
-std::shared_ptr<GpuQueue> Engines::AddQueue(std::shared_ptr<DeviceWork> work, uint32_t node) {
-  MutexLock lock(mutex_);
-  auto queue = std::make_shared<GpuQueue>(std::move(work), node, machine_.NewQueueNumber());
-  queue->work_->queues_.push_back(queue.get());
-  return queue;
-}
-
-void Engines::SetPriority(GpuQueue& queue, int32_t priority, int32_t in_process_priority) {
-  MutexLock lock(mutex_);
-  const uint64_t place = queue.ready_since_;
-  SetInLine(queue, false);
-  queue.priority_ = priority;
-  queue.in_process_priority_ = in_process_priority;
-  if (place == 0) return;
-  queue.ready_since_ = place;
-  Node& node = *nodes_[queue.node];
-  node.by_priority.insert({priority, in_process_priority, place, &queue});
-  node.by_age.emplace(place, &queue);
-}
-
-bool Engines::Submit(DeviceWork& work, std::span<GpuQueue* const> queues, std::span<GpuPacket> packets,
-                     Aftermath* aftermath) {
-  MutexLock lock(mutex_);
-  if (work.of_process->packets + queues.size() > kPacketsPerProcessMax) return false;
-  for (size_t i = 0; i < queues.size(); ++i) {
-    GpuQueue& queue = *queues[i];
-    if (queue.ended_) continue;
-    GpuPacket& packet = packets[packets.size() == 1 ? 0 : i];
-    Count(queue, std::holds_alternative<GpuCommand>(packet) ? &NodeWork::commands_submitted
-                 : std::holds_alternative<GpuWait>(packet)  ? &NodeWork::waits_submitted
-                                                            : &NodeWork::signals_submitted);
-    ++work.of_process->packets;
-    const bool last = packets.size() != 1 || i + 1 == queues.size();
-    queue.packets_.push_back(last ? std::move(packet) : packet);
-    Advance(queue, aftermath);
-  }
-  return true;
-}
-
-void Engines::Count(GpuQueue& queue, uint64_t NodeWork::*counter) {
-  ++(nodes_[queue.node]->work.*counter);
-  ++(queue.work_->of_process->nodes[queue.node].*counter);
-}
-
-void Engines::PopFront(GpuQueue& queue) {
-  queue.packets_.pop_front();
-  --queue.work_->of_process->packets;
-}
-
-void Engines::SetInLine(GpuQueue& queue, bool in_line) {
-  Node& node = *nodes_[queue.node];
-  if (in_line == (queue.ready_since_ != 0)) return;
-  if (in_line) {
-    queue.ready_since_ = ++line_;
-    node.by_priority.insert({queue.priority_, queue.in_process_priority_, queue.ready_since_, &queue});
-    node.by_age.emplace(queue.ready_since_, &queue);
-  } else {
-    node.by_priority.erase({queue.priority_, queue.in_process_priority_, queue.ready_since_, &queue});
-    node.by_age.erase(queue.ready_since_);
-    queue.ready_since_ = 0;
-  }
-}
-
-// Does what the queue does by itself, up to a command, which takes its place in line, or a wait.
-void Engines::Advance(GpuQueue& queue, Aftermath* aftermath) {
-  while (!queue.ended_ && !queue.packets_.empty() && queue.waiting_ == 0) {
-    GpuPacket& front = queue.packets_.front();
-    if (std::holds_alternative<GpuCommand>(front)) {
-      if (queue.running_) return;
-      SetInLine(queue, queue.work_->holds_ == 0);
-      if (queue.ready_since_ != 0) DriveLater(*nodes_[queue.node], aftermath);
-      return;
-    }
-    if (auto* signal = std::get_if<std::shared_ptr<GpuSignal>>(&front)) {
-      if (queue.running_ && !(*signal)->at_submission) return;
-      Arrive(**signal, aftermath);
-      Count(queue, &NodeWork::signals_completed);
-    } else {
-      if (queue.running_ || !StartWait(queue, std::get<GpuWait>(front))) return;
-      Count(queue, &NodeWork::waits_completed);
-    }
-    PopFront(queue);
-  }
-}
-
-// False: it is not over yet.
-bool Engines::StartWait(GpuQueue& queue, const GpuWait& wait) {
-  // Whoever releases it needs our lock first, and by then the number is known.
-  auto number = std::make_shared<uint64_t>(0);
-  *number = machine_.sync().Wait(wait.points, false, queue.number,
-                                 [engines = weak_from_this(), waiter = queue.weak_from_this(), number] {
-                                   const auto alive = engines.lock();
-                                   const auto released = waiter.lock();
-                                   if (alive && released) alive->WaitOver(*released, number);
-                                 });
-  queue.waiting_ = *number;
-  return *number == 0;
-}
-
-void Engines::WaitOver(GpuQueue& queue, const std::shared_ptr<uint64_t>& wait) {
-  Aftermath aftermath;
-  {
-    MutexLock lock(mutex_);
-    if (queue.waiting_ == 0 || queue.waiting_ != *wait) return;
-    queue.waiting_ = 0;
-    Count(queue, &NodeWork::waits_completed);
-    PopFront(queue);
-    Advance(queue, &aftermath);
-  }
-  machine_.DeliverInTurn(std::move(aftermath));  // what comes next may end a wait again
-}
-
-void Engines::Arrive(GpuSignal& signal, Aftermath* aftermath) {
-  if (--signal.expected != 0) return;
-  if (!signal.points.empty()) machine_.sync().Signal(signal.points, signal.rewind, aftermath);
-  if (signal.event) aftermath->events.push_back(*signal.event);
-}
-
-// Drops everything of the queue but its number. What commands held on to goes when no lock is held.
-void Engines::Clear(GpuQueue& queue, Aftermath* aftermath) {
-  if (queue.ended_) return;
-  queue.ended_ = true;
-  SetInLine(queue, false);
-  if (queue.waiting_ != 0) machine_.sync().StopWaiting(queue.waiting_);
-  queue.waiting_ = 0;
-  while (!queue.packets_.empty()) {
-    GpuPacket& front = queue.packets_.front();
-    if (auto* command = std::get_if<GpuCommand>(&front)) {
-      aftermath->Then([epoch = std::move(command->epoch)] {});
-      Count(queue, &NodeWork::commands_completed);
-    } else {
-      Count(queue, std::holds_alternative<GpuWait>(front) ? &NodeWork::waits_completed
-                                                          : &NodeWork::signals_completed);
-    }
-    PopFront(queue);
-  }
-  machine_.sync().ReleaseOwner(queue.number, aftermath);
-  Node& node = *nodes_[queue.node];
-  if (!node.current || node.current->queue.get() != &queue) return;
-  if (!node.current->executing) {
-    Finish(node, false, NowNs(), aftermath);
-    return DriveLater(node, aftermath);
-  }
-  node.current->cancelled = true;
-}
-
-// What an error or somebody else has ended before may be at its last op still.
-template <class Condition>
-void Engines::TellWhenStopped(const std::shared_ptr<void>& stopped, Condition of) {
-  if (!stopped) return;
-  for (const auto& node : nodes_) {
-    if (node->current && node->current->executing && of(*node->current->queue)) {
-      node->current->stopped.push_back(stopped);
-    }
-  }
-}
-
-void Engines::End(GpuQueue& queue, const std::shared_ptr<void>& stopped, Aftermath* aftermath) {
-  MutexLock lock(mutex_);
-  Clear(queue, aftermath);
-  std::erase(queue.work_->queues_, &queue);
-  TellWhenStopped(stopped, [&queue](const GpuQueue& running) { return &running == &queue; });
-}
-
-void Engines::End(DeviceWork& work, const std::shared_ptr<void>& stopped, Aftermath* aftermath) {
-  MutexLock lock(mutex_);
-  for (GpuQueue* queue : work.queues_) Clear(*queue, aftermath);
-  work.queues_.clear();
-  TellWhenStopped(stopped, [&work](const GpuQueue& running) { return running.work_.get() == &work; });
-}
-
-void Engines::Hold(DeviceWork& work) {
-  MutexLock lock(mutex_);
-  if (work.holds_++ != 0) return;
-  for (GpuQueue* queue : work.queues_) SetInLine(*queue, false);
-}
-
-void Engines::LetGo(DeviceWork& work, Aftermath* aftermath) {
-  MutexLock lock(mutex_);
-  if (--work.holds_ != 0) return;
-  for (GpuQueue* queue : work.queues_) Advance(*queue, aftermath);
-}
-
 // -- What there is to see.
 
 NodeWork Engines::Work(uint32_t node) {
@@ -372,60 +131,116 @@ void Engines::DriveAt(Node& node, uint64_t at_ns) {
   });
 }
 
-// One thread at a time works for an engine, others leave it word. What a command sets off may come back to
-// us.
+// One thread at a time drives an engine; the others tell it to look once more. What a command sets off may
+// come back to here.
 void Engines::Drive(Node& node, bool own_thread) {
   Effort effort;
   if (threads_ && !own_thread) effort = {kShortBytes, kShortCommands, false};
   effort.own_thread = own_thread;
-  mutex_.Lock();
-  node.again = true;
-  if (node.driving) {
-    if (threads_) node.changed.NotifyAll();
-  } else {
-    node.driving = true;
-    while (node.again && !stop_) {
-      node.again = false;
-      if (Step(node, &effort)) node.again = true;
-      if (effort.over) break;
+  Errand errand;
+  {
+    MutexLock lock(mutex_);
+    node.again = true;
+    if (node.driving) {
+      if (threads_) node.changed.NotifyAll();
+      return;
     }
-    node.driving = false;
-    if (effort.over) Wake(node);
+    node.driving = true;
+    errand = NextErrand(node, &effort);
   }
-  mutex_.Unlock();
+  while (errand.kind != Errand::kNone) {
+    const CommandStop stop = Run(node, &errand, effort.bytes);
+    MutexLock lock(mutex_);
+    errand = AfterErrand(node, errand, stop, &effort);
+    if (errand.kind == Errand::kNone) errand = NextErrand(node, &effort);
+  }
+}
+
+// Moves the engine on until something has to be done without the lock. kNone: there is nothing more to do,
+// and this thread has stopped driving.
+Engines::Errand Engines::NextErrand(Node& node, Effort* effort) {
+  while (node.again && !stop_ && !effort->over) {
+    Errand errand;
+    node.again = false;
+    if (Step(node, effort, &errand)) node.again = true;
+    if (errand.kind != Errand::kNone) return errand;
+  }
+  node.driving = false;
+  if (effort->over) Wake(node);
+  return {};
 }
 
 // True: there may be more to do at once.
-bool Engines::Step(Node& node, Effort* effort) {
-  Aftermath aftermath;
+bool Engines::Step(Node& node, Effort* effort, Errand* errand) {
   if (!node.current) {
-    const bool started = Start(node, effort, &aftermath);
-    Deliver(std::move(aftermath));
+    const bool started = Start(node, effort, &errand->aftermath);
+    errand->DeliverIfAny();
     return started;
   }
   Running& running = *node.current;
   const uint64_t now_ns = NowNs();
-  bool go_on = true;
   if (running.done && now_ns >= running.due_ns) {
-    Finish(node, true, now_ns, &aftermath);
+    Finish(node, true, now_ns, &errand->aftermath);
+    errand->DeliverIfAny();
   } else if (now_ns >= running.deadline_ns) {
     running.hung = true;
-    Punish(node, {});
+    Condemn(node, {}, errand);
   } else if (running.done || now_ns < running.resume_ns) {
-    go_on =
-        Pause(node, std::min(running.done ? running.due_ns : running.resume_ns, running.deadline_ns), effort);
+    const uint64_t goes_on_ns = running.done ? running.due_ns : running.resume_ns;
+    return Pause(node, std::min(goes_on_ns, running.deadline_ns), effort);
+  } else if (running.trouble) {
+    Take(node, *running.trouble, effort, errand);
+  } else if (running.command.null_rendering) {
+    Take(node, {}, effort, errand);
   } else {
-    Execute(node, effort);
+    running.executing = true;
+    if (effort->own_thread) Watch(node);
+    *errand = {Errand::kExecute, node.current, {}, {}};
   }
-  Deliver(std::move(aftermath));
-  return go_on;
+  return true;
 }
 
-void Engines::Deliver(Aftermath aftermath) {
-  if (aftermath.changes.empty() && aftermath.events.empty() && aftermath.calls.empty()) return;
-  mutex_.Unlock();
+// Does the errand, under no lock. Why its command stopped, if it was to execute one.
+CommandStop Engines::Run(const Node& node, Errand* errand, uint64_t budget_bytes) {
+  CommandStop stop;
+  Aftermath aftermath = std::move(errand->aftermath);
+  if (errand->kind == Errand::kExecute) {
+    Running& running = *errand->command;
+    Environment environment(*this, *running.queue->work_, node.index, &aftermath);
+    stop = running.run.Run(environment, running.cancelled, budget_bytes);
+  } else if (errand->kind == Errand::kPunish) {
+    Punish(*errand->command, node.index, errand->stop);
+  }
   machine_.Deliver(std::move(aftermath));
-  mutex_.Lock();
+  return stop;
+}
+
+// What becomes of the engine's command when an errand is done. The result may be another errand.
+Engines::Errand Engines::AfterErrand(Node& node, const Errand& done, const CommandStop& stop,
+                                     Effort* effort) {
+  Errand next;
+  if (done.kind == Errand::kExecute) {
+    Running& running = *done.command;
+    running.executing = false;
+    if (running.hung) {
+      Condemn(node, {}, &next);
+    } else if (running.cancelled) {
+      Finish(node, false, NowNs(), &next.aftermath);
+      next.DeliverIfAny();
+    } else {
+      Take(node, stop, effort, &next);
+    }
+  } else if (done.kind == Errand::kPunish && node.current == done.command) {
+    Finish(node, false, NowNs(), &next.aftermath);
+    next.DeliverIfAny();
+  }
+  return next;
+}
+
+// The errand is to put the command's device into error, for what it did or, without `stop`, because it hangs.
+void Engines::Condemn(Node& node, const std::optional<CommandStop>& stop, Errand* errand) {
+  node.current->faulted = true;
+  *errand = {Errand::kPunish, node.current, stop, {}};
 }
 
 // The next command goes to the engine. False: there is none, or somebody else is to do it.
@@ -453,58 +268,8 @@ bool Engines::Start(Node& node, Effort* effort, Aftermath* aftermath) {
   return true;
 }
 
-// What rules of faults have for a command that begins.
-void Engines::MakeTrouble(Running& running, uint32_t node) {
-  if (!machine_.faults().any_armed()) return;
-  const std::shared_ptr<Process> process = running.queue->work_->process.lock();
-  auto strike = [&](FaultPoint point) {
-    Passage passage{.point = point, .adapter = guest_luid_, .node = node};
-    if (process) passage.process = process->process_id;
-    return machine_.Strike(passage);
-  };
-  CommandStop trouble;
-  for (const FaultPoint delay : {FaultPoint::kGpuStarvation, FaultPoint::kGpuSlow, FaultPoint::kGpuJitter}) {
-    if (const auto fault = strike(delay)) running.due_ns += fault->delay_ns;
-  }
-  if (const auto fault = strike(FaultPoint::kPageFault)) {
-    trouble.kind = CommandStop::kPageFault;
-    trouble.fault.address = fault->value;
-    running.trouble = trouble;
-  }
-  trouble.kind = CommandStop::kHang;
-  if (strike(FaultPoint::kEngineHang)) running.trouble = trouble;
-  if (strike(FaultPoint::kHangWithoutTimeout)) {
-    running.trouble = trouble;
-    running.deadline_ns = kNever;
-  }
-}
-
-void Engines::Execute(Node& node, Effort* effort) {
-  const std::shared_ptr<Running> running = node.current;
-  if (running->trouble) return Take(node, *running->trouble, effort);
-  running->executing = true;
-  if (effort->own_thread) Watch(node);
-  CommandStop stop;
-  if (!running->command.null_rendering) {
-    mutex_.Unlock();
-    Aftermath aftermath;
-    Environment environment(*this, *running->queue->work_, node.index, &aftermath);
-    stop = running->run.Run(environment, running->cancelled, effort->bytes);
-    machine_.Deliver(std::move(aftermath));
-    mutex_.Lock();
-  }
-  running->executing = false;
-  if (running->hung) return Punish(node, {});
-  if (running->cancelled) {
-    Aftermath aftermath;
-    Finish(node, false, NowNs(), &aftermath);
-    return Deliver(std::move(aftermath));
-  }
-  Take(node, stop, effort);
-}
-
 // What becomes of a command that has stopped.
-void Engines::Take(Node& node, const CommandStop& stop, Effort* effort) {
+void Engines::Take(Node& node, const CommandStop& stop, Effort* effort, Errand* errand) {
   Running& running = *node.current;
   switch (stop.kind) {
     case CommandStop::kDone:
@@ -528,7 +293,7 @@ void Engines::Take(Node& node, const CommandStop& stop, Effort* effort) {
     case CommandStop::kPageFault:
     case CommandStop::kInvalid:
     case CommandStop::kDeviceFault:
-      return Punish(node, stop);
+      return Condemn(node, stop, errand);
   }
 }
 
@@ -575,59 +340,6 @@ bool Engines::Pause(Node& node, uint64_t until_ns, Effort* effort) {
   return false;
 }
 
-// The command's device is in error, and with it goes the command. `stop` says what it did; without it hangs.
-void Engines::Punish(Node& node, const std::optional<CommandStop>& stop) {
-  const std::shared_ptr<Running> running = node.current;
-  const std::shared_ptr<DeviceWork> work = running->queue->work_;
-  running->faulted = true;
-  mutex_.Unlock();
-  Aftermath aftermath;
-  std::shared_ptr<Adapter> adapter;
-  if (const std::shared_ptr<Process> process = work->process.lock()) {
-    Process& locked = *process;
-    MutexLock lock(locked.mutex());
-    Device* device = locked.Find<Device>(work->device);
-    if (device && device->work == work) {
-      adapter = device->adapter;
-      if (stop) {
-        FailDevice(locked, *device, *stop, &aftermath);
-      } else {
-        device->Fail(locked, ExecutionState::kHung, &aftermath);
-      }
-    }
-  }
-  if (!stop && adapter) {
-    const bool fails =
-        machine_.Strike({.point = FaultPoint::kEngineResetFails, .adapter = guest_luid_, .node = node.index})
-            .has_value();
-    if (fails || resets_adapter_) ResetHungAdapter(machine_, *adapter, &aftermath);
-  }
-  machine_.Deliver(std::move(aftermath));
-  mutex_.Lock();
-  if (node.current != running) return;
-  Aftermath rest;
-  Finish(node, false, NowNs(), &rest);
-  Deliver(std::move(rest));
-}
-
-// An op that does not end can only be stopped from outside.
-void Engines::Watch(Node& node) {
-  if (node.watched || node.current->deadline_ns == kNever) return;
-  node.watched = true;
-  machine_.CallAt(node.current->deadline_ns, [engines = weak_from_this(), &node] {
-    if (const auto alive = engines.lock()) alive->LookAfter(node);
-  });
-}
-
-void Engines::LookAfter(Node& node) {
-  MutexLock lock(mutex_);
-  node.watched = false;
-  if (!node.current || !node.current->executing) return;
-  if (NowNs() < node.current->deadline_ns) return Watch(node);
-  node.current->hung = true;
-  node.current->cancelled = true;
-}
-
 void Engines::Wake(Node& node) {
   if (stop_) return;
   node.wanted = true;
@@ -638,18 +350,15 @@ void Engines::Wake(Node& node) {
 }
 
 void Engines::Serve(Node& node) {
-  mutex_.Lock();
-  while (!stop_) {
-    if (!node.wanted) {
-      node.changed.Wait(mutex_);
-      continue;
-    }
-    node.wanted = false;
-    mutex_.Unlock();
-    Drive(node, true);
-    mutex_.Lock();
-  }
-  mutex_.Unlock();
+  while (WaitUntilWanted(node)) Drive(node, true);
+}
+
+// False: the engines have stopped.
+bool Engines::WaitUntilWanted(Node& node) {
+  MutexLock lock(mutex_);
+  while (!stop_ && !node.wanted) node.changed.Wait(mutex_);
+  node.wanted = false;
+  return !stop_;
 }
 
 void Engines::Stop() {
@@ -672,24 +381,6 @@ void Engines::Stop() {
       thread.join();
     }
   }
-}
-
-void Engines::FailDevice(Process& process, Device& device, const CommandStop& stop, Aftermath* aftermath) {
-  PageFault record;
-  switch (stop.kind) {
-    case CommandStop::kPageFault:
-      record.virtual_address = stop.fault.address;
-      record.flags = stop.fault.write ? PageFault::kWrite : 0;
-      return device.FailByPageFault(process, record, aftermath);
-    case CommandStop::kDeviceFault:
-      record.error_code = PageFault::OfDevice(stop.code);
-      break;
-    default:
-      record.error_code = PageFault::General(PageFault::kInvalidInstruction);
-      break;
-  }
-  record.virtual_address = stop.op_address;
-  device.FailByFault(process, record, aftermath);
 }
 
 }  // namespace dxg::hostsim

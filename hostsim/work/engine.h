@@ -79,6 +79,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
  private:
   struct Running;
   struct Node;
+  struct Errand;
   class Environment;
 
   // What a thread is willing to do for an engine.
@@ -94,7 +95,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
 
   uint64_t NowNs() const;
 
-  // -- Queues.
+  // -- Queues (engine_queues.cc).
   void Advance(GpuQueue& queue, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   bool StartWait(GpuQueue& queue, const GpuWait& wait) DXG_REQUIRES(mutex_);
   void WaitOver(GpuQueue& queue, const std::shared_ptr<uint64_t>& wait);
@@ -106,25 +107,31 @@ class Engines : public std::enable_shared_from_this<Engines> {
   template <class ConditionVariable>
   void TellWhenStopped(const std::shared_ptr<void>& stopped, ConditionVariable of) DXG_REQUIRES(mutex_);
 
-  // -- Engines.
+  // -- One engine (engine.cc).
   void DriveLater(Node& node, Aftermath* aftermath);
   void DriveAt(Node& node, uint64_t at_ns) DXG_REQUIRES(mutex_);
   void Drive(Node& node, bool own_thread);
-  bool Step(Node& node, Effort* effort) DXG_REQUIRES(mutex_);
-  void Deliver(Aftermath aftermath) DXG_REQUIRES(mutex_);
+  Errand NextErrand(Node& node, Effort* effort) DXG_REQUIRES(mutex_);
+  bool Step(Node& node, Effort* effort, Errand* errand) DXG_REQUIRES(mutex_);
+  CommandStop Run(const Node& node, Errand* errand, uint64_t budget_bytes);
+  Errand AfterErrand(Node& node, const Errand& done, const CommandStop& stop, Effort* effort)
+      DXG_REQUIRES(mutex_);
+  void Condemn(Node& node, const std::optional<CommandStop>& stop, Errand* errand) DXG_REQUIRES(mutex_);
   bool Start(Node& node, Effort* effort, Aftermath* aftermath) DXG_REQUIRES(mutex_);
-  void MakeTrouble(Running& running, uint32_t node) DXG_REQUIRES(mutex_);
-  void Execute(Node& node, Effort* effort) DXG_REQUIRES(mutex_);
-  void Take(Node& node, const CommandStop& stop, Effort* effort) DXG_REQUIRES(mutex_);
+  void Take(Node& node, const CommandStop& stop, Effort* effort, Errand* errand) DXG_REQUIRES(mutex_);
   void Finish(Node& node, bool completed, uint64_t now_ns, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   bool Pause(Node& node, uint64_t until_ns, Effort* effort) DXG_REQUIRES(mutex_);
-  void Punish(Node& node, const std::optional<CommandStop>& stop) DXG_REQUIRES(mutex_);
+  void Wake(Node& node) DXG_REQUIRES(mutex_);
+  void Serve(Node& node);
+  bool WaitUntilWanted(Node& node);
+
+  // -- What goes wrong on it (engine_faults.cc).
+  void MakeTrouble(Running& running, uint32_t node) DXG_REQUIRES(mutex_);
+  void Punish(const Running& running, uint32_t node, const std::optional<CommandStop>& stop);
   static void FailDevice(Process& process, Device& device, const CommandStop& stop, Aftermath* aftermath)
       DXG_REQUIRES(process.mutex());
   void Watch(Node& node) DXG_REQUIRES(mutex_);
   void LookAfter(Node& node);
-  void Wake(Node& node) DXG_REQUIRES(mutex_);
-  void Serve(Node& node);
 
   Machine& machine_;
   const uint64_t guest_luid_;

@@ -8,7 +8,7 @@
 namespace dxg::hostsim {
 namespace {
 
-constexpr uint32_t kKnownFlags = HwQueue::kDisableGpuTimeout | HwQueue::kNoBroadcastSignal |
+constexpr uint32_t kKnownQueueFlags = HwQueue::kDisableGpuTimeout | HwQueue::kNoBroadcastSignal |
                                  HwQueue::kNoBroadcastWait | HwQueue::kNoKmdAccess;
 
 }  // namespace
@@ -39,7 +39,7 @@ void Commands::Handle(Call& call, const host::CreateHwQueue::Request& request,
     const std::string& data = request.priv_drv_data();
     if (data.size() != request.priv_drv_data_size() || data.size() >= kMessageBytesMax)
       return kStatusInvalidParameter;
-    if ((request.flags() & ~(kKnownFlags | HwQueue::kUserModeSubmission)) != 0)
+    if ((request.flags() & ~(kKnownQueueFlags | HwQueue::kUserModeSubmission)) != 0)
       return kStatusInvalidParameter;
     Process& process = *call.process;
     MutexLock lock(process.mutex());

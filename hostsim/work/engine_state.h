@@ -1,0 +1,101 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <optional>
+#include <set>
+#include <thread>
+#include <tuple>
+#include <utility>
+#include <vector>
+
+#include "base/mutex.h"
+#include "hostsim/work/command_buffer.h"
+#include "hostsim/work/engine.h"
+#include "hostsim/work/gpu_queue.h"
+
+// What Engines knows about each of its engines: included by the files that implement it, and by no others.
+//
+// The engines' lock guards the members here. They carry no annotation, because clang cannot see that the lock
+// of the Engines object that owns a Node is the one that is held: all of them are reached through functions
+// of Engines that require its lock.
+
+namespace dxg::hostsim {
+
+inline constexpr uint64_t kNever = ~0ull;
+
+// A command on an engine.
+struct Engines::Running {
+  Running(std::shared_ptr<GpuQueue> of, GpuCommand the_command)
+      : queue(std::move(of)), command(std::move(the_command)), run(command.address, command.bytes) {}
+
+  const std::shared_ptr<GpuQueue> queue;
+  GpuCommand command;
+  CommandRun run;
+  std::atomic<bool> cancelled{false};
+  uint64_t started_ns = 0;
+  uint64_t deadline_ns = kNever;  // it hangs if it has not ended by then
+  uint64_t due_ns = 0;            // the earliest end
+  uint64_t resume_ns = 0;         // when it goes on, if it has stopped
+  uint64_t poll_ns = 0;           // how long it last waited for memory; 0: it does not wait
+  bool executing = false;         // a thread executes it, without the lock
+  bool done = false;              // its ops have ended; it lasts until due_ns
+  bool hung = false;
+  bool faulted = false;
+  std::optional<CommandStop> trouble;          // a fault of the plan, which happens instead of its ops
+  std::vector<std::shared_ptr<void>> stopped;  // see Engines::End
+};
+
+// One engine, and the queues of its node that have a command for it.
+struct Engines::Node {
+  explicit Node(uint32_t index) : index(index) {}
+
+  struct InLine {
+    int32_t priority;
+    int32_t in_process_priority;
+    uint64_t place;
+    GpuQueue* queue;
+    bool operator<(const InLine& other) const {  // who is served first
+      return std::tuple(-int64_t{priority}, -in_process_priority, place) <
+             std::tuple(-int64_t{other.priority}, -other.in_process_priority, other.place);
+    }
+  };
+
+  const uint32_t index;
+  std::set<InLine> by_priority;
+  std::map<uint64_t, GpuQueue*> by_age;  // the same, by place
+  uint64_t picks = 0;
+  std::shared_ptr<Running> current;
+  uint64_t last_queue = 0;
+  bool driving = false;        // a thread works for the engine; no other one does
+  bool again = false;          // that thread has to look once more
+  bool wanted = false;         // the engine's own thread has to drive it
+  bool watched = false;        // a timer is set that looks whether the command hangs
+  uint64_t timer_ns = kNever;  // when the next timer drives the engine
+  NodeWork work;
+  ConditionVariable changed;
+  std::thread thread;
+};
+
+// What a thread that drives an engine has to do next without the lock.
+struct Engines::Errand {
+  enum Kind {
+    kNone,
+    kDeliver,  // the aftermath
+    kExecute,  // ops of the command
+    kPunish,   // the command's device, for `stop`, or for a hang if there is none
+  };
+  Kind kind = kNone;
+  std::shared_ptr<Running> command;
+  std::optional<CommandStop> stop;
+  Aftermath aftermath;
+
+  // The errand is to deliver the aftermath, if there is something in it.
+  void DeliverIfAny() {
+    if (!aftermath.empty()) kind = kDeliver;
+  }
+};
+
+}  // namespace dxg::hostsim
