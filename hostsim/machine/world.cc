@@ -1,6 +1,5 @@
 #include "hostsim/machine/world.h"
 
-#include <algorithm>
 #include <chrono>
 
 namespace dxg::hostsim {
@@ -13,52 +12,50 @@ uint64_t RealClock::NowNs() {
 
 RealClock::~RealClock() {
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     stop_ = true;
   }
-  changed_.notify_one();
+  changed_.NotifyAll();
   if (thread_.joinable()) thread_.join();
 }
 
 void RealClock::CallAt(uint64_t at_ns, std::function<void()> call) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   timers_.emplace(std::pair(at_ns, ++arrivals_), std::move(call));
   if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
-  changed_.notify_one();
+  changed_.NotifyAll();
 }
 
-void RealClock::Run() {
-  std::unique_lock lock(mutex_);
+// Nothing: the clock ends.
+Timers::node_type RealClock::WaitUntilDue() {
+  MutexLock lock(mutex_);
   while (!stop_) {
     if (timers_.empty()) {
-      changed_.wait(lock);
+      changed_.Wait(mutex_);
       continue;
     }
     const uint64_t now_ns = NowNs();
     const uint64_t at_ns = timers_.begin()->first.first;
-    if (at_ns > now_ns) {
-      // In steps: a time of centuries from now does not fit the wait.
-      constexpr uint64_t kStepNs = 3'600'000'000'000;
-      changed_.wait_for(lock, std::chrono::nanoseconds(std::min(at_ns - now_ns, kStepNs)));
-      continue;
-    }
-    auto due = timers_.extract(timers_.begin());
-    lock.unlock();
-    due.mapped()();
-    due = {};  // what the call holds on to goes without the lock
-    lock.lock();
+    if (at_ns <= now_ns) return timers_.extract(timers_.begin());
+    changed_.WaitForNs(mutex_, at_ns - now_ns);
   }
+  return {};
+}
+
+void RealClock::Run() {
+  // A call, and what it holds, ends without the lock.
+  while (const Timers::node_type due = WaitUntilDue()) due.mapped()();
 }
 
 void VirtualClock::CallAt(uint64_t at_ns, std::function<void()> call) {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   timers_.emplace(std::pair(at_ns, ++arrivals_), std::move(call));
 }
 
 bool VirtualClock::RunNext(uint64_t until_ns) {
   Timers::node_type due;
   {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     if (timers_.empty() || timers_.begin()->first.first > until_ns) return false;
     due = timers_.extract(timers_.begin());
   }
@@ -77,7 +74,7 @@ void VirtualClock::AdvanceNs(uint64_t ns) {
 bool VirtualClock::AdvanceToNext() { return RunNext(~0ull); }
 
 size_t VirtualClock::Pending() {
-  std::lock_guard lock(mutex_);
+  MutexLock lock(mutex_);
   return timers_.size();
 }
 

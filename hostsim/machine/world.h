@@ -1,19 +1,18 @@
 #pragma once
 
 #include <atomic>
-#include <condition_variable>
 #include <cstdint>
 #include <functional>
 #include <map>
-#include <mutex>
 #include <thread>
 #include <utility>
 
+#include "base/mutex.h"
 #include "hostsim/machine/bytes.h"
 #include "hostsim/memory/io_space.h"
 
-// What the simulated host takes from outside: time, chance and trouble. It has none of its own, so that a
-// test which hands in a virtual clock, a seed and a plan of faults sees the same run every time.
+// What the simulated host takes from outside: time, random numbers and faults. It has none of its own, so a
+// test that hands in a virtual clock, a seed and a fault plan sees the same run every time.
 
 namespace dxg::hostsim {
 
@@ -26,11 +25,11 @@ class Clock {
   virtual void CallAt(uint64_t at_ns, std::function<void()> call) = 0;
 };
 
-// Calls that wait for their time: the earliest first, and among those of one time in the order they came.
+// Calls that wait for their time: the earliest first, and calls of the same time in the order they came.
 using Timers = std::map<std::pair<uint64_t, uint64_t>, std::function<void()>>;  // by time and arrival
 
-// The machine's monotonic clock. The thread that makes its calls starts with the first of them; what is still
-// waiting at the clock's end is dropped.
+// The monotonic clock of this computer. The thread that makes its calls starts with the first call. Calls
+// that are still waiting when the clock is destroyed are dropped.
 class RealClock : public Clock {
  public:
   ~RealClock() override;
@@ -39,17 +38,19 @@ class RealClock : public Clock {
 
  private:
   void Run();
+  Timers::node_type WaitUntilDue();
 
-  std::mutex mutex_;
-  std::condition_variable changed_;
-  Timers timers_;
-  uint64_t arrivals_ = 0;
-  bool stop_ = false;
-  std::thread thread_;
+  Mutex mutex_;
+  ConditionVariable changed_;
+  Timers timers_ DXG_GUARDED_BY(mutex_);
+  uint64_t arrivals_ DXG_GUARDED_BY(mutex_) = 0;
+  bool stop_ DXG_GUARDED_BY(mutex_) = false;
+  std::thread thread_;  // the lock guards its start; after that only the destructor uses it
 };
 
-// Stands still until somebody moves it. Whoever moves it makes the calls that fall due, each at its own time,
-// so that a run is the same every time. One thread at a time moves it, and not from inside a call.
+// A clock that stands still until a test moves it. The thread that moves it makes the calls that fall due,
+// each at its own time, so a run is the same every time. One thread at a time moves it, and not from inside a
+// call.
 class VirtualClock : public Clock {
  public:
   explicit VirtualClock(uint64_t start_ns = 0) : now_ns_(start_ns) {}
@@ -64,9 +65,9 @@ class VirtualClock : public Clock {
   bool RunNext(uint64_t until_ns);
 
   std::atomic<uint64_t> now_ns_;
-  std::mutex mutex_;  // guards the rest
-  Timers timers_;
-  uint64_t arrivals_ = 0;
+  Mutex mutex_;
+  Timers timers_ DXG_GUARDED_BY(mutex_);
+  uint64_t arrivals_ DXG_GUARDED_BY(mutex_) = 0;
 };
 
 // A generator with a seed (SplitMix64): the same seed gives the same numbers on every machine and compiler.
@@ -80,8 +81,9 @@ class Rng {
   uint64_t state_;
 };
 
-// The guest's own memory, for allocations whose bytes are pages of a client. A run of it that the guest has
-// described to us has a number, its GPADL.
+// The guest's own memory, for allocations whose bytes are pages of a client. A run of pages that the guest
+// has described to the host has a number, its GPADL (guest physical address descriptor list). Offsets and
+// sizes are in bytes.
 class GuestMemory {
  public:
   virtual ~GuestMemory() = default;
@@ -90,7 +92,7 @@ class GuestMemory {
   virtual bool Write(uint32_t gpadl, uint64_t offset, ConstBytes bytes) = 0;
   virtual uint64_t Size(uint32_t gpadl) = 0;  // 0: there is no such GPADL
 
-  // As above, of a page by its frame number. Only who says that it knows frames is asked.
+  // As above, for one page by its frame number. Called only if knows_frames() is true.
   virtual bool knows_frames() const { return false; }
   virtual bool ReadFrame(uint64_t /*frame*/, uint64_t /*offset*/, Bytes) { return false; }
   virtual bool WriteFrame(uint64_t /*frame*/, uint64_t /*offset*/, ConstBytes) { return false; }
@@ -103,8 +105,8 @@ struct World {
   Rng rng{0};
   FaultPlan* faults = nullptr;          // outlives the host; null: the host has its own
   GuestMemory* guest_memory = nullptr;  // outlives the host; null: there is none to reach
-  WindowFile window = {};               // of a guest that says itself where it has its window
-  bool engine_threads = false;          // engines work on threads of their own, and time passes there
+  WindowFile window = {};               // one file for the whole window, if the guest chooses its address
+  bool engine_threads = false;          // engines execute commands on threads of their own
 };
 
 }  // namespace dxg::hostsim
