@@ -148,13 +148,13 @@ bool Host::OnGpuMemory(const Caller& caller, Access access) {
 }
 
 bool Host::ReadGpu(const Caller& caller, uint64_t address, Bytes bytes, GpuFault* fault) {
-  return OnGpuMemory(caller, [&](GpuVa& va) { return va.Read(address, bytes, fault); });
+  return OnGpuMemory(caller, [&](GpuVa& va) { return va.Read(GpuAddress(address), bytes, fault); });
 }
 
 bool Host::WriteGpu(const Caller& caller, uint64_t address, ConstBytes bytes, GpuFault* fault) {
   Aftermath aftermath;
   const bool written =
-      OnGpuMemory(caller, [&](GpuVa& va) { return va.Write(address, bytes, fault, &aftermath); });
+      OnGpuMemory(caller, [&](GpuVa& va) { return va.Write(GpuAddress(address), bytes, fault, &aftermath); });
   machine_.Deliver(std::move(aftermath));
   return written;
 }

@@ -62,6 +62,8 @@ struct Accounting {
   uint64_t reserved_bytes[kSegmentGroups] = {};
   uint64_t placed_bytes[kSegmentGroups] = {};
   uint64_t listed_bytes[kSegmentGroups] = {};  // what somebody has made resident
+
+  bool operator==(const Accounting&) const = default;
 };
 
 // The simulated Windows host behind a guest's GPUs: it takes the commands of proto/dxg/host.proto and answers

@@ -85,6 +85,7 @@ std::vector<std::shared_ptr<Adapter>> Machine::Adapters() {
 }
 
 std::shared_ptr<Adapter> Machine::TakeAdapter(uint64_t vgpu_luid) {
+  std::shared_ptr<Adapter> forgotten;  // its end waits for threads of engines: not under the lock
   WriterLock lock(mutex_);
   auto it = std::find_if(adapters_.begin(), adapters_.end(),
                          [vgpu_luid](const auto& adapter) { return adapter->info().vgpu_luid == vgpu_luid; });
@@ -92,7 +93,10 @@ std::shared_ptr<Adapter> Machine::TakeAdapter(uint64_t vgpu_luid) {
   std::shared_ptr<Adapter> adapter = *it;
   adapters_.erase(it);
   removed_adapters_.push_back(adapter);
-  if (removed_adapters_.size() > kRemovedAdaptersMax) removed_adapters_.pop_front();
+  if (removed_adapters_.size() > kRemovedAdaptersMax) {
+    forgotten = std::move(removed_adapters_.front());
+    removed_adapters_.pop_front();
+  }
   adapter->Remove();
   return adapter;
 }

@@ -53,9 +53,27 @@ struct SharedObject {
       true;  // CreateNtSharedObject gave the name; otherwise it is a synchronization object's global one
 };
 
-// The simulated computer: its adapters, the guest's processes, and the world around it. Commands work on it;
-// Host is its door. Shared pointers keep what a command found alive to the command's end, whatever another
-// thread removes.
+// The simulated computer: its adapters, the guest's processes, and the world around it. Commands work on it,
+// and Host is how they get in. Shared pointers keep what a command found alive to the command's end, whatever
+// another thread removes.
+//
+// Lock order. A thread that holds a lock takes only locks of a later row. ACQUIRED_BEFORE cannot say this,
+// because each lock belongs to another class.
+//
+//   1  Machine::Gate::mutex, shared      around each call of the clock
+//   2  Process::mutex()                  one process at a time
+//   3  PagingEngine::mutex_              one adapter at a time, as in the next two rows
+//   4  Engines::mutex_
+//   5  VideoMemory::mutex_
+//   6  UpdateLane::mutex, Machine::mutex_, Machine::window_mutex_, RegionSet::mutex_
+//   7  the lock of words without an address (gpu_memory.cc)
+//   8  Storage::guest_mutex_             the GuestMemory's own lock is taken inside it
+//   9  SyncDomain::mutex_, MemoryBudget::reserve_mutex_, Adapter::hangs_mutex_, Region::mutex_,
+//      Region::map_mutex_, IoSpace::mutex_, FaultPlan::mutex_, the clock's lock
+//
+// Locks of one row are never held together. Nobody outside is called under a lock: that is what Aftermath is
+// for. The exceptions are PagingOperation::done(false) under row 3, and the clock and the guest's memory,
+// which do not call back.
 class Machine {
  public:
   explicit Machine(World world)
@@ -89,7 +107,7 @@ class Machine {
   std::shared_ptr<const SharedObject> RemoveShared(uint32_t handle, bool nt);
   uint64_t shared();
 
-  // -- Synchronization objects. The domain's lock is a leaf.
+  // -- Synchronization objects.
   SyncDomain& sync() { return sync_; }
   std::shared_ptr<SyncObject> NewSync(const SyncTraits& traits) {
     return std::make_shared<SyncObject>(sync_, traits, counts.sync_objects);
@@ -98,6 +116,7 @@ class Machine {
   void DropSync(SyncObject& object, bool local, Aftermath* aftermath);
 
   // -- Engines.
+  uint32_t objects_per_process_max() const { return world_.objects_per_process_max; }
   bool engine_threads() const { return world_.engine_threads; }
   uint64_t NewQueueNumber() { return ++queue_numbers_; }
   void StopEngines();  // of all adapters, for good

@@ -17,6 +17,7 @@ Process::Process(uint64_t cookie, uint64_t process_id, std::string name, Machine
       machine_(machine),
       mappings_(machine.counts.mappings),
       regions_(machine.io_space()),
+      objects_(machine.objects_per_process_max()),
       counted_(machine.counts.processes) {}
 
 uint32_t Process::Insert(std::unique_ptr<Object> object) {

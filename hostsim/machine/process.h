@@ -18,10 +18,6 @@
 
 namespace dxg::hostsim {
 
-// Objects of all kinds that one process may have. A real host stops where its memory does; a limit keeps one
-// client of the simulator from taking everybody's.
-inline constexpr uint32_t kObjectsPerProcessMax = 1u << 20;
-
 // What a process has of an adapter.
 struct AdapterUse {
   AdapterUse(std::shared_ptr<Adapter> adapter, std::atomic<uint64_t>& mappings)
@@ -38,6 +34,13 @@ struct AdapterUse {
 
 // A guest process as the host sees it: a name for its handles and the owner of everything behind them. One
 // lock guards it all; it is held for the time of one command, never while anything is waited for.
+//
+// The objects (Device, Context, Allocation, ...) and AdapterUse are guarded by the lock of their process, but
+// their members carry no annotation: an object does not know its process, and where it does, clang takes
+// `object.process.mutex()` and the lock that is held for two locks. What clang does check is the way to them:
+// Find, Insert, Take, ForEachObject and UseAdapter require the lock, and nobody keeps a pointer without it.
+// Threads that come without a command (engines, paging, the clock) keep handles and weak pointers, and look
+// again under the lock.
 class Process {
  public:
   Process(uint64_t cookie, uint64_t process_id, std::string name, Machine& machine);
@@ -93,7 +96,7 @@ class Process {
   Mutex mutex_;
   bool ended_ DXG_GUARDED_BY(mutex_) = false;
   std::vector<std::unique_ptr<AdapterUse>> uses_ DXG_GUARDED_BY(mutex_);  // objects point into it
-  HandleTable<std::unique_ptr<Object>> objects_ DXG_GUARDED_BY(mutex_){kObjectsPerProcessMax};
+  HandleTable<std::unique_ptr<Object>> objects_ DXG_GUARDED_BY(mutex_);
   Counted counted_;
 };
 

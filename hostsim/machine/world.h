@@ -100,13 +100,18 @@ class GuestMemory {
 
 class FaultPlan;
 
+// Objects of all kinds that one process may have. A real host stops where its memory does; a limit keeps one
+// client of the simulator from taking everybody's.
+inline constexpr uint32_t kObjectsPerProcessMax = 1u << 20;
+
 struct World {
   Clock& clock;  // outlives the host
   Rng rng{0};
   FaultPlan* faults = nullptr;          // outlives the host; null: the host has its own
   GuestMemory* guest_memory = nullptr;  // outlives the host; null: there is none to reach
   WindowFile window = {};               // one file for the whole window, if the guest chooses its address
-  bool engine_threads = false;          // engines execute commands on threads of their own
+  uint32_t objects_per_process_max = kObjectsPerProcessMax;  // a test has a lower limit
+  bool engine_threads = false;  // engines execute commands on threads of their own
 };
 
 }  // namespace dxg::hostsim

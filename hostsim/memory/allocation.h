@@ -40,7 +40,7 @@ class Allocation : public Object {
   uint32_t residency_count = 0;
   uint32_t locks = 0;
 
-  // Where GpuVa shows it: starts of pieces, and of ranges that were mapped for it.
+  // Where GpuVa shows it: the values of the addresses where pieces start, and ranges that were mapped for it.
   std::unordered_set<uint64_t> pieces;
   std::unordered_set<uint64_t> ranges;
 

@@ -8,18 +8,17 @@
 
 namespace dxg::hostsim {
 
-// What a bulk op does between two looks at whether it is still wanted.
+// How many bytes a large op handles between two looks at whether it was cancelled.
 inline constexpr uint64_t kGpuChunkBytes = 4ull << 20;
 
-// A range of GPU virtual addresses as an op reads or writes it, from any place in it. It asks the page tables
-// for a large part at a time, and for exactly what is accessed where the part has holes. No lock is held
-// while bytes move.
+// A range of GPU virtual addresses as an op reads or writes it, in any order. It translates a large part at a
+// time; if that part has holes, it translates exactly what is accessed. No lock is held while bytes move.
 //
-// Positions count from the start of the range and lie in it. False, here and below: a fault; what lies before
-// it may have been written.
+// Positions are bytes from the start of the range, and what is accessed lies in it. Functions return false
+// (or nothing) on a fault, which fault() describes; bytes before it may have been written.
 class GpuWindow {
  public:
-  GpuWindow(CommandEnvironment& environment, uint64_t address, uint64_t bytes, bool write)
+  GpuWindow(CommandEnvironment& environment, GpuAddress address, uint64_t bytes, bool write)
       : environment_(&environment), address_(address), bytes_(bytes), write_(write) {}
 
   bool Read(uint64_t at, void* to, uint64_t bytes);
@@ -59,7 +58,7 @@ class GpuWindow {
   bool ForEachRun(uint64_t at, uint64_t bytes, Visit visit);
 
   CommandEnvironment* environment_;
-  uint64_t address_;
+  GpuAddress address_;
   uint64_t bytes_;
   bool write_;
   // What the page tables said about [start_, end_): spans, and where each begins.

@@ -12,7 +12,8 @@
 namespace dxg::hostsim {
 namespace {
 
-bool Aligned(uint64_t value, uint64_t unit) { return value % unit == 0; }
+bool Aligned(uint64_t bytes, uint64_t unit) { return bytes % unit == 0; }
+bool Aligned(GpuAddress address, uint64_t unit) { return address.IsMultipleOf(unit); }
 
 }  // namespace
 
@@ -20,43 +21,44 @@ GpuVa::~GpuVa() { count_ -= ranges_.size(); }
 
 // -- Ranges.
 
-int32_t GpuVa::FindRoom(const Place& place, uint64_t bytes, bool aligned, uint64_t* address) const {
-  const uint64_t low = std::max(place.minimum, kStart);
-  const uint64_t high = place.maximum == 0 ? end_ : std::min(place.maximum, end_);
-  if (place.maximum != 0 && place.minimum >= place.maximum) return kStatusInvalidParameter;
+int32_t GpuVa::FindRoom(const Place& place, uint64_t bytes, bool aligned, GpuAddress* address) const {
+  const bool bounded = place.maximum != GpuAddress();
+  const uint64_t low = std::max(place.minimum, kStart).value();
+  const uint64_t high = (bounded ? std::min(place.maximum, end_) : end_).value();
+  if (bounded && place.minimum >= place.maximum) return kStatusInvalidParameter;
   std::optional<uint64_t> found = ranges_.FindGap(bytes, true, low, high);
   if (!found && !aligned) found = ranges_.FindGap(bytes, false, low, high);
   if (!found) return kStatusNoMemory;
-  *address = *found;
+  *address = GpuAddress(*found);
   return kStatusSuccess;
 }
 
-void GpuVa::Insert(uint64_t start, uint64_t bytes, Range range) {
-  if (range.owner) range.owner->ranges.insert(start);
-  ranges_.Insert(start, start + bytes, std::move(range));
+void GpuVa::Insert(GpuAddress start, uint64_t bytes, Range range) {
+  if (range.owner) range.owner->ranges.insert(start.value());
+  ranges_.Insert(start.value(), (start + bytes).value(), std::move(range));
   ++count_;
 }
 
-void GpuVa::Erase(uint64_t start) {
-  const auto* range = ranges_.Find(start);
-  Clear(start, range->end);
-  if (range->value.owner) range->value.owner->ranges.erase(start);
-  ranges_.Erase(start);
+void GpuVa::Erase(GpuAddress start) {
+  const auto* range = ranges_.Find(start.value());
+  Clear(start, GpuAddress(range->end));
+  if (range->value.owner) range->value.owner->ranges.erase(start.value());
+  ranges_.Erase(start.value());
   --count_;
 }
 
-int32_t GpuVa::Reserve(const Place& place, uint64_t bytes, ReservationType type, uint64_t* address) {
+int32_t GpuVa::Reserve(const Place& place, uint64_t bytes, ReservationType type, GpuAddress* address) {
   if (bytes == 0 || !Aligned(bytes, kReserveUnit) || !Aligned(place.base, kReserveUnit)) {
     return kStatusInvalidParameter;
   }
-  uint64_t start = place.base;
-  if (start == 0) {
+  GpuAddress start = place.base;
+  if (start == GpuAddress()) {
     if (!Aligned(place.minimum, kReserveUnit) || !Aligned(place.maximum, kReserveUnit)) {
       return kStatusInvalidParameter;
     }
     if (const int32_t status = FindRoom(place, bytes, true, &start); status != kStatusSuccess) return status;
-  } else if (start < kStart || bytes > end_ || start > end_ - bytes ||
-             ranges_.Overlaps(start, start + bytes)) {
+  } else if (start < kStart || bytes > end_.value() || start > end_ - bytes ||
+             ranges_.Overlaps(start.value(), (start + bytes).value())) {
     return kStatusInvalidParameter;
   }
   Insert(start, bytes,
@@ -65,12 +67,12 @@ int32_t GpuVa::Reserve(const Place& place, uint64_t bytes, ReservationType type,
   return kStatusSuccess;
 }
 
-int32_t GpuVa::Map(const Place& place, uint64_t bytes, const GpuMapping& mapping, uint64_t* address) {
+int32_t GpuVa::Map(const Place& place, uint64_t bytes, const GpuMapping& mapping, GpuAddress* address) {
   if (bytes == 0 || !Aligned(bytes, kPageBytes) || !Aligned(place.base, kPageBytes)) {
     return kStatusInvalidParameter;
   }
-  uint64_t start = place.base;
-  if (start == 0) {
+  GpuAddress start = place.base;
+  if (start == GpuAddress()) {
     if (!mapping.allocation || !Aligned(place.minimum, kPageBytes) || !Aligned(place.maximum, kPageBytes)) {
       return kStatusInvalidParameter;
     }
@@ -78,15 +80,15 @@ int32_t GpuVa::Map(const Place& place, uint64_t bytes, const GpuMapping& mapping
     Insert(start, bytes,
            {.reserved = false, .of_fence = false, .type = {}, .owner = mapping.allocation, .effective = {}});
   } else {
-    if (start < kStart || bytes > end_ || start > end_ - bytes) return kStatusInvalidParameter;
-    if (!ranges_.Overlaps(start, start + bytes)) {
+    if (start < kStart || bytes > end_.value() || start > end_ - bytes) return kStatusInvalidParameter;
+    if (!ranges_.Overlaps(start.value(), (start + bytes).value())) {
       if (!mapping.allocation) return kStatusInvalidParameter;
       Insert(
           start, bytes,
           {.reserved = false, .of_fence = false, .type = {}, .owner = mapping.allocation, .effective = {}});
     } else {
-      const auto* range = ranges_.Find(start);
-      const bool inside = range && start + bytes <= range->end && !range->value.of_fence;
+      const auto* range = ranges_.Find(start.value());
+      const bool inside = range && (start + bytes).value() <= range->end && !range->value.of_fence;
       if (!inside || (!mapping.allocation && !range->value.reserved)) return kStatusInvalidParameter;
     }
   }
@@ -95,15 +97,16 @@ int32_t GpuVa::Map(const Place& place, uint64_t bytes, const GpuMapping& mapping
   return kStatusSuccess;
 }
 
-int32_t GpuVa::Free(uint64_t address, uint64_t bytes) {
-  const auto* range = ranges_.Find(address);
-  if (!range || range->start != address || range->end - range->start != bytes) return kStatusInvalidParameter;
+int32_t GpuVa::Free(GpuAddress address, uint64_t bytes) {
+  const auto* range = ranges_.Find(address.value());
+  if (!range || range->start != address.value() || range->end - range->start != bytes)
+    return kStatusInvalidParameter;
   if (range->value.of_fence) return kStatusInvalidParameter;
   Erase(address);
   return kStatusSuccess;
 }
 
-int32_t GpuVa::MapFence(std::shared_ptr<SyncObject> fence, bool writable, uint64_t* address) {
+int32_t GpuVa::MapFence(std::shared_ptr<SyncObject> fence, bool writable, GpuAddress* address) {
   if (const int32_t status = FindRoom({}, kPageBytes, false, address); status != kStatusSuccess)
     return status;
   GpuMapping mapping;
@@ -115,19 +118,19 @@ int32_t GpuVa::MapFence(std::shared_ptr<SyncObject> fence, bool writable, uint64
   return kStatusSuccess;
 }
 
-void GpuVa::UnmapFence(uint64_t address) { Erase(address); }
+void GpuVa::UnmapFence(GpuAddress address) { Erase(address); }
 
-void GpuVa::SetEffective(uint64_t address, const EffectiveAt& effective) {
+void GpuVa::SetEffective(GpuAddress address, const EffectiveAt& effective) {
   if (const auto piece = pieces_.find(address); piece != pieces_.end()) {
     piece->second.mapping.effective = effective;
-  } else if (auto* range = ranges_.Find(address)) {
+  } else if (auto* range = ranges_.Find(address.value())) {
     range->value.effective = effective;
   }
 }
 
 void GpuVa::Forget(Allocation& allocation) {
-  while (!allocation.ranges.empty()) Erase(*allocation.ranges.begin());
-  while (!allocation.pieces.empty()) ErasePiece(pieces_.find(*allocation.pieces.begin()));
+  while (!allocation.ranges.empty()) Erase(GpuAddress(*allocation.ranges.begin()));
+  while (!allocation.pieces.empty()) ErasePiece(pieces_.find(GpuAddress(*allocation.pieces.begin())));
 }
 
 // -- Pieces.
@@ -142,46 +145,47 @@ GpuMapping GpuVa::Advanced(GpuMapping mapping, uint64_t bytes) {
 }
 
 GpuVa::Pieces::iterator GpuVa::ErasePiece(Pieces::iterator piece) {
-  if (Allocation* allocation = piece->second.mapping.allocation) allocation->pieces.erase(piece->first);
+  if (Allocation* allocation = piece->second.mapping.allocation)
+    allocation->pieces.erase(piece->first.value());
   return pieces_.erase(piece);
 }
 
-void GpuVa::InsertPiece(uint64_t start, Piece piece) {
-  if (piece.mapping.allocation) piece.mapping.allocation->pieces.insert(start);
+void GpuVa::InsertPiece(GpuAddress start, Piece piece) {
+  if (piece.mapping.allocation) piece.mapping.allocation->pieces.insert(start.value());
   pieces_.emplace(start, std::move(piece));
 }
 
 // A piece that reaches over the address becomes two.
-void GpuVa::CutAt(uint64_t address) {
+void GpuVa::CutAt(GpuAddress address) {
   auto after = pieces_.lower_bound(address);
   if (after == pieces_.begin()) return;
   auto& [start, piece] = *std::prev(after);
-  const uint64_t end = start + piece.bytes;
+  const GpuAddress end = start + piece.bytes;
   if (end <= address) return;
   piece.bytes = address - start;
   InsertPiece(address, {end - address, Advanced(piece.mapping, piece.bytes)});
 }
 
-void GpuVa::Clear(uint64_t start, uint64_t end) {
+void GpuVa::Clear(GpuAddress start, GpuAddress end) {
   CutAt(start);
   CutAt(end);
   auto piece = pieces_.lower_bound(start);
   while (piece != pieces_.end() && piece->first < end) piece = ErasePiece(piece);
 }
 
-void GpuVa::Show(uint64_t address, uint64_t bytes, const GpuMapping& mapping) {
+void GpuVa::Show(GpuAddress address, uint64_t bytes, const GpuMapping& mapping) {
   Clear(address, address + bytes);
   InsertPiece(address, {bytes, mapping});
 }
 
-std::optional<uint64_t> GpuVa::ReservationOf(uint64_t address, uint64_t bytes) {
-  const auto* range = ranges_.Find(address);
-  if (!range || !range->value.reserved || bytes > range->end - address) return std::nullopt;
+std::optional<GpuAddress> GpuVa::ReservationOf(GpuAddress address, uint64_t bytes) {
+  const auto* range = ranges_.Find(address.value());
+  if (!range || !range->value.reserved || bytes > range->end - address.value()) return std::nullopt;
   const bool zero = range->value.type == ReservationType::kZero;
-  return zero || Covered(address, address + bytes) ? std::optional(range->start) : std::nullopt;
+  return zero || Covered(address, address + bytes) ? std::optional(GpuAddress(range->start)) : std::nullopt;
 }
 
-bool GpuVa::Covered(uint64_t start, uint64_t end) const {
+bool GpuVa::Covered(GpuAddress start, GpuAddress end) const {
   auto piece = pieces_.upper_bound(start);
   if (piece == pieces_.begin()) return false;
   for (--piece; start < end && piece != pieces_.end() && piece->first <= start; ++piece) {
@@ -191,7 +195,7 @@ bool GpuVa::Covered(uint64_t start, uint64_t end) const {
 }
 
 // Source and destination may overlap, so what is to be copied is taken down first.
-void GpuVa::CopyPages(uint64_t source, uint64_t bytes, uint64_t destination) {
+void GpuVa::CopyPages(GpuAddress source, uint64_t bytes, GpuAddress destination) {
   CutAt(source);
   CutAt(source + bytes);
   std::vector<std::pair<uint64_t, Piece>> copied;
@@ -233,7 +237,7 @@ void GpuVa::AddSpans(const GpuMapping& mapping, uint64_t bytes, std::vector<GpuS
   }
 }
 
-bool GpuVa::Translate(uint64_t address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
+bool GpuVa::Translate(GpuAddress address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
                       GpuFault* fault) {
   spans->clear();
   auto stop = [&](GpuFault::Reason reason) {
@@ -241,10 +245,10 @@ bool GpuVa::Translate(uint64_t address, uint64_t bytes, bool write, std::vector<
     return false;
   };
   while (bytes != 0) {
-    const auto* range = ranges_.Find(address);
+    const auto* range = ranges_.Find(address.value());
     if (!range) return stop(GpuFault::kUnmapped);
     GpuMapping mapping;
-    uint64_t end = range->end;
+    GpuAddress end(range->end);
     const auto next = pieces_.upper_bound(address);
     const auto piece = next == pieces_.begin() ? pieces_.end() : std::prev(next);
     if (piece != pieces_.end() && address < piece->first + piece->second.bytes) {
@@ -277,7 +281,7 @@ void GpuSpan::Write(ConstBytes from, Aftermath* aftermath) const {
   if (fence) fence->domain().WriteMemory(*fence, offset, from, aftermath);
 }
 
-bool GpuVa::Read(uint64_t address, Bytes bytes, GpuFault* fault) {
+bool GpuVa::Read(GpuAddress address, Bytes bytes, GpuFault* fault) {
   std::vector<GpuSpan> spans;
   if (!Translate(address, bytes.size(), false, &spans, fault)) return false;
   for (const GpuSpan& span : spans) {
@@ -287,7 +291,7 @@ bool GpuVa::Read(uint64_t address, Bytes bytes, GpuFault* fault) {
   return true;
 }
 
-bool GpuVa::Write(uint64_t address, ConstBytes bytes, GpuFault* fault, Aftermath* aftermath) {
+bool GpuVa::Write(GpuAddress address, ConstBytes bytes, GpuFault* fault, Aftermath* aftermath) {
   std::vector<GpuSpan> spans;
   if (!Translate(address, bytes.size(), true, &spans, fault)) return false;
   for (const GpuSpan& span : spans) {
@@ -305,6 +309,12 @@ constexpr uint32_t kNoCommit = 2;  // a reservation that only the system makes
 
 // Reservation types that programs may ask for.
 bool ValidType(uint32_t type) { return type < kNoCommit; }
+
+template <class Request>
+GpuVa::Place PlaceOf(const Request& request) {
+  return {GpuAddress(request.base_address()), GpuAddress(request.minimum_address()),
+          GpuAddress(request.maximum_address())};
+}
 
 bool ValidProtection(uint64_t protection, bool has_allocation) {
   if ((protection & ~kProtectKnown) != 0) return false;
@@ -328,13 +338,13 @@ void Commands::Handle(Call& call, const host::ReserveGpuVirtualAddress::Request&
   if (queue && !queue->device.active()) return;
   AdapterUse* use = process.UseAdapter(call.adapter);
   if (!use) return;
-  const GpuVa::Place place{request.base_address(), request.minimum_address(), request.maximum_address()};
-  uint64_t address = 0;
+  const GpuVa::Place place = PlaceOf(request);
+  GpuAddress address;
   if (use->va.Reserve(place, request.size(), static_cast<ReservationType>(request.reservation_type()),
                       &address) != kStatusSuccess) {
     return;
   }
-  reply->set_virtual_address(address);
+  reply->set_virtual_address(address.value());
   if (!queue) return;
   const PagingResult result = queue->Submit(call, 0, nullptr);
   if (result.pending()) use->va.SetEffective(address, {queue->fence, result.fence_value});
@@ -372,15 +382,15 @@ void Commands::Handle(Call& call, const host::MapGpuVirtualAddress::Request& req
     AdapterUse* use = process.UseAdapter(call.adapter);
     if (!use) return kStatusInvalidParameter;
     if (call.Strike(FaultPoint::kAddressSpaceFull)) return kStatusNoMemory;
-    const GpuVa::Place place{request.base_address(), request.minimum_address(), request.maximum_address()};
-    uint64_t address = 0;
+    const GpuVa::Place place = PlaceOf(request);
+    GpuAddress address;
     if (const int32_t status = use->va.Map(place, pages * kPageBytes, mapping, &address);
         status != kStatusSuccess) {
       return status;
     }
     const PagingResult result = queue->Submit(call, 0, nullptr);
     if (result.pending()) use->va.SetEffective(address, {queue->fence, result.fence_value});
-    reply->set_virtual_address(address);
+    reply->set_virtual_address(address.value());
     reply->set_paging_fence_value(result.fence_value);
     return result.status;
   };
@@ -396,7 +406,7 @@ void Commands::Handle(Call& call, const host::FreeGpuVirtualAddress::Request& re
     Process& process = *call.process;
     MutexLock lock(process.mutex());
     AdapterUse* use = process.UseAdapter(call.adapter);
-    return use ? use->va.Free(request.base_address(), request.size()) : kStatusInvalidParameter;
+    return use ? use->va.Free(GpuAddress(request.base_address()), request.size()) : kStatusInvalidParameter;
   };
   reply->set_status(free());
 }

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "hostsim/machine/bytes.h"
+#include "hostsim/memory/gpu_address.h"
 #include "hostsim/memory/range_tree.h"
 #include "hostsim/memory/storage.h"
 #include "hostsim/memory/video_memory.h"
@@ -27,7 +28,7 @@ inline constexpr uint64_t kProtectZero = 1u << 2;
 inline constexpr uint64_t kProtectNoAccess = 1u << 3;
 inline constexpr uint64_t kProtectKnown = (1u << 4) - 1;  // that programs may use
 
-// Why an engine's access stops.
+// Why an access of an engine fails.
 struct GpuFault {
   enum Reason {
     kUnmapped,
@@ -37,7 +38,7 @@ struct GpuFault {
     kNotEffective,  // its paging operation has not ended
   };
   Reason reason = kUnmapped;
-  uint64_t address = 0;
+  GpuAddress address;
   bool write = false;
 };
 
@@ -52,15 +53,15 @@ struct EffectiveAt {
   }
 };
 
-// What some bytes of GPU virtual addresses are: a piece of a storage or of a fence's page, or zeros where
-// there is neither.
+// What is behind some GPU virtual addresses: bytes of a storage, or of a fence's page, or zeros if both are
+// null. Offsets and sizes are in bytes.
 struct GpuSpan {
   std::shared_ptr<Storage> storage;
   uint64_t offset = 0;
   uint64_t bytes = 0;
   std::shared_ptr<SyncObject> fence;  // of SyncDomain::ReadMemory and WriteMemory
 
-  // All of the span, under no lock of the host's that is not above the sync domain's.
+  // The whole span. The caller holds no lock of row 7 or later (see Machine).
   void Read(Bytes to) const;
   void Write(ConstBytes from, Aftermath* aftermath) const;
 };
@@ -88,45 +89,50 @@ struct GpuMapping {
 // pieces in a map, both by address, so everything takes time that grows with the logarithm of their number.
 class GpuVa {
  public:
-  static constexpr uint64_t kStart = 0x10000;
+  static constexpr GpuAddress kStart{0x10000};
   static constexpr uint64_t kReserveUnit = 64 * 1024;
 
   struct Place {
-    uint64_t base = 0;  // 0: anywhere between the other two
-    uint64_t minimum = 0;
-    uint64_t maximum = 0;  // 0: the end
+    GpuAddress base;  // 0: anywhere between the other two
+    GpuAddress minimum;
+    GpuAddress maximum;  // 0: the end
   };
 
   GpuVa(VideoMemory& memory, uint32_t address_bits, std::atomic<uint64_t>& count)
       : memory_(memory), end_(1ull << address_bits), count_(count) {}
   ~GpuVa();
 
-  // An NTSTATUS, and where the range is. The change is effective at once until SetEffective says otherwise.
-  int32_t Reserve(const Place& place, uint64_t bytes, ReservationType type, uint64_t* address);
-  int32_t Map(const Place& place, uint64_t bytes, const GpuMapping& mapping, uint64_t* address);
-  int32_t Free(uint64_t address, uint64_t bytes);
-  // A page that is the fence, wherever there is room. Only UnmapFence ends it.
-  int32_t MapFence(std::shared_ptr<SyncObject> fence, bool writable, uint64_t* address);
-  void UnmapFence(uint64_t address);
-  // Of what the last successful Reserve or Map made there.
-  void SetEffective(uint64_t address, const EffectiveAt& effective);
+  // These return an NTSTATUS and, in `address`, where the range is. Sizes are in bytes: multiples of
+  // kReserveUnit or of the page. Reserve and Map take effect at once, unless SetEffective says later.
+  // INVALID_PARAMETER: wrong alignment, or outside the address space, or taken. NO_MEMORY: no gap is large
+  // enough. Rules: docs.microsoft.com, D3DKMTReserveGpuVirtualAddress and D3DKMTMapGpuVirtualAddress; which
+  // gap is chosen is the simulator's choice (the lowest).
+  int32_t Reserve(const Place& place, uint64_t bytes, ReservationType type, GpuAddress* address);
+  int32_t Map(const Place& place, uint64_t bytes, const GpuMapping& mapping, GpuAddress* address);
+  int32_t Free(GpuAddress address, uint64_t bytes);
+  // A page that shows the fence's value, at the lowest free address. Only UnmapFence ends it.
+  int32_t MapFence(std::shared_ptr<SyncObject> fence, bool writable, GpuAddress* address);
+  void UnmapFence(GpuAddress address);
+  // When what the last successful Reserve or Map made there takes effect.
+  void SetEffective(GpuAddress address, const EffectiveAt& effective);
   // The allocation ends: its mappings, and the ranges that were made for it.
   void Forget(Allocation& allocation);
 
   // -- Updates of pages inside reservations.
 
-  // The start of the reservation that holds the whole range and takes updates: it reads zero, or all of the
-  // range is mapped. Nothing: none does.
-  std::optional<uint64_t> ReservationOf(uint64_t address, uint64_t bytes);
+  // The start of the reservation that holds the whole range and may be updated: it is of the type that reads
+  // zero, or all of the range is mapped. Nothing: there is no such reservation.
+  std::optional<GpuAddress> ReservationOf(GpuAddress address, uint64_t bytes);
   // The range lies in a reservation.
-  void Show(uint64_t address, uint64_t bytes, const GpuMapping& mapping);
-  void CopyPages(uint64_t source, uint64_t bytes, uint64_t destination);
+  void Show(GpuAddress address, uint64_t bytes, const GpuMapping& mapping);
+  void CopyPages(GpuAddress source, uint64_t bytes, GpuAddress destination);
 
-  // -- Access as an engine. What Translate gives stays good without the process's lock. False: a fault, and
-  // in Write nothing is written.
-  bool Translate(uint64_t address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans, GpuFault* fault);
-  bool Read(uint64_t address, Bytes bytes, GpuFault* fault);
-  bool Write(uint64_t address, ConstBytes bytes, GpuFault* fault, Aftermath* aftermath);
+  // -- Access as an engine does it. The spans of Translate may be used after the process's lock is released.
+  // False: a fault, and Write has written nothing.
+  bool Translate(GpuAddress address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
+                 GpuFault* fault);
+  bool Read(GpuAddress address, Bytes bytes, GpuFault* fault);
+  bool Write(GpuAddress address, ConstBytes bytes, GpuFault* fault, Aftermath* aftermath);
 
   size_t ranges() const { return ranges_.size(); }
 
@@ -142,24 +148,24 @@ class GpuVa {
     uint64_t bytes;
     GpuMapping mapping;
   };
-  using Pieces = std::map<uint64_t, Piece>;
+  using Pieces = std::map<GpuAddress, Piece>;
 
-  int32_t FindRoom(const Place& place, uint64_t bytes, bool aligned, uint64_t* address) const;
-  void Insert(uint64_t start, uint64_t bytes, Range range);
-  void Erase(uint64_t start);
-  bool Covered(uint64_t start, uint64_t end) const;
-  void CutAt(uint64_t address);
-  void Clear(uint64_t start, uint64_t end);
+  int32_t FindRoom(const Place& place, uint64_t bytes, bool aligned, GpuAddress* address) const;
+  void Insert(GpuAddress start, uint64_t bytes, Range range);
+  void Erase(GpuAddress start);
+  bool Covered(GpuAddress start, GpuAddress end) const;
+  void CutAt(GpuAddress address);
+  void Clear(GpuAddress start, GpuAddress end);
   Pieces::iterator ErasePiece(Pieces::iterator piece);
-  void InsertPiece(uint64_t start, Piece piece);
+  void InsertPiece(GpuAddress start, Piece piece);
   static GpuMapping Advanced(GpuMapping mapping, uint64_t bytes);
   std::optional<GpuFault::Reason> Refusal(const GpuMapping& mapping, bool write);
   static void AddSpans(const GpuMapping& mapping, uint64_t bytes, std::vector<GpuSpan>* spans);
 
   VideoMemory& memory_;
-  const uint64_t end_;
+  const GpuAddress end_;
   std::atomic<uint64_t>& count_;
-  RangeTree<Range> ranges_{kReserveUnit};
+  RangeTree<Range> ranges_{kReserveUnit};  // by the values of addresses
   Pieces pieces_;
 };
 

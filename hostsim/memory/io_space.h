@@ -87,7 +87,7 @@ class Region {
 
   const std::shared_ptr<IoSpace> space_;
   const RegionInfo info_;
-  Mutex map_mutex_;
+  Mutex map_mutex_;  // so that one thread maps a chunk; a mapped one is read without it
   std::vector<std::atomic<uint8_t*>> chunks_;  // the host's own view; made when the host writes
   Mutex mutex_;
   RangeTree<Taken> taken_ DXG_GUARDED_BY(mutex_);

@@ -17,25 +17,26 @@ MemoryBudget::MemoryBudget(const AdapterProfile& profile) : percent_(profile.mem
   } else {
     pools_[kLocal].size = memory.dedicated_system_bytes() + memory.shared_system_bytes();
   }
-  for (Pool& pool : pools_) UpdateUsable(pool);
+  for (uint32_t group = 0; group < kSegmentGroups; ++group) UpdateUsable(group);
 }
 
-void MemoryBudget::UpdateUsable(Pool& pool) {
+void MemoryBudget::UpdateUsable(uint32_t group) {
+  Pool& pool = pools_[group];
   const uint64_t size = pool.size;
   const uint64_t part = percent_ == 100 ? size : size / 100 * percent_;
-  pool.usable = pool.wanted_usable != 0 ? std::min(pool.wanted_usable, size) : part;
+  pool.usable = wanted_usable_[group] != 0 ? std::min(wanted_usable_[group], size) : part;
 }
 
 void MemoryBudget::Resize(SegmentGroup group, uint64_t bytes) {
   MutexLock lock(reserve_mutex_);
   pools_[group].size = bytes;
-  UpdateUsable(pools_[group]);
+  UpdateUsable(group);
 }
 
 void MemoryBudget::SetUsable(SegmentGroup group, uint64_t bytes) {
   MutexLock lock(reserve_mutex_);
-  pools_[group].wanted_usable = bytes;
-  UpdateUsable(pools_[group]);
+  wanted_usable_[group] = bytes;
+  UpdateUsable(group);
 }
 
 MemoryInfo MemoryBudget::Info(SegmentGroup group, const ProcessMemory& process) const {

@@ -15,8 +15,8 @@ enum SegmentGroup : uint32_t {
   kSegmentGroups = 2,
 };
 
-// One process's part of an adapter's memory, in bytes. The process's lock guards it, except for the usage,
-// which VideoMemory changes when other processes take memory away.
+// One process's part of an adapter's memory, in bytes. The process's lock guards it (see Process), except for
+// the usage, which VideoMemory changes when other processes take memory away.
 struct ProcessMemory {
   std::atomic<uint64_t> usage[kSegmentGroups] = {};
   uint64_t reservation[kSegmentGroups] = {};
@@ -65,16 +65,17 @@ class MemoryBudget {
   struct Pool {
     std::atomic<uint64_t> size{0};
     std::atomic<uint64_t> usable{0};
-    uint64_t wanted_usable = 0;  // by SetUsable; guarded by reserve_mutex_
     std::atomic<uint64_t> reserved{0};
   };
 
-  void UpdateUsable(Pool& pool);
+  void UpdateUsable(uint32_t group) DXG_REQUIRES(reserve_mutex_);
 
   const uint32_t percent_;
   Pool pools_[kSegmentGroups];
   std::atomic<uint32_t> active_processes_{0};
-  Mutex reserve_mutex_;  // makes check and change of `reserved` one step; taken inside a process's lock
+  // Makes check and change of `reserved` one step. The atomics are also read without it.
+  Mutex reserve_mutex_;
+  uint64_t wanted_usable_[kSegmentGroups] DXG_GUARDED_BY(reserve_mutex_) = {};  // by SetUsable; 0: none
 };
 
 }  // namespace dxg::hostsim

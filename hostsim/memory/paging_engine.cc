@@ -83,40 +83,44 @@ std::function<void()> PagingEngine::RunLater() {
 
 void PagingEngine::RunAt(uint64_t at_ns) { machine_.CallAt(at_ns, RunLater()); }
 
-// Operations that cost nothing follow each other here, and what their end sets off may come back to us: one
-// thread at a time goes round, the others leave it word.
+// Operations that take no time follow each other here, and the end of one may come back to here: one thread
+// at a time goes round, and the others tell it to look once more.
 void PagingEngine::Run() {
-  mutex_.Lock();
-  again_ = true;
-  if (!running_) {
+  {
+    MutexLock lock(mutex_);
+    again_ = true;
+    if (running_) return;
     running_ = true;
-    while (again_) {
-      again_ = false;
-      const uint64_t now_ns = machine_.NowNs();
-      const bool ended = FinishCurrent(now_ns);
-      const bool started = StartNext(now_ns);
-      again_ = again_ || ended || started;
-    }
-    running_ = false;
   }
-  mutex_.Unlock();
+  while (const std::optional<Current> ended = NextEnded()) {
+    Aftermath aftermath;
+    ended->operation.done(true, &aftermath);
+    {
+      MutexLock lock(mutex_);
+      ending_ = nullptr;
+    }
+    machine_.Deliver(std::move(aftermath));
+  }
 }
 
-// True: an operation has ended, so the next one may begin.
-bool PagingEngine::FinishCurrent(uint64_t now_ns) {
-  if (!current_ || current_->due_ns > now_ns) return false;
-  Current ended = std::move(*current_);
-  current_.reset();
-  ending_ = ended.lane;
-  mutex_.Unlock();
-  Aftermath aftermath;
-  ended.operation.done(true, &aftermath);
-  mutex_.Lock();
-  ending_ = nullptr;
-  mutex_.Unlock();
-  machine_.Deliver(std::move(aftermath));
-  mutex_.Lock();
-  return true;
+// The next operation whose time is over; its end is to be told under no lock. Nothing: there is no more to do
+// now, and this thread has stopped.
+std::optional<PagingEngine::Current> PagingEngine::NextEnded() {
+  MutexLock lock(mutex_);
+  while (again_) {
+    again_ = false;
+    const uint64_t now_ns = machine_.NowNs();
+    if (current_ && current_->due_ns <= now_ns) {
+      Current ended = std::move(*current_);
+      current_.reset();
+      ending_ = ended.lane;
+      again_ = true;
+      return ended;
+    }
+    if (StartNext(now_ns)) again_ = true;
+  }
+  running_ = false;
+  return std::nullopt;
 }
 
 // True: an operation has begun that ends at once.

@@ -28,7 +28,8 @@ struct PagingOperation {
   std::function<void(bool executed, Aftermath* aftermath)> done;
 };
 
-// Operations that are carried out in their order. The engine's lock guards it.
+// Operations that are carried out in their order. The lock of the PagingEngine guards it; clang cannot check
+// that, because a lane does not know its engine, and only PagingEngine has access to the members.
 class PagingLane {
  public:
   explicit PagingLane(int32_t priority) : priority_(priority) {}
@@ -48,11 +49,11 @@ class PagingLane {
   bool closed_ = false;
 };
 
-// What moves memory and changes page tables: one thing at a time, each for its time. Among the lanes that
-// have something to do the one of highest priority is served, among equals the operation that came first.
+// Moves memory and changes page tables: one operation at a time, each of which takes its time. It serves the
+// lane of the highest priority that has something to do, and among equals the operation that came first.
 //
-// It never runs anything inside a call: whoever gives it work does so under locks that the work may need. It
-// runs in the aftermath and when the clock calls.
+// Enqueue and Stall run nothing themselves, because their callers hold locks that an operation may need. The
+// engine runs in the aftermath of its callers and when the clock calls.
 class PagingEngine : public std::enable_shared_from_this<PagingEngine> {
  public:
   static constexpr uint64_t kForever = ~0ull;
@@ -76,8 +77,14 @@ class PagingEngine : public std::enable_shared_from_this<PagingEngine> {
  private:
   using LaneList = std::vector<std::shared_ptr<PagingLane>>;
 
+  struct Current {
+    std::shared_ptr<PagingLane> lane;
+    PagingOperation operation;
+    uint64_t due_ns;
+  };
+
   void Run();
-  bool FinishCurrent(uint64_t now_ns) DXG_REQUIRES(mutex_);
+  std::optional<Current> NextEnded();
   bool StartNext(uint64_t now_ns) DXG_REQUIRES(mutex_);
   bool Ready(PagingLane& lane, uint64_t now_ns) DXG_REQUIRES(mutex_);
   void RunAt(uint64_t at_ns);
@@ -87,12 +94,6 @@ class PagingEngine : public std::enable_shared_from_this<PagingEngine> {
   const uint64_t bytes_per_second_;
   const uint64_t operation_ns_;
   const bool immediate_;
-
-  struct Current {
-    std::shared_ptr<PagingLane> lane;
-    PagingOperation operation;
-    uint64_t due_ns;
-  };
 
   Mutex mutex_;
   LaneList lanes_ DXG_GUARDED_BY(mutex_);

@@ -35,7 +35,8 @@ struct StorageTraits {
   std::string private_data;  // of the driver, as it left it
 };
 
-// Where a storage is, and who wants it there. Only VideoMemory reads and changes it, under its lock.
+// Where a storage is, and who wants it there. Only VideoMemory reads and changes it, under its lock; clang
+// cannot check that, because to it the lock that a storage would name is not the one that VideoMemory holds.
 struct Placement {
   static constexpr int kNowhere = -1;
 
@@ -119,7 +120,7 @@ class Storage {
   uint32_t gpadl_ DXG_GUARDED_BY(guest_mutex_) = 0;
   bool has_gpadl_ DXG_GUARDED_BY(guest_mutex_) = false;
   std::vector<uint64_t> frames_ DXG_GUARDED_BY(guest_mutex_);  // by page; kNoFrame: not told
-  Placement placement_;                                        // VideoMemory's
+  Placement placement_;                                        // guarded by VideoMemory's lock
   Counted counted_;
 };
 

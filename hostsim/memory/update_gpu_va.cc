@@ -26,9 +26,9 @@ enum class Kind : uint32_t { kMap = 0, kUnmap = 1, kCopy = 2, kMapProtect = 3 };
 // its turn comes.
 struct Update {
   Kind kind;
-  uint64_t address;
+  GpuAddress address;
   uint64_t bytes;
-  uint64_t source = 0;  // of a copy
+  GpuAddress source;  // of a copy
   uint32_t allocation = 0;
   uint64_t offset = 0;
   uint64_t window = 0;
@@ -42,12 +42,12 @@ std::optional<Update> Parse(const std::string& text) {
   if (data.size() != kBytes || Get<uint32_t>(data, 0) > static_cast<uint32_t>(Kind::kMapProtect))
     return std::nullopt;
   Update update{.kind = static_cast<Kind>(Get<uint32_t>(data, 0)),
-                .address = Get<uint64_t>(data, 8),
+                .address = GpuAddress(Get<uint64_t>(data, 8)),
                 .bytes = Get<uint64_t>(data, 16)};
   switch (update.kind) {
     case Kind::kCopy:
       update.source = update.address;
-      update.address = Get<uint64_t>(data, 24);
+      update.address = GpuAddress(Get<uint64_t>(data, 24));
       break;
     case Kind::kUnmap:
       update.protection = Get<uint64_t>(data, 24);
@@ -64,8 +64,8 @@ std::optional<Update> Parse(const std::string& text) {
 }
 
 bool Aligned(const Update& update) {
-  return update.bytes != 0 && update.bytes % kPageBytes == 0 && update.address % kPageBytes == 0 &&
-         update.source % kPageBytes == 0 && update.offset % kPageBytes == 0 &&
+  return update.bytes != 0 && update.bytes % kPageBytes == 0 && update.address.IsMultipleOf(kPageBytes) &&
+         update.source.IsMultipleOf(kPageBytes) && update.offset % kPageBytes == 0 &&
          update.window % kPageBytes == 0;
 }
 
@@ -85,9 +85,9 @@ bool CheckMap(const Update& update, uint64_t allocation_bytes) {
 // All destinations lie in one reservation, and so do all sources.
 bool Check(const Call& call, Process& process, GpuVa& va, const Device& device,
            const std::vector<Update>& updates) DXG_REQUIRES(process.mutex()) {
-  std::optional<uint64_t> destinations;
-  std::optional<uint64_t> sources;
-  auto same = [&va](std::optional<uint64_t>& all, uint64_t address, uint64_t bytes) {
+  std::optional<GpuAddress> destinations;
+  std::optional<GpuAddress> sources;
+  auto same = [&va](std::optional<GpuAddress>& all, GpuAddress address, uint64_t bytes) {
     const auto reservation = va.ReservationOf(address, bytes);
     if (!reservation || all.value_or(*reservation) != *reservation) return false;
     all = reservation;

@@ -101,8 +101,10 @@ class SyncObject {
   };
 
   SyncDomain& domain_;
-  std::atomic<uint64_t> value_;  // written under the domain's lock, which also guards the rest
-  uint64_t owner_ = 0;           // queue that has the mutex; 0: none that is known
+  // Written under the lock of the domain, which also guards the members below. Only SyncDomain uses them;
+  // clang would take domain_.mutex_ and the domain's own mutex_ for two locks.
+  std::atomic<uint64_t> value_;
+  uint64_t owner_ = 0;  // queue that has the mutex; 0: none that is known
   uint64_t references_ = 1;
   bool ended_ = false;
   std::set<Watch> watches_;

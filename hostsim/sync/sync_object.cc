@@ -104,9 +104,9 @@ SyncHandle* AddHandle(Process& process, Device& device, std::shared_ptr<SyncObje
       return nullptr;
     }
   }
-  const uint64_t gpu_address = handle.gpu_address;
+  const GpuAddress gpu_address = handle.gpu_address;
   if (process.Insert(std::move(created)) == 0) {
-    if (gpu_address != 0) process_use->va.UnmapFence(gpu_address);
+    if (gpu_address != GpuAddress()) process_use->va.UnmapFence(gpu_address);
     return nullptr;
   }
   if (handle.device != 0) device.children.insert(handle.handle);
@@ -116,7 +116,7 @@ SyncHandle* AddHandle(Process& process, Device& device, std::shared_ptr<SyncObje
 
 // A handle, but not of whoever it came from any more: the object keeps its share.
 void EraseHandle(Process& process, SyncHandle& handle) DXG_REQUIRES(process.mutex()) {
-  if (handle.gpu_address != 0) {
+  if (handle.gpu_address != GpuAddress()) {
     if (AdapterUse* use = process.UseAdapter(handle.adapter)) use->va.UnmapFence(handle.gpu_address);
   }
   if (handle.object->traits.type == SyncType::kPeriodicMonitoredFence) --process.periodic_fences;
@@ -202,7 +202,7 @@ void Commands::Handle(Call& call, const host::CreateSyncObject::Request& request
                        handle->object);
   }
   reply->set_sync_object(handle->handle);
-  reply->set_fence_gpu_va(handle->gpu_address);
+  reply->set_fence_gpu_va(handle->gpu_address.value());
   if (handle->page) reply->set_fence_storage_address(handle->page->window_address());
 }
 
@@ -238,7 +238,7 @@ int32_t Open(Call& call, const host::OpenSyncObject::Request& request, host::Ope
     return kStatusNoMemory;
   }
   reply->set_sync_object(handle->handle);
-  reply->set_gpu_virtual_address(handle->gpu_address);
+  reply->set_gpu_virtual_address(handle->gpu_address.value());
   if (handle->page) reply->set_guest_cpu_physical_address(handle->page->window_address());
   return kStatusSuccess;
 }

@@ -6,6 +6,7 @@
 #include "hostsim/machine/machine.h"
 #include "hostsim/machine/object.h"
 #include "hostsim/machine/process.h"
+#include "hostsim/memory/gpu_address.h"
 #include "hostsim/sync/sync_domain.h"
 #include "hostsim/work/device.h"
 
@@ -41,7 +42,7 @@ class SyncHandle : public Object {
   const uint32_t flags;            // kSync...: of the creation, or of the opening
   uint32_t device = 0;             // that it ends with; 0: with the process
   std::shared_ptr<SyncPage> page;  // null: the CPU does not see it
-  uint64_t gpu_address = 0;        // in the process's addresses on the adapter; 0: it is not there
+  GpuAddress gpu_address;          // in the process's addresses on the adapter; 0: it is not there
 };
 
 struct Call;

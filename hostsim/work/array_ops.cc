@@ -40,29 +40,30 @@ T Product(T a, T b) {
 constexpr uint64_t kBlockBytes = 32 * 1024;  // of each array, so that a block of all of them stays in a cache
 
 template <class T>
-bool Aligned(std::initializer_list<uint64_t> addresses) {
-  return std::all_of(addresses.begin(), addresses.end(), [](uint64_t at) { return at % sizeof(T) == 0; });
+bool Aligned(std::initializer_list<GpuAddress> addresses) {
+  return std::all_of(addresses.begin(), addresses.end(),
+                     [](GpuAddress at) { return at.IsMultipleOf(sizeof(T)); });
 }
 
 // The same array, or none of its bytes.
 template <class T>
-bool InPlaceOrApart(uint64_t destination, uint64_t source, uint64_t count) {
+bool InPlaceOrApart(GpuAddress destination, GpuAddress source, uint64_t count) {
   return destination == source || !Overlap(destination, count * sizeof(T), source, count * sizeof(T));
 }
 
 // destination[i] = compute(sources[0][i], ...)
 template <class T, size_t N, class Compute>
-CommandStop Elementwise(const Op& op, uint64_t destination, const std::array<uint64_t, N>& sources,
+CommandStop Elementwise(const Op& op, GpuAddress destination, const std::array<GpuAddress, N>& sources,
                         uint64_t count, Compute compute) {
   if (count > std::numeric_limits<int64_t>::max() / sizeof(T) || !Aligned<T>({destination}))
     return op.Invalid();
-  for (const uint64_t source : sources) {
+  for (const GpuAddress source : sources) {
     if (!Aligned<T>({source}) || !InPlaceOrApart<T>(destination, source, count)) return op.Invalid();
   }
   const uint64_t bytes = count * sizeof(T);
   GpuWindow target(op.environment, destination, bytes, true);
   std::vector<GpuWindow> from;
-  for (const uint64_t source : sources) from.emplace_back(op.environment, source, bytes, false);
+  for (const GpuAddress source : sources) from.emplace_back(op.environment, source, bytes, false);
   constexpr uint64_t kBlock = kBlockBytes / sizeof(T);
   std::array<std::vector<T>, N> blocks;
   for (auto& block : blocks) block.resize(std::min(kBlock, count));
@@ -82,7 +83,7 @@ CommandStop Elementwise(const Op& op, uint64_t destination, const std::array<uin
 
 template <class T>
 CommandStop AddOf(const Op& op, const dxg_op_add& add) {
-  return Elementwise<T, 2>(op, add.destination, {add.a, add.b}, add.count,
+  return Elementwise<T, 2>(op, GpuAddress(add.destination), {GpuAddress(add.a), GpuAddress(add.b)}, add.count,
                            [](const auto& in, uint64_t count, std::vector<T>& out) {
                              for (uint64_t i = 0; i < count; ++i) out[i] = Sum(in[0][i], in[1][i]);
                            });
@@ -90,7 +91,8 @@ CommandStop AddOf(const Op& op, const dxg_op_add& add) {
 
 template <class T>
 CommandStop MadOf(const Op& op, const dxg_op_mad& mad) {
-  return Elementwise<T, 3>(op, mad.destination, {mad.a, mad.b, mad.c}, mad.count,
+  return Elementwise<T, 3>(op, GpuAddress(mad.destination),
+                           {GpuAddress(mad.a), GpuAddress(mad.b), GpuAddress(mad.c)}, mad.count,
                            [](const auto& in, uint64_t count, std::vector<T>& out) {
                              for (uint64_t i = 0; i < count; ++i)
                                out[i] = Sum(Product(in[0][i], in[1][i]), in[2][i]);
@@ -134,11 +136,13 @@ class Reduction {
 
 template <class T>
 CommandStop ReduceOf(const Op& op, const dxg_op_reduce& reduce) {
+  const GpuAddress from(reduce.source);
+  const GpuAddress to(reduce.destination);
   if (reduce.count == 0 || reduce.count > std::numeric_limits<int64_t>::max() / sizeof(T) ||
-      reduce.reduction > DXG_REDUCE_MAX || !Aligned<T>({reduce.destination, reduce.source})) {
+      reduce.reduction > DXG_REDUCE_MAX || !Aligned<T>({to, from})) {
     return op.Invalid();
   }
-  GpuWindow source(op.environment, reduce.source, reduce.count * sizeof(T), false);
+  GpuWindow source(op.environment, from, reduce.count * sizeof(T), false);
   constexpr uint64_t kBlock = kBlockBytes / sizeof(T);
   std::vector<T> block(std::min(kBlock, reduce.count));
   Reduction<T> reduction(reduce.reduction);
@@ -150,7 +154,7 @@ CommandStop ReduceOf(const Op& op, const dxg_op_reduce& reduce) {
     at += part;
   }
   const T result = reduction.Result();
-  GpuWindow target(op.environment, reduce.destination, sizeof(T), true);
+  GpuWindow target(op.environment, to, sizeof(T), true);
   return target.Write(0, &result, sizeof result) ? op.Done() : op.Fault(target.fault());
 }
 
@@ -158,7 +162,7 @@ CommandStop ReduceOf(const Op& op, const dxg_op_reduce& reduce) {
 template <class T>
 class Matrix {
  public:
-  Matrix(const Op& op, uint64_t address, uint64_t rows, uint64_t columns, uint64_t row, bool write)
+  Matrix(const Op& op, GpuAddress address, uint64_t rows, uint64_t columns, uint64_t row, bool write)
       : row_(row), window_(op.environment, address, Bytes(rows, columns, row), write) {}
 
   static uint64_t Bytes(uint64_t rows, uint64_t columns, uint64_t row) {
@@ -184,9 +188,9 @@ class MatrixProduct {
   MatrixProduct(const Op& op, const dxg_op_matmul& product)
       : op_(op),
         product_(product),
-        a_(op, product.a, product.m, product.k, product.a_row, false),
-        b_(op, product.b, product.k, product.n, product.b_row, false),
-        c_(op, product.c, product.m, product.n, product.c_row, true),
+        a_(op, GpuAddress(product.a), product.m, product.k, product.a_row, false),
+        b_(op, GpuAddress(product.b), product.k, product.n, product.b_row, false),
+        c_(op, GpuAddress(product.c), product.m, product.n, product.c_row, true),
         c_tile_(kRows * kColumns),
         a_tile_(kRows * kDepth),
         b_line_(kColumns) {}
@@ -246,13 +250,15 @@ CommandStop MatmulOf(const Op& op, const dxg_op_matmul& product) {
   const bool fits = product.m <= DXG_MATMUL_MAX && product.n <= DXG_MATMUL_MAX &&
                     product.k <= DXG_MATMUL_MAX && product.a_row >= product.k && product.b_row >= product.n &&
                     product.c_row >= product.n;
-  if (!fits || (product.flags & ~DXG_MATMUL_ACCUMULATE) != 0 ||
-      !Aligned<T>({product.a, product.b, product.c})) {
+  const GpuAddress a(product.a);
+  const GpuAddress b(product.b);
+  const GpuAddress c(product.c);
+  if (!fits || (product.flags & ~DXG_MATMUL_ACCUMULATE) != 0 || !Aligned<T>({a, b, c})) {
     return op.Invalid();
   }
   const uint64_t c_bytes = Matrix<T>::Bytes(product.m, product.n, product.c_row);
-  if (Overlap(product.c, c_bytes, product.a, Matrix<T>::Bytes(product.m, product.k, product.a_row)) ||
-      Overlap(product.c, c_bytes, product.b, Matrix<T>::Bytes(product.k, product.n, product.b_row))) {
+  if (Overlap(c, c_bytes, a, Matrix<T>::Bytes(product.m, product.k, product.a_row)) ||
+      Overlap(c, c_bytes, b, Matrix<T>::Bytes(product.k, product.n, product.b_row))) {
     return op.Invalid();
   }
   return MatrixProduct<T>(op, product).Run();

@@ -20,7 +20,7 @@ CommandStop Fill(const Op& op, ConstBytes bytes) {
       fill->bytes % sizeof(uint32_t) != 0) {
     return op.Invalid();
   }
-  GpuWindow target(op.environment, fill->address, fill->bytes, true);
+  GpuWindow target(op.environment, GpuAddress(fill->address), fill->bytes, true);
   for (uint64_t at = 0; at < fill->bytes;) {
     if (op.cancelled) return op.Stop(CommandStop::kCancelled);
     const uint64_t part = std::min(fill->bytes - at, kGpuChunkBytes);
@@ -32,9 +32,12 @@ CommandStop Fill(const Op& op, ConstBytes bytes) {
 
 CommandStop Copy(const Op& op, ConstBytes bytes) {
   const auto copy = As<dxg_op_copy>(bytes);
-  if (!copy || Overlap(copy->destination, copy->bytes, copy->source, copy->bytes)) return op.Invalid();
-  GpuWindow target(op.environment, copy->destination, copy->bytes, true);
-  GpuWindow source(op.environment, copy->source, copy->bytes, false);
+  if (!copy) return op.Invalid();
+  const GpuAddress to(copy->destination);
+  const GpuAddress from(copy->source);
+  if (Overlap(to, copy->bytes, from, copy->bytes)) return op.Invalid();
+  GpuWindow target(op.environment, to, copy->bytes, true);
+  GpuWindow source(op.environment, from, copy->bytes, false);
   for (uint64_t at = 0; at < copy->bytes;) {
     if (op.cancelled) return op.Stop(CommandStop::kCancelled);
     const uint64_t part = std::min(copy->bytes - at, kGpuChunkBytes);
@@ -48,7 +51,7 @@ CommandStop Copy(const Op& op, ConstBytes bytes) {
 CommandStop Write64(const Op& op, ConstBytes bytes, bool add) {
   const auto write = As<dxg_op_write64>(bytes);
   if (!write || write->address % sizeof(uint64_t) != 0) return op.Invalid();
-  GpuWindow word(op.environment, write->address, sizeof(uint64_t), true);
+  GpuWindow word(op.environment, GpuAddress(write->address), sizeof(uint64_t), true);
   const bool written = add ? word.Add64(write->value) : word.Store64(write->value);
   return written ? op.Done() : op.Fault(word.fault());
 }
@@ -59,7 +62,7 @@ CommandStop Wait64(const Op& op, ConstBytes bytes) {
       wait->compare > DXG_COMPARE_EQUAL) {
     return op.Invalid();
   }
-  GpuWindow word(op.environment, wait->address, sizeof(uint64_t), false);
+  GpuWindow word(op.environment, GpuAddress(wait->address), sizeof(uint64_t), false);
   const std::optional<uint64_t> value = word.Load64();
   if (!value) return op.Fault(word.fault());
   const uint64_t masked = *value & wait->mask;
@@ -70,7 +73,7 @@ CommandStop Wait64(const Op& op, ConstBytes bytes) {
 CommandStop Timestamp(const Op& op, ConstBytes bytes) {
   const auto timestamp = As<dxg_op_timestamp>(bytes);
   if (!timestamp || timestamp->address % sizeof(uint64_t) != 0) return op.Invalid();
-  GpuWindow word(op.environment, timestamp->address, sizeof(uint64_t), true);
+  GpuWindow word(op.environment, GpuAddress(timestamp->address), sizeof(uint64_t), true);
   return word.Store64(op.environment.Timestamp()) ? op.Done() : op.Fault(word.fault());
 }
 
@@ -104,7 +107,8 @@ CommandStop Touch(const Op& op, ConstBytes bytes) {
   std::vector<GpuSpan> spans;
   GpuFault fault;
   const bool write = (touch->flags & DXG_TOUCH_WRITE) != 0;
-  return op.environment.Translate(touch->address, 1, write, &spans, &fault) ? op.Done() : op.Fault(fault);
+  return op.environment.Translate(GpuAddress(touch->address), 1, write, &spans, &fault) ? op.Done()
+                                                                                        : op.Fault(fault);
 }
 
 CommandStop Execute(const Op& op, uint32_t number, ConstBytes bytes) {

@@ -32,7 +32,7 @@ class Engines::Environment final : public CommandEnvironment {
   Environment(Engines& engines, const DeviceWork& work, uint32_t node, Aftermath* aftermath)
       : engines_(engines), work_(work), node_(node), aftermath_(aftermath) {}
 
-  bool Translate(uint64_t address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
+  bool Translate(GpuAddress address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
                  GpuFault* fault) override {
     *fault = {GpuFault::kUnmapped, address, write};
     const std::shared_ptr<Process> process = work_.process.lock();

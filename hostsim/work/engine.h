@@ -31,16 +31,17 @@ struct GpuMark {
 
 // The engines of an adapter, one for each node, and the queues that they serve.
 //
-//   submission --> queue --> queue's waits and signals --> line of the node --> engine --> signals behind it
+//   submission --> queue: waits and signals --> ready queues of the node --> engine --> signals behind it
 //
-// An engine runs one command at a time: of the queues that have one to run, that of the highest priority, and
-// equals in turn; but every eighth command is that of whoever has waited longest, so that nobody waits for
-// ever.
+// An engine runs one command at a time. Of the ready queues it takes the one with the highest priority, then
+// the highest priority within the process, then the one that has been ready longest. Every eighth command is
+// that of the queue that has been ready longest, whatever its priority, so that no queue waits for ever. This
+// order is the simulator's choice, after "GPU scheduling" of the WDDM documentation.
 //
-// One lock guards all queues and lines of the adapter. It is taken inside a process's lock; of locks inside
-// it there is only that of the fences. Commands are executed under no lock. Engines with threads of their own
-// (World::threads) leave short commands to the thread that made them ready, which is back before another one
-// would have woken up; engines without do all their work there and when the clock calls.
+// One lock guards all queues and engines of the adapter (lock order: see Machine). Commands are executed
+// under no lock. Engines with threads of their own (World::engine_threads) leave short commands to the thread
+// that made them ready, because that is faster than waking another one; engines without threads do all their
+// work there and when the clock calls.
 class Engines : public std::enable_shared_from_this<Engines> {
  public:
   Engines(Machine& machine, const AdapterProfile& profile, uint64_t guest_luid, uint64_t seed);
@@ -50,18 +51,19 @@ class Engines : public std::enable_shared_from_this<Engines> {
   std::shared_ptr<GpuQueue> AddQueue(std::shared_ptr<DeviceWork> work, uint32_t node);
   void SetPriority(GpuQueue& queue, int32_t priority, int32_t in_process_priority);
 
-  // A packet for each queue, or one for all of them. All queues are of the device. False, and nothing is
-  // queued: its process has too many packets.
+  // A packet for each queue, or one for all of them. All queues are of the device. False: the process would
+  // have more than kPacketsPerProcessMax packets, and nothing is queued.
   bool Submit(DeviceWork& work, std::span<GpuQueue* const> queues, std::span<GpuPacket> packets,
               Aftermath* aftermath);
 
   // Drops what is queued, without its effects, and stops the command that is running. The last share in
-  // `stopped` goes when nothing of it touches memory any more. What is submitted later is dropped as well.
+  // `stopped` is released when that command touches no memory any more. What is submitted later is dropped
+  // too.
   void End(GpuQueue& queue, const std::shared_ptr<void>& stopped, Aftermath* aftermath);
   // As above, all queues of a device.
   void End(DeviceWork& work, const std::shared_ptr<void>& stopped, Aftermath* aftermath);
 
-  // No command of the device begins between the two.
+  // Between the two no command of the device begins. Calls nest.
   void Hold(DeviceWork& work);
   void LetGo(DeviceWork& work, Aftermath* aftermath);
 
@@ -82,11 +84,11 @@ class Engines : public std::enable_shared_from_this<Engines> {
   struct Errand;
   class Environment;
 
-  // What a thread is willing to do for an engine.
+  // How much a thread does for an engine before it leaves the rest to the engine's own thread.
   struct Effort {
     uint64_t bytes = CommandRun::kUnlimited;
     uint32_t commands = ~0u;
-    bool over = false;  // the rest is for the engine's own thread
+    bool over = false;  // that much is done
     bool own_thread = false;
   };
 
@@ -145,7 +147,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
   Mutex mutex_;
   std::vector<std::unique_ptr<Node>> nodes_;
   Rng rng_ DXG_GUARDED_BY(mutex_);
-  uint64_t line_ DXG_GUARDED_BY(mutex_) = 0;  // places in line, ever
+  uint64_t line_ DXG_GUARDED_BY(mutex_) = 0;  // how often a queue became ready, ever
   std::deque<GpuMark> marks_ DXG_GUARDED_BY(mutex_);
   std::deque<std::string> private_data_ DXG_GUARDED_BY(mutex_);
   bool stop_ DXG_GUARDED_BY(mutex_) = false;

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "hostsim/machine/aftermath.h"
+#include "hostsim/memory/gpu_address.h"
 #include "hostsim/sync/sync_domain.h"
 
 namespace dxg::hostsim {
@@ -34,6 +35,11 @@ struct NodeWork {
   uint64_t signals_completed = 0;
 };
 
+// The engines' lock guards the members of the classes here that say so. They carry no annotation: a queue
+// does not know its Engines, and clang would not see that their lock is the one that is held. Only functions
+// of Engines that require the lock use them; GpuQueue and DeviceWork make that so by being friends of Engines
+// alone.
+
 // What one process has on one adapter. The engines' lock guards it.
 struct ProcessWork {
   explicit ProcessWork(size_t nodes) : nodes(nodes) {}
@@ -41,8 +47,9 @@ struct ProcessWork {
   uint64_t packets = 0;  // queued
 };
 
-// The commands of a device from one moment to the next. Each of them has a share in it until it has ended,
-// and an earlier epoch has one in the next; so one ends when all commands up to its own have.
+// The commands of a device that were submitted between two moments. Each command has a share in its epoch
+// until the command has ended, and each epoch has a share in the next one. So an epoch ends when all commands
+// up to its own have ended.
 struct WorkEpoch {
   std::vector<std::function<void()>> ended;  // called under no lock
   std::shared_ptr<WorkEpoch> next;
@@ -70,7 +77,7 @@ class DeviceWork {
   // Calls when all commands that were submitted before have ended, under no lock; false: there are none, and
   // it is not going to be called.
   bool AfterCommands(std::function<void()> call, Aftermath* aftermath);
-  // The share of a command that is submitted now.
+  // What a command that is submitted now has a share in.
   std::shared_ptr<WorkEpoch> epoch() const { return epoch_; }
 
  private:
@@ -80,11 +87,11 @@ class DeviceWork {
   uint32_t holds_ = 0;  // while it is not 0 no command begins: memory of the device is on its way
 };
 
-// What a queue takes, in its order.
+// Packets of a queue. It takes them in their order.
 struct GpuCommand {
-  uint64_t address = 0;
+  GpuAddress address;
   uint32_t bytes = 0;
-  bool null_rendering = false;  // takes its turn and does nothing
+  bool null_rendering = false;  // takes its turn on the engine and executes nothing
   bool no_timeout = false;
   std::shared_ptr<SyncObject> progress;  // null, or what gets the value when the command has ended
   uint64_t progress_value = 0;
@@ -95,22 +102,22 @@ struct GpuWait {
   std::vector<SyncPoint> points;  // all of them
 };
 
-// Takes effect when all queues that it is in have come to it.
+// Takes effect when all queues that it is in have reached it.
 struct GpuSignal {
   std::vector<SyncPoint> points;
   bool rewind = false;
-  bool at_submission = false;  // when the command before has begun
+  bool at_submission = false;  // does not wait for the end of the command before it
   std::optional<GuestEvent> event;
-  size_t expected = 1;  // queues that have not come to it
+  size_t expected = 1;  // queues that have not reached it
 };
 
 using GpuPacket = std::variant<GpuCommand, GpuWait, std::shared_ptr<GpuSignal>>;
 
-// The order of work of a context or hardware queue: packets of one node, each begun when the one before has
-// ended. A wait holds its queue and nothing else. The engines' lock guards it.
+// The packets of a context or hardware queue, all for one node. Each begins when the one before has ended. A
+// wait holds up its own queue and nothing else. The engines' lock guards it.
 class GpuQueue : public std::enable_shared_from_this<GpuQueue> {
  public:
-  // Numbers are never used twice in a machine: they own mutexes.
+  // Mutexes are owned by the number of a queue, so a machine never uses a number twice.
   GpuQueue(std::shared_ptr<DeviceWork> work, uint32_t node, uint64_t number)
       : node(node), number(number), work_(std::move(work)) {}
 
@@ -125,7 +132,7 @@ class GpuQueue : public std::enable_shared_from_this<GpuQueue> {
   int32_t priority_ = 0;
   int32_t in_process_priority_ = 0;
   uint64_t waiting_ = 0;      // the number of a wait that is not over
-  uint64_t ready_since_ = 0;  // its place in line for the engine; 0: it is not in line
+  uint64_t ready_since_ = 0;  // Engines::line_ when it became ready for the engine; 0: it is not ready
   bool running_ = false;      // its command is on the engine
   bool ended_ = false;
 };

@@ -6,6 +6,7 @@
 #include <optional>
 
 #include "hostsim/machine/bytes.h"
+#include "hostsim/memory/gpu_address.h"
 #include "hostsim/work/command_buffer.h"
 
 namespace dxg::hostsim {
@@ -14,7 +15,7 @@ namespace dxg::hostsim {
 struct Op {
   CommandEnvironment& environment;
   const std::atomic<bool>& cancelled;
-  const uint64_t address;  // of the op itself
+  const GpuAddress address;  // of the op itself
 
   CommandStop Done() const { return {}; }
   CommandStop Invalid() const { return Stop(CommandStop::kInvalid); }
@@ -39,11 +40,6 @@ std::optional<T> As(ConstBytes op) {
   T value;
   std::memcpy(&value, op.data(), sizeof value);
   return value;
-}
-
-// Whether two ranges have a byte in common; sizes are in bytes.
-inline bool Overlap(uint64_t a, uint64_t a_bytes, uint64_t b, uint64_t b_bytes) {
-  return a < b ? b - a < a_bytes : a - b < b_bytes;
 }
 
 }  // namespace dxg::hostsim

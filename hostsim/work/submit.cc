@@ -72,7 +72,7 @@ int32_t Queue(Call& call, const Target& target, std::span<GpuPacket> packets) {
   return room ? kStatusSuccess : kStatusNoMemory;
 }
 
-GpuCommand CommandFor(const QueueOf& queue, uint64_t address, uint32_t bytes, bool null_rendering) {
+GpuCommand CommandFor(const QueueOf& queue, GpuAddress address, uint32_t bytes, bool null_rendering) {
   const Device& device = queue.context->device;
   GpuCommand command;
   command.address = address;
@@ -116,7 +116,7 @@ int32_t Submit(Call& call, const host::SubmitCommand::Request& request, const Ta
   std::pmr::monotonic_buffer_resource memory(few.data(), few.size());
   std::pmr::vector<GpuPacket> packets(&memory);
   for (const QueueOf& queue : target.found) {
-    packets.push_back(CommandFor(queue, request.command_buffer(), request.command_length(),
+    packets.push_back(CommandFor(queue, GpuAddress(request.command_buffer()), request.command_length(),
                                  (request.flags() & kNullRendering) != 0));
   }
   call.adapter->engines().NotePrivateData(request.priv_drv_data());
@@ -156,7 +156,7 @@ int32_t SubmitToHwQueue(Call& call, const host::SubmitCommandToHwQueue::Request&
   if (request.progress_fence_id() <= queue.last_id || SynchronizationOnly(target))
     return kStatusInvalidParameter;
   GpuCommand command =
-      CommandFor(target.found.front(), request.command_buffer(), request.command_length(), false);
+      CommandFor(target.found.front(), GpuAddress(request.command_buffer()), request.command_length(), false);
   command.progress = queue.progress;
   command.progress_value = request.progress_fence_id();
   call.adapter->engines().NotePrivateData(request.priv_drv_data());
