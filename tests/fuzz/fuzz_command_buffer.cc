@@ -27,15 +27,15 @@ class Memory final : public CommandEnvironment {
 
   void SetBuffer(ConstBytes bytes) { buffer_->Write(0, bytes); }
 
-  bool Translate(uint64_t address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
+  bool Translate(GpuAddress start, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
                  GpuFault* fault) override {
     spans->clear();
     FUZZ_CHECK(bytes != 0);
-    for (uint64_t at = address; bytes != 0;) {
+    for (uint64_t at = start.value(); bytes != 0;) {
       const bool in_buffer = at >= kBuffer && at - kBuffer < buffer_->bytes();
       const bool in_memory = at < kBytes && at / kPageBytes != 7;
       if (!in_memory && (!in_buffer || write)) {
-        *fault = {GpuFault::kUnmapped, at, write};
+        *fault = {GpuFault::kUnmapped, GpuAddress(at), write};
         return false;
       }
       const uint64_t part = std::min(bytes, kPageBytes - at % kPageBytes);
@@ -70,7 +70,7 @@ void Fuzz(ConstBytes input) {
   bytes.append(reinterpret_cast<const char*>(input.data()), input.size());
   Memory memory(bytes.size());
   memory.SetBuffer(BytesOf(std::string_view(bytes)));
-  CommandRun run(kBuffer, static_cast<uint32_t>(bytes.size()));
+  CommandRun run(GpuAddress(kBuffer), static_cast<uint32_t>(bytes.size()));
   const std::atomic<bool> cancelled{false};
   for (size_t steps = 0;; ++steps) {
     const CommandStop stop = run.Run(memory, cancelled, 1u << 20);

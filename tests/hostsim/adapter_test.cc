@@ -121,8 +121,9 @@ TEST(Adapter, RemovalStopsEverythingButTheEnds) {
   EXPECT_TRUE(rig.host().RemoveAdapter(gone.vgpu_luid));
   EXPECT_FALSE(rig.host().RemoveAdapter(gone.vgpu_luid));
   EXPECT_FALSE(rig.host().ResetAdapter(gone.vgpu_luid));
-  EXPECT_EQ(rig.ears.changes, (std::vector<Ears::Change>{{caller.process, gone.vgpu_luid, 5, 4}}));
-  EXPECT_EQ(rig.ears.removed, std::vector<uint64_t>{gone.vgpu_luid});
+  EXPECT_EQ(rig.recorded.changes,
+            (std::vector<RecordedEvents::Change>{{caller.process, gone.vgpu_luid, 5, 4}}));
+  EXPECT_EQ(rig.recorded.removed, std::vector<uint64_t>{gone.vgpu_luid});
   EXPECT_EQ(rig.host().Adapters().size(), 1u);
 
   EXPECT_EQ(rig.TryDevice(caller), 0u);
@@ -153,7 +154,7 @@ TEST(Adapter, ReturnsUnderANewName) {
   ASSERT_TRUE(rig.host().RemoveAdapter(gone.vgpu_luid));
   AdapterInfo back;
   ASSERT_TRUE(rig.host().AddAdapter(profile, &back));
-  EXPECT_EQ(rig.ears.arrived, std::vector<uint64_t>{back.vgpu_luid});
+  EXPECT_EQ(rig.recorded.arrived, std::vector<uint64_t>{back.vgpu_luid});
   EXPECT_NE(back.guest_luid, gone.guest_luid);
   EXPECT_NE(back.vgpu_luid, gone.vgpu_luid);
   EXPECT_EQ(rig.TryDevice({rig.NewProcess(), gone.vgpu_luid}), 0u);
@@ -185,7 +186,7 @@ TEST(Adapter, ResetSparesOtherAdapters) {
   EXPECT_EQ(rig.State(caller, one), std::make_tuple(kStatusSuccess, 2u));
   EXPECT_EQ(rig.State(neighbour, two), std::make_tuple(kStatusSuccess, 2u));
   EXPECT_EQ(rig.State(other, spared), std::make_tuple(kStatusSuccess, 1u));
-  EXPECT_EQ(rig.ears.changes.size(), 2u);
+  EXPECT_EQ(rig.recorded.changes.size(), 2u);
   EXPECT_EQ(rig.State(caller, rig.NewDevice(caller)), std::make_tuple(kStatusSuccess, 1u));
 }
 

@@ -34,18 +34,19 @@ class FakeMemory : public CommandEnvironment {
         memory(New(kMemoryBytes)),
         buffer(New(kMemoryBytes)) {}
 
-  bool Translate(uint64_t address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
+  bool Translate(GpuAddress start, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
                  GpuFault* fault) override {
     ++translations;
     spans->clear();
+    uint64_t address = start.value();
     while (bytes != 0) {
       const bool in_buffer = address >= kBuffer && address < kBuffer + kPageBytes * 8;
       const bool in_memory = address >= kBase && address < kBase + kMemoryBytes;
       const uint64_t page = address / kPageBytes * kPageBytes;
       if ((!in_buffer && !in_memory) || page == kHole)
-        return *fault = {GpuFault::kUnmapped, address, write}, false;
+        return *fault = {GpuFault::kUnmapped, GpuAddress(address), write}, false;
       if (write && (in_buffer || page == kReadOnly))
-        return *fault = {GpuFault::kReadOnly, address, write}, false;
+        return *fault = {GpuFault::kReadOnly, GpuAddress(address), write}, false;
       const uint64_t part = std::min(bytes, page + kPageBytes - address);
       spans->push_back({.storage = in_buffer ? buffer : memory,
                         .offset = address - (in_buffer ? kBuffer : kBase),
@@ -100,18 +101,18 @@ class CommandBuffer : public testing::Test {
   }
   CommandStop RunBytes(const std::string& bytes, uint64_t budget = CommandRun::kUnlimited) {
     gpu.buffer->Write(0, BytesOf(std::string_view(bytes)));
-    CommandRun run(kBuffer, static_cast<uint32_t>(bytes.size()));
+    CommandRun run(GpuAddress(kBuffer), static_cast<uint32_t>(bytes.size()));
     return run.Run(gpu, cancelled, budget);
   }
   void ExpectInvalid(const CommandWriter& commands) {
     const CommandStop stop = Run(commands);
     EXPECT_EQ(stop.kind, CommandStop::kInvalid);
-    EXPECT_EQ(stop.op_address, kBuffer + 8) << "of the first op";
+    EXPECT_EQ(stop.op_address.value(), kBuffer + 8) << "of the first op";
   }
   void ExpectFault(const CommandWriter& commands, uint64_t address, bool write) {
     const CommandStop stop = Run(commands);
     EXPECT_EQ(stop.kind, CommandStop::kPageFault);
-    EXPECT_EQ(stop.fault.address, address);
+    EXPECT_EQ(stop.fault.address.value(), address);
     EXPECT_EQ(stop.fault.write, write);
   }
 
@@ -129,10 +130,10 @@ TEST_F(CommandBuffer, OfAnotherDriverDoesNothing) {
 }
 
 TEST_F(CommandBuffer, NotMappedFaultsAtItsAddress) {
-  CommandRun run(0x5000, 64);
+  CommandRun run(GpuAddress(0x5000), 64);
   const CommandStop stop = run.Run(gpu, cancelled, CommandRun::kUnlimited);
   EXPECT_EQ(stop.kind, CommandStop::kPageFault);
-  EXPECT_EQ(stop.fault.address, 0x5000u);
+  EXPECT_EQ(stop.fault.address.value(), 0x5000u);
   EXPECT_FALSE(stop.fault.write);
 }
 
@@ -264,7 +265,7 @@ TEST_F(CommandBuffer, StopsWhereTimePasses) {
   CommandWriter commands;
   commands.Delay(5).Wait64(kBase, 7, 0xFF, DXG_COMPARE_EQUAL).Marker(1).Hang();
   gpu.buffer->Write(0, BytesOf(std::string_view(commands.bytes())));
-  CommandRun run(kBuffer, static_cast<uint32_t>(commands.bytes().size()));
+  CommandRun run(GpuAddress(kBuffer), static_cast<uint32_t>(commands.bytes().size()));
   CommandStop stop = run.Run(gpu, cancelled, CommandRun::kUnlimited);
   EXPECT_EQ(stop.kind, CommandStop::kDelay);
   EXPECT_EQ(stop.delay_ns, 5u);
@@ -290,7 +291,7 @@ TEST_F(CommandBuffer, FaultCarriesItsCode) {
   const CommandStop stop = Run(CommandWriter().Nop().Fault(77).Write64(kBase, 1));
   EXPECT_EQ(stop.kind, CommandStop::kDeviceFault);
   EXPECT_EQ(stop.code, 77u);
-  EXPECT_EQ(stop.op_address, kBuffer + 16);
+  EXPECT_EQ(stop.op_address.value(), kBuffer + 16);
   EXPECT_EQ(gpu.At<uint64_t>(kBase), 0u);
 }
 
@@ -304,7 +305,7 @@ TEST_F(CommandBuffer, BudgetLeavesLargeOpsForLater) {
   CommandWriter commands;
   commands.Write64(kBase, 1).Fill(kBase + 8, 0x1000, 3);
   gpu.buffer->Write(0, BytesOf(std::string_view(commands.bytes())));
-  CommandRun run(kBuffer, static_cast<uint32_t>(commands.bytes().size()));
+  CommandRun run(GpuAddress(kBuffer), static_cast<uint32_t>(commands.bytes().size()));
   EXPECT_EQ(run.Run(gpu, cancelled, 0x1000).kind, CommandStop::kBudget);
   EXPECT_EQ(gpu.At<uint64_t>(kBase), 1u);
   EXPECT_EQ(gpu.At<uint32_t>(kBase + 8), 0u);

@@ -44,7 +44,7 @@ TEST(Concurrency, ProcessesDoNotDisturbEachOther) {
     }
     EXPECT_EQ(rig.Ask<host::DestroyProcess>({caller.process, 0}, {}).reply.status(), kStatusSuccess);
   });
-  EXPECT_EQ(rig.ears.changes.size(), static_cast<size_t>(kThreads * kRounds)) << "each change told once";
+  EXPECT_EQ(rig.recorded.changes.size(), static_cast<size_t>(kThreads * kRounds)) << "each change told once";
   const Accounting accounting = rig.host().Account();
   EXPECT_EQ(accounting.processes + accounting.devices + accounting.contexts, 0u);
 }
@@ -68,7 +68,7 @@ TEST(Concurrency, ThreadsOfOneProcessShareIt) {
       }
     }
   });
-  EXPECT_EQ(rig.ears.changes.size(), 1u);
+  EXPECT_EQ(rig.recorded.changes.size(), 1u);
   EXPECT_EQ(rig.host().Account().contexts, 0u);
 }
 
@@ -105,7 +105,7 @@ TEST(Concurrency, AdapterLeavesUnderItsCommands) {
   for (int i = 0; i < 10; ++i) {
     const AdapterInfo adapter = rig.adapter();
     std::atomic<uint64_t> created{0};
-    rig.ears.changes.clear();
+    rig.recorded.changes.clear();
     OnThreads([&](int thread) {
       const Caller caller{rig.NewProcess(), adapter.vgpu_luid};
       for (int round = 0; round < 20; ++round) {
@@ -117,7 +117,7 @@ TEST(Concurrency, AdapterLeavesUnderItsCommands) {
       }
       rig.Ask<host::DestroyProcess>({caller.process, 0}, {});
     });
-    EXPECT_LE(rig.ears.changes.size(), created.load());
+    EXPECT_LE(rig.recorded.changes.size(), created.load());
     EXPECT_EQ(rig.host().Account().devices, 0u);
     AdapterInfo back;
     ASSERT_TRUE(rig.host().AddAdapter(Shipped("discrete"), &back));

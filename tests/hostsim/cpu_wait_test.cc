@@ -72,7 +72,7 @@ TEST(CpuSignal, IsReadableAndItsEventsAreToldWithTheAnswer) {
   EXPECT_EQ(rig.Wait(fence.handle, 9, 3), kStatusSuccess);
   EXPECT_EQ(rig.Signal(fence.handle, 9), kStatusSuccess);
   EXPECT_EQ(rig.Peek(fence.page), 9u);
-  EXPECT_EQ(rig.ears.events, (std::vector<std::pair<uint32_t, uint64_t>>{{rig.caller.process, 3}}));
+  EXPECT_EQ(rig.recorded.events, (std::vector<std::pair<uint32_t, uint64_t>>{{rig.caller.process, 3}}));
 }
 
 // [SYN] 145, 166, 167

@@ -99,7 +99,7 @@ TEST(Device, NewDeviceIsActive) {
   EXPECT_EQ(answer.reply.device(), device);
   EXPECT_EQ(answer.reply.state_type(), 1u);
   EXPECT_EQ(answer.reply.state(), std::string("\x01\0\0\0", 4) + std::string(44, '\xAA'));
-  EXPECT_TRUE(rig.ears.changes.empty());
+  EXPECT_TRUE(rig.recorded.changes.empty());
 }
 
 TEST(Device, StateCopesWithAnOddBuffer) {
@@ -142,8 +142,8 @@ TEST(Device, PageFaultIsUnknownBeforeAndRecordedAfter) {
   bytes = BytesOf(std::string_view(state));
   EXPECT_EQ(Get<uint32_t>(bytes, 16), 0x88u);
   EXPECT_EQ(Get<uint64_t>(bytes, 24), 0x123456789000u);
-  EXPECT_EQ(rig.ears.changes,
-            (std::vector<Ears::Change>{{caller.process, caller.adapter_luid, 0xC00C1E, 7}}));
+  EXPECT_EQ(rig.recorded.changes,
+            (std::vector<RecordedEvents::Change>{{caller.process, caller.adapter_luid, 0xC00C1E, 7}}));
 }
 
 TEST(Device, MarkRefusesOtherReasons) {
@@ -155,7 +155,7 @@ TEST(Device, MarkRefusesOtherReasons) {
   }
   EXPECT_EQ(rig.MarkAsError(caller, 0), kStatusInvalidParameter);
   EXPECT_EQ(rig.State(caller, device), std::make_tuple(kStatusSuccess, 1u));
-  EXPECT_TRUE(rig.ears.changes.empty());
+  EXPECT_TRUE(rig.recorded.changes.empty());
 }
 
 // [DEV] 45
@@ -167,10 +167,11 @@ TEST(Device, MarkTellsOnceAndStands) {
     EXPECT_EQ(rig.MarkAsError(caller, device, reason), kStatusSuccess);
     EXPECT_EQ(rig.MarkAsError(caller, device, reason), kStatusSuccess) << "again: nothing changes";
     EXPECT_EQ(rig.State(caller, device), std::make_tuple(kStatusSuccess, 6u));
-    EXPECT_EQ(rig.ears.changes, (std::vector<Ears::Change>{{caller.process, caller.adapter_luid, 77, 6}}));
+    EXPECT_EQ(rig.recorded.changes,
+              (std::vector<RecordedEvents::Change>{{caller.process, caller.adapter_luid, 77, 6}}));
     EXPECT_TRUE(rig.host().FailDevice(caller.process, device, ExecutionState::kHung));
     EXPECT_EQ(rig.State(caller, device), std::make_tuple(kStatusSuccess, 6u)) << "the first error stands";
-    EXPECT_EQ(rig.ears.changes.size(), 1u);
+    EXPECT_EQ(rig.recorded.changes.size(), 1u);
     EXPECT_EQ(rig.State(caller, rig.NewDevice(caller)), std::make_tuple(kStatusSuccess, 1u));
   }
 }

@@ -40,6 +40,35 @@ TEST(EngineThreads, LongCommandsRunElsewhere) {
   rig.EndAndExpectNothing();
 }
 
+// One op that takes seconds is stopped inside: the clock says so, not its own end.
+TEST(EngineThreads, OneLongOpEndsAtItsDeadline) {
+  ThreadRig rig;
+  constexpr uint32_t kSide = 2048;
+  constexpr uint64_t kBytes = uint64_t{kSide} * kSide * sizeof(int64_t);
+  const uint64_t factors = rig.Memory(kBytes);
+  const uint64_t product = rig.Memory(kBytes);
+  const auto filled = rig.NewFence();
+  rig.Submit(CommandWriter().Fill(factors, kBytes, 1));
+  rig.GpuSignal({rig.context}, {{filled.handle, 1}});
+  rig.WaitUntil(filled, 1);
+  rig.Settle();  // no timer is left
+  dxg_op_matmul op = {};
+  op.c = product;
+  op.a = op.b = factors;
+  op.m = op.n = op.k = op.a_row = op.b_row = op.c_row = kSide;
+  op.type = DXG_TYPE_I64;
+  EXPECT_EQ(rig.Submit(CommandWriter().Matmul(op).Marker(1)), kStatusSuccess);
+  // The engine has set its timer, or a first part of the product is there without one.
+  while (rig.clock.Pending() == 0 && rig.GpuRead(product) == 0u) std::this_thread::yield();
+  EXPECT_EQ(rig.StateOf(rig.device), 1u);
+  rig.clock.AdvanceNs(2000 * kMs);
+  while (rig.StateOf(rig.device) == 1) std::this_thread::yield();
+  EXPECT_EQ(rig.StateOf(rig.device), 3u) << "hung";
+  EXPECT_EQ(rig.GpuRead(product + kBytes - sizeof(int64_t)), 0u) << "the op never came to its last element";
+  EXPECT_TRUE(rig.Marks().empty());
+  rig.EndAndExpectNothing();
+}
+
 TEST(EngineThreads, HungCommandEndsWithItsContextDeviceOrProcess) {
   for (const int end : {0, 1, 2}) {
     ThreadRig rig;

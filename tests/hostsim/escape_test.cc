@@ -150,10 +150,10 @@ TEST(EscapeTest, ForcedTimeoutResetsTheAdapter) {
   escape.request.set_type(2);
   EXPECT_EQ(escape.Send(std::string("\1\0\0\0", 4)), "") << "another control";
   EXPECT_EQ(escape.Send(std::string("\0\0\0", 3)), "");
-  EXPECT_TRUE(escape.rig.ears.changes.empty());
+  EXPECT_TRUE(escape.rig.recorded.changes.empty());
   EXPECT_EQ(escape.Send(std::string(4, '\0')), std::string(4, '\0'));
   EXPECT_EQ(escape.rig.State(escape.caller, device), std::make_tuple(kStatusSuccess, 2u));
-  EXPECT_EQ(escape.rig.ears.changes.size(), 1u);
+  EXPECT_EQ(escape.rig.recorded.changes.size(), 1u);
 }
 
 TEST(EscapeTest, SecureVmPassesNothing) {

@@ -318,13 +318,13 @@ TEST_F(HostFaults, AdapterIsGoneAtTheNthCommandAndReturns) {
   Arm("point: 'adapter-return' delay_ns: 1000");
   rig_.NewDevice(rig_.caller, 42);
   EXPECT_EQ(rig_.TryDevice(rig_.caller), 0u);
-  EXPECT_EQ(rig_.ears.removed, std::vector<uint64_t>{before.vgpu_luid});
-  EXPECT_EQ(rig_.ears.changes.size(), 2u) << "both devices stopped";
+  EXPECT_EQ(rig_.recorded.removed, std::vector<uint64_t>{before.vgpu_luid});
+  EXPECT_EQ(rig_.recorded.changes.size(), 2u) << "both devices stopped";
   EXPECT_TRUE(rig_.host().Adapters().empty());
   rig_.clock.AdvanceNs(999);
   EXPECT_TRUE(rig_.host().Adapters().empty());
   rig_.clock.AdvanceNs(1);
-  ASSERT_EQ(rig_.ears.arrived.size(), 1u);
+  ASSERT_EQ(rig_.recorded.arrived.size(), 1u);
   EXPECT_NE(rig_.adapter().guest_luid, before.guest_luid);
   EXPECT_EQ(rig_.adapter().name, before.name);
   EXPECT_EQ(rig_.TryDevice(rig_.caller), 0u) << "the old one stays dead";

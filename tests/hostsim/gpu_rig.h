@@ -15,8 +15,9 @@ inline constexpr uint64_t kMs = 1'000'000;
 class GpuRig : public SyncRig {
  public:
   explicit GpuRig(AdapterProfile profile = Shipped("discrete"), FaultPlan* faults = nullptr,
-                  GuestMemory* guest_memory = nullptr, bool engine_threads = false)
-      : SyncRig(std::move(profile), faults, guest_memory, engine_threads),
+                  GuestMemory* guest_memory = nullptr, bool engine_threads = false,
+                  uint32_t objects_max = kObjectsPerProcessMax)
+      : SyncRig(std::move(profile), faults, guest_memory, engine_threads, objects_max),
         context(NewContext(caller, device)) {
     arena_ = Memory(kArenaBytes);
     data = Memory(kMiB);

@@ -105,7 +105,7 @@ TEST_F(Addresses, WritingNeedsTheRight) {
   EXPECT_EQ(rig_.GpuRead(address), 5u);
   EXPECT_FALSE(rig_.GpuWrite(address, 6));
   EXPECT_EQ(rig_.fault.reason, GpuFault::kReadOnly);
-  EXPECT_EQ(rig_.fault.address, address);
+  EXPECT_EQ(rig_.fault.address.value(), address);
   EXPECT_TRUE(rig_.fault.write);
   EXPECT_EQ(rig_.GpuRead(address), 5u);
 }
@@ -188,7 +188,7 @@ TEST_F(Addresses, AccessCrossesPiecesAndFaultsBeforeItWrites) {
   EXPECT_TRUE(rig_.GpuWrite(base + kPage - 4, 0x1122334455667788));
   EXPECT_EQ(rig_.GpuRead(base + kPage), 0x11223344u);
   EXPECT_FALSE(rig_.GpuWrite(base + 2 * kPage - 4, ~0ull));
-  EXPECT_EQ(rig_.fault.address, base + 2 * kPage);
+  EXPECT_EQ(rig_.fault.address.value(), base + 2 * kPage);
   EXPECT_EQ(rig_.GpuRead(base + 2 * kPage - 8), 0u);
 }
 
@@ -350,16 +350,16 @@ TEST(GpuVaCost, GrowsWithTheLogarithm) {
   for (const uint64_t live : {10ull, 1000ull, 1'000'000ull}) {
     std::atomic<uint64_t> count{0};
     GpuVa va(memory, 48, count);
-    uint64_t address = 0;
+    GpuAddress address;
     for (uint64_t i = 0; i < live; ++i) va.Reserve({}, kUnit, ReservationType::kZero, &address);
     Rng rng(1);
     constexpr int kRounds = 20'000;
     const auto start = std::chrono::steady_clock::now();
     for (int i = 0; i < kRounds; ++i) {
-      const uint64_t victim = kUnit * (1 + rng.Below(live));
+      const GpuAddress victim(kUnit * (1 + rng.Below(live)));
       ASSERT_EQ(va.Free(victim, kUnit), kStatusSuccess);
       ASSERT_EQ(va.Reserve({}, kUnit, ReservationType::kZero, &address), kStatusSuccess);
-      ASSERT_EQ(address, victim) << "the lowest gap";
+      ASSERT_TRUE(address == victim) << "the lowest gap";
     }
     const auto ns =
         std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::steady_clock::now() - start);

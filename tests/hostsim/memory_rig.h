@@ -76,8 +76,9 @@ class FakeGuest : public GuestMemory {
 class MemoryRig : public Rig {
  public:
   explicit MemoryRig(AdapterProfile profile = Shipped("discrete"), FaultPlan* faults = nullptr,
-                     GuestMemory* guest_memory = nullptr, bool engine_threads = false)
-      : Rig({std::move(profile)}, faults, guest_memory, engine_threads),
+                     GuestMemory* guest_memory = nullptr, bool engine_threads = false,
+                     uint32_t objects_max = kObjectsPerProcessMax)
+      : Rig({std::move(profile)}, faults, guest_memory, engine_threads, objects_max),
         caller(NewCaller()),
         device(NewDevice(caller)) {
     queue = NewQueue();

@@ -158,7 +158,7 @@ TEST(MakeResident, UnmeetableMustSucceedFailsTheDevice) {
   EXPECT_EQ(rig.State(rig.caller, rig.device), std::make_tuple(kStatusSuccess, 1u));
   EXPECT_EQ(rig.MakeResident({too_large}, kCantTrimFurther | kMustSucceed).status(), kStatusNoMemory);
   EXPECT_EQ(rig.State(rig.caller, rig.device), std::make_tuple(kStatusSuccess, 5u));
-  EXPECT_EQ(rig.ears.changes.size(), 1u);
+  EXPECT_EQ(rig.recorded.changes.size(), 1u);
 }
 
 // [RES] 111
@@ -191,7 +191,7 @@ TEST(Evict, KeepsContentAndAddress) {
   rig.Evict({allocation});
   EXPECT_EQ(rig.GpuRead(address), std::nullopt);
   EXPECT_EQ(rig.fault.reason, GpuFault::kNotResident);
-  EXPECT_EQ(rig.fault.address, address);
+  EXPECT_EQ(rig.fault.address.value(), address);
   rig.BringIn({allocation});
   EXPECT_EQ(rig.GpuRead(address), 99u);
 }
@@ -232,6 +232,25 @@ TEST(Evict, LessMissedOnesGoFirst) {
   EXPECT_EQ(where(), "XX-X") << "the lowest priority";
   rig.MakeResident({rig.New(2 * kMiB)});
   EXPECT_EQ(where(), "-X-X") << "the oldest";
+}
+
+// The order in which they were evicted counts, not the one in which they came or became resident.
+TEST(Evict, TheOneThatWasEvictedFirstGoesFirst) {
+  MemoryRig rig(Small());
+  const std::vector<uint32_t> all = {rig.New(2 * kMiB), rig.New(2 * kMiB), rig.New(2 * kMiB),
+                                     rig.New(2 * kMiB)};
+  rig.BringIn(all);
+  for (const size_t i : {2u, 0u, 3u, 1u}) rig.Evict({all[i]}, kOnlyIfNecessary);
+  auto where = [&] {
+    std::string there;
+    for (const uint32_t allocation : all) there += rig.WhereIs(allocation) == 1 ? 'X' : '-';
+    return there;
+  };
+  EXPECT_EQ(where(), "XXXX");
+  for (const char* after : {"XX-X", "-X-X", "-X--", "----"}) {
+    rig.BringIn({rig.New(2 * kMiB)});
+    EXPECT_EQ(where(), after);
+  }
 }
 
 // [RES] 116 117 [MSC] 182
@@ -543,6 +562,24 @@ TEST_F(Offers, AreNotReclaimedWhereThereIsNoRoom) {
   rig_.MakeResident({rig_.New(16 * kMiB, kAllocationSystemOnly)});
   EXPECT_EQ(Reclaim({allocation}).status(), kStatusNoMemory);
   EXPECT_EQ(rig_.Lock(allocation).status(), kStatusInvalidParameter) << "still offered";
+}
+
+// Each of the two would have room alone.
+TEST_F(Offers, OfTwoAreNotReclaimedWhereThereIsRoomForOne) {
+  const uint32_t first = rig_.New(4 * kMiB, 0, 1);
+  const uint32_t second = rig_.New(4 * kMiB, 0, 1);
+  rig_.BringIn({first, second});
+  Offer({first, second});
+  const uint32_t own = rig_.New(8 * kMiB);
+  rig_.BringIn({own, rig_.New(12 * kMiB, kAllocationSystemOnly)});
+  EXPECT_EQ(Reclaim({first, second}).status(), kStatusNoMemory);
+  for (const uint32_t one : {first, second}) {
+    EXPECT_EQ(rig_.Lock(one).status(), kStatusInvalidParameter) << "still offered";
+  }
+  EXPECT_GE(Reclaim({second}).status(), 0) << "room for one";
+  EXPECT_EQ(Reclaim({first}).status(), kStatusNoMemory) << "and for no more";
+  rig_.Evict({own});
+  EXPECT_GE(Reclaim({first}).status(), 0);
 }
 
 // [OFR] 127

@@ -3,11 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <future>
-#include <mutex>
 #include <string>
 #include <tuple>
 #include <vector>
 
+#include "base/mutex.h"
 #include "hostsim/adapter/profile.h"
 #include "hostsim/machine/bytes.h"
 #include "hostsim/machine/faults.h"
@@ -20,8 +20,9 @@
 
 namespace dxg::hostsim {
 
-// Hears what the host tells.
-class Ears : public HostEvents {
+// What the host told its guest, in order. Threads add to it under the lock; tests read it when the host is at
+// rest.
+class RecordedEvents : public HostEvents {
  public:
   struct Change {
     uint32_t process;
@@ -32,19 +33,19 @@ class Ears : public HostEvents {
   };
 
   void DeviceStateChanged(uint32_t process, uint64_t vgpu_luid, uint64_t cookie, uint32_t state) override {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     changes.push_back({process, vgpu_luid, cookie, state});
   }
   void GuestEvent(uint32_t process, uint64_t event) override {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     events.emplace_back(process, event);
   }
   void AdapterRemoved(uint64_t vgpu_luid) override {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     removed.push_back(vgpu_luid);
   }
   void AdapterArrived(const AdapterInfo& adapter) override {
-    std::lock_guard lock(mutex_);
+    MutexLock lock(mutex_);
     arrived.push_back(adapter.vgpu_luid);
   }
 
@@ -54,7 +55,7 @@ class Ears : public HostEvents {
   std::vector<uint64_t> arrived;
 
  private:
-  std::mutex mutex_;
+  Mutex mutex_;
 };
 
 inline AdapterProfile Shipped(const std::string& name) {
@@ -73,14 +74,16 @@ struct Answer {
 class Rig {
  public:
   explicit Rig(std::vector<AdapterProfile> profiles = {Shipped("discrete")}, FaultPlan* faults = nullptr,
-               GuestMemory* guest_memory = nullptr, bool engine_threads = false)
+               GuestMemory* guest_memory = nullptr, bool engine_threads = false,
+               uint32_t objects_max = kObjectsPerProcessMax)
       : threads_(engine_threads),
         host_(Host::Create(World{.clock = clock,
                                  .faults = faults,
                                  .guest_memory = guest_memory,
+                                 .objects_per_process_max = objects_max,
                                  .engine_threads = engine_threads},
                            profiles)) {
-    host_->SetEvents(&ears);
+    host_->SetEvents(&recorded);
   }
   ~Rig() { host_->SetEvents(nullptr); }
 
@@ -202,7 +205,7 @@ class Rig {
   }
 
   VirtualClock clock{5'000'000'000};
-  Ears ears;
+  RecordedEvents recorded;
 
  private:
   const bool threads_;

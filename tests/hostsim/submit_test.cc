@@ -289,10 +289,11 @@ TEST(Submit, CTX71_NullRendering) {
 
 // -- Whose turn it is.
 
-int32_t SetPriority(GpuRig& rig, uint32_t context, int32_t priority) {
+int32_t SetPriority(GpuRig& rig, uint32_t context, int32_t priority, bool in_process = false) {
   host::SetContextSchedulingPriority::Request request;
   request.set_context(context);
   request.set_priority(priority);
+  request.set_in_process(in_process ? 1 : 0);
   return rig.Ask<host::SetContextSchedulingPriority>(rig.caller, request).reply.status();
 }
 
@@ -310,6 +311,38 @@ TEST(Submit, PriorityGoesFirstAndEqualsInTurn) {
   rig.SubmitTo({high}, CommandWriter().Marker(1));
   rig.Settle();
   EXPECT_EQ(rig.Marks(), (Ids{1, 4, 3, 44, 33, 5}));
+}
+
+// Among contexts of one priority the one of the highest priority within its process goes first.
+TEST(Submit, PriorityWithinTheProcessOrdersEquals) {
+  GpuRig rig;
+  const uint32_t low = rig.NewContext(rig.caller, rig.device);
+  const uint32_t high = rig.NewContext(rig.caller, rig.device);
+  const uint32_t above = rig.NewContext(rig.caller, rig.device);
+  EXPECT_EQ(SetPriority(rig, high, 1, true), kStatusSuccess);
+  EXPECT_EQ(SetPriority(rig, above, 1), kStatusSuccess);
+  rig.Submit(CommandWriter().Delay(kMs));  // holds the engine until all are in line
+  rig.SubmitTo({low}, CommandWriter().Marker(3));
+  rig.Submit(CommandWriter().Marker(4));
+  rig.SubmitTo({high}, CommandWriter().Marker(2));
+  rig.SubmitTo({above}, CommandWriter().Marker(1));
+  rig.Settle();
+  EXPECT_EQ(rig.Marks(), (Ids{1, 2, 3, 4})) << "the other priority comes first";
+}
+
+// A priority that changes while commands are in line counts for them at once.
+TEST(Submit, PriorityCountsForWhatIsInLine) {
+  for (const bool in_process : {false, true}) {
+    GpuRig rig;
+    const uint32_t first = rig.NewContext(rig.caller, rig.device);
+    const uint32_t second = rig.NewContext(rig.caller, rig.device);
+    rig.Submit(CommandWriter().Delay(kMs));
+    rig.SubmitTo({first}, CommandWriter().Marker(1));
+    rig.SubmitTo({second}, CommandWriter().Marker(2));
+    EXPECT_EQ(SetPriority(rig, second, 1, in_process), kStatusSuccess);
+    rig.Settle();
+    EXPECT_EQ(rig.Marks(), (Ids{2, 1})) << in_process;
+  }
 }
 
 TEST(Submit, CTX70_NobodyIsStarved) {
@@ -376,8 +409,8 @@ TEST(Submit, DEV51_PageFaultIsRecorded) {
   EXPECT_EQ(Get<uint32_t>(BytesOf(std::string_view(state)), 16), 1u) << "a write";
   EXPECT_EQ(Get<uint32_t>(BytesOf(std::string_view(state)), 20), 0u) << "page fault";
   EXPECT_EQ(Get<uint64_t>(BytesOf(std::string_view(state)), 24), 0xABC000u);
-  ASSERT_EQ(rig.ears.changes.size(), 1u) << "[DEV] 45";
-  EXPECT_EQ(rig.ears.changes[0].state, 7u);
+  ASSERT_EQ(rig.recorded.changes.size(), 1u) << "[DEV] 45";
+  EXPECT_EQ(rig.recorded.changes[0].state, 7u);
 }
 
 TEST(Submit, InvalidInstructionIsRecorded) {

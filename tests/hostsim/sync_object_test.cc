@@ -251,9 +251,9 @@ TEST_F(SharedFence, IsOneValueInTwoProcesses) {
   rig.WaitFor(other, device, {{first.handle, 6}}, 1);
   rig.Wait(fence.handle, 7, 2);
   rig.Signal(fence.handle, 6);
-  EXPECT_EQ(rig.ears.events, (std::vector<std::pair<uint32_t, uint64_t>>{{other.process, 1}}));
+  EXPECT_EQ(rig.recorded.events, (std::vector<std::pair<uint32_t, uint64_t>>{{other.process, 1}}));
   EXPECT_EQ(rig.SignalFor(other, device, {{second.handle, 7}}), kStatusSuccess);
-  EXPECT_EQ(rig.ears.events.back(), (std::pair<uint32_t, uint64_t>{rig.caller.process, 2}));
+  EXPECT_EQ(rig.recorded.events.back(), (std::pair<uint32_t, uint64_t>{rig.caller.process, 2}));
   for (const uint64_t page : {fence.page, first.page, second.page}) EXPECT_EQ(rig.Peek(page), 7u);
   EXPECT_EQ(rig.GpuRead(fence.gpu_address), 7u);
 }

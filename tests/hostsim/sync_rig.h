@@ -126,8 +126,8 @@ class SyncRig : public MemoryRig {
   // The numbers of the events that have happened since the last time, in their order.
   std::vector<uint64_t> Happened() {
     std::vector<uint64_t> numbers;
-    for (const auto& [process, number] : ears.events) numbers.push_back(number);
-    ears.events.clear();
+    for (const auto& [process, number] : recorded.events) numbers.push_back(number);
+    recorded.events.clear();
     return numbers;
   }
   using Numbers = std::vector<uint64_t>;

@@ -28,7 +28,7 @@ TEST(Timeout, DEV47_49_TakesTheGuiltyDeviceOnly) {
   EXPECT_EQ(rig.StateOf(other), kActive);
   EXPECT_EQ(rig.Marks(), std::vector<uint64_t>{2}) << "the other's work goes on, the guilty one's is gone";
   EXPECT_EQ(rig.ValueOf(fence), kLost) << "[SYN] 161";
-  EXPECT_EQ(rig.ears.changes.size(), 1u) << "[DEV] 45";
+  EXPECT_EQ(rig.recorded.changes.size(), 1u) << "[DEV] 45";
   rig.EndAndExpectNothing();
 }
 
@@ -203,7 +203,7 @@ class TdrLimit : public testing::Test {
     rig.Wait(fence.handle, 1, 77);
     HangOnNewDevice(rig);
     EXPECT_TRUE(rig.host().Adapters().empty()) << "the host gives up, and with it all adapters";
-    EXPECT_EQ(rig.ears.removed.size(), 2u);
+    EXPECT_EQ(rig.recorded.removed.size(), 2u);
     EXPECT_EQ(rig.Happened(), GpuRig::Numbers{77}) << "nobody is left waiting";
     EXPECT_EQ(rig.TryDevice(rig.caller), 0u);
     rig.EndAndExpectNothing();

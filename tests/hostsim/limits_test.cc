@@ -1,0 +1,165 @@
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "hostsim/adapter/vertical_sync.h"
+#include "hostsim/machine/handle_table.h"
+#include "tests/hostsim/gpu_rig.h"
+
+// Each limit of the host: exactly as much works, and one more is refused. Limits that are checked elsewhere:
+// packets of a process and contexts of a broadcast (submit_test.cc), queued updates (gpu_va_test.cc), rules
+// of faults (faults_test.cc), objects of a process, command by command (failed_creation_test.cc).
+
+namespace dxg::hostsim {
+namespace {
+
+TEST(Limit, ObjectsOfAProcess) {
+  struct Nothing : Object {
+    Nothing() : Object(ObjectKind::kSync) {}
+  };
+  HandleTable<std::unique_ptr<Object>> table(kObjectsPerProcessMax);
+  uint32_t last = 0;
+  for (uint32_t i = 0; i < kObjectsPerProcessMax; ++i) last = table.Insert(std::make_unique<Nothing>());
+  EXPECT_NE(last, 0u);
+  EXPECT_EQ(table.Insert(std::make_unique<Nothing>()), 0u);
+  table.Remove(last);
+  EXPECT_NE(table.Insert(std::make_unique<Nothing>()), 0u);
+}
+
+TEST(Limit, ObjectsOfAProcessAreItsOwn) {
+  constexpr uint32_t kMax = 40;
+  GpuRig rig(Shipped("discrete"), nullptr, nullptr, false, kMax);
+  const Caller other = rig.NewCaller();
+  const uint32_t device = rig.NewDevice(other);
+  for (uint32_t i = 1; i < kMax; ++i) ASSERT_NE(rig.TryFor(other, device, 1, 0).handle, 0u) << i;
+  EXPECT_EQ(rig.TryFor(other, device, 1, 0).handle, 0u);
+  EXPECT_EQ(rig.TryDevice(other), 0u);
+  EXPECT_NE(rig.Try(1, 0).handle, 0u) << "of another process";
+}
+
+// [GVA] an address space ends at 2 to the profile's number of bits.
+TEST(Limit, EndOfTheAddressSpace) {
+  for (const uint32_t bits : {32u, 48u, 57u}) {
+    AdapterProfile profile = Shipped("discrete");
+    profile.mutable_caps()->set_virtual_address_bits(bits);
+    GpuRig rig(profile);
+    constexpr uint64_t kUnit = GpuVa::kReserveUnit;
+    const uint64_t end = 1ull << bits;
+    EXPECT_EQ(rig.TryReserve(kUnit, end).virtual_address(), 0u) << bits;
+    EXPECT_EQ(rig.TryReserve(2 * kUnit, end - kUnit).virtual_address(), 0u) << bits;
+    EXPECT_EQ(rig.TryReserve(kUnit, ~0ull - kUnit + 1).virtual_address(), 0u) << bits;
+    EXPECT_EQ(rig.TryReserve(~0ull - kUnit + 1, 2 * kUnit).virtual_address(), 0u) << "its end is its start";
+    EXPECT_EQ(rig.TryReserve(kUnit, 0, end).virtual_address(), 0u) << "from the end on";
+    EXPECT_EQ(rig.TryReserve(kUnit, end - kUnit).virtual_address(), end - kUnit) << bits;
+    EXPECT_EQ(rig.TryReserve(kUnit, 0, end - 2 * kUnit).virtual_address(), end - 2 * kUnit) << bits;
+    EXPECT_EQ(rig.TryReserve(kUnit, 0, end - 2 * kUnit).virtual_address(), 0u) << "both are taken";
+    EXPECT_EQ(rig.Free(end - kUnit, kUnit), kStatusSuccess);
+    const uint32_t allocation = rig.New(2 * kPage);
+    EXPECT_LT(rig.TryMap(rig.MapRequest(allocation, 2, end - kPage)).status(), 0);
+    EXPECT_EQ(rig.Map(allocation, 1, end - kPage), end - kPage);
+  }
+}
+
+TEST(Limit, StartOfTheAddressSpace) {
+  GpuRig rig;
+  constexpr uint64_t kUnit = GpuVa::kReserveUnit;
+  const uint32_t allocation = rig.New(kPage);
+  EXPECT_LT(rig.TryMap(rig.MapRequest(allocation, 1, GpuVa::kStart.value() - kPage)).status(), 0);
+  const uint64_t first = rig.TryReserve(kUnit, GpuVa::kStart.value()).virtual_address();
+  EXPECT_TRUE(first == 0 || first == GpuVa::kStart.value()) << "the rig's own memory may be there";
+}
+
+// A message of the guest holds less than kMessageBytesMax of private data.
+TEST(Limit, PrivateDataOfAMessage) {
+  GpuRig rig;
+  const std::string most(kMessageBytesMax - 1, 'p');
+  const std::string too_much(kMessageBytesMax, 'p');
+  auto submit = [&](const std::string& data) {
+    auto request = rig.SubmitRequest({rig.context}, rig.Put(CommandWriter().bytes()), 8);
+    request.set_priv_drv_data_size(static_cast<uint32_t>(data.size()));
+    request.set_priv_drv_data(data);
+    return rig.Submit(request);
+  };
+  EXPECT_EQ(submit(most), kStatusSuccess);
+  EXPECT_EQ(submit(too_much), kStatusInvalidParameter);
+  const uint32_t hardware = rig.TryContext(rig.caller, rig.device, 0, 0, GpuRig::kHwQueueSupported);
+  EXPECT_EQ(rig.TryHwQueue(hardware, 0, too_much).status(), kStatusInvalidParameter);
+  const auto queue = rig.TryHwQueue(hardware, 0, most);
+  EXPECT_EQ(queue.status(), kStatusSuccess);
+  EXPECT_EQ(rig.SubmitHw(queue.hwqueue(), 1, CommandWriter(), too_much), kStatusInvalidParameter);
+  EXPECT_EQ(rig.SubmitHw(queue.hwqueue(), 1, CommandWriter(), most), kStatusSuccess);
+  host::CreateContextVirtual::Request context;
+  context.set_device(rig.device);
+  context.set_priv_drv_data_size(static_cast<uint32_t>(too_much.size()));
+  context.set_priv_drv_data(too_much);
+  EXPECT_EQ(rig.Ask<host::CreateContextVirtual>(rig.caller, context).reply.context(), 0u);
+  context.set_priv_drv_data_size(static_cast<uint32_t>(most.size()));
+  context.set_priv_drv_data(most);
+  EXPECT_NE(rig.Ask<host::CreateContextVirtual>(rig.caller, context).reply.context(), 0u);
+}
+
+// Each handle on a monitored fence has a page of its own.
+TEST(Limit, PagesOfAFence) {
+  GpuRig rig;
+  const auto fence = rig.NewFence(7, kAnySharing);
+  std::vector<GpuRig::Sync> opened;
+  for (size_t i = 1; i < SyncPage::kPagesMax; ++i) {
+    opened.push_back(rig.OpenFor(rig.caller, rig.device, fence.global));
+    ASSERT_NE(opened.back().handle, 0u) << i;
+  }
+  const Accounting full = rig.host().Account();
+  EXPECT_EQ(rig.OpenFor(rig.caller, rig.device, fence.global).handle, 0u);
+  EXPECT_EQ(rig.host().Account().window_bytes, full.window_bytes) << "the page went back";
+  EXPECT_EQ(rig.host().Account().mappings, full.mappings);
+  EXPECT_EQ(rig.Signal(fence.handle, 8), kStatusSuccess);
+  EXPECT_EQ(rig.ValueOf(opened.front()), 8u);
+  EXPECT_EQ(rig.ValueOf(opened.back()), 8u);
+  EXPECT_EQ(rig.DestroySync(opened.front().handle), kStatusSuccess);
+  const auto again = rig.OpenFor(rig.caller, rig.device, fence.global);
+  EXPECT_NE(again.handle, 0u);
+  EXPECT_EQ(rig.ValueOf(again), 8u);
+  EXPECT_EQ(rig.OpenFor(rig.caller, rig.device, fence.global).handle, 0u);
+}
+
+TEST(Limit, ObjectsOfOneWaitOrSignal) {
+  GpuRig rig;
+  GpuRig::Targets targets;
+  for (uint32_t i = 0; i < kSyncObjectsPerListMax; ++i) targets.emplace_back(rig.NewFence().handle, 1);
+  GpuRig::Targets too_many = targets;
+  too_many.emplace_back(rig.NewFence().handle, 1);
+  EXPECT_EQ(rig.Wait(too_many, 1), kStatusInvalidParameter);
+  EXPECT_EQ(rig.GpuWait(rig.context, too_many), kStatusInvalidParameter);
+  EXPECT_EQ(rig.GpuSignal({rig.context}, too_many), kStatusInvalidParameter);
+  EXPECT_EQ(rig.Signal(too_many), kStatusInvalidParameter);
+  EXPECT_TRUE(rig.Happened().empty());
+  EXPECT_GE(rig.Wait(targets, 2), 0);
+  EXPECT_EQ(rig.GpuWait(rig.context, targets), kStatusSuccess);
+  EXPECT_EQ(rig.GpuSignal({rig.context}, targets), kStatusSuccess);
+  EXPECT_TRUE(rig.Happened().empty());
+  EXPECT_EQ(rig.Signal(targets), kStatusSuccess);
+  EXPECT_EQ(rig.Happened(), GpuRig::Numbers{2});
+}
+
+TEST(Limit, AllocationsOfOneCreation) {
+  GpuRig rig;
+  EXPECT_FALSE(
+      rig.TryCreate(std::vector<std::string>(kAllocationsPerCreateMax + 1, PrivateData(kPage))).accepted);
+  EXPECT_TRUE(rig.TryCreate(std::vector<std::string>(kAllocationsPerCreateMax, PrivateData(kPage))).accepted);
+}
+
+TEST(Limit, LiveAdapters) {
+  Rig rig;
+  AdapterInfo info;
+  for (uint32_t i = 1; i < kAdaptersMax; ++i)
+    ASSERT_TRUE(rig.host().AddAdapter(Shipped("discrete"), &info)) << i;
+  AdapterInfo none;
+  EXPECT_FALSE(rig.host().AddAdapter(Shipped("discrete"), &none));
+  EXPECT_EQ(rig.host().Adapters().size(), kAdaptersMax);
+  EXPECT_TRUE(rig.host().RemoveAdapter(info.vgpu_luid));
+  EXPECT_TRUE(rig.host().AddAdapter(Shipped("discrete"), &none));
+}
+
+}  // namespace
+}  // namespace dxg::hostsim
