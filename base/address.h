@@ -16,6 +16,10 @@ struct Address {
   friend constexpr Address operator+(Address address, uint64_t bytes) {
     return Address(address.value + bytes);
   }
+  friend constexpr Address operator-(Address address, uint64_t bytes) {
+    return Address(address.value - bytes);
+  }
+  constexpr Address& operator+=(uint64_t bytes) { return *this = *this + bytes; }
   // In bytes.
   friend constexpr uint64_t operator-(Address end, Address begin) { return end.value - begin.value; }
   constexpr explicit operator bool() const { return value != 0; }

@@ -13,7 +13,7 @@ namespace dxg::hostsim {
 namespace {
 
 bool Aligned(uint64_t bytes, uint64_t unit) { return bytes % unit == 0; }
-bool Aligned(GpuAddress address, uint64_t unit) { return address.IsMultipleOf(unit); }
+bool Aligned(GpuAddress address, uint64_t unit) { return IsMultipleOf(address, unit); }
 
 }  // namespace
 
@@ -23,8 +23,8 @@ GpuVa::~GpuVa() { count_ -= ranges_.size(); }
 
 int32_t GpuVa::FindRoom(const Place& place, uint64_t bytes, bool aligned, GpuAddress* address) const {
   const bool bounded = place.maximum != GpuAddress();
-  const uint64_t low = std::max(place.minimum, kStart).value();
-  const uint64_t high = (bounded ? std::min(place.maximum, end_) : end_).value();
+  const uint64_t low = std::max(place.minimum, kStart).value;
+  const uint64_t high = (bounded ? std::min(place.maximum, end_) : end_).value;
   if (bounded && place.minimum >= place.maximum) return kStatusInvalidParameter;
   std::optional<uint64_t> found = ranges_.FindGap(bytes, true, low, high);
   if (!found && !aligned) found = ranges_.FindGap(bytes, false, low, high);
@@ -34,16 +34,16 @@ int32_t GpuVa::FindRoom(const Place& place, uint64_t bytes, bool aligned, GpuAdd
 }
 
 void GpuVa::Insert(GpuAddress start, uint64_t bytes, Range range) {
-  if (range.owner) range.owner->ranges.insert(start.value());
-  ranges_.Insert(start.value(), (start + bytes).value(), std::move(range));
+  if (range.owner) range.owner->ranges.insert(start.value);
+  ranges_.Insert(start.value, (start + bytes).value, std::move(range));
   ++count_;
 }
 
 void GpuVa::Erase(GpuAddress start) {
-  const auto* range = ranges_.Find(start.value());
+  const auto* range = ranges_.Find(start.value);
   Clear(start, GpuAddress(range->end));
-  if (range->value.owner) range->value.owner->ranges.erase(start.value());
-  ranges_.Erase(start.value());
+  if (range->value.owner) range->value.owner->ranges.erase(start.value);
+  ranges_.Erase(start.value);
   --count_;
 }
 
@@ -57,8 +57,8 @@ int32_t GpuVa::Reserve(const Place& place, uint64_t bytes, ReservationType type,
       return kStatusInvalidParameter;
     }
     if (const int32_t status = FindRoom(place, bytes, true, &start); status != kStatusSuccess) return status;
-  } else if (start < kStart || bytes > end_.value() || start > end_ - bytes ||
-             ranges_.Overlaps(start.value(), (start + bytes).value())) {
+  } else if (start < kStart || bytes > end_.value || start > end_ - bytes ||
+             ranges_.Overlaps(start.value, (start + bytes).value)) {
     return kStatusInvalidParameter;
   }
   Insert(start, bytes,
@@ -80,15 +80,15 @@ int32_t GpuVa::Map(const Place& place, uint64_t bytes, const GpuMapping& mapping
     Insert(start, bytes,
            {.reserved = false, .of_fence = false, .type = {}, .owner = mapping.allocation, .effective = {}});
   } else {
-    if (start < kStart || bytes > end_.value() || start > end_ - bytes) return kStatusInvalidParameter;
-    if (!ranges_.Overlaps(start.value(), (start + bytes).value())) {
+    if (start < kStart || bytes > end_.value || start > end_ - bytes) return kStatusInvalidParameter;
+    if (!ranges_.Overlaps(start.value, (start + bytes).value)) {
       if (!mapping.allocation) return kStatusInvalidParameter;
       Insert(
           start, bytes,
           {.reserved = false, .of_fence = false, .type = {}, .owner = mapping.allocation, .effective = {}});
     } else {
-      const auto* range = ranges_.Find(start.value());
-      const bool inside = range && (start + bytes).value() <= range->end && !range->value.of_fence;
+      const auto* range = ranges_.Find(start.value);
+      const bool inside = range && (start + bytes).value <= range->end && !range->value.of_fence;
       if (!inside || (!mapping.allocation && !range->value.reserved)) return kStatusInvalidParameter;
     }
   }
@@ -98,8 +98,8 @@ int32_t GpuVa::Map(const Place& place, uint64_t bytes, const GpuMapping& mapping
 }
 
 int32_t GpuVa::Free(GpuAddress address, uint64_t bytes) {
-  const auto* range = ranges_.Find(address.value());
-  if (!range || range->start != address.value() || range->end - range->start != bytes)
+  const auto* range = ranges_.Find(address.value);
+  if (!range || range->start != address.value || range->end - range->start != bytes)
     return kStatusInvalidParameter;
   if (range->value.of_fence) return kStatusInvalidParameter;
   Erase(address);
@@ -123,7 +123,7 @@ void GpuVa::UnmapFence(GpuAddress address) { Erase(address); }
 void GpuVa::SetEffective(GpuAddress address, const EffectiveAt& effective) {
   if (const auto piece = pieces_.find(address); piece != pieces_.end()) {
     piece->second.mapping.effective = effective;
-  } else if (auto* range = ranges_.Find(address.value())) {
+  } else if (auto* range = ranges_.Find(address.value)) {
     range->value.effective = effective;
   }
 }
@@ -145,13 +145,12 @@ GpuMapping GpuVa::Advanced(GpuMapping mapping, uint64_t bytes) {
 }
 
 GpuVa::Pieces::iterator GpuVa::ErasePiece(Pieces::iterator piece) {
-  if (Allocation* allocation = piece->second.mapping.allocation)
-    allocation->pieces.erase(piece->first.value());
+  if (Allocation* allocation = piece->second.mapping.allocation) allocation->pieces.erase(piece->first.value);
   return pieces_.erase(piece);
 }
 
 void GpuVa::InsertPiece(GpuAddress start, Piece piece) {
-  if (piece.mapping.allocation) piece.mapping.allocation->pieces.insert(start.value());
+  if (piece.mapping.allocation) piece.mapping.allocation->pieces.insert(start.value);
   pieces_.emplace(start, std::move(piece));
 }
 
@@ -179,8 +178,8 @@ void GpuVa::Show(GpuAddress address, uint64_t bytes, const GpuMapping& mapping) 
 }
 
 std::optional<GpuAddress> GpuVa::ReservationOf(GpuAddress address, uint64_t bytes) {
-  const auto* range = ranges_.Find(address.value());
-  if (!range || !range->value.reserved || bytes > range->end - address.value()) return std::nullopt;
+  const auto* range = ranges_.Find(address.value);
+  if (!range || !range->value.reserved || bytes > range->end - address.value) return std::nullopt;
   const bool zero = range->value.type == ReservationType::kZero;
   return zero || Covered(address, address + bytes) ? std::optional(GpuAddress(range->start)) : std::nullopt;
 }
@@ -245,7 +244,7 @@ bool GpuVa::Translate(GpuAddress address, uint64_t bytes, bool write, std::vecto
     return false;
   };
   while (bytes != 0) {
-    const auto* range = ranges_.Find(address.value());
+    const auto* range = ranges_.Find(address.value);
     if (!range) return stop(GpuFault::kUnmapped);
     GpuMapping mapping;
     GpuAddress end(range->end);
@@ -344,7 +343,7 @@ void Commands::Handle(Call& call, const host::ReserveGpuVirtualAddress::Request&
                       &address) != kStatusSuccess) {
     return;
   }
-  reply->set_virtual_address(address.value());
+  reply->set_virtual_address(address.value);
   if (!queue) return;
   const PagingResult result = queue->Submit(call, 0, nullptr);
   if (result.pending()) use->va.SetEffective(address, {queue->fence, result.fence_value});
@@ -390,7 +389,7 @@ void Commands::Handle(Call& call, const host::MapGpuVirtualAddress::Request& req
     }
     const PagingResult result = queue->Submit(call, 0, nullptr);
     if (result.pending()) use->va.SetEffective(address, {queue->fence, result.fence_value});
-    reply->set_virtual_address(address.value());
+    reply->set_virtual_address(address.value);
     reply->set_paging_fence_value(result.fence_value);
     return result.status;
   };

@@ -64,8 +64,8 @@ std::optional<Update> Parse(const std::string& text) {
 }
 
 bool Aligned(const Update& update) {
-  return update.bytes != 0 && update.bytes % kPageBytes == 0 && update.address.IsMultipleOf(kPageBytes) &&
-         update.source.IsMultipleOf(kPageBytes) && update.offset % kPageBytes == 0 &&
+  return update.bytes != 0 && update.bytes % kPageBytes == 0 && IsMultipleOf(update.address, kPageBytes) &&
+         IsMultipleOf(update.source, kPageBytes) && update.offset % kPageBytes == 0 &&
          update.window % kPageBytes == 0;
 }
 

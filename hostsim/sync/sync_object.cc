@@ -202,7 +202,7 @@ void Commands::Handle(Call& call, const host::CreateSyncObject::Request& request
                        handle->object);
   }
   reply->set_sync_object(handle->handle);
-  reply->set_fence_gpu_va(handle->gpu_address.value());
+  reply->set_fence_gpu_va(handle->gpu_address.value);
   if (handle->page) reply->set_fence_storage_address(handle->page->window_address());
 }
 
@@ -238,7 +238,7 @@ int32_t Open(Call& call, const host::OpenSyncObject::Request& request, host::Ope
     return kStatusNoMemory;
   }
   reply->set_sync_object(handle->handle);
-  reply->set_gpu_virtual_address(handle->gpu_address.value());
+  reply->set_gpu_virtual_address(handle->gpu_address.value);
   if (handle->page) reply->set_guest_cpu_physical_address(handle->page->window_address());
   return kStatusSuccess;
 }

@@ -42,7 +42,7 @@ constexpr uint64_t kBlockBytes = 32 * 1024;  // of each array, so that a block o
 template <class T>
 bool Aligned(std::initializer_list<GpuAddress> addresses) {
   return std::all_of(addresses.begin(), addresses.end(),
-                     [](GpuAddress at) { return at.IsMultipleOf(sizeof(T)); });
+                     [](GpuAddress at) { return IsMultipleOf(at, sizeof(T)); });
 }
 
 // The same array, or none of its bytes.

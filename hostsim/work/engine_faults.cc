@@ -71,7 +71,7 @@ void Engines::FailDevice(Process& process, Device& device, const CommandStop& st
   PageFault record;
   switch (stop.kind) {
     case CommandStop::kPageFault:
-      record.virtual_address = stop.fault.address.value();
+      record.virtual_address = stop.fault.address.value;
       record.flags = stop.fault.write ? PageFault::kWrite : 0;
       return device.FailByPageFault(process, record, aftermath);
     case CommandStop::kDeviceFault:
@@ -81,7 +81,7 @@ void Engines::FailDevice(Process& process, Device& device, const CommandStop& st
       record.error_code = PageFault::General(PageFault::kInvalidInstruction);
       break;
   }
-  record.virtual_address = stop.op_address.value();
+  record.virtual_address = stop.op_address.value;
   device.FailByFault(process, record, aftermath);
 }
 

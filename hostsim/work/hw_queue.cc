@@ -67,7 +67,7 @@ void Commands::Handle(Call& call, const host::CreateHwQueue::Request& request,
     reply->set_hwqueue(handle);
     reply->set_progress_fence(progress->handle);
     reply->set_progress_fence_cpu_va(progress->page->window_address());
-    reply->set_progress_fence_gpu_va(progress->gpu_address.value());
+    reply->set_progress_fence_gpu_va(progress->gpu_address.value);
     reply->set_priv_drv_data(data);
     return kStatusSuccess;
   };

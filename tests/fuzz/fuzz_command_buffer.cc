@@ -31,7 +31,7 @@ class Memory final : public CommandEnvironment {
                  GpuFault* fault) override {
     spans->clear();
     FUZZ_CHECK(bytes != 0);
-    for (uint64_t at = start.value(); bytes != 0;) {
+    for (uint64_t at = start.value; bytes != 0;) {
       const bool in_buffer = at >= kBuffer && at - kBuffer < buffer_->bytes();
       const bool in_memory = at < kBytes && at / kPageBytes != 7;
       if (!in_memory && (!in_buffer || write)) {

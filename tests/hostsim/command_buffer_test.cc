@@ -38,7 +38,7 @@ class FakeMemory : public CommandEnvironment {
                  GpuFault* fault) override {
     ++translations;
     spans->clear();
-    uint64_t address = start.value();
+    uint64_t address = start.value;
     while (bytes != 0) {
       const bool in_buffer = address >= kBuffer && address < kBuffer + kPageBytes * 8;
       const bool in_memory = address >= kBase && address < kBase + kMemoryBytes;
@@ -107,12 +107,12 @@ class CommandBuffer : public testing::Test {
   void ExpectInvalid(const CommandWriter& commands) {
     const CommandStop stop = Run(commands);
     EXPECT_EQ(stop.kind, CommandStop::kInvalid);
-    EXPECT_EQ(stop.op_address.value(), kBuffer + 8) << "of the first op";
+    EXPECT_EQ(stop.op_address.value, kBuffer + 8) << "of the first op";
   }
   void ExpectFault(const CommandWriter& commands, uint64_t address, bool write) {
     const CommandStop stop = Run(commands);
     EXPECT_EQ(stop.kind, CommandStop::kPageFault);
-    EXPECT_EQ(stop.fault.address.value(), address);
+    EXPECT_EQ(stop.fault.address.value, address);
     EXPECT_EQ(stop.fault.write, write);
   }
 
@@ -133,7 +133,7 @@ TEST_F(CommandBuffer, NotMappedFaultsAtItsAddress) {
   CommandRun run(GpuAddress(0x5000), 64);
   const CommandStop stop = run.Run(gpu, cancelled, CommandRun::kUnlimited);
   EXPECT_EQ(stop.kind, CommandStop::kPageFault);
-  EXPECT_EQ(stop.fault.address.value(), 0x5000u);
+  EXPECT_EQ(stop.fault.address.value, 0x5000u);
   EXPECT_FALSE(stop.fault.write);
 }
 
@@ -291,7 +291,7 @@ TEST_F(CommandBuffer, FaultCarriesItsCode) {
   const CommandStop stop = Run(CommandWriter().Nop().Fault(77).Write64(kBase, 1));
   EXPECT_EQ(stop.kind, CommandStop::kDeviceFault);
   EXPECT_EQ(stop.code, 77u);
-  EXPECT_EQ(stop.op_address.value(), kBuffer + 16);
+  EXPECT_EQ(stop.op_address.value, kBuffer + 16);
   EXPECT_EQ(gpu.At<uint64_t>(kBase), 0u);
 }
 

@@ -105,7 +105,7 @@ TEST_F(Addresses, WritingNeedsTheRight) {
   EXPECT_EQ(rig_.GpuRead(address), 5u);
   EXPECT_FALSE(rig_.GpuWrite(address, 6));
   EXPECT_EQ(rig_.fault.reason, GpuFault::kReadOnly);
-  EXPECT_EQ(rig_.fault.address.value(), address);
+  EXPECT_EQ(rig_.fault.address.value, address);
   EXPECT_TRUE(rig_.fault.write);
   EXPECT_EQ(rig_.GpuRead(address), 5u);
 }
@@ -188,7 +188,7 @@ TEST_F(Addresses, AccessCrossesPiecesAndFaultsBeforeItWrites) {
   EXPECT_TRUE(rig_.GpuWrite(base + kPage - 4, 0x1122334455667788));
   EXPECT_EQ(rig_.GpuRead(base + kPage), 0x11223344u);
   EXPECT_FALSE(rig_.GpuWrite(base + 2 * kPage - 4, ~0ull));
-  EXPECT_EQ(rig_.fault.address.value(), base + 2 * kPage);
+  EXPECT_EQ(rig_.fault.address.value, base + 2 * kPage);
   EXPECT_EQ(rig_.GpuRead(base + 2 * kPage - 8), 0u);
 }
 

@@ -66,9 +66,9 @@ TEST(Limit, StartOfTheAddressSpace) {
   GpuRig rig;
   constexpr uint64_t kUnit = GpuVa::kReserveUnit;
   const uint32_t allocation = rig.New(kPage);
-  EXPECT_LT(rig.TryMap(rig.MapRequest(allocation, 1, GpuVa::kStart.value() - kPage)).status(), 0);
-  const uint64_t first = rig.TryReserve(kUnit, GpuVa::kStart.value()).virtual_address();
-  EXPECT_TRUE(first == 0 || first == GpuVa::kStart.value()) << "the rig's own memory may be there";
+  EXPECT_LT(rig.TryMap(rig.MapRequest(allocation, 1, GpuVa::kStart.value - kPage)).status(), 0);
+  const uint64_t first = rig.TryReserve(kUnit, GpuVa::kStart.value).virtual_address();
+  EXPECT_TRUE(first == 0 || first == GpuVa::kStart.value) << "the rig's own memory may be there";
 }
 
 // A message of the guest holds less than kMessageBytesMax of private data.

@@ -191,7 +191,7 @@ TEST(Evict, KeepsContentAndAddress) {
   rig.Evict({allocation});
   EXPECT_EQ(rig.GpuRead(address), std::nullopt);
   EXPECT_EQ(rig.fault.reason, GpuFault::kNotResident);
-  EXPECT_EQ(rig.fault.address.value(), address);
+  EXPECT_EQ(rig.fault.address.value, address);
   rig.BringIn({allocation});
   EXPECT_EQ(rig.GpuRead(address), 99u);
 }
