@@ -105,7 +105,7 @@ class GpuVa {
   // These return an NTSTATUS and, in `address`, where the range is. Sizes are in bytes: multiples of
   // kReserveUnit or of the page. Reserve and Map take effect at once, unless SetEffective says later.
   // INVALID_PARAMETER: wrong alignment, or outside the address space, or taken. NO_MEMORY: no gap is large
-  // enough. Rules: docs.microsoft.com, D3DKMTReserveGpuVirtualAddress and D3DKMTMapGpuVirtualAddress; which
+  // enough. Rules: learn.microsoft.com, D3DKMTReserveGpuVirtualAddress and D3DKMTMapGpuVirtualAddress; which
   // gap is chosen is the simulator's choice (the lowest).
   int32_t Reserve(const Place& place, uint64_t bytes, ReservationType type, GpuAddress* address);
   int32_t Map(const Place& place, uint64_t bytes, const GpuMapping& mapping, GpuAddress* address);

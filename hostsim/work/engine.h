@@ -36,7 +36,7 @@ struct GpuMark {
 // An engine runs one command at a time. Of the ready queues it takes the one with the highest priority, then
 // the highest priority within the process, then the one that has been ready longest. Every eighth command is
 // that of the queue that has been ready longest, whatever its priority, so that no queue waits for ever. This
-// order is the simulator's choice, after "GPU scheduling" of the WDDM documentation.
+// order is the simulator's choice.
 //
 // One lock guards all queues and engines of the adapter (lock order: see Machine). Commands are executed
 // under no lock. Engines with threads of their own (World::engine_threads) leave short commands to the thread

@@ -13,7 +13,7 @@
 namespace dxg::hostsim {
 namespace {
 
-constexpr uint32_t kShareable = kResourceFlag | kSharedFlag | kNtFlag;
+constexpr uint32_t kSharedResource = kResourceFlag | kSharedFlag | kNtFlag;
 
 // All that the host counts for its guest.
 struct Books {
@@ -67,7 +67,7 @@ struct Stage {
     const auto created =
         rig.Ask<host::CreateAllocation>(
                other, MemoryRig::CreateRequest(other_device, std::vector<std::string>(3, PrivateData(kPage)),
-                                               kShareable))
+                                               kSharedResource))
             .reply;
     shared_resource = rig.NtShare(other, created.resource());
     EXPECT_NE(shared_resource, 0u);
@@ -107,7 +107,7 @@ const Creation kCreations[] = {
      [](Stage& s) { return s.rig.TryCreate(std::vector<std::string>(3, PrivateData(kPage))).accepted; }},
     {"Resource", 4, false,
      [](Stage& s) {
-       return s.rig.TryCreate(std::vector<std::string>(3, PrivateData(kPage)), kShareable).accepted;
+       return s.rig.TryCreate(std::vector<std::string>(3, PrivateData(kPage)), kSharedResource).accepted;
      }},
     {"MoreOfAResource", 3, false,
      [](Stage& s) {

@@ -39,7 +39,7 @@ TEST(Limit, ObjectsOfAProcessAreItsOwn) {
   EXPECT_NE(rig.Try(1, 0).handle, 0u) << "of another process";
 }
 
-// [GVA] an address space ends at 2 to the profile's number of bits.
+// An address space ends at 2 to the profile's number of bits.
 TEST(Limit, EndOfTheAddressSpace) {
   for (const uint32_t bits : {32u, 48u, 57u}) {
     AdapterProfile profile = Shipped("discrete");
