@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "base/status.h"
+#include "proto/abi/interface.h"
 #include "proto/contract/contract.h"
 
 // The guest's way to its host, whatever that host is: a simulator in this process, in another one, a VMBus
@@ -18,11 +19,12 @@ namespace dxg {
 
 // An adapter as the back-end presents it, once both ends agree that it works.
 struct HostAdapter {
-  uint64_t luid = 0;                // the guest's name for it, what clients see
-  uint64_t host_luid = 0;           // the host's, for QueryStatistics
-  uint64_t address = 0;             // the back-end's, for HostCall
-  uint32_t host_handle = 0;         // stands for the client's adapter handle in commands
-  uint32_t interface_version = 40;  // of the VMBus protocol; older hosts send shorter answers
+  uint64_t luid = 0;         // the guest's name for it, what clients see
+  uint64_t host_luid = 0;    // the host's, for QueryStatistics
+  uint64_t address = 0;      // the back-end's, for HostCall
+  uint32_t host_handle = 0;  // stands for the client's adapter handle in commands
+  uint32_t interface_version =
+      kInterfaceVersionNewest;  // of the VMBus protocol; older hosts send shorter answers
   bool compute_only = false;
   bool async_messages = false;   // takes some commands without answering them
   bool map_guest_pages = false;  // takes a client's pages as page frame numbers, not as a memory list
@@ -83,7 +85,7 @@ class BackendEvents {
 
 // One command on its way. All it points to lives until the completion runs.
 struct HostCall {
-  const contract::HostCommand* command;
+  const contract::CommandRow* command;
   uint32_t process;  // the host's handle of the process on whose behalf; 0: none
   uint64_t adapter;  // HostAdapter::address; 0 for global commands
   const google::protobuf::Message* request;

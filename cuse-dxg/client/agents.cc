@@ -27,6 +27,13 @@ using preload::AgentAnswer;
 using preload::AgentAsk;
 using preload::AgentHello;
 
+// A step travels to the agent by its number.
+static_assert(static_cast<uint32_t>(Step::Kind::kMap) == preload::kind::kMap);
+static_assert(static_cast<uint32_t>(Step::Kind::kUnmap) == preload::kind::kUnmap);
+static_assert(static_cast<uint32_t>(Step::Kind::kGiveFile) == preload::kind::kGiveFile);
+static_assert(static_cast<uint32_t>(Step::Kind::kGiveNode) == preload::kind::kGiveNode);
+static_assert(static_cast<uint32_t>(Step::Kind::kCloseFile) == preload::kind::kCloseFile);
+
 constexpr uint64_t kListenerNumber = 0, kStopNumber = 1;  // for epoll; agents have higher ones
 
 // A Do, under way or waiting for its turn: the agent does one step at a time.

@@ -36,36 +36,35 @@ bool IsStillThere(Call& call, const Arena::Mapping& mapping) {
 
 // Maps all of the region, or only what is needed where others see the rest, or the client has no room for it
 // (RLIMIT_AS).
-Task MapRegion(Call& call, const HostRegion& region, uint64_t window_address, uint64_t size,
-               Arena::Mapping* mapping) {
+TaskOf<Arena::Mapping> MapRegion(Call& call, const HostRegion& region, uint64_t window_address,
+                                 uint64_t size) {
+  Arena::Mapping mapping;
   std::vector<uint64_t> addresses;
   Status status = Status::Ok();
   if (!region.common) {
-    *mapping = {.window_address = WindowAddress(region.window_address),
-                .size = region.size,
-                .cookie = region.cookie,
-                .region = region};
+    mapping = {.window_address = WindowAddress(region.window_address),
+               .size = region.size,
+               .cookie = region.cookie,
+               .region = region};
     status = co_await call.InClient(MapStep(region, region.window_address, region.size), &addresses);
   }
   const bool all = region.window_address == window_address && region.size == size;
   if (region.common || (status.value() == -ENOMEM && !all)) {
-    *mapping = {.window_address = WindowAddress(window_address), .size = size, .region = region};
+    mapping = {.window_address = WindowAddress(window_address), .size = size, .region = region};
     status = co_await call.InClient(MapStep(region, window_address, size), &addresses);
   }
-  if (status.ok()) mapping->client_address = ClientAddress(addresses.front());
-  co_return status;
+  if (!status.ok()) co_return status;
+  mapping.client_address = ClientAddress(addresses.front());
+  co_return mapping;
 }
 
 }  // namespace
 
-Task BringIn(Call& call, uint64_t window_address, uint64_t size, uint64_t* client_address) {
+TaskOf<uint64_t> BringIn(Call& call, uint64_t window_address, uint64_t size) {
   Arena& arena = call.process->arena();
   const WindowAddress address(window_address);
   if (const auto mapping = arena.Hold(address, size)) {
-    if (IsStillThere(call, *mapping)) {
-      *client_address = mapping->At(address).value;
-      co_return Status::Ok();
-    }
+    if (IsStillThere(call, *mapping)) co_return mapping->At(address).value;
     // Without its own region the process is another program; a single mapping may have been unmapped by the
     // client.
     mapping->cookie != 0 ? arena.Clear() : arena.Forget(address);
@@ -76,28 +75,28 @@ Task BringIn(Call& call, uint64_t window_address, uint64_t size, uint64_t* clien
                              "the host named memory at {:#x} ({} bytes) that it does not show to the guest",
                              window_address, size);
   }
-  Arena::Mapping made;
-  if (Status status = co_await MapRegion(call, *region, window_address, size, &made); !status.ok()) {
+  auto mapped = co_await MapRegion(call, *region, window_address, size);
+  if (!mapped.ok()) {
     spdlog::warn("{} by thread {}: memory cannot be brought into the client: {}", call.row.name, call.tid(),
-                 status.why());
-    co_return status;
+                 mapped.status().why());
+    co_return std::move(mapped).status();
   }
+  const Arena::Mapping made = *std::move(mapped);
   const Arena::Mapping mapping = arena.Add(made);
   if (mapping.client_address != made.client_address) (void)co_await call.InClient(UnmapStep(made), nullptr);
-  *client_address = mapping.At(address).value;
-  co_return Status::Ok();
+  co_return mapping.At(address).value;
 }
 
 Task BringHome(Call& call) {
   const auto region = call.driver.backend().HomeRegion(call.process->host_handle);
   if (!region || call.process->arena().Has(WindowAddress(region->window_address))) co_return Status::Ok();
-  Arena::Mapping made;
-  const Status status = co_await MapRegion(call, *region, region->window_address, region->size, &made);
-  if (!status.ok()) {
+  auto mapped = co_await MapRegion(call, *region, region->window_address, region->size);
+  if (!mapped.ok()) {
     spdlog::debug("the first device of process {}: its memory is not in place yet: {}",
-                  call.process->identity.tgid, status.why());
+                  call.process->identity.tgid, mapped.status().why());
     co_return Status::Ok();
   }
+  const Arena::Mapping made = *std::move(mapped);
   const Arena::Mapping mapping = call.process->arena().Add(made);
   if (mapping.client_address != made.client_address) (void)co_await call.InClient(UnmapStep(made), nullptr);
   co_return Status::Ok();

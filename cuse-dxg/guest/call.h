@@ -23,7 +23,7 @@ class Driver;
 class Call : public Caller {
  public:
   // `args` has room for the row's fixed struct.
-  Call(Driver& driver, const contract::Call& row, std::shared_ptr<Process> process,
+  Call(Driver& driver, const contract::CallRow& row, std::shared_ptr<Process> process,
        std::unique_ptr<attach::IoctlRequest> ioctl, client::Access& access, std::byte* args)
       : Caller(std::move(ioctl), access, process->identity),
         driver(driver),
@@ -33,7 +33,7 @@ class Call : public Caller {
   ~Call() override = default;
 
   Driver& driver;
-  const contract::Call& row;
+  const contract::CallRow& row;
   const std::shared_ptr<Process> process;
 
   virtual contract::Message& request_message() = 0;
@@ -89,7 +89,7 @@ class Call : public Caller {
 template <class Traits>
 class CallOf final : public Call {
  public:
-  CallOf(Driver& driver, const contract::Call& row, std::shared_ptr<Process> process,
+  CallOf(Driver& driver, const contract::CallRow& row, std::shared_ptr<Process> process,
          std::unique_ptr<attach::IoctlRequest> ioctl, client::Access& access)
       : Call(driver, row, std::move(process), std::move(ioctl), access, storage_) {}
   typename Traits::Request request;

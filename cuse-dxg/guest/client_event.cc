@@ -4,7 +4,7 @@
 
 namespace dxg::guest {
 
-Task AddClientEvent(Call& call, uint64_t descriptor, EventTable::Lifetime lifetime, uint64_t* event) {
+TaskOf<uint64_t> AddClientEvent(Call& call, uint64_t descriptor, EventTable::Lifetime lifetime) {
   client::Delivery* delivery = call.driver.delivery();
   const int number = static_cast<int>(static_cast<uint32_t>(descriptor));
   std::shared_ptr<client::EventFile> file;
@@ -14,8 +14,7 @@ Task AddClientEvent(Call& call, uint64_t descriptor, EventTable::Lifetime lifeti
   }
   if (file == nullptr)
     co_return Status::Refuse(EINVAL, "descriptor {} of the caller is no eventfd that can be held", number);
-  *event = call.driver.events().Add(*call.process, std::move(file), lifetime);
-  co_return Status::Ok();
+  co_return call.driver.events().Add(*call.process, std::move(file), lifetime);
 }
 
 }  // namespace dxg::guest

@@ -44,11 +44,11 @@ std::string WideName(const std::string& name) {
 // Runs a handler on its call and answers. One instance of Run for each served call.
 class CallRunner {
  public:
-  using Runner = void (*)(Driver&, const contract::Call&, std::shared_ptr<Process>,
+  using Runner = void (*)(Driver&, const contract::CallRow&, std::shared_ptr<Process>,
                           std::unique_ptr<attach::IoctlRequest>);
 
   template <class Traits, Task (*kHandler)(CallOf<Traits>&)>
-  static void Run(Driver& driver, const contract::Call& row, std::shared_ptr<Process> process,
+  static void Run(Driver& driver, const contract::CallRow& row, std::shared_ptr<Process> process,
                   std::unique_ptr<attach::IoctlRequest> ioctl) {
     auto* call = new CallOf<Traits>(driver, row, std::move(process), std::move(ioctl), driver.access_);
     call->set_delivery(driver.delivery_);
@@ -111,7 +111,7 @@ const RunnerTable& Runners() {
 }
 
 // A call that no handler serves yet is logged the first time, so that its user learns what is missing.
-void LogNotServed(const contract::Call& row) {
+void LogNotServed(const contract::CallRow& row) {
   static std::array<std::atomic_flag, 256> logged;
   if (!logged[row.nr].test_and_set())
     spdlog::warn("{} ({}): known, not served yet; it answers ENOTTY", row.ioctl, row.summary);
@@ -139,7 +139,7 @@ void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
 
 void Driver::ServeCall(const std::shared_ptr<Process>& process,
                        std::unique_ptr<attach::IoctlRequest> request) {
-  const contract::Call* row = contract::FindCall(request->code());
+  const contract::CallRow* row = contract::FindCall(request->code());
   if (row == nullptr) {
     return Refuse(
         *request, nullptr,
@@ -166,7 +166,7 @@ void Driver::ServeCall(const std::shared_ptr<Process>& process,
   runner(*this, *row, process, std::move(request));
 }
 
-void Driver::Refuse(attach::IoctlRequest& request, const contract::Call* row, const Status& status) {
+void Driver::Refuse(attach::IoctlRequest& request, const contract::CallRow* row, const Status& status) {
   if (observer_ != nullptr) Report({row, request.code(), request.caller().tid, nullptr, nullptr, &status, 0});
   LogRefusal(row != nullptr ? row->name : "unknown call", request.caller().tid, status);
   request.Answer(status.value(), {});

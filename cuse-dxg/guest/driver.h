@@ -23,7 +23,7 @@ namespace dxg::guest {
 
 // What an observer learns of a call that was answered.
 struct CallReport {
-  const contract::Call* row;  // null where the code is of no call
+  const contract::CallRow* row;  // null where the code is of no call
   uint32_t code;
   pid_t tid;
   const contract::Message* request;  // null where nothing was decoded
@@ -120,7 +120,7 @@ class Driver final : public attach::Node, public BackendEvents {
   // What requests on the file name it by, until Release.
   uint64_t Enter(std::unique_ptr<OpenFile> file);
   void FinishOpen(const std::shared_ptr<Process>& process, const Status& status);
-  void Refuse(attach::IoctlRequest& request, const contract::Call* row, const Status& status);
+  void Refuse(attach::IoctlRequest& request, const contract::CallRow* row, const Status& status);
   void Report(const CallReport& report);
 
   Host host_;

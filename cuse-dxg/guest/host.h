@@ -5,15 +5,10 @@
 
 #include "cuse-dxg/guest/objects.h"
 #include "link/backend.h"
+#include "proto/abi/interface.h"
 #include "proto/contract/host_commands.gen.h"
 
 namespace dxg::guest {
-
-// Largest message to the host and largest answer, transport header included.
-inline constexpr uint32_t kMessageBytesMax = 131072;
-// The transport's own header, on this interface version and later.
-inline constexpr uint32_t kTransportHeaderBytes = 16;
-inline constexpr uint32_t kTransportHeaderSince = 40;
 
 // `co_await` sends a command and gives the transport's Status; the host's answer is in `reply`. Request and
 // reply live in the awaiting coroutine's frame.
@@ -81,8 +76,8 @@ class Host {
 
  private:
   template <class Request>
-  static const contract::HostCommand* Row() {
-    static const contract::HostCommand* const row =
+  static const contract::CommandRow* Row() {
+    static const contract::CommandRow* const row =
         contract::FindHostCommand(contract::kHostCommandId<Request>);
     return row;
   }

@@ -5,27 +5,33 @@
 #include <exception>
 #include <functional>
 #include <optional>
+#include <type_traits>
 #include <utility>
 
 #include "base/status.h"
 
 namespace dxg::guest {
 
-// A handler's steps in the driver's order, straight down the page, with the waits for the host in between: a
-// coroutine that ends with a Status. It starts when it is awaited by another Task or when Start() is called,
-// and after a wait it goes on in the thread that ended the wait. No thread is held meanwhile.
+// Steps in the driver's order, straight down the page, with the waits for the host in between: a coroutine
+// that ends with a T. A Task ends with a Status, as handlers do; a TaskOf<T> with a T or a Status. It starts
+// when it is awaited by another Task or when Start() is called, and after a wait it goes on in the thread
+// that ended the wait. No thread is held meanwhile.
 //
 // Parameters live in the coroutine's frame: pass values, or references to what outlives the Task.
-class [[nodiscard]] Task {
+template <typename T>
+class [[nodiscard]] Coroutine {
  public:
-  using Done = std::function<void(Status)>;
+  using Done = std::function<void(T)>;
 
   struct promise_type {
-    Status result;
+    // A Status is stored as it is, so that a frame that waits for long is small.
+    std::conditional_t<std::is_default_constructible_v<T>, T, std::optional<T>> result;
     std::coroutine_handle<> continuation;
     Done done;
 
-    Task get_return_object() { return Task(std::coroutine_handle<promise_type>::from_promise(*this)); }
+    Coroutine get_return_object() {
+      return Coroutine(std::coroutine_handle<promise_type>::from_promise(*this));
+    }
     std::suspend_always initial_suspend() noexcept { return {}; }
     struct Final {
       bool await_ready() noexcept { return false; }
@@ -34,7 +40,7 @@ class [[nodiscard]] Task {
         if (promise.continuation) return promise.continuation;
         // Nobody holds a started Task: the frame ends here, before whoever waits for it learns of it.
         Done done = std::move(promise.done);
-        Status result = std::move(promise.result);
+        T result = promise.Take();
         self.destroy();
         if (done) done(std::move(result));
         return std::noop_coroutine();
@@ -42,18 +48,25 @@ class [[nodiscard]] Task {
       void await_resume() noexcept {}
     };
     Final final_suspend() noexcept { return {}; }
-    void return_value(Status status) { result = std::move(status); }
+    void return_value(T value) { result = std::move(value); }
+    T Take() {
+      if constexpr (std::is_default_constructible_v<T>) {
+        return std::move(result);
+      } else {
+        return *std::move(result);
+      }
+    }
     // No exception crosses a room; one that gets here is a bug of ours.
     void unhandled_exception() { std::terminate(); }
   };
 
-  Task(Task&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
-  Task& operator=(Task&&) = delete;
-  ~Task() {
+  Coroutine(Coroutine&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
+  Coroutine& operator=(Coroutine&&) = delete;
+  ~Coroutine() {
     if (handle_) handle_.destroy();
   }
 
-  // Runs the Task on its own; `done` gets the result.
+  // Runs it on its own; `done` gets the result.
   void Start(Done done) && {
     auto handle = std::exchange(handle_, nullptr);
     handle.promise().done = std::move(done);
@@ -65,13 +78,17 @@ class [[nodiscard]] Task {
     handle_.promise().continuation = waiter;
     return handle_;
   }
-  Status await_resume() { return std::move(handle_.promise().result); }
+  T await_resume() { return handle_.promise().Take(); }
 
  private:
-  explicit Task(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
+  explicit Coroutine(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
 
   std::coroutine_handle<promise_type> handle_;
 };
+
+using Task = Coroutine<Status>;
+template <typename T>
+using TaskOf = Coroutine<Result<T>>;
 
 // `co_await Callback<T>(start)`: waits for what `start` was handed to be called, which may be at once, later,
 // and on any thread. The T is what it was called with.

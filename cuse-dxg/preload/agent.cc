@@ -30,7 +30,7 @@ using dxg::preload::AgentAnswer;
 using dxg::preload::AgentAsk;
 using dxg::preload::AgentHello;
 
-enum Kind : uint32_t { kMap, kUnmap, kGiveFile, kGiveNode, kCloseFile };  // client::Step::Kind
+using namespace dxg::preload::kind;
 
 constexpr int kHighNumber = 900;  // above what programs count their descriptors by, below the usual limit
 constexpr size_t kStackBytes = 64 * 1024;  // the deepest frame is a few hundred bytes

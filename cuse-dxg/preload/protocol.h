@@ -26,8 +26,13 @@ struct AgentHello {
 };
 inline constexpr uint32_t kVersion = 1;
 
+// What the agent is to do: the numbers of client::Step::Kind, which client/agents.cc compares with these.
+namespace kind {
+enum Kind : uint32_t { kMap, kUnmap, kGiveFile, kGiveNode, kCloseFile };
+}
+
 struct AgentAsk {
-  uint32_t kind;  // client::Step::Kind
+  uint32_t kind;  // of namespace kind
   uint32_t writable;
   uint64_t offset;
   uint64_t size;

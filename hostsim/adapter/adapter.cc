@@ -87,7 +87,7 @@ std::string Adapter::DriverStorePath(const std::string& file) const {
 
 // Where its memory shows in files of its own, the host needs no window of the guest's; only its shape is
 // checked then.
-void Commands::Handle(Call& call, const host::SetIospaceRegion::Request& request,
+void Commands::Handle(CommandContext& call, const host::SetIospaceRegion::Request& request,
                       host::SetIospaceRegion::Reply* reply) {
   const bool valid = request.length() != 0 && request.start() % kIospaceAlignment == 0 &&
                      request.length() <= UINT64_MAX - request.start();
@@ -96,7 +96,7 @@ void Commands::Handle(Call& call, const host::SetIospaceRegion::Request& request
                         : kStatusInvalidParameter);
 }
 
-void Commands::Handle(Call& call, const host::OpenAdapter::Request& request,
+void Commands::Handle(CommandContext& call, const host::OpenAdapter::Request& request,
                       host::OpenAdapter::Reply* reply) {
   auto open = [&]() -> int32_t {
     if (!call.adapter) return kStatusInvalidParameter;
@@ -114,11 +114,12 @@ void Commands::Handle(Call& call, const host::OpenAdapter::Request& request,
 }
 
 // Opening takes nothing, so closing gives nothing back. An adapter that went away can be closed.
-void Commands::Handle(Call& call, const host::CloseAdapter::Request& request, host::CloseAdapter::Reply*) {
+void Commands::Handle(CommandContext& call, const host::CloseAdapter::Request& request,
+                      host::CloseAdapter::Reply*) {
   if (!call.adapter || request.host_handle() != call.adapter->info().host_handle) call.Refuse();
 }
 
-void Commands::Handle(Call& call, const host::GetInternalAdapterInfo::Request&,
+void Commands::Handle(CommandContext& call, const host::GetInternalAdapterInfo::Request&,
                       host::GetInternalAdapterInfo::Reply* reply) {
   if (!call.adapter || call.adapter->removed()) return call.Refuse();  // this reply has no status
   const AdapterProfile& profile = call.adapter->profile();
@@ -143,7 +144,7 @@ void Commands::Handle(Call& call, const host::GetInternalAdapterInfo::Request&,
 }
 
 // Nothing is deferred yet that a flush would have to wait for.
-void Commands::Handle(Call& call, const host::FlushHeapTransitions::Request&,
+void Commands::Handle(CommandContext& call, const host::FlushHeapTransitions::Request&,
                       host::FlushHeapTransitions::Reply* reply) {
   reply->set_status(call.CheckLiveAdapter());
 }

@@ -19,7 +19,7 @@ bool BefallsByItself(const FaultRule& rule) {
 }
 
 bool OfTheVm(const std::string& command) {
-  for (const contract::HostCommand& row : contract::HostCommands()) {
+  for (const contract::CommandRow& row : contract::HostCommands()) {
     if (row.name == command) return row.channel == dxg::GLOBAL;
   }
   return false;

@@ -12,7 +12,7 @@ constexpr uint64_t kCpuCounterHz = 10'000'000;  // as QueryPerformanceCounter on
 }  // namespace
 
 // Both counters come from one look at the clock, so they are as close together as can be.
-void Commands::Handle(Call& call, const host::QueryClockCalibration::Request& request,
+void Commands::Handle(CommandContext& call, const host::QueryClockCalibration::Request& request,
                       host::QueryClockCalibration::Reply* reply) {
   auto query = [&]() -> int32_t {
     if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;

@@ -39,7 +39,7 @@ bool ValidFlags(uint32_t flags) {
 }
 
 // A device is optional, and so is a context of it. A device in error is only for asking about its state.
-bool ValidObjects(const Call& call, const host::Escape::Request& request) {
+bool ValidObjects(const CommandContext& call, const host::Escape::Request& request) {
   if (request.device() == 0) return request.context() == 0;
   Process& process = *call.process;
   MutexLock lock(process.mutex());
@@ -72,7 +72,7 @@ bool DriverPrivate(const Adapter& adapter, Bytes data) {
   return true;
 }
 
-bool TdrDebugControl(Call& call, Bytes data) {
+bool TdrDebugControl(CommandContext& call, Bytes data) {
   if (data.size() < sizeof(uint32_t)) return false;
   const auto control = Get<uint32_t>(data, 0);
   if (control != kForceTdr && control != kGpuTdr) return false;
@@ -101,7 +101,7 @@ bool SetFault(Adapter& adapter, ConstBytes data) {
 }
 
 // One queue of the process, or the whole engine; for some time, for ever, or no longer.
-bool DelayExecution(Call& call, ConstBytes data) {
+bool DelayExecution(CommandContext& call, ConstBytes data) {
   const auto handle = Get<uint32_t>(data, 8);
   const auto ms = Get<uint32_t>(data, 12);
   Process& process = *call.process;
@@ -115,7 +115,7 @@ bool DelayExecution(Call& call, ConstBytes data) {
   return true;
 }
 
-bool MemoryControl(Call& call, Bytes data) {
+bool MemoryControl(CommandContext& call, Bytes data) {
   constexpr size_t kBytes = 24;
   if (data.size() < kBytes) return false;
   Adapter& adapter = *call.adapter;
@@ -140,7 +140,7 @@ bool MemoryControl(Call& call, Bytes data) {
   }
 }
 
-bool Serve(Call& call, const host::Escape::Request& request, Bytes data) {
+bool Serve(CommandContext& call, const host::Escape::Request& request, Bytes data) {
   const AdapterProfile::Policy& policy = call.adapter->profile().policy();
   // A secure VM passes only escapes whose form the host knows, and it knows none that gets here.
   if (policy.secure() || (request.flags() & kDriverKnownEscape) != 0) return false;
@@ -159,7 +159,8 @@ bool Serve(Call& call, const host::Escape::Request& request, Bytes data) {
 }  // namespace
 
 // The reply has no status: a refusal is a reply without the data, which only one of some data can be.
-void Commands::Handle(Call& call, const host::Escape::Request& request, host::Escape::Reply* reply) {
+void Commands::Handle(CommandContext& call, const host::Escape::Request& request,
+                      host::Escape::Reply* reply) {
   const std::string& sent = request.priv_drv_data();
   const bool valid = call.CheckLiveAdapter() == kStatusSuccess &&
                      request.adapter() == call.adapter->info().host_handle &&

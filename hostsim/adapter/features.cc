@@ -74,7 +74,7 @@ void Answer(const AdapterProfile& profile, uint32_t id, Reply* reply) {
 
 }  // namespace
 
-void Commands::Handle(Call& call, const host::IsFeatureEnabled::Request& request,
+void Commands::Handle(CommandContext& call, const host::IsFeatureEnabled::Request& request,
                       host::IsFeatureEnabled::Reply* reply) {
   if (!call.adapter) return reply->set_status(kStatusInvalidParameter);
   if (call.adapter->removed()) return reply->set_status(kStatusDeviceRemoved);
@@ -84,7 +84,7 @@ void Commands::Handle(Call& call, const host::IsFeatureEnabled::Request& request
 }
 
 // No adapter is asked, so that nothing is there of what its driver makes possible.
-void Commands::Handle(Call&, const host::IsFeatureEnabledGlobal::Request& request,
+void Commands::Handle(CommandContext&, const host::IsFeatureEnabledGlobal::Request& request,
                       host::IsFeatureEnabledGlobal::Reply* reply) {
   Answer(AdapterProfile(), request.feature_id(), reply);
 }

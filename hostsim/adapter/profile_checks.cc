@@ -11,6 +11,7 @@
 #include "hostsim/machine/faults.h"
 #include "hostsim/machine/utf16.h"
 #include "hostsim/memory/private_data.h"
+#include "proto/abi/interface.h"
 
 namespace dxg::hostsim {
 namespace {
@@ -35,7 +36,7 @@ constexpr size_t kPathUnits = 259;
 constexpr size_t kPathPrefixUnits = 60;  // of DriverStorePath, and the file's separator
 constexpr size_t kVersionUnits = 31;
 constexpr size_t kRegistryBytesMax = 64 * 1024;
-constexpr size_t kAnswerBytesMax = 128 * 1024;
+constexpr size_t kAnswerBytesMax = kMessageBytesMax;
 constexpr size_t kAnswerInputMax = 64;
 constexpr int kFaultsMax = 32;
 

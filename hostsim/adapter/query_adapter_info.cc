@@ -438,7 +438,7 @@ const AdapterProfile::Answer* FindAnswer(const Adapter& adapter, uint32_t type, 
   return nullptr;
 }
 
-int32_t Query(const Call& call, const host::QueryAdapterInfo::Request& request, std::string* data) {
+int32_t Query(const CommandContext& call, const host::QueryAdapterInfo::Request& request, std::string* data) {
   const uint32_t type = request.query_type();
   if (data->size() != request.private_data_size() || data->empty() || data->size() > kMessageBytesMax) {
     return kStatusInvalidParameter;
@@ -463,7 +463,7 @@ int32_t Query(const Call& call, const host::QueryAdapterInfo::Request& request, 
 std::span<const QueryType> QueryTypes() { return kTypes; }
 
 // The data goes back whole; what an answer does not fill stays as the caller had it.
-void Commands::Handle(Call& call, const host::QueryAdapterInfo::Request& request,
+void Commands::Handle(CommandContext& call, const host::QueryAdapterInfo::Request& request,
                       host::QueryAdapterInfo::Reply* reply) {
   int32_t status = call.CheckLiveAdapter();
   std::string* data = reply->mutable_private_data();

@@ -23,7 +23,7 @@ constexpr size_t kNodePerfData = 544;
 
 // One query on its way: where its answer goes, and what it is about.
 struct Statistics {
-  const Call& call;
+  const CommandContext& call;
   const Adapter& adapter;
   uint32_t selector;  // a segment, a node, a group, a physical adapter
   Bytes result;
@@ -183,7 +183,7 @@ struct Statistics {
 }  // namespace
 
 // The header's process is the one that is asked about.
-void Commands::Handle(Call& call, const host::QueryStatistics::Request& request,
+void Commands::Handle(CommandContext& call, const host::QueryStatistics::Request& request,
                       host::QueryStatistics::Reply* reply) {
   std::string* result = reply->mutable_result();
   result->assign(kResultBytes, '\0');

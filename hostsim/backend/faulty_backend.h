@@ -4,6 +4,7 @@
 #include <memory>
 #include <optional>
 
+#include "hostsim/machine/faults.h"
 #include "link/backend.h"
 
 namespace dxg::hostsim {
@@ -11,33 +12,14 @@ namespace dxg::hostsim {
 // Who decides which messages and events have trouble on their way. From any thread.
 class MessageFaults {
  public:
-  enum class Point {
-    // Of a command. The calls of an asynchronous one have no answer that something could befall.
-    kChannelLoss,
-    kRingFull,
-    kMessageTooLarge,
-    kReplyShort,
-    kReplyExcess,
-    kReplyGarbage,
-    kHostSlow,
-    kAnswerHeld,
-    // Of an event.
-    kEventLost,
-    kEventLate,
-    kEventTwice,
-    kEventReordered,
-    kEventUnknown,
-    // Of a list of client pages.
-    kClientMemoryRefused,
-  };
-  struct Fault {
-    uint64_t delay_ns = 0;
-    uint64_t value = 0;
-  };
+  using Point = hostsim::FaultPoint;
+  using Fault = hostsim::Fault;
 
   virtual ~MessageFaults() = default;
   virtual bool any_armed() = 0;  // cheap: asked for each message
-  // `call` is null where the point is none of a command.
+  // The points of messages: those of a command (the calls of an asynchronous one have no answer that
+  // something could befall), of an event, and of a list of client pages. docs/faults.md lists them. `call` is
+  // null where the point is none of a command.
   virtual std::optional<Fault> Strike(Point point, const HostCall* call) = 0;
   // Calls once when so much time has gone by, on a thread that holds no lock.
   virtual void CallAfter(uint64_t ns, std::function<void()> call) = 0;

@@ -88,42 +88,6 @@ class PageLists final : public GuestMemory {
   uint32_t last_ DXG_GUARDED_BY(mutex_) = 0;
 };
 
-FaultPoint ToHost(MessageFaults::Point point) {
-  using Point = MessageFaults::Point;
-
-  switch (point) {
-    case Point::kChannelLoss:
-      return FaultPoint::kChannelLoss;
-    case Point::kRingFull:
-      return FaultPoint::kRingFull;
-    case Point::kMessageTooLarge:
-      return FaultPoint::kMessageTooLarge;
-    case Point::kReplyShort:
-      return FaultPoint::kReplyShort;
-    case Point::kReplyExcess:
-      return FaultPoint::kReplyExcess;
-    case Point::kReplyGarbage:
-      return FaultPoint::kReplyGarbage;
-    case Point::kHostSlow:
-      return FaultPoint::kHostSlow;
-    case Point::kAnswerHeld:
-      return FaultPoint::kAnswerHeld;
-    case Point::kEventLost:
-      return FaultPoint::kEventLost;
-    case Point::kEventLate:
-      return FaultPoint::kEventLate;
-    case Point::kEventTwice:
-      return FaultPoint::kEventTwice;
-    case Point::kEventReordered:
-      return FaultPoint::kEventReordered;
-    case Point::kEventUnknown:
-      return FaultPoint::kEventUnknown;
-    case Point::kClientMemoryRefused:
-      return FaultPoint::kClientMemoryRefused;
-  }
-  return FaultPoint::kCount;
-}
-
 class InProcessBackend final : public Backend, public HostEvents, public MessageFaults {
  public:
   InProcessBackend(const std::vector<AdapterProfile>& profiles, const GuestMachine& guest)
@@ -245,7 +209,7 @@ class InProcessBackend final : public Backend, public HostEvents, public Message
 
 // Messages of the VM are struck only by name: what ends processes would otherwise leave them behind.
 std::optional<MessageFaults::Fault> InProcessBackend::Strike(Point point, const HostCall* call) {
-  Passage passage{.point = ToHost(point)};
+  Passage passage{.point = point};
   if (!host_->faults().armed(passage.point)) return std::nullopt;
   if (call) {
     passage.command = call->command->name;
@@ -256,8 +220,7 @@ std::optional<MessageFaults::Fault> InProcessBackend::Strike(Point point, const 
       if (adapter.vgpu_luid == call->adapter) passage.adapter = adapter.guest_luid;
     }
   }
-  const auto fault = host_->faults().Strike(passage, host_->NowNs());
-  return fault ? std::optional(Fault{fault->delay_ns, fault->value}) : std::nullopt;
+  return host_->faults().Strike(passage, host_->NowNs());
 }
 
 std::unique_ptr<Backend> Make(const std::vector<AdapterProfile>& profiles, const GuestMachine& guest) {

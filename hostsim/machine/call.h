@@ -12,12 +12,10 @@
 #include "hostsim/machine/machine.h"
 #include "hostsim/machine/process.h"
 #include "hostsim/work/device.h"
+#include "proto/abi/interface.h"
 #include "proto/contract/contract.h"
 
 namespace dxg::hostsim {
-
-// A message of the guest, with its header: no private data reaches that.
-inline constexpr size_t kMessageBytesMax = 128 * 1024;
 
 // Who sends a command: the process handle and the adapter of its header. Either is 0 where the command names
 // none.
@@ -28,7 +26,8 @@ struct Caller {
   bool asynchronous = false;
 };
 
-// The end of a command that both its handler and the function that Call::Defer returned have to come to.
+// The end of a command that both its handler and the function that CommandContext::Defer returned have to
+// come to.
 struct Deferred {
   std::function<void(bool accepted)> done;
   bool accepted = true;
@@ -40,7 +39,7 @@ struct Deferred {
 };
 
 // One command on its way through the host: who asks, and what its answer is besides the reply message.
-struct Call {
+struct CommandContext {
   Machine& machine;
   const Caller caller;
   std::shared_ptr<Process> process;  // null: there is none of that handle
@@ -48,7 +47,7 @@ struct Call {
   bool accepted = true;
   Aftermath aftermath;  // done when the command has let go of its locks
   std::shared_ptr<Deferred> deferred;
-  const contract::HostCommand* command = nullptr;  // its row; null: nobody knows the command
+  const contract::CommandRow* command = nullptr;  // its row; null: nobody knows the command
 
   // The answer will be shorter than a whole reply: the only refusal where the reply has no status.
   void Refuse() { accepted = false; }

@@ -35,7 +35,8 @@ std::vector<AdapterInfo> Host::Adapters() {
 
 void Host::Submit(const Caller& caller, uint32_t command_id, const google::protobuf::Message& request,
                   google::protobuf::Message* reply, const Completion& done) {
-  Call call{.machine = machine_, .caller = caller, .command = contract::FindHostCommand(command_id)};
+  CommandContext call{
+      .machine = machine_, .caller = caller, .command = contract::FindHostCommand(command_id)};
   machine_.Find(caller.process, caller.adapter_luid, &call.process, &call.adapter);
   reply->Clear();
   if (call.adapter && machine_.faults().any_armed())

@@ -227,12 +227,13 @@ bool Machine::FaultyGuestMemory::WriteFrame(uint64_t frame, uint64_t offset, Con
   return !Gone() && real().WriteFrame(frame, offset, bytes);
 }
 
-std::function<void()> Call::Defer() {
+std::function<void()> CommandContext::Defer() {
   deferred = std::make_shared<Deferred>();
   return [end = deferred] { end->Arrive(); };
 }
 
-Passage Call::At(FaultPoint point, std::optional<uint32_t> node, std::optional<uint32_t> type) const {
+Passage CommandContext::At(FaultPoint point, std::optional<uint32_t> node,
+                           std::optional<uint32_t> type) const {
   Passage passage{.point = point, .node = node, .type = type};
   if (process) passage.process = process->process_id;
   if (adapter) passage.adapter = adapter->info().guest_luid;
@@ -240,7 +241,7 @@ Passage Call::At(FaultPoint point, std::optional<uint32_t> node, std::optional<u
   return passage;
 }
 
-std::shared_ptr<void> Call::DeferUntilLetGo() {
+std::shared_ptr<void> CommandContext::DeferUntilLetGo() {
   const std::function<void()> end = Defer();
   std::shared_ptr<void> share(deferred.get(),
                               [end](void*) { end(); });  // of something: a share in nothing looks like none
@@ -248,9 +249,11 @@ std::shared_ptr<void> Call::DeferUntilLetGo() {
   return share;
 }
 
-int32_t Call::CheckCaller() const { return process && adapter ? kStatusSuccess : kStatusInvalidParameter; }
+int32_t CommandContext::CheckCaller() const {
+  return process && adapter ? kStatusSuccess : kStatusInvalidParameter;
+}
 
-int32_t Call::CheckLiveAdapter() const {
+int32_t CommandContext::CheckLiveAdapter() const {
   if (const int32_t status = CheckCaller(); status != kStatusSuccess) return status;
   return adapter->removed() ? kStatusDeviceRemoved : kStatusSuccess;
 }

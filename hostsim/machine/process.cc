@@ -80,7 +80,7 @@ void Process::End(const std::shared_ptr<void>& stopped, Aftermath* aftermath) {
   uses_.clear();
 }
 
-void Commands::Handle(Call& call, const host::CreateProcess::Request& request,
+void Commands::Handle(CommandContext& call, const host::CreateProcess::Request& request,
                       host::CreateProcess::Reply* reply) {
   constexpr size_t kNameBytes = 522;
   const std::string& name = request.process_name();
@@ -90,7 +90,8 @@ void Commands::Handle(Call& call, const host::CreateProcess::Request& request,
       std::make_shared<Process>(request.cookie(), request.process_id(), ToUtf8(text), call.machine)));
 }
 
-void Commands::Handle(Call& call, const host::DestroyProcess::Request&, host::DestroyProcess::Reply* reply) {
+void Commands::Handle(CommandContext& call, const host::DestroyProcess::Request&,
+                      host::DestroyProcess::Reply* reply) {
   const std::shared_ptr<void> stopped = call.DeferUntilLetGo();
   const bool destroyed =
       call.process && call.machine.EndProcess(call.caller.process, stopped, &call.aftermath);

@@ -146,7 +146,7 @@ bool ParseStandard(const host::CreateAllocation::Request& request, Wanted* wante
   return true;
 }
 
-bool PlanAllocations(const Call& call, const host::CreateAllocation::Request& request,
+bool PlanAllocations(const CommandContext& call, const host::CreateAllocation::Request& request,
                      std::vector<Wanted>* plan) {
   const uint32_t flags = request.flags();
   size_t at = 0;
@@ -166,7 +166,7 @@ bool PlanAllocations(const Call& call, const host::CreateAllocation::Request& re
 }
 
 // Null where there is no memory.
-std::shared_ptr<Storage> CreateStorage(Call& call, RegionSet& regions, Wanted wanted, bool shared) {
+std::shared_ptr<Storage> CreateStorage(CommandContext& call, RegionSet& regions, Wanted wanted, bool shared) {
   if (call.Strike(FaultPoint::kNoMemoryCreate) || call.adapter->FailsAllocation()) return nullptr;
   const std::shared_ptr<VideoMemory>& memory = call.adapter->video_memory();
   Counts& counts = call.machine.counts;
@@ -185,7 +185,7 @@ std::shared_ptr<Storage> CreateStorage(Call& call, RegionSet& regions, Wanted wa
 }
 
 // The resource that a command adds to or makes; null: it may not. A new one has its handle first.
-Resource* ResourceFor(Call& call, const host::CreateAllocation::Request& request, Process& process,
+Resource* ResourceFor(CommandContext& call, const host::CreateAllocation::Request& request, Process& process,
                       Device& device) DXG_REQUIRES(process.mutex()) {
   if ((request.flags() & kCreateResource) == 0) {
     Resource* resource = FindResource(call, process, request.resource());
@@ -204,7 +204,7 @@ Resource* ResourceFor(Call& call, const host::CreateAllocation::Request& request
 }
 
 // Handles for all the storages, or for none.
-std::vector<uint32_t> InsertAll(Call& call, Process& process, AdapterUse& use, Device& device,
+std::vector<uint32_t> InsertAll(CommandContext& call, Process& process, AdapterUse& use, Device& device,
                                 Resource* resource, const std::vector<std::shared_ptr<Storage>>& storages)
     DXG_REQUIRES(process.mutex()) {
   std::vector<uint32_t> handles;
@@ -246,12 +246,12 @@ Allocation::~Allocation() {
   use_.va.Forget(*this);
 }
 
-Allocation* FindAllocation(const Call& call, Process& process, uint32_t handle) {
+Allocation* FindAllocation(const CommandContext& call, Process& process, uint32_t handle) {
   Allocation* allocation = process.Find<Allocation>(handle);
   return allocation && allocation->device.adapter == call.adapter ? allocation : nullptr;
 }
 
-bool FindAllocations(const Call& call, Process& process, const Device& device,
+bool FindAllocations(const CommandContext& call, Process& process, const Device& device,
                      const google::protobuf::RepeatedField<uint32_t>& handles,
                      std::vector<Allocation*>* found) {
   for (const uint32_t handle : handles) {
@@ -262,7 +262,7 @@ bool FindAllocations(const Call& call, Process& process, const Device& device,
   return true;
 }
 
-bool FindResourcesAllocations(const Call& call, Process& process, const Device& device,
+bool FindResourcesAllocations(const CommandContext& call, Process& process, const Device& device,
                               const google::protobuf::RepeatedField<uint32_t>& handles,
                               std::vector<Allocation*>* found, std::vector<size_t>* counts) {
   for (const uint32_t handle : handles) {
@@ -275,7 +275,7 @@ bool FindResourcesAllocations(const Call& call, Process& process, const Device& 
 }
 
 // All or nothing. The reply has no status: a refusal is a short answer.
-void Commands::Handle(Call& call, const host::CreateAllocation::Request& request,
+void Commands::Handle(CommandContext& call, const host::CreateAllocation::Request& request,
                       host::CreateAllocation::Reply* reply) {
   auto create = [&]() -> bool {
     if (call.CheckLiveAdapter() != kStatusSuccess || request.make_resident() != 0) return false;
@@ -354,7 +354,7 @@ Objects TakeAllocations(Process& process, Device& device, const std::vector<Allo
 // Ends what has lost its name: when all commands that were submitted before have ended, so that none of them
 // misses it, or at once where the caller says that none uses it. A synchronous call is answered when it is
 // gone.
-void EndWhenUnused(Call& call, Device& device, Objects objects, uint32_t flags) {
+void EndWhenUnused(CommandContext& call, Device& device, Objects objects, uint32_t flags) {
   const std::shared_ptr<void> answer = (flags & kSynchronousDestroy) != 0 ? call.DeferUntilLetGo() : nullptr;
   if ((flags & kAssumeNotInUse) != 0) {
     if (answer) device.work->AfterCommands([answer] {}, &call.aftermath);
@@ -379,7 +379,7 @@ void EndWhenUnused(Call& call, Device& device, Objects objects, uint32_t flags) 
 
 // Works whatever state the adapter and the device are in. No work is in flight yet that memory would have to
 // wait for.
-void Commands::Handle(Call& call, const host::DestroyAllocation::Request& request,
+void Commands::Handle(CommandContext& call, const host::DestroyAllocation::Request& request,
                       host::DestroyAllocation::Reply* reply) {
   auto destroy = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
@@ -410,7 +410,7 @@ void Commands::Handle(Call& call, const host::DestroyAllocation::Request& reques
 }
 
 // Asked once for the sizes, with none, and then with room for the data.
-void Commands::Handle(Call& call, const host::GetStandardAllocationDriverData::Request& request,
+void Commands::Handle(CommandContext& call, const host::GetStandardAllocationDriverData::Request& request,
                       host::GetStandardAllocationDriverData::Reply* reply) {
   auto get = [&]() -> int32_t {
     if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;
@@ -442,7 +442,7 @@ void Commands::Handle(Call& call, const host::GetStandardAllocationDriverData::R
   reply->set_status(get());
 }
 
-void Commands::Handle(Call& call, const host::SetExistingSysmemStore::Request& request,
+void Commands::Handle(CommandContext& call, const host::SetExistingSysmemStore::Request& request,
                       host::SetExistingSysmemStore::Reply* reply) {
   auto set = [&]() -> int32_t {
     if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;
@@ -459,7 +459,7 @@ void Commands::Handle(Call& call, const host::SetExistingSysmemStore::Request& r
 }
 
 // Page frames mean something only where the host sees all of the guest's memory.
-void Commands::Handle(Call& call, const host::SetExistingSysmemPages::Request& request,
+void Commands::Handle(CommandContext& call, const host::SetExistingSysmemPages::Request& request,
                       host::SetExistingSysmemPages::Reply* reply) {
   auto set = [&]() -> int32_t {
     if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;

@@ -10,11 +10,12 @@
 #include "hostsim/memory/resource.h"
 #include "hostsim/memory/storage.h"
 #include "hostsim/work/device.h"
+#include "proto/abi/d3dkmthk.h"
 
 namespace dxg::hostsim {
 
-inline constexpr uint32_t kAllocationsPerCreateMax = 1024;
-inline constexpr uint32_t kAllocationsPerListMax = 10240;  // of a residency list
+inline constexpr uint32_t kAllocationsPerCreateMax = D3DKMT_CREATEALLOCATION_MAX;
+inline constexpr uint32_t kAllocationsPerListMax = D3DKMT_MAKERESIDENT_ALLOC_MAX;  // of a residency list
 
 // One process's handle on a storage: its own residency count, locks and GPU virtual addresses. The process's
 // lock guards it.
@@ -49,17 +50,18 @@ class Allocation : public Object {
   Counted counted_;
 };
 
-struct Call;
+struct CommandContext;
 
 // As FindDevice.
-Allocation* FindAllocation(const Call& call, Process& process, uint32_t handle) DXG_REQUIRES(process.mutex());
+Allocation* FindAllocation(const CommandContext& call, Process& process, uint32_t handle)
+    DXG_REQUIRES(process.mutex());
 
 // The allocations that a command names: those of a list of handles, all of one device. False: one is none.
-bool FindAllocations(const Call& call, Process& process, const Device& device,
+bool FindAllocations(const CommandContext& call, Process& process, const Device& device,
                      const google::protobuf::RepeatedField<uint32_t>& handles,
                      std::vector<Allocation*>* found) DXG_REQUIRES(process.mutex());
 // As above, of a list of resources. Also the number of allocations of each.
-bool FindResourcesAllocations(const Call& call, Process& process, const Device& device,
+bool FindResourcesAllocations(const CommandContext& call, Process& process, const Device& device,
                               const google::protobuf::RepeatedField<uint32_t>& handles,
                               std::vector<Allocation*>* found, std::vector<size_t>* counts)
     DXG_REQUIRES(process.mutex());

@@ -326,7 +326,7 @@ bool ValidProtection(uint64_t protection, bool has_allocation) {
 
 // The reply has no status: a refusal is address 0. The first field is the adapter, or a paging queue whose
 // fence says when the reservation is effective.
-void Commands::Handle(Call& call, const host::ReserveGpuVirtualAddress::Request& request,
+void Commands::Handle(CommandContext& call, const host::ReserveGpuVirtualAddress::Request& request,
                       host::ReserveGpuVirtualAddress::Reply* reply) {
   if (call.CheckLiveAdapter() != kStatusSuccess || !ValidType(request.reservation_type())) return;
   if (call.Strike(FaultPoint::kAddressSpaceFull)) return;
@@ -350,7 +350,7 @@ void Commands::Handle(Call& call, const host::ReserveGpuVirtualAddress::Request&
   reply->set_paging_fence_value(result.fence_value);
 }
 
-void Commands::Handle(Call& call, const host::MapGpuVirtualAddress::Request& request,
+void Commands::Handle(CommandContext& call, const host::MapGpuVirtualAddress::Request& request,
                       host::MapGpuVirtualAddress::Reply* reply) {
   auto map = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
@@ -397,7 +397,7 @@ void Commands::Handle(Call& call, const host::MapGpuVirtualAddress::Request& req
 }
 
 // Works whatever state the adapter and its devices are in.
-void Commands::Handle(Call& call, const host::FreeGpuVirtualAddress::Request& request,
+void Commands::Handle(CommandContext& call, const host::FreeGpuVirtualAddress::Request& request,
                       host::FreeGpuVirtualAddress::Reply* reply) {
   auto free = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;

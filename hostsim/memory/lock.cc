@@ -10,7 +10,7 @@ namespace dxg::hostsim {
 namespace {
 
 // Null: no such allocation of that device.
-Allocation* FindOnDevice(const Call& call, Process& process, uint32_t device, uint32_t allocation)
+Allocation* FindOnDevice(const CommandContext& call, Process& process, uint32_t device, uint32_t allocation)
     DXG_REQUIRES(process.mutex()) {
   const Device* owner = FindDevice(call, process, device);
   Allocation* found = FindAllocation(call, process, allocation);
@@ -24,7 +24,7 @@ bool MayLock(const Process& process, const StorageTraits& traits) {
 
 }  // namespace
 
-void Commands::Handle(Call& call, const host::Lock2::Request& request, host::Lock2::Reply* reply) {
+void Commands::Handle(CommandContext& call, const host::Lock2::Request& request, host::Lock2::Reply* reply) {
   auto lock_allocation = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
     if (request.flags() != 0) return kStatusInvalidParameter;
@@ -50,7 +50,8 @@ void Commands::Handle(Call& call, const host::Lock2::Request& request, host::Loc
 }
 
 // A guest does not ask us to lock a client's own pages, but tells of their unlock all the same.
-void Commands::Handle(Call& call, const host::Unlock2::Request& request, host::Unlock2::Reply* reply) {
+void Commands::Handle(CommandContext& call, const host::Unlock2::Request& request,
+                      host::Unlock2::Reply* reply) {
   auto unlock = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
     Process& process = *call.process;
@@ -67,7 +68,7 @@ void Commands::Handle(Call& call, const host::Unlock2::Request& request, host::U
 }
 
 // CPU and GPU see the same bytes at once.
-void Commands::Handle(Call& call, const host::InvalidateCache::Request& request,
+void Commands::Handle(CommandContext& call, const host::InvalidateCache::Request& request,
                       host::InvalidateCache::Reply* reply) {
   auto invalidate = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;

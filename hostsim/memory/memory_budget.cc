@@ -91,7 +91,7 @@ bool ValidPool(uint32_t group, uint32_t physical_adapter_index) {
 
 }  // namespace
 
-void Commands::Handle(Call& call, const host::QueryVideoMemoryInfo::Request& request,
+void Commands::Handle(CommandContext& call, const host::QueryVideoMemoryInfo::Request& request,
                       host::QueryVideoMemoryInfo::Reply* reply) {
   if (call.CheckLiveAdapter() != kStatusSuccess || request.adapter() != call.adapter->info().host_handle ||
       !ValidPool(request.memory_segment_group(), request.physical_adapter_index())) {
@@ -110,7 +110,7 @@ void Commands::Handle(Call& call, const host::QueryVideoMemoryInfo::Request& req
 }
 
 // The guest sends 0 for process and adapter: the header names both.
-void Commands::Handle(Call& call, const host::ChangeVideoMemoryReservation::Request& request,
+void Commands::Handle(CommandContext& call, const host::ChangeVideoMemoryReservation::Request& request,
                       host::ChangeVideoMemoryReservation::Reply* reply) {
   auto change = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;

@@ -21,7 +21,7 @@ bool ValidCount(uint32_t count, int listed, uint32_t resources) {
 }
 
 // The allocations of either list. For resources also how many each has.
-bool FindListed(const Call& call, Process& process, const Device& device, bool resources,
+bool FindListed(const CommandContext& call, Process& process, const Device& device, bool resources,
                 const google::protobuf::RepeatedField<uint32_t>& handles, std::vector<Allocation*>* found,
                 std::vector<size_t>* counts) DXG_REQUIRES(process.mutex()) {
   if (resources) return FindResourcesAllocations(call, process, device, handles, found, counts);
@@ -31,7 +31,7 @@ bool FindListed(const Call& call, Process& process, const Device& device, bool r
 
 }  // namespace
 
-void Commands::Handle(Call& call, const host::OfferAllocations::Request& request,
+void Commands::Handle(CommandContext& call, const host::OfferAllocations::Request& request,
                       host::OfferAllocations::Reply* reply) {
   auto offer = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
@@ -72,7 +72,7 @@ void Commands::Handle(Call& call, const host::OfferAllocations::Request& request
   reply->set_status(offer());
 }
 
-void Commands::Handle(Call& call, const host::ReclaimAllocations::Request& request,
+void Commands::Handle(CommandContext& call, const host::ReclaimAllocations::Request& request,
                       host::ReclaimAllocations::Reply* reply) {
   auto reclaim = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
@@ -119,7 +119,7 @@ namespace {
 
 // Exactly one of a resource and a list of allocations.
 template <class Request>
-int32_t FindEither(const Call& call, Process& process, const Request& request,
+int32_t FindEither(const CommandContext& call, Process& process, const Request& request,
                    std::vector<Allocation*>* found) DXG_REQUIRES(process.mutex()) {
   const bool of_resource = request.resource() != 0;
   if (request.allocation_count() != static_cast<uint32_t>(request.allocations_size()) ||
@@ -139,7 +139,7 @@ int32_t FindEither(const Call& call, Process& process, const Request& request,
 
 }  // namespace
 
-void Commands::Handle(Call& call, const host::SetAllocationPriority::Request& request,
+void Commands::Handle(CommandContext& call, const host::SetAllocationPriority::Request& request,
                       host::SetAllocationPriority::Reply* reply) {
   auto set = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
@@ -161,7 +161,7 @@ void Commands::Handle(Call& call, const host::SetAllocationPriority::Request& re
   reply->set_status(set());
 }
 
-void Commands::Handle(Call& call, const host::GetAllocationPriority::Request& request,
+void Commands::Handle(CommandContext& call, const host::GetAllocationPriority::Request& request,
                       host::GetAllocationPriority::Reply* reply) {
   auto get = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;

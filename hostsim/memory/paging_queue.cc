@@ -8,7 +8,7 @@
 
 namespace dxg::hostsim {
 
-bool PagingQueue::Trouble(Call& call, uint64_t* duration_ns) {
+bool PagingQueue::Trouble(CommandContext& call, uint64_t* duration_ns) {
   bool pending = false;
   if (const auto late = call.Strike(FaultPoint::kPagingPending)) {
     *duration_ns += late->delay_ns;
@@ -26,7 +26,7 @@ bool PagingQueue::Trouble(Call& call, uint64_t* duration_ns) {
   return pending;
 }
 
-PagingResult PagingQueue::Submit(Call& call, uint64_t bytes, std::function<void()> effect) {
+PagingResult PagingQueue::Submit(CommandContext& call, uint64_t bytes, std::function<void()> effect) {
   PagingEngine& engine = device.adapter->paging();
   uint64_t duration_ns = engine.Duration(bytes);
   const bool pending = Trouble(call, &duration_ns);
@@ -53,13 +53,13 @@ PagingResult PagingQueue::Submit(Call& call, uint64_t bytes, std::function<void(
   return {kStatusPending, value};
 }
 
-PagingQueue* FindPagingQueue(const Call& call, Process& process, uint32_t handle) {
+PagingQueue* FindPagingQueue(const CommandContext& call, Process& process, uint32_t handle) {
   PagingQueue* queue = process.Find<PagingQueue>(handle);
   return queue && queue->device.adapter == call.adapter ? queue : nullptr;
 }
 
 // The reply has no status: a refusal is all zeros.
-void Commands::Handle(Call& call, const host::CreatePagingQueue::Request& request,
+void Commands::Handle(CommandContext& call, const host::CreatePagingQueue::Request& request,
                       host::CreatePagingQueue::Reply* reply) {
   if (call.CheckLiveAdapter() != kStatusSuccess) return;
   if (request.priority() < PagingQueue::kPriorityMin || request.priority() > PagingQueue::kPriorityMax)
@@ -107,7 +107,7 @@ void EndLane(const std::shared_ptr<Process>& process, uint32_t owner, const std:
 
 // The handles are gone at once; the answer comes when the last operation has ended, as an operation of no
 // time behind all others.
-void Commands::Handle(Call& call, const host::DestroyPagingQueue::Request& request,
+void Commands::Handle(CommandContext& call, const host::DestroyPagingQueue::Request& request,
                       host::DestroyPagingQueue::Reply*) {
   if (call.CheckCaller() != kStatusSuccess) return call.Refuse();
   Process& process = *call.process;

@@ -19,7 +19,7 @@ struct PagingResult {
   bool pending() const { return status == kStatusPending; }
 };
 
-struct Call;
+struct CommandContext;
 
 // A device's order of paging operations, each with its value of the queue's fence. The process's lock guards
 // it.
@@ -35,7 +35,7 @@ class PagingQueue : public Object {
 
   // Takes the time of moving `bytes`, then has the effect, which may take no process's lock; then the fence
   // has the value.
-  PagingResult Submit(Call& call, uint64_t bytes, std::function<void()> effect);
+  PagingResult Submit(CommandContext& call, uint64_t bytes, std::function<void()> effect);
   // Of a request that had nothing to do.
   PagingResult Nothing() const { return {kStatusSuccess, fence->value()}; }
 
@@ -46,14 +46,14 @@ class PagingQueue : public Object {
 
  private:
   // Faults of the paging engine that befall an operation; true: it has to be pending.
-  bool Trouble(Call& call, uint64_t* duration_ns);
+  bool Trouble(CommandContext& call, uint64_t* duration_ns);
 
   uint64_t last_value_ = 0;
   Counted counted_;
 };
 
 // As FindDevice.
-PagingQueue* FindPagingQueue(const Call& call, Process& process, uint32_t handle)
+PagingQueue* FindPagingQueue(const CommandContext& call, Process& process, uint32_t handle)
     DXG_REQUIRES(process.mutex());
 
 }  // namespace dxg::hostsim

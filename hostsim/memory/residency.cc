@@ -44,7 +44,7 @@ std::vector<Storage*> NewlyListed(const std::vector<Allocation*>& allocations) {
   return storages;
 }
 
-PagingResult MoveIn(Call& call, PagingQueue& queue, const std::vector<Allocation*>& allocations,
+PagingResult MoveIn(CommandContext& call, PagingQueue& queue, const std::vector<Allocation*>& allocations,
                     uint64_t bytes) {
   if (bytes == 0) return queue.Nothing();
   std::vector<std::weak_ptr<Storage>> moved;  // what is destroyed meanwhile is not waited for
@@ -57,7 +57,7 @@ PagingResult MoveIn(Call& call, PagingQueue& queue, const std::vector<Allocation
 
 }  // namespace
 
-void Commands::Handle(Call& call, const host::MakeResident::Request& request,
+void Commands::Handle(CommandContext& call, const host::MakeResident::Request& request,
                       host::MakeResident::Reply* reply) {
   auto make_resident = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
@@ -106,7 +106,7 @@ void Commands::Handle(Call& call, const host::MakeResident::Request& request,
 }
 
 // The reply has no status. Works whatever state the adapter and the device are in.
-void Commands::Handle(Call& call, const host::Evict::Request& request, host::Evict::Reply* reply) {
+void Commands::Handle(CommandContext& call, const host::Evict::Request& request, host::Evict::Reply* reply) {
   auto evict = [&]() -> bool {
     if (call.CheckCaller() != kStatusSuccess) return false;
     if (!ValidCount(request.alloc_count(), request.allocations_size()) ||
@@ -133,7 +133,7 @@ void Commands::Handle(Call& call, const host::Evict::Request& request, host::Evi
 }
 
 // One answer for each allocation, or one for all of a resource: the worst of them.
-void Commands::Handle(Call& call, const host::QueryAllocationResidency::Request& request,
+void Commands::Handle(CommandContext& call, const host::QueryAllocationResidency::Request& request,
                       host::QueryAllocationResidency::Reply* reply) {
   auto query = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
@@ -192,7 +192,7 @@ bool WantedSegments(const host::UpdateAllocationProperty::Request& request, Vide
 
 }  // namespace
 
-void Commands::Handle(Call& call, const host::UpdateAllocationProperty::Request& request,
+void Commands::Handle(CommandContext& call, const host::UpdateAllocationProperty::Request& request,
                       host::UpdateAllocationProperty::Reply* reply) {
   auto update = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;

@@ -8,7 +8,7 @@
 
 namespace dxg::hostsim {
 
-Resource* FindResource(const Call& call, Process& process, uint32_t handle) {
+Resource* FindResource(const CommandContext& call, Process& process, uint32_t handle) {
   Resource* resource = process.Find<Resource>(handle);
   return resource && resource->device.adapter == call.adapter ? resource : nullptr;
 }
@@ -27,7 +27,7 @@ Objects TakeResource(Process& process, Resource& resource) {
 }
 
 // The reply has no status: a refusal is handle 0. The command names no adapter.
-void Commands::Handle(Call& call, const host::CreateNtSharedObject::Request& request,
+void Commands::Handle(CommandContext& call, const host::CreateNtSharedObject::Request& request,
                       host::CreateNtSharedObject::Reply* reply) {
   if (!call.process) return;
   Process& process = *call.process;
@@ -42,7 +42,7 @@ void Commands::Handle(Call& call, const host::CreateNtSharedObject::Request& req
   reply->set_shared_handle(handle);
 }
 
-void Commands::Handle(Call& call, const host::DestroyNtSharedObject::Request& request,
+void Commands::Handle(CommandContext& call, const host::DestroyNtSharedObject::Request& request,
                       host::DestroyNtSharedObject::Reply* reply) {
   const auto removed = call.machine.RemoveShared(request.shared_handle(), true);
   if (removed && removed->sync) call.machine.DropSync(*removed->sync, false, &call.aftermath);
@@ -52,7 +52,7 @@ void Commands::Handle(Call& call, const host::DestroyNtSharedObject::Request& re
 namespace {
 
 // Handles for all of it, or for none.
-bool Open(Call& call, Process& process, Device& device, AdapterUse& use,
+bool Open(CommandContext& call, Process& process, Device& device, AdapterUse& use,
           const std::shared_ptr<SharedResource>& shared, host::OpenResource::Reply* reply)
     DXG_REQUIRES(process.mutex()) {
   auto created = std::make_unique<Resource>(device, shared, call.machine.counts.resources);
@@ -78,7 +78,7 @@ bool Open(Call& call, Process& process, Device& device, AdapterUse& use,
 
 }  // namespace
 
-void Commands::Handle(Call& call, const host::OpenResource::Request& request,
+void Commands::Handle(CommandContext& call, const host::OpenResource::Request& request,
                       host::OpenResource::Reply* reply) {
   auto open = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;

@@ -42,10 +42,11 @@ class Resource : public Object {
   Counted counted_;
 };
 
-struct Call;
+struct CommandContext;
 
 // As FindDevice.
-Resource* FindResource(const Call& call, Process& process, uint32_t handle) DXG_REQUIRES(process.mutex());
+Resource* FindResource(const CommandContext& call, Process& process, uint32_t handle)
+    DXG_REQUIRES(process.mutex());
 // Takes the names of a resource and its allocations; they end with the result.
 Objects TakeResource(Process& process, Resource& resource) DXG_REQUIRES(process.mutex());
 

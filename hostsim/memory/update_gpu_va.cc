@@ -12,11 +12,11 @@
 #include "hostsim/work/context.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/ntstatus.h"
+#include "proto/contract/numbers.gen.h"
 
 namespace dxg::hostsim {
 namespace {
 
-constexpr uint32_t kOperationsMax = 2048;
 constexpr uint32_t kDoNotWait = 1u << 0;
 
 // D3DDDI_UPDATEGPUVIRTUALADDRESS_OPERATION_TYPE
@@ -83,7 +83,7 @@ bool CheckMap(const Update& update, uint64_t allocation_bytes) {
 }
 
 // All destinations lie in one reservation, and so do all sources.
-bool Check(const Call& call, Process& process, GpuVa& va, const Device& device,
+bool Check(const CommandContext& call, Process& process, GpuVa& va, const Device& device,
            const std::vector<Update>& updates) DXG_REQUIRES(process.mutex()) {
   std::optional<GpuAddress> destinations;
   std::optional<GpuAddress> sources;
@@ -152,7 +152,7 @@ struct Submission {
   std::shared_ptr<SyncObject> fence;
 };
 
-int32_t CheckSubmission(const Call& call, const host::UpdateGpuVirtualAddress::Request& request,
+int32_t CheckSubmission(const CommandContext& call, const host::UpdateGpuVirtualAddress::Request& request,
                         Process& process, Submission* submission) DXG_REQUIRES(process.mutex()) {
   submission->device = FindDevice(call, process, request.device());
   if (!submission->device) return kStatusInvalidParameter;
@@ -193,12 +193,12 @@ void EndUpdates(Device& device, uint32_t context, Aftermath* aftermath) {
 
 // Checked at once, carried out when the fence says so. Behind too many others the caller waits until one is
 // done.
-void Commands::Handle(Call& call, const host::UpdateGpuVirtualAddress::Request& request,
+void Commands::Handle(CommandContext& call, const host::UpdateGpuVirtualAddress::Request& request,
                       host::UpdateGpuVirtualAddress::Reply* reply) {
   auto update = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
     if ((request.flags() & ~kDoNotWait) != 0 || request.num_operations() == 0 ||
-        request.num_operations() > kOperationsMax ||
+        request.num_operations() > limits::kUpdateGpuVirtualAddressOperationsMax ||
         request.num_operations() != static_cast<uint32_t>(request.operations_size())) {
       return kStatusInvalidParameter;
     }

@@ -12,7 +12,7 @@ namespace dxg::hostsim::serve {
 // A command of a guest on its way through the host, with its messages. It owns itself from Submit on.
 class ServedCall {
  public:
-  explicit ServedCall(const contract::HostCommand& command)
+  explicit ServedCall(const contract::CommandRow& command)
       : request(command.request->New()), reply(command.reply->New()), command_(command) {}
   virtual ~ServedCall() = default;
 
@@ -20,7 +20,7 @@ class ServedCall {
   // also where nobody wants an answer.
   virtual void Answer(const Status& transport) = 0;
 
-  const contract::HostCommand& command() const { return command_; }
+  const contract::CommandRow& command() const { return command_; }
   bool asynchronous() const { return asynchronous_; }
 
   static void Submit(std::unique_ptr<ServedCall> call, Backend& backend, uint32_t process, uint64_t adapter,
@@ -39,7 +39,7 @@ class ServedCall {
   const std::unique_ptr<google::protobuf::Message> request, reply;
 
  private:
-  const contract::HostCommand& command_;
+  const contract::CommandRow& command_;
   bool asynchronous_ = false;
 };
 

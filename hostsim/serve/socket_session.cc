@@ -30,8 +30,7 @@ constexpr uint32_t kListsMax = 4096;
 
 class SocketSession::Served final : public ServedCall {
  public:
-  Served(SocketSession& session, const contract::HostCommand& command, uint64_t number,
-         uint64_t request_bytes)
+  Served(SocketSession& session, const contract::CommandRow& command, uint64_t number, uint64_t request_bytes)
       : ServedCall(command), session_(session), number_(number), request_bytes_(request_bytes) {}
 
   void Answer(const Status& transport) override {
@@ -197,7 +196,7 @@ Status SocketSession::HandleCall(const vmbus::Packet& packet) {
 }
 
 Status SocketSession::Submit(const socket::CallPacket& call) {
-  const contract::HostCommand* command = contract::FindHostCommand(call.command);
+  const contract::CommandRow* command = contract::FindHostCommand(call.command);
   if (!command) return Wrong(fmt::format("it sent command {}, which there is not", call.command));
   const uint64_t bytes = call.request.size();
   auto served = std::make_unique<Served>(*this, *command, call.number, bytes);

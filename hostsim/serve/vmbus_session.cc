@@ -39,7 +39,7 @@ void Complete(vmbus::Port& port, uint64_t transaction, std::span<const std::byte
 
 class VmbusSession::Served final : public ServedCall {
  public:
-  Served(VmbusSession& session, const contract::HostCommand& command, std::shared_ptr<vmbus::Port> port,
+  Served(VmbusSession& session, const contract::CommandRow& command, std::shared_ptr<vmbus::Port> port,
          uint32_t relid, uint64_t transaction, uint32_t version)
       : ServedCall(command),
         session_(session),
@@ -417,7 +417,7 @@ void VmbusSession::CloseChannel(uint32_t relid) {
 }
 
 std::optional<uint64_t> VmbusSession::AdapterOf(const HostChannel& channel, const vmbus::MessageHead& head,
-                                                const contract::HostCommand& command) {
+                                                const contract::CommandRow& command) {
   const bool global = channel.adapter == 0;
   if (command.channel == GLOBAL)
     return global && head.channel_type == vmbus::kChannelTypeGlobal ? std::optional<uint64_t>(0)
@@ -443,7 +443,7 @@ void VmbusSession::HandlePacket(uint32_t relid, const Packet& packet) {
     return drop(fmt::format("its type is {}; expected {}", packet.type, static_cast<int>(vmbus::kInBand)));
   const uint32_t version = this->version();
   const auto head = vmbus::DecodeHead(packet.payload, version >= vmbus::kExtHeaderSince);
-  const contract::HostCommand* command = head ? contract::FindHostCommand(head->command) : nullptr;
+  const contract::CommandRow* command = head ? contract::FindHostCommand(head->command) : nullptr;
   std::shared_ptr<vmbus::Port> port;
   std::optional<uint64_t> adapter;
   {

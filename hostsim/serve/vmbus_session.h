@@ -20,6 +20,7 @@
 #include "link/vmbus/message.h"
 #include "link/vmbus/pci_config.h"
 #include "link/vmbus/port.h"
+#include "proto/abi/interface.h"
 #include "proto/dxg/control.pb.h"
 
 namespace dxg::hostsim::serve {
@@ -77,7 +78,7 @@ class VmbusSession final : public GuestSession, private BackendEvents {
   // Packets; on the ports' threads.
   void HandlePacket(uint32_t relid, const vmbus::Packet& packet) DXG_EXCLUDES(mutex_);
   std::optional<uint64_t> AdapterOf(const HostChannel& channel, const vmbus::MessageHead& head,
-                                    const contract::HostCommand& command) DXG_REQUIRES(mutex_);
+                                    const contract::CommandRow& command) DXG_REQUIRES(mutex_);
   void TakeGpadlNumber(google::protobuf::Message* request);
   std::shared_ptr<vmbus::Port> GlobalPort() DXG_EXCLUDES(mutex_);
   void SendToGuest(const google::protobuf::Message& message);
@@ -98,8 +99,8 @@ class VmbusSession final : public GuestSession, private BackendEvents {
   WindowFile window_;
   std::unique_ptr<Backend> backend_;  // from contact on
   GuestGpadls gpadls_{ram_};
-  uint32_t host_version_ = vmbus::kInterfaceVersion;
-  std::atomic<uint32_t> guest_version_{vmbus::kInterfaceVersionOld};
+  uint32_t host_version_ = kInterfaceVersionNewest;
+  std::atomic<uint32_t> guest_version_{kInterfaceVersionOldest};
 
   // Taken before the locks of the link's socket, of gpadls_ and of ram_, by who tells the guest or opens a
   // channel.

@@ -20,7 +20,7 @@ int32_t CheckShape(const host::SignalSyncObject::Request& request) {
                                                                          : kStatusInvalidParameter;
 }
 
-int32_t Signal(Call& call, const host::SignalSyncObject::Request& request, Process& process,
+int32_t Signal(CommandContext& call, const host::SignalSyncObject::Request& request, Process& process,
                const Device* device) DXG_REQUIRES(process.mutex()) {
   if (const int32_t status = CheckShape(request); status != kStatusSuccess || !device) {
     return kStatusInvalidParameter;
@@ -53,7 +53,7 @@ int32_t Signal(Call& call, const host::SignalSyncObject::Request& request, Proce
 
 // All of it, or nothing. The values are there, and the events of those who waited have been told, before the
 // answer.
-int32_t SignalFromCpu(Call& call, const host::SignalSyncObject::Request& request) {
+int32_t SignalFromCpu(CommandContext& call, const host::SignalSyncObject::Request& request) {
   Process& process = *call.process;
   MutexLock lock(process.mutex());
   const uint64_t named = request.event_or_device();
@@ -63,7 +63,7 @@ int32_t SignalFromCpu(Call& call, const host::SignalSyncObject::Request& request
 
 }  // namespace
 
-void Commands::Handle(Call& call, const host::SignalSyncObject::Request& request,
+void Commands::Handle(CommandContext& call, const host::SignalSyncObject::Request& request,
                       host::SignalSyncObject::Reply* reply) {
   auto signal = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;

@@ -6,7 +6,7 @@
 
 namespace dxg::hostsim {
 
-struct Call;
+struct CommandContext;
 
 // D3DDDICB_SIGNALFLAGS
 inline constexpr uint32_t kSignalAtSubmission = 1u << 0;
@@ -14,6 +14,6 @@ inline constexpr uint32_t kEnqueueCpuEvent = 1u << 1;
 inline constexpr uint32_t kAllowFenceRewind = 1u << 2;
 
 // A SignalSyncObject in the order of contexts or hardware queues. An NTSTATUS.
-int32_t SignalFromQueues(Call& call, const host::SignalSyncObject::Request& request);
+int32_t SignalFromQueues(CommandContext& call, const host::SignalSyncObject::Request& request);
 
 }  // namespace dxg::hostsim

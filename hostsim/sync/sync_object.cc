@@ -41,7 +41,7 @@ bool ValidFlags(SyncType type, bool monitored, uint32_t flags) {
 }
 
 // It follows a display, which an adapter has only by its profile.
-bool ParsePeriodic(const Call& call, ConstBytes info, SyncTraits* traits) {
+bool ParsePeriodic(const CommandContext& call, ConstBytes info, SyncTraits* traits) {
   constexpr size_t kTargetAt = 4;  // of displays there is one
   constexpr size_t kTimeAt = 8;
   constexpr uint64_t kTimeUnitNs = 100;
@@ -53,7 +53,7 @@ bool ParsePeriodic(const Call& call, ConstBytes info, SyncTraits* traits) {
 }
 
 // False: refused.
-bool Parse(const Call& call, const host::CreateSyncObject::Request& request, SyncTraits* traits) {
+bool Parse(const CommandContext& call, const host::CreateSyncObject::Request& request, SyncTraits* traits) {
   const std::string& text = request.info();
   if (text.size() != kInfoBytes) return false;
   const ConstBytes info = BytesOf(std::string_view(text));
@@ -135,7 +135,7 @@ int32_t SyncHandle::CheckWait() const {
   return (flags & kSyncNoWait) != 0 ? kStatusAccessDenied : kStatusSuccess;
 }
 
-SyncHandle* FindSync(const Call& call, Process& process, uint32_t handle) {
+SyncHandle* FindSync(const CommandContext& call, Process& process, uint32_t handle) {
   SyncHandle* found = process.Find<SyncHandle>(handle);
   return found && found->adapter == call.adapter ? found : nullptr;
 }
@@ -177,7 +177,7 @@ void LoseFences(Process& process, Device& device, bool stopped, Aftermath* after
 }
 
 // The reply has no status: a refusal is all zeros.
-void Commands::Handle(Call& call, const host::CreateSyncObject::Request& request,
+void Commands::Handle(CommandContext& call, const host::CreateSyncObject::Request& request,
                       host::CreateSyncObject::Reply* reply) {
   if (call.CheckLiveAdapter() != kStatusSuccess) return;
   SyncTraits traits;
@@ -209,7 +209,8 @@ void Commands::Handle(Call& call, const host::CreateSyncObject::Request& request
 namespace {
 
 // The command names no adapter: the device says which it is.
-int32_t Open(Call& call, const host::OpenSyncObject::Request& request, host::OpenSyncObject::Reply* reply) {
+int32_t Open(CommandContext& call, const host::OpenSyncObject::Request& request,
+             host::OpenSyncObject::Reply* reply) {
   const auto named = call.machine.FindShared(request.global_sync_object());
   if (!named) return kStatusInvalidHandle;
   if (!named->sync) return kStatusObjectTypeMismatch;
@@ -245,13 +246,13 @@ int32_t Open(Call& call, const host::OpenSyncObject::Request& request, host::Ope
 
 }  // namespace
 
-void Commands::Handle(Call& call, const host::OpenSyncObject::Request& request,
+void Commands::Handle(CommandContext& call, const host::OpenSyncObject::Request& request,
                       host::OpenSyncObject::Reply* reply) {
   reply->set_status(call.process ? Open(call, request, reply) : kStatusInvalidParameter);
 }
 
 // The command names no adapter. Works whatever state the device is in.
-void Commands::Handle(Call& call, const host::DestroySyncObject::Request& request,
+void Commands::Handle(CommandContext& call, const host::DestroySyncObject::Request& request,
                       host::DestroySyncObject::Reply* reply) {
   auto destroy = [&]() -> int32_t {
     if (!call.process) return kStatusInvalidParameter;
@@ -303,7 +304,7 @@ void EndHostShare(Process& process, const Object& share, Aftermath* aftermath) {
 }
 
 // The command names no adapter.
-void Commands::Handle(Call& call, const host::ShareObjectWithHost::Request& request,
+void Commands::Handle(CommandContext& call, const host::ShareObjectWithHost::Request& request,
                       host::ShareObjectWithHost::Reply* reply) {
   auto share = [&]() -> int32_t {
     if (!call.process || request.reserved() != 0) return kStatusInvalidParameter;
@@ -330,8 +331,8 @@ namespace {
 
 constexpr uint32_t kWaitAny = 1u << 0;
 
-int32_t WaitFromCpu(Call& call, const host::WaitForSyncObjectFromCpu::Request& request, Process& process)
-    DXG_REQUIRES(process.mutex()) {
+int32_t WaitFromCpu(CommandContext& call, const host::WaitForSyncObjectFromCpu::Request& request,
+                    Process& process) DXG_REQUIRES(process.mutex()) {
   Device* device = FindDevice(call, process, request.device());
   if (!device) return kStatusInvalidParameter;
   std::vector<SyncPoint> points;
@@ -353,7 +354,7 @@ int32_t WaitFromCpu(Call& call, const host::WaitForSyncObjectFromCpu::Request& r
 }  // namespace
 
 // Answers at once; the event says when the wait is over.
-void Commands::Handle(Call& call, const host::WaitForSyncObjectFromCpu::Request& request,
+void Commands::Handle(CommandContext& call, const host::WaitForSyncObjectFromCpu::Request& request,
                       host::WaitForSyncObjectFromCpu::Reply* reply) {
   auto wait = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;

@@ -9,10 +9,12 @@
 #include "hostsim/memory/gpu_address.h"
 #include "hostsim/sync/sync_domain.h"
 #include "hostsim/work/device.h"
+#include "proto/abi/d3dkmthk.h"
 
 namespace dxg::hostsim {
 
-inline constexpr uint32_t kSyncObjectsPerListMax = 32;  // that one command waits for or signals
+inline constexpr uint32_t kSyncObjectsPerListMax =
+    D3DDDI_MAX_OBJECT_SIGNALED;  // that one command waits for or signals
 
 // One process's handle on a synchronization object, with what the process may do. The process's lock guards
 // it.
@@ -45,10 +47,11 @@ class SyncHandle : public Object {
   GpuAddress gpu_address;          // in the process's addresses on the adapter; 0: it is not there
 };
 
-struct Call;
+struct CommandContext;
 
 // As FindDevice.
-SyncHandle* FindSync(const Call& call, Process& process, uint32_t handle) DXG_REQUIRES(process.mutex());
+SyncHandle* FindSync(const CommandContext& call, Process& process, uint32_t handle)
+    DXG_REQUIRES(process.mutex());
 
 // A monitored fence at 0 that a queue raises, with its page and, where `gpu_access`, its place among the GPU
 // addresses, which GPUs only read. Null: there is no memory, and nothing is left. It ends with the device, or

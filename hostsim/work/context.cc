@@ -31,14 +31,14 @@ int32_t CheckPriority(const Adapter& adapter, int32_t priority, bool in_process)
 
 }  // namespace
 
-Context* FindContext(const Call& call, Process& process, uint32_t handle) {
+Context* FindContext(const CommandContext& call, Process& process, uint32_t handle) {
   Context* context = process.Find<Context>(handle);
   return context && context->device.adapter == call.adapter ? context : nullptr;
 }
 
 // The reply has no status: a refusal is handle 0. The simulated driver takes any private data and changes
 // none.
-void Commands::Handle(Call& call, const host::CreateContextVirtual::Request& request,
+void Commands::Handle(CommandContext& call, const host::CreateContextVirtual::Request& request,
                       host::CreateContextVirtual::Reply* reply) {
   const std::string& data = request.priv_drv_data();
   if (call.CheckLiveAdapter() != kStatusSuccess) return;
@@ -61,7 +61,7 @@ void Commands::Handle(Call& call, const host::CreateContextVirtual::Request& req
   reply->set_priv_drv_data(data);
 }
 
-void Commands::Handle(Call& call, const host::DestroyContext::Request& request,
+void Commands::Handle(CommandContext& call, const host::DestroyContext::Request& request,
                       host::DestroyContext::Reply* reply) {
   auto destroy = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
@@ -82,7 +82,7 @@ void Commands::Handle(Call& call, const host::DestroyContext::Request& request,
   reply->set_status(destroy());
 }
 
-void Commands::Handle(Call& call, const host::SetContextSchedulingPriority::Request& request,
+void Commands::Handle(CommandContext& call, const host::SetContextSchedulingPriority::Request& request,
                       host::SetContextSchedulingPriority::Reply* reply) {
   auto set = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
@@ -109,7 +109,7 @@ void Commands::Handle(Call& call, const host::SetContextSchedulingPriority::Requ
 }
 
 // A query: it also works on a device in error.
-void Commands::Handle(Call& call, const host::GetContextSchedulingPriority::Request& request,
+void Commands::Handle(CommandContext& call, const host::GetContextSchedulingPriority::Request& request,
                       host::GetContextSchedulingPriority::Reply* reply) {
   auto get = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;

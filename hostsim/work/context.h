@@ -40,9 +40,10 @@ class Context : public Object {
   Counted counted_;
 };
 
-struct Call;
+struct CommandContext;
 
 // As FindDevice.
-Context* FindContext(const Call& call, Process& process, uint32_t handle) DXG_REQUIRES(process.mutex());
+Context* FindContext(const CommandContext& call, Process& process, uint32_t handle)
+    DXG_REQUIRES(process.mutex());
 
 }  // namespace dxg::hostsim

@@ -67,12 +67,12 @@ void Device::FailByFault(Process& process, const PageFault& fault, Aftermath* af
   Fail(process, ExecutionState::kDmaFault, aftermath);
 }
 
-Device* FindDevice(const Call& call, Process& process, uint32_t handle) {
+Device* FindDevice(const CommandContext& call, Process& process, uint32_t handle) {
   Device* device = process.Find<Device>(handle);
   return device && device->adapter == call.adapter ? device : nullptr;
 }
 
-int32_t Heard(Call& call, Process& process, Device* device, int32_t status) {
+int32_t Heard(CommandContext& call, Process& process, Device* device, int32_t status) {
   if (!call.caller.asynchronous || status >= 0) return status;
   ++call.machine.counts.unheard_refusals;
   if (device) device->Fail(process, ExecutionState::kDmaFault, &call.aftermath);
@@ -80,7 +80,7 @@ int32_t Heard(Call& call, Process& process, Device* device, int32_t status) {
 }
 
 // The reply has no status: a refusal is handle 0.
-void Commands::Handle(Call& call, const host::CreateDevice::Request& request,
+void Commands::Handle(CommandContext& call, const host::CreateDevice::Request& request,
                       host::CreateDevice::Reply* reply) {
   if (call.CheckLiveAdapter() != kStatusSuccess) return;
   if ((request.flags() & ~kKnownDeviceFlags) != 0 || request.cdd_device() != 0) return;
@@ -101,7 +101,7 @@ void Commands::Handle(Call& call, const host::CreateDevice::Request& request,
   reply->set_device(handle);
 }
 
-void Commands::Handle(Call& call, const host::DestroyDevice::Request& request,
+void Commands::Handle(CommandContext& call, const host::DestroyDevice::Request& request,
                       host::DestroyDevice::Reply* reply) {
   auto destroy = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
@@ -122,7 +122,7 @@ void Commands::Handle(Call& call, const host::DestroyDevice::Request& request,
 }
 
 // Comes before the guest takes a device apart. What is queued goes with the device.
-void Commands::Handle(Call& call, const host::FlushDevice::Request& request,
+void Commands::Handle(CommandContext& call, const host::FlushDevice::Request& request,
                       host::FlushDevice::Reply* reply) {
   auto flush = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
@@ -134,7 +134,7 @@ void Commands::Handle(Call& call, const host::FlushDevice::Request& request,
   reply->set_status(flush());
 }
 
-void Commands::Handle(Call& call, const host::GetDeviceState::Request& request,
+void Commands::Handle(CommandContext& call, const host::GetDeviceState::Request& request,
                       host::GetDeviceState::Reply* reply) {
   // The struct goes back whole; what a state does not fill stays as the caller had it.
   std::string* state = reply->mutable_state();
@@ -167,7 +167,7 @@ void Commands::Handle(Call& call, const host::GetDeviceState::Request& request,
   reply->set_status(get());
 }
 
-void Commands::Handle(Call& call, const host::MarkDeviceAsError::Request& request,
+void Commands::Handle(CommandContext& call, const host::MarkDeviceAsError::Request& request,
                       host::MarkDeviceAsError::Reply* reply) {
   auto mark = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;

@@ -90,14 +90,16 @@ class Device : public Object {
   Counted counted_;
 };
 
-struct Call;
+struct CommandContext;
 
 // The calling process's device on the call's adapter, or null: a device of another adapter is as unknown as a
 // random number.
-Device* FindDevice(const Call& call, Process& process, uint32_t handle) DXG_REQUIRES(process.mutex());
+Device* FindDevice(const CommandContext& call, Process& process, uint32_t handle)
+    DXG_REQUIRES(process.mutex());
 
 // What a command comes to that may be asynchronous. Nobody hears of such a one's refusal, so it puts the
 // device into error; null: nobody knows which. The status comes back as it is.
-int32_t Heard(Call& call, Process& process, Device* device, int32_t status) DXG_REQUIRES(process.mutex());
+int32_t Heard(CommandContext& call, Process& process, Device* device, int32_t status)
+    DXG_REQUIRES(process.mutex());
 
 }  // namespace dxg::hostsim

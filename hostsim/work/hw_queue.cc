@@ -24,7 +24,7 @@ void EndHwQueue(Process& process, HwQueue& queue, const std::shared_ptr<void>& s
   process.Erase(queue.handle);
 }
 
-QueueOf FindQueue(const Call& call, Process& process, uint32_t handle) {
+QueueOf FindQueue(const CommandContext& call, Process& process, uint32_t handle) {
   if (Context* context = FindContext(call, process, handle)) return {context, nullptr};
   HwQueue* queue = process.Find<HwQueue>(handle);
   if (!queue || queue->context.device.adapter != call.adapter) return {};
@@ -32,7 +32,7 @@ QueueOf FindQueue(const Call& call, Process& process, uint32_t handle) {
 }
 
 // The simulated driver takes any private data and changes none.
-void Commands::Handle(Call& call, const host::CreateHwQueue::Request& request,
+void Commands::Handle(CommandContext& call, const host::CreateHwQueue::Request& request,
                       host::CreateHwQueue::Reply* reply) {
   auto create = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
@@ -74,7 +74,7 @@ void Commands::Handle(Call& call, const host::CreateHwQueue::Request& request,
   reply->set_status(create());
 }
 
-void Commands::Handle(Call& call, const host::DestroyHwQueue::Request& request,
+void Commands::Handle(CommandContext& call, const host::DestroyHwQueue::Request& request,
                       host::DestroyHwQueue::Reply* reply) {
   auto destroy = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;

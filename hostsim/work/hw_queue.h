@@ -54,6 +54,7 @@ struct QueueOf {
 };
 
 // As FindDevice.
-QueueOf FindQueue(const Call& call, Process& process, uint32_t handle) DXG_REQUIRES(process.mutex());
+QueueOf FindQueue(const CommandContext& call, Process& process, uint32_t handle)
+    DXG_REQUIRES(process.mutex());
 
 }  // namespace dxg::hostsim

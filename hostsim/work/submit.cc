@@ -16,7 +16,7 @@
 namespace dxg::hostsim {
 namespace {
 
-constexpr uint32_t kBroadcastMax = 64;
+constexpr uint32_t kBroadcastMax = D3DDDI_MAX_BROADCAST_CONTEXT;
 constexpr uint32_t kPrimariesMax = 16;
 
 // D3DKMT_SUBMITCOMMANDFLAGS
@@ -50,7 +50,7 @@ struct Target {
 };
 
 template <class Handles>
-void FindTarget(const Call& call, Process& process, const Handles& handles, Target* to)
+void FindTarget(const CommandContext& call, Process& process, const Handles& handles, Target* to)
     DXG_REQUIRES(process.mutex()) {
   Target& target = *to;
   for (const uint32_t handle : handles) {
@@ -66,7 +66,7 @@ void FindTarget(const Call& call, Process& process, const Handles& handles, Targ
   }
 }
 
-int32_t Queue(Call& call, const Target& target, std::span<GpuPacket> packets) {
+int32_t Queue(CommandContext& call, const Target& target, std::span<GpuPacket> packets) {
   Engines& engines = call.adapter->engines();
   const bool room = engines.Submit(*target.device->work, target.queues, packets, &call.aftermath);
   return room ? kStatusSuccess : kStatusNoMemory;
@@ -96,11 +96,11 @@ bool SynchronizationOnly(const Target& target) {
   });
 }
 
-int32_t Queue(Call& call, const Target& target, GpuPacket packet) {
+int32_t Queue(CommandContext& call, const Target& target, GpuPacket packet) {
   return Queue(call, target, std::span(&packet, 1));
 }
 
-int32_t Submit(Call& call, const host::SubmitCommand::Request& request, const Target& target) {
+int32_t Submit(CommandContext& call, const host::SubmitCommand::Request& request, const Target& target) {
   const uint32_t known = kNullRendering | kPresentRedirected;
   if (request.command_length() == 0 || (request.flags() & ~known) != 0 ||
       request.num_primaries() > kPrimariesMax ||
@@ -125,7 +125,7 @@ int32_t Submit(Call& call, const host::SubmitCommand::Request& request, const Ta
 
 }  // namespace
 
-void Commands::Handle(Call& call, const host::SubmitCommand::Request& request,
+void Commands::Handle(CommandContext& call, const host::SubmitCommand::Request& request,
                       host::SubmitCommand::Reply* reply) {
   auto submit = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
@@ -144,7 +144,7 @@ void Commands::Handle(Call& call, const host::SubmitCommand::Request& request,
 
 namespace {
 
-int32_t SubmitToHwQueue(Call& call, const host::SubmitCommandToHwQueue::Request& request,
+int32_t SubmitToHwQueue(CommandContext& call, const host::SubmitCommandToHwQueue::Request& request,
                         const Target& target) {
   if (!target.valid || !target.found.front().hw_queue || request.command_length() == 0 ||
       request.num_primaries() > kPrimariesMax ||
@@ -167,7 +167,7 @@ int32_t SubmitToHwQueue(Call& call, const host::SubmitCommandToHwQueue::Request&
 
 }  // namespace
 
-void Commands::Handle(Call& call, const host::SubmitCommandToHwQueue::Request& request,
+void Commands::Handle(CommandContext& call, const host::SubmitCommandToHwQueue::Request& request,
                       host::SubmitCommandToHwQueue::Reply* reply) {
   auto submit = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
@@ -189,8 +189,9 @@ struct Points {
   int32_t access = kStatusSuccess;
 };
 
-bool FindSignalled(const Call& call, Process& process, const host::SignalSyncObject::Request& request,
-                   const Target& target, Points* points) DXG_REQUIRES(process.mutex()) {
+bool FindSignalled(const CommandContext& call, Process& process,
+                   const host::SignalSyncObject::Request& request, const Target& target, Points* points)
+    DXG_REQUIRES(process.mutex()) {
   const bool values = request.fence_values_size() != 0;
   if (values && request.fence_values_size() != request.objects_size()) return false;
   for (int i = 0; i < request.objects_size(); ++i) {
@@ -208,8 +209,9 @@ bool FindSignalled(const Call& call, Process& process, const host::SignalSyncObj
   return true;
 }
 
-int32_t QueueSignal(Call& call, const host::SignalSyncObject::Request& request, const Target& target,
-                    std::vector<SyncPoint> points, bool at_submission, std::optional<GuestEvent> event) {
+int32_t QueueSignal(CommandContext& call, const host::SignalSyncObject::Request& request,
+                    const Target& target, std::vector<SyncPoint> points, bool at_submission,
+                    std::optional<GuestEvent> event) {
   auto signal = std::make_shared<GpuSignal>();
   signal->points = std::move(points);
   signal->rewind = (request.flags() & kAllowFenceRewind) != 0;
@@ -219,7 +221,7 @@ int32_t QueueSignal(Call& call, const host::SignalSyncObject::Request& request, 
   return Queue(call, target, std::move(signal));
 }
 
-int32_t Signal(Call& call, const host::SignalSyncObject::Request& request, Process& process,
+int32_t Signal(CommandContext& call, const host::SignalSyncObject::Request& request, Process& process,
                const Target& target) DXG_REQUIRES(process.mutex()) {
   const uint32_t known = kSignalAtSubmission | kEnqueueCpuEvent | kAllowFenceRewind;
   const bool event = (request.flags() & kEnqueueCpuEvent) != 0;
@@ -245,8 +247,9 @@ int32_t Signal(Call& call, const host::SignalSyncObject::Request& request, Proce
   return QueueSignal(call, request, target, std::move(points.points), false, {});
 }
 
-bool FindAwaited(const Call& call, Process& process, const host::WaitForSyncObjectFromGpu::Request& request,
-                 const Target& target, Points* points) DXG_REQUIRES(process.mutex()) {
+bool FindAwaited(const CommandContext& call, Process& process,
+                 const host::WaitForSyncObjectFromGpu::Request& request, const Target& target, Points* points)
+    DXG_REQUIRES(process.mutex()) {
   for (int i = 0; i < request.objects_size(); ++i) {
     const SyncHandle* handle = FindSync(call, process, request.objects(i));
     if (!handle) return false;
@@ -259,7 +262,7 @@ bool FindAwaited(const Call& call, Process& process, const host::WaitForSyncObje
   return true;
 }
 
-int32_t Wait(Call& call, const host::WaitForSyncObjectFromGpu::Request& request, Process& process,
+int32_t Wait(CommandContext& call, const host::WaitForSyncObjectFromGpu::Request& request, Process& process,
              const Target& target) DXG_REQUIRES(process.mutex()) {
   const uint32_t count = request.object_count();
   if (count == 0 || count > kSyncObjectsPerListMax || static_cast<int>(count) != request.objects_size() ||
@@ -275,7 +278,7 @@ int32_t Wait(Call& call, const host::WaitForSyncObjectFromGpu::Request& request,
 
 }  // namespace
 
-int32_t SignalFromQueues(Call& call, const host::SignalSyncObject::Request& request) {
+int32_t SignalFromQueues(CommandContext& call, const host::SignalSyncObject::Request& request) {
   Process& process = *call.process;
   MutexLock lock(process.mutex());
   const uint32_t count = request.context_count();
@@ -287,7 +290,7 @@ int32_t SignalFromQueues(Call& call, const host::SignalSyncObject::Request& requ
   return Heard(call, process, target.device, Signal(call, request, process, target));
 }
 
-void Commands::Handle(Call& call, const host::WaitForSyncObjectFromGpu::Request& request,
+void Commands::Handle(CommandContext& call, const host::WaitForSyncObjectFromGpu::Request& request,
                       host::WaitForSyncObjectFromGpu::Reply* reply) {
   auto wait = [&]() -> int32_t {
     if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;

@@ -7,14 +7,14 @@
 #include <string>
 
 #include "base/status.h"
+#include "proto/abi/interface.h"
 
 // A VMBus channel as whoever speaks through it sees it: packets in both directions, in order, whatever
 // carries them (rings of a real channel, rings in shared memory, a socket). Guest and host see the same.
 
 namespace dxg::vmbus {
 
-// Of a message or an answer, with its ext header; the guest driver refuses more.
-inline constexpr size_t kMessageBytesMax = 128 << 10;
+using dxg::kMessageBytesMax;
 
 enum PacketType : uint16_t {
   kInBand = 6,       // a message

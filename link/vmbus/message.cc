@@ -12,7 +12,7 @@ constexpr uint32_t kAsynchronous = 1u << 8;
 
 }  // namespace
 
-std::vector<std::byte> EncodeRequest(const contract::HostCommand& command, const MessageAddress& address,
+std::vector<std::byte> EncodeRequest(const contract::CommandRow& command, const MessageAddress& address,
                                      const contract::Message& request) {
   const uint32_t ext = address.interface_version >= kExtHeaderSince ? kExtHeaderBytes : 0;
   std::vector<std::byte> message(ext + command.request_size(request));

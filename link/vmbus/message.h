@@ -6,6 +6,7 @@
 #include <span>
 #include <vector>
 
+#include "proto/abi/interface.h"
 #include "proto/contract/contract.h"
 
 // A command to the host as the bytes of a VMBus message, around the contract's codec:
@@ -17,18 +18,18 @@
 
 namespace dxg::vmbus {
 
-inline constexpr uint32_t kExtHeaderBytes = 16;
-inline constexpr uint32_t kExtHeaderSince = 40;
+inline constexpr uint32_t kExtHeaderBytes = kTransportHeaderBytes;
+inline constexpr uint32_t kExtHeaderSince = kTransportHeaderSince;
 inline constexpr uint32_t kCommandHeaderBytes = 24;
 
 struct MessageAddress {
   uint32_t process = 0;    // the host's handle; 0: none
   uint64_t vgpu_luid = 0;  // of the adapter; 0 for global commands
-  uint32_t interface_version = 40;
+  uint32_t interface_version = kInterfaceVersionNewest;
   bool asynchronous = false;  // the host is not to answer
 };
 
-std::vector<std::byte> EncodeRequest(const contract::HostCommand& command, const MessageAddress& address,
+std::vector<std::byte> EncodeRequest(const contract::CommandRow& command, const MessageAddress& address,
                                      const contract::Message& request);
 
 inline constexpr uint32_t kChannelTypeAdapter = 0;

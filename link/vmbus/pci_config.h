@@ -26,7 +26,4 @@ inline constexpr uint32_t kConfigHostCaps = 0xDC;
 inline constexpr uint32_t kGuestCapWsl2 = 1 << 0;
 inline constexpr uint32_t kHostCapMapGuestMemory = 1 << 0;
 
-inline constexpr uint32_t kInterfaceVersion = 40;     // the newest that we speak
-inline constexpr uint32_t kInterfaceVersionOld = 27;  // of a host that does not say
-
 }  // namespace dxg::vmbus

@@ -44,7 +44,7 @@ struct Buffer {
 };
 
 // One of the 65 calls.
-struct Call {
+struct CallRow {
   uint8_t nr;
   uint32_t code;       // the whole request code
   uint16_t args_size;  // bytes
@@ -89,16 +89,16 @@ struct Element {
   std::span<const Member> unused;
 };
 
-std::span<const Call> Calls();  // ascending by number
+std::span<const CallRow> Calls();  // ascending by number
 std::span<const UnhandledNumber> UnhandledNumbers();
 std::span<const Element> Elements();
 
 // The row whose whole code is `code`, or null. A wrong size, direction or type byte is as unknown as a wrong
 // number.
-const Call* FindCall(uint32_t code);
+const CallRow* FindCall(uint32_t code);
 
 // A command of the guest to its host.
-struct HostCommand {
+struct CommandRow {
   uint32_t id;
   const char* name;  // DXGK_VMBCOMMAND_<name>
   Channel channel;
@@ -118,8 +118,8 @@ struct HostCommand {
                        Message* reply);
 };
 
-std::span<const HostCommand> HostCommands();
-const HostCommand* FindHostCommand(uint32_t id);
+std::span<const CommandRow> HostCommands();
+const CommandRow* FindHostCommand(uint32_t id);
 
 // What the host sends unasked.
 struct GuestMessage {

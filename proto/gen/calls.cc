@@ -1,6 +1,10 @@
 // Writes calls.gen.h and calls.gen.cc: a row, a traits struct and a codec for each call.
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <cctype>
+#include <map>
+
 #include "proto/gen/gen.h"
 
 namespace dxg::gen {
@@ -278,12 +282,25 @@ std::string TraitsFields(const Descriptor* message, const std::string& args, con
   return text;
 }
 
+// Members with an address in the client that belong to no buffer, by their path: "a.b" is Address::a_b.
+std::string AddressFields(const CallOptions& options) {
+  if (options.addresses().empty()) return "";
+  std::string text = "  struct Address {\n";
+  for (std::string name : options.addresses()) {
+    const std::string member = MemberText(options.args(), name, 0);
+    std::replace(name.begin(), name.end(), '.', '_');
+    text += fmt::format("    static constexpr contract::Member {}{};\n", name, member);
+  }
+  return text + "  };\n";
+}
+
 }  // namespace
 
 std::string CallsHeader() {
   std::string text =
       "// Written by dxg-gen from proto/dxg/*.proto. Do not edit.\n#pragma once\n\n#include <cstddef>\n\n"
-      "#include \"proto/abi/d3dkmthk.h\"\n#include \"proto/contract/contract.h\"\n"
+      "#include \"proto/abi/d3dkmthk.h\"\n#include \"proto/contract/contract.h\"\n#include "
+      "\"proto/contract/numbers.gen.h\"\n"
       "#include \"proto/dxg/adapter.pb.h\"\n#include \"proto/dxg/allocation.pb.h\"\n#include "
       "\"proto/dxg/device.pb.h\"\n"
       "#include \"proto/dxg/memory.pb.h\"\n#include \"proto/dxg/share.pb.h\"\n#include "
@@ -298,10 +315,11 @@ std::string CallsHeader() {
     text += fmt::format(
         "// {1}\nstruct {0} {{\n  using Args = ::{2};\n  using Request = {3};\n  using Reply = {4};\n"
         "  static constexpr uint32_t kCode = {5};\n"
-        "  static const contract::Call& Row() {{ return contract::Calls()[{6}]; }}\n"
-        "  struct In {{\n{7}  }};\n  struct Out {{\n{8}  }};\n}};\n\n",
+        "  static const contract::CallRow& Row() {{ return contract::Calls()[{6}]; }}\n"
+        "  struct In {{\n{7}  }};\n  struct Out {{\n{8}  }};\n{9}}};\n\n",
         call->name(), options.summary(), options.args(), CppName(request), CppName(reply), options.ioctl(),
-        index++, TraitsFields(request, options.args(), "in"), TraitsFields(reply, options.args(), "out"));
+        index++, TraitsFields(request, options.args(), "in"), TraitsFields(reply, options.args(), "out"),
+        AddressFields(options));
     if (options.served()) served += fmt::format(" \\\n  X({})", call->name());
   }
   text +=
@@ -309,6 +327,50 @@ std::string CallsHeader() {
       "DXG_FOR_EACH_SERVED_CALL(X)" +
       served + "\n";
   return text;
+}
+
+namespace {
+
+// "paging_fence_value" as PagingFenceValue.
+std::string CamelName(const std::string& name) {
+  std::string camel;
+  bool upper = true;
+  for (char c : name) {
+    if (c == '_') {
+      upper = true;
+    } else {
+      camel += upper ? static_cast<char>(std::toupper(static_cast<unsigned char>(c))) : c;
+      upper = false;
+    }
+  }
+  return camel;
+}
+
+}  // namespace
+
+std::string NumbersHeader() {
+  std::string codes, limits;
+  for (const Descriptor* call : CallMessages()) {
+    const auto& options = call->options().GetExtension(dxg::call);
+    codes += fmt::format(" \\\n  X({}, {})", call->name(), options.ioctl());
+    std::map<std::string, uint32_t> maxima;
+    for (const char* part : {"Request", "Reply"}) {
+      for (const auto* field : Buffers(call->FindNestedTypeByName(part))) {
+        const BufferRule& rule = field->options().GetExtension(dxg::buffer);
+        if (!rule.count().empty()) maxima[field->name()] = rule.max();
+      }
+    }
+    for (const auto& [name, max] : maxima)
+      limits += fmt::format("inline constexpr uint32_t k{}{}Max = {};\n", call->name(), CamelName(name), max);
+  }
+  return fmt::format(
+      "// Written by dxg-gen from proto/dxg/*.proto. Do not edit.\n#pragma once\n\n#include <cstdint>\n\n"
+      "#include \"proto/abi/d3dkmthk.h\"\n\n"
+      "// The contract as plain numbers, for whoever links nothing of this project.\n\n"
+      "// X(name, code) for each call.\n#define DXG_FOR_EACH_CALL_CODE(X){}\n\nnamespace dxg::limits {{\n\n"
+      "// The most elements (bytes, of data) of a list or of data in the client's memory.\n{}\n}}  // "
+      "namespace dxg::limits\n",
+      codes, limits);
 }
 
 std::string CallsSource() {
@@ -352,19 +414,20 @@ std::string CallsSource() {
         tables.members, tables.addresses, tables.unused);
     lookup += fmt::format("static_assert(({} & 0xff) == {:#x});\n", options.ioctl(), options.nr());
   }
-  text += "const Call kCalls[] = {\n" + rows + "};\n\nconst Element kElements[] = {\n" + elements + "};\n\n";
+  text +=
+      "const CallRow kCalls[] = {\n" + rows + "};\n\nconst Element kElements[] = {\n" + elements + "};\n\n";
   text += "const UnhandledNumber kUnhandled[] = {\n";
   for (const auto& number : Unhandled()) {
     text += fmt::format("    {{{:#x}, \"{}\", {:#x}u}},\n", number.nr(), number.name(), number.legacy_code());
   }
   text += "};\n\n" + lookup +
-          "\n}  // namespace\n\nstd::span<const Call> Calls() { return kCalls; }\n"
+          "\n}  // namespace\n\nstd::span<const CallRow> Calls() { return kCalls; }\n"
           "std::span<const UnhandledNumber> UnhandledNumbers() { return kUnhandled; }\n"
           "std::span<const Element> Elements() { return kElements; }\n\n"
-          "const Call* FindCall(uint32_t code) {\n"
-          "  static const auto* const by_number = [] {\n    static const Call* table[256] = {};\n"
-          "    for (const Call& call : kCalls) table[call.nr] = &call;\n    return table;\n  }();\n"
-          "  const Call* call = by_number[code & 0xff];\n  return call != nullptr && call->code == code ? "
+          "const CallRow* FindCall(uint32_t code) {\n"
+          "  static const auto* const by_number = [] {\n    static const CallRow* table[256] = {};\n"
+          "    for (const CallRow& call : kCalls) table[call.nr] = &call;\n    return table;\n  }();\n"
+          "  const CallRow* call = by_number[code & 0xff];\n  return call != nullptr && call->code == code ? "
           "call : nullptr;\n}\n\n"
           "}  // namespace dxg::contract\n";
   return text;

@@ -14,7 +14,7 @@
 namespace dxg::gen {
 namespace {
 
-using contract::Call;
+using contract::CallRow;
 using contract::UnhandledNumber;
 
 // '|' would end the column.
@@ -27,7 +27,7 @@ std::string Cell(std::string_view text) {
   return cell;
 }
 
-std::string CallRow(const Call& call) {
+std::string CallRow(const CallRow& call) {
   return fmt::format("| {:#04x} | {} | `{}` | {:#010x} | {} | {} | {} | {} | {} |\n", call.nr, call.name,
                      call.ioctl, call.code, call.args_size, CallClass_Name(call.call_class),
                      call.served ? "yes" : "no", Cell(call.summary), Cell(call.differs));
@@ -56,7 +56,7 @@ std::string CallsPage() {
       "|\n"
       "|---|---|---|---|---:|---|---|---|---|\n",
       calls.size(), served);
-  for (const Call& call : calls) text += CallRow(call);
+  for (const CallRow& call : calls) text += CallRow(call);
   text +=
       "\n## Numbers without a call\n\n"
       "They have no handler in any driver: every code with such a number ends with ENOTTY. Older clients "
@@ -70,7 +70,7 @@ std::string CallsPage() {
 // name="\x01\x47\x0c\xc0": a code as it lies in memory.
 std::string Dictionary() {
   std::string text = "# Written by dxg-docs --dict. The codes of the calls, as libFuzzer reads them.\n";
-  for (const Call& call : contract::Calls()) {
+  for (const CallRow& call : contract::Calls()) {
     text += call.ioctl;
     text += "=\"";
     for (int shift = 0; shift < 32; shift += 8) text += fmt::format("\\x{:02x}", call.code >> shift & 0xff);

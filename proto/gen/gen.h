@@ -29,7 +29,11 @@ std::string CppName(const Descriptor* message);
 // One generated file's text.
 std::string CallsHeader();
 std::string CallsSource();
+std::string NumbersHeader();
 std::string HostCommandsHeader();
 std::string HostCommandsSource();
+std::string ForwardHeader();
+std::string ForwardSource();
+std::string PlainCallsSource();
 
 }  // namespace dxg::gen

@@ -283,6 +283,8 @@ std::string HostCommandsHeader() {
                        CppName(command->FindNestedTypeByName("Request")),
                        command->options().GetExtension(dxg::command).id());
   }
+  std::string each;
+  for (const Descriptor* command : CommandMessages()) each += fmt::format(" \\\n  X({})", command->name());
   return fmt::format(
       "// Written by dxg-gen from proto/dxg/host.proto. Do not edit.\n#pragma once\n\n#include "
       "\"proto/contract/contract.h\"\n"
@@ -294,8 +296,9 @@ std::string HostCommandsHeader() {
       "Message* reply) {{\n"
       "  switch (id) {{\n{}    default:\n      return false;\n  }}\n}}\n\n"
       "// The number of the command whose Request this is.\ntemplate <class Request>\ninline constexpr "
-      "uint32_t kHostCommandId = ~0u;\n{}\n}}  // namespace dxg::contract\n",
-      cases, ids);
+      "uint32_t kHostCommandId = ~0u;\n{}\n}}  // namespace dxg::contract\n\n"
+      "// X(Name) for each command.\n#define DXG_FOR_EACH_HOST_COMMAND(X){}\n",
+      cases, ids, each);
 }
 
 std::string HostCommandsSource() {
@@ -325,13 +328,13 @@ std::string HostCommandsSource() {
         fmt::format("    {{{0}, \"{1}\", &{2}::default_instance(), {3}, Encode{4}, Decode{4}}},\n",
                     options.id(), options.name(), CppName(message), options.bytes(), message->name());
   }
-  return text + "const HostCommand kHostCommands[] = {\n" + rows +
+  return text + "const CommandRow kHostCommands[] = {\n" + rows +
          "};\n\nconst GuestMessage kGuestMessages[] = {\n" + guest_rows +
-         "};\n\n}  // namespace\n\nstd::span<const HostCommand> HostCommands() { return kHostCommands; }\n\n"
-         "const HostCommand* FindHostCommand(uint32_t id) {\n"
+         "};\n\n}  // namespace\n\nstd::span<const CommandRow> HostCommands() { return kHostCommands; }\n\n"
+         "const CommandRow* FindHostCommand(uint32_t id) {\n"
          "  const auto* end = std::end(kHostCommands);\n"
          "  const auto* row = std::lower_bound(std::begin(kHostCommands), end, id,\n"
-         "                                     [](const HostCommand& command, uint32_t value) { return "
+         "                                     [](const CommandRow& command, uint32_t value) { return "
          "command.id < value; });\n"
          "  return row != end && row->id == id ? row : nullptr;\n}\n\n"
          "std::span<const GuestMessage> GuestMessages() { return kGuestMessages; }\n\n"

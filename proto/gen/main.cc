@@ -108,7 +108,11 @@ int main(int argc, char** argv) {
   const std::string out = argv[2];
   const bool written = Write(out + "/calls.gen.h", dxg::gen::CallsHeader()) &&
                        Write(out + "/calls.gen.cc", dxg::gen::CallsSource()) &&
+                       Write(out + "/numbers.gen.h", dxg::gen::NumbersHeader()) &&
                        Write(out + "/host_commands.gen.h", dxg::gen::HostCommandsHeader()) &&
-                       Write(out + "/host_commands.gen.cc", dxg::gen::HostCommandsSource());
+                       Write(out + "/host_commands.gen.cc", dxg::gen::HostCommandsSource()) &&
+                       Write(out + "/forward.gen.h", dxg::gen::ForwardHeader()) &&
+                       Write(out + "/forward.gen.cc", dxg::gen::ForwardSource()) &&
+                       Write(out + "/plain_calls.gen.cc", dxg::gen::PlainCallsSource());
   return written ? 0 : 1;
 }

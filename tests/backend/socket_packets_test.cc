@@ -45,7 +45,7 @@ FromHost Pong(uint64_t number) {
   return message;
 }
 
-const contract::HostCommand& CreateProcess() {
+const contract::CommandRow& CreateProcess() {
   return *contract::FindHostCommand(contract::kHostCommandId<host::CreateProcess::Request>);
 }
 

@@ -106,9 +106,9 @@ void Greet(int host, bool rings) {
   fuzz::Send(host, bytes + fuzz::Framed(message.SerializeAsString()));
 }
 
-const contract::HostCommand& CommandOf(const uint8_t* bytes) {
+const contract::CommandRow& CommandOf(const uint8_t* bytes) {
   const uint32_t id = bytes[0] | bytes[1] << 8;
-  const contract::HostCommand* command = contract::FindHostCommand(id);
+  const contract::CommandRow* command = contract::FindHostCommand(id);
   return command != nullptr ? *command : contract::HostCommands()[id % contract::HostCommands().size()];
 }
 

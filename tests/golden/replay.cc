@@ -6,14 +6,13 @@
 #include <climits>
 
 #include "link/vmbus/message.h"
+#include "proto/abi/interface.h"
 #include "proto/contract/text.h"
 #include "proto/contract/wire.h"
 
 namespace dxg::golden {
 namespace {
 
-constexpr uint32_t kInterfaceVersionNewest = 40;
-constexpr uint32_t kInterfaceVersionOld = 27;
 constexpr int32_t kErestartsys = -512;
 constexpr uint32_t kAsyncMessages = 0x40;  // GETINTERNALADAPTERINFO
 
@@ -91,7 +90,7 @@ bool AnyAnswer(const Json& record, bool (*is)(const Json& answer)) {
 
 // Where the client sees memory of the host is chosen by its kernel: that there is an address counts, not
 // which.
-void TakeAddresses(const contract::Call* row, const Bytes& expected, Bytes* actual) {
+void TakeAddresses(const contract::CallRow* row, const Bytes& expected, Bytes* actual) {
   if (row == nullptr) return;
   for (const contract::Member& address : row->addresses) {
     if (address.size != 8 || address.offset + 8u > expected.size()) continue;
@@ -102,7 +101,7 @@ void TakeAddresses(const contract::Call* row, const Bytes& expected, Bytes* actu
 }
 
 // A CPU notification shows the number of its event, which depends on how many there were before.
-void TakeEvent(const contract::Call* row, uint64_t event, const Bytes& expected, Bytes* actual) {
+void TakeEvent(const contract::CallRow* row, uint64_t event, const Bytes& expected, Bytes* actual) {
   constexpr uint32_t kCpuNotification = 4;
   constexpr size_t kType = offsetof(d3dkmt_createsynchronizationobject2, info.type);
   constexpr size_t kEvent = offsetof(d3dkmt_createsynchronizationobject2, info.cpu_notification.event);
@@ -233,7 +232,7 @@ Replay::Verdict Replay::AdapterArrives(const Json& record) {
   }
   adapter.luid = luid_low | luid_high << 32;
   if (record["label"].get<std::string>().starts_with("insmod")) {
-    version_ = offered == 0 ? kInterfaceVersionOld : std::min<uint64_t>(offered, kInterfaceVersionNewest);
+    version_ = offered == 0 ? kInterfaceVersionOldest : std::min<uint64_t>(offered, kInterfaceVersionNewest);
   }
   adapter.interface_version = version_;
   host_->set_interface_version(version_);
@@ -456,7 +455,7 @@ Replay::Verdict Replay::Action(const Json& record) {
 
 // -- Calls ----------------------------------------------------------------------------------------
 
-std::string Replay::Signal(const Json& record, const contract::Call* row, Answered& answer) {
+std::string Replay::Signal(const Json& record, const contract::CallRow* row, Answered& answer) {
   if (row == nullptr || !row->served) return "";
   const bool blocked = !answer.answered;
   const uint64_t before = delivery_.signals();
@@ -477,7 +476,7 @@ Replay::Verdict Replay::Ioctl(const Json& record) {
   const pid_t tid = record["tid"].get<pid_t>(), tgid = record["tgid"].get<pid_t>();
   const uint32_t code = static_cast<uint32_t>(Number(record["request"]));
   const uint64_t argument = Number(record["arg"]);
-  const contract::Call* row = contract::FindCall(code);
+  const contract::CallRow* row = contract::FindCall(code);
   if (Label(record).find("O_PATH") != std::string::npos)
     return {Outcome::kNotRebuilt, "the kernel answers it before any driver"};
   if (row != nullptr && row->served &&

@@ -52,7 +52,7 @@ class Replay {
 
   // What the recorded host signalled, and what the caller's signal did. A sentence where an eventfd was not
   // raised as it was.
-  std::string Signal(const Json& record, const contract::Call* row, Answered& answer);
+  std::string Signal(const Json& record, const contract::CallRow* row, Answered& answer);
   std::optional<Verdict> SignalAction(const std::string& label);
   std::map<std::pair<pid_t, int>, uint64_t>::iterator ClosedObject(const Json& record);
   std::optional<Verdict> CloseObjectAction(const Json& record);

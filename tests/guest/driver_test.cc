@@ -63,7 +63,7 @@ TEST_F(DriverTest, InheritedDescriptorIsEnottyForEveryCode) {
 
 TEST_F(DriverTest, KnownButNotServedIsEnotty) {
   const uint64_t file = Open(100);
-  for (const contract::Call& row : contract::Calls()) {
+  for (const contract::CallRow& row : contract::Calls()) {
     if (row.served) continue;
     EXPECT_EQ(StartRaw(file, 100, row.code, 0, 0)->Wait(), -ENOTTY)
         << row.name;  // before the argument is looked at

@@ -47,7 +47,7 @@ TEST(GoldenMessages, CommandsAreEncodedAndDecodedForBothVersions) {
     const auto head = DecodeHead(golden, has_ext);
     ASSERT_TRUE(head);
     EXPECT_EQ(head->asynchronous, example.at("flags") == 0);
-    const contract::HostCommand* command = contract::FindHostCommand(head->command);
+    const contract::CommandRow* command = contract::FindHostCommand(head->command);
     ASSERT_NE(command, nullptr);
     EXPECT_EQ(head->channel_type, command->channel == GLOBAL ? kChannelTypeGlobal : kChannelTypeAdapter);
     const std::unique_ptr<contract::Message> request(command->request->New()), reply(command->reply->New());

@@ -21,10 +21,10 @@ bool IsList(const FieldDescriptor* field) {
   return field->is_repeated() || field->type() == FieldDescriptor::TYPE_BYTES;
 }
 
-bool HasLists(const contract::HostCommand& command) {
+bool HasLists(const contract::CommandRow& command) {
   static const std::vector<bool> has = [] {
     std::vector<bool> each;
-    for (const contract::HostCommand& one : contract::HostCommands()) {
+    for (const contract::CommandRow& one : contract::HostCommands()) {
       const auto* type = one.reply->GetDescriptor();
       bool any = false;
       for (int i = 0; i < type->field_count(); ++i) any = any || IsList(type->field(i));

@@ -26,15 +26,15 @@ Status Write(PciFunction& function, uint32_t offset, uint32_t value, const char*
 // A host that cannot be asked is an old one.
 uint32_t HostVersion(PciFunction& function) {
   Result<uint32_t> version = function.Read(kConfigVersion);
-  return version.ok() && *version != 0 ? *version : kInterfaceVersionOld;
+  return version.ok() && *version != 0 ? *version : kInterfaceVersionOldest;
 }
 
 Status NegotiateVersion(PciFunction& function, Negotiated* agreed) {
   DXG_TRY(Write(function, kConfigGuestCaps, kGuestCapWsl2, "say what this guest is able to"));
   const uint32_t host_version = HostVersion(function);
-  agreed->interface_version = std::min(host_version, kInterfaceVersion);
-  if (host_version < kInterfaceVersion) return Status::Ok();
-  DXG_TRY(Write(function, kConfigVersion, kInterfaceVersion, "choose interface version 40"));
+  agreed->interface_version = std::min(host_version, kInterfaceVersionNewest);
+  if (host_version < kInterfaceVersionNewest) return Status::Ok();
+  DXG_TRY(Write(function, kConfigVersion, kInterfaceVersionNewest, "choose interface version 40"));
   Result<uint32_t> caps = function.Read(kConfigHostCaps);
   agreed->map_guest_memory = caps.ok() && (*caps & kHostCapMapGuestMemory) != 0;
   return Status::Ok();
@@ -70,7 +70,7 @@ Result<Negotiated> Negotiate(PciFunction& function, const std::optional<Negotiat
     DXG_TRY(NegotiateVersion(function, &agreed));
   }
   DXG_ASSIGN(agreed.channel, ReadChannel(function));
-  if (agreed.interface_version >= kInterfaceVersion) {
+  if (agreed.interface_version >= kInterfaceVersionNewest) {
     DXG_ASSIGN(agreed.vgpu_luid, ReadLuid(function));
   }
   return agreed;

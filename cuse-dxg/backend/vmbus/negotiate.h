@@ -7,6 +7,7 @@
 #include "cuse-dxg/backend/vmbus/bus.h"
 #include "link/vmbus/guid.h"
 #include "link/vmbus/pci_config.h"
+#include "proto/abi/interface.h"
 
 // The guest's half of what is agreed on through configuration space (link/vmbus/pci_config.h): the reads and
 // writes of the driver, in its order.
@@ -14,7 +15,7 @@
 namespace dxg::vmbus {
 
 struct Negotiated {
-  uint32_t interface_version = kInterfaceVersionOld;
+  uint32_t interface_version = kInterfaceVersionOldest;
   Guid channel;                   // the instance of the virtual GPU's channel
   uint64_t vgpu_luid = 0;         // the host's name for it; 0 before version 40, which has none
   bool map_guest_memory = false;  // the host takes a guest's pages by their frame numbers

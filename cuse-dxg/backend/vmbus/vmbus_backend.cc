@@ -22,7 +22,7 @@
 namespace dxg::vmbus {
 namespace {
 
-constexpr uint32_t kVersionWithoutNegotiation = 27;
+constexpr uint32_t kVersionWithoutNegotiation = kInterfaceVersionOldest;
 constexpr uint32_t kLastCompatibleVersion = 16;
 constexpr uint32_t kAsyncMessagesBit = 1u << 6;  // of GETINTERNALADAPTERINFO
 // More of them than any machine has are not remembered.

@@ -4,12 +4,11 @@
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/teardown.h"
+#include "proto/contract/numbers.gen.h"
 
 namespace dxg::guest::handlers {
 namespace {
 
-constexpr uint32_t kAdapters2Max = 64;
-constexpr uint32_t kAdapters3Max = 65535;
 constexpr uint64_t kIncludeComputeOnly = 1;
 
 void CloseAll(Process& process, const std::vector<Handle>& handles) {
@@ -49,8 +48,9 @@ Task EnumAdapters2(CallOf<calls::EnumAdapters2>& call) {
     co_return Status::Refuse(EOVERFLOW, "num_adapters is {}; there are {} adapters", capacity,
                              adapters.size());
   }
-  if (capacity > kAdapters2Max) {
-    co_return Status::Refuse(EINVAL, "num_adapters is {}; at most {} are allowed", capacity, kAdapters2Max);
+  if (capacity > limits::kEnumAdapters2AdaptersMax) {
+    co_return Status::Refuse(EINVAL, "num_adapters is {}; at most {} are allowed", capacity,
+                             limits::kEnumAdapters2AdaptersMax);
   }
   const auto opened = OpenInto(&call.reply, *call.process, adapters, /*compute_only=*/false);
   call.reply.set_num_adapters(opened.size());
@@ -69,8 +69,9 @@ Task EnumAdapters3(CallOf<calls::EnumAdapters3>& call) {
     call.reply.set_adapter_count(adapters.size());
     co_return call.OutLate(calls::EnumAdapters3::Out::adapter_count);
   }
-  if (capacity > kAdapters3Max) {
-    co_return Status::Refuse(EINVAL, "adapter_count is {}; at most {} are allowed", capacity, kAdapters3Max);
+  if (capacity > limits::kEnumAdapters3AdaptersMax) {
+    co_return Status::Refuse(EINVAL, "adapter_count is {}; at most {} are allowed", capacity,
+                             limits::kEnumAdapters3AdaptersMax);
   }
   size_t matching = 0;
   for (const auto& adapter : adapters)

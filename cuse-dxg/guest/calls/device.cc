@@ -3,6 +3,7 @@
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
 #include "cuse-dxg/guest/teardown.h"
+#include "proto/contract/forward.gen.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest::handlers {
@@ -18,7 +19,7 @@ Task CreateDevice(CallOf<calls::CreateDevice>& call) {
 
   host::CreateDevice::Request request;
   host::CreateDevice::Reply reply;
-  request.set_flags(call.request.flags());
+  calls::ToHost(call.request, &request);
   request.set_state_cookie(kStateCookie);
   Status transport =
       co_await call.driver.host().Ask(*held->adapter, call.process->host_handle, request, &reply);
@@ -65,14 +66,10 @@ Task GetDeviceState(CallOf<calls::GetDeviceState>& call) {
 
   host::GetDeviceState::Request request;
   host::GetDeviceState::Reply reply;
-  request.set_device(call.request.device());
-  request.set_state_type(call.request.state_type());
-  request.set_state(call.request.state());
+  calls::ToHost(call.request, &request);
   DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
   DXG_CO_TRY(FromNtStatus(reply.status(), "GetDeviceState"));
-  call.reply.set_device(reply.device());
-  call.reply.set_state_type(reply.state_type());
-  call.reply.set_state(reply.state());
+  calls::FromHost(reply, &call.reply);
   DXG_CO_TRY(call.OutLateAll());
   if (execution) {
     device->execution_state = contract::Load<0, 4>(reinterpret_cast<const std::byte*>(reply.state().data()));
@@ -88,8 +85,7 @@ Task MarkDeviceAsError(CallOf<calls::MarkDeviceAsError>& call) {
   device->execution_state = kStateReset;  // before the host is asked, and whatever it says
   host::MarkDeviceAsError::Request request;
   host::MarkDeviceAsError::Reply reply;
-  request.set_device(call.request.device());
-  request.set_reason(call.request.reason());
+  calls::ToHost(call.request, &request);
   DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
   co_return FromNtStatus(reply.status(), "MarkDeviceAsError");
 }

@@ -3,6 +3,7 @@
 #include <cstring>
 
 #include "cuse-dxg/guest/handlers.h"
+#include "proto/contract/forward.gen.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest::handlers {
@@ -12,11 +13,8 @@ constexpr uint32_t kDriverKnownEscape = 1u << 6;
 
 host::Escape::Request HostRequest(const CallOf<calls::Escape>& call, const Adapter& adapter) {
   host::Escape::Request request;
+  calls::ToHost(call.request, &request);
   request.set_adapter(adapter.info.host_handle);
-  request.set_device(call.request.device());
-  request.set_type(call.request.type());
-  request.set_flags(call.request.flags());
-  request.set_context(call.request.context());
   return request;
 }
 
@@ -115,8 +113,6 @@ Task Escape(CallOf<calls::Escape>& call) {
   DXG_CO_TRY(call.CopyIn(data));
   host::Escape::Request request = HostRequest(call, *adapter);
   host::Escape::Reply reply;
-  request.set_priv_drv_data_size(size);
-  request.set_priv_drv_data(call.request.priv_drv_data());
   DXG_CO_TRY(co_await call.driver.host().Ask(*adapter, call.process->host_handle, request, &reply));
   // A refusal has no status on the way back; it shows as an answer that is too short.
   if (reply.priv_drv_data().size() < size) {

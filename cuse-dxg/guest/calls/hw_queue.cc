@@ -3,14 +3,13 @@
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
+#include "proto/contract/forward.gen.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest::handlers {
 namespace {
 
 using CreateQueue = calls::CreateHwQueue;
-
-constexpr contract::Member kFenceAddress{offsetof(d3dkmt_createhwqueue, queue_progress_fence_cpu_va), 8};
 
 Task TellHostQueueEnded(Call& call, std::shared_ptr<Adapter> adapter, uint32_t queue) {
   host::DestroyHwQueue::Request request;
@@ -24,7 +23,7 @@ Task TellHostQueueEnded(Call& call, std::shared_ptr<Adapter> adapter, uint32_t q
 Status WriteOut(CallOf<CreateQueue>& call) {
   DXG_TRY(call.OutNow(CreateQueue::Out::queue));
   DXG_TRY(call.OutNow(CreateQueue::Out::queue_progress_fence));
-  DXG_TRY(call.OutNow(kFenceAddress));
+  DXG_TRY(call.OutNow(CreateQueue::Address::queue_progress_fence_cpu_va));
   DXG_TRY(call.OutNow(CreateQueue::Out::queue_progress_fence_gpu_va));
   (void)call.CopyOut(CreateQueue::Out::priv_drv_data());  // whether that works is not looked at
   return Status::Ok();
@@ -34,20 +33,16 @@ Task AskForIt(CallOf<CreateQueue>& call, std::shared_ptr<Device> device, std::sh
               std::shared_ptr<HwQueue> queue) {
   host::CreateHwQueue::Request request;
   host::CreateHwQueue::Reply reply;
-  request.set_context(call.request.context());
-  request.set_flags(call.request.flags());
-  request.set_priv_drv_data_size(call.request.priv_drv_data_size());
-  request.set_priv_drv_data(call.request.priv_drv_data());
+  calls::ToHost(call.request, &request);
   DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
   queue->handle = {reply.hwqueue()};
   queue->fence = {reply.progress_fence()};
   DXG_CO_TRY(FromNtStatus(reply.status(), "CreateHwQueue"));
-  uint64_t address = 0;
-  DXG_CO_TRY(co_await BringIn(call, reply.progress_fence_cpu_va(), kPageBytes, &address));
+  DXG_CO_ASSIGN(const uint64_t address, co_await BringIn(call, reply.progress_fence_cpu_va(), kPageBytes));
   queue->window_address = reply.progress_fence_cpu_va();
   call.reply.set_queue(reply.hwqueue());
   call.reply.set_queue_progress_fence(reply.progress_fence());
-  call.SetAddress(kFenceAddress, address);
+  call.SetAddress(CreateQueue::Address::queue_progress_fence_cpu_va, address);
   call.reply.set_queue_progress_fence_gpu_va(reply.progress_fence_gpu_va());
   call.reply.mutable_priv_drv_data()->swap(*reply.mutable_priv_drv_data());
   call.reply.mutable_priv_drv_data()->resize(call.request.priv_drv_data_size());

@@ -1,19 +1,18 @@
-// CPU access to allocations: Lock2, Unlock2, InvalidateCache.
+// CPU access to allocations: Lock2, Unlock2.
 #include "base/page.h"
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
+#include "proto/contract/forward.gen.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest::handlers {
 namespace {
 
-constexpr contract::Member kData{offsetof(d3dkmt_lock2, data), sizeof(d3dkmt_lock2::data)};
-
 // Written at once: where it fails, the lock is taken back.
 Status PutAddress(CallOf<calls::Lock2>& call, uint64_t address) {
-  call.SetAddress(kData, address);
-  return call.OutNow(kData);
+  call.SetAddress(calls::Lock2::Address::data, address);
+  return call.OutNow(calls::Lock2::Address::data);
 }
 
 }  // namespace
@@ -31,15 +30,12 @@ Task Lock2(CallOf<calls::Lock2>& call) {
   DXG_CO_TRY(CheckActive(*device->adapter()));
   host::Lock2::Request request;
   host::Lock2::Reply reply;
-  request.set_device(call.request.device());
-  request.set_allocation(call.request.allocation());
-  request.set_flags(call.request.flags());
+  calls::ToHost(call.request, &request);
   DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
   DXG_CO_TRY(FromNtStatus(reply.status(), "Lock2"));
 
-  uint64_t address = 0;
-  DXG_CO_TRY(
-      co_await BringIn(call, reply.cpu_visible_buffer_offset(), allocation->pages * kPageBytes, &address));
+  DXG_CO_ASSIGN(uint64_t address,
+                co_await BringIn(call, reply.cpu_visible_buffer_offset(), allocation->pages * kPageBytes));
   // It may have ended meanwhile.
   if (auto again = call.process->FindAllocation(call.request.allocation());
       !again.ok() || *again != allocation) {
@@ -67,23 +63,9 @@ Task Unlock2(CallOf<calls::Unlock2>& call) {
   DXG_CO_TRY(CheckActive(*device->adapter()));
   host::Unlock2::Request request;
   host::Unlock2::Reply reply;
-  request.set_device(call.request.device());
-  request.set_allocation(call.request.allocation());
+  calls::ToHost(call.request, &request);
   DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
   co_return FromNtStatus(reply.status(), "Unlock2");
-}
-
-Task InvalidateCache(CallOf<calls::InvalidateCache>& call) {
-  DXG_CO_ASSIGN(auto device, call.process->FindDevice(call.request.device()));
-  DXG_CO_TRY(CheckActive(*device));
-  host::InvalidateCache::Request request;
-  host::InvalidateCache::Reply reply;
-  request.set_device(call.request.device());
-  request.set_allocation(call.request.allocation());
-  request.set_offset(call.request.offset());
-  request.set_length(call.request.length());
-  DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
-  co_return FromNtStatus(reply.status(), "InvalidateCache");
 }
 
 }  // namespace dxg::guest::handlers

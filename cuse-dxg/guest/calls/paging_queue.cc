@@ -2,13 +2,11 @@
 #include "base/page.h"
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
+#include "proto/contract/forward.gen.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest::handlers {
 namespace {
-
-constexpr contract::Member kFenceAddress{offsetof(d3dkmt_createpagingqueue, fence_cpu_virtual_address),
-                                         sizeof(d3dkmt_createpagingqueue::fence_cpu_virtual_address)};
 
 Task TellHostQueueEnded(Call& call, std::shared_ptr<Adapter> adapter, uint32_t queue) {
   host::DestroyPagingQueue::Request request;
@@ -25,21 +23,18 @@ Task CreatePagingQueue(CallOf<calls::CreatePagingQueue>& call) {
   DXG_CO_TRY(CheckActive(*device->adapter()));
   host::CreatePagingQueue::Request request;
   host::CreatePagingQueue::Reply reply;
-  request.set_device(call.request.device());
-  request.set_priority(call.request.priority());
-  request.set_physical_adapter_index(call.request.physical_adapter_index());
+  calls::ToHost(call.request, &request);
   DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
 
   // A refusal shows as zeros, and fails here: there is no page of the host at 0.
-  uint64_t fence_address = 0;
   const uint64_t page = reply.fence_storage_physical_address();
-  DXG_CO_TRY(co_await BringIn(call, page, kPageBytes, &fence_address));
+  DXG_CO_ASSIGN(const uint64_t fence_address, co_await BringIn(call, page, kPageBytes));
 
   auto queue = std::make_shared<PagingQueue>(
       PagingQueue{{reply.paging_queue()}, {reply.sync_object()}, device->handle, page});
   call.reply.set_paging_queue(reply.paging_queue());
   call.reply.set_sync_object(reply.sync_object());
-  call.SetAddress(kFenceAddress, fence_address);
+  call.SetAddress(calls::CreatePagingQueue::Address::fence_cpu_virtual_address, fence_address);
   Status status = call.OutNowAll();
   if (status.ok()) status = call.process->AddPagingQueue(device, queue);
   if (status.ok()) co_return status;

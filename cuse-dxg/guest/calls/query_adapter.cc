@@ -1,10 +1,10 @@
-// Questions to an adapter that the host answers: QueryAdapterInfo, QueryVideoMemoryInfo,
-// ChangeVideoMemoryReservation, FlushHeapTransitions, QueryClockCalibration, IsFeatureEnabled.
+// Questions to an adapter that the host answers: QueryAdapterInfo, QueryClockCalibration, IsFeatureEnabled.
 #include <algorithm>
 #include <cstring>
 
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
+#include "proto/contract/forward.gen.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest::handlers {
@@ -60,62 +60,6 @@ Task QueryAdapterInfo(CallOf<calls::QueryAdapterInfo>& call) {
   co_return Status::Ok();
 }
 
-Task QueryVideoMemoryInfo(CallOf<calls::QueryVideoMemoryInfo>& call) {
-  if (call.request.process() != 0) {
-    co_return Status::Refuse(EINVAL, "process is {:#x}; only 0, the caller, is allowed",
-                             call.request.process());
-  }
-  DXG_CO_ASSIGN(auto held, call.process->FindAdapter(call.request.adapter()));
-  DXG_CO_TRY(CheckActive(*held->adapter));
-
-  host::QueryVideoMemoryInfo::Request request;
-  host::QueryVideoMemoryInfo::Reply reply;
-  request.set_adapter(held->adapter->info.host_handle);
-  request.set_memory_segment_group(call.request.memory_segment_group());
-  request.set_physical_adapter_index(call.request.physical_adapter_index());
-  DXG_CO_TRY(co_await call.driver.host().Ask(*held->adapter, call.process->host_handle, request, &reply));
-
-  call.reply.set_budget(reply.budget());
-  call.reply.set_current_usage(reply.current_usage());
-  call.reply.set_current_reservation(reply.current_reservation());
-  call.reply.set_available_for_reservation(reply.available_for_reservation());
-  using Out = calls::QueryVideoMemoryInfo::Out;
-  DXG_CO_TRY(call.OutLate(Out::budget));
-  DXG_CO_TRY(call.OutLate(Out::current_usage));
-  DXG_CO_TRY(call.OutLate(Out::current_reservation));
-  co_return call.OutLate(Out::available_for_reservation);
-}
-
-Task ChangeVideoMemoryReservation(CallOf<calls::ChangeVideoMemoryReservation>& call) {
-  if (call.request.process() != 0) {
-    co_return Status::Refuse(EINVAL, "process is {:#x}; only 0, the caller, is allowed",
-                             call.request.process());
-  }
-  DXG_CO_ASSIGN(auto held, call.process->FindAdapter(call.request.adapter()));
-  DXG_CO_TRY(CheckActive(*held->adapter));
-
-  host::ChangeVideoMemoryReservation::Request request;
-  host::ChangeVideoMemoryReservation::Reply reply;
-  request.set_memory_segment_group(call.request.memory_segment_group());
-  request.set_reservation(call.request.reservation());
-  request.set_physical_adapter_index(call.request.physical_adapter_index());
-  DXG_CO_TRY(co_await call.driver.host().Ask(*held->adapter, call.process->host_handle, request, &reply));
-  co_return FromNtStatus(reply.status(), "ChangeVideoMemoryReservation");
-}
-
-Task FlushHeapTransitions(CallOf<calls::FlushHeapTransitions>& call) {
-  DXG_CO_ASSIGN(auto held, call.process->FindAdapter(call.request.adapter()));
-  DXG_CO_TRY(CheckActive(*held->adapter));
-
-  host::FlushHeapTransitions::Request request;
-  host::FlushHeapTransitions::Reply reply;
-  DXG_CO_TRY(co_await call.driver.host().Ask(*held->adapter, call.process->host_handle, request, &reply));
-  DXG_CO_TRY(FromNtStatus(reply.status(), "FlushHeapTransitions"));
-  call.reply.set_adapter(
-      held->adapter->info.host_handle);  // the caller's handle is overwritten, as the driver does
-  co_return call.OutLateAll();
-}
-
 Task QueryClockCalibration(CallOf<calls::QueryClockCalibration>& call) {
   DXG_CO_ASSIGN(auto held, call.process->FindAdapter(call.request.adapter()));
   DXG_CO_TRY(CheckActive(*held->adapter));
@@ -124,19 +68,15 @@ Task QueryClockCalibration(CallOf<calls::QueryClockCalibration>& call) {
   call.row.read_reply(call.args(), &before);
   host::QueryClockCalibration::Request request;
   host::QueryClockCalibration::Reply reply;
+  calls::ToHost(call.request, &request);
   request.set_adapter(held->adapter->info.host_handle);
-  request.set_node_ordinal(call.request.node_ordinal());
-  request.set_physical_adapter_index(call.request.physical_adapter_index());
   request.set_gpu_frequency(before.gpu_frequency());
   request.set_gpu_clock_counter(before.gpu_clock_counter());
   request.set_cpu_clock_counter(before.cpu_clock_counter());
   request.set_flags(before.flags());
   DXG_CO_TRY(co_await call.driver.host().Ask(*held->adapter, call.process->host_handle, request, &reply));
 
-  call.reply.set_gpu_frequency(reply.gpu_frequency());
-  call.reply.set_gpu_clock_counter(reply.gpu_clock_counter());
-  call.reply.set_cpu_clock_counter(reply.cpu_clock_counter());
-  call.reply.set_flags(reply.flags());
+  calls::FromHost(reply, &call.reply);
   // Written before the status is looked at: a caller gets clock data also with an error.
   constexpr contract::Member kClockData{offsetof(d3dkmt_queryclockcalibration, clock_data),
                                         sizeof(dxgk_gpuclockdata)};
@@ -150,11 +90,10 @@ Task IsFeatureEnabled(CallOf<calls::IsFeatureEnabled>& call) {
 
   host::IsFeatureEnabled::Request request;
   host::IsFeatureEnabled::Reply reply;
-  request.set_feature_id(call.request.feature_id());
+  calls::ToHost(call.request, &request);
   DXG_CO_TRY(co_await call.driver.host().Ask(*held->adapter, call.process->host_handle, request, &reply));
   if (reply.status() != 0) co_return FromNtStatus(reply.status(), "IsFeatureEnabled");
-  call.reply.set_version(reply.version());
-  call.reply.set_value(reply.value());
+  calls::FromHost(reply, &call.reply);
   constexpr contract::Member kResult{offsetof(d3dkmt_isfeatureenabled, result),
                                      sizeof(dxgk_isfeatureenabled_result)};
   // The driver returns the number of bytes it could not write instead of EFAULT.

@@ -1,5 +1,4 @@
-// Objects in other processes: ShareObjects, ShareObjectWithHost, QueryResourceInfoFromNtHandle,
-// OpenResourceFromNtHandle.
+// Objects in other processes: ShareObjects, QueryResourceInfoFromNtHandle, OpenResourceFromNtHandle.
 #include "cuse-dxg/guest/calls/share.h"
 
 #include <cstring>
@@ -41,30 +40,25 @@ Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t ha
   co_return Status::Ok();
 }
 
-Task FindSharedObject(Driver& driver, const client::Identity& process, uint64_t descriptor,
-                      std::shared_ptr<SharedObject>* object) {
+Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Driver& driver, const client::Identity& process,
+                                                          uint64_t descriptor) {
   client::Delivery* delivery = driver.delivery();
   const int number =
       static_cast<int>(static_cast<uint32_t>(descriptor));  // the upper half is cut off, as by the driver
-  if (delivery == nullptr || number < 0) co_return Status::Ok();
+  if (delivery == nullptr || number < 0) co_return nullptr;
   const uint64_t file =
       co_await Callback<uint64_t>([&](auto done) { delivery->Identify(process, number, std::move(done)); });
-  if (file != 0) *object = driver.ObjectOf(file);
-  co_return Status::Ok();
+  co_return file != 0 ? driver.ObjectOf(file) : nullptr;
 }
 
-Task GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object,
-                    uint64_t* descriptor) {
+TaskOf<uint64_t> GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object) {
   client::Step step;
   step.kind = client::Step::Kind::kGiveNode;
   step.token = driver.ExpectObjectFile(std::move(object));
   std::vector<uint64_t> results;
   Status status = co_await caller.InClient(step, &results);
-  if (status.ok()) {
-    *descriptor = results.front();
-  } else {
-    driver.ForgetObjectFile(step.token);
-  }
+  if (status.ok()) co_return results.front();
+  driver.ForgetObjectFile(step.token);
   co_return status;
 }
 
@@ -119,11 +113,9 @@ Status Seal(SharedResource& object) {
   return Status::Ok();
 }
 
-Task FindResourceFile(Call& call, uint64_t descriptor, std::shared_ptr<SharedResource>* resource) {
-  std::shared_ptr<SharedObject> object;
-  (void)co_await FindSharedObject(call, descriptor, &object);
-  *resource = std::dynamic_pointer_cast<SharedResource>(object);
-  if (*resource != nullptr) co_return Status::Ok();
+TaskOf<std::shared_ptr<SharedResource>> FindResourceFile(Call& call, uint64_t descriptor) {
+  auto resource = std::dynamic_pointer_cast<SharedResource>(co_await FindSharedObject(call, descriptor));
+  if (resource != nullptr) co_return resource;
   co_return Status::Refuse(EINVAL, "descriptor {} of the caller is of no shared resource",
                            static_cast<uint32_t>(descriptor));
 }
@@ -260,9 +252,13 @@ Task ShareObjects(CallOf<calls::ShareObjects>& call) {
   if (auto* resource = dynamic_cast<SharedResource*>(object.get())) status = Seal(*resource);
   uint64_t descriptor = 0;
   if (status.ok()) {
-    status = co_await GiveDescriptor(call.driver, call, object, &descriptor);
-    if (!status.ok())
-      status = Status::Refuse(ENOTRECOVERABLE, "no descriptor can be given to the client: {}", status.why());
+    auto given = co_await GiveDescriptor(call.driver, call, object);
+    if (given.ok()) {
+      descriptor = *given;
+    } else {
+      status = Status::Refuse(ENOTRECOVERABLE, "no descriptor can be given to the client: {}",
+                              given.status().why());
+    }
   }
   if (!status.ok()) {
     (void)co_await DropDescriptor(call.driver.host(), object);
@@ -274,20 +270,8 @@ Task ShareObjects(CallOf<calls::ShareObjects>& call) {
   co_return status;
 }
 
-Task ShareObjectWithHost(CallOf<calls::ShareObjectWithHost>& call) {
-  host::ShareObjectWithHost::Request request;
-  host::ShareObjectWithHost::Reply reply;
-  request.set_device(call.request.device_handle());
-  request.set_object(call.request.object_handle());
-  DXG_CO_TRY(co_await call.driver.host().AskGlobal(call.process->host_handle, request, &reply));
-  DXG_CO_TRY(FromNtStatus(reply.status(), "ShareObjectWithHost"));
-  call.reply.set_object_vail_nt_handle(reply.vail_nt_handle());
-  co_return call.OutLateAll();
-}
-
 Task QueryResourceInfoFromNtHandle(CallOf<calls::QueryResourceInfoFromNtHandle>& call) {
-  std::shared_ptr<SharedResource> object;
-  DXG_CO_TRY(co_await FindResourceFile(call, call.request.nt_handle(), &object));
+  DXG_CO_ASSIGN(auto object, co_await FindResourceFile(call, call.request.nt_handle()));
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(call.request.device()));
   DXG_CO_TRY(CheckActive(*device));
   DXG_CO_TRY(Seal(*object));
@@ -303,7 +287,7 @@ Task QueryResourceInfoFromNtHandle(CallOf<calls::QueryResourceInfoFromNtHandle>&
 
 Task OpenResourceFromNtHandle(CallOf<Open>& call) {
   Opening o(call);
-  DXG_CO_TRY(co_await FindResourceFile(call, call.request.nt_handle(), &o.object));
+  DXG_CO_ASSIGN(o.object, co_await FindResourceFile(call, call.request.nt_handle()));
   DXG_CO_ASSIGN(o.device, call.process->FindDevice(call.request.device()));
   DXG_CO_TRY(CheckActive(*o.device));
   DXG_CO_TRY(CheckActive(*o.device->adapter()));

@@ -15,16 +15,15 @@ namespace dxg::guest {
 Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t handle);
 
 // What a descriptor number of a process leads to; null where it is of no shared object.
-Task FindSharedObject(Driver& driver, const client::Identity& process, uint64_t descriptor,
-                      std::shared_ptr<SharedObject>* object);
-inline Task FindSharedObject(Call& call, uint64_t descriptor, std::shared_ptr<SharedObject>* object) {
-  return FindSharedObject(call.driver, call.process->identity, descriptor, object);
+Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Driver& driver, const client::Identity& process,
+                                                          uint64_t descriptor);
+inline Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Call& call, uint64_t descriptor) {
+  return FindSharedObject(call.driver, call.process->identity, descriptor);
 }
 
 // Gives the caller a descriptor of an object: an open of the node. The errors of a visit, among them the
 // client's EMFILE.
-Task GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object,
-                    uint64_t* descriptor);
+TaskOf<uint64_t> GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object);
 // Takes one back.
 client::Step CloseStep(uint64_t descriptor);
 

@@ -1,10 +1,11 @@
 // Signals, by the CPU and in the order of contexts and hardware queues: SignalSynchronizationObject,
 // SignalSynchronizationObjectFromCpu, ...FromGpu, ...FromGpu2, SubmitSignalSyncObjectsToHwQueue. One command
 // serves all five.
-#include "cuse-dxg/guest/calls/limits.h"
 #include "cuse-dxg/guest/client_event.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
+#include "proto/contract/forward.gen.h"
+#include "proto/contract/numbers.gen.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest::handlers {
@@ -44,10 +45,8 @@ Task SignalFromContexts(CallOf<calls::SignalSynchronizationObject>& call, uint64
   DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, args.context()));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
   Signal::Request request;
-  request.set_object_count(args.object_count());
-  request.set_flags(args.flags());
+  calls::ToHost(args, &request);
   request.set_context_count(args.context_count() + 1);
-  request.set_fence_value(args.fence_value());
   request.set_event_or_device(event);
   request.mutable_objects()->Assign(args.object_array().begin(),
                                     args.object_array().begin() + args.object_count());
@@ -65,13 +64,8 @@ Task SignalFromContextList(CallOf<calls::SignalSynchronizationObjectFromGpu2>& c
   DXG_CO_TRY(call.CopyIn(
       {&In::objects(), &In::contexts(), event == 0 ? IfGiven(call, In::fence_values()) : nullptr}));
   Signal::Request request;
-  request.set_object_count(args.object_count());
-  request.set_flags(args.flags());
-  request.set_context_count(args.context_count());
+  calls::ToHost(args, &request);
   request.set_event_or_device(event);
-  request.mutable_objects()->CopyFrom(args.objects());
-  request.mutable_contexts()->CopyFrom(args.contexts());
-  request.mutable_fence_values()->CopyFrom(args.fence_values());
   co_return co_await TellHost(call, *found.device->adapter(), request);
 }
 
@@ -79,14 +73,15 @@ Task SignalFromContextList(CallOf<calls::SignalSynchronizationObjectFromGpu2>& c
 
 Task SignalSynchronizationObject(CallOf<calls::SignalSynchronizationObject>& call) {
   const auto& args = call.request;
-  if (args.context_count() >= kBroadcastContextsMax || args.object_count() > kSignaledObjectsMax) {
+  if (args.context_count() >= D3DDDI_MAX_BROADCAST_CONTEXT ||
+      args.object_count() > D3DDDI_MAX_OBJECT_SIGNALED) {
     co_return Status::Refuse(EINVAL, "{} objects and {} more contexts; at most {} and {} are allowed",
-                             args.object_count(), args.context_count(), kSignaledObjectsMax,
-                             kBroadcastContextsMax - 1);
+                             args.object_count(), args.context_count(), D3DDDI_MAX_OBJECT_SIGNALED,
+                             D3DDDI_MAX_BROADCAST_CONTEXT - 1);
   }
   uint64_t event = 0;
   if ((args.flags() & kEnqueueCpuEvent) != 0) {
-    DXG_CO_TRY(co_await AddClientEvent(call, args.fence_value(), EventTable::Lifetime::kOnce, &event));
+    DXG_CO_ASSIGN(event, co_await AddClientEvent(call, args.fence_value(), EventTable::Lifetime::kOnce));
   }
   Status status = co_await SignalFromContexts(call, event);
   if (!status.ok()) call.driver.events().Remove(event);
@@ -96,33 +91,28 @@ Task SignalSynchronizationObject(CallOf<calls::SignalSynchronizationObject>& cal
 Task SignalSynchronizationObjectFromCpu(CallOf<calls::SignalSynchronizationObjectFromCpu>& call) {
   using In = calls::SignalSynchronizationObjectFromCpu::In;
   auto& args = call.request;
-  DXG_CO_TRY(CheckCount("object_count", args.object_count(), kSignaledObjectsMax));
+  DXG_CO_TRY(CheckCount("object_count", args.object_count(), D3DDDI_MAX_OBJECT_SIGNALED));
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(args.device()));
   DXG_CO_TRY(CheckActive(*device->adapter()));
   DXG_CO_TRY(call.CopyIn({&In::objects(), IfGiven(call, In::fence_values())}));
   Signal::Request request;
-  request.set_object_count(args.object_count());
-  request.set_flags(args.flags());
+  calls::ToHost(args, &request);
   // With that flag the host takes the field for the number of an event, and this call has none.
   request.set_event_or_device((args.flags() & kEnqueueCpuEvent) != 0 ? 0 : args.device());
-  request.mutable_objects()->CopyFrom(args.objects());
-  request.mutable_fence_values()->CopyFrom(args.fence_values());
   co_return co_await TellHost(call, *device->adapter(), request);
 }
 
 Task SignalSynchronizationObjectFromGpu(CallOf<calls::SignalSynchronizationObjectFromGpu>& call) {
   using In = calls::SignalSynchronizationObjectFromGpu::In;
   auto& args = call.request;
-  DXG_CO_TRY(CheckCount("object_count", args.object_count(), kObjectListMax));
+  DXG_CO_TRY(
+      CheckCount("object_count", args.object_count(), limits::kSignalSynchronizationObjectFromGpuObjectsMax));
   DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, args.context()));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
   DXG_CO_TRY(call.CopyIn({&In::objects(), IfGiven(call, In::fence_values())}));
   Signal::Request request;
-  request.set_object_count(args.object_count());
-  request.set_context_count(1);
-  request.mutable_objects()->CopyFrom(args.objects());
+  calls::ToHost(args, &request);
   request.add_contexts(args.context());
-  request.mutable_fence_values()->CopyFrom(args.fence_values());
   co_return co_await TellHost(call, *found.device->adapter(), request);
 }
 
@@ -137,13 +127,17 @@ Task SignalSynchronizationObjectFromGpu2(CallOf<calls::SignalSynchronizationObje
         args.object_count(), eventfd);
   }
   if (!with_event) {
-    DXG_CO_TRY(CheckCount("object_count", args.object_count(), kObjectListMax));
-    DXG_CO_TRY(CheckCount("context_count", args.context_count(), kObjectListMax));
+    DXG_CO_TRY(CheckCount("object_count", args.object_count(),
+                          limits::kSignalSynchronizationObjectFromGpu2ObjectsMax));
+    DXG_CO_TRY(CheckCount("context_count", args.context_count(),
+                          limits::kSignalSynchronizationObjectFromGpu2ContextsMax));
   }
   DXG_CO_ASSIGN(const uint32_t first,
                 ReadFirst(call, calls::SignalSynchronizationObjectFromGpu2::In::contexts()));
   uint64_t event = 0;
-  if (with_event) DXG_CO_TRY(co_await AddClientEvent(call, eventfd, EventTable::Lifetime::kOnce, &event));
+  if (with_event) {
+    DXG_CO_ASSIGN(event, co_await AddClientEvent(call, eventfd, EventTable::Lifetime::kOnce));
+  }
   Status status = co_await SignalFromContextList(call, first, event);
   if (!status.ok()) call.driver.events().Remove(event);
   co_return status;
@@ -152,19 +146,14 @@ Task SignalSynchronizationObjectFromGpu2(CallOf<calls::SignalSynchronizationObje
 Task SubmitSignalSyncObjectsToHwQueue(CallOf<calls::SubmitSignalSyncObjectsToHwQueue>& call) {
   using In = calls::SubmitSignalSyncObjectsToHwQueue::In;
   auto& args = call.request;
-  DXG_CO_TRY(CheckCount("hwqueue_count", args.hwqueue_count(), kBroadcastContextsMax));
-  DXG_CO_TRY(CheckCount("object_count", args.object_count(), kSignaledObjectsMax));
+  DXG_CO_TRY(CheckCount("hwqueue_count", args.hwqueue_count(), D3DDDI_MAX_BROADCAST_CONTEXT));
+  DXG_CO_TRY(CheckCount("object_count", args.object_count(), D3DDDI_MAX_OBJECT_SIGNALED));
   DXG_CO_ASSIGN(const uint32_t first, ReadFirst(call, In::hwqueues()));
   DXG_CO_ASSIGN(auto found, FindHwQueueAndDevice(*call.process, first));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
   DXG_CO_TRY(call.CopyIn({&In::objects(), &In::hwqueues(), IfGiven(call, In::fence_values())}));
   Signal::Request request;
-  request.set_object_count(args.object_count());
-  request.set_flags(args.flags());
-  request.set_context_count(args.hwqueue_count());
-  request.mutable_objects()->CopyFrom(args.objects());
-  request.mutable_contexts()->CopyFrom(args.hwqueues());
-  request.mutable_fence_values()->CopyFrom(args.fence_values());
+  calls::ToHost(args, &request);
   co_return co_await TellHost(call, *found.device->adapter(), request);
 }
 

@@ -284,9 +284,8 @@ std::vector<std::shared_ptr<SyncFence>> Together(const SyncFile& first, const Sy
 Task SyncFileCall::Merge() {
   sync_merge_data args{};
   DXG_CO_TRY(CopyIn(&args));
-  std::shared_ptr<SharedObject> object;
-  (void)co_await FindSharedObject(driver_, identity_, static_cast<uint32_t>(args.fd2), &object);
-  const auto other = std::dynamic_pointer_cast<SyncFile>(object);
+  const auto other = std::dynamic_pointer_cast<SyncFile>(
+      co_await FindSharedObject(driver_, identity_, static_cast<uint32_t>(args.fd2)));
   if (other == nullptr)
     co_return Status::Refuse(ENOENT, "descriptor {} is no sync file of this device", args.fd2);
   auto fences = Together(*file_, *other);
@@ -295,9 +294,8 @@ Task SyncFileCall::Merge() {
                              SyncFile::kFencesMax);
   }
   args.name[sizeof(args.name) - 1] = '\0';
-  uint64_t descriptor = 0;
   auto merged = SyncFile::Create(std::move(fences), args.name);
-  DXG_CO_TRY(co_await GiveDescriptor(driver_, *this, std::move(merged), &descriptor));
+  DXG_CO_ASSIGN(const uint64_t descriptor, co_await GiveDescriptor(driver_, *this, std::move(merged)));
   args.fence = static_cast<int32_t>(descriptor);
   Status status = CopyOut(args);
   if (!status.ok()) (void)co_await InClient(CloseStep(descriptor), nullptr);
@@ -326,22 +324,17 @@ using CreateFile = calls::CreateSyncFile;
 using OpenFromFile = calls::OpenSyncObjectFromSyncFile;
 
 constexpr uint32_t kOpenFlags = 0x13;  // shared, nt_security_sharing, no_signal: to wait only
-constexpr contract::Member kOpenedFromFileFence{
-    offsetof(d3dkmt_opensyncobjectfromsyncfile, fence_value_cpu_va), 8};
 
 // The fence of a sync file that CreateSyncFile gave out. A merged one has no one fence.
-Task FindFence(Call& call, uint64_t descriptor, std::shared_ptr<SyncFence>* fence) {
-  std::shared_ptr<SharedObject> object;
-  (void)co_await FindSharedObject(call, descriptor, &object);
-  const auto file = std::dynamic_pointer_cast<SyncFile>(object);
+TaskOf<std::shared_ptr<SyncFence>> FindFence(Call& call, uint64_t descriptor) {
+  const auto file = std::dynamic_pointer_cast<SyncFile>(co_await FindSharedObject(call, descriptor));
   if (file == nullptr)
     co_return Status::Refuse(EINVAL, "descriptor {} of the caller is no sync file of this device",
                              static_cast<uint32_t>(descriptor));
   if (file->fences().size() != 1)
     co_return Status::Refuse(EINVAL, "descriptor {} is a merged sync file, of {} fences",
                              static_cast<uint32_t>(descriptor), file->fences().size());
-  *fence = file->fences().front();
-  co_return Status::Ok();
+  co_return file->fences().front();
 }
 
 // Anything but 0 from the host ends the call with it.
@@ -400,8 +393,7 @@ Task CreateSyncFile(CallOf<CreateFile>& call) {
   }
   DXG_CO_TRY(co_await fence->Await());
   auto file = SyncFile::Create(fence);
-  uint64_t descriptor = 0;
-  DXG_CO_TRY(co_await GiveDescriptor(call.driver, call, std::move(file), &descriptor));
+  DXG_CO_ASSIGN(const uint64_t descriptor, co_await GiveDescriptor(call.driver, call, std::move(file)));
   call.reply.set_sync_file_handle(descriptor);
   Status status = call.OutNowAll();
   if (!status.ok()) (void)co_await call.InClient(CloseStep(descriptor), nullptr);
@@ -409,8 +401,7 @@ Task CreateSyncFile(CallOf<CreateFile>& call) {
 }
 
 Task WaitSyncFile(CallOf<calls::WaitSyncFile>& call) {
-  std::shared_ptr<SyncFence> fence;
-  DXG_CO_TRY(co_await FindFence(call, call.request.sync_file_handle(), &fence));
+  DXG_CO_ASSIGN(auto fence, co_await FindFence(call, call.request.sync_file_handle()));
   DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, call.request.context()));
   DXG_CO_TRY(CheckActive(*found.device));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
@@ -419,21 +410,19 @@ Task WaitSyncFile(CallOf<calls::WaitSyncFile>& call) {
 }
 
 Task OpenSyncObjectFromSyncFile(CallOf<OpenFromFile>& call) {
-  std::shared_ptr<SyncFence> fence;
-  DXG_CO_TRY(co_await FindFence(call, call.request.sync_file_handle(), &fence));
+  DXG_CO_ASSIGN(auto fence, co_await FindFence(call, call.request.sync_file_handle()));
   if (fence->shared() == nullptr) co_return Status::Ok();
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(call.request.device()));
   DXG_CO_TRY(CheckActive(*device));
   DXG_CO_TRY(CheckActive(*device->adapter()));
-  OpenedSyncObject opened;
   const OpenOptions options{device->handle.value, 0, kOpenFlags, true};
-  RETURN_UNLESS_ZERO(co_await OpenSharedSyncObject(call, device, fence->shared(), options, &opened));
+  DXG_CO_ASSIGN(const auto opened, co_await OpenSharedSyncObject(call, device, fence->shared(), options));
   const std::function<Status()> answer = [&] {
     call.reply.set_syncobj(opened.object->handle.value);
     call.reply.set_fence_value(fence->value() +
                                (fence->status() != 0 ? 1 : 0));  // as the driver, which counts it up
     call.reply.set_fence_value_gpu_va(opened.fence_gpu_virtual_address);
-    call.SetAddress(kOpenedFromFileFence, opened.fence_cpu_virtual_address);
+    call.SetAddress(OpenFromFile::Address::fence_value_cpu_va, opened.fence_cpu_virtual_address);
     return call.OutNowAll();
   };
   co_return co_await EnterOpened(call, device, opened, answer);

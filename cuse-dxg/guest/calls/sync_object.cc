@@ -23,9 +23,8 @@ Task EndSyncObject(Call& call, std::shared_ptr<SyncObject> object, uint32_t hand
   co_return status;
 }
 
-Task OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device,
-                          std::shared_ptr<SharedSyncObject> shared, OpenOptions options,
-                          OpenedSyncObject* opened) {
+TaskOf<OpenedSyncObject> OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device,
+                                              std::shared_ptr<SharedSyncObject> shared, OpenOptions options) {
   host::OpenSyncObject::Request request;
   host::OpenSyncObject::Reply reply;
   request.set_device(options.device_name);
@@ -41,17 +40,16 @@ Task OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device,
   object->device = device->handle;
   object->monitored = shared->monitored;
   object->shared = std::move(shared);
-  opened->object = object;
-  opened->fence_gpu_virtual_address = reply.gpu_virtual_address();
-  if (!object->monitored) co_return Status::Ok();
-  const Status status = co_await BringIn(call, reply.guest_cpu_physical_address(), kPageBytes,
-                                         &opened->fence_cpu_virtual_address);
-  if (status.ok()) {
-    object->window_address = reply.guest_cpu_physical_address();
-  } else {
+  OpenedSyncObject opened{.object = object, .fence_gpu_virtual_address = reply.gpu_virtual_address()};
+  if (!object->monitored) co_return opened;
+  auto address = co_await BringIn(call, reply.guest_cpu_physical_address(), kPageBytes);
+  if (!address.ok()) {
     (void)co_await EndSyncObject(call, object, object->handle.value);
+    co_return std::move(address).status();
   }
-  co_return status;
+  object->window_address = reply.guest_cpu_physical_address();
+  opened.fence_cpu_virtual_address = *address;
+  co_return opened;
 }
 
 Task EnterOpened(Call& call, std::shared_ptr<Device> device, const OpenedSyncObject& opened,
@@ -75,11 +73,9 @@ using Info = d3dkmt_createsynchronizationobject2;
 constexpr uint32_t kShared = 1, kNtSecuritySharing = 2;  // flags
 constexpr uint32_t kClientHint = 1;                      // says nothing that a host here needs
 constexpr size_t kUnion = offsetof(Info, info.reserved), kUnionBytes = sizeof(Info::info.reserved);
-constexpr contract::Member kFence{offsetof(Info, info.monitored_fence.fence_cpu_virtual_address), 8};
-constexpr contract::Member kPeriodicFence{
-    offsetof(Info, info.periodic_monitored_fence.fence_cpu_virtual_address), 8};
-constexpr contract::Member kOpenedFence{
-    offsetof(d3dkmt_opensyncobjectfromnthandle2, monitored_fence.fence_value_cpu_va), 8};
+constexpr contract::Member kFence = CreateObject::Address::info_monitored_fence_fence_cpu_virtual_address;
+constexpr contract::Member kPeriodicFence =
+    CreateObject::Address::info_periodic_monitored_fence_fence_cpu_virtual_address;
 
 struct Creating {
   explicit Creating(CallOf<CreateObject>& call) : call(call), type(call.request.type()) {}
@@ -116,8 +112,7 @@ void MakeRequest(Creating& c) {
 
 Task BringFenceIn(Creating& c) {
   const uint64_t page = c.reply.fence_storage_address();
-  uint64_t address = 0;
-  DXG_CO_TRY(co_await BringIn(c.call, page, kPageBytes, &address));
+  DXG_CO_ASSIGN(const uint64_t address, co_await BringIn(c.call, page, kPageBytes));
   c.object->window_address = page;
   c.call.SetAddress(c.type == _D3DDDI_MONITORED_FENCE ? kFence : kPeriodicFence, address);
   co_return Status::Ok();
@@ -168,8 +163,8 @@ Task CreateSynchronizationObject(CallOf<CreateObject>& call) {
   c.object->device = c.device->handle;
   c.object->monitored = c.monitored();
   if (c.type == _D3DDDI_CPU_NOTIFICATION) {
-    DXG_CO_TRY(co_await AddClientEvent(call, call.request.cpu_notification().event(),
-                                       EventTable::Lifetime::kUntilRemoved, &c.object->event));
+    DXG_CO_ASSIGN(c.object->event, co_await AddClientEvent(call, call.request.cpu_notification().event(),
+                                                           EventTable::Lifetime::kUntilRemoved));
   }
   Status status = co_await AskForIt(c);
   if (status.ok()) co_return status;
@@ -193,21 +188,20 @@ Task OpenSyncObjectFromNtHandle2(CallOf<calls::OpenSyncObjectFromNtHandle2>& cal
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(call.request.device()));
   DXG_CO_TRY(CheckActive(*device));
   DXG_CO_TRY(CheckActive(*device->adapter()));
-  std::shared_ptr<SharedObject> object;
-  (void)co_await FindSharedObject(call, call.request.nt_handle(), &object);
-  auto shared = std::dynamic_pointer_cast<SharedSyncObject>(object);
+  auto shared =
+      std::dynamic_pointer_cast<SharedSyncObject>(co_await FindSharedObject(call, call.request.nt_handle()));
   if (shared == nullptr) {
     co_return Status::Refuse(EINVAL, "descriptor {} of the caller is of no shared sync object",
                              static_cast<uint32_t>(call.request.nt_handle()));
   }
-  OpenedSyncObject opened;
   const OpenOptions options{call.request.device(), call.request.engine_affinity(), call.request.flags()};
-  DXG_CO_TRY(co_await OpenSharedSyncObject(call, device, shared, options, &opened));
+  DXG_CO_ASSIGN(const auto opened, co_await OpenSharedSyncObject(call, device, shared, options));
   const std::function<Status()> answer = [&] {
     call.reply.set_sync_object(opened.object->handle.value);
     if (shared->monitored) {
       call.reply.set_fence_value_gpu_va(opened.fence_gpu_virtual_address);
-      call.SetAddress(kOpenedFence, opened.fence_cpu_virtual_address);
+      call.SetAddress(calls::OpenSyncObjectFromNtHandle2::Address::monitored_fence_fence_value_cpu_va,
+                      opened.fence_cpu_virtual_address);
     }
     return call.OutNowAll();
   };

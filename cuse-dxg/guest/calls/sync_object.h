@@ -27,9 +27,8 @@ struct OpenOptions {
   uint32_t flags = 0;
   bool only_zero = false;  // a positive status of the host is a failure too, and is given back
 };
-Task OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device,
-                          std::shared_ptr<SharedSyncObject> shared, OpenOptions options,
-                          OpenedSyncObject* opened);
+TaskOf<OpenedSyncObject> OpenSharedSyncObject(Call& call, std::shared_ptr<Device> device,
+                                              std::shared_ptr<SharedSyncObject> shared, OpenOptions options);
 
 // Gives the caller's process the handle of what was opened; `answer` then says so to the client. Nothing is
 // left where either fails.

@@ -1,11 +1,12 @@
-// Waits, of the CPU and in the order of contexts and hardware queues: WaitForSynchronizationObject,
-// WaitForSynchronizationObjectFromCpu, ...FromGpu, SubmitWaitForSyncObjectsToHwQueue.
+// Waits, of the CPU and in the order of contexts: WaitForSynchronizationObject,
+// WaitForSynchronizationObjectFromCpu, ...FromGpu.
 #include <algorithm>
 
-#include "cuse-dxg/guest/calls/limits.h"
 #include "cuse-dxg/guest/client_event.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
+#include "proto/contract/forward.gen.h"
+#include "proto/contract/numbers.gen.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest::handlers {
@@ -60,19 +61,15 @@ Task NoteWait(CallOf<FromCpu>& call, uint64_t event) {
   DXG_CO_TRY(call.CopyIn({&FromCpu::In::objects(), &FromCpu::In::fence_values()}));
   host::WaitForSyncObjectFromCpu::Request request;
   host::WaitForSyncObjectFromCpu::Reply reply;
-  request.set_device(args.device());
-  request.set_object_count(args.object_count());
-  request.set_flags(args.flags());
+  calls::ToHost(args, &request);
   request.set_guest_event(event);
-  request.mutable_objects()->CopyFrom(args.objects());
-  request.mutable_fence_values()->CopyFrom(args.fence_values());
   DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
   co_return FromNtStatus(reply.status(), "WaitForSyncObjectFromCpu");
 }
 
 Task WaitWithEventfd(CallOf<FromCpu>& call) {
-  uint64_t event = 0;
-  DXG_CO_TRY(co_await AddClientEvent(call, call.request.async_event(), EventTable::Lifetime::kOnce, &event));
+  DXG_CO_ASSIGN(const uint64_t event,
+                co_await AddClientEvent(call, call.request.async_event(), EventTable::Lifetime::kOnce));
   Status status = co_await NoteWait(call, event);
   if (!status.ok()) call.driver.events().Remove(event);
   co_return status;
@@ -110,13 +107,11 @@ Task WaitInTheCall(CallOf<FromCpu>& call) {
 
 Task WaitForSynchronizationObject(CallOf<calls::WaitForSynchronizationObject>& call) {
   const auto& args = call.request;
-  DXG_CO_TRY(CheckCount(args.object_count(), kWaitedObjectsMax));
+  DXG_CO_TRY(CheckCount(args.object_count(), D3DDDI_MAX_OBJECT_WAITED_ON));
   DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, args.context()));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
   GpuWait::Request request;
-  request.set_context(args.context());
-  request.set_object_count(args.object_count());
-  request.set_legacy_fence_object(1);
+  calls::ToHost(args, &request);
   request.mutable_objects()->Assign(args.object_array().begin(),
                                     args.object_array().begin() + args.object_count());
   request.mutable_fence_values()->CopyFrom(args.fence_values());
@@ -126,14 +121,16 @@ Task WaitForSynchronizationObject(CallOf<calls::WaitForSynchronizationObject>& c
 }
 
 Task WaitForSynchronizationObjectFromCpu(CallOf<FromCpu>& call) {
-  if (Status status = CheckCount(call.request.object_count(), kObjectListMax); !status.ok())
+  if (Status status =
+          CheckCount(call.request.object_count(), limits::kWaitForSynchronizationObjectFromCpuObjectsMax);
+      !status.ok())
     return Refused(std::move(status));
   return call.request.async_event() != 0 ? WaitWithEventfd(call) : WaitInTheCall(call);
 }
 
 Task WaitForSynchronizationObjectFromGpu(CallOf<FromGpu>& call) {
   auto& args = call.request;
-  DXG_CO_TRY(CheckCount(args.object_count(), kObjectListMax));
+  DXG_CO_TRY(CheckCount(args.object_count(), limits::kWaitForSynchronizationObjectFromGpuObjectsMax));
   DXG_CO_TRY(call.CopyIn(FromGpu::In::objects()));
   DXG_CO_ASSIGN(auto context, call.process->FindContext(args.context()));
   // What the first object is, the others are taken for.
@@ -145,30 +142,11 @@ Task WaitForSynchronizationObjectFromGpu(CallOf<FromGpu>& call) {
   }
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(context->device.value));
   DXG_CO_TRY(CheckActive(*device->adapter()));
-  DXG_CO_TRY(CheckCount(args.object_count(), kWaitedObjectsMax));
+  DXG_CO_TRY(CheckCount(args.object_count(), D3DDDI_MAX_OBJECT_WAITED_ON));
   GpuWait::Request request;
-  request.set_context(args.context());
-  request.set_object_count(args.object_count());
+  calls::ToHost(args, &request);
   request.set_legacy_fence_object(monitored ? 0 : 1);
-  request.mutable_objects()->CopyFrom(args.objects());
-  request.mutable_fence_values()->CopyFrom(args.fence_values());
   co_return co_await TellHost(call, *device->adapter(), request);
-}
-
-Task SubmitWaitForSyncObjectsToHwQueue(CallOf<calls::SubmitWaitForSyncObjectsToHwQueue>& call) {
-  using In = calls::SubmitWaitForSyncObjectsToHwQueue::In;
-  auto& args = call.request;
-  DXG_CO_TRY(CheckCount(args.object_count(), kWaitedObjectsMax));
-  // Before the queue is looked at, unlike everywhere else.
-  DXG_CO_TRY(call.CopyIn({&In::objects(), &In::fence_values()}));
-  DXG_CO_ASSIGN(auto found, FindHwQueueAndDevice(*call.process, args.hwqueue()));
-  DXG_CO_TRY(CheckActive(*found.device->adapter()));
-  GpuWait::Request request;
-  request.set_context(args.hwqueue());
-  request.set_object_count(args.object_count());
-  request.mutable_objects()->CopyFrom(args.objects());
-  request.mutable_fence_values()->CopyFrom(args.fence_values());
-  co_return co_await TellHost(call, *found.device->adapter(), request);
 }
 
 }  // namespace dxg::guest::handlers
