@@ -87,6 +87,8 @@ class FakeVisit final : public client::Visit {
 
  private:
   uint64_t Result(const client::Step& step) {
+    if (step.kind == client::Step::Kind::kMap) ++delivery_.mapped;
+    if (step.kind == client::Step::Kind::kUnmap) --delivery_.mapped;
     if (step.kind == client::Step::Kind::kMap) return delivery_.map_result;
     if (step.kind != client::Step::Kind::kGiveNode) return 0;
     delivery_.token = step.token;
@@ -271,6 +273,7 @@ void FakeHost::Answer(const HostCall& call, Completion completion) {
   }
   AnswerFences(call, handle, &next_handle_, next_lock, status);
   if (auto* memory = dynamic_cast<host::QueryVideoMemoryInfo::Reply*>(call.reply)) memory->set_budget(1234);
+  if (after_answer) after_answer(call);
   completion.run(completion.context, Status::Ok());
 }
 

@@ -50,6 +50,8 @@ class FakeHost final : public Backend {
   int32_t status = 0;
   std::vector<uint64_t> events;
   std::function<void(const HostCall&)> before_answer;
+  std::function<void(const HostCall&)>
+      after_answer;  // sees each answer, and may change it, before the guest does
   std::map<uint32_t, std::shared_ptr<ClientPages>> client_pages;
 
   Status Start(BackendEvents*) override { return Status::Ok(); }
@@ -100,6 +102,7 @@ class FakeDelivery final : public client::Delivery {
   std::vector<client::Step> steps;
   std::vector<int32_t> left;  // results that went by a visit
   int entered = 0;
+  int mapped = 0;  // mappings that the client has
 
   void Enter(pid_t tid, const client::Identity& process, std::function<void()> answer, Entered done) override;
   uint64_t TokenOfOpener(pid_t tid) override { return tid == kOpener ? token : 0; }
