@@ -1,5 +1,6 @@
 #include "tests/guest/host_books.h"
 
+#include <algorithm>
 #include <vector>
 
 #include "proto/dxg/host.pb.h"
@@ -33,7 +34,9 @@ void HostBooks::End(const char* kind, uint32_t handle) {
     objects_.erase(each);
     break;
   }
-  if (objects_.contains(handle)) return;  // the other one of that number has what is left
+  const auto [other, none] = objects_.equal_range(handle);
+  if (std::any_of(other, none, [kind](const auto& each) { return std::string(each.second.kind) == kind; }))
+    return;  // the other one of that number has what is left
   std::vector<std::pair<uint32_t, const char*>> owned;
   for (const auto& [child, object] : objects_) {
     if (object.owner == handle) owned.emplace_back(child, object.kind);
@@ -48,7 +51,7 @@ void HostBooks::NoteMemory(const HostCall& call) {
     for (const auto& each : made.reply->allocations())
       Add("allocation", each.allocation(), resource != 0 ? resource : made.request->device());
   }
-  if (const As<host::OpenResource> opened(call); opened) {
+  if (const As<host::OpenResource> opened(call); opened && opened.reply->status() >= 0) {
     Add("resource", opened.reply->resource(), opened.request->device());
     for (const uint32_t each : opened.reply->allocations()) Add("allocation", each, opened.reply->resource());
   }
@@ -74,7 +77,7 @@ void HostBooks::NoteSync(const HostCall& call) {
     const bool of_device = made.request->type() == kMonitored || made.request->type() == kPeriodic;
     Add("sync object", made.reply->sync_object(), of_device ? made.request->device() : 0);
   }
-  if (const As<host::OpenSyncObject> opened(call); opened)
+  if (const As<host::OpenSyncObject> opened(call); opened && opened.reply->status() >= 0)
     Add("sync object", opened.reply->sync_object(), opened.request->device());
   if (const As<host::DestroySyncObject> ended(call); ended) End("sync object", ended.request->sync_object());
   if (const As<host::CreateNtSharedObject> made(call); made) Add("name", made.reply->shared_handle(), 0);

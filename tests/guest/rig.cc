@@ -289,6 +289,17 @@ void FakeHost::Release() {
   for (auto& thread : threads) thread.join();
 }
 
+void FakeHost::ReleaseOne() {
+  std::optional<std::pair<HostCall, Completion>> first;
+  {
+    std::lock_guard lock(mutex_);
+    if (held_.empty()) return;
+    first = std::move(held_.front());
+    held_.erase(held_.begin());
+  }
+  Answer(first->first, first->second);
+}
+
 void Outcome::Done(int32_t value, std::span<const std::byte> bytes, uint64_t opened) {
   std::function<void()> dropped, dropped_too;  // after the lock is given back: they own shares of the call
   std::lock_guard lock(mutex);

@@ -64,6 +64,8 @@ class FakeHost final : public Backend {
   void RemoveClientPages(uint32_t list) override;
   // Answers all that is held, each from a thread of its own, and waits for them.
   void Release();
+  // Answers the first of them, from this thread.
+  void ReleaseOne();
   size_t held() {
     std::lock_guard lock(mutex_);
     return held_.size();
