@@ -135,8 +135,11 @@ TEST_F(PartnerRace, HandlesOpenAndCloseWhileTheFenceIsSignalled) {
   std::atomic<bool> stop = false;
   std::atomic<uint64_t> last = 0;
   host.before_answer = [&](const HostCall& call) {
-    if (const auto* wait = dynamic_cast<const host::WaitForSyncObjectFromCpu::Request*>(call.request))
-      last = std::max(last.load(), wait->guest_event());
+    const auto* wait = dynamic_cast<const host::WaitForSyncObjectFromCpu::Request*>(call.request);
+    if (wait == nullptr) return;
+    for (uint64_t seen = last;
+         seen < wait->guest_event() && !last.compare_exchange_weak(seen, wait->guest_event());) {
+    }
   };
   std::thread host_thread([&] {
     uint64_t next = 2;
