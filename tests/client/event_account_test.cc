@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <memory>
+#include <utility>
 #include <vector>
 
 #include "cuse-dxg/client/event_file.h"
@@ -33,7 +34,8 @@ std::shared_ptr<EventFile> AddOne(EventFiles& files, pid_t tgid) {
   process.tgid = tgid;
   UniqueFd copy(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   EXPECT_TRUE(copy.valid());
-  return files.Add(process, copy.get(), std::move(copy));
+  const int number = copy.get();
+  return files.Add(process, number, std::move(copy));
 }
 
 TEST(EventAccount, OfAProcess) {
