@@ -1,0 +1,62 @@
+// Who a client is, where its name or its pid namespace make that hard to read.
+#include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/unique_fd.h"
+#include "cuse-dxg/client/process_vm.h"
+
+namespace dxg::client {
+namespace {
+
+TEST(Identity, DoesNotDependOnTheName) {
+  ProcessVm access;
+  char name[16] = {};
+  prctl(PR_GET_NAME, name);
+  const auto before = access.Identify(getpid());
+  prctl(PR_SET_NAME, "a) R 1 (b) 2");
+  const auto after = access.Identify(getpid());
+  prctl(PR_SET_NAME, name);
+  ASSERT_TRUE(before && after);
+  EXPECT_GT(before->start_time, 0u);
+  EXPECT_EQ(after->start_time, before->start_time);
+  EXPECT_EQ(after->name, "a) R 1 (b) 2");
+  EXPECT_TRUE(after->SameProcess(*before));
+}
+
+// The first process of a pid namespace: it knows itself as 1.
+TEST(Identity, HasTheNumberThatTheClientKnows) {
+  int pid_ends[2], live_ends[2];
+  ASSERT_EQ(pipe(pid_ends), 0);
+  ASSERT_EQ(pipe(live_ends), 0);
+  const pid_t parent = fork();
+  if (parent == 0) {
+    close(live_ends[1]);
+    if (unshare(CLONE_NEWPID) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWPID) != 0) _exit(1);
+    const pid_t inner = fork();
+    char end;
+    if (inner == 0) _exit(read(live_ends[0], &end, 1) == 0 ? 0 : 1);
+    _exit(write(pid_ends[1], &inner, sizeof(inner)) == sizeof(inner) && waitpid(inner, nullptr, 0) == inner
+              ? 0
+              : 1);
+  }
+  close(pid_ends[1]);
+  close(live_ends[0]);
+  UniqueFd from_parent(pid_ends[0]), live(live_ends[1]);
+  pid_t inner = 0;
+  ASSERT_EQ(read(from_parent.get(), &inner, sizeof(inner)), static_cast<ssize_t>(sizeof(inner)))
+      << "no pid namespace can be made here";
+  const auto identity = ProcessVm().Identify(inner);
+  ASSERT_TRUE(identity);
+  EXPECT_EQ(identity->tgid, inner);
+  EXPECT_EQ(identity->own_pid, 1);
+  live.reset();
+  int status = -1;
+  EXPECT_EQ(waitpid(parent, &status, 0), parent);
+  EXPECT_EQ(status, 0);
+}
+
+}  // namespace
+}  // namespace dxg::client
