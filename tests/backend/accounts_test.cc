@@ -38,11 +38,11 @@ class ConnectionAccounts : public testing::Test {
   }
   // Until nothing is kept or under way; what came is taken.
   void Flush() {
-    std::string why;
-    socket::Woken woken;
     while (sender->keeps() || receiver->HasMore()) {
-      ASSERT_TRUE(sender->Wait(0, &woken, &why)) << why;
-      ASSERT_TRUE(receiver->Wait(0, &woken, &why)) << why;
+      for (socket::Connection* each : {sender.get(), receiver.get()}) {
+        const auto woken = each->Wait(0);
+        ASSERT_TRUE(woken.ok()) << woken.status().why();
+      }
       while (receiver->Next()) ++frames;
       while (receiver->TakeDescriptor().valid()) ++descriptors;
     }
