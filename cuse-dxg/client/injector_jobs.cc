@@ -3,7 +3,7 @@
 #include <cstddef>
 #include <utility>
 
-#include "base/datagram_socket.h"
+#include "base/unix_socket.h"
 
 namespace dxg::client {
 namespace {
