@@ -1,0 +1,187 @@
+#!/usr/bin/env python3
+"""check.py RULE [ROOT]: checks one rule of the repository over its tracked files; exit status 1 and a line for each breach.
+
+  format      clang-format 14 changes nothing
+  text        ASCII; lines of .cc and .h at most 110 columns; no trailing blanks
+  rooms       every #include goes in a direction that rooms.txt allows
+  machine     no path and no package host of the machine that somebody worked on
+  one-list    no second list of the calls beside proto/
+  calls       every served call has a conformance test and a row in docs/calls.md
+  rule-texts  every [XXX] nn in tests is a rule of docs/host-rules.md
+
+exceptions.txt beside this file lists what may stay, each with its reason.
+"""
+
+import os
+import re
+import subprocess
+import sys
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+rule = sys.argv[1] if len(sys.argv) > 1 else ""
+root = os.path.abspath(sys.argv[2] if len(sys.argv) > 2 else os.path.join(HERE, "..", ".."))
+breaches = []
+excepted, used = {}, set()
+
+
+def report(path, what):
+    if path in excepted:
+        used.add(path)
+    else:
+        breaches.append(f"{path}: {what}")
+
+
+def tracked():
+    # safe.directory: the tests run as root, in a clone that may belong to somebody else.
+    out = subprocess.run(["git", "-c", "safe.directory=*", "-C", root, "ls-files", "-z"], check=True, capture_output=True)
+    return [p for p in out.stdout.decode().split("\0") if p and os.path.isfile(os.path.join(root, p))]
+
+
+def read(path):
+    with open(os.path.join(root, path), "rb") as file:
+        return file.read()
+
+
+def text(path):
+    return read(path).decode("utf-8", "replace")
+
+
+def is_cxx(path):
+    return path.endswith((".cc", ".h"))
+
+
+def is_binary(path):
+    return path.endswith(".zst") or path.startswith("tests/fuzz/corpus/")
+
+
+def check_format(paths):
+    sources = [p for p in paths if is_cxx(p)]
+    out = subprocess.run(["clang-format-14", "--dry-run", "--ferror-limit=1", *sources], cwd=root, capture_output=True, text=True)
+    for path in sorted(set(re.findall(r"^(\S+?):\d+:\d+: warning: code should be clang-formatted", out.stderr, re.M))):
+        report(path, "clang-format -i would change it")
+    if out.returncode != 0 and not breaches:
+        breaches.append("clang-format-14 failed: " + out.stderr)
+
+
+def check_text(paths):
+    for path in paths:
+        if is_binary(path):
+            continue
+        for number, line in enumerate(read(path).split(b"\n"), 1):
+            if any(byte > 126 or (byte < 32 and byte != 9) for byte in line):
+                report(path, f"line {number} is not plain ASCII")
+            if is_cxx(path) and len(line) > 110:
+                report(path, f"line {number} has {len(line)} columns")
+            if is_cxx(path) and line.endswith((b" ", b"\t")):
+                report(path, f"line {number} ends with blanks")
+
+
+def within(path, room):
+    return path == room or path.startswith(room + "/")
+
+
+def check_rooms(paths):
+    rooms = {}
+    with open(os.path.join(HERE, "rooms.txt"), encoding="ascii") as file:
+        for line in file:
+            words = line.split("#")[0].split()
+            if words:
+                rooms[words[0]] = words[1:]
+    # A line that names what is gone allows nothing, and misleads.
+    for name in [name for room, allowed in rooms.items() for name in [room, *allowed]]:
+        if not any(within(path, name) for path in paths):
+            breaches.append(f"rooms.txt: there is no {name}")
+    for path in paths:
+        if not is_cxx(path):
+            continue
+        fits = [room for room in rooms if within(path, room)]
+        if not fits:
+            if not path.startswith("tests/"):
+                report(path, "stands in no room of rooms.txt")
+            continue
+        room = max(fits, key=len)
+        for included in re.findall(r'^\s*#\s*include\s+"([^"]+)"', text(path), re.M):
+            own = within(included, os.path.dirname(room) if room.endswith(".cc") else room) or within(included, room)
+            inner = [name for name in rooms if within(included, name) and len(name) > len(room) and within(name, room)]
+            if own and (not inner or room == "cuse-dxg"):
+                continue
+            if not any(within(included, allowed) for allowed in rooms[room]):
+                report(path, f"{room} may not include {included}")
+
+
+def check_machine(paths):
+    # Written in pieces, so that this file is not found.
+    words = [r"(?<![\w.}])/(?:wo" + "rk|ro" + "ot|ho" + r"me)/\w", r"\.libr" + "ary", "art" + "ifactory", "/simple" + "/pypi",
+             r"\bprox" + r"y\.[a-z]+\.(?:internal|local|corp)"]
+    pattern = re.compile("|".join(words))
+    for path in paths:
+        if is_binary(path):
+            continue
+        for number, line in enumerate(text(path).split("\n"), 1):
+            found = pattern.search(line)
+            if found:
+                report(path, f"line {number} names this machine: {found.group(0)}")
+
+
+def calls():
+    """name -> ioctl, of the served calls, from the page that is made from the contract."""
+    return {row[0]: row[1] for row in re.findall(r"^\| 0x\w+ \| (\w+) \| `(LX_\w+)` .*\| yes \|", text("docs/calls.md"), re.M)}
+
+
+def check_one_list(paths):
+    names = calls()
+    codes = set(names.values())
+    for path in paths:
+        if path.startswith(("proto/", "tests/golden/")) or path == "docs/calls.md" or is_binary(path):
+            continue
+        words = set(re.findall(r"\w+", text(path)))
+        count = max(len(codes & words), len(set(names) & words))
+        if count > 40:
+            report(path, f"names {count} of the {len(names)} calls: a second list; proto/dxg/*.proto is the one")
+
+
+def check_calls(paths):
+    names = calls()
+    if len(names) < 60:
+        breaches.append(f"docs/calls.md: only {len(names)} served calls found; has its form changed?")
+    contract = "".join(text(p) for p in paths if p.startswith("proto/dxg/"))
+    for call in re.findall(r"^\s*ioctl: *\"?(LX_\w+)|\(dxg\.ioctl\) *= *\"?(LX_\w+)", contract, re.M):
+        code = next(filter(None, call))
+        if code not in names.values():
+            breaches.append(f"docs/calls.md: no row for {code}")
+    suite = "".join(text(p) for p in paths if re.match(r"tests/conformance/.*(_test|_rows)\.cc$|tests/conformance/\w+_client\.cc$", p))
+    words = set(re.findall(r"\w+", suite))
+    for name, code in names.items():
+        if code not in words:
+            report(name, f"no conformance test makes the call {code}")
+
+
+def check_rule_texts(paths):
+    rules = re.findall(r"^- \*\*(\[[A-Z]{3}\] \d+)\*\* \S", text("docs/host-rules.md"), re.M)
+    for twice in sorted({r for r in rules if rules.count(r) > 1}):
+        breaches.append(f"docs/host-rules.md: {twice} stands there twice")
+    for path in paths:
+        if not path.startswith("tests/") or is_binary(path) or path.startswith("tests/rules/"):
+            continue
+        # "[RES] 112 113" and "[SYN] 136, 137" name several of a family.
+        for family, numbers in re.findall(r"\[([A-Z]{3})\] (\d+(?:(?:,| and|,? *\n// *)? \d+)*)", text(path)):
+            for number in re.findall(r"\d+", numbers):
+                if f"[{family}] {number}" not in rules:
+                    report(path, f"[{family}] {number} is no rule of docs/host-rules.md")
+
+
+checks = {"format": check_format, "text": check_text, "rooms": check_rooms, "machine": check_machine, "one-list": check_one_list,
+          "calls": check_calls, "rule-texts": check_rule_texts}
+if rule not in checks:
+    sys.exit(__doc__)
+with open(os.path.join(HERE, "exceptions.txt"), encoding="ascii") as file:
+    for line in file:
+        words = line.split(None, 2)
+        if words and not line.startswith("#") and words[0] == rule:
+            if len(words) < 3:
+                breaches.append(f"exceptions.txt: no reason: {line.strip()}")
+            excepted[words[1]] = words[-1]
+checks[rule](tracked())
+breaches += [f"exceptions.txt: nothing needs the exception of {path} from {rule} any more" for path in excepted if path not in used]
+print("\n".join(breaches) if breaches else f"{rule}: holds")
+sys.exit(1 if breaches else 0)
