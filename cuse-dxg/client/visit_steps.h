@@ -6,8 +6,8 @@
 #include <span>
 #include <vector>
 
-#include "base/unix_socket.h"
 #include "base/status.h"
+#include "base/unix_socket.h"
 #include "cuse-dxg/client/injector_protocol.h"
 #include "cuse-dxg/client/tracee.h"
 

@@ -2,7 +2,8 @@
 
 #include <cstdint>
 
-// Numbers of the interface between a guest and its host that no published header names. The golden records show them.
+// Numbers of the interface between a guest and its host that no published header names. The golden records
+// show them.
 
 namespace dxg {
 

@@ -2,10 +2,10 @@
 
 #include <cstdint>
 
-// The types of QueryAdapterInfo: the numbers for d3dkmt_queryadapterinfo::type. The driver reads the answers of
-// two types (kmtqueryadapterinfotype in d3dkmthk.h); all other answers pass unread from the GPU driver on the
-// host to the library of the client. Names and numbers are those of KMTQUERYADAPTERINFOTYPE in the published
-// d3dkmthk.h of microsoft/libdxg, spelling included.
+// The types of QueryAdapterInfo: the numbers for d3dkmt_queryadapterinfo::type. The driver reads the answers
+// of two types (kmtqueryadapterinfotype in d3dkmthk.h); all other answers pass unread from the GPU driver on
+// the host to the library of the client. Names and numbers are those of KMTQUERYADAPTERINFOTYPE in the
+// published d3dkmthk.h of microsoft/libdxg, spelling included.
 
 // X(name, number) for each. 14 has no published name; KMTQUITYPE_GPUVERSION was published with this slip.
 #define DXG_FOR_EACH_QUERY_ADAPTER_INFO_TYPE(X)              \

@@ -58,10 +58,12 @@ TEST_F(TraceTest, SaysWhatWasAskedAnsweredAndRefused) {
             "[5] CreateDevice({adapter=0x40000000, flags=0x0}) = 0 {device=0x40000040} <0.000002>\n");
   report.status = &refused;
   EXPECT_EQ(LineOf(report),
-            "[5] CreateDevice({adapter=0x40000000, flags=0x0}) = -1 EINVAL (Invalid argument) <0.000002>: no such adapter\n");
+            "[5] CreateDevice({adapter=0x40000000, flags=0x0}) = -1 EINVAL (Invalid argument) <0.000002>: no "
+            "such adapter\n");
   report.row = nullptr;
   report.code = 0x12;
-  EXPECT_EQ(LineOf(report), "[5] ioctl(0x00000012) = -1 EINVAL (Invalid argument) <0.000002>: no such adapter\n");
+  EXPECT_EQ(LineOf(report),
+            "[5] ioctl(0x00000012) = -1 EINVAL (Invalid argument) <0.000002>: no such adapter\n");
 }
 
 TEST_F(TraceTest, SaysWhereItCannotBeWritten) {

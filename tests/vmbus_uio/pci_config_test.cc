@@ -1,5 +1,3 @@
-#include "cuse-dxg/backend/vmbus/negotiate.h"
-
 #include <gtest/gtest.h>
 
 #include <cerrno>
@@ -8,6 +6,8 @@
 #include <set>
 #include <string>
 #include <vector>
+
+#include "cuse-dxg/backend/vmbus/negotiate.h"
 
 namespace dxg::vmbus {
 namespace {
