@@ -11,7 +11,7 @@ namespace {
 
 using CreateQueue = calls::CreateHwQueue;
 
-Task TellHostQueueEnded(Call& call, std::shared_ptr<Adapter> adapter, uint32_t queue) {
+Task TellHostHwQueueEnded(Call& call, std::shared_ptr<Adapter> adapter, uint32_t queue) {
   host::DestroyHwQueue::Request request;
   host::DestroyHwQueue::Reply reply;
   request.set_hwqueue(queue);
@@ -69,7 +69,7 @@ Task CreateHwQueue(CallOf<CreateQueue>& call) {
   if (status.ok()) co_return Status::Ok();
   std::vector<Arena::Mapping> unmap;
   call.process->ReleaseFence(queue->window_address, &unmap);
-  if (queue->handle) (void)co_await TellHostQueueEnded(call, found.device->adapter(), queue->handle.value);
+  if (queue->handle) (void)co_await TellHostHwQueueEnded(call, found.device->adapter(), queue->handle.value);
   (void)co_await TakeOut(call, std::move(unmap));
   co_return status;
 }
@@ -81,7 +81,7 @@ Task DestroyHwQueue(CallOf<calls::DestroyHwQueue>& call) {
   call.process->ReleaseFence(queue->window_address, &unmap);
   auto device = call.process->FindDevice(queue->device.value);
   Status status = device.ok() ? CheckActive(*(*device)->adapter()) : device.status();
-  if (status.ok()) status = co_await TellHostQueueEnded(call, (*device)->adapter(), call.request.queue());
+  if (status.ok()) status = co_await TellHostHwQueueEnded(call, (*device)->adapter(), call.request.queue());
   (void)co_await TakeOut(call, std::move(unmap));
   co_return status;
 }

@@ -8,7 +8,7 @@
 namespace dxg::guest::handlers {
 namespace {
 
-Task TellHostQueueEnded(Call& call, std::shared_ptr<Adapter> adapter, uint32_t queue) {
+Task TellHostPagingQueueEnded(Call& call, std::shared_ptr<Adapter> adapter, uint32_t queue) {
   host::DestroyPagingQueue::Request request;
   host::DestroyPagingQueue::Reply reply;
   request.set_paging_queue(queue);
@@ -40,7 +40,7 @@ Task CreatePagingQueue(CallOf<calls::CreatePagingQueue>& call) {
   if (status.ok()) co_return status;
   std::vector<Arena::Mapping> unmap;
   if (auto mapping = call.process->arena().Release(WindowAddress(page))) unmap.push_back(*mapping);
-  (void)co_await TellHostQueueEnded(call, device->adapter(), queue->handle.value);
+  (void)co_await TellHostPagingQueueEnded(call, device->adapter(), queue->handle.value);
   (void)co_await TakeOut(call, std::move(unmap));
   co_return status;
 }
@@ -51,7 +51,7 @@ Task DestroyPagingQueue(CallOf<calls::DestroyPagingQueue>& call) {
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(queue->device.value));
   DXG_CO_TRY(CheckActive(*device));
   DXG_CO_TRY(CheckActive(*device->adapter()));
-  Status status = co_await TellHostQueueEnded(call, device->adapter(), call.request.paging_queue());
+  Status status = co_await TellHostPagingQueueEnded(call, device->adapter(), call.request.paging_queue());
   std::vector<Arena::Mapping> unmap;
   if (auto mapping = call.process->arena().Release(WindowAddress(queue->window_address)))
     unmap.push_back(*mapping);
