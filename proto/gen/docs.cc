@@ -27,7 +27,7 @@ std::string Cell(std::string_view text) {
   return cell;
 }
 
-std::string CallRow(const CallRow& call) {
+std::string RowText(const CallRow& call) {
   return fmt::format("| {:#04x} | {} | `{}` | {:#010x} | {} | {} | {} | {} | {} |\n", call.nr, call.name,
                      call.ioctl, call.code, call.args_size, CallClass_Name(call.call_class),
                      call.served ? "yes" : "no", Cell(call.summary), Cell(call.differs));
@@ -40,7 +40,7 @@ std::string UnhandledRow(const UnhandledNumber& number) {
 
 std::string CallsPage() {
   const auto calls = contract::Calls();
-  const auto served = std::ranges::count(calls, true, &Call::served);
+  const auto served = std::ranges::count(calls, true, &CallRow::served);
   std::string text = fmt::format(
       "<!-- Written by `dxg-docs --docs docs/calls.md` from proto/dxg/*.proto. Do not edit. -->\n"
       "# Calls\n\n"
@@ -56,7 +56,7 @@ std::string CallsPage() {
       "|\n"
       "|---|---|---|---|---:|---|---|---|---|\n",
       calls.size(), served);
-  for (const CallRow& call : calls) text += CallRow(call);
+  for (const CallRow& call : calls) text += RowText(call);
   text +=
       "\n## Numbers without a call\n\n"
       "They have no handler in any driver: every code with such a number ends with ENOTTY. Older clients "
