@@ -2,7 +2,6 @@
 
 #include <algorithm>
 #include <chrono>
-#include <optional>
 
 namespace dxg {
 
@@ -19,7 +18,7 @@ class Liveness {
 
   // Something has come.
   void Heard() {
-    asked_.reset();
+    asked_ = false;
     heard_ = Clock::now();
   }
 
@@ -31,9 +30,10 @@ class Liveness {
   // After a wait in which nothing came.
   Verdict Look() {
     const auto now = Clock::now();
-    if (asked_) return now - *asked_ < patience_ ? Verdict::kWait : Verdict::kSilent;
+    if (asked_) return now - asked_at_ < patience_ ? Verdict::kWait : Verdict::kSilent;
     if (now - heard_ < patience_ / 4) return Verdict::kWait;
-    asked_ = now;
+    asked_ = true;
+    asked_at_ = now;
     return Verdict::kAsk;
   }
 
@@ -42,7 +42,8 @@ class Liveness {
 
   const std::chrono::milliseconds patience_;
   Clock::time_point heard_ = Clock::now();
-  std::optional<Clock::time_point> asked_;
+  bool asked_ = false;
+  Clock::time_point asked_at_ = {};
 };
 
 }  // namespace dxg
