@@ -30,7 +30,7 @@ class ControlTest : public testing::Test {
     if (server.ok()) server_ = *std::move(server);
   }
   UniqueFd Connect() {
-    UniqueFd peer(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    UniqueFd peer(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     const sockaddr_un address = *UnixAddress(path_, kOption);
     EXPECT_EQ(connect(peer.get(), AnyAddress(address), sizeof(address)), 0);
     return peer;
@@ -147,7 +147,7 @@ TEST_F(ControlTest, TakesOverWhatADeadDaemonLeftAndNothingElse) {
   server_.reset();
   EXPECT_FALSE(std::filesystem::exists(path_));
   {
-    const UniqueFd dead(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    const UniqueFd dead(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     const sockaddr_un address = *UnixAddress(path_, kOption);
     ASSERT_EQ(bind(dead.get(), AnyAddress(address), sizeof(address)), 0);
   }

@@ -30,7 +30,7 @@ TEST(Calls, AreThePublishedOnesInOrderOfNumber) {
   ASSERT_EQ(Calls().size(), published.size());
   for (size_t i = 0; i < published.size(); ++i) {
     SCOPED_TRACE(published[i].name);
-    const Call& call = Calls()[i];
+    const CallRow& call = Calls()[i];
     EXPECT_EQ(call.nr, published[i].nr);
     EXPECT_EQ(call.code, published[i].code);
     EXPECT_EQ(call.args_size, published[i].size);
@@ -42,7 +42,7 @@ TEST(Calls, AreThePublishedOnesInOrderOfNumber) {
 }
 
 TEST(Calls, HaveTheNameOfTheirIoctl) {
-  for (const Call& call : Calls()) {
+  for (const CallRow& call : Calls()) {
     const std::string upper = UpperCase(call.name);
     const bool same = call.ioctl == "LX_DX" + upper || call.ioctl == "LX_" + upper;
     EXPECT_TRUE(same) << call.name << " is " << call.ioctl;
@@ -50,7 +50,7 @@ TEST(Calls, HaveTheNameOfTheirIoctl) {
 }
 
 TEST(Calls, HaveMessagesAndALineForPeople) {
-  for (const Call& call : Calls()) {
+  for (const CallRow& call : Calls()) {
     SCOPED_TRACE(call.name);
     EXPECT_EQ(call.request->GetDescriptor()->containing_type()->name(), call.name);
     EXPECT_EQ(call.reply->GetDescriptor()->containing_type()->name(), call.name);
@@ -61,7 +61,7 @@ TEST(Calls, HaveMessagesAndALineForPeople) {
 
 TEST(Calls, EveryNumberHasExactlyOneRow) {
   std::map<uint32_t, std::string> rows;
-  for (const Call& call : Calls()) EXPECT_TRUE(rows.emplace(call.nr, call.name).second) << call.name;
+  for (const CallRow& call : Calls()) EXPECT_TRUE(rows.emplace(call.nr, call.name).second) << call.name;
   for (const UnhandledNumber& number : UnhandledNumbers()) {
     EXPECT_TRUE(rows.emplace(number.nr, number.name).second) << number.nr << " " << number.name;
   }
@@ -93,7 +93,7 @@ TEST(UnhandledNumbers, AreTheNinePublishedOnesWithTheirOldCodes) {
 
 TEST(FindCall, FindsEveryPublishedCode) {
   for (const AbiIoctl& ioctl : AbiIoctls()) {
-    const Call* call = FindCall(ioctl.code);
+    const CallRow* call = FindCall(ioctl.code);
     ASSERT_NE(call, nullptr) << ioctl.name;
     EXPECT_EQ(call->ioctl, ioctl.name);
   }
@@ -104,7 +104,7 @@ TEST(FindCall, FindsEveryPublishedCode) {
 TEST(FindCall, RefusesEveryNeighbour) {
   const std::set<uint32_t> published = PublishedCodes();
   const auto refuses = [&](uint32_t code) { return published.contains(code) || FindCall(code) == nullptr; };
-  for (const Call& call : Calls()) {
+  for (const CallRow& call : Calls()) {
     SCOPED_TRACE(call.ioctl);
     for (uint32_t nr = 0; nr < 0x100; ++nr) {
       ASSERT_TRUE(refuses((call.code & ~0xffu) | nr)) << "number " << nr;
@@ -130,7 +130,7 @@ TEST(Traits, BelongToTheRowOfTheirName) {
   size_t served = 0;
 #define DXG_EXPECT_ROW(Name)                                                     \
   {                                                                              \
-    const Call& row = calls::Name::Row();                                        \
+    const CallRow& row = calls::Name::Row();                                     \
     EXPECT_STREQ(row.name, #Name);                                               \
     EXPECT_EQ(row.code, calls::Name::kCode);                                     \
     EXPECT_EQ(row.args_size, sizeof(calls::Name::Args));                         \
@@ -141,7 +141,7 @@ TEST(Traits, BelongToTheRowOfTheirName) {
   }
   DXG_FOR_EACH_SERVED_CALL(DXG_EXPECT_ROW)
 #undef DXG_EXPECT_ROW
-  EXPECT_EQ(served, std::ranges::count(Calls(), true, &Call::served));
+  EXPECT_EQ(served, std::ranges::count(Calls(), true, &CallRow::served));
 }
 
 }  // namespace

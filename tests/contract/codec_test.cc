@@ -144,7 +144,7 @@ TEST(Layout, GeneratedTablesLieWhereTheGoldenRecordSays) {
 }
 
 TEST(Layout, SizesAreThePublishedOnes) {
-  for (const Call& call : Calls()) EXPECT_EQ(call.args_size, CarriedStruct::Of(call).size()) << call.name;
+  for (const CallRow& call : Calls()) EXPECT_EQ(call.args_size, CarriedStruct::Of(call).size()) << call.name;
   for (const Element& element : Elements()) {
     EXPECT_EQ(element.args_size, CarriedStruct::Of(element).size()) << element.name;
   }
@@ -363,7 +363,7 @@ struct BufferPlace {
 
 std::vector<BufferPlace> AllBuffers() {
   std::vector<BufferPlace> places;
-  for (const Call& call : Calls()) {
+  for (const CallRow& call : Calls()) {
     for (const Buffer& buffer : call.in) {
       places.push_back(
           {std::string(call.name) + " in " + buffer.name, &buffer, call.request, CarriedStruct::Of(call)});
@@ -391,7 +391,7 @@ size_t BufferFields(const Descriptor* message) {
 }
 
 TEST(Buffers, EveryFieldWithABufferHasARow) {
-  for (const Call& call : Calls()) {
+  for (const CallRow& call : Calls()) {
     EXPECT_EQ(call.in.size(), BufferFields(call.request->GetDescriptor())) << call.name;
     EXPECT_EQ(call.out.size(), BufferFields(call.reply->GetDescriptor())) << call.name;
   }

@@ -15,7 +15,7 @@ using Json = nlohmann::json;
 
 struct GoldenCommand {
   std::string title;
-  const HostCommand* command;
+  const CommandRow* command;
   Bytes bytes;     // from the command header on
   Bytes response;  // without the padding of the packet
   uint32_t version;
@@ -54,7 +54,7 @@ std::vector<GoldenCommand> GoldenCommands() {
     // The ext header starts with its own length; without it the command id comes first, which is 0.
     const bool has_ext_header = NumberAt(bytes, 0) == kExtHeader;
     if (has_ext_header) bytes.erase(bytes.begin(), bytes.begin() + kExtHeader);
-    const HostCommand* command = FindHostCommand(NumberAt(bytes, 16));
+    const CommandRow* command = FindHostCommand(NumberAt(bytes, 16));
     if (command == nullptr) continue;
     ClearClientAddresses(command->name, &bytes);
     const bool answered = !example.at("response").is_null();

@@ -19,20 +19,20 @@ constexpr uint64_t kSeed = 20260517;
 
 TEST(HostCommands, AreInOrderAndFound) {
   uint32_t next = 0;
-  for (const HostCommand& command : HostCommands()) {
+  for (const CommandRow& command : HostCommands()) {
     EXPECT_GE(command.id, next) << command.name;
     next = command.id + 1;
     EXPECT_EQ(FindHostCommand(command.id), &command);
     EXPECT_EQ(command.id >= 1000, command.channel == GLOBAL) << command.name;
   }
   std::set<uint32_t> ids;
-  for (const HostCommand& command : HostCommands()) ids.insert(command.id);
+  for (const CommandRow& command : HostCommands()) ids.insert(command.id);
   for (uint32_t id = 0; id < 1100; ++id) EXPECT_EQ(FindHostCommand(id) != nullptr, ids.contains(id)) << id;
   EXPECT_EQ(FindHostCommand(~0u), nullptr);
 }
 
 TEST(HostCommands, FieldsLieInsideAndApart) {
-  for (const HostCommand& command : HostCommands()) {
+  for (const CommandRow& command : HostCommands()) {
     const bool echo = Options(command).echo();
     for (const Message* message : {command.request, command.reply}) {
       const bool is_request = message == command.request;
@@ -144,7 +144,7 @@ constexpr PublishedCommand kPublished[] = {
 TEST(HostCommands, AreThePublishedOnes) {
   ASSERT_EQ(HostCommands().size(), std::size(kPublished));
   for (const PublishedCommand& published : kPublished) {
-    const HostCommand* command = FindHostCommand(published.id);
+    const CommandRow* command = FindHostCommand(published.id);
     ASSERT_NE(command, nullptr) << published.name;
     EXPECT_STREQ(command->name, published.name);
     EXPECT_EQ(command->request_size(*command->request), published.request) << published.name;
@@ -164,7 +164,7 @@ struct CountingHandler {
 
 TEST(HostCommands, AreDispatchedByNumber) {
   CountingHandler handler;
-  for (const HostCommand& command : HostCommands()) {
+  for (const CommandRow& command : HostCommands()) {
     uint32_t id = command.id;
     const auto request = New(command.request), reply = New(command.reply);
     EXPECT_TRUE(DispatchHostCommand(id, handler, id, *request, reply.get())) << command.name;
@@ -182,7 +182,7 @@ bool IsRest(const FieldDescriptor* tail) { return Wire(tail).rest(); }
 
 // The least bytes that are taken for a request whose tails have `tail` elements: what fills it up at its end
 // may be missing, and so may a tail that no field counts.
-size_t LeastSize(const HostCommand& command, size_t tail, size_t whole) {
+size_t LeastSize(const CommandRow& command, size_t tail, size_t whole) {
   if (Options(command).request_at_least() != 0) whole = Options(command).request_bytes();
   for (const FieldDescriptor* field : TailsOf(command.request)) {
     const size_t width = IsBytes(field) ? 1 : field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64 ? 8 : 4;
@@ -198,7 +198,7 @@ constexpr size_t kTailSizes[] = {0, 1, 4, 7, 8, 100};
 bool IsWorthCutting(size_t size, size_t whole) { return size < 300 || whole - size < 300 || size % 97 == 0; }
 
 TEST(HostCommands, RefuseShortRequests) {
-  for (const HostCommand& command : HostCommands()) {
+  for (const CommandRow& command : HostCommands()) {
     for (size_t tail : kTailSizes) {
       const auto request = RequestWithTail(command, tail), decoded = New(command.request);
       const Bytes bytes = Encoded(command, *request);
@@ -222,7 +222,7 @@ TEST(HostCommands, RefuseShortRequests) {
 
 // A packet is a multiple of 8 bytes long, so a payload may have more bytes than its sender wrote.
 TEST(HostCommands, AcceptLongerRequestsAndIgnoreTheRest) {
-  for (const HostCommand& command : HostCommands()) {
+  for (const CommandRow& command : HostCommands()) {
     if (std::ranges::any_of(TailsOf(command.request), IsRest))
       continue;  // there the rest is the tail: see TailsThatNothingCounts
     const auto request = RequestWithTail(command, 5), exact = New(command.request),
@@ -236,7 +236,7 @@ TEST(HostCommands, AcceptLongerRequestsAndIgnoreTheRest) {
 }
 
 TEST(HostCommands, RefuseShortRepliesAndAcceptLongerOnes) {
-  for (const HostCommand& command : HostCommands()) {
+  for (const CommandRow& command : HostCommands()) {
     for (uint32_t version : {kOldVersion, kVersion}) {
       for (size_t tail : kTailSizes) {
         SCOPED_TRACE(std::string(command.name) + ", version " + std::to_string(version) + ", tail " +
@@ -262,7 +262,7 @@ TEST(HostCommands, RefuseShortRepliesAndAcceptLongerOnes) {
 
 TEST(HostCommands, RefuseATailThatLiesAboutItsLength) {
   std::set<std::string> with_tail;
-  for (const HostCommand& command : HostCommands()) {
+  for (const CommandRow& command : HostCommands()) {
     for (const FieldDescriptor* tail : TailsOf(command.request)) {
       const auto* length = command.request->GetDescriptor()->FindFieldByName(CountName(tail));
       if (length == nullptr) continue;  // a sum
@@ -297,7 +297,7 @@ TEST(HostCommands, RefuseATailThatLiesAboutItsLength) {
 // The values of a signal are there or not, and no field says so: they are what the message still holds behind
 // the objects and contexts, in whole elements. The few bytes that fill a packet up are none.
 TEST(HostCommands, TailsThatNothingCountsAreTheRest) {
-  const HostCommand& command = *FindHostCommand(kHostCommandId<host::SignalSyncObject::Request>);
+  const CommandRow& command = *FindHostCommand(kHostCommandId<host::SignalSyncObject::Request>);
   for (const int values : {0, 1, 3}) {
     host::SignalSyncObject::Request request, decoded;
     request.set_object_count(3);
@@ -316,7 +316,7 @@ TEST(HostCommands, TailsThatNothingCountsAreTheRest) {
 // Lists of numbers at a fixed place have always the same room: what is not given is 0, what is too much is
 // cut off.
 TEST(HostCommands, FixedListsFillTheirRoom) {
-  const HostCommand& command = *FindHostCommand(kHostCommandId<host::SubmitCommand::Request>);
+  const CommandRow& command = *FindHostCommand(kHostCommandId<host::SubmitCommand::Request>);
   host::SubmitCommand::Request request, decoded;
   request.add_broadcast_context(0x40000040);
   for (uint32_t i = 0; i < 20; ++i) request.add_written_primaries(0x100 + i);
@@ -334,7 +334,7 @@ TEST(HostCommands, FixedListsFillTheirRoom) {
 
 // The driver fills this one up to the size of its struct.
 TEST(HostCommands, CreateHwQueueWithoutPrivateDataIsAsLongAsItsStruct) {
-  const HostCommand& command = *FindHostCommand(kHostCommandId<host::CreateHwQueue::Request>);
+  const CommandRow& command = *FindHostCommand(kHostCommandId<host::CreateHwQueue::Request>);
   host::CreateHwQueue::Request request;
   EXPECT_EQ(command.request_size(request), 72u);
   EXPECT_EQ(command.reply_size(request, kVersion), 72u);
@@ -346,7 +346,7 @@ TEST(HostCommands, CreateHwQueueWithoutPrivateDataIsAsLongAsItsStruct) {
 
 // A host that answers more than was asked for must not write behind the buffer that reply_size announced.
 TEST(HostCommands, CutAReplysTailToTheRequests) {
-  for (const HostCommand& command : HostCommands()) {
+  for (const CommandRow& command : HostCommands()) {
     const auto tails = TailsOf(command.reply);
     if (tails.empty()) continue;
     for (uint32_t version : {kOldVersion, kVersion}) {
@@ -374,7 +374,7 @@ TEST(HostCommands, CutAReplysTailToTheRequests) {
 // Where there is nothing to write there may be no memory either.
 TEST(HostCommands, EncodeEmptyRepliesIntoNoMemory) {
   size_t empty = 0;
-  for (const HostCommand& command : HostCommands()) {
+  for (const CommandRow& command : HostCommands()) {
     for (uint32_t version : {kOldVersion, kVersion}) {
       if (command.reply_size(*command.request, version) != 0) continue;
       ++empty;
@@ -389,7 +389,7 @@ TEST(HostCommands, EncodeEmptyRepliesIntoNoMemory) {
 // -- Versions -------------------------------------------------------------------------------------
 
 TEST(Versions, QueryAdapterInfoHasAStatusFromInterface40On) {
-  const HostCommand& command = *FindHostCommand(kHostCommandId<host::QueryAdapterInfo::Request>);
+  const CommandRow& command = *FindHostCommand(kHostCommandId<host::QueryAdapterInfo::Request>);
   const auto request = RequestWithTail(command, 4);
   EXPECT_EQ(command.reply_size(*request, kOldVersion), 4u);
   EXPECT_EQ(command.reply_size(*request, 39), 4u);
@@ -411,7 +411,7 @@ TEST(Versions, QueryAdapterInfoHasAStatusFromInterface40On) {
 }
 
 TEST(Versions, GetInternalAdapterInfoNamesTheVgpuFromInterface40On) {
-  const HostCommand& command = *FindHostCommand(kHostCommandId<host::GetInternalAdapterInfo::Request>);
+  const CommandRow& command = *FindHostCommand(kHostCommandId<host::GetInternalAdapterInfo::Request>);
   host::GetInternalAdapterInfo::Request request;
   EXPECT_EQ(command.reply_size(request, kOldVersion), 704u);
   EXPECT_EQ(command.reply_size(request, kVersion), 712u);
@@ -430,7 +430,7 @@ TEST(Versions, GetInternalAdapterInfoNamesTheVgpuFromInterface40On) {
 
 TEST(Versions, NothingElseDepends) {
   const std::set<std::string> depends = {"QUERYADAPTERINFO", "GETINTERNALADAPTERINFO"};
-  for (const HostCommand& command : HostCommands()) {
+  for (const CommandRow& command : HostCommands()) {
     const auto request = RequestWithTail(command, 8);
     EXPECT_EQ(command.reply_size(*request, kOldVersion) != command.reply_size(*request, kVersion),
               depends.contains(command.name))
@@ -449,7 +449,7 @@ Bytes RandomBytes(size_t size, Random* random) {
 // Random bytes of any length: decoding never fails badly, and what it accepts comes back as it was.
 TEST(Garbage, IsRefusedOrStable) {
   Random random(kSeed);
-  for (const HostCommand& command : HostCommands()) {
+  for (const CommandRow& command : HostCommands()) {
     const auto tails = TailsOf(command.request);
     for (int attempt = 0; attempt < 1000; ++attempt) {
       SCOPED_TRACE(std::string(command.name) + ", seed " + std::to_string(kSeed) + ", try " +

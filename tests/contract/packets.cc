@@ -30,10 +30,10 @@ uint32_t NumberAt(std::span<const std::byte> bytes, size_t offset) {
 
 std::unique_ptr<Message> New(const Message* prototype) { return std::unique_ptr<Message>(prototype->New()); }
 
-const google::protobuf::Descriptor* DescriptorOf(const HostCommand& command) {
+const google::protobuf::Descriptor* DescriptorOf(const CommandRow& command) {
   return command.request->GetDescriptor()->containing_type();
 }
-const CommandOptions& Options(const HostCommand& command) {
+const CommandOptions& Options(const CommandRow& command) {
   return DescriptorOf(command)->options().GetExtension(dxg::command);
 }
 const WireRule& Wire(const FieldDescriptor* field) { return field->options().GetExtension(dxg::wire); }
@@ -81,20 +81,20 @@ void FillTail(Message* message, const FieldDescriptor* tail, size_t size) {
   }
 }
 
-Bytes Encoded(const HostCommand& command, const Message& request) {
+Bytes Encoded(const CommandRow& command, const Message& request) {
   Bytes bytes(command.request_size(request));
   command.encode_request(request, bytes.data());
   return bytes;
 }
 
-Bytes EncodedReply(const HostCommand& command, const Message& request, const Message& reply,
+Bytes EncodedReply(const CommandRow& command, const Message& request, const Message& reply,
                    uint32_t version) {
   Bytes bytes(command.reply_size(request, version));
   command.encode_reply(request, reply, version, bytes.data());
   return bytes;
 }
 
-std::unique_ptr<Message> RequestWithTail(const HostCommand& command, size_t size) {
+std::unique_ptr<Message> RequestWithTail(const CommandRow& command, size_t size) {
   auto request = New(command.request);
   const auto* reflection = request->GetReflection();
   for (const FieldDescriptor* tail : TailsOf(command.request)) {

@@ -26,8 +26,8 @@ std::string ToHex(std::span<const std::byte> bytes);
 uint32_t NumberAt(std::span<const std::byte> bytes, size_t offset);
 
 std::unique_ptr<Message> New(const Message* prototype);
-const google::protobuf::Descriptor* DescriptorOf(const HostCommand& command);
-const CommandOptions& Options(const HostCommand& command);
+const google::protobuf::Descriptor* DescriptorOf(const CommandRow& command);
+const CommandOptions& Options(const CommandRow& command);
 const WireRule& Wire(const FieldDescriptor* field);
 
 std::vector<const FieldDescriptor*> TailsOf(const Message* message);
@@ -43,11 +43,10 @@ void SetNumber(Message* message, const std::string& name, uint32_t value);
 void FillTail(Message* message, const FieldDescriptor* tail, size_t size);
 
 // The whole command without ext header: a header of zeroes and what encode_request wrote behind it.
-Bytes Encoded(const HostCommand& command, const Message& request);
-Bytes EncodedReply(const HostCommand& command, const Message& request, const Message& reply,
-                   uint32_t version);
+Bytes Encoded(const CommandRow& command, const Message& request);
+Bytes EncodedReply(const CommandRow& command, const Message& request, const Message& reply, uint32_t version);
 // A request whose tails have `size` elements each, and that says so. Where a tail is as long as the records
 // of a list add up to, each of them says `size`.
-std::unique_ptr<Message> RequestWithTail(const HostCommand& command, size_t size);
+std::unique_ptr<Message> RequestWithTail(const CommandRow& command, size_t size);
 
 }  // namespace dxg::contract::packets

@@ -23,7 +23,7 @@ void Mark(const std::vector<CarriedMember>& members, std::vector<bool>* bytes) {
   }
 }
 
-std::string StructOf(const Call& call) {
+std::string StructOf(const CallRow& call) {
   for (const AbiIoctl& ioctl : AbiIoctls()) {
     if (ioctl.name == call.ioctl) return ioctl.struct_name;
   }
@@ -59,7 +59,7 @@ bool Holds(const Condition& when, const AbiStruct& abi, const std::byte* args) {
   return false;
 }
 
-CarriedStruct CarriedStruct::Of(const Call& call) {
+CarriedStruct CarriedStruct::Of(const CallRow& call) {
   CarriedStruct carried(call.name, AbiStructNamed(StructOf(call)));
   const auto& options = call.request->GetDescriptor()->containing_type()->options().GetExtension(dxg::call);
   for (const Message* message : {call.request, call.reply}) carried.Collect(message->GetDescriptor());
@@ -110,7 +110,7 @@ CarriedStruct CarriedStruct::Of(const Element& element) {
 
 std::vector<CarriedStruct> CarriedStruct::All() {
   std::vector<CarriedStruct> all;
-  for (const Call& call : Calls()) all.push_back(Of(call));
+  for (const CallRow& call : Calls()) all.push_back(Of(call));
   for (const Element& element : Elements()) all.push_back(Of(element));
   return all;
 }

@@ -36,7 +36,7 @@ struct CarriedGroup {
 // buffer.
 class CarriedStruct {
  public:
-  static CarriedStruct Of(const Call& call);
+  static CarriedStruct Of(const CallRow& call);
   static CarriedStruct Of(const Element& element);
   static std::vector<CarriedStruct> All();
 

@@ -50,7 +50,7 @@ void CopyBuffer(const Buffer& buffer, const std::byte* args, std::span<const uin
   FUZZ_CHECK(buffer.size(*message) == count);
 }
 
-void FuzzCall(const Call& call, std::span<const uint8_t> input) {
+void FuzzCall(const CallRow& call, std::span<const uint8_t> input) {
   const std::vector<std::byte> args = Take(&input, call.args_size);
   const std::unique_ptr<Message> request(call.request->New()), reply(call.reply->New());
   call.read_request(args.data(), request.get());
@@ -87,7 +87,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   uint32_t code = 0;
   if (size < sizeof(code)) return 0;
   std::memcpy(&code, data, sizeof(code));
-  const Call* call = FindCall(code);
+  const CallRow* call = FindCall(code);
   FUZZ_CHECK(call == nullptr || call->code == code);
   if (call == nullptr) call = &Calls()[code % Calls().size()];
   FuzzCall(*call, std::span(data, size).subspan(sizeof(code)));
