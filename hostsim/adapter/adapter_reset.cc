@@ -48,7 +48,8 @@ void FailDevices(Machine& machine, const Adapter& adapter, ExecutionState state,
     Process& process = *shared;
     if (only_of && only_of != &process) continue;
     MutexLock lock(process.mutex());
-    process.ForEachObject([&](Object& object) DXG_REQUIRES(process.mutex()) {
+    // The process's lock is held, which clang does not see in a callback.
+    process.ForEachObject([&](Object& object) DXG_NO_THREAD_SAFETY_ANALYSIS {
       if (object.kind != Device::kKind) return;
       auto& device = static_cast<Device&>(object);
       if (device.adapter.get() == &adapter) device.Fail(process, state, aftermath);

@@ -25,7 +25,7 @@ std::vector<std::byte> Copy(std::span<const uint8_t> input) {
 }
 
 // What was decoded must be the same after it was encoded and decoded once more.
-void FuzzReply(const HostCommand& command, const Message& request, uint32_t version,
+void FuzzReply(const CommandRow& command, const Message& request, uint32_t version,
                std::span<const std::byte> answer) {
   const std::unique_ptr<Message> reply(command.reply->New()), same(command.reply->New());
   const uint32_t size = command.reply_size(request, version);
@@ -40,7 +40,7 @@ void FuzzReply(const HostCommand& command, const Message& request, uint32_t vers
   FUZZ_CHECK(!ToText(*reply).empty());
 }
 
-void FuzzCommand(const HostCommand& command, std::span<const uint8_t> packet,
+void FuzzCommand(const CommandRow& command, std::span<const uint8_t> packet,
                  std::span<const uint8_t> answer) {
   const std::unique_ptr<Message> request(command.request->New()), same(command.request->New());
   if (!command.decode_request(Copy(packet), request.get())) return;
@@ -59,7 +59,7 @@ void FuzzCommand(const HostCommand& command, std::span<const uint8_t> packet,
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   using namespace dxg::contract;
   if (size < 3) return 0;
-  const HostCommand& command = HostCommands()[data[0] % HostCommands().size()];
+  const CommandRow& command = HostCommands()[data[0] % HostCommands().size()];
   const auto input = std::span(data, size).subspan(3);
   const size_t packet_size = std::min<size_t>(data[1] | data[2] << 8, input.size());
   FuzzCommand(command, input.first(packet_size), input.subspan(packet_size));
