@@ -150,7 +150,7 @@ TEST_F(FuseFileTest, EndsWhenSomebodyElseUnmounts) {
   ASSERT_TRUE(daemon.WaitReady());
   ASSERT_EQ(umount2(node_.c_str(), 0), 0);
   EXPECT_EQ(daemon.Wait(), 1);
-  EXPECT_NE(daemon.output().find("unmounted or aborted by somebody else"), std::string::npos)
+  EXPECT_NE(daemon.output().find("unmounted or aborted by another process"), std::string::npos)
       << daemon.output();
 }
 
