@@ -422,6 +422,8 @@ class RefusalsTest : public FenceTest, public testing::WithParamInterface<Row> {
     };
     Fill();
   }
+  // The base still ends the process, and the host still answers.
+  ~RefusalsTest() override { host.after_answer = nullptr; }
 
   void Make(Objects& objects) {
     d3dkmt_createcontextvirtual made{};
