@@ -24,7 +24,6 @@ Shape ShapeOf(const Options& options) {
 }
 
 const FieldRule& Rule(const FieldDescriptor* field) { return field->options().GetExtension(dxg::field); }
-bool IsBuffer(const FieldDescriptor* field) { return field->options().HasExtension(dxg::buffer); }
 bool IsGuest(const FieldDescriptor* field) { return Rule(field).guest(); }
 bool IsMessage(const FieldDescriptor* field) { return field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE; }
 std::string MemberPath(const FieldDescriptor* field) {

@@ -26,6 +26,9 @@ std::vector<UnhandledNumber> Unhandled();
 // The class protoc makes of a message: "dxg::CreateDevice::Request" is dxg::CreateDevice_Request.
 std::string CppName(const Descriptor* message);
 
+// Whether a field stands for an array or a block of bytes that the call points to.
+inline bool IsBuffer(const FieldDescriptor* field) { return field->options().HasExtension(dxg::buffer); }
+
 // One generated file's text.
 std::string CallsHeader();
 std::string CallsSource();

@@ -18,7 +18,6 @@ using Names = std::set<std::string>;
 const CallOptions& Options(const Descriptor* call) { return call->options().GetExtension(dxg::call); }
 const Descriptor* RequestOf(const Descriptor* message) { return message->FindNestedTypeByName("Request"); }
 const Descriptor* ReplyOf(const Descriptor* message) { return message->FindNestedTypeByName("Reply"); }
-bool IsBuffer(const FieldDescriptor* field) { return field->options().HasExtension(dxg::buffer); }
 
 // A mistake in the contract ends the build with a sentence that names the call.
 [[noreturn]] void Fail(const Descriptor* call, const std::string& why) {

@@ -13,3 +13,12 @@ function(dxg_unity batch)
     endforeach()
   endif()
 endfunction()
+
+# dxg_quick_to_build(targets...): for what runs once in a process (command lines, tests). -O1 compiles it in two thirds of the time,
+# and with sanitizers -O0 in half of it. Not for what is worth what it does per second: the data's way, the simulation, the
+# benchmarks.
+function(dxg_quick_to_build)
+  foreach(target IN LISTS ARGN)
+    target_compile_options(${target} PRIVATE $<$<CONFIG:Release>:-O1> $<$<BOOL:${DXG_SANITIZE}>:-O0>)
+  endforeach()
+endfunction()
