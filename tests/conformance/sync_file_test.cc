@@ -127,7 +127,7 @@ TEST(SyncFile, WakesPollSelectAndEpoll) {
   std::thread epoller = StartThread([&] {
     epoll_event woke = {};
     EXPECT_EQ(epoll_wait(set.get(), &woke, 1, -1), 1);
-    EXPECT_EQ(woke.data.u64, 9u);
+    EXPECT_EQ(+woke.data.u64, 9u);  // a copy: epoll_event is packed
   });
   client.Signal(fence, 1);
   poller.join();
