@@ -16,6 +16,11 @@ namespace {
 constexpr uint32_t kQueryAdapterType = 15;
 constexpr uint32_t kQueryAdapterTypeRender = 57;
 
+// Members that lie side by side, to be written as one.
+constexpr contract::Member Range(contract::Member first, contract::Member last) {
+  return {first.offset, static_cast<uint16_t>(last.offset + last.size - first.offset)};
+}
+
 // The guest has its own view of what kind of adapter a virtual GPU is, and puts it over the host's answer.
 void EditAdapterType(const Adapter& adapter, std::string* data) {
   constexpr uint32_t kDisplay = 1u << 1, kPost = 1u << 3, kIndirectDisplay = 1u << 6,
@@ -81,8 +86,8 @@ Task QueryClockCalibration(CallOf<calls::QueryClockCalibration>& call) {
 
   calls::FromHost(reply, &call.reply);
   // Written before the status is looked at: a caller gets clock data also with an error.
-  constexpr contract::Member kClockData{offsetof(d3dkmt_queryclockcalibration, clock_data),
-                                        sizeof(dxgk_gpuclockdata)};
+  using Out = calls::QueryClockCalibration::Out;
+  constexpr contract::Member kClockData = Range(Out::gpu_frequency, Out::flags);
   DXG_CO_TRY(call.OutLate(kClockData));
   co_return FromNtStatus(reply.status(), "QueryClockCalibration");
 }
@@ -97,8 +102,8 @@ Task IsFeatureEnabled(CallOf<calls::IsFeatureEnabled>& call) {
   DXG_CO_TRY(co_await call.driver.host().Ask(*held->adapter, call.process->host_handle, request, &reply));
   if (reply.status() != 0) co_return FromNtStatus(reply.status(), "IsFeatureEnabled");
   calls::FromHost(reply, &call.reply);
-  constexpr contract::Member kResult{offsetof(d3dkmt_isfeatureenabled, result),
-                                     sizeof(dxgk_isfeatureenabled_result)};
+  using Out = calls::IsFeatureEnabled::Out;
+  constexpr contract::Member kResult = Range(Out::version, Out::value);
   // The driver returns the number of bytes it could not write instead of EFAULT.
   if (!call.OutNow(kResult).ok()) co_return Status(kResult.size);
   co_return Status::Ok();
