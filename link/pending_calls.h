@@ -49,6 +49,7 @@ class PendingCalls {
     }
     std::sort(left.begin(), left.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
     std::vector<PendingCall> calls;
+    calls.reserve(left.size());
     for (const auto& each : left) calls.push_back(each.second);
     return calls;
   }

@@ -125,6 +125,7 @@ Status Prepare(int parent, const std::string& preload) {
   LearnOwner();
 
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (const std::string& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
   sigprocmask(SIG_SETMASK, &signals, nullptr);

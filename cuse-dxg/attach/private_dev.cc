@@ -109,7 +109,7 @@ Status CarryOverAll(const std::string& stage) {
     const std::string name = entry->d_name;
     const bool made_anew = name == "dxg" || name == "pts" || name == "ptmx";
     if (name == "." || name == ".." || made_anew) continue;
-    CarryOver("/dev/" + name, stage + "/" + name);
+    CarryOver(fmt::format("/dev/{}", name), fmt::format("{}/{}", stage, name));
   }
   return Status::Ok();
 }

@@ -105,6 +105,7 @@ Task BringHome(Call& call) {
 Task TakeOut(Call& call, std::vector<Arena::Mapping> mappings) {
   if (mappings.empty()) co_return Status::Ok();
   std::vector<client::Step> steps;
+  steps.reserve(mappings.size());
   for (const Arena::Mapping& mapping : mappings) steps.push_back(UnmapStep(mapping));
   const Status status = co_await call.InClient(std::move(steps), nullptr);
   if (!status.ok())

@@ -134,7 +134,8 @@ void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
                                                         request->argument(), request->file())) {
     return request->Answer(0, {});
   }
-  OpenFile::Of(request->file()).Ioctl(std::move(request));
+  OpenFile& file = OpenFile::Of(request->file());
+  file.Ioctl(std::move(request));
 }
 
 void Driver::ServeCall(const std::shared_ptr<Process>& process,
@@ -202,7 +203,7 @@ void Driver::Open(std::unique_ptr<attach::OpenRequest> request) {
       process = entry->process;
     } else {
       processes_.push_back({std::make_shared<Process>(std::move(*identity)), 0, false, {}});
-      processes_.back().waiting.push_back(std::move(request));
+      processes_.back().waiting.push_back(std::exchange(request, nullptr));
       process = processes_.back().process;
     }
   }

@@ -24,7 +24,7 @@ class Process;
 // An adapter of the VM. Known from its arrival on; removed ones stay known, as stopped, while anybody has
 // them open.
 struct Adapter {
-  explicit Adapter(HostAdapter adapter_info) : info(std::move(adapter_info)) {}
+  explicit Adapter(const HostAdapter& adapter_info) : info(adapter_info) {}
   const HostAdapter info;
   std::atomic<bool> active{true};
 };

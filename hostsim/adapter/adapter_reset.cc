@@ -77,7 +77,7 @@ void ResetAdapter(Machine& machine, Adapter& adapter) {
 }
 
 std::shared_ptr<Adapter> ArriveAdapter(Machine& machine, const AdapterProfile& profile) {
-  const std::shared_ptr<Adapter> adapter = machine.AddAdapter(profile);
+  std::shared_ptr<Adapter> adapter = machine.AddAdapter(profile);
   if (!adapter) return nullptr;
   ArmProfile(machine, *adapter);
   if (HostEvents* events = machine.events.load()) events->AdapterArrived(adapter->info());

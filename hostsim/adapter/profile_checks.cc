@@ -126,8 +126,8 @@ void CheckIdentity(const AdapterProfile& profile, const Place& place) {
     const std::string shape = "{xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx}";
     bool valid = profile.guid().size() == shape.size();
     for (size_t i = 0; valid && i < shape.size(); ++i) {
-      const unsigned char c = static_cast<unsigned char>(profile.guid()[i]);
-      valid = shape[i] == 'x' ? std::isxdigit(c) != 0 : c == shape[i];
+      const char c = profile.guid()[i];
+      valid = shape[i] == 'x' ? std::isxdigit(static_cast<unsigned char>(c)) != 0 : c == shape[i];
     }
     if (!valid) place.Complain("guid", fmt::format("'{}' is no GUID; write it as {}", profile.guid(), shape));
   }

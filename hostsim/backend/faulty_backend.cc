@@ -237,6 +237,7 @@ void FaultyBackend::Answered(void* context, Status transport) {
 
 void FaultyBackend::Hold(std::unique_ptr<Troubled> troubled) {
   const uint64_t delay_ns = troubled->delay_ns;
+  const Completion completion = troubled->completion;
   uint64_t id = 0;
   {
     MutexLock lock(ways_->mutex);
@@ -245,7 +246,7 @@ void FaultyBackend::Hold(std::unique_ptr<Troubled> troubled) {
       ways_->held.emplace(id, std::move(troubled));
     }
   }
-  if (id == 0) return Complete(troubled->completion, Lost());
+  if (id == 0) return Complete(completion, Lost());
   faults_.CallAfter(delay_ns, [ways = ways_, id] {
     std::unique_ptr<Troubled> due;
     {

@@ -11,7 +11,7 @@
 namespace dxg::hostsim {
 
 std::unique_ptr<Host> Host::Create(World world, const std::vector<AdapterProfile>& profiles) {
-  std::unique_ptr<Host> host(new Host(world));
+  std::unique_ptr<Host> host(new Host(std::move(world)));
   for (const AdapterProfile& profile : profiles) ArriveAdapter(host->machine_, profile);
   return host;
 }

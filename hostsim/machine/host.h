@@ -6,6 +6,7 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 #include "hostsim/adapter/adapter.h"
@@ -143,7 +144,7 @@ class Host {
   Accounting Account();
 
  private:
-  explicit Host(World world) : machine_(world) {}
+  explicit Host(World world) : machine_(std::move(world)) {}
   template <class Access>
   bool OnGpuMemory(const Caller& caller, Access access);
 

@@ -54,6 +54,7 @@ void Commands::Handle(CommandContext& call, const host::OfferAllocations::Reques
     // Earlier commands find the content as it is.
     const std::shared_ptr<VideoMemory>& memory = call.adapter->video_memory();
     std::vector<std::shared_ptr<Storage>> used;
+    used.reserve(allocations.size());
     for (const Allocation* allocation : allocations) used.push_back(allocation->storage);
     const bool at_once = (request.flags() & kOfferImmediately) != 0;
     const bool in_use = !at_once && device->work->AfterCommands(

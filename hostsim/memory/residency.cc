@@ -29,6 +29,7 @@ bool ValidCount(uint32_t count, int listed) {
 
 std::vector<Storage*> Storages(const std::vector<Allocation*>& allocations) {
   std::vector<Storage*> storages;
+  storages.reserve(allocations.size());
   for (const Allocation* allocation : allocations) storages.push_back(allocation->storage.get());
   return storages;
 }
@@ -48,6 +49,7 @@ PagingResult MoveIn(CommandContext& call, PagingQueue& queue, const std::vector<
                     uint64_t bytes) {
   if (bytes == 0) return queue.Nothing();
   std::vector<std::weak_ptr<Storage>> moved;  // what is destroyed meanwhile is not waited for
+  moved.reserve(allocations.size());
   for (const Allocation* allocation : allocations) moved.push_back(allocation->storage);
   auto arrive = [memory = queue.device.adapter->video_memory(), moved = std::move(moved)] {
     memory->Arrive(moved);
@@ -216,6 +218,52 @@ void Commands::Handle(CommandContext& call, const host::UpdateAllocationProperty
     return result.status;
   };
   reply->set_status(update());
+}
+
+namespace {
+
+bool ValidPool(uint32_t group, uint32_t physical_adapter_index) {
+  return group < kSegmentGroups && physical_adapter_index < kPhysicalAdapters;
+}
+
+}  // namespace
+
+void Commands::Handle(CommandContext& call, const host::QueryVideoMemoryInfo::Request& request,
+                      host::QueryVideoMemoryInfo::Reply* reply) {
+  if (call.CheckLiveAdapter() != kStatusSuccess || request.adapter() != call.adapter->info().host_handle ||
+      !ValidPool(request.memory_segment_group(), request.physical_adapter_index())) {
+    return call.Refuse();  // this reply has no status
+  }
+  const auto group = static_cast<SegmentGroup>(request.memory_segment_group());
+  MemoryInfo info;
+  {
+    MutexLock lock(call.process->mutex());
+    info = call.adapter->memory().Info(group, call.process->MemoryOn(*call.adapter));
+  }
+  reply->set_budget(info.budget);
+  reply->set_current_usage(info.usage);
+  reply->set_current_reservation(info.reservation);
+  reply->set_available_for_reservation(info.available_for_reservation);
+}
+
+// The guest sends 0 for process and adapter: the header names both.
+void Commands::Handle(CommandContext& call, const host::ChangeVideoMemoryReservation::Request& request,
+                      host::ChangeVideoMemoryReservation::Reply* reply) {
+  auto change = [&]() -> int32_t {
+    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+    if (request.process() != 0 || request.adapter() != 0 ||
+        !ValidPool(request.memory_segment_group(), request.physical_adapter_index())) {
+      return kStatusInvalidParameter;
+    }
+    if (call.adapter->removed()) return kStatusDeviceRemoved;
+    MutexLock lock(call.process->mutex());
+    AdapterUse* use = call.process->UseAdapter(call.adapter);
+    if (!use) return kStatusInvalidParameter;  // the process has just ended
+    const auto group = static_cast<SegmentGroup>(request.memory_segment_group());
+    const bool reserved = call.adapter->memory().Reserve(group, use->memory, request.reservation());
+    return reserved ? kStatusSuccess : kStatusInvalidParameter;
+  };
+  reply->set_status(change());
 }
 
 }  // namespace dxg::hostsim

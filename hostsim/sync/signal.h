@@ -15,5 +15,7 @@ inline constexpr uint32_t kAllowFenceRewind = 1u << 2;
 
 // A SignalSyncObject in the order of contexts or hardware queues. An NTSTATUS.
 int32_t SignalFromQueues(CommandContext& call, const host::SignalSyncObject::Request& request);
+// A wait in the order of one of them. An NTSTATUS.
+int32_t WaitInQueue(CommandContext& call, const host::WaitForSyncObjectFromGpu::Request& request);
 
 }  // namespace dxg::hostsim

@@ -63,6 +63,7 @@ CommandStop Elementwise(const Op& op, GpuAddress destination, const std::array<G
   const uint64_t bytes = count * sizeof(T);
   GpuWindow target(op.environment, destination, bytes, true);
   std::vector<GpuWindow> from;
+  from.reserve(sources.size());
   for (const GpuAddress source : sources) from.emplace_back(op.environment, source, bytes, false);
   constexpr uint64_t kBlock = kBlockBytes / sizeof(T);
   std::array<std::vector<T>, N> blocks;

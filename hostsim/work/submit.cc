@@ -290,17 +290,12 @@ int32_t SignalFromQueues(CommandContext& call, const host::SignalSyncObject::Req
   return Heard(call, process, target.device, Signal(call, request, process, target));
 }
 
-void Commands::Handle(CommandContext& call, const host::WaitForSyncObjectFromGpu::Request& request,
-                      host::WaitForSyncObjectFromGpu::Reply* reply) {
-  auto wait = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    Target target;
-    FindTarget(call, process, std::array{request.context()}, &target);
-    return Heard(call, process, target.device, Wait(call, request, process, target));
-  };
-  reply->set_status(wait());
+int32_t WaitInQueue(CommandContext& call, const host::WaitForSyncObjectFromGpu::Request& request) {
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  Target target;
+  FindTarget(call, process, std::array{request.context()}, &target);
+  return Heard(call, process, target.device, Wait(call, request, process, target));
 }
 
 }  // namespace dxg::hostsim

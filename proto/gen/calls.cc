@@ -3,7 +3,9 @@
 
 #include <algorithm>
 #include <cctype>
+#include <cstring>
 #include <map>
+#include <set>
 
 #include "proto/gen/gen.h"
 
@@ -299,12 +301,14 @@ std::string CallsHeader() {
   std::string text =
       "// Written by dxg-gen from proto/dxg/*.proto. Do not edit.\n#pragma once\n\n#include <cstddef>\n\n"
       "#include \"proto/abi/d3dkmthk.h\"\n#include \"proto/contract/contract.h\"\n#include "
-      "\"proto/contract/numbers.gen.h\"\n"
-      "#include \"proto/dxg/adapter.pb.h\"\n#include \"proto/dxg/allocation.pb.h\"\n#include "
-      "\"proto/dxg/device.pb.h\"\n"
-      "#include \"proto/dxg/memory.pb.h\"\n#include \"proto/dxg/share.pb.h\"\n#include "
-      "\"proto/dxg/submit.pb.h\"\n"
-      "#include \"proto/dxg/sync.pb.h\"\n\nnamespace dxg::calls {\n\n";
+      "\"proto/contract/numbers.gen.h\"\n";
+  // Each family once.
+  std::set<std::string> families;
+  for (const Descriptor* call : CallMessages()) families.insert(call->file()->name());
+  for (const std::string& file : families) {
+    text += fmt::format("#include \"{}.pb.h\"\n", file.substr(0, file.size() - std::strlen(".proto")));
+  }
+  text += "\nnamespace dxg::calls {\n\n";
   std::string served;
   int index = 0;
   for (const Descriptor* call : CallMessages()) {

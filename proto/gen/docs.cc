@@ -27,9 +27,21 @@ std::string Cell(std::string_view text) {
   return cell;
 }
 
+// Links to the row, and to the handler where a person wrote it. rules.families holds that it is there.
+std::string Places(const CallRow& call) {
+  const auto* message = call.request->GetDescriptor()->containing_type();
+  const std::string row = message->file()->name();  // proto/dxg/device.proto
+  const size_t name = row.rfind('/') + 1;
+  const std::string family = row.substr(name, row.rfind('.') - name);
+  const std::string handler = message->options().GetExtension(dxg::call).has_plain()
+                                  ? "generated"
+                                  : fmt::format("[{0}.cc](../cuse-dxg/guest/calls/{0}.cc)", family);
+  return fmt::format("[{}.proto](../{}) | {}", family, row, handler);
+}
+
 std::string RowText(const CallRow& call) {
-  return fmt::format("| {:#04x} | {} | `{}` | {:#010x} | {} | {} | {} | {} | {} |\n", call.nr, call.name,
-                     call.ioctl, call.code, call.args_size, CallClass_Name(call.call_class),
+  return fmt::format("| {:#04x} | {} | `{}` | {} | {:#010x} | {} | {} | {} | {} | {} |\n", call.nr, call.name,
+                     call.ioctl, Places(call), call.code, call.args_size, CallClass_Name(call.call_class),
                      call.served ? "yes" : "no", Cell(call.summary), Cell(call.differs));
 }
 
@@ -52,9 +64,12 @@ std::string CallsPage() {
       "is queued without an answer where the host announced asynchronous messages, else like HOST. WAIT: it "
       "may wait without\n"
       "limit and ends on a signal.\n\n"
-      "| number | name | ioctl | code | size | class | served | what it does | what differs from the driver "
-      "|\n"
-      "|---|---|---|---|---:|---|---|---|---|\n",
+      "A family has one name: that of its .proto file, of its handlers' file in the guest, and of its tests "
+      "in\n"
+      "tests/conformance/. A generated handler is in plain_calls.gen.cc, in proto/contract/ of the build.\n\n"
+      "| number | name | ioctl | row | handler | code | size | class | served | what it does | what differs "
+      "from the driver |\n"
+      "|---|---|---|---|---|---|---:|---|---|---|---|\n",
       calls.size(), served);
   for (const CallRow& call : calls) text += RowText(call);
   text +=

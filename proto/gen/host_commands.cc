@@ -219,7 +219,7 @@ std::string Functions(const Descriptor* command) {
   const Descriptor* request = command->FindNestedTypeByName("Request");
   const Descriptor* reply = command->FindNestedTypeByName("Reply");
   const FieldDescriptor* since = Since(reply);
-  const std::string name = command->name();
+  const std::string& name = command->name();
   const std::string gone =
       since ? fmt::format(" - (version < {} ? {} : 0)", Wire(since).since(), Width(since)) : "";
   const std::string own = options.carries_reply() ? fmt::format(" + {}ReplySize(request, ~0u)", name) : "";

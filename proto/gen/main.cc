@@ -4,29 +4,16 @@
 #include <fstream>
 #include <iostream>
 
-#include "proto/dxg/adapter.pb.h"
-#include "proto/dxg/allocation.pb.h"
-#include "proto/dxg/device.pb.h"
-#include "proto/dxg/host.pb.h"
-#include "proto/dxg/memory.pb.h"
-#include "proto/dxg/share.pb.h"
-#include "proto/dxg/submit.pb.h"
-#include "proto/dxg/sync.pb.h"
 #include "proto/gen/gen.h"
 
 namespace dxg::gen {
 namespace {
 
-// Naming each file keeps the linker from dropping it.
-std::vector<const google::protobuf::FileDescriptor*> Files() {
-  return {dxg::QueryAdapterInfo::descriptor()->file(),
-          dxg::CreateAllocation::descriptor()->file(),
-          dxg::CreateDevice::descriptor()->file(),
-          dxg::MakeResident::descriptor()->file(),
-          dxg::ShareObjects::descriptor()->file(),
-          dxg::SubmitCommand::descriptor()->file(),
-          dxg::CreateSynchronizationObject::descriptor()->file(),
-          dxg::host::CreateDevice::descriptor()->file()};
+// The files that the command line names, in its order. All of the contract is linked in whole, so they are
+// there.
+std::vector<const google::protobuf::FileDescriptor*>& Files() {
+  static std::vector<const google::protobuf::FileDescriptor*> files;
+  return files;
 }
 
 template <typename Extension>
@@ -99,11 +86,19 @@ bool Write(const std::string& path, const std::string& text) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc != 3 || std::string_view(argv[1]) != "--out") {
+  if (argc < 4 || std::string_view(argv[1]) != "--out") {
     fmt::print(stderr,
-               "usage: dxg-gen --out DIRECTORY\nWrites the tables and codecs of the contract's calls and "
-               "host commands.\n");
+               "usage: dxg-gen --out DIRECTORY PROTO...\nWrites the tables and codecs of the calls and host "
+               "commands in these files, such as proto/dxg/host.proto.\n");
     return 2;
+  }
+  for (int i = 3; i < argc; ++i) {
+    const auto* file = google::protobuf::DescriptorPool::generated_pool()->FindFileByName(argv[i]);
+    if (file == nullptr) {
+      fmt::print(stderr, "dxg-gen: {} is not linked in; expected a file of the contract\n", argv[i]);
+      return 2;
+    }
+    dxg::gen::Files().push_back(file);
   }
   const std::string out = argv[2];
   const bool written = Write(out + "/calls.gen.h", dxg::gen::CallsHeader()) &&

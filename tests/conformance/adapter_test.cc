@@ -448,5 +448,16 @@ TEST(CloseAdapter, LastCloseOfOneProcessIsNoneOfAnothers) {
   EXPECT_TRUE(node.IsDevice(device));
 }
 
+// ---- FlushHeapTransitions ----
+
+TEST(FlushHeapTransitions, AdapterFieldIsTheHostsAfterwardsAndTheHandleStillOurs) {
+  Node node = OpenNode();
+  for (int i = 0; i < 3; ++i) {
+    d3dkmt_flushheaptransitions args = {node.FirstAdapter()};
+    EXPECT_EQ(node.TryIoctl(LX_DXFLUSHHEAPTRANSITIONS, args), 0);
+  }
+  EXPECT_TRUE(node.IsAdapter(node.FirstAdapter()));
+}
+
 }  // namespace
 }  // namespace dxg::conformance

@@ -274,5 +274,45 @@ TEST(UpdateAllocationProperty, RefusesWhatIsNoQueue) {
   }
 }
 
+// ---- QueryVideoMemoryInfo, ChangeVideoMemoryReservation ----
+
+TEST(QueryVideoMemoryInfo, RefusesAnyProcessBeforeItLooksAtTheAdapter) {
+  Node node = OpenNode();
+  for (uint64_t process : {uint64_t{1}, static_cast<uint64_t>(getpid()), ~uint64_t{0}}) {
+    auto args = Filled<d3dkmt_queryvideomemoryinfo>(0xa5);
+    args.process = process;
+    args.adapter = node.FirstAdapter();
+    EXPECT_EQ(node.TryIoctl(LX_DXQUERYVIDEOMEMORYINFO, args), -EINVAL);
+    EXPECT_EQ(args.budget, 0xa5a5a5a5a5a5a5a5);
+  }
+}
+
+TEST(QueryVideoMemoryInfo, WritesTheFourAnswersAndNothingElse) {
+  Node node = OpenNode();
+  auto args = Filled<d3dkmt_queryvideomemoryinfo>(0xa5);
+  args.process = 0;
+  args.adapter = node.FirstAdapter();
+  args.memory_segment_group = _D3DKMT_MEMORY_SEGMENT_GROUP_LOCAL;
+  args.physical_adapter_index = 0;
+  d3dkmt_queryvideomemoryinfo before = args;
+  ASSERT_EQ(node.TryIoctl(LX_DXQUERYVIDEOMEMORYINFO, args), 0);
+  EXPECT_NE(args.budget, before.budget);
+  before.budget = args.budget;
+  before.current_usage = args.current_usage;
+  before.current_reservation = args.current_reservation;
+  before.available_for_reservation = args.available_for_reservation;
+  EXPECT_EQ(std::memcmp(&args, &before, sizeof(args)), 0);
+}
+
+TEST(ChangeVideoMemoryReservation, RefusesAnyProcess) {
+  Node node = OpenNode();
+  for (uint64_t process : {uint64_t{1}, static_cast<uint64_t>(getpid()), ~uint64_t{0}}) {
+    d3dkmt_changevideomemoryreservation args = {};
+    args.process = process;
+    args.adapter = node.FirstAdapter();
+    EXPECT_EQ(node.TryIoctl(LX_DXCHANGEVIDEOMEMORYRESERVATION, args), -EINVAL);
+  }
+}
+
 }  // namespace
 }  // namespace dxg::conformance

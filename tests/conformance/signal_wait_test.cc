@@ -279,5 +279,51 @@ TEST(GpuSignalsAndWaits, RefuseADestroyedContext) {
   EXPECT_EQ(fence.Value(), 0u);
 }
 
+// ---- Signals and waits of a queue ----
+
+// The lists of a wait are read before its queue is looked up.
+TEST(HwQueueWait, LooksAtCountThenListsThenQueue) {
+  const SyncClient client;
+  const Fence fence = client.CreateFence();
+  const uint64_t value = 0;
+  d3dkmt_submitwaitforsyncobjectstohwqueue args = {};
+  args.hwqueue = kUnknownHandle;
+  args.objects = args.fence_values = kUnmappedAddress;
+  for (uint32_t count : {0u, 33u}) {
+    args.object_count = count;
+    EXPECT_EQ(client.node.TryIoctl(LX_DXSUBMITWAITFORSYNCOBJECTSTOHWQUEUE, args), -EINVAL) << count;
+  }
+  args.object_count = 1;
+  EXPECT_EQ(client.node.TryIoctl(LX_DXSUBMITWAITFORSYNCOBJECTSTOHWQUEUE, args), -EFAULT);
+  args.objects = Address(&fence.handle);
+  EXPECT_EQ(client.node.TryIoctl(LX_DXSUBMITWAITFORSYNCOBJECTSTOHWQUEUE, args), -EFAULT);
+  args.fence_values = Address(&value);
+  EXPECT_EQ(client.node.TryIoctl(LX_DXSUBMITWAITFORSYNCOBJECTSTOHWQUEUE, args), -EINVAL);
+}
+
+TEST(HwQueueSignal, LooksAtCountsThenFirstQueueThenLists) {
+  SKIP_WITHOUT_HW_QUEUES();
+  const SyncClient client;
+  const HwQueue queue = client.CreateHwQueue();
+  d3dkmt_submitsignalsyncobjectstohwqueue args = {};
+  args.hwqueues = args.objects = args.fence_values = kUnmappedAddress;
+  args.object_count = 1;
+  for (uint32_t count : {0u, 65u}) {
+    args.hwqueue_count = count;
+    EXPECT_EQ(client.node.TryIoctl(LX_DXSUBMITSIGNALSYNCOBJECTSTOHWQUEUE, args), -EINVAL) << count;
+  }
+  args.hwqueue_count = 1;
+  for (uint32_t count : {0u, 33u}) {
+    args.object_count = count;
+    EXPECT_EQ(client.node.TryIoctl(LX_DXSUBMITSIGNALSYNCOBJECTSTOHWQUEUE, args), -EINVAL) << count;
+  }
+  args.object_count = 1;
+  EXPECT_EQ(client.node.TryIoctl(LX_DXSUBMITSIGNALSYNCOBJECTSTOHWQUEUE, args), -EFAULT);
+  args.hwqueues = Address(&kUnknownHandle);
+  EXPECT_EQ(client.node.TryIoctl(LX_DXSUBMITSIGNALSYNCOBJECTSTOHWQUEUE, args), -EINVAL);
+  args.hwqueues = Address(&queue.handle);
+  EXPECT_EQ(client.node.TryIoctl(LX_DXSUBMITSIGNALSYNCOBJECTSTOHWQUEUE, args), -EFAULT);
+}
+
 }  // namespace
 }  // namespace dxg::conformance

@@ -7,6 +7,7 @@
 
 #include "tests/conformance/memory_client.h"
 #include "tests/conformance/peer.h"
+#include "tests/conformance/sync_client.h"
 
 namespace dxg::conformance {
 namespace {
@@ -90,6 +91,20 @@ TEST(SimShare, UsageIsEachProcesssOwn) {
     });
     EXPECT_EQ(usage(client), kMiB);
   });
+}
+
+TEST(SimShareObjectWithHost, GivesANumberForASharedObjectOnly) {
+  const SyncClient client;
+  d3dkmt_shareobjectwithhost args = {};
+  args.device_handle = client.device;
+  args.object_handle = client.CreateFence().handle;
+  EXPECT_EQ(client.node.TryIoctl(LX_DXSHAREOBJECTWITHHOST, args), -EINVAL);
+  EXPECT_EQ(args.object_vail_nt_handle, 0u);
+  args.object_handle = client.CreateFence(0, sync_flags::kShared).handle;
+  ASSERT_EQ(client.node.TryIoctl(LX_DXSHAREOBJECTWITHHOST, args), 0);
+  EXPECT_NE(args.object_vail_nt_handle, 0u);
+  args.object_handle = client.device;
+  EXPECT_EQ(client.node.TryIoctl(LX_DXSHAREOBJECTWITHHOST, args), -EINVAL);
 }
 
 }  // namespace

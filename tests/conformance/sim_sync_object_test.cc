@@ -619,19 +619,5 @@ TEST(SimOpenSyncObject, RefusesFlagsThatMakeNoSense) {
     EXPECT_EQ(client.TryOpenSync(descriptor.get(), &args, flags), -EINVAL) << flags;
 }
 
-TEST(SimShareObjectWithHost, GivesANumberForASharedObjectOnly) {
-  const SyncClient client;
-  d3dkmt_shareobjectwithhost args = {};
-  args.device_handle = client.device;
-  args.object_handle = client.CreateFence().handle;
-  EXPECT_EQ(client.node.TryIoctl(LX_DXSHAREOBJECTWITHHOST, args), -EINVAL);
-  EXPECT_EQ(args.object_vail_nt_handle, 0u);
-  args.object_handle = client.CreateFence(0, sync_flags::kShared).handle;
-  ASSERT_EQ(client.node.TryIoctl(LX_DXSHAREOBJECTWITHHOST, args), 0);
-  EXPECT_NE(args.object_vail_nt_handle, 0u);
-  args.object_handle = client.device;
-  EXPECT_EQ(client.node.TryIoctl(LX_DXSHAREOBJECTWITHHOST, args), -EINVAL);
-}
-
 }  // namespace
 }  // namespace dxg::conformance

@@ -7,6 +7,7 @@
   machine     no path and no package host of the machine that somebody worked on
   one-list    no second list of the calls beside proto/
   calls       every served call has a conformance test and a row in docs/calls.md
+  families    a call's row, handler, conformance test and host command are in files with the name of its family
   rule-texts  every [XXX] nn in tests is a rule of docs/host-rules.md
 
 exceptions.txt beside this file lists what may stay, each with its reason.
@@ -156,6 +157,61 @@ def check_calls(paths):
             report(name, f"no conformance test makes the call {code}")
 
 
+def helpers(paths):
+    """code -> names of the functions in tests/conformance/*_client.cc that make that call."""
+    made = {}
+    for path in paths:
+        if not re.match(r"tests/conformance/\w+_client\.cc$", path):
+            continue
+        for function in text(path).split("\n}\n"):
+            heads = re.findall(r"^\w[\w:&*<> ]*::(\w+)\(", function, re.M)
+            for code in re.findall(r"\bLX_\w+", function) if heads else []:
+                made.setdefault(code, set()).add(heads[-1])
+    return made
+
+
+def check_families(paths):
+    families = {}
+    for path in paths:
+        found = re.match(r"proto/dxg/(\w+)\.proto$", path)
+        rows = re.findall(r"^message (\w+) \{\n(?: *//.*\n)* *option \(dxg\.call\) = \{(.*?)\};$", text(path), re.M | re.S) if found else []
+        if rows:
+            families[found.group(1)] = rows
+
+    def named(path):
+        """The families in the name of a file: query_adapter_test.cc is of query_adapter and not of adapter."""
+        name = f"_{os.path.splitext(os.path.basename(path))[0]}_"
+        inside = [family for family in families if f"_{family}_" in name]
+        return [one for one in inside if not any(one != other and f"_{one}_" in f"_{other}_" for other in inside)]
+
+    tests, commands = {family: set() for family in families}, {}
+    for path in paths:
+        if re.match(r"tests/conformance/\w+_test\.cc$", path):
+            for family in named(path):
+                tests[family] |= set(re.findall(r"\w+", text(path)))
+        if re.match(r"hostsim/.*\.cc$", path):
+            for command in re.findall(r"Commands::Handle\(CommandContext&(?: \w+)?,\s+const host::(\w+)::Request", text(path)):
+                commands[command] = path
+    made = helpers(paths)
+    count = 0
+    for family, rows in families.items():
+        handlers = f"cuse-dxg/guest/calls/{family}.cc"
+        for call, row in rows:
+            count += 1
+            code = re.search(r'ioctl: "(\w+)"', row).group(1)
+            if "plain:" not in row and not (handlers in paths and re.search(rf"^Task {call}\(CallOf<", text(handlers), re.M)):
+                report(call, f"no handler in {handlers}, and its row in proto/dxg/{family}.proto is not plain")
+            if not tests[family] & ({code} | made.get(code, set())):
+                report(call, f"no conformance test in a file with {family} in its name makes the call {code}")
+            command = re.search(r'command: \{ name: "(\w+)"', row)
+            path = commands.get(command.group(1), "") if command else ""
+            own_name = os.path.splitext(os.path.basename(path))[0].replace("_", "")
+            if command and family not in named(path) and not (own_name and own_name in call.lower()):
+                report(call, f"{command.group(1)} is handled in {path or 'no file of hostsim'}, which has neither {family} nor the call in its name")
+    if count < 60:
+        breaches.append(f"proto/dxg/*.proto: only {count} calls found; has their form changed?")
+
+
 def check_rule_texts(paths):
     rules = re.findall(r"^- \*\*(\[[A-Z]{3}\] \d+)\*\* \S", text("docs/host-rules.md"), re.M)
     for twice in sorted({r for r in rules if rules.count(r) > 1}):
@@ -171,7 +227,7 @@ def check_rule_texts(paths):
 
 
 checks = {"format": check_format, "text": check_text, "rooms": check_rooms, "machine": check_machine, "one-list": check_one_list,
-          "calls": check_calls, "rule-texts": check_rule_texts}
+          "calls": check_calls, "families": check_families, "rule-texts": check_rule_texts}
 if rule not in checks:
     sys.exit(__doc__)
 with open(os.path.join(HERE, "exceptions.txt"), encoding="ascii") as file:

@@ -16,7 +16,8 @@ void TaskQueue::Start() {
 void TaskQueue::Add(Task task) {
   MutexLock lock(mutex_);
   if (stopping_ || tasks_.size() > kTasksMax) return;
-  tasks_.push_back(tasks_.size() == kTasksMax ? overflow_ : std::move(task));
+  if (tasks_.size() == kTasksMax) task = overflow_;
+  tasks_.push_back(std::move(task));
   changed_.NotifyAll();
 }
 

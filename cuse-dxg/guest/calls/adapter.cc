@@ -1,6 +1,6 @@
 // EnumAdapters2, EnumAdapters3, OpenAdapterFromLuid, CloseAdapter: how a process gets and gives back adapter
 // handles. Each enumeration opens every adapter it reports: a new handle each time, which the caller has to
-// close.
+// close. EnumProcesses: who has an adapter open.
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/teardown.h"
@@ -32,6 +32,32 @@ std::vector<Handle> OpenInto(Reply* reply, Process& process,
     row->set_adapter_luid(adapter->info.luid);
   }
   return opened;
+}
+
+// Fills the reply; what it returns is the call's result unless the count cannot be written.
+Status ListProcesses(CallOf<calls::EnumProcesses>& call) {
+  std::shared_ptr<Adapter> adapter;
+  for (const auto& each : call.driver.Adapters()) {
+    if (each->info.luid == call.request.adapter_luid()) adapter = each;
+  }
+  if (adapter == nullptr) {
+    return Status::Refuse(EINVAL, "no adapter has LUID {:08x}-{:08x}", call.request.adapter_luid() >> 32,
+                          call.request.adapter_luid() & 0xffffffff);
+  }
+  const uint64_t pid_namespace = call.access().PidNamespace(call.tid());
+  std::vector<uint32_t> pids;
+  for (const auto& process : call.driver.Processes()) {
+    if (process->HasOpen(*adapter) && process->identity.pid_namespace == pid_namespace)
+      pids.push_back(process->identity.own_pid);
+  }
+  call.reply.set_buffer_count(pids.size());
+  const auto& buffer = calls::EnumProcesses::Out::buffer();
+  if (pids.size() > call.request.buffer_count() || call.AddressOf(buffer) == 0) {
+    return Status::Refuse(EOVERFLOW, "the buffer holds {} processes; there are {}",
+                          call.request.buffer_count(), pids.size());
+  }
+  call.reply.mutable_buffer()->Assign(pids.begin(), pids.end());
+  return call.CopyOut(buffer);
 }
 
 }  // namespace
@@ -113,6 +139,17 @@ Task CloseAdapter(CallOf<calls::CloseAdapter>& call) {
   std::vector<Arena::Mapping> unmap;
   (void)co_await EndAdapter(call.driver.host(), call.process, last, &unmap);
   co_return co_await TakeOut(call, std::move(unmap));
+}
+
+Task EnumProcesses(CallOf<calls::EnumProcesses>& call) {
+  Status status = ListProcesses(call);
+  // The count is written in every case, its low half only.
+  contract::Member low_half = calls::EnumProcesses::Out::buffer_count;
+  low_half.size = 4;
+  call.reply.set_buffer_count((call.request.buffer_count() & ~0xffffffffull) |
+                              (call.reply.buffer_count() & 0xffffffff));
+  DXG_CO_TRY(call.OutLate(low_half));
+  co_return status;
 }
 
 }  // namespace dxg::guest::handlers

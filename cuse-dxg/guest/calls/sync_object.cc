@@ -105,8 +105,8 @@ void MakeRequest(Creating& c) {
   c.request.set_type(c.type);
   c.request.set_flags(c.call.request.flags());
   c.request.set_info(std::move(info));
-  c.request.set_shared_handle(contract::Load<offsetof(Info, info.shared_handle), 4>(c.call.args()));
-  c.request.set_sync_object(contract::Load<offsetof(Info, sync_object), 4>(c.call.args()));
+  c.request.set_shared_handle(contract::Load<CreateObject::Out::shared_handle.offset, 4>(c.call.args()));
+  c.request.set_sync_object(contract::Load<CreateObject::Out::sync_object.offset, 4>(c.call.args()));
   c.request.set_client_hint(kClientHint);
 }
 

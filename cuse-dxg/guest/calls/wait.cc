@@ -35,10 +35,9 @@ Task TellHost(Call& call, const Adapter& adapter, const GpuWait::Request& reques
 // Where there are more objects than values, the driver sends what lies behind its struct; here it is zeros.
 void TakeInlineValues(const CallOf<FromGpu>& call, const std::byte* args,
                       google::protobuf::RepeatedField<uint64_t>* values) {
-  constexpr size_t kValues = offsetof(d3dkmt_waitforsynchronizationobjectfromgpu, reserved);
   values->Resize(static_cast<int>(call.request.object_count()), 0);
   const size_t given = std::min<size_t>(kInlineValues, call.request.object_count());
-  std::copy_n(args + kValues, given * sizeof(uint64_t),
+  std::copy_n(args + FromGpu::In::fence_values().pointer, given * sizeof(uint64_t),
               reinterpret_cast<std::byte*>(values->mutable_data()));  // Safety: bytes
 }
 
