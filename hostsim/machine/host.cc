@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <utility>
+
 #include "hostsim/adapter/adapter_reset.h"
 #include "hostsim/machine/commands.h"
 #include "hostsim/memory/resource.h"
