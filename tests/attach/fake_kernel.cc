@@ -2,15 +2,34 @@
 
 #include <sys/ioctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
+#include <cerrno>
 #include <utility>
 
 #include "base/status.h"
 #include "cuse-dxg/attach/cuse.h"
 #include "cuse-dxg/attach/fuse_file.h"
+
+namespace {
+
+std::atomic<int> forgetful = -1;  // the descriptor whose next write is refused
+
+}  // namespace
+
+// libfuse writes its answers with this. A socket never refuses one as /dev/fuse does.
+extern "C" ssize_t writev(int file, const iovec* parts, int count) {
+  int refused = file;
+  if (forgetful.compare_exchange_strong(refused, -1)) {
+    errno = ENOENT;
+    return -1;
+  }
+  return syscall(SYS_writev, file, parts, count);
+}
 
 namespace dxg::attach {
 
@@ -18,6 +37,7 @@ FakeKernel::FakeKernel(Kind kind, Node& node, int workers) : kind_(kind) {
   int ends[2];
   DXG_CHECK(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
   kernel_.reset(ends[0]);
+  session_end_ = ends[1];
   auto session = kind == Kind::kCuse ? CreateCuseSession() : CreateFuseFileSession();
   DXG_CHECK(session.ok());
   session_ = *std::move(session);
@@ -73,6 +93,8 @@ Reply FakeKernel::ReceiveOf(uint64_t unique) {
     received_early_.push_back(Receive());
   }
 }
+
+void FakeKernel::ForgetNext() { forgetful = session_end_; }
 
 uint64_t FakeKernel::SendOpen(uint32_t pid) { return Send(FUSE_OPEN, BytesOf(fuse_open_in{}), pid); }
 

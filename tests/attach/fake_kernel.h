@@ -47,6 +47,8 @@ class FakeKernel {
   // Waits for the reply to that request; other replies may come before it.
   Reply ReceiveOf(uint64_t unique);
   void HangUp() { kernel_.reset(); }
+  // The next answer is to a request that the kernel does not know any more: its client was killed.
+  void ForgetNext();
 
   uint64_t SendOpen(uint32_t pid = kPid);
   uint64_t SendRelease(uint64_t file);
@@ -60,6 +62,7 @@ class FakeKernel {
  private:
   Kind kind_;
   UniqueFd kernel_;
+  int session_end_ = -1;  // the session's own
   std::unique_ptr<Session> session_;
   uint64_t last_unique_ = 0;
   std::vector<Reply> received_early_;

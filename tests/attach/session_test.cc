@@ -4,10 +4,19 @@
 #include <linux/fuse.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <filesystem>
+#include <future>
+#include <memory>
 #include <mutex>
 #include <string>
+#include <thread>
 #include <vector>
 
 #include "cuse-dxg/attach/reading_turn.h"
@@ -105,6 +114,19 @@ TEST_P(SessionTest, OpenMayBeAnsweredLater) {
   is_parked.Wait();
   parked->Accept(5);
   EXPECT_EQ(kernel_.ReceiveOf(open).As<fuse_open_out>().fh, 5u);
+}
+
+TEST_P(SessionTest, AnOpenWhoseClientWasKilledIsReleased) {
+  std::vector<uint64_t> released;
+  node_.release = [&](uint64_t file) { released.push_back(file); };
+  uint64_t file = 8;
+  node_.open = [&](auto request) {
+    if (file == 8) kernel_.ForgetNext();
+    request->Accept(file++);
+  };
+  kernel_.SendOpen();
+  EXPECT_EQ(kernel_.Open(), 9u);  // opens are processed one after the other
+  EXPECT_EQ(released, std::vector<uint64_t>{8});
 }
 
 TEST_P(SessionTest, IoctlBringsTheCallAndTheStructWhereTheKernelCopies) {
@@ -252,6 +274,67 @@ TEST_P(SessionTest, AnInterruptThatCameBeforeItWasWantedCounts) {
   EXPECT_EQ(kernel_.ReceiveOf(call).result(), -512);
 }
 
+// A call by a thread, which hears of its death.
+class DeathTest : public SessionTest {
+ protected:
+  // The thread is looked at once, by the time this returns.
+  void CallAndInterrupt(pid_t tid) {
+    node_.ioctl = [this](std::unique_ptr<IoctlRequest> request) {
+      if (call_ == nullptr) {
+        call_ = std::move(request);
+        call_->OnKilled([this] { dead_.Set(); });
+        return;
+      }
+      next_ = std::move(request);
+      next_->OnInterrupt([this] { next_->Answer(0, {}); });
+      parked_.Set();
+    };
+    const uint64_t call = kernel_.SendIoctl(7, echo::kNoData, nullptr, tid);
+    const uint64_t next = kernel_.SendIoctl(7, echo::kNoData, nullptr);
+    parked_.Wait();
+    // Interrupts are handled one after the other.
+    kernel_.SendInterrupt(call);
+    kernel_.SendInterrupt(next);
+    kernel_.ReceiveOf(next);
+  }
+
+  std::unique_ptr<IoctlRequest> call_, next_;
+  Event parked_, dead_;
+};
+
+INSTANTIATE_TEST_SUITE_P(Kinds, DeathTest, testing::Values(Kind::kCuse, Kind::kFuseFile),
+                         [](const auto& info) { return info.param == Kind::kCuse ? "Cuse" : "FuseFile"; });
+
+TEST_P(DeathTest, NoOtherSignalIsOne) {
+  sigset_t signals, before;
+  sigemptyset(&signals);
+  for (const int each : {SIGFPE, SIGUSR1, SIGTERM}) sigaddset(&signals, each);
+  pthread_sigmask(SIG_BLOCK, &signals, &before);
+  for (const int each : {SIGFPE, SIGUSR1, SIGTERM}) pthread_kill(pthread_self(), each);  // they wait
+  CallAndInterrupt(gettid());
+  EXPECT_FALSE(dead_.WaitFor(std::chrono::seconds(0)));
+  call_->Answer(0, {});
+  kernel_.session().Stop();
+  for (int i = 0, taken; i < 3; ++i) sigwait(&signals, &taken);
+  pthread_sigmask(SIG_SETMASK, &before, nullptr);
+}
+
+TEST_P(DeathTest, OfAThreadThatLivedWhenItWasInterruptedIsSeenLater) {
+  std::promise<pid_t> tid;
+  Event end;
+  std::thread thread([&] {
+    tid.set_value(gettid());
+    end.Wait();
+  });
+  CallAndInterrupt(tid.get_future().get());
+  EXPECT_FALSE(dead_.WaitFor(std::chrono::seconds(0)));
+  end.Set();
+  thread.join();
+  dead_.Wait();
+  call_->Answer(-EINTR, {});
+  kernel_.session().Stop();
+}
+
 TEST_P(SessionTest, PollIsAnsweredAtOnceAndWakesLater) {
   std::unique_ptr<PollWaiter> sleeper;
   node_.poll = [&](uint64_t file, std::unique_ptr<PollWaiter> waiter) {
@@ -282,6 +365,40 @@ TEST_P(SessionTest, InterruptOfAnAnsweredCallIsNothing) {
   kernel_.ReceiveOf(call);
   kernel_.SendInterrupt(call);
   EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kNoData, nullptr)).result(), 0);
+}
+
+TEST_P(SessionTest, AnAnsweredCallHoldsNothing) {
+  const auto held = std::make_shared<int>();
+  node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
+    request->OnInterrupt([held] {});
+    request->OnKilled([held] {});
+    request->Answer(0, {});
+  };
+  for (int i = 0; i < 3; ++i) kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kNoData, nullptr));
+  kernel_.session().Stop();
+  EXPECT_EQ(held.use_count(), 1);
+}
+
+// Somebody else's signals, of the one kind that its threads do not block: each gets some while it reads.
+TEST_P(SessionTest, ASignalDoesNotEndIt) {
+  static std::atomic<int> handled;
+  struct sigaction action = {}, before = {};
+  action.sa_handler = [](int) { ++handled; };  // without SA_RESTART
+  ASSERT_EQ(sigaction(SIGURG, &action, &before), 0);
+  node_.ioctl = [](auto request) { request->Answer(0, {}); };
+  pollfd ended = {kernel_.session().ended_fd(), POLLIN, 0};
+  for (int round = 0; round < 50 && !HasFailure(); ++round) {
+    handled = 0;
+    int sent = 0;
+    for (const auto& thread : std::filesystem::directory_iterator("/proc/self/task")) {
+      const pid_t tid = std::stoi(thread.path().filename());
+      if (tid != gettid() && syscall(SYS_tgkill, getpid(), tid, SIGURG) == 0) ++sent;
+    }
+    while (handled < sent) std::this_thread::yield();
+    ASSERT_EQ(poll(&ended, 1, 0), 0) << "it ended";
+    EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kNoData, nullptr)).result(), 0);
+  }
+  sigaction(SIGURG, &before, nullptr);
 }
 
 TEST_P(SessionTest, ReleaseIsCompleteBeforeALaterOpenIsSeen) {
@@ -371,6 +488,20 @@ TEST_P(SessionTest, ManyCallsOfManyKindsThenStop) {
     EXPECT_EQ(kernel_.ReceiveOf(open).error, 0);
     EXPECT_EQ(kernel_.ReceiveOf(release).error, 0);
   }
+}
+
+TEST(ReadingTurn, AWatcherThatSleepsIsWokenByAnOffer) {
+  ReadingTurn turn;
+  ASSERT_TRUE(turn.Take());
+  Event taken;
+  std::thread watcher([&] {
+    if (turn.Take()) taken.Set();
+  });
+  EXPECT_FALSE(taken.WaitFor(kLongEnough)) << "nobody offers it";
+  turn.Offer();
+  taken.Wait();
+  turn.Stop();
+  watcher.join();
 }
 
 TEST(SessionWithoutInit, HangUpIsARefusalToStart) {

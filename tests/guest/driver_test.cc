@@ -1,5 +1,6 @@
 // What only a made-up kernel and host can show: waits, races, and who is told what.
 #include <algorithm>
+#include <array>
 
 #include "tests/guest/rig.h"
 
@@ -193,6 +194,45 @@ TEST_F(DriverTest, RemovedAdapterIsEnodevAndItsDevicesCanStillBeDestroyed) {
   EXPECT_EQ(Call(file, 100, LX_DXCLOSEADAPTER, &close), 0);
   EXPECT_EQ(std::count(host.asked.begin(), host.asked.end(), "DESTROYDEVICE"), 0);
   driver.Release(file);
+}
+
+TEST_F(DriverTest, AnAdapterThatStopsLeavesTheOthersAlone) {
+  HostAdapter other;
+  other.luid = kLuid + 1;
+  other.address = 8;
+  driver.AdapterArrived(other);
+  const uint64_t file = Open(100);
+  d3dkmt_openadapterfromluid open{};
+  std::memcpy(&open.adapter_luid, &other.luid, sizeof(other.luid));
+  ASSERT_EQ(Call(file, 100, LX_DXOPENADAPTERFROMLUID, &open), 0);
+  d3dkmt_queryvideomemoryinfo of_one{}, of_other{};
+  of_one.adapter.v = OpenAdapter(file, 100);
+  of_other.adapter = open.adapter_handle;
+  driver.AdapterStopped(kLuid);
+  EXPECT_EQ(Call(file, 100, LX_DXQUERYVIDEOMEMORYINFO, &of_one), -ENODEV);
+  EXPECT_EQ(Call(file, 100, LX_DXQUERYVIDEOMEMORYINFO, &of_other), 0);
+  driver.Release(file);
+}
+
+TEST_F(DriverTest, AProcessUsesAnAdapterUntilItsLastHandleIsClosed) {
+  const uint64_t file = Open(100), watching = Open(200);
+  const auto users = [&] {
+    std::array<uint32_t, 4> pids{};
+    d3dkmt_enumprocesses args{};
+    std::memcpy(&args.adapter_luid, &kLuid, sizeof(kLuid));
+    args.buffer = reinterpret_cast<uint64_t>(pids.data());
+    args.buffer_count = pids.size();
+    EXPECT_EQ(Call(watching, 200, LX_DXENUMPROCESSES, &args), 0);
+    return std::vector<uint32_t>(pids.begin(), pids.begin() + args.buffer_count);
+  };
+  EXPECT_EQ(users(), std::vector<uint32_t>{});
+  d3dkmt_closeadapter first{{.v = OpenAdapter(file, 100)}}, second{{.v = OpenAdapter(file, 100)}};
+  EXPECT_EQ(Call(file, 100, LX_DXCLOSEADAPTER, &first), 0);
+  EXPECT_EQ(users(), std::vector<uint32_t>{100});
+  EXPECT_EQ(Call(file, 100, LX_DXCLOSEADAPTER, &second), 0);
+  EXPECT_EQ(users(), std::vector<uint32_t>{});
+  driver.Release(file);
+  driver.Release(watching);
 }
 
 TEST_F(DriverTest, TeardownTellsTheHostInTheDriversOrder) {

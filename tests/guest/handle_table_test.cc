@@ -57,6 +57,15 @@ TEST(HandleTable, TableGrowsInsteadOfReusingWhen128AreFree) {
   EXPECT_EQ(table.Allocate(kAny, nullptr).index(), 1024u);
 }
 
+TEST(HandleTable, TableGrowsWhileExactly128AreFree) {
+  HandleTable table;
+  for (int i = 0; i < 896; ++i) table.Allocate(kAny, nullptr);
+  EXPECT_EQ(table.Allocate(kAny, nullptr).index(), 896u);
+  table.Free(Handle::Make(0, 1));  // behind the fresh ones
+  for (uint32_t i = 897; i < 2048; ++i) EXPECT_EQ(table.Allocate(kAny, nullptr).index(), i);
+  EXPECT_EQ(table.Allocate(kAny, nullptr).index(), 0u);
+}
+
 TEST(HandleTable, AssignTakesTheHostsNumberAsItIs) {
   HandleTable table;
   const Handle handle{0xc0000fc0};

@@ -1,5 +1,8 @@
 // What the guest half does about memory beyond the packets and errnos of the golden records: bringing the
 // host's memory and descriptors into clients, and whatever can go wrong on the way.
+#include <algorithm>
+#include <array>
+
 #include "proto/abi/dxg_export.h"
 #include "tests/guest/rig.h"
 
@@ -152,6 +155,26 @@ TEST_F(MemoryTest, LockSaysWhyMemoryCannotBeBroughtAndLeavesNothing) {
   EXPECT_EQ(Lock(allocation), 0);
 }
 
+TEST_F(MemoryTest, LockWhoseAddressCannotBeWrittenDoesNotCount) {
+  const uint32_t allocation = CreateAllocation();
+  d3dkmt_lock2 args{};
+  args.device.v = device;
+  args.allocation.v = allocation;
+  const auto lock = [&] {
+    access.unwritable = {reinterpret_cast<uint64_t>(&args.data)};
+    const size_t left = delivery.left.size();
+    const int32_t result = Call(file, 100, LX_DXLOCK2, &args);
+    access.unwritable.clear();
+    return delivery.left.size() > left ? delivery.left.back() : result;
+  };
+  EXPECT_EQ(lock(), -EFAULT);
+  EXPECT_EQ(Unlock(allocation), -EINVAL) << "it is locked";
+  ASSERT_EQ(Lock(allocation), 0);
+  EXPECT_EQ(lock(), -EFAULT);
+  EXPECT_EQ(Unlock(allocation), 0);
+  EXPECT_EQ(Unlock(allocation), -EINVAL) << "it is locked twice";
+}
+
 TEST_F(MemoryTest, ThreadKilledOnItsWayIsAnsweredOnce) {
   const uint32_t allocation = CreateAllocation();
   delivery.kill_after_answer = true;
@@ -222,6 +245,20 @@ TEST_F(MemoryTest, SharedMemoryIsUnmappedWithItsLastAllocation) {
   EXPECT_EQ(delivery.left.back(), 0) << "the result went by the visit";
 }
 
+TEST_F(MemoryTest, SharedMemoryThatWasLockedAgainIsUnmappedOnce) {
+  host.next_lock = kShared;
+  delivery.map_result = AddressOf(shared);
+  const uint32_t allocation = CreateAllocation(kSharedResource);
+  for (int i = 0; i < 3; ++i) {
+    ASSERT_EQ(Lock(allocation), 0);
+    ASSERT_EQ(Unlock(allocation), 0);
+  }
+  EXPECT_EQ(Did(Kind::kUnmap), 0u);
+  ASSERT_EQ(Destroy(0, resource), 0);
+  EXPECT_EQ(Did(Kind::kMap), 1u);
+  EXPECT_EQ(Did(Kind::kUnmap), 1u);
+}
+
 TEST_F(MemoryTest, DestroyedDeviceUnmapsWhatWasShared) {
   host.next_lock = kShared;
   delivery.map_result = AddressOf(shared);
@@ -238,6 +275,19 @@ TEST_F(MemoryTest, OwnRegionStaysWhenItsLastAllocationEnds) {
   ASSERT_EQ(Lock(allocation), 0);
   ASSERT_EQ(Destroy(allocation, 0), 0);
   EXPECT_EQ(Did(Kind::kUnmap), 0u);
+}
+
+TEST_F(MemoryTest, AListThatNamesAnAllocationTwiceDestroysNothing) {
+  const uint32_t allocation = CreateAllocation();
+  const std::array<uint32_t, 3> list = {allocation, CreateAllocation(), allocation};
+  d3dkmt_destroyallocation2 args{};
+  args.device.v = device;
+  args.allocations = reinterpret_cast<uint64_t>(list.data());
+  args.alloc_count = list.size();
+  EXPECT_EQ(Call(file, 100, LX_DXDESTROYALLOCATION2, &args), -EINVAL);
+  EXPECT_EQ(Asked("DESTROYALLOCATION"), 0u);
+  args.alloc_count = 2;
+  EXPECT_EQ(Call(file, 100, LX_DXDESTROYALLOCATION2, &args), 0);
 }
 
 TEST_F(MemoryTest, ProcessEndsAfterTheVisitThatItsCloseOvertook) {
@@ -272,6 +322,22 @@ TEST_F(MemoryTest, CallThatDidNotWaitIsNotWatched) {
   EXPECT_FALSE(StartCall(file, 100, LX_DXUNLOCK2, &args)->kill);
 }
 
+TEST(Arena, HoldsRangesUpToTheLastByteOfAMapping) {
+  Arena arena;
+  Arena::Mapping mapping;
+  mapping.window_address = WindowAddress(0x10000);
+  mapping.size = 0x2000;
+  arena.Add(mapping);
+  for (const uint64_t offset : {0x0, 0x1, 0x1000, 0x1fff}) {
+    const WindowAddress begin = mapping.window_address + offset;
+    EXPECT_TRUE(arena.Hold(begin, mapping.size - offset)) << offset;
+    EXPECT_FALSE(arena.Hold(begin, mapping.size - offset + 1)) << offset;
+    EXPECT_FALSE(arena.Hold(begin, ~0ull)) << offset;
+  }
+  EXPECT_FALSE(arena.Hold(mapping.window_address - 1, 1));
+  EXPECT_FALSE(arena.Hold(mapping.window_address + mapping.size, 1));
+}
+
 // -- The client's own memory --
 
 TEST_F(MemoryTest, ClientPagesAreTheHostsUntilTheAllocationEnds) {
@@ -301,6 +367,37 @@ TEST_F(MemoryTest, MemoryThatCannotBePinnedIsENOMEMAndTheHostsHalfIsUndone) {
   EXPECT_EQ(create_result, -ENOMEM);
   EXPECT_EQ(Asked("DESTROYALLOCATION"), 1u);
   EXPECT_TRUE(host.client_pages.empty());
+}
+
+// As many pages in a message as the driver puts into one.
+TEST_F(MemoryTest, FramesOfClientPagesGoInMessagesOf15867) {
+  constexpr uint64_t kPagesMax = 15867, kPages = 2 * kPagesMax + 1;
+  HostAdapter takes_frames;
+  takes_frames.luid = kLuid + 1;
+  takes_frames.address = 8;
+  takes_frames.map_guest_pages = true;
+  driver.AdapterArrived(takes_frames);
+  d3dkmt_openadapterfromluid open{};
+  std::memcpy(&open.adapter_luid, &takes_frames.luid, sizeof(takes_frames.luid));
+  ASSERT_EQ(Call(file, 100, LX_DXOPENADAPTERFROMLUID, &open), 0);
+  device = CreateDevice(file, 100, open.adapter_handle.v);
+  host.allocation_bytes = kPages * 4096;
+  sysmem = 0x10000;
+  std::vector<uint64_t> frames, counts;
+  host.after_answer = [&](const HostCall& call) {
+    const auto* pages = dynamic_cast<const host::SetExistingSysmemPages::Request*>(call.request);
+    if (pages == nullptr) return;
+    EXPECT_EQ(pages->alloc_offset_in_pages(), frames.size());
+    EXPECT_EQ(pages->num_pages(), static_cast<uint32_t>(pages->pages_size()));
+    counts.push_back(pages->num_pages());
+    frames.insert(frames.end(), pages->pages().begin(), pages->pages().end());
+  };
+  CreateAllocation();
+  host.after_answer = nullptr;
+  EXPECT_EQ(create_result, 0);
+  EXPECT_EQ(counts, (std::vector<uint64_t>{kPagesMax, kPagesMax, 1}));
+  ASSERT_EQ(frames.size(), kPages);
+  for (uint64_t page = 0; page < kPages; ++page) ASSERT_EQ(frames[page], FakeHost::kFirstFrame + page);
 }
 
 // -- Descriptors of shared resources --

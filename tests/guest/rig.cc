@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <numeric>
 
 namespace dxg::guest {
 namespace {
@@ -134,6 +135,11 @@ dxg::Result<uint32_t> FakeHost::AddClientPages(std::shared_ptr<ClientPages> page
 }
 
 void FakeHost::RemoveClientPages(uint32_t list) { client_pages.erase(list); }
+
+bool FakeHost::ClientFrames(uint32_t list, uint64_t page, std::span<uint64_t> frames) {
+  std::iota(frames.begin(), frames.end(), kFirstFrame + page);
+  return client_pages.contains(list);
+}
 
 bool FakeAccess::Read(pid_t, uint64_t address, std::span<std::byte> to) {
   if (address < 4096 || unreadable.contains(address)) return false;

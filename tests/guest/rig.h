@@ -62,6 +62,9 @@ class FakeHost final : public Backend {
   std::optional<HostRegion> FindShared(uint32_t nt_handle, uint32_t allocation_index) override;
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override;
   void RemoveClientPages(uint32_t list) override;
+  // The frame of page n is kFirstFrame + n.
+  static constexpr uint64_t kFirstFrame = 0x1000;
+  bool ClientFrames(uint32_t list, uint64_t page, std::span<uint64_t> frames) override;
   // Answers all that is held, each from a thread of its own, and waits for them.
   void Release();
   // Answers the first of them, from this thread.

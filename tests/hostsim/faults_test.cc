@@ -160,6 +160,15 @@ TEST(FaultPlan, RulesDoNotDisturbEachOther) {
   EXPECT_EQ(plan.Armed()[1].passed, 12u);
 }
 
+TEST(FaultPlan, ARuleDrawsAlsoWhereAnotherOneStrikes) {
+  FaultPlan plan;
+  plan.Arm(Rule("point: 'aperture-full' every: 1 times: 5"), 0);
+  plan.Arm(Rule("point: 'aperture-full' probability: 0.5 seed: 1"), 0);
+  std::string pattern;
+  for (int i = 0; i < 24; ++i) pattern += plan.Strike({.point = FaultPoint::kApertureFull}, 0) ? 'x' : '.';
+  EXPECT_EQ(pattern, "xxxxx" + Pattern("probability: 0.5 seed: 1").substr(5));
+}
+
 TEST(FaultPlan, CountsOnlyPassagesAfterItsTime) {
   FaultPlan plan;
   plan.Arm(Rule("point: 'ring-full' after_ns: 100 nth: 2"), 1000);

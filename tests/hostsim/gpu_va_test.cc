@@ -77,6 +77,9 @@ TEST_F(Addresses, NeverOverlap) {
   EXPECT_EQ(MapStatus(allocation, 2, base - kPage), kStatusInvalidParameter) << "half in, half out";
   EXPECT_EQ(MapStatus(allocation, 2, base + kPage), kStatusSuccess) << "inside a reservation";
   EXPECT_EQ(MapStatus(allocation, 2, base - 2 * kPage), kStatusSuccess) << "beside it";
+  const uint64_t end = base + 4 * kUnit;
+  EXPECT_EQ(MapStatus(allocation, 2, end - kPage), kStatusInvalidParameter) << "half in, half out";
+  EXPECT_EQ(MapStatus(allocation, 2, end - 2 * kPage), kStatusSuccess) << "up to its end";
   EXPECT_EQ(rig_.TryReserve(kUnit, 0x8000'0000'0000'0000).virtual_address(), 0u) << "beyond all addresses";
   EXPECT_EQ(MapStatus(allocation, 1, (1ull << 48) - kPage), kStatusSuccess);
   EXPECT_EQ(MapStatus(allocation, 2, (1ull << 48) - 2 * kPage), kStatusInvalidParameter);

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <array>
+
 #include "tests/hostsim/memory_rig.h"
 
 namespace dxg::hostsim {
@@ -63,6 +65,14 @@ TEST(MakeResident, IsCountedPerOccurrence) {
   }
   EXPECT_EQ(rig.WhereIs(allocation), 3u);
   EXPECT_EQ(rig.Usage(), 0u);
+}
+
+// [RES] 105
+TEST(MakeResident, AnAllocationThatIsInTheListTwiceNeedsRoomOnce) {
+  MemoryRig rig(Small());
+  const uint32_t allocation = rig.New(5 * kMiB);
+  EXPECT_EQ(rig.MakeResident({allocation, allocation}).status(), kStatusSuccess);
+  EXPECT_EQ(rig.Usage(), 5 * kMiB);
 }
 
 // [RES] 106
@@ -319,6 +329,20 @@ TEST(Segment, ThatShrinksMovesTheLeastImportantOutAndBack) {
   EXPECT_EQ(rig.WhereIs(low), 1u) << "there is room again";
   EXPECT_EQ(rig.Usage(1), 0u);
   EXPECT_FALSE(rig.host().SetSegmentLimit(rig.caller.adapter_luid, 2, kMiB));
+}
+
+TEST(Segment, ThatGrowsTakesTheMostImportantBackFirst) {
+  MemoryRig rig(Small());
+  const uint32_t older = rig.New(3 * kMiB), newer = rig.New(3 * kMiB), newest = rig.New(2 * kMiB);
+  const auto where = [&] { return std::array{rig.WhereIs(older), rig.WhereIs(newer), rig.WhereIs(newest)}; };
+  constexpr uint32_t kIn = 1, kSystem = 2;
+  rig.MakeResident({older, newer, newest});
+  rig.host().SetSegmentLimit(rig.caller.adapter_luid, 0, 2 * kMiB);
+  EXPECT_EQ(where(), (std::array{kSystem, kSystem, kIn}));
+  rig.host().SetSegmentLimit(rig.caller.adapter_luid, 0, 5 * kMiB);
+  EXPECT_EQ(where(), (std::array{kSystem, kIn, kIn}));
+  rig.host().SetSegmentLimit(rig.caller.adapter_luid, 0, 8 * kMiB);
+  EXPECT_EQ(where(), (std::array{kIn, kIn, kIn}));
 }
 
 TEST(Segment, ThatIsPartlyLostFailsWithinTheBudget) {

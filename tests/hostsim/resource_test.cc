@@ -64,6 +64,17 @@ TEST_F(Sharing, OpenRefusesWhatDoesNotFit) {
   EXPECT_EQ(Open(other_, other_device_, shared, 2).status(), kStatusDeviceRemoved);
 }
 
+// The process has two handles on one allocation.
+TEST_F(Sharing, WhatIsOpenedTwiceNeedsRoomOnce) {
+  constexpr uint32_t kCantTrimFurther = 1;
+  ASSERT_TRUE(rig_.host().SetSegmentLimit(rig_.caller.adapter_luid, 0, 8 * kMiB));
+  const auto resource = rig_.NewResource(1, 5 * kMiB, kShareable);
+  const auto opened = Open(rig_.caller, rig_.device, Share(resource[0]), 1);
+  ASSERT_EQ(opened.allocations_size(), 1);
+  EXPECT_GE(rig_.MakeResident({resource[1], opened.allocations(0)}, kCantTrimFurther).status(), 0);
+  EXPECT_EQ(rig_.Usage(), 5 * kMiB);
+}
+
 // [SHR] 173
 TEST_F(Sharing, FailureAtAnyStepLeavesNothingOpen) {
   const uint32_t shared = Share(rig_.NewResource(3, kPage, kShareable)[0]);

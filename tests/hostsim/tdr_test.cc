@@ -140,10 +140,15 @@ TEST(Timeout, DEV48_ResetOfTheWholeAdapter) {
   rig.Memory(kPage, &allocation);
   const auto lock = rig.Lock(allocation);
   rig.Poke(lock.cpu_visible_buffer_offset(), 77);
+  const uint32_t system = rig.New(kPage, kAllocationSystemOnly);
+  rig.BringIn({system});
+  const auto system_lock = rig.Lock(system);
+  rig.Poke(system_lock.cpu_visible_buffer_offset(), 78);
   rig.Submit(CommandWriter().Hang());
   rig.clock.AdvanceNs(10 * kMs);
   EXPECT_EQ(rig.StateOf(rig.device), kHung) << "the guilty one";
   EXPECT_EQ(rig.StateOf(innocent), kReset);
+  EXPECT_EQ(rig.Peek(system_lock.cpu_visible_buffer_offset()), 78u) << "system memory is not";
   EXPECT_EQ(std::get<1>(rig.State(elsewhere, untouched)), kActive);
   EXPECT_EQ(rig.Peek(lock.cpu_visible_buffer_offset()), 0u) << "video memory is lost";
   host::QueryStatistics::Request request;

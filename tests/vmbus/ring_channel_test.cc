@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <atomic>
 #include <condition_variable>
+#include <functional>
 #include <future>
 #include <mutex>
 #include <optional>
@@ -26,7 +27,10 @@ constexpr size_t kRingBytes = 36 * kRingControlBytes;
 // Counts what is rung, and can be revoked as the kernel does it.
 class TestSignal final : public Signal {
  public:
-  void Ring() override { ++rings; }
+  void Ring() override {
+    ++rings;
+    if (rung) rung();
+  }
   int fd() const override { return event.get(); }
   bool Take() override { return !revoked; }
   // What the peer's Ring does.
@@ -36,6 +40,7 @@ class TestSignal final : public Signal {
   }
 
   const UniqueFd event{eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)};
+  std::function<void()> rung;
   std::atomic<int> rings = 0;
   std::atomic<bool> revoked = false;
 };
@@ -162,6 +167,25 @@ TEST_F(RingChannelTest, LooksOnceMoreBeforeItSleeps) {
     if (!sent || packet.transaction == kPackets) channel->Close();
   });
   EXPECT_TRUE(ended.ok());
+}
+
+// It sends when room comes free, which is after the last look into the ring and before the unmasking.
+TEST_F(RingChannelTest, LooksAgainAfterItHasUnmasked) {
+  from_peer.Set(RingMemory::kFeatureBits, 1);
+  from_peer.Set(RingMemory::kPendingSendSize, kRingBytes - kRingControlBytes - 8);
+  signal->rung = [this] {
+    signal->rung = nullptr;
+    EXPECT_EQ(from_peer.Get(RingMemory::kInterruptMask), 1u) << "nobody is told of the next one";
+    PeerSends(2);
+  };
+  const std::vector<std::byte> payload(8);
+  ASSERT_EQ(peer_out->Add({kCompletion, 0, 1, payload}), OutgoingRing::Put::kYes);
+  peer_out->Publish();  // and no signal, which would wake the channel later
+  const Status ended = channel->Run([this](const Packet& packet) {
+    if (packet.transaction == 2) channel->Close();
+  });
+  EXPECT_TRUE(ended.ok());
+  EXPECT_EQ(signal->rings, 1);
 }
 
 TEST_F(RingChannelTest, GivesRoomBackBeforeAllIsHandled) {

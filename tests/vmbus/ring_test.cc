@@ -324,6 +324,21 @@ TEST(Ring, SignalsAProducerThatWaitsForRoomOnce) {
   EXPECT_FALSE(ends.incoming->Return()) << "nothing was taken";
 }
 
+TEST(Ring, SignalsAsSoonAsAWordMoreThanWantedIsFree) {
+  for (const uint32_t wanted : {248u, 312u, 376u}) {
+    Ends ends(kSmallRing);
+    ends.ring.Set(RingMemory::kFeatureBits, 1);
+    while (ends.Add(Bytes(40)) == Put::kYes) {  // as above
+    }
+    ends.outgoing->Publish();
+    ends.ring.Set(RingMemory::kPendingSendSize, wanted);
+    for (uint32_t free = 128; free <= 512; free += 64) {
+      ends.Expect(Bytes(40));
+      EXPECT_EQ(ends.incoming->Return(), free == wanted + 8) << free << " for " << wanted;
+    }
+  }
+}
+
 TEST(Ring, SignalsForABatchThatCrossesWhatIsWanted) {
   Ends ends(kSmallRing);
   ends.ring.Set(RingMemory::kFeatureBits, 1);
@@ -401,20 +416,23 @@ TEST(HostileRing, ABadWriteIndexEndsIt) {
 }
 
 TEST(HostileRing, AWriteIndexInWhatWasNotGivenBackEndsIt) {
-  Ends ends(kSmallRing);
-  ASSERT_EQ(ends.Add(Bytes(1000)), Put::kYes);
-  ends.outgoing->Publish();
-  ends.Expect(Bytes(1000));
-  ends.ring.SetDescriptor(1024, kInBand, 2, 2, 0, 1);  // a packet that is fine
-  ends.ring.Set(RingMemory::kWriteIndex, 512);
-  Packet packet;
-  EXPECT_EQ(ends.incoming->Next(&packet), Got::kCorrupt);
+  for (const auto& [index, got] : {std::pair(4088u, Got::kPacket),  // up to it, but for a word
+                                   std::pair(0u, Got::kCorrupt), std::pair(512u, Got::kCorrupt)}) {
+    Ends ends(kSmallRing);
+    ASSERT_EQ(ends.Add(Bytes(1000)), Put::kYes);
+    ends.outgoing->Publish();
+    ends.Expect(Bytes(1000));
+    ends.ring.SetDescriptor(1024, kInBand, 2, 2, 0, 1);  // a packet that is fine
+    ends.ring.Set(RingMemory::kWriteIndex, index);
+    Packet packet;
+    EXPECT_EQ(ends.incoming->Next(&packet), got) << index;
+  }
 }
 
 TEST(HostileRing, ABadReadIndexEndsIt) {
   for (const uint32_t index :
        {1u, 4u, 4095u, 4096u, 0x80000000u, 0xFFFFFFF8u, 0xFFFFFFFFu,  // no index at all
-        64u, 1032u, 4088u}) {                                         // read more than was written
+        40u, 64u, 1032u, 4088u}) {                                    // read more than was written
     Ends ends(kSmallRing);
     ASSERT_EQ(ends.Add(Bytes(8)), Put::kYes);  // to 32
     ends.outgoing->Publish();

@@ -90,6 +90,23 @@ TEST(LinkSocket, OneWhoDoesNotReadIsGivenUp) {
   EXPECT_EQ(sender.Send({}, much), Channel::Sent::kFull);
 }
 
+TEST(PacketChannel, FillsPayloadsUpToEightBytes) {
+  auto [ours, theirs] = Pair();
+  PacketChannel channel(std::make_shared<link::Socket>(std::move(ours)), 7);
+  link::Socket receiver(std::move(theirs));
+  for (const size_t bytes : {0, 1, 7, 8, 9, 24}) {
+    PacketBytes payload(bytes, std::byte{0x55});
+    Packet packet{};
+    packet.payload = payload;
+    ASSERT_EQ(channel.Send(packet), Channel::Sent::kYes);
+    auto received = receiver.Receive();
+    ASSERT_TRUE(received.ok());
+    EXPECT_EQ(received->header.channel, 7u);
+    payload.resize((bytes + 7) / 8 * 8);
+    EXPECT_EQ(PacketBytes(received->payload.begin(), received->payload.end()), payload) << bytes;
+  }
+}
+
 TEST(PacketInbox, GivesWhatCameBeforeItsEnd) {
   PacketInbox inbox;
   link::Received received;

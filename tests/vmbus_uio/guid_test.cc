@@ -20,13 +20,13 @@ TEST(Guid, IsParsedInAnyCaseWithAndWithoutBraces) {
 
 TEST(Guid, RefusesWhatIsNone) {
   const std::string text = kGlobalText;
-  for (const std::string& bad :
-       {std::string(), std::string("{}"), std::string("{"), text + "0", text.substr(1), "{" + text,
-        text + "}", " " + text, text + "\n", std::string("dde9cbc0-5060-4436-9448-ea1254a5d17g"),
-        std::string("dde9cbc05060-4436-9448--ea1254a5d177"),
-        std::string("dde9cbc0-5060-4436-9448-ea1254a5d1-7"), std::string(36, '-'), std::string(36, '0'),
-        std::string("+de9cbc0-5060-4436-9448-ea1254a5d177"),
-        std::string("0xe9cbc0-5060-4436-9448-ea1254a5d177")}) {
+  for (const std::string& bad : {std::string(), std::string("{}"), std::string("{"), text + "0",
+                                 text.substr(1), "{" + text, text + "}", "{" + text + "-", "-" + text + "}",
+                                 " " + text, text + "\n", std::string("dde9cbc0-5060-4436-9448-ea1254a5d17g"),
+                                 std::string("dde9cbc05060-4436-9448--ea1254a5d177"),
+                                 std::string("dde9cbc0-5060-4436-9448-ea1254a5d1-7"), std::string(36, '-'),
+                                 std::string(36, '0'), std::string("+de9cbc0-5060-4436-9448-ea1254a5d177"),
+                                 std::string("0xe9cbc0-5060-4436-9448-ea1254a5d177")}) {
     EXPECT_EQ(Guid::Parse(bad), std::nullopt) << "'" << bad << "'";
   }
 }
