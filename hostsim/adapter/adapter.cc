@@ -63,7 +63,7 @@ Adapter::Adapter(AdapterProfile profile, AdapterInfo info, Machine& machine, uin
       video_memory_(
           std::make_shared<VideoMemory>(MakeSegments(profile_.memory()), memory_, profile_.trouble())),
       paging_(std::make_shared<PagingEngine>(machine, profile_.paging())),
-      engines_(std::make_shared<Engines>(machine, profile_, info_.guest_luid, seed)),
+      engines_(std::make_shared<Engines>(machine, profile_, info_.luid, seed)),
       fail_allocation_(profile_.trouble().fail_allocation()) {
   for (const AdapterProfile::Answer& answer : profile_.answers()) has_answers_[answer.type()] = true;
 }
@@ -140,7 +140,7 @@ void Commands::Handle(CommandContext& call, const host::GetInternalAdapterInfo::
       Utf16Field(fmt::format(R"(PCI\VEN_{:04X}&DEV_{:04X}&SUBSYS_{:04X}{:04X}&REV_{:02X}\{:X})", pci.vendor(),
                              pci.device(), pci.subsystem(), pci.subvendor(), pci.revision(), info.host_luid),
                  kInstanceIdUnits));
-  reply->set_host_vgpu_luid(info.vgpu_luid);
+  reply->set_host_vgpu_luid(info.address);
 }
 
 // Nothing is deferred yet that a flush would have to wait for.

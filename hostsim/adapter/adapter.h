@@ -11,6 +11,7 @@
 #include "hostsim/memory/memory_budget.h"
 #include "hostsim/memory/paging_engine.h"
 #include "hostsim/memory/video_memory.h"
+#include "link/backend.h"
 #include "proto/dxg/profile.pb.h"
 
 namespace dxg::hostsim {
@@ -21,16 +22,9 @@ class Machine;
 // Every adapter here is one GPU, not a chain of linked ones: the only physical adapter index is 0.
 inline constexpr uint32_t kPhysicalAdapters = 1;
 
-// How the guest knows an adapter. The three LUIDs differ: programs see guest_luid, messages about the adapter
-// carry vgpu_luid, statistics ask by host_luid.
-struct AdapterInfo {
-  uint64_t guest_luid = 0;
-  uint64_t host_luid = 0;
-  uint64_t vgpu_luid = 0;
-  uint32_t host_handle = 0;
-  bool compute_only = false;
-  bool async_messages = false;
-  uint32_t interface_version = 0;
+// How the guest knows an adapter, and what people call it. The three LUIDs differ: programs see `luid`,
+// commands carry that of the vGPU as `address`, statistics ask by host_luid.
+struct AdapterInfo : HostAdapter {
   std::string name;         // of the profile
   std::string description;  // what programs show
 };

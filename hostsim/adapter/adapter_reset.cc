@@ -30,14 +30,14 @@ void ArmProfile(Machine& machine, const Adapter& adapter) {
   for (FaultRule rule : adapter.profile().faults()) {
     for (const FaultPointInfo& info : FaultPoints()) {
       if (rule.point() != info.name || (info.takes & kTakesAdapter) == 0 || OfTheVm(rule.command())) continue;
-      rule.set_adapter(adapter.info().guest_luid);
+      rule.set_adapter(adapter.info().luid);
     }
     ArmFault(machine, rule);
   }
 }
 
 void RemoveAllAdapters(Machine& machine) {
-  for (const auto& adapter : machine.Adapters()) RemoveAdapter(machine, adapter->info().vgpu_luid);
+  for (const auto& adapter : machine.Adapters()) RemoveAdapter(machine, adapter->info().address);
 }
 
 }  // namespace
@@ -61,7 +61,7 @@ void ResetAdapter(Machine& machine, Adapter& adapter, Aftermath* aftermath) {
   adapter.CountTdr();
   FailDevices(machine, adapter, ExecutionState::kReset, aftermath);
   adapter.video_memory()->Purge();
-  const Passage passage{.point = FaultPoint::kTooManyTimeouts, .adapter = adapter.info().guest_luid};
+  const Passage passage{.point = FaultPoint::kTooManyTimeouts, .adapter = adapter.info().luid};
   if (machine.Strike(passage)) aftermath->Then([&machine] { RemoveAllAdapters(machine); });
 }
 
@@ -91,7 +91,7 @@ bool RemoveAdapter(Machine& machine, uint64_t vgpu_luid) {
   FailDevices(machine, *adapter, ExecutionState::kStopped, &aftermath);
   machine.Deliver(std::move(aftermath));
   if (HostEvents* events = machine.events.load()) events->AdapterRemoved(vgpu_luid);
-  const uint64_t guest_luid = adapter->info().guest_luid;
+  const uint64_t guest_luid = adapter->info().luid;
   if (const auto back = machine.Strike({.point = FaultPoint::kAdapterReturn, .adapter = guest_luid})) {
     machine.CallAt(machine.NowNs() + back->delay_ns,
                    [&machine, profile = adapter->profile()] { ArriveAdapter(machine, profile); });
@@ -107,7 +107,7 @@ void ArmFault(Machine& machine, const FaultRule& rule) {
   const uint64_t at_ns = rule.after_ns() > ~0ull - now_ns ? ~0ull : now_ns + rule.after_ns();
   machine.CallAt(at_ns, [&machine] {
     for (const auto& adapter : machine.Adapters())
-      BefallAdapter(machine, adapter, nullptr, {.point = {}, .adapter = adapter->info().guest_luid});
+      BefallAdapter(machine, adapter, nullptr, {.point = {}, .adapter = adapter->info().luid});
   });
 }
 
@@ -124,7 +124,7 @@ void BefallAdapter(Machine& machine, const std::shared_ptr<Adapter>& adapter, co
     machine.Deliver(std::move(aftermath));
   }
   if (strike(FaultPoint::kAdapterReset)) ResetAdapter(machine, *adapter);
-  if (strike(FaultPoint::kAdapterRemoval)) RemoveAdapter(machine, adapter->info().vgpu_luid);
+  if (strike(FaultPoint::kAdapterRemoval)) RemoveAdapter(machine, adapter->info().address);
 }
 
 }  // namespace dxg::hostsim

@@ -31,7 +31,7 @@ void AddOptions(uint32_t takes, ControlReply::Point* point) {
 
 void Describe(const AdapterInfo& info, ControlReply* reply) {
   ControlReply::Adapter* adapter = reply->add_adapters();
-  adapter->set_luid(info.guest_luid);
+  adapter->set_luid(info.luid);
   adapter->set_profile(info.name);
   adapter->set_description(info.description);
 }
@@ -114,7 +114,7 @@ void InProcessControl::AddAdapter(const ControlRequest::AddAdapter& request, Con
 
 void InProcessControl::RemoveAdapter(uint64_t luid, ControlReply* reply) {
   for (const AdapterInfo& info : host_.Adapters()) {
-    if (info.guest_luid == luid && host_.RemoveAdapter(info.vgpu_luid)) return;
+    if (info.luid == luid && host_.RemoveAdapter(info.address)) return;
   }
   reply->set_error(fmt::format("no adapter has the LUID {:08x}-{:08x}; `cuse-dxg ctl adapters` names them",
                                luid >> 32, luid & 0xFFFFFFFF));

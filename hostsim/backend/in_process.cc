@@ -15,18 +15,6 @@ namespace {
 
 constexpr char kDefaultProfile[] = "discrete";
 
-HostAdapter ToGuest(const AdapterInfo& info) {
-  HostAdapter adapter;
-  adapter.luid = info.guest_luid;
-  adapter.host_luid = info.host_luid;
-  adapter.address = info.vgpu_luid;
-  adapter.host_handle = info.host_handle;
-  adapter.interface_version = info.interface_version;
-  adapter.compute_only = info.compute_only;
-  adapter.async_messages = info.async_messages;
-  return adapter;
-}
-
 std::optional<HostRegion> ToGuest(const std::optional<RegionInfo>& info) {
   if (!info) return std::nullopt;
   HostRegion region;
@@ -111,9 +99,9 @@ class InProcessBackend final : public Backend, public HostEvents, public Message
     for (const auto& info : host_->Adapters()) {
       {
         MutexLock lock(mutex_);
-        known_.push_back({info.vgpu_luid, info.guest_luid});
+        known_.push_back({info.address, info.luid});
       }
-      events_->AdapterArrived(ToGuest(info));
+      events_->AdapterArrived(info);
     }
     host_->SetEvents(this);
     return Status::Ok();
@@ -172,9 +160,9 @@ class InProcessBackend final : public Backend, public HostEvents, public Message
   void AdapterArrived(const AdapterInfo& info) override {
     {
       MutexLock lock(mutex_);
-      known_.push_back({info.vgpu_luid, info.guest_luid});
+      known_.push_back({info.address, info.luid});
     }
-    events_->AdapterArrived(ToGuest(info));
+    events_->AdapterArrived(info);
   }
   void AdapterRemoved(uint64_t vgpu_luid) override {
     uint64_t luid = 0;

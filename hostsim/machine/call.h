@@ -21,7 +21,7 @@ namespace dxg::hostsim {
 // none.
 struct Caller {
   uint32_t process = 0;
-  uint64_t adapter_luid = 0;  // AdapterInfo::vgpu_luid
+  uint64_t adapter_luid = 0;  // HostAdapter::address
   // Nobody looks at the answer, so what it would refuse puts the device into error.
   bool asynchronous = false;
 };

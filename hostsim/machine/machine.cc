@@ -43,9 +43,9 @@ std::shared_ptr<Adapter> Machine::AddAdapter(AdapterProfile profile) {
   WriterLock lock(mutex_);
   if (adapters_.size() >= kAdaptersMax) return nullptr;
   AdapterInfo info;
-  info.guest_luid = NewGuestLuid(profile.luid());
+  info.luid = NewGuestLuid(profile.luid());
   info.host_luid = kFirstLuid + adapter_serial_ * kLuidStep + 1;
-  info.vgpu_luid = kFirstLuid + adapter_serial_ * kLuidStep + 2;
+  info.address = kFirstLuid + adapter_serial_ * kLuidStep + 2;
   info.host_handle =
       kFirstAdapterHandle + static_cast<uint32_t>(adapter_serial_ % kAdapterHandles) * kAdapterHandleStep;
   info.compute_only = profile.kind() == AdapterProfile::COMPUTE_ONLY;
@@ -63,7 +63,7 @@ void Machine::Find(uint32_t process, uint64_t vgpu_luid, std::shared_ptr<Process
                    std::shared_ptr<Adapter>* found_adapter) {
   ReaderLock lock(mutex_);
   *found_process = processes_.Share(process);
-  auto is_it = [vgpu_luid](const auto& adapter) { return adapter->info().vgpu_luid == vgpu_luid; };
+  auto is_it = [vgpu_luid](const auto& adapter) { return adapter->info().address == vgpu_luid; };
   if (auto it = std::find_if(adapters_.begin(), adapters_.end(), is_it); it != adapters_.end()) {
     *found_adapter = *it;
   } else if (auto gone = std::find_if(removed_adapters_.begin(), removed_adapters_.end(), is_it);
@@ -88,7 +88,7 @@ std::shared_ptr<Adapter> Machine::TakeAdapter(uint64_t vgpu_luid) {
   std::shared_ptr<Adapter> forgotten;  // its end waits for threads of engines: not under the lock
   WriterLock lock(mutex_);
   auto it = std::find_if(adapters_.begin(), adapters_.end(),
-                         [vgpu_luid](const auto& adapter) { return adapter->info().vgpu_luid == vgpu_luid; });
+                         [vgpu_luid](const auto& adapter) { return adapter->info().address == vgpu_luid; });
   if (it == adapters_.end()) return nullptr;
   std::shared_ptr<Adapter> adapter = *it;
   adapters_.erase(it);
@@ -236,7 +236,7 @@ Passage CommandContext::At(FaultPoint point, std::optional<uint32_t> node,
                            std::optional<uint32_t> type) const {
   Passage passage{.point = point, .node = node, .type = type};
   if (process) passage.process = process->process_id;
-  if (adapter) passage.adapter = adapter->info().guest_luid;
+  if (adapter) passage.adapter = adapter->info().luid;
   if (command) passage.command = command->name;
   return passage;
 }

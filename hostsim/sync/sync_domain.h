@@ -48,7 +48,7 @@ struct SyncTraits {
   uint64_t initial = 0;       // a fence's value, a semaphore's count; 1: an owned mutex
   uint64_t count_max = 0;     // of a semaphore
   GuestEvent event{};         // of a CPU notification
-  uint64_t adapter_luid = 0;  // of the device that made it: AdapterInfo::vgpu_luid
+  uint64_t adapter_luid = 0;  // of the device that made it: HostAdapter::address
   uint64_t before_ns = 0;     // of a periodic fence: how long before each vertical sync
 
   bool monitored() const {

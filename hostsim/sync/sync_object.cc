@@ -143,7 +143,7 @@ SyncHandle* FindSync(const CommandContext& call, Process& process, uint32_t hand
 SyncHandle* CreateQueueFence(Process& process, Device& device, SyncHandle::Use use, bool gpu_access) {
   SyncTraits traits;
   traits.flags = gpu_access ? 0 : kSyncNoGpuAccess;
-  traits.adapter_luid = device.adapter->info().vgpu_luid;
+  traits.adapter_luid = device.adapter->info().address;
   return AddHandle(process, device, process.machine.NewSync(traits), use, traits.flags);
 }
 
@@ -168,7 +168,7 @@ void LoseFences(Process& process, Device& device, bool stopped, Aftermath* after
   for (const uint32_t child : device.children) {
     const SyncHandle* handle = process.Find<SyncHandle>(child);
     if (!handle) continue;
-    const bool own = handle->object->traits.adapter_luid == device.adapter->info().vgpu_luid;
+    const bool own = handle->object->traits.adapter_luid == device.adapter->info().address;
     const bool may_signal = !handle->of_program() || (handle->CheckSignal() == kStatusSuccess &&
                                                       (handle->flags & kSyncNoSignalMaxValueOnTdr) == 0);
     if (may_signal || (stopped && own)) domain.Raise(*handle->object, SyncObject::kLost, aftermath);
@@ -226,7 +226,7 @@ int32_t Open(CommandContext& call, const host::OpenSyncObject::Request& request,
   MutexLock lock(process.mutex());
   Device* device = process.Find<Device>(request.device());
   if (!device) return kStatusInvalidParameter;
-  const bool same_adapter = traits.adapter_luid == device->adapter->info().vgpu_luid;
+  const bool same_adapter = traits.adapter_luid == device->adapter->info().address;
   if (!same_adapter && (traits.flags & kSyncCrossAdapter) == 0) return kStatusInvalidParameter;
   if (device->adapter->removed() || !device->active()) return kStatusDeviceRemoved;
   if (call.Strike(FaultPoint::kNoMemoryCreate)) return kStatusNoMemory;

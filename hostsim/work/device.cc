@@ -40,7 +40,7 @@ void Device::Fail(Process& process, ExecutionState state, Aftermath* aftermath) 
     return;
   }
   state_ = state;
-  aftermath->changes.push_back({process.handle, adapter->info().vgpu_luid, cookie, state});
+  aftermath->changes.push_back({process.handle, adapter->info().address, cookie, state});
   EndPaging(aftermath);
   adapter->engines().End(*work, nullptr, aftermath);
   LoseFences(process, *this, state == ExecutionState::kStopped, aftermath);

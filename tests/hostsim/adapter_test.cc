@@ -27,12 +27,11 @@ TEST(Adapter, StartRefusesNonsense) {
   Rig rig;
   const AdapterInfo adapter = rig.adapter();
   EXPECT_EQ(Open(rig, 0).reply.status(), kStatusInvalidParameter);
-  EXPECT_EQ(Open(rig, adapter.guest_luid).reply.status(), kStatusInvalidParameter)
-      << "a name for other purposes";
-  EXPECT_EQ(Open(rig, adapter.vgpu_luid, 15).reply.status(), kStatusNotSupported);
-  EXPECT_EQ(Open(rig, adapter.vgpu_luid, 50, 41).reply.status(), kStatusNotSupported);
+  EXPECT_EQ(Open(rig, adapter.luid).reply.status(), kStatusInvalidParameter) << "a name for other purposes";
+  EXPECT_EQ(Open(rig, adapter.address, 15).reply.status(), kStatusNotSupported);
+  EXPECT_EQ(Open(rig, adapter.address, 50, 41).reply.status(), kStatusNotSupported);
   EXPECT_FALSE(rig.Ask<host::GetInternalAdapterInfo>({0, 1}, {}).accepted);
-  EXPECT_FALSE(Close(rig, adapter.vgpu_luid, 0));
+  EXPECT_FALSE(Close(rig, adapter.address, 0));
   EXPECT_FALSE(Close(rig, 1, adapter.host_handle));
   host::SetIospaceRegion::Request region;
   for (const auto& [start, length] :
@@ -51,22 +50,22 @@ TEST(Adapter, StartsAsAGuestStartsIt) {
   region.set_length(512 << 20);
   EXPECT_EQ(rig.Ask<host::SetIospaceRegion>({}, region).reply.status(), kStatusSuccess);
   for (const uint32_t version : {27u, 40u, 50u}) {
-    const auto opened = Open(rig, adapter.vgpu_luid, version);
+    const auto opened = Open(rig, adapter.address, version);
     EXPECT_EQ(opened.reply.status(), kStatusSuccess);
     EXPECT_EQ(opened.reply.host_adapter_handle(), adapter.host_handle);
     EXPECT_EQ(opened.reply.interface_version(), 40u);
     EXPECT_EQ(opened.reply.last_compatible_interface_version(), 16u);
   }
-  const auto info = rig.Ask<host::GetInternalAdapterInfo>({0, adapter.vgpu_luid}, {});
+  const auto info = rig.Ask<host::GetInternalAdapterInfo>({0, adapter.address}, {});
   EXPECT_TRUE(info.accepted);
   EXPECT_EQ(info.reply.host_adapter_luid(), adapter.host_luid);
-  EXPECT_EQ(info.reply.host_vgpu_luid(), adapter.vgpu_luid);
+  EXPECT_EQ(info.reply.host_vgpu_luid(), adapter.address);
   EXPECT_EQ(info.reply.bits(), 0x158u)
       << "hardware scheduling capable, enabled and stable; asynchronous messages";
   ASSERT_EQ(info.reply.device_description().size(), 160u);
   EXPECT_EQ(GetUtf16(BytesOf(std::string_view(info.reply.device_description())), 0, 80), u"SimGPU Discrete");
   ASSERT_EQ(info.reply.device_instance_id().size(), 520u);
-  EXPECT_TRUE(Close(rig, adapter.vgpu_luid, adapter.host_handle));
+  EXPECT_TRUE(Close(rig, adapter.address, adapter.host_handle));
 }
 
 TEST(Adapter, ProfileDecidesTheBits) {
@@ -76,7 +75,7 @@ TEST(Adapter, ProfileDecidesTheBits) {
   profile.mutable_messages()->set_interface_version(27);
   Rig rig({profile});
   const AdapterInfo adapter = rig.adapter();
-  EXPECT_EQ(rig.Ask<host::GetInternalAdapterInfo>({0, adapter.vgpu_luid}, {}).reply.bits(), 1u);
+  EXPECT_EQ(rig.Ask<host::GetInternalAdapterInfo>({0, adapter.address}, {}).reply.bits(), 1u);
   EXPECT_FALSE(adapter.async_messages);
   EXPECT_EQ(adapter.interface_version, 27u);
 }
@@ -88,12 +87,12 @@ TEST(Adapter, SameProfileTwiceIsTwoAdapters) {
   std::set<uint64_t> luids;
   std::set<uint32_t> handles;
   for (const AdapterInfo& adapter : rig.host().Adapters()) {
-    luids.insert({adapter.guest_luid, adapter.host_luid, adapter.vgpu_luid});
+    luids.insert({adapter.luid, adapter.host_luid, adapter.address});
     handles.insert(adapter.host_handle);
   }
   EXPECT_EQ(luids.size(), 12u);
   EXPECT_EQ(handles.size(), 4u);
-  EXPECT_EQ(rig.adapter(0).guest_luid, 0x1234500000001u);
+  EXPECT_EQ(rig.adapter(0).luid, 0x1234500000001u);
   EXPECT_FALSE(rig.adapter(1).compute_only);
   EXPECT_TRUE(rig.adapter(2).compute_only);
 }
@@ -103,7 +102,7 @@ TEST(Adapter, NoMoreThanAGuestCanList) {
   EXPECT_EQ(rig.host().Adapters().size(), 64u);
   AdapterInfo info;
   EXPECT_FALSE(rig.host().AddAdapter(Shipped("compute"), &info));
-  EXPECT_TRUE(rig.host().RemoveAdapter(rig.adapter(0).vgpu_luid));
+  EXPECT_TRUE(rig.host().RemoveAdapter(rig.adapter(0).address));
   EXPECT_TRUE(rig.host().AddAdapter(Shipped("compute"), &info));
 }
 
@@ -111,19 +110,19 @@ TEST(Adapter, NoMoreThanAGuestCanList) {
 TEST(Adapter, RemovalStopsEverythingButTheEnds) {
   Rig rig({Shipped("discrete"), Shipped("discrete")});
   const Caller caller = rig.NewCaller();
-  const Caller other{caller.process, rig.adapter(1).vgpu_luid};
+  const Caller other{caller.process, rig.adapter(1).address};
   const AdapterInfo gone = rig.adapter(0);
   const uint32_t device = rig.NewDevice(caller, 5);
   const uint32_t context = rig.NewContext(caller, device);
   const uint32_t unaffected = rig.NewDevice(other, 6);
 
-  EXPECT_FALSE(rig.host().RemoveAdapter(gone.guest_luid));
-  EXPECT_TRUE(rig.host().RemoveAdapter(gone.vgpu_luid));
-  EXPECT_FALSE(rig.host().RemoveAdapter(gone.vgpu_luid));
-  EXPECT_FALSE(rig.host().ResetAdapter(gone.vgpu_luid));
+  EXPECT_FALSE(rig.host().RemoveAdapter(gone.luid));
+  EXPECT_TRUE(rig.host().RemoveAdapter(gone.address));
+  EXPECT_FALSE(rig.host().RemoveAdapter(gone.address));
+  EXPECT_FALSE(rig.host().ResetAdapter(gone.address));
   EXPECT_EQ(rig.recorded.changes,
-            (std::vector<RecordedEvents::Change>{{caller.process, gone.vgpu_luid, 5, 4}}));
-  EXPECT_EQ(rig.recorded.removed, std::vector<uint64_t>{gone.vgpu_luid});
+            (std::vector<RecordedEvents::Change>{{caller.process, gone.address, 5, 4}}));
+  EXPECT_EQ(rig.recorded.removed, std::vector<uint64_t>{gone.address});
   EXPECT_EQ(rig.host().Adapters().size(), 1u);
 
   EXPECT_EQ(rig.TryDevice(caller), 0u);
@@ -137,11 +136,11 @@ TEST(Adapter, RemovalStopsEverythingButTheEnds) {
   EXPECT_EQ(rig.Ask<host::QueryClockCalibration>(caller, {}).reply.status(), kStatusDeviceRemoved);
   EXPECT_EQ(rig.Ask<host::ChangeVideoMemoryReservation>(caller, {}).reply.status(), kStatusDeviceRemoved);
   EXPECT_EQ(rig.Ask<host::IsFeatureEnabled>(caller, {}).reply.status(), kStatusDeviceRemoved);
-  EXPECT_EQ(Open(rig, gone.vgpu_luid).reply.status(), kStatusDeviceRemoved);
+  EXPECT_EQ(Open(rig, gone.address).reply.status(), kStatusDeviceRemoved);
 
   EXPECT_EQ(rig.DestroyContext(caller, context), kStatusSuccess);
   EXPECT_EQ(rig.DestroyDevice(caller, device), kStatusSuccess);
-  EXPECT_TRUE(Close(rig, gone.vgpu_luid, gone.host_handle));
+  EXPECT_TRUE(Close(rig, gone.address, gone.host_handle));
   EXPECT_EQ(rig.State(other, unaffected), std::make_tuple(kStatusSuccess, 1u));
 }
 
@@ -151,25 +150,25 @@ TEST(Adapter, ReturnsUnderANewName) {
   profile.set_luid(77);
   Rig rig({profile});
   const AdapterInfo gone = rig.adapter();
-  ASSERT_TRUE(rig.host().RemoveAdapter(gone.vgpu_luid));
+  ASSERT_TRUE(rig.host().RemoveAdapter(gone.address));
   AdapterInfo back;
   ASSERT_TRUE(rig.host().AddAdapter(profile, &back));
-  EXPECT_EQ(rig.recorded.arrived, std::vector<uint64_t>{back.vgpu_luid});
-  EXPECT_NE(back.guest_luid, gone.guest_luid);
-  EXPECT_NE(back.vgpu_luid, gone.vgpu_luid);
-  EXPECT_EQ(rig.TryDevice({rig.NewProcess(), gone.vgpu_luid}), 0u);
+  EXPECT_EQ(rig.recorded.arrived, std::vector<uint64_t>{back.address});
+  EXPECT_NE(back.luid, gone.luid);
+  EXPECT_NE(back.address, gone.address);
+  EXPECT_EQ(rig.TryDevice({rig.NewProcess(), gone.address}), 0u);
 }
 
 TEST(Adapter, ForgetsOnlyWhatWentLongAgo) {
   Rig rig;
-  const uint64_t first = rig.adapter().vgpu_luid;
+  const uint64_t first = rig.adapter().address;
   uint64_t luid = first;
   for (size_t i = 0; i <= kRemovedAdaptersMax; ++i) {
     ASSERT_TRUE(rig.host().RemoveAdapter(luid));
     EXPECT_EQ(Open(rig, luid).reply.status(), kStatusDeviceRemoved);
     AdapterInfo info;
     ASSERT_TRUE(rig.host().AddAdapter(Shipped("discrete"), &info));
-    luid = info.vgpu_luid;
+    luid = info.address;
   }
   EXPECT_EQ(Open(rig, first).reply.status(), kStatusInvalidParameter);
 }
@@ -178,7 +177,7 @@ TEST(Adapter, ResetSparesOtherAdapters) {
   Rig rig({Shipped("discrete"), Shipped("discrete")});
   const Caller caller = rig.NewCaller();
   const Caller neighbour = rig.NewCaller();
-  const Caller other{caller.process, rig.adapter(1).vgpu_luid};
+  const Caller other{caller.process, rig.adapter(1).address};
   const uint32_t one = rig.NewDevice(caller, 1);
   const uint32_t two = rig.NewDevice(neighbour, 2);
   const uint32_t spared = rig.NewDevice(other, 3);

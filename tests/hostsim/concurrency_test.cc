@@ -107,12 +107,12 @@ TEST(Concurrency, AdapterLeavesUnderItsCommands) {
     std::atomic<uint64_t> created{0};
     rig.recorded.changes.clear();
     OnThreads([&](int thread) {
-      const Caller caller{rig.NewProcess(), adapter.vgpu_luid};
+      const Caller caller{rig.NewProcess(), adapter.address};
       for (int round = 0; round < 20; ++round) {
         created += rig.TryDevice(caller) != 0;
         QueryAll(rig, caller);
         if (thread == 0 && round == 10) {
-          EXPECT_TRUE(rig.host().RemoveAdapter(adapter.vgpu_luid));
+          EXPECT_TRUE(rig.host().RemoveAdapter(adapter.address));
         }
       }
       rig.Ask<host::DestroyProcess>({caller.process, 0}, {});

@@ -44,7 +44,7 @@ TEST(Device, DestroyRefusesWhatIsNoDevice) {
   const uint32_t context = rig.NewContext(caller, device);
   EXPECT_EQ(rig.DestroyDevice(caller, 0), kStatusInvalidParameter);
   EXPECT_EQ(rig.DestroyDevice(caller, context), kStatusInvalidParameter);
-  EXPECT_EQ(rig.DestroyDevice({caller.process, rig.adapter(1).vgpu_luid}, device), kStatusInvalidParameter);
+  EXPECT_EQ(rig.DestroyDevice({caller.process, rig.adapter(1).address}, device), kStatusInvalidParameter);
   EXPECT_EQ(rig.DestroyDevice({}, device), kStatusInvalidParameter);
   EXPECT_EQ(rig.DestroyDevice(caller, device), kStatusSuccess);
   EXPECT_EQ(rig.DestroyDevice(caller, device), kStatusInvalidParameter);

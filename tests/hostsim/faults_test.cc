@@ -312,7 +312,7 @@ TEST_F(HostFaults, RefusesARuleThatIsWrongAndOneTooMany) {
 }
 
 TEST_F(HostFaults, NoMemoryAtTheNthDeviceOfOneProcess) {
-  const Caller other = {rig_.NewProcess(200), rig_.adapter().vgpu_luid};
+  const Caller other = {rig_.NewProcess(200), rig_.adapter().address};
   Arm("point: 'no-memory-create' command: 'CREATEDEVICE' process: 200 nth: 2");
   rig_.NewDevice(rig_.caller);
   rig_.NewDevice(other);
@@ -327,17 +327,17 @@ TEST_F(HostFaults, AdapterIsGoneAtTheNthCommandAndReturns) {
   Arm("point: 'adapter-return' delay_ns: 1000");
   rig_.NewDevice(rig_.caller, 42);
   EXPECT_EQ(rig_.TryDevice(rig_.caller), 0u);
-  EXPECT_EQ(rig_.recorded.removed, std::vector<uint64_t>{before.vgpu_luid});
+  EXPECT_EQ(rig_.recorded.removed, std::vector<uint64_t>{before.address});
   EXPECT_EQ(rig_.recorded.changes.size(), 2u) << "both devices stopped";
   EXPECT_TRUE(rig_.host().Adapters().empty());
   rig_.clock.AdvanceNs(999);
   EXPECT_TRUE(rig_.host().Adapters().empty());
   rig_.clock.AdvanceNs(1);
   ASSERT_EQ(rig_.recorded.arrived.size(), 1u);
-  EXPECT_NE(rig_.adapter().guest_luid, before.guest_luid);
+  EXPECT_NE(rig_.adapter().luid, before.luid);
   EXPECT_EQ(rig_.adapter().name, before.name);
   EXPECT_EQ(rig_.TryDevice(rig_.caller), 0u) << "the old one stays dead";
-  rig_.NewDevice({rig_.caller.process, rig_.adapter().vgpu_luid});
+  rig_.NewDevice({rig_.caller.process, rig_.adapter().address});
   rig_.EndAndExpectNothing();
 }
 
@@ -379,9 +379,9 @@ TEST_F(HostFaults, AdapterResetEndsAllDevicesAndTakesNewOnes) {
 
 TEST_F(HostFaults, TheSixthResetIsOneTooMany) {
   Arm("point: 'too-many-timeouts' nth: 6");
-  for (int i = 0; i < 5; ++i) EXPECT_TRUE(rig_.host().ResetAdapter(rig_.adapter().vgpu_luid));
+  for (int i = 0; i < 5; ++i) EXPECT_TRUE(rig_.host().ResetAdapter(rig_.adapter().address));
   EXPECT_EQ(rig_.host().Adapters().size(), 1u);
-  EXPECT_TRUE(rig_.host().ResetAdapter(rig_.adapter().vgpu_luid));
+  EXPECT_TRUE(rig_.host().ResetAdapter(rig_.adapter().address));
   EXPECT_TRUE(rig_.host().Adapters().empty());
 }
 
@@ -602,11 +602,11 @@ TEST(ProfileFaults, AreForTheirAdapterAndGoWithIt) {
   EXPECT_EQ(rig.TryDevice(rig.NewCaller(0)), 0u);
   rig.NewDevice(rig.NewCaller(1));
   EXPECT_EQ(rig.host().faults().armed_count(), 1u);
-  EXPECT_TRUE(rig.host().RemoveAdapter(rig.adapter(0).vgpu_luid));
+  EXPECT_TRUE(rig.host().RemoveAdapter(rig.adapter(0).address));
   EXPECT_EQ(rig.host().faults().armed_count(), 0u);
   AdapterInfo info;
   EXPECT_TRUE(rig.host().AddAdapter(first, &info));
-  EXPECT_EQ(rig.TryDevice({rig.NewProcess(), info.vgpu_luid}), 0u);
+  EXPECT_EQ(rig.TryDevice({rig.NewProcess(), info.address}), 0u);
 }
 
 TEST(ProfileFaults, WrongOnesAreRefusedWithTheirLine) {

@@ -20,37 +20,37 @@ TEST(Features, OldHostsRefuseTheQuestion) {
   AdapterProfile profile = Shipped("discrete");
   profile.mutable_policy()->set_refuse_feature_queries(true);
   Rig rig({profile});
-  EXPECT_EQ(Feature(rig, rig.adapter().vgpu_luid, 0).status(), kStatusInvalidParameter);
+  EXPECT_EQ(Feature(rig, rig.adapter().address, 0).status(), kStatusInvalidParameter);
 }
 
 TEST(Features, UnknownOnesAreAllZero) {
   Rig rig;
   for (const uint32_t id : {6u, 31u, 38u, 0x10000000u, ~0u}) {
-    const auto reply = Feature(rig, rig.adapter().vgpu_luid, id);
+    const auto reply = Feature(rig, rig.adapter().address, id);
     EXPECT_EQ(reply.ByteSizeLong(), 0u) << "nothing set, feature " << id;
   }
 }
 
 TEST(Features, HardwareSchedulingFollowsTheProfile) {
   Rig rig({Shipped("discrete"), Shipped("integrated")});
-  const auto enabled = Feature(rig, rig.adapter(0).vgpu_luid, 0);
+  const auto enabled = Feature(rig, rig.adapter(0).address, 0);
   EXPECT_EQ(enabled.value(), 0xFu);
   EXPECT_EQ(enabled.version(), 1u);
   EXPECT_EQ(enabled.descriptor_bits(), 0x21u);
-  EXPECT_EQ(Feature(rig, rig.adapter(1).vgpu_luid, 0).value(), 0x2u);
+  EXPECT_EQ(Feature(rig, rig.adapter(1).address, 0).value(), 0x2u);
 }
 
 TEST(Features, EnabledImpliesKnownAndConfigured) {
   Rig rig;
   for (uint32_t id = 0; id < 64; ++id) {
-    const auto reply = Feature(rig, rig.adapter().vgpu_luid, id);
+    const auto reply = Feature(rig, rig.adapter().address, id);
     EXPECT_EQ(reply.status(), kStatusSuccess);
     if ((reply.value() & 1) != 0) {
       EXPECT_EQ(reply.value() & 0xA, 0xAu) << id;
     }
   }
-  EXPECT_EQ(Feature(rig, rig.adapter().vgpu_luid, 32).value(), 0xBu) << "no matter of the driver";
-  EXPECT_EQ(Feature(rig, rig.adapter().vgpu_luid, 37).value(), 0x2u);
+  EXPECT_EQ(Feature(rig, rig.adapter().address, 32).value(), 0xBu) << "no matter of the driver";
+  EXPECT_EQ(Feature(rig, rig.adapter().address, 37).value(), 0x2u);
 }
 
 TEST(Features, GlobalOnesAreKnownAndNeedNoAdapter) {

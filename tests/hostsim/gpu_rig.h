@@ -122,7 +122,7 @@ class GpuRig : public SyncRig {
   // Ids of the markers so far.
   std::vector<uint64_t> Marks() {
     std::vector<uint64_t> ids;
-    for (const GpuMark& mark : host().Marks(adapter().vgpu_luid)) ids.push_back(mark.id);
+    for (const GpuMark& mark : host().Marks(adapter().address)) ids.push_back(mark.id);
     return ids;
   }
   uint64_t ValueOf(const Sync& fence) { return Peek(fence.page); }

@@ -157,7 +157,7 @@ TEST(HwQueue, PrivateDataIsChecked) {
   EXPECT_EQ(rig.SubmitHw(queue.hwqueue(), 1, CommandWriter(), "SUBM"), kStatusInvalidParameter);
   EXPECT_EQ(rig.SubmitHw(queue.hwqueue(), 1, CommandWriter(), "subm"), kStatusSuccess)
       << "and the id is free";
-  EXPECT_EQ(rig.host().SubmittedPrivateData(rig.adapter().vgpu_luid), std::vector<std::string>{"subm"});
+  EXPECT_EQ(rig.host().SubmittedPrivateData(rig.adapter().address), std::vector<std::string>{"subm"});
 }
 
 }  // namespace

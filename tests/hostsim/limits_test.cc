@@ -157,7 +157,7 @@ TEST(Limit, LiveAdapters) {
   AdapterInfo none;
   EXPECT_FALSE(rig.host().AddAdapter(Shipped("discrete"), &none));
   EXPECT_EQ(rig.host().Adapters().size(), kAdaptersMax);
-  EXPECT_TRUE(rig.host().RemoveAdapter(info.vgpu_luid));
+  EXPECT_TRUE(rig.host().RemoveAdapter(info.address));
   EXPECT_TRUE(rig.host().AddAdapter(Shipped("discrete"), &none));
 }
 

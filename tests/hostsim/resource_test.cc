@@ -58,7 +58,7 @@ TEST_F(Sharing, OpenRefusesWhatDoesNotFit) {
   EXPECT_EQ(Open(other_, other_device_ + 0x40, shared, 2).status(), kStatusInvalidParameter);
   AdapterInfo second;
   ASSERT_TRUE(rig_.host().AddAdapter(Shipped("discrete"), &second));
-  const Caller elsewhere{other_.process, second.vgpu_luid};
+  const Caller elsewhere{other_.process, second.address};
   EXPECT_EQ(Open(elsewhere, rig_.NewDevice(elsewhere), shared, 2).status(), kStatusInvalidParameter);
   rig_.MarkAsError(other_, other_device_);
   EXPECT_EQ(Open(other_, other_device_, shared, 2).status(), kStatusDeviceRemoved);

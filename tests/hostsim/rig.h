@@ -46,7 +46,7 @@ class RecordedEvents : public HostEvents {
   }
   void AdapterArrived(const AdapterInfo& adapter) override {
     MutexLock lock(mutex_);
-    arrived.push_back(adapter.vgpu_luid);
+    arrived.push_back(adapter.address);
   }
 
   std::vector<Change> changes;
@@ -117,7 +117,7 @@ class Rig {
   }
 
   // A new process on an adapter.
-  Caller NewCaller(size_t adapter_index = 0) { return {NewProcess(), adapter(adapter_index).vgpu_luid}; }
+  Caller NewCaller(size_t adapter_index = 0) { return {NewProcess(), adapter(adapter_index).address}; }
 
   uint32_t TryDevice(const Caller& caller, uint32_t flags = 0, uint64_t cookie = 0) {
     host::CreateDevice::Request request;

@@ -49,7 +49,7 @@ TEST(QueryStatistics, RefusesOtherAdaptersAndProcesses) {
   EXPECT_EQ(rig.Ask<host::QueryStatistics>(caller, request).reply.status(), kStatusInvalidParameter);
   request.set_adapter_luid(rig.adapter(1).host_luid);
   EXPECT_EQ(rig.Ask<host::QueryStatistics>(caller, request).reply.status(), kStatusInvalidParameter);
-  request.set_adapter_luid(rig.adapter(0).guest_luid);
+  request.set_adapter_luid(rig.adapter(0).luid);
   EXPECT_EQ(rig.Ask<host::QueryStatistics>(caller, request).reply.status(), kStatusInvalidParameter);
   request.set_adapter_luid(rig.adapter(0).host_luid);
   EXPECT_EQ(rig.Ask<host::QueryStatistics>(caller, request).reply.status(), kStatusSuccess);

@@ -96,7 +96,7 @@ TEST(Submit, CTX60_PrivateDataArrivesByteForByte) {
   request.set_priv_drv_data(data);
   request.set_priv_drv_data_size(256);
   EXPECT_EQ(rig.Submit(request), kStatusSuccess);
-  const auto seen = rig.host().SubmittedPrivateData(rig.adapter().vgpu_luid);
+  const auto seen = rig.host().SubmittedPrivateData(rig.adapter().address);
   ASSERT_EQ(seen.size(), 1u);
   EXPECT_EQ(seen[0], data);
 }

@@ -333,7 +333,7 @@ TEST(SharedAcrossAdapters, OnlyWithTheFlag) {
   SyncRig rig;
   AdapterInfo second;
   ASSERT_TRUE(rig.host().AddAdapter(Shipped("compute"), &second));
-  const Caller other{rig.NewProcess(), second.vgpu_luid};
+  const Caller other{rig.NewProcess(), second.address};
   const uint32_t device = rig.NewDevice(other);
   const auto stays = rig.NewFence(1, kAnySharing);
   const auto crosses = rig.NewFence(1, kAnySharing | kSyncCrossAdapter);
@@ -341,7 +341,7 @@ TEST(SharedAcrossAdapters, OnlyWithTheFlag) {
   const auto opened = rig.OpenFor(other, device, crosses.global, kAnySharing | kSyncNoSignal);
   ASSERT_EQ(opened.status, kStatusSuccess);
   EXPECT_EQ(rig.WaitFor(other, device, {{opened.handle, 2}}, 1), kStatusSuccess);
-  rig.host().RemoveAdapter(second.vgpu_luid);
+  rig.host().RemoveAdapter(second.address);
   EXPECT_EQ(rig.Happened(), Numbers{1}) << "nobody may be left waiting on an adapter that is gone";
   EXPECT_EQ(rig.Peek(crosses.page), 1u) << "the fence lives on the other one";
 }

@@ -133,7 +133,7 @@ TEST(Timeout, DEV48_ResetOfTheWholeAdapter) {
   GpuRig rig(profile);
   AdapterInfo other_adapter;
   ASSERT_TRUE(rig.host().AddAdapter(Shipped("compute"), &other_adapter));
-  const Caller elsewhere{rig.caller.process, other_adapter.vgpu_luid};
+  const Caller elsewhere{rig.caller.process, other_adapter.address};
   const uint32_t untouched = rig.NewDevice(elsewhere);
   const uint32_t innocent = rig.NewDevice(rig.caller);
   uint32_t allocation = 0;
@@ -236,7 +236,7 @@ TEST_F(TdrLimit, ARuleSaysThatItIsTheNext) {
 }
 
 TEST_F(TdrLimit, OrdersAreNoTimeouts) {
-  for (int i = 0; i < 20; ++i) EXPECT_TRUE(rig.host().ResetAdapter(rig.adapter().vgpu_luid));
+  for (int i = 0; i < 20; ++i) EXPECT_TRUE(rig.host().ResetAdapter(rig.adapter().address));
   EXPECT_EQ(rig.host().Adapters().size(), 2u);
 }
 

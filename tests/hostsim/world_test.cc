@@ -43,7 +43,7 @@ TEST(World, NoMemoryAtAnyStepLeavesNothing) {
     Rig rig({Shipped("discrete")}, &faults);
     const uint32_t process = rig.Ask<host::CreateProcess>({}, {}).reply.process();
     EXPECT_EQ(process == 0, command == "CREATEPROCESS");
-    const Caller caller = process != 0 ? Caller{process, rig.adapter().vgpu_luid} : rig.NewCaller();
+    const Caller caller = process != 0 ? Caller{process, rig.adapter().address} : rig.NewCaller();
     const uint32_t device = rig.TryDevice(caller);
     EXPECT_EQ(device == 0, command == "CREATEDEVICE");
     const uint32_t again = device != 0 ? device : rig.NewDevice(caller);

@@ -205,7 +205,7 @@ void Machine::Settle() {
   }
 }
 
-bool Machine::RemoveAdapter() { return host_->RemoveAdapter(host_->Adapters().front().vgpu_luid); }
+bool Machine::RemoveAdapter() { return host_->RemoveAdapter(host_->Adapters().front().address); }
 
 bool Machine::AddAdapter() {
   hostsim::AdapterInfo info;
@@ -214,7 +214,7 @@ bool Machine::AddAdapter() {
 
 hostsim::Caller Machine::HostCaller(pid_t pid) {
   hostsim::Caller caller;
-  caller.adapter_luid = host_->Adapters().front().vgpu_luid;
+  caller.adapter_luid = host_->Adapters().front().address;
   for (const auto& process : driver_->Processes()) {
     if (process->identity.tgid == pid) return {process->host_handle, caller.adapter_luid};
   }
@@ -242,17 +242,6 @@ std::optional<HostRegion> ToGuest(const std::optional<hostsim::RegionInfo>& info
   region.keep = info->file;
   region.cookie = info->cookie;
   return region;
-}
-
-HostAdapter ToGuest(const hostsim::AdapterInfo& info) {
-  HostAdapter adapter;
-  adapter.luid = info.guest_luid;
-  adapter.host_luid = info.host_luid;
-  adapter.address = info.vgpu_luid;
-  adapter.host_handle = info.host_handle;
-  adapter.interface_version = info.interface_version;
-  adapter.async_messages = info.async_messages;
-  return adapter;
 }
 
 }  // namespace
@@ -396,8 +385,8 @@ void Machine::DeviceStateChanged(uint32_t, uint64_t, uint64_t cookie, uint32_t) 
 }
 
 void Machine::AdapterArrived(const hostsim::AdapterInfo& info) {
-  luids_[info.vgpu_luid] = info.guest_luid;
-  driver_->AdapterArrived(ToGuest(info));
+  luids_[info.address] = info.luid;
+  driver_->AdapterArrived(info);
 }
 
 void Machine::AdapterRemoved(uint64_t vgpu_luid) { driver_->AdapterRemoved(luids_.at(vgpu_luid)); }

@@ -254,7 +254,7 @@ void WorkRun::ExpectMarked(ModelDevice& device) {
 void WorkRun::ResetAdapter() {
   Say("the adapter is reset");
   Observe();
-  machine_.host().ResetAdapter(machine_.host().Adapters().front().vgpu_luid);
+  machine_.host().ResetAdapter(machine_.host().Adapters().front().address);
   LoseAll(kReset);
 }
 
