@@ -14,7 +14,7 @@ option(DXG_FUZZ "Build the libFuzzer targets (clang only)" OFF)
 add_compile_options(-Wall -Wextra -Wno-missing-field-initializers)
 # g++ 12 sees overlapping copies in std::string and bad frees in std::vector where there are none (GCC bug 105651 and its kin).
 add_compile_options("$<$<CXX_COMPILER_ID:GNU>:-Wno-restrict;-Wno-free-nonheap-object>")
-# Locks and what they guard (base/mutex.h). The preset asan is built by clang.
+# clang checks locks and what they guard (base/mutex.h). It compiles the preset asan.
 add_compile_options("$<$<CXX_COMPILER_ID:Clang>:-Wthread-safety;-Wthread-safety-beta;-Werror=thread-safety;-Werror=thread-safety-beta>")
 if(DXG_WERROR)
   add_compile_options(-Werror)
