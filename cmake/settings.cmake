@@ -30,6 +30,9 @@ if(DXG_FUZZ)
   add_compile_options(-fsanitize=fuzzer-no-link)
 endif()
 
+# Objects name source files from the top, wherever the clone is.
+add_compile_options(-ffile-prefix-map=${CMAKE_SOURCE_DIR}/= -ffile-prefix-map=${CMAKE_BINARY_DIR}/=)
+
 # A second build of the same sources, also in another clone, is mostly answered from ccache where it is installed.
 find_program(DXG_CCACHE ccache)
 if(DXG_CCACHE)

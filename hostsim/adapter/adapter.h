@@ -21,6 +21,8 @@ class Machine;
 
 // Every adapter here is one GPU, not a chain of linked ones: the only physical adapter index is 0.
 inline constexpr uint32_t kPhysicalAdapters = 1;
+// Physical adapters that a context or a GPU address is for: 0, or a mask of those that there are.
+inline constexpr uint32_t kEngineAffinityMax = (1u << kPhysicalAdapters) - 1;
 
 // How the guest knows an adapter, and what people call it. The three LUIDs differ: programs see `luid`,
 // commands carry that of the vGPU as `address`, statistics ask by host_luid.

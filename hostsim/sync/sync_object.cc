@@ -16,9 +16,6 @@ constexpr uint32_t kMonitoredFlags = kSyncTopOfPipeline | kSyncNoSignal | kSyncN
 constexpr uint32_t kKnownSyncFlags =
     kMonitoredFlags | kSyncShared | kSyncNtSecuritySharing | kSyncCrossAdapter | kSyncSignalByKmd;
 
-// Physical adapters that a GPU address is for: all, or a mask of those that there are.
-constexpr uint32_t kEngineAffinityMax = (1u << kPhysicalAdapters) - 1;
-
 // Names for all processes have this in their lowest bits.
 constexpr uint32_t kGlobalInstance = 2;
 

@@ -10,8 +10,6 @@
 namespace dxg::hostsim {
 namespace {
 
-// Engines of the one physical adapter: some clients send an index, others a mask.
-constexpr uint32_t kEngineAffinityMax = 1;
 
 constexpr int32_t kPriorityMin = -7;
 constexpr int32_t kPriorityMax = 7;

@@ -1,8 +1,8 @@
 #include "tests/attach/fake_kernel.h"
 
+#include <dlfcn.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/syscall.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -28,7 +28,10 @@ extern "C" ssize_t writev(int file, const iovec* parts, int count) {
     errno = ENOENT;
     return -1;
   }
-  return syscall(SYS_writev, file, parts, count);
+  // The next one in line, not the system call: ThreadSanitizer sees by it that the reader comes after the
+  // writer.
+  static const auto next = reinterpret_cast<decltype(&writev)>(dlsym(RTLD_NEXT, "writev"));
+  return next(file, parts, count);
 }
 
 namespace dxg::attach {

@@ -387,13 +387,21 @@ int Waiter::Join() {
 
 bool SleepsInIoctl(pid_t tid) {
   // Number of the system call and its arguments; "running" while the thread is not asleep.
-  const std::string path = fmt::format("/proc/self/task/{}/syscall", tid);
-  FILE* file = fopen(path.c_str(), "re");
-  if (file == nullptr) return true;  // not for us to see: as good as there
-  long number = -1;
-  const int fields = fscanf(file, "%ld", &number);
+  const std::string task = fmt::format("/proc/self/task/{}/", tid);
+  if (FILE* file = fopen((task + "syscall").c_str(), "re")) {
+    long number = -1;
+    const int fields = fscanf(file, "%ld", &number);
+    fclose(file);
+    return fields == 1 && number == SYS_ioctl;
+  }
+  // User Mode Linux has no such file. Whether the thread sleeps at all is in `stat`, after the name in
+  // brackets.
+  FILE* file = fopen((task + "stat").c_str(), "re");
+  if (file == nullptr) return true;  // it has ended
+  char state = 0;
+  const int fields = fscanf(file, "%*d (%*[^)]) %c", &state);
   fclose(file);
-  return fields == 1 && number == SYS_ioctl;
+  return fields == 1 && (state == 'S' || state == 'D');
 }
 
 bool HasHwQueues() {
