@@ -10,7 +10,6 @@
 namespace dxg::hostsim {
 namespace {
 
-
 constexpr int32_t kPriorityMin = -7;
 constexpr int32_t kPriorityMax = 7;
 constexpr int32_t kAbsolutePriority = 0x40000000;  // a flag; 0 to 31 below it
