@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/address.h"
 #include "base/status.h"
 #include "proto/abi/interface.h"
 #include "proto/contract/contract.h"
@@ -33,7 +34,7 @@ struct HostAdapter {
 // A part of the window in which the host shows its memory to the guest's CPU ("I/O space"). What the host
 // names by an address of the window lies in one of these.
 struct HostRegion {
-  uint64_t window_address = 0;
+  WindowAddress window_address;
   uint64_t size = 0;  // bytes, whole pages
   int file = -1;      // holds the region's bytes, from file_offset on; open as long as `keep` is held
   uint64_t file_offset = 0;
@@ -119,7 +120,7 @@ class Backend {
   virtual void Submit(const HostCall& call, Completion completion) = 0;
 
   // The region around an address that the host named; none where no memory of the host is there.
-  virtual std::optional<HostRegion> FindRegion(uint64_t window_address) = 0;
+  virtual std::optional<HostRegion> FindRegion(WindowAddress address) = 0;
   // The region that most memory of that process is going to be in, where the back-end has one for each
   // process.
   virtual std::optional<HostRegion> HomeRegion(uint32_t process) = 0;

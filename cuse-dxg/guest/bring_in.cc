@@ -7,7 +7,7 @@
 namespace dxg::guest {
 namespace {
 
-client::Step MapStep(const HostRegion& region, uint64_t from, uint64_t size) {
+client::Step MapStep(const HostRegion& region, WindowAddress from, uint64_t size) {
   client::Step step;
   step.kind = client::Step::Kind::kMap;
   step.file = region.file;
@@ -36,22 +36,21 @@ bool IsStillThere(Call& call, const Arena::Mapping& mapping) {
 
 // Maps all of the region, or only what is needed where others see the rest, or the client has no room for it
 // (RLIMIT_AS).
-TaskOf<Arena::Mapping> MapRegion(Call& call, const HostRegion& region, uint64_t window_address,
-                                 uint64_t size) {
+TaskOf<Arena::Mapping> MapRegion(Call& call, const HostRegion& region, WindowAddress address, uint64_t size) {
   Arena::Mapping mapping;
   std::vector<uint64_t> addresses;
   Status status = Status::Ok();
   if (!region.common) {
-    mapping = {.window_address = WindowAddress(region.window_address),
+    mapping = {.window_address = region.window_address,
                .size = region.size,
                .cookie = region.cookie,
                .region = region};
     status = co_await call.InClient(MapStep(region, region.window_address, region.size), &addresses);
   }
-  const bool all = region.window_address == window_address && region.size == size;
+  const bool all = region.window_address == address && region.size == size;
   if (region.common || (status.value() == -ENOMEM && !all)) {
-    mapping = {.window_address = WindowAddress(window_address), .size = size, .region = region};
-    status = co_await call.InClient(MapStep(region, window_address, size), &addresses);
+    mapping = {.window_address = address, .size = size, .region = region};
+    status = co_await call.InClient(MapStep(region, address, size), &addresses);
   }
   if (!status.ok()) co_return status;
   mapping.client_address = ClientAddress(addresses.front());
@@ -60,22 +59,21 @@ TaskOf<Arena::Mapping> MapRegion(Call& call, const HostRegion& region, uint64_t 
 
 }  // namespace
 
-TaskOf<uint64_t> BringIn(Call& call, uint64_t window_address, uint64_t size) {
+TaskOf<ClientAddress> BringIn(Call& call, WindowAddress address, uint64_t size) {
   Arena& arena = call.process->arena();
-  const WindowAddress address(window_address);
   if (const auto mapping = arena.Hold(address, size)) {
-    if (IsStillThere(call, *mapping)) co_return mapping->At(address).value;
+    if (IsStillThere(call, *mapping)) co_return mapping->At(address);
     // Without its own region the process is another program; a single mapping may have been unmapped by the
     // client.
     mapping->cookie != 0 ? arena.Clear() : arena.Forget(address);
   }
-  const auto region = call.driver.backend().FindRegion(window_address);
-  if (!region || size > region->size - (window_address - region->window_address)) {
+  const auto region = call.driver.backend().FindRegion(address);
+  if (!region || size > region->size - (address - region->window_address)) {
     co_return Status::Refuse(ENOMEM,
                              "the host named memory at {:#x} ({} bytes) that it does not show to the guest",
-                             window_address, size);
+                             address.value, size);
   }
-  auto mapped = co_await MapRegion(call, *region, window_address, size);
+  auto mapped = co_await MapRegion(call, *region, address, size);
   if (!mapped.ok()) {
     spdlog::warn("{} by thread {}: memory cannot be brought into the client: {}", call.row.name, call.tid(),
                  mapped.status().why());
@@ -84,12 +82,12 @@ TaskOf<uint64_t> BringIn(Call& call, uint64_t window_address, uint64_t size) {
   const Arena::Mapping made = *std::move(mapped);
   const Arena::Mapping mapping = arena.Add(made);
   if (mapping.client_address != made.client_address) (void)co_await call.InClient(UnmapStep(made), nullptr);
-  co_return mapping.At(address).value;
+  co_return mapping.At(address);
 }
 
 Task BringHome(Call& call) {
   const auto region = call.driver.backend().HomeRegion(call.process->host_handle);
-  if (!region || call.process->arena().Has(WindowAddress(region->window_address))) co_return Status::Ok();
+  if (!region || call.process->arena().Has(region->window_address)) co_return Status::Ok();
   auto mapped = co_await MapRegion(call, *region, region->window_address, region->size);
   if (!mapped.ok()) {
     spdlog::debug("the first device of process {}: its memory is not in place yet: {}",

@@ -13,7 +13,7 @@ namespace dxg::guest {
 // Makes that range of the window visible in the caller's process, or finds that it is, and says where. The
 // arena holds the mapping for the caller, who gives it back by Arena::Release. Needs a visit the first time
 // only. ENOMEM where the host has no memory there or the client no room; else the reasons of Delivery::Enter.
-TaskOf<uint64_t> BringIn(Call& call, uint64_t window_address, uint64_t size);
+TaskOf<ClientAddress> BringIn(Call& call, WindowAddress address, uint64_t size);
 
 // Brings in the region where most of the process's memory is going to be, so that locks need no visit: later
 // one may be impossible, because a debugger or a sandbox came. Where it fails now, the first lock tries again

@@ -7,6 +7,7 @@
 #include <string>
 #include <vector>
 
+#include "base/address.h"
 #include "base/mutex.h"
 #include "base/page.h"
 #include "cuse-dxg/guest/handle_table.h"
@@ -45,7 +46,7 @@ struct HwQueue {
   Handle fence;
   Handle context;
   Handle device;
-  uint64_t window_address = 0;  // of the page with its fence
+  WindowAddress window_address;  // of the page with its fence
 };
 
 struct Context {
@@ -81,7 +82,7 @@ struct Allocation {
   uint32_t locks = 0;
   bool existing_memory = false;
   std::unique_ptr<ClientPageList> client_pages;  // only then
-  uint64_t window_address = 0;                   // what the last lock mapped; 0: nothing
+  WindowAddress window_address;                  // what the last lock mapped; 0: nothing
 };
 
 // What all who opened a shared object have in common; its descriptors lead to it, not to the object of the
@@ -131,7 +132,7 @@ struct PagingQueue {
   Handle handle;
   Handle fence;
   Handle device;
-  uint64_t window_address = 0;  // of the page with its fence
+  WindowAddress window_address;  // of the page with its fence
 };
 
 // A fence, mutex, semaphore or CPU notification. Monitored ones are the device's and end with it; the others
@@ -140,7 +141,7 @@ struct SyncObject {
   Handle handle;
   Handle device;
   bool monitored = false;
-  uint64_t window_address = 0;               // of the page with a monitored fence's value; else 0
+  WindowAddress window_address;              // of the page with a monitored fence's value; else 0
   uint64_t event = 0;                        // of a CPU notification: what the host signals; else 0
   std::shared_ptr<SharedSyncObject> shared;  // null: private to the process
 };

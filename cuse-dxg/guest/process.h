@@ -98,7 +98,7 @@ class Process {
   void Release(Allocation& allocation, std::vector<Arena::Mapping>* unmap);
 
   // As that, of a page with a fence's value; nothing for 0.
-  void ReleaseFence(uint64_t window_address, std::vector<Arena::Mapping>* unmap);
+  void ReleaseFence(WindowAddress window_address, std::vector<Arena::Mapping>* unmap);
 
   Arena& arena() { return arena_; }
 
@@ -124,7 +124,7 @@ class Process {
                         std::vector<std::shared_ptr<Allocation>>* found) DXG_REQUIRES(mutex_);
   void FreeAllocationLocked(const std::shared_ptr<Allocation>& allocation) DXG_REQUIRES(mutex_);
   void FreeContextLocked(const Context& context) DXG_REQUIRES(mutex_);
-  void StoreFenceLocked(uint64_t window_address) DXG_REQUIRES(mutex_);
+  void StoreFenceLocked(WindowAddress window_address) DXG_REQUIRES(mutex_);
 
   Arena arena_;  // its lock is taken with mutex_ held, never the other way round
 

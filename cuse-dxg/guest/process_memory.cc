@@ -129,8 +129,8 @@ uint64_t Process::Lock(Allocation& allocation) {
 uint64_t Process::Locked(Allocation& allocation, ClientAddress cpu_address, WindowAddress window_address) {
   MutexLock lock(mutex_);
   if (allocation.cpu_address == 0) allocation.cpu_address = cpu_address.value;
-  if (allocation.window_address == 0) {
-    allocation.window_address = window_address.value;
+  if (!allocation.window_address) {
+    allocation.window_address = window_address;
   } else {
     (void)arena_.Release(window_address);  // it has one since an earlier lock, so this is not the last
   }
@@ -151,13 +151,13 @@ void Process::Release(Allocation& allocation, std::vector<Arena::Mapping>* unmap
   std::unique_ptr<ClientPageList> pages;
   MutexLock lock(mutex_);
   pages = std::move(allocation.client_pages);
-  if (allocation.window_address == 0) return;
-  if (auto mapping = arena_.Release(WindowAddress(allocation.window_address))) unmap->push_back(*mapping);
+  if (!allocation.window_address) return;
+  if (auto mapping = arena_.Release(allocation.window_address)) unmap->push_back(*mapping);
 }
 
-void Process::ReleaseFence(uint64_t window_address, std::vector<Arena::Mapping>* unmap) {
-  if (window_address == 0) return;
-  if (auto mapping = arena_.Release(WindowAddress(window_address))) unmap->push_back(*mapping);
+void Process::ReleaseFence(WindowAddress window_address, std::vector<Arena::Mapping>* unmap) {
+  if (!window_address) return;
+  if (auto mapping = arena_.Release(window_address)) unmap->push_back(*mapping);
 }
 
 }  // namespace dxg::guest

@@ -75,8 +75,8 @@ void Process::StoreFences(uint64_t value) {
 }
 
 // For 0, and before StoreFences, nothing.
-void Process::StoreFenceLocked(uint64_t window_address) {
-  if (all_fences_ && window_address != 0) arena_.Store(WindowAddress(window_address), *all_fences_);
+void Process::StoreFenceLocked(WindowAddress window_address) {
+  if (all_fences_ && window_address) arena_.Store(window_address, *all_fences_);
 }
 
 }  // namespace dxg::guest

@@ -87,30 +87,26 @@ std::string Adapter::DriverStorePath(const std::string& file) const {
 
 // Where its memory shows in files of its own, the host needs no window of the guest's; only its shape is
 // checked then.
-void Commands::Handle(CommandContext& call, const host::SetIospaceRegion::Request& request,
-                      host::SetIospaceRegion::Reply* reply) {
+int32_t Commands::Handle(CommandContext& call, const host::SetIospaceRegion::Request& request,
+                         host::SetIospaceRegion::Reply*) {
   const bool valid = request.length() != 0 && request.start() % kIospaceAlignment == 0 &&
                      request.length() <= UINT64_MAX - request.start();
-  reply->set_status(valid && call.machine.SetWindow(request.start(), request.length())
-                        ? kStatusSuccess
-                        : kStatusInvalidParameter);
+  return valid && call.machine.SetWindow(request.start(), request.length()) ? kStatusSuccess
+                                                                            : kStatusInvalidParameter;
 }
 
-void Commands::Handle(CommandContext& call, const host::OpenAdapter::Request& request,
-                      host::OpenAdapter::Reply* reply) {
-  auto open = [&]() -> int32_t {
-    if (!call.adapter) return kStatusInvalidParameter;
-    if (call.adapter->removed()) return kStatusDeviceRemoved;
-    const uint32_t version = call.adapter->info().interface_version;
-    const bool speaks_ours = request.interface_version() >= kLastCompatibleInterfaceVersion;
-    const bool accepts_ours = request.last_compatible_interface_version() <= version;
-    if (!speaks_ours || !accepts_ours) return kStatusNotSupported;
-    reply->set_host_adapter_handle(call.adapter->info().host_handle);
-    reply->set_interface_version(version);
-    reply->set_last_compatible_interface_version(kLastCompatibleInterfaceVersion);
-    return kStatusSuccess;
-  };
-  reply->set_status(open());
+int32_t Commands::Handle(CommandContext& call, const host::OpenAdapter::Request& request,
+                         host::OpenAdapter::Reply* reply) {
+  if (!call.adapter) return kStatusInvalidParameter;
+  if (call.adapter->removed()) return kStatusDeviceRemoved;
+  const uint32_t version = call.adapter->info().interface_version;
+  const bool speaks_ours = request.interface_version() >= kLastCompatibleInterfaceVersion;
+  const bool accepts_ours = request.last_compatible_interface_version() <= version;
+  if (!speaks_ours || !accepts_ours) return kStatusNotSupported;
+  reply->set_host_adapter_handle(call.adapter->info().host_handle);
+  reply->set_interface_version(version);
+  reply->set_last_compatible_interface_version(kLastCompatibleInterfaceVersion);
+  return kStatusSuccess;
 }
 
 // Opening takes nothing, so closing gives nothing back. An adapter that went away can be closed.
@@ -144,9 +140,9 @@ void Commands::Handle(CommandContext& call, const host::GetInternalAdapterInfo::
 }
 
 // Nothing is deferred yet that a flush would have to wait for.
-void Commands::Handle(CommandContext& call, const host::FlushHeapTransitions::Request&,
-                      host::FlushHeapTransitions::Reply* reply) {
-  reply->set_status(call.CheckLiveAdapter());
+int32_t Commands::Handle(CommandContext& call, const host::FlushHeapTransitions::Request&,
+                         host::FlushHeapTransitions::Reply*) {
+  return call.CheckLiveAdapter();
 }
 
 }  // namespace dxg::hostsim

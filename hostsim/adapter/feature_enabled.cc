@@ -56,11 +56,10 @@ AdapterProfile::Feature FeatureOf(const AdapterProfile& profile, uint32_t id) {
 // Of IsFeatureEnabled and IsFeatureEnabledGlobal: what is known of a feature by that number. One that nobody
 // knows is a success with nothing set.
 template <class Reply>
-void Answer(const AdapterProfile& profile, uint32_t id, Reply* reply) {
-  reply->set_status(kStatusSuccess);
+int32_t Answer(const AdapterProfile& profile, uint32_t id, Reply* reply) {
   const auto known = std::find_if(std::begin(kKnownFeatures), std::end(kKnownFeatures),
                                   [&](const KnownFeature& row) { return row.id == id; });
-  if (known == std::end(kKnownFeatures)) return;
+  if (known == std::end(kKnownFeatures)) return kStatusSuccess;
   const AdapterProfile::Feature feature = FeatureOf(profile, known->id);
   const bool supported = feature.enabled() || feature.supported_by_driver();
   reply->set_min_supported_version(supported ? 1 : 0);
@@ -70,23 +69,24 @@ void Answer(const AdapterProfile& profile, uint32_t id, Reply* reply) {
   reply->set_version(feature.version());
   reply->set_value(kKnown | (feature.enabled() ? kEnabled : 0) | (supported ? kSupportedOnConfig : 0) |
                    (known->driver && feature.supported_by_driver() ? kSupportedByDriver : 0));
+  return kStatusSuccess;
 }
 
 }  // namespace
 
-void Commands::Handle(CommandContext& call, const host::IsFeatureEnabled::Request& request,
-                      host::IsFeatureEnabled::Reply* reply) {
-  if (!call.adapter) return reply->set_status(kStatusInvalidParameter);
-  if (call.adapter->removed()) return reply->set_status(kStatusDeviceRemoved);
+int32_t Commands::Handle(CommandContext& call, const host::IsFeatureEnabled::Request& request,
+                         host::IsFeatureEnabled::Reply* reply) {
+  if (!call.adapter) return kStatusInvalidParameter;
+  if (call.adapter->removed()) return kStatusDeviceRemoved;
   const AdapterProfile& profile = call.adapter->profile();
-  if (profile.policy().refuse_feature_queries()) return reply->set_status(kStatusInvalidParameter);
-  Answer(profile, request.feature_id(), reply);
+  if (profile.policy().refuse_feature_queries()) return kStatusInvalidParameter;
+  return Answer(profile, request.feature_id(), reply);
 }
 
 // No adapter is asked, so that nothing is there of what its driver makes possible.
-void Commands::Handle(CommandContext&, const host::IsFeatureEnabledGlobal::Request& request,
-                      host::IsFeatureEnabledGlobal::Reply* reply) {
-  Answer(AdapterProfile(), request.feature_id(), reply);
+int32_t Commands::Handle(CommandContext&, const host::IsFeatureEnabledGlobal::Request& request,
+                         host::IsFeatureEnabledGlobal::Reply* reply) {
+  return Answer(AdapterProfile(), request.feature_id(), reply);
 }
 
 }  // namespace dxg::hostsim

@@ -463,8 +463,8 @@ int32_t Query(const CommandContext& call, const host::QueryAdapterInfo::Request&
 std::span<const QueryType> QueryTypes() { return kTypes; }
 
 // The data goes back whole; what an answer does not fill stays as the caller had it.
-void Commands::Handle(CommandContext& call, const host::QueryAdapterInfo::Request& request,
-                      host::QueryAdapterInfo::Reply* reply) {
+int32_t Commands::Handle(CommandContext& call, const host::QueryAdapterInfo::Request& request,
+                         host::QueryAdapterInfo::Reply* reply) {
   int32_t status = call.CheckLiveAdapter();
   std::string* data = reply->mutable_private_data();
   data->assign(request.private_data());
@@ -477,7 +477,7 @@ void Commands::Handle(CommandContext& call, const host::QueryAdapterInfo::Reques
       status = Query(call, request, data);
     }
   }
-  reply->set_status(status);
+  return status;
 }
 
 }  // namespace dxg::hostsim

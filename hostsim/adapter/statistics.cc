@@ -183,19 +183,16 @@ struct Statistics {
 }  // namespace
 
 // The header's process is the one that is asked about.
-void Commands::Handle(CommandContext& call, const host::QueryStatistics::Request& request,
-                      host::QueryStatistics::Reply* reply) {
+int32_t Commands::Handle(CommandContext& call, const host::QueryStatistics::Request& request,
+                         host::QueryStatistics::Reply* reply) {
   std::string* result = reply->mutable_result();
   result->assign(kResultBytes, '\0');
-  auto query = [&]() -> int32_t {
-    if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;
-    if (request.process() != 0 || request.adapter_luid() != call.adapter->info().host_luid) {
-      return kStatusInvalidParameter;
-    }
-    Statistics statistics{call, *call.adapter, static_cast<uint32_t>(request.selector()), BytesOf(*result)};
-    return statistics.Of(request.type());
-  };
-  reply->set_status(query());
+  if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;
+  if (request.process() != 0 || request.adapter_luid() != call.adapter->info().host_luid) {
+    return kStatusInvalidParameter;
+  }
+  Statistics statistics{call, *call.adapter, static_cast<uint32_t>(request.selector()), BytesOf(*result)};
+  return statistics.Of(request.type());
 }
 
 }  // namespace dxg::hostsim

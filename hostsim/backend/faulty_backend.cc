@@ -84,9 +84,7 @@ class FaultyBackend final : public Backend, public BackendEvents {
   void Stop() override;
   void Submit(const HostCall& call, Completion completion) override;
   HostControl* control() override { return inner_->control(); }
-  std::optional<HostRegion> FindRegion(uint64_t window_address) override {
-    return inner_->FindRegion(window_address);
-  }
+  std::optional<HostRegion> FindRegion(WindowAddress address) override { return inner_->FindRegion(address); }
   std::optional<HostRegion> HomeRegion(uint32_t process) override { return inner_->HomeRegion(process); }
   std::optional<HostRegion> FindShared(uint32_t nt_handle, uint32_t allocation_index) override {
     return inner_->FindShared(nt_handle, allocation_index);

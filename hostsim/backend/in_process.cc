@@ -18,7 +18,7 @@ constexpr char kDefaultProfile[] = "discrete";
 std::optional<HostRegion> ToGuest(const std::optional<RegionInfo>& info) {
   if (!info) return std::nullopt;
   HostRegion region;
-  region.window_address = info->window_start;
+  region.window_address = WindowAddress(info->window_start);
   region.size = info->bytes;
   region.file = info->file->number();
   region.keep = info->file;
@@ -125,9 +125,9 @@ class InProcessBackend final : public Backend, public HostEvents, public Message
     });
   }
 
-  std::optional<HostRegion> FindRegion(uint64_t window_address) override {
+  std::optional<HostRegion> FindRegion(WindowAddress address) override {
     if (stopped_) return std::nullopt;
-    return ToGuest(host_->FindRegion(window_address));
+    return ToGuest(host_->FindRegion(address.value));
   }
   std::optional<HostRegion> HomeRegion(uint32_t process) override {
     if (stopped_) return std::nullopt;

@@ -90,12 +90,12 @@ void Commands::Handle(CommandContext& call, const host::CreateProcess::Request& 
       std::make_shared<Process>(request.cookie(), request.process_id(), ToUtf8(text), call.machine)));
 }
 
-void Commands::Handle(CommandContext& call, const host::DestroyProcess::Request&,
-                      host::DestroyProcess::Reply* reply) {
+int32_t Commands::Handle(CommandContext& call, const host::DestroyProcess::Request&,
+                         host::DestroyProcess::Reply*) {
   const std::shared_ptr<void> stopped = call.DeferUntilLetGo();
   const bool destroyed =
       call.process && call.machine.EndProcess(call.caller.process, stopped, &call.aftermath);
-  reply->set_status(destroyed ? kStatusSuccess : kStatusInvalidParameter);
+  return destroyed ? kStatusSuccess : kStatusInvalidParameter;
 }
 
 }  // namespace dxg::hostsim

@@ -379,107 +379,95 @@ void EndWhenUnused(CommandContext& call, Device& device, Objects objects, uint32
 
 // Works whatever state the adapter and the device are in. No work is in flight yet that memory would have to
 // wait for.
-void Commands::Handle(CommandContext& call, const host::DestroyAllocation::Request& request,
-                      host::DestroyAllocation::Reply* reply) {
-  auto destroy = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    if ((request.flags() & ~(kAssumeNotInUse | kSynchronousDestroy)) != 0) return kStatusInvalidParameter;
-    if (request.alloc_count() != static_cast<uint32_t>(request.allocations_size()))
+int32_t Commands::Handle(CommandContext& call, const host::DestroyAllocation::Request& request,
+                         host::DestroyAllocation::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  if ((request.flags() & ~(kAssumeNotInUse | kSynchronousDestroy)) != 0) return kStatusInvalidParameter;
+  if (request.alloc_count() != static_cast<uint32_t>(request.allocations_size()))
+    return kStatusInvalidParameter;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  Device* device = FindDevice(call, process, request.device());
+  if (!device) return kStatusInvalidParameter;
+  if (request.resource() != 0) {
+    Resource* resource = FindResource(call, process, request.resource());
+    if (request.alloc_count() != 0 || !resource || &resource->device != device)
       return kStatusInvalidParameter;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    Device* device = FindDevice(call, process, request.device());
-    if (!device) return kStatusInvalidParameter;
-    if (request.resource() != 0) {
-      Resource* resource = FindResource(call, process, request.resource());
-      if (request.alloc_count() != 0 || !resource || &resource->device != device)
-        return kStatusInvalidParameter;
-      EndWhenUnused(call, *device, TakeResource(process, *resource), request.flags());
-      return kStatusSuccess;
-    }
-    if (request.alloc_count() == 0) return kStatusSuccess;
-    std::vector<Allocation*> allocations;
-    if (!FindAllocations(call, process, *device, request.allocations(), &allocations) ||
-        !CanDestroy(allocations)) {
-      return kStatusInvalidParameter;
-    }
-    EndWhenUnused(call, *device, TakeAllocations(process, *device, allocations), request.flags());
+    EndWhenUnused(call, *device, TakeResource(process, *resource), request.flags());
     return kStatusSuccess;
-  };
-  reply->set_status(destroy());
+  }
+  if (request.alloc_count() == 0) return kStatusSuccess;
+  std::vector<Allocation*> allocations;
+  if (!FindAllocations(call, process, *device, request.allocations(), &allocations) ||
+      !CanDestroy(allocations)) {
+    return kStatusInvalidParameter;
+  }
+  EndWhenUnused(call, *device, TakeAllocations(process, *device, allocations), request.flags());
+  return kStatusSuccess;
 }
 
 // Asked once for the sizes, with none, and then with room for the data.
-void Commands::Handle(CommandContext& call, const host::GetStandardAllocationDriverData::Request& request,
-                      host::GetStandardAllocationDriverData::Reply* reply) {
-  auto get = [&]() -> int32_t {
-    if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;
-    if (request.physical_adapter_index() >= kPhysicalAdapters) return kStatusInvalidParameter;
-    if (request.alloc_type() != kGdiSurface) return kStatusNotSupported;
-    const uint64_t bytes = uint64_t{request.width()} * request.height();
-    if (bytes == 0 || bytes > kAllocationBytesMax) return kStatusInvalidParameter;
-    const bool sizes_only = request.priv_driver_data_size() == 0 && request.priv_driver_resource_size() == 0;
-    if (!sizes_only && request.priv_driver_data_size() < kAllocationDataBytes) return kStatusBufferTooSmall;
-    if (request.priv_driver_data_size() >= kMessageBytesMax ||
-        request.priv_driver_resource_size() >= kMessageBytesMax) {
-      return kStatusInvalidParameter;
-    }
-    reply->set_priv_driver_data_size(kAllocationDataBytes);
-    reply->set_priv_driver_resource_size(0);
-    if (!sizes_only) {
-      reply->set_allocation_data(StandardData(bytes, kAllocationSystemOnly));
-      reply->mutable_allocation_data()->resize(request.priv_driver_data_size());
-      reply->mutable_resource_data()->resize(request.priv_driver_resource_size());
-    }
-    return kStatusSuccess;
-  };
+int32_t Commands::Handle(CommandContext& call, const host::GetStandardAllocationDriverData::Request& request,
+                         host::GetStandardAllocationDriverData::Reply* reply) {
   reply->set_width(request.width());
   reply->set_height(request.height());
   reply->set_format(request.format());
   reply->set_type(request.type());
   reply->set_flags(request.flags());
   reply->set_pitch(request.pitch());
-  reply->set_status(get());
+  if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;
+  if (request.physical_adapter_index() >= kPhysicalAdapters) return kStatusInvalidParameter;
+  if (request.alloc_type() != kGdiSurface) return kStatusNotSupported;
+  const uint64_t bytes = uint64_t{request.width()} * request.height();
+  if (bytes == 0 || bytes > kAllocationBytesMax) return kStatusInvalidParameter;
+  const bool sizes_only = request.priv_driver_data_size() == 0 && request.priv_driver_resource_size() == 0;
+  if (!sizes_only && request.priv_driver_data_size() < kAllocationDataBytes) return kStatusBufferTooSmall;
+  if (request.priv_driver_data_size() >= kMessageBytesMax ||
+      request.priv_driver_resource_size() >= kMessageBytesMax) {
+    return kStatusInvalidParameter;
+  }
+  reply->set_priv_driver_data_size(kAllocationDataBytes);
+  reply->set_priv_driver_resource_size(0);
+  if (!sizes_only) {
+    reply->set_allocation_data(StandardData(bytes, kAllocationSystemOnly));
+    reply->mutable_allocation_data()->resize(request.priv_driver_data_size());
+    reply->mutable_resource_data()->resize(request.priv_driver_resource_size());
+  }
+  return kStatusSuccess;
 }
 
-void Commands::Handle(CommandContext& call, const host::SetExistingSysmemStore::Request& request,
-                      host::SetExistingSysmemStore::Reply* reply) {
-  auto set = [&]() -> int32_t {
-    if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    const Device* device = FindDevice(call, process, request.device());
-    const Allocation* allocation = FindAllocation(call, process, request.allocation());
-    if (!device || !allocation || &allocation->device != device) return kStatusInvalidParameter;
-    if (!device->active()) return kStatusDeviceRemoved;
-    if (!call.machine.guest_memory()) return kStatusNotSupported;
-    return allocation->storage->BindGpadl(request.gpadl()) ? kStatusSuccess : kStatusInvalidParameter;
-  };
-  reply->set_status(set());
+int32_t Commands::Handle(CommandContext& call, const host::SetExistingSysmemStore::Request& request,
+                         host::SetExistingSysmemStore::Reply*) {
+  if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  const Device* device = FindDevice(call, process, request.device());
+  const Allocation* allocation = FindAllocation(call, process, request.allocation());
+  if (!device || !allocation || &allocation->device != device) return kStatusInvalidParameter;
+  if (!device->active()) return kStatusDeviceRemoved;
+  if (!call.machine.guest_memory()) return kStatusNotSupported;
+  return allocation->storage->BindGpadl(request.gpadl()) ? kStatusSuccess : kStatusInvalidParameter;
 }
 
 // Page frames mean something only where the host sees all of the guest's memory.
-void Commands::Handle(CommandContext& call, const host::SetExistingSysmemPages::Request& request,
-                      host::SetExistingSysmemPages::Reply* reply) {
-  auto set = [&]() -> int32_t {
-    if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;
-    if (request.num_pages() == 0 || request.num_pages() > static_cast<uint32_t>(request.pages_size())) {
-      return kStatusInvalidParameter;
-    }
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    const Device* device = FindDevice(call, process, request.device());
-    const Allocation* allocation = FindAllocation(call, process, request.allocation());
-    if (!device || !allocation || &allocation->device != device) return kStatusInvalidParameter;
-    if (!device->active()) return kStatusDeviceRemoved;
-    const GuestMemory* guest = call.machine.guest_memory();
-    if (!guest || !guest->knows_frames()) return kStatusNotSupported;
-    std::vector<uint64_t> frames(request.pages().begin(), request.pages().begin() + request.num_pages());
-    return allocation->storage->BindFrames(request.alloc_offset_in_pages(), std::move(frames))
-               ? kStatusSuccess
-               : kStatusInvalidParameter;
-  };
-  reply->set_status(set());
+int32_t Commands::Handle(CommandContext& call, const host::SetExistingSysmemPages::Request& request,
+                         host::SetExistingSysmemPages::Reply*) {
+  if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;
+  if (request.num_pages() == 0 || request.num_pages() > static_cast<uint32_t>(request.pages_size())) {
+    return kStatusInvalidParameter;
+  }
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  const Device* device = FindDevice(call, process, request.device());
+  const Allocation* allocation = FindAllocation(call, process, request.allocation());
+  if (!device || !allocation || &allocation->device != device) return kStatusInvalidParameter;
+  if (!device->active()) return kStatusDeviceRemoved;
+  const GuestMemory* guest = call.machine.guest_memory();
+  if (!guest || !guest->knows_frames()) return kStatusNotSupported;
+  std::vector<uint64_t> frames(request.pages().begin(), request.pages().begin() + request.num_pages());
+  return allocation->storage->BindFrames(request.alloc_offset_in_pages(), std::move(frames))
+             ? kStatusSuccess
+             : kStatusInvalidParameter;
 }
 
 }  // namespace dxg::hostsim

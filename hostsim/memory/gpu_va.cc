@@ -350,64 +350,58 @@ void Commands::Handle(CommandContext& call, const host::ReserveGpuVirtualAddress
   reply->set_paging_fence_value(result.fence_value);
 }
 
-void Commands::Handle(CommandContext& call, const host::MapGpuVirtualAddress::Request& request,
-                      host::MapGpuVirtualAddress::Reply* reply) {
-  auto map = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    if (!ValidProtection(request.protection(), request.allocation() != 0)) return kStatusInvalidParameter;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    PagingQueue* queue = FindPagingQueue(call, process, request.paging_queue());
-    if (!queue) return kStatusInvalidParameter;
-    GpuMapping mapping;
-    mapping.protection = request.protection();
-    if (request.allocation() != 0) {
-      mapping.allocation = FindAllocation(call, process, request.allocation());
-      if (!mapping.allocation) return kStatusInvalidParameter;
-    }
-    if (call.adapter->removed() || !queue->device.active()) return kStatusDeviceRemoved;
-    // In pages, so that no multiplication goes wrong.
-    const uint64_t offset = request.offset_in_pages();
-    const uint64_t pages = request.size_in_pages();
-    if (mapping.allocation) {
-      const uint64_t all = mapping.allocation->storage->bytes() / kPageBytes;
-      if (offset > all || pages > all - offset) return kStatusInvalidParameter;
-      if (call.adapter->video_memory()->Decommitted(*mapping.allocation->storage))
-        return kStatusInvalidParameter;
-      mapping.offset = offset * kPageBytes;
-    } else if (offset != 0 || pages > ~0ull / kPageBytes) {
+int32_t Commands::Handle(CommandContext& call, const host::MapGpuVirtualAddress::Request& request,
+                         host::MapGpuVirtualAddress::Reply* reply) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  if (!ValidProtection(request.protection(), request.allocation() != 0)) return kStatusInvalidParameter;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  PagingQueue* queue = FindPagingQueue(call, process, request.paging_queue());
+  if (!queue) return kStatusInvalidParameter;
+  GpuMapping mapping;
+  mapping.protection = request.protection();
+  if (request.allocation() != 0) {
+    mapping.allocation = FindAllocation(call, process, request.allocation());
+    if (!mapping.allocation) return kStatusInvalidParameter;
+  }
+  if (call.adapter->removed() || !queue->device.active()) return kStatusDeviceRemoved;
+  // In pages, so that no multiplication goes wrong.
+  const uint64_t offset = request.offset_in_pages();
+  const uint64_t pages = request.size_in_pages();
+  if (mapping.allocation) {
+    const uint64_t all = mapping.allocation->storage->bytes() / kPageBytes;
+    if (offset > all || pages > all - offset) return kStatusInvalidParameter;
+    if (call.adapter->video_memory()->Decommitted(*mapping.allocation->storage))
       return kStatusInvalidParameter;
-    }
-    AdapterUse* use = process.UseAdapter(call.adapter);
-    if (!use) return kStatusInvalidParameter;
-    if (call.Strike(FaultPoint::kAddressSpaceFull)) return kStatusNoMemory;
-    const GpuVa::Place place = PlaceOf(request);
-    GpuAddress address;
-    if (const int32_t status = use->va.Map(place, pages * kPageBytes, mapping, &address);
-        status != kStatusSuccess) {
-      return status;
-    }
-    const PagingResult result = queue->Submit(call, 0, nullptr);
-    if (result.pending()) use->va.SetEffective(address, {queue->fence, result.fence_value});
-    reply->set_virtual_address(address.value);
-    reply->set_paging_fence_value(result.fence_value);
-    return result.status;
-  };
-  reply->set_status(map());
+    mapping.offset = offset * kPageBytes;
+  } else if (offset != 0 || pages > ~0ull / kPageBytes) {
+    return kStatusInvalidParameter;
+  }
+  AdapterUse* use = process.UseAdapter(call.adapter);
+  if (!use) return kStatusInvalidParameter;
+  if (call.Strike(FaultPoint::kAddressSpaceFull)) return kStatusNoMemory;
+  const GpuVa::Place place = PlaceOf(request);
+  GpuAddress address;
+  if (const int32_t status = use->va.Map(place, pages * kPageBytes, mapping, &address);
+      status != kStatusSuccess) {
+    return status;
+  }
+  const PagingResult result = queue->Submit(call, 0, nullptr);
+  if (result.pending()) use->va.SetEffective(address, {queue->fence, result.fence_value});
+  reply->set_virtual_address(address.value);
+  reply->set_paging_fence_value(result.fence_value);
+  return result.status;
 }
 
 // Works whatever state the adapter and its devices are in.
-void Commands::Handle(CommandContext& call, const host::FreeGpuVirtualAddress::Request& request,
-                      host::FreeGpuVirtualAddress::Reply* reply) {
-  auto free = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    if (request.adapter() != call.adapter->info().host_handle) return kStatusInvalidParameter;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    AdapterUse* use = process.UseAdapter(call.adapter);
-    return use ? use->va.Free(GpuAddress(request.base_address()), request.size()) : kStatusInvalidParameter;
-  };
-  reply->set_status(free());
+int32_t Commands::Handle(CommandContext& call, const host::FreeGpuVirtualAddress::Request& request,
+                         host::FreeGpuVirtualAddress::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  if (request.adapter() != call.adapter->info().host_handle) return kStatusInvalidParameter;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  AdapterUse* use = process.UseAdapter(call.adapter);
+  return use ? use->va.Free(GpuAddress(request.base_address()), request.size()) : kStatusInvalidParameter;
 }
 
 }  // namespace dxg::hostsim

@@ -24,64 +24,55 @@ bool MayLock(const Process& process, const StorageTraits& traits) {
 
 }  // namespace
 
-void Commands::Handle(CommandContext& call, const host::Lock2::Request& request, host::Lock2::Reply* reply) {
-  auto lock_allocation = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    if (request.flags() != 0) return kStatusInvalidParameter;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    Allocation* allocation = FindOnDevice(call, process, request.device(), request.allocation());
-    if (!allocation) return kStatusInvalidParameter;
-    if (call.adapter->removed() || !allocation->device.active()) return kStatusDeviceRemoved;
-    Storage& storage = *allocation->storage;
-    VideoMemory& memory = *call.adapter->video_memory();
-    if (!MayLock(process, storage.traits) || memory.Offered(storage) || memory.Decommitted(storage)) {
-      return kStatusInvalidParameter;
-    }
-    if (call.Strike(FaultPoint::kApertureFull)) return kStatusGraphicsAllocationBusy;
-    // A client's own pages are where the client has them.
-    const auto shown = storage.traits.of_guest ? std::optional<uint64_t>(0) : storage.ShowInWindow();
-    if (!shown) return kStatusGraphicsAllocationBusy;
-    ++allocation->locks;
-    reply->set_cpu_visible_buffer_offset(*shown);
-    return kStatusSuccess;
-  };
-  reply->set_status(lock_allocation());
+int32_t Commands::Handle(CommandContext& call, const host::Lock2::Request& request,
+                         host::Lock2::Reply* reply) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  if (request.flags() != 0) return kStatusInvalidParameter;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  Allocation* allocation = FindOnDevice(call, process, request.device(), request.allocation());
+  if (!allocation) return kStatusInvalidParameter;
+  if (call.adapter->removed() || !allocation->device.active()) return kStatusDeviceRemoved;
+  Storage& storage = *allocation->storage;
+  VideoMemory& memory = *call.adapter->video_memory();
+  if (!MayLock(process, storage.traits) || memory.Offered(storage) || memory.Decommitted(storage)) {
+    return kStatusInvalidParameter;
+  }
+  if (call.Strike(FaultPoint::kApertureFull)) return kStatusGraphicsAllocationBusy;
+  // A client's own pages are where the client has them.
+  const auto shown = storage.traits.of_guest ? std::optional<uint64_t>(0) : storage.ShowInWindow();
+  if (!shown) return kStatusGraphicsAllocationBusy;
+  ++allocation->locks;
+  reply->set_cpu_visible_buffer_offset(*shown);
+  return kStatusSuccess;
 }
 
 // A guest does not ask us to lock a client's own pages, but tells of their unlock all the same.
-void Commands::Handle(CommandContext& call, const host::Unlock2::Request& request,
-                      host::Unlock2::Reply* reply) {
-  auto unlock = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    Allocation* allocation = FindOnDevice(call, process, request.device(), request.allocation());
-    if (!allocation) return kStatusInvalidParameter;
-    if (allocation->locks != 0) {
-      --allocation->locks;
-      return kStatusSuccess;
-    }
-    return allocation->storage->traits.of_guest ? kStatusSuccess : kStatusInvalidParameter;
-  };
-  reply->set_status(unlock());
+int32_t Commands::Handle(CommandContext& call, const host::Unlock2::Request& request, host::Unlock2::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  Allocation* allocation = FindOnDevice(call, process, request.device(), request.allocation());
+  if (!allocation) return kStatusInvalidParameter;
+  if (allocation->locks != 0) {
+    --allocation->locks;
+    return kStatusSuccess;
+  }
+  return allocation->storage->traits.of_guest ? kStatusSuccess : kStatusInvalidParameter;
 }
 
 // CPU and GPU see the same bytes at once.
-void Commands::Handle(CommandContext& call, const host::InvalidateCache::Request& request,
-                      host::InvalidateCache::Reply* reply) {
-  auto invalidate = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    const Allocation* allocation = FindOnDevice(call, process, request.device(), request.allocation());
-    if (!allocation) return kStatusInvalidParameter;
-    if (call.adapter->removed() || !allocation->device.active()) return kStatusDeviceRemoved;
-    const uint64_t bytes = allocation->storage->bytes();
-    const bool inside = request.offset() <= bytes && request.length() <= bytes - request.offset();
-    return inside ? kStatusSuccess : kStatusInvalidParameter;
-  };
-  reply->set_status(invalidate());
+int32_t Commands::Handle(CommandContext& call, const host::InvalidateCache::Request& request,
+                         host::InvalidateCache::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  const Allocation* allocation = FindOnDevice(call, process, request.device(), request.allocation());
+  if (!allocation) return kStatusInvalidParameter;
+  if (call.adapter->removed() || !allocation->device.active()) return kStatusDeviceRemoved;
+  const uint64_t bytes = allocation->storage->bytes();
+  const bool inside = request.offset() <= bytes && request.length() <= bytes - request.offset();
+  return inside ? kStatusSuccess : kStatusInvalidParameter;
 }
 
 }  // namespace dxg::hostsim

@@ -59,52 +59,49 @@ PagingResult MoveIn(CommandContext& call, PagingQueue& queue, const std::vector<
 
 }  // namespace
 
-void Commands::Handle(CommandContext& call, const host::MakeResident::Request& request,
-                      host::MakeResident::Reply* reply) {
-  auto make_resident = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    const bool must_succeed_alone = request.flags() == VideoMemory::kMustSucceed;
-    if (!ValidCount(request.alloc_count(), request.allocations_size()) || must_succeed_alone ||
-        (request.flags() & ~kResidencyFlags) != 0) {
-      return kStatusInvalidParameter;
+int32_t Commands::Handle(CommandContext& call, const host::MakeResident::Request& request,
+                         host::MakeResident::Reply* reply) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  const bool must_succeed_alone = request.flags() == VideoMemory::kMustSucceed;
+  if (!ValidCount(request.alloc_count(), request.allocations_size()) || must_succeed_alone ||
+      (request.flags() & ~kResidencyFlags) != 0) {
+    return kStatusInvalidParameter;
+  }
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  PagingQueue* queue = FindPagingQueue(call, process, request.paging_queue());
+  std::vector<Allocation*> allocations;
+  if (!queue || !FindAllocations(call, process, queue->device, request.allocations(), &allocations)) {
+    return kStatusInvalidParameter;
+  }
+  if (call.adapter->removed() || !queue->device.active()) return kStatusDeviceRemoved;
+  VideoMemory& memory = *call.adapter->video_memory();
+  for (const Allocation* allocation : allocations) {
+    if (memory.Decommitted(*allocation->storage)) return kStatusInvalidParameter;
+  }
+  AdapterUse* use = process.UseAdapter(call.adapter);
+  const std::vector<Storage*> all = Storages(allocations);
+  const bool must_succeed = (request.flags() & VideoMemory::kMustSucceed) != 0;
+  uint64_t missing = 0;
+  if (call.Strike(FaultPoint::kNoMemoryResident) ||
+      (must_succeed && call.Strike(FaultPoint::kMustSucceedFails))) {
+    missing = all.front()->bytes();
+  } else {
+    const auto shrunk = call.Strike(FaultPoint::kBudgetShrinks);
+    missing = memory.MakeResident(use->memory, NewlyListed(allocations), request.flags(),
+                                  shrunk ? shrunk->value : VideoMemory::kBudgetAsItIs);
+  }
+  if (missing != 0) {
+    reply->set_num_bytes_to_trim(missing);
+    if (must_succeed) {
+      queue->device.Fail(process, ExecutionState::kOutOfMemory, &call.aftermath);
     }
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    PagingQueue* queue = FindPagingQueue(call, process, request.paging_queue());
-    std::vector<Allocation*> allocations;
-    if (!queue || !FindAllocations(call, process, queue->device, request.allocations(), &allocations)) {
-      return kStatusInvalidParameter;
-    }
-    if (call.adapter->removed() || !queue->device.active()) return kStatusDeviceRemoved;
-    VideoMemory& memory = *call.adapter->video_memory();
-    for (const Allocation* allocation : allocations) {
-      if (memory.Decommitted(*allocation->storage)) return kStatusInvalidParameter;
-    }
-    AdapterUse* use = process.UseAdapter(call.adapter);
-    const std::vector<Storage*> all = Storages(allocations);
-    const bool must_succeed = (request.flags() & VideoMemory::kMustSucceed) != 0;
-    uint64_t missing = 0;
-    if (call.Strike(FaultPoint::kNoMemoryResident) ||
-        (must_succeed && call.Strike(FaultPoint::kMustSucceedFails))) {
-      missing = all.front()->bytes();
-    } else {
-      const auto shrunk = call.Strike(FaultPoint::kBudgetShrinks);
-      missing = memory.MakeResident(use->memory, NewlyListed(allocations), request.flags(),
-                                    shrunk ? shrunk->value : VideoMemory::kBudgetAsItIs);
-    }
-    if (missing != 0) {
-      reply->set_num_bytes_to_trim(missing);
-      if (must_succeed) {
-        queue->device.Fail(process, ExecutionState::kOutOfMemory, &call.aftermath);
-      }
-      return kStatusNoMemory;
-    }
-    for (Allocation* allocation : allocations) ++allocation->residency_count;
-    const PagingResult result = MoveIn(call, *queue, allocations, memory.BytesToMove(all));
-    reply->set_paging_fence_value(result.fence_value);
-    return result.status;
-  };
-  reply->set_status(make_resident());
+    return kStatusNoMemory;
+  }
+  for (Allocation* allocation : allocations) ++allocation->residency_count;
+  const PagingResult result = MoveIn(call, *queue, allocations, memory.BytesToMove(all));
+  reply->set_paging_fence_value(result.fence_value);
+  return result.status;
 }
 
 // The reply has no status. Works whatever state the adapter and the device are in.
@@ -135,40 +132,37 @@ void Commands::Handle(CommandContext& call, const host::Evict::Request& request,
 }
 
 // One answer for each allocation, or one for all of a resource: the worst of them.
-void Commands::Handle(CommandContext& call, const host::QueryAllocationResidency::Request& request,
-                      host::QueryAllocationResidency::Reply* reply) {
-  auto query = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    const bool of_resource = request.resource() != 0;
-    if (request.allocation_count() != static_cast<uint32_t>(request.allocations_size()) ||
-        of_resource != (request.allocation_count() == 0)) {
+int32_t Commands::Handle(CommandContext& call, const host::QueryAllocationResidency::Request& request,
+                         host::QueryAllocationResidency::Reply* reply) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  const bool of_resource = request.resource() != 0;
+  if (request.allocation_count() != static_cast<uint32_t>(request.allocations_size()) ||
+      of_resource != (request.allocation_count() == 0)) {
+    return kStatusInvalidParameter;
+  }
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  const Device* device = FindDevice(call, process, request.device());
+  if (!device) return kStatusInvalidParameter;
+  VideoMemory& memory = *call.adapter->video_memory();
+  if (!of_resource) {
+    std::vector<Allocation*> allocations;
+    if (!FindAllocations(call, process, *device, request.allocations(), &allocations)) {
       return kStatusInvalidParameter;
     }
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    const Device* device = FindDevice(call, process, request.device());
-    if (!device) return kStatusInvalidParameter;
-    VideoMemory& memory = *call.adapter->video_memory();
-    if (!of_resource) {
-      std::vector<Allocation*> allocations;
-      if (!FindAllocations(call, process, *device, request.allocations(), &allocations)) {
-        return kStatusInvalidParameter;
-      }
-      for (const Allocation* allocation : allocations) {
-        reply->add_residency_status(static_cast<uint32_t>(memory.Where(*allocation->storage)));
-      }
-      return kStatusSuccess;
+    for (const Allocation* allocation : allocations) {
+      reply->add_residency_status(static_cast<uint32_t>(memory.Where(*allocation->storage)));
     }
-    const Resource* resource = FindResource(call, process, request.resource());
-    if (!resource || &resource->device != device) return kStatusInvalidParameter;
-    Residency worst = resource->allocations.empty() ? Residency::kNotResident : Residency::kInGpuMemory;
-    for (const uint32_t handle : resource->allocations) {
-      worst = std::max(worst, memory.Where(*process.Find<Allocation>(handle)->storage));
-    }
-    reply->add_residency_status(static_cast<uint32_t>(worst));
     return kStatusSuccess;
-  };
-  reply->set_status(query());
+  }
+  const Resource* resource = FindResource(call, process, request.resource());
+  if (!resource || &resource->device != device) return kStatusInvalidParameter;
+  Residency worst = resource->allocations.empty() ? Residency::kNotResident : Residency::kInGpuMemory;
+  for (const uint32_t handle : resource->allocations) {
+    worst = std::max(worst, memory.Where(*process.Find<Allocation>(handle)->storage));
+  }
+  reply->add_residency_status(static_cast<uint32_t>(worst));
+  return kStatusSuccess;
 }
 
 namespace {
@@ -194,30 +188,27 @@ bool WantedSegments(const host::UpdateAllocationProperty::Request& request, Vide
 
 }  // namespace
 
-void Commands::Handle(CommandContext& call, const host::UpdateAllocationProperty::Request& request,
-                      host::UpdateAllocationProperty::Reply* reply) {
-  auto update = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    if ((request.property_mask() & ~kKnownProperties) != 0) return kStatusInvalidParameter;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    PagingQueue* queue = FindPagingQueue(call, process, request.paging_queue());
-    const Allocation* allocation = FindAllocation(call, process, request.allocation());
-    if (!queue || !allocation || &allocation->device != &queue->device) return kStatusInvalidParameter;
-    if (call.adapter->removed() || !queue->device.active()) return kStatusDeviceRemoved;
-    VideoMemory& memory = *call.adapter->video_memory();
-    Storage& storage = *allocation->storage;
-    uint32_t supported = 0;
-    uint32_t preferred = 0;
-    if (!WantedSegments(request, memory, storage, &supported, &preferred)) return kStatusInvalidParameter;
-    const bool same = supported == memory.Supported(storage) && preferred == memory.Preferred(storage);
-    uint64_t bytes = 0;
-    if (!memory.ChangeSegments(storage, supported, preferred, &bytes)) return kStatusNoMemory;
-    const PagingResult result = same ? queue->Nothing() : queue->Submit(call, bytes, nullptr);
-    reply->set_paging_fence_value(result.fence_value);
-    return result.status;
-  };
-  reply->set_status(update());
+int32_t Commands::Handle(CommandContext& call, const host::UpdateAllocationProperty::Request& request,
+                         host::UpdateAllocationProperty::Reply* reply) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  if ((request.property_mask() & ~kKnownProperties) != 0) return kStatusInvalidParameter;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  PagingQueue* queue = FindPagingQueue(call, process, request.paging_queue());
+  const Allocation* allocation = FindAllocation(call, process, request.allocation());
+  if (!queue || !allocation || &allocation->device != &queue->device) return kStatusInvalidParameter;
+  if (call.adapter->removed() || !queue->device.active()) return kStatusDeviceRemoved;
+  VideoMemory& memory = *call.adapter->video_memory();
+  Storage& storage = *allocation->storage;
+  uint32_t supported = 0;
+  uint32_t preferred = 0;
+  if (!WantedSegments(request, memory, storage, &supported, &preferred)) return kStatusInvalidParameter;
+  const bool same = supported == memory.Supported(storage) && preferred == memory.Preferred(storage);
+  uint64_t bytes = 0;
+  if (!memory.ChangeSegments(storage, supported, preferred, &bytes)) return kStatusNoMemory;
+  const PagingResult result = same ? queue->Nothing() : queue->Submit(call, bytes, nullptr);
+  reply->set_paging_fence_value(result.fence_value);
+  return result.status;
 }
 
 namespace {
@@ -247,23 +238,20 @@ void Commands::Handle(CommandContext& call, const host::QueryVideoMemoryInfo::Re
 }
 
 // The guest sends 0 for process and adapter: the header names both.
-void Commands::Handle(CommandContext& call, const host::ChangeVideoMemoryReservation::Request& request,
-                      host::ChangeVideoMemoryReservation::Reply* reply) {
-  auto change = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    if (request.process() != 0 || request.adapter() != 0 ||
-        !ValidPool(request.memory_segment_group(), request.physical_adapter_index())) {
-      return kStatusInvalidParameter;
-    }
-    if (call.adapter->removed()) return kStatusDeviceRemoved;
-    MutexLock lock(call.process->mutex());
-    AdapterUse* use = call.process->UseAdapter(call.adapter);
-    if (!use) return kStatusInvalidParameter;  // the process has just ended
-    const auto group = static_cast<SegmentGroup>(request.memory_segment_group());
-    const bool reserved = call.adapter->memory().Reserve(group, use->memory, request.reservation());
-    return reserved ? kStatusSuccess : kStatusInvalidParameter;
-  };
-  reply->set_status(change());
+int32_t Commands::Handle(CommandContext& call, const host::ChangeVideoMemoryReservation::Request& request,
+                         host::ChangeVideoMemoryReservation::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  if (request.process() != 0 || request.adapter() != 0 ||
+      !ValidPool(request.memory_segment_group(), request.physical_adapter_index())) {
+    return kStatusInvalidParameter;
+  }
+  if (call.adapter->removed()) return kStatusDeviceRemoved;
+  MutexLock lock(call.process->mutex());
+  AdapterUse* use = call.process->UseAdapter(call.adapter);
+  if (!use) return kStatusInvalidParameter;  // the process has just ended
+  const auto group = static_cast<SegmentGroup>(request.memory_segment_group());
+  const bool reserved = call.adapter->memory().Reserve(group, use->memory, request.reservation());
+  return reserved ? kStatusSuccess : kStatusInvalidParameter;
 }
 
 }  // namespace dxg::hostsim

@@ -24,11 +24,11 @@ void Commands::Handle(CommandContext& call, const host::CreateNtSharedObject::Re
   reply->set_shared_handle(handle);
 }
 
-void Commands::Handle(CommandContext& call, const host::DestroyNtSharedObject::Request& request,
-                      host::DestroyNtSharedObject::Reply* reply) {
+int32_t Commands::Handle(CommandContext& call, const host::DestroyNtSharedObject::Request& request,
+                         host::DestroyNtSharedObject::Reply*) {
   const auto removed = call.machine.RemoveShared(request.shared_handle(), true);
   if (removed && removed->sync) call.machine.DropSync(*removed->sync, false, &call.aftermath);
-  reply->set_status(removed ? kStatusSuccess : kStatusInvalidParameter);
+  return removed ? kStatusSuccess : kStatusInvalidParameter;
 }
 
 namespace {
@@ -60,27 +60,24 @@ bool Open(CommandContext& call, Process& process, Device& device, AdapterUse& us
 
 }  // namespace
 
-void Commands::Handle(CommandContext& call, const host::OpenResource::Request& request,
-                      host::OpenResource::Reply* reply) {
-  auto open = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    if (request.nt_security_sharing() != 1) return kStatusInvalidParameter;
-    const auto named = call.machine.FindShared(request.global_share());
-    if (!named) return kStatusInvalidHandle;
-    if (!named->resource) return kStatusObjectTypeMismatch;
-    const std::shared_ptr<SharedResource>& shared = named->resource;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    Device* device = FindDevice(call, process, request.device());
-    AdapterUse* use = process.UseAdapter(call.adapter);
-    if (!device || !use || shared->adapter.lock() != call.adapter ||
-        request.allocation_count() != shared->storages.size()) {
-      return kStatusInvalidParameter;
-    }
-    if (call.adapter->removed() || !device->active()) return kStatusDeviceRemoved;
-    return Open(call, process, *device, *use, shared, reply) ? kStatusSuccess : kStatusNoMemory;
-  };
-  reply->set_status(open());
+int32_t Commands::Handle(CommandContext& call, const host::OpenResource::Request& request,
+                         host::OpenResource::Reply* reply) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  if (request.nt_security_sharing() != 1) return kStatusInvalidParameter;
+  const auto named = call.machine.FindShared(request.global_share());
+  if (!named) return kStatusInvalidHandle;
+  if (!named->resource) return kStatusObjectTypeMismatch;
+  const std::shared_ptr<SharedResource>& shared = named->resource;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  Device* device = FindDevice(call, process, request.device());
+  AdapterUse* use = process.UseAdapter(call.adapter);
+  if (!device || !use || shared->adapter.lock() != call.adapter ||
+      request.allocation_count() != shared->storages.size()) {
+    return kStatusInvalidParameter;
+  }
+  if (call.adapter->removed() || !device->active()) return kStatusDeviceRemoved;
+  return Open(call, process, *device, *use, shared, reply) ? kStatusSuccess : kStatusNoMemory;
 }
 
 namespace {
@@ -113,27 +110,24 @@ void EndHostShare(Process& process, const Object& share, Aftermath* aftermath) {
 }
 
 // The command names no adapter.
-void Commands::Handle(CommandContext& call, const host::ShareObjectWithHost::Request& request,
-                      host::ShareObjectWithHost::Reply* reply) {
-  auto share = [&]() -> int32_t {
-    if (!call.process || request.reserved() != 0) return kStatusInvalidParameter;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    const Device* device = process.Find<Device>(request.device());
-    const std::optional<SharedObject> shared = FindShareable(process, request.object());
-    if (!device || !shared) return kStatusInvalidParameter;
-    if (device->adapter->removed() || !device->active()) return kStatusDeviceRemoved;
-    if (shared->sync && !call.machine.sync().Retain(*shared->sync)) return kStatusInvalidParameter;
-    const uint32_t name = process.Insert(std::make_unique<HostShare>(*shared));
-    if (name == 0) {
-      if (shared->sync) call.machine.DropSync(*shared->sync, false, &call.aftermath);
-      return kStatusNoMemory;
-    }
-    if (shared->resource) shared->resource->sealed = true;
-    reply->set_vail_nt_handle(name);
-    return kStatusSuccess;
-  };
-  reply->set_status(share());
+int32_t Commands::Handle(CommandContext& call, const host::ShareObjectWithHost::Request& request,
+                         host::ShareObjectWithHost::Reply* reply) {
+  if (!call.process || request.reserved() != 0) return kStatusInvalidParameter;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  const Device* device = process.Find<Device>(request.device());
+  const std::optional<SharedObject> shared = FindShareable(process, request.object());
+  if (!device || !shared) return kStatusInvalidParameter;
+  if (device->adapter->removed() || !device->active()) return kStatusDeviceRemoved;
+  if (shared->sync && !call.machine.sync().Retain(*shared->sync)) return kStatusInvalidParameter;
+  const uint32_t name = process.Insert(std::make_unique<HostShare>(*shared));
+  if (name == 0) {
+    if (shared->sync) call.machine.DropSync(*shared->sync, false, &call.aftermath);
+    return kStatusNoMemory;
+  }
+  if (shared->resource) shared->resource->sealed = true;
+  reply->set_vail_nt_handle(name);
+  return kStatusSuccess;
 }
 
 }  // namespace dxg::hostsim

@@ -193,53 +193,49 @@ void EndUpdates(Device& device, uint32_t context, Aftermath* aftermath) {
 
 // Checked at once, carried out when the fence says so. Behind too many others the caller waits until one is
 // done.
-void Commands::Handle(CommandContext& call, const host::UpdateGpuVirtualAddress::Request& request,
-                      host::UpdateGpuVirtualAddress::Reply* reply) {
-  auto update = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    if ((request.flags() & ~kDoNotWait) != 0 || request.num_operations() == 0 ||
-        request.num_operations() > limits::kUpdateGpuVirtualAddressOperationsMax ||
-        request.num_operations() != static_cast<uint32_t>(request.operations_size())) {
-      return kStatusInvalidParameter;
+int32_t Commands::Handle(CommandContext& call, const host::UpdateGpuVirtualAddress::Request& request,
+                         host::UpdateGpuVirtualAddress::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  if ((request.flags() & ~kDoNotWait) != 0 || request.num_operations() == 0 ||
+      request.num_operations() > limits::kUpdateGpuVirtualAddressOperationsMax ||
+      request.num_operations() != static_cast<uint32_t>(request.operations_size())) {
+    return kStatusInvalidParameter;
+  }
+  Submission submission;
+  for (const auto& operation : request.operations()) {
+    const std::optional<Update> parsed = Parse(operation.operation());
+    if (!parsed) return kStatusInvalidParameter;
+    submission.updates.push_back(*parsed);
+  }
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  if (const int32_t status = CheckSubmission(call, request, process, &submission); status != kStatusSuccess) {
+    return status;
+  }
+  PagingEngine& engine = call.adapter->paging();
+  const std::shared_ptr<UpdateLane> lane = LaneOf(*submission.device, CanonicalHandle(request.context()));
+  PagingOperation operation;
+  operation.duration_ns = engine.Duration(0);
+  if ((request.flags() & kDoNotWait) == 0) {
+    operation.after = submission.fence;
+    operation.after_value = request.fence_value();
+  }
+  operation.done = [process = std::weak_ptr(call.process), adapter = std::weak_ptr(call.adapter),
+                    weak_lane = std::weak_ptr(lane), updates = std::move(submission.updates),
+                    fence = submission.fence,
+                    value = request.fence_value() + 1](bool executed, Aftermath* aftermath) {
+    if (executed) {
+      ApplyAll(process.lock(), adapter.lock(), updates);
+      fence->domain().Raise(*fence, value, aftermath);
     }
-    Submission submission;
-    for (const auto& operation : request.operations()) {
-      const std::optional<Update> parsed = Parse(operation.operation());
-      if (!parsed) return kStatusInvalidParameter;
-      submission.updates.push_back(*parsed);
-    }
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    if (const int32_t status = CheckSubmission(call, request, process, &submission);
-        status != kStatusSuccess) {
-      return status;
-    }
-    PagingEngine& engine = call.adapter->paging();
-    const std::shared_ptr<UpdateLane> lane = LaneOf(*submission.device, CanonicalHandle(request.context()));
-    PagingOperation operation;
-    operation.duration_ns = engine.Duration(0);
-    if ((request.flags() & kDoNotWait) == 0) {
-      operation.after = submission.fence;
-      operation.after_value = request.fence_value();
-    }
-    operation.done = [process = std::weak_ptr(call.process), adapter = std::weak_ptr(call.adapter),
-                      weak_lane = std::weak_ptr(lane), updates = std::move(submission.updates),
-                      fence = submission.fence,
-                      value = request.fence_value() + 1](bool executed, Aftermath* aftermath) {
-      if (executed) {
-        ApplyAll(process.lock(), adapter.lock(), updates);
-        fence->domain().Raise(*fence, value, aftermath);
-      }
-      if (const auto alive = weak_lane.lock()) alive->Release(aftermath);
-    };
-    if (engine.Outstanding(*lane->lane) >= kQueuedUpdatesMax) {
-      MutexLock blocked(lane->mutex);
-      lane->blocked.push_back(call.Defer());
-    }
-    engine.Enqueue(lane->lane, std::move(operation), &call.aftermath);
-    return kStatusSuccess;
+    if (const auto alive = weak_lane.lock()) alive->Release(aftermath);
   };
-  reply->set_status(update());
+  if (engine.Outstanding(*lane->lane) >= kQueuedUpdatesMax) {
+    MutexLock blocked(lane->mutex);
+    lane->blocked.push_back(call.Defer());
+  }
+  engine.Enqueue(lane->lane, std::move(operation), &call.aftermath);
+  return kStatusSuccess;
 }
 
 }  // namespace dxg::hostsim

@@ -218,7 +218,7 @@ Status SocketSession::Submit(const socket::CallPacket& call) {
 Status SocketSession::Answer(const protocol::Question& question, std::vector<UniqueFd> descriptors) {
   switch (question.what_case()) {
     case protocol::Question::kRegionAt:
-      return SendRegion(question.number(), backend_->FindRegion(question.region_at()));
+      return SendRegion(question.number(), backend_->FindRegion(WindowAddress(question.region_at())));
     case protocol::Question::kHomeOf:
       return SendRegion(question.number(), backend_->HomeRegion(question.home_of()));
     case protocol::Question::kShared:
@@ -248,7 +248,7 @@ Status SocketSession::SendRegion(uint64_t number, const std::optional<HostRegion
   answer.set_number(number);
   if (!region || region->file < 0) return Send(message);
   message.set_descriptors(1);
-  answer.set_window_address(region->window_address);
+  answer.set_window_address(region->window_address.value);
   answer.set_size(region->size);
   answer.set_file_offset(region->file_offset);
   answer.set_cookie(region->cookie);

@@ -63,14 +63,11 @@ int32_t SignalFromCpu(CommandContext& call, const host::SignalSyncObject::Reques
 
 }  // namespace
 
-void Commands::Handle(CommandContext& call, const host::SignalSyncObject::Request& request,
-                      host::SignalSyncObject::Reply* reply) {
-  auto signal = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    return request.contexts_size() == 0 && request.context_count() == 0 ? SignalFromCpu(call, request)
-                                                                        : SignalFromQueues(call, request);
-  };
-  reply->set_status(signal());
+int32_t Commands::Handle(CommandContext& call, const host::SignalSyncObject::Request& request,
+                         host::SignalSyncObject::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  return request.contexts_size() == 0 && request.context_count() == 0 ? SignalFromCpu(call, request)
+                                                                      : SignalFromQueues(call, request);
 }
 
 }  // namespace dxg::hostsim

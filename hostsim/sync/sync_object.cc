@@ -243,24 +243,21 @@ int32_t Open(CommandContext& call, const host::OpenSyncObject::Request& request,
 
 }  // namespace
 
-void Commands::Handle(CommandContext& call, const host::OpenSyncObject::Request& request,
-                      host::OpenSyncObject::Reply* reply) {
-  reply->set_status(call.process ? Open(call, request, reply) : kStatusInvalidParameter);
+int32_t Commands::Handle(CommandContext& call, const host::OpenSyncObject::Request& request,
+                         host::OpenSyncObject::Reply* reply) {
+  return call.process ? Open(call, request, reply) : kStatusInvalidParameter;
 }
 
 // The command names no adapter. Works whatever state the device is in.
-void Commands::Handle(CommandContext& call, const host::DestroySyncObject::Request& request,
-                      host::DestroySyncObject::Reply* reply) {
-  auto destroy = [&]() -> int32_t {
-    if (!call.process) return kStatusInvalidParameter;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    SyncHandle* handle = process.Find<SyncHandle>(request.sync_object());
-    if (!handle || !handle->of_program()) return kStatusInvalidParameter;
-    EndSync(process, *handle, &call.aftermath);
-    return kStatusSuccess;
-  };
-  reply->set_status(destroy());
+int32_t Commands::Handle(CommandContext& call, const host::DestroySyncObject::Request& request,
+                         host::DestroySyncObject::Reply*) {
+  if (!call.process) return kStatusInvalidParameter;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  SyncHandle* handle = process.Find<SyncHandle>(request.sync_object());
+  if (!handle || !handle->of_program()) return kStatusInvalidParameter;
+  EndSync(process, *handle, &call.aftermath);
+  return kStatusSuccess;
 }
 
 uint32_t ShareSync(Machine& machine, const SyncHandle& handle, Aftermath* aftermath) {

@@ -32,27 +32,24 @@ int32_t WaitFromCpu(CommandContext& call, const host::WaitForSyncObjectFromCpu::
 }  // namespace
 
 // Answers at once; the event says when the wait is over.
-void Commands::Handle(CommandContext& call, const host::WaitForSyncObjectFromCpu::Request& request,
-                      host::WaitForSyncObjectFromCpu::Reply* reply) {
-  auto wait = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    const uint32_t count = request.object_count();
-    if (count == 0 || count > kSyncObjectsPerListMax || static_cast<int>(count) != request.objects_size() ||
-        static_cast<int>(count) != request.fence_values_size() || (request.flags() & ~kWaitAny) != 0 ||
-        request.guest_event() == 0) {
-      return kStatusInvalidParameter;
-    }
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    return WaitFromCpu(call, request, process);
-  };
-  reply->set_status(wait());
+int32_t Commands::Handle(CommandContext& call, const host::WaitForSyncObjectFromCpu::Request& request,
+                         host::WaitForSyncObjectFromCpu::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  const uint32_t count = request.object_count();
+  if (count == 0 || count > kSyncObjectsPerListMax || static_cast<int>(count) != request.objects_size() ||
+      static_cast<int>(count) != request.fence_values_size() || (request.flags() & ~kWaitAny) != 0 ||
+      request.guest_event() == 0) {
+    return kStatusInvalidParameter;
+  }
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  return WaitFromCpu(call, request, process);
 }
 
-void Commands::Handle(CommandContext& call, const host::WaitForSyncObjectFromGpu::Request& request,
-                      host::WaitForSyncObjectFromGpu::Reply* reply) {
+int32_t Commands::Handle(CommandContext& call, const host::WaitForSyncObjectFromGpu::Request& request,
+                         host::WaitForSyncObjectFromGpu::Reply*) {
   const int32_t status = call.CheckCaller();
-  reply->set_status(status == kStatusSuccess ? WaitInQueue(call, request) : status);
+  return status == kStatusSuccess ? WaitInQueue(call, request) : status;
 }
 
 }  // namespace dxg::hostsim

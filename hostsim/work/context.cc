@@ -58,67 +58,58 @@ void Commands::Handle(CommandContext& call, const host::CreateContextVirtual::Re
   reply->set_priv_drv_data(data);
 }
 
-void Commands::Handle(CommandContext& call, const host::DestroyContext::Request& request,
-                      host::DestroyContext::Reply* reply) {
-  auto destroy = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    Context* context = FindContext(call, process, request.context());
-    if (!context) return kStatusInvalidParameter;
-    EndUpdates(context->device, request.context(), &call.aftermath);
-    const std::shared_ptr<void> stopped = call.DeferUntilLetGo();
-    const std::unordered_set<uint32_t> hw_queues = std::move(context->hw_queues);
-    for (const uint32_t queue : hw_queues)
-      EndHwQueue(process, *process.Find<HwQueue>(queue), stopped, &call.aftermath);
-    call.adapter->engines().End(*context->queue, stopped, &call.aftermath);
-    context->device.children.erase(CanonicalHandle(request.context()));
-    process.Erase(request.context());
-    return kStatusSuccess;
-  };
-  reply->set_status(destroy());
+int32_t Commands::Handle(CommandContext& call, const host::DestroyContext::Request& request,
+                         host::DestroyContext::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  Context* context = FindContext(call, process, request.context());
+  if (!context) return kStatusInvalidParameter;
+  EndUpdates(context->device, request.context(), &call.aftermath);
+  const std::shared_ptr<void> stopped = call.DeferUntilLetGo();
+  const std::unordered_set<uint32_t> hw_queues = std::move(context->hw_queues);
+  for (const uint32_t queue : hw_queues)
+    EndHwQueue(process, *process.Find<HwQueue>(queue), stopped, &call.aftermath);
+  call.adapter->engines().End(*context->queue, stopped, &call.aftermath);
+  context->device.children.erase(CanonicalHandle(request.context()));
+  process.Erase(request.context());
+  return kStatusSuccess;
 }
 
-void Commands::Handle(CommandContext& call, const host::SetContextSchedulingPriority::Request& request,
-                      host::SetContextSchedulingPriority::Reply* reply) {
-  auto set = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    Context* context = FindContext(call, process, request.context());
-    if (!context) return kStatusInvalidParameter;
-    if (call.adapter->removed() || !context->device.active()) return kStatusDeviceRemoved;
-    const bool in_process = request.in_process() != 0;
-    if (const int32_t status = CheckPriority(*call.adapter, request.priority(), in_process);
-        status != kStatusSuccess) {
-      return status;
-    }
-    (in_process ? context->in_process_priority : context->priority) = request.priority();
-    Engines& engines = call.adapter->engines();
-    engines.SetPriority(*context->queue, context->priority, context->in_process_priority);
-    for (const uint32_t handle : context->hw_queues) {
-      engines.SetPriority(*process.Find<HwQueue>(handle)->queue, context->priority,
-                          context->in_process_priority);
-    }
-    return kStatusSuccess;
-  };
-  reply->set_status(set());
+int32_t Commands::Handle(CommandContext& call, const host::SetContextSchedulingPriority::Request& request,
+                         host::SetContextSchedulingPriority::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  Context* context = FindContext(call, process, request.context());
+  if (!context) return kStatusInvalidParameter;
+  if (call.adapter->removed() || !context->device.active()) return kStatusDeviceRemoved;
+  const bool in_process = request.in_process() != 0;
+  if (const int32_t status = CheckPriority(*call.adapter, request.priority(), in_process);
+      status != kStatusSuccess) {
+    return status;
+  }
+  (in_process ? context->in_process_priority : context->priority) = request.priority();
+  Engines& engines = call.adapter->engines();
+  engines.SetPriority(*context->queue, context->priority, context->in_process_priority);
+  for (const uint32_t handle : context->hw_queues) {
+    engines.SetPriority(*process.Find<HwQueue>(handle)->queue, context->priority,
+                        context->in_process_priority);
+  }
+  return kStatusSuccess;
 }
 
 // A query: it also works on a device in error.
-void Commands::Handle(CommandContext& call, const host::GetContextSchedulingPriority::Request& request,
-                      host::GetContextSchedulingPriority::Reply* reply) {
-  auto get = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    const Context* context = FindContext(call, process, request.context());
-    if (!context) return kStatusInvalidParameter;
-    if (call.adapter->removed()) return kStatusDeviceRemoved;
-    reply->set_priority(request.in_process() != 0 ? context->in_process_priority : context->priority);
-    return kStatusSuccess;
-  };
-  reply->set_status(get());
+int32_t Commands::Handle(CommandContext& call, const host::GetContextSchedulingPriority::Request& request,
+                         host::GetContextSchedulingPriority::Reply* reply) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  const Context* context = FindContext(call, process, request.context());
+  if (!context) return kStatusInvalidParameter;
+  if (call.adapter->removed()) return kStatusDeviceRemoved;
+  reply->set_priority(request.in_process() != 0 ? context->in_process_priority : context->priority);
+  return kStatusSuccess;
 }
 
 }  // namespace dxg::hostsim

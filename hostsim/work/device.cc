@@ -101,91 +101,79 @@ void Commands::Handle(CommandContext& call, const host::CreateDevice::Request& r
   reply->set_device(handle);
 }
 
-void Commands::Handle(CommandContext& call, const host::DestroyDevice::Request& request,
-                      host::DestroyDevice::Reply* reply) {
-  auto destroy = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    Device* device = FindDevice(call, process, request.device());
-    if (!device) return kStatusInvalidParameter;
-    device->EndPaging(&call.aftermath);
-    call.adapter->engines().End(*device->work, call.DeferUntilLetGo(), &call.aftermath);
-    EndSyncsOf(process, *device, &call.aftermath);
-    for (const uint32_t child : device->children) process.Erase(child);
-    process.Erase(request.device());
-    AdapterUse* use = process.UseAdapter(call.adapter);
-    if (--use->devices == 0) call.adapter->memory().Deactivate(use->memory);
-    return kStatusSuccess;
-  };
-  reply->set_status(destroy());
+int32_t Commands::Handle(CommandContext& call, const host::DestroyDevice::Request& request,
+                         host::DestroyDevice::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  Device* device = FindDevice(call, process, request.device());
+  if (!device) return kStatusInvalidParameter;
+  device->EndPaging(&call.aftermath);
+  call.adapter->engines().End(*device->work, call.DeferUntilLetGo(), &call.aftermath);
+  EndSyncsOf(process, *device, &call.aftermath);
+  for (const uint32_t child : device->children) process.Erase(child);
+  process.Erase(request.device());
+  AdapterUse* use = process.UseAdapter(call.adapter);
+  if (--use->devices == 0) call.adapter->memory().Deactivate(use->memory);
+  return kStatusSuccess;
 }
 
 // Comes before the guest takes a device apart. What is queued goes with the device.
-void Commands::Handle(CommandContext& call, const host::FlushDevice::Request& request,
-                      host::FlushDevice::Reply* reply) {
-  auto flush = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    if (request.reason() != kFlushDeviceTerminate) return kStatusInvalidParameter;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    return FindDevice(call, process, request.device()) ? kStatusSuccess : kStatusInvalidParameter;
-  };
-  reply->set_status(flush());
+int32_t Commands::Handle(CommandContext& call, const host::FlushDevice::Request& request,
+                         host::FlushDevice::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  if (request.reason() != kFlushDeviceTerminate) return kStatusInvalidParameter;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  return FindDevice(call, process, request.device()) ? kStatusSuccess : kStatusInvalidParameter;
 }
 
-void Commands::Handle(CommandContext& call, const host::GetDeviceState::Request& request,
-                      host::GetDeviceState::Reply* reply) {
+int32_t Commands::Handle(CommandContext& call, const host::GetDeviceState::Request& request,
+                         host::GetDeviceState::Reply* reply) {
   // The struct goes back whole; what a state does not fill stays as the caller had it.
   std::string* state = reply->mutable_state();
   state->assign(request.state(), 0, kStateBytes);
   state->resize(kStateBytes);
   reply->set_device(request.device());
   reply->set_state_type(request.state_type());
-  auto get = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    const Device* device = FindDevice(call, process, request.device());
-    if (!device) return kStatusInvalidParameter;
-    if (device->adapter->removed()) return kStatusDeviceRemoved;
-    const Bytes bytes = BytesOf(*state);
-    switch (request.state_type()) {
-      case _D3DKMT_DEVICESTATE_EXECUTION:
-        Put<uint32_t>(bytes, 0, static_cast<uint32_t>(device->state()));
-        return kStatusSuccess;
-      case _D3DKMT_DEVICESTATE_RESET:
-        Put<uint32_t>(bytes, 0, 0);  // no desktop that could have been switched
-        return kStatusSuccess;
-      case _D3DKMT_DEVICESTATE_PAGE_FAULT:
-        PutPageFault(bytes, device->page_fault());
-        return kStatusSuccess;
-      default:  // the states of presentation, which a render adapter does not have
-        return kStatusInvalidParameter;
-    }
-  };
-  reply->set_status(get());
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  const Device* device = FindDevice(call, process, request.device());
+  if (!device) return kStatusInvalidParameter;
+  if (device->adapter->removed()) return kStatusDeviceRemoved;
+  const Bytes bytes = BytesOf(*state);
+  switch (request.state_type()) {
+    case _D3DKMT_DEVICESTATE_EXECUTION:
+      Put<uint32_t>(bytes, 0, static_cast<uint32_t>(device->state()));
+      return kStatusSuccess;
+    case _D3DKMT_DEVICESTATE_RESET:
+      Put<uint32_t>(bytes, 0, 0);  // no desktop that could have been switched
+      return kStatusSuccess;
+    case _D3DKMT_DEVICESTATE_PAGE_FAULT:
+      PutPageFault(bytes, device->page_fault());
+      return kStatusSuccess;
+    default:  // the states of presentation, which a render adapter does not have
+      return kStatusInvalidParameter;
+  }
 }
 
-void Commands::Handle(CommandContext& call, const host::MarkDeviceAsError::Request& request,
-                      host::MarkDeviceAsError::Reply* reply) {
-  auto mark = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    Device* device = FindDevice(call, process, request.device());
-    if (!device) return kStatusInvalidParameter;
-    if (device->adapter->removed()) return kStatusDeviceRemoved;
-    switch (request.reason()) {
-      case _D3DKMT_DEVICE_ERROR_REASON_GENERIC:
-      case _D3DKMT_DEVICE_ERROR_REASON_DRIVER_ERROR:
-        device->Fail(process, ExecutionState::kDmaFault, &call.aftermath);
-        return kStatusSuccess;
-      default:
-        return kStatusInvalidParameter;
-    }
-  };
-  reply->set_status(mark());
+int32_t Commands::Handle(CommandContext& call, const host::MarkDeviceAsError::Request& request,
+                         host::MarkDeviceAsError::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  Device* device = FindDevice(call, process, request.device());
+  if (!device) return kStatusInvalidParameter;
+  if (device->adapter->removed()) return kStatusDeviceRemoved;
+  switch (request.reason()) {
+    case _D3DKMT_DEVICE_ERROR_REASON_GENERIC:
+    case _D3DKMT_DEVICE_ERROR_REASON_DRIVER_ERROR:
+      device->Fail(process, ExecutionState::kDmaFault, &call.aftermath);
+      return kStatusSuccess;
+    default:
+      return kStatusInvalidParameter;
+  }
 }
 
 }  // namespace dxg::hostsim

@@ -32,60 +32,54 @@ QueueOf FindQueue(const CommandContext& call, Process& process, uint32_t handle)
 }
 
 // The simulated driver takes any private data and changes none.
-void Commands::Handle(CommandContext& call, const host::CreateHwQueue::Request& request,
-                      host::CreateHwQueue::Reply* reply) {
-  auto create = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    const std::string& data = request.priv_drv_data();
-    if (data.size() != request.priv_drv_data_size() || data.size() >= kMessageBytesMax)
-      return kStatusInvalidParameter;
-    if ((request.flags() & ~(kKnownQueueFlags | HwQueue::kUserModeSubmission)) != 0)
-      return kStatusInvalidParameter;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    Context* context = FindContext(call, process, request.context());
-    if (!context) return kStatusInvalidParameter;
-    Device& device = context->device;
-    if (call.adapter->removed() || !device.active()) return kStatusDeviceRemoved;
-    if ((context->flags & Context::kHwQueueSupported) == 0) return kStatusInvalidParameter;
-    if ((request.flags() & HwQueue::kUserModeSubmission) != 0) return kStatusNotSupported;
-    if (call.Strike(FaultPoint::kNoMemoryCreate)) return kStatusNoMemory;
-    SyncHandle* progress = CreateQueueFence(process, device, SyncHandle::Use::kProgress, true);
-    if (!progress) return kStatusNoMemory;
-    Engines& engines = call.adapter->engines();
-    auto queue = engines.AddQueue(device.work, context->node);
-    engines.SetPriority(*queue, context->priority, context->in_process_priority);
-    const uint32_t handle = process.Insert(std::make_unique<HwQueue>(
-        *context, request.flags(), queue, *progress, call.machine.counts.hw_queues));
-    if (handle == 0) {
-      engines.End(*queue, nullptr, &call.aftermath);
-      EndSync(process, *progress, &call.aftermath);
-      return kStatusNoMemory;
-    }
-    device.children.insert(handle);
-    context->hw_queues.insert(handle);
-    reply->set_hwqueue(handle);
-    reply->set_progress_fence(progress->handle);
-    reply->set_progress_fence_cpu_va(progress->page->window_address());
-    reply->set_progress_fence_gpu_va(progress->gpu_address.value);
-    reply->set_priv_drv_data(data);
-    return kStatusSuccess;
-  };
-  reply->set_status(create());
+int32_t Commands::Handle(CommandContext& call, const host::CreateHwQueue::Request& request,
+                         host::CreateHwQueue::Reply* reply) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  const std::string& data = request.priv_drv_data();
+  if (data.size() != request.priv_drv_data_size() || data.size() >= kMessageBytesMax)
+    return kStatusInvalidParameter;
+  if ((request.flags() & ~(kKnownQueueFlags | HwQueue::kUserModeSubmission)) != 0)
+    return kStatusInvalidParameter;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  Context* context = FindContext(call, process, request.context());
+  if (!context) return kStatusInvalidParameter;
+  Device& device = context->device;
+  if (call.adapter->removed() || !device.active()) return kStatusDeviceRemoved;
+  if ((context->flags & Context::kHwQueueSupported) == 0) return kStatusInvalidParameter;
+  if ((request.flags() & HwQueue::kUserModeSubmission) != 0) return kStatusNotSupported;
+  if (call.Strike(FaultPoint::kNoMemoryCreate)) return kStatusNoMemory;
+  SyncHandle* progress = CreateQueueFence(process, device, SyncHandle::Use::kProgress, true);
+  if (!progress) return kStatusNoMemory;
+  Engines& engines = call.adapter->engines();
+  auto queue = engines.AddQueue(device.work, context->node);
+  engines.SetPriority(*queue, context->priority, context->in_process_priority);
+  const uint32_t handle = process.Insert(
+      std::make_unique<HwQueue>(*context, request.flags(), queue, *progress, call.machine.counts.hw_queues));
+  if (handle == 0) {
+    engines.End(*queue, nullptr, &call.aftermath);
+    EndSync(process, *progress, &call.aftermath);
+    return kStatusNoMemory;
+  }
+  device.children.insert(handle);
+  context->hw_queues.insert(handle);
+  reply->set_hwqueue(handle);
+  reply->set_progress_fence(progress->handle);
+  reply->set_progress_fence_cpu_va(progress->page->window_address());
+  reply->set_progress_fence_gpu_va(progress->gpu_address.value);
+  reply->set_priv_drv_data(data);
+  return kStatusSuccess;
 }
 
-void Commands::Handle(CommandContext& call, const host::DestroyHwQueue::Request& request,
-                      host::DestroyHwQueue::Reply* reply) {
-  auto destroy = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    const QueueOf found = FindQueue(call, process, request.hwqueue());
-    if (!found.hw_queue) return kStatusInvalidParameter;
-    EndHwQueue(process, *found.hw_queue, call.DeferUntilLetGo(), &call.aftermath);
-    return kStatusSuccess;
-  };
-  reply->set_status(destroy());
+int32_t Commands::Handle(CommandContext& call, const host::DestroyHwQueue::Request& request,
+                         host::DestroyHwQueue::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  const QueueOf found = FindQueue(call, process, request.hwqueue());
+  if (!found.hw_queue) return kStatusInvalidParameter;
+  EndHwQueue(process, *found.hw_queue, call.DeferUntilLetGo(), &call.aftermath);
+  return kStatusSuccess;
 }
 
 }  // namespace dxg::hostsim

@@ -125,21 +125,18 @@ int32_t Submit(CommandContext& call, const host::SubmitCommand::Request& request
 
 }  // namespace
 
-void Commands::Handle(CommandContext& call, const host::SubmitCommand::Request& request,
-                      host::SubmitCommand::Reply* reply) {
-  auto submit = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    const uint32_t count = request.broadcast_context_count();
-    const bool countable =
-        count != 0 && count <= kBroadcastMax && static_cast<int>(count) <= request.broadcast_context_size();
-    const auto& all = request.broadcast_context();
-    Target target;
-    FindTarget(call, process, std::span(all.data(), countable ? count : 0u), &target);
-    return Heard(call, process, target.device, Submit(call, request, target));
-  };
-  reply->set_status(submit());
+int32_t Commands::Handle(CommandContext& call, const host::SubmitCommand::Request& request,
+                         host::SubmitCommand::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  const uint32_t count = request.broadcast_context_count();
+  const bool countable =
+      count != 0 && count <= kBroadcastMax && static_cast<int>(count) <= request.broadcast_context_size();
+  const auto& all = request.broadcast_context();
+  Target target;
+  FindTarget(call, process, std::span(all.data(), countable ? count : 0u), &target);
+  return Heard(call, process, target.device, Submit(call, request, target));
 }
 
 namespace {
@@ -167,17 +164,14 @@ int32_t SubmitToHwQueue(CommandContext& call, const host::SubmitCommandToHwQueue
 
 }  // namespace
 
-void Commands::Handle(CommandContext& call, const host::SubmitCommandToHwQueue::Request& request,
-                      host::SubmitCommandToHwQueue::Reply* reply) {
-  auto submit = [&]() -> int32_t {
-    if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-    Process& process = *call.process;
-    MutexLock lock(process.mutex());
-    Target target;
-    FindTarget(call, process, std::array{request.hwqueue()}, &target);
-    return Heard(call, process, target.device, SubmitToHwQueue(call, request, target));
-  };
-  reply->set_status(submit());
+int32_t Commands::Handle(CommandContext& call, const host::SubmitCommandToHwQueue::Request& request,
+                         host::SubmitCommandToHwQueue::Reply*) {
+  if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  Target target;
+  FindTarget(call, process, std::array{request.hwqueue()}, &target);
+  return Heard(call, process, target.device, SubmitToHwQueue(call, request, target));
 }
 
 namespace {

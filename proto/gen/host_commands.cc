@@ -266,16 +266,21 @@ std::string Functions(const Descriptor* command) {
              name, r, reply_type, DecodeFields(reply));
 }
 
+bool HasStatus(const Descriptor& reply) { return reply.FindFieldByName("status") != nullptr; }
+
 }  // namespace
 
 std::string HostCommandsHeader() {
   std::string cases;
   for (const Descriptor* command : CommandMessages()) {
+    const Descriptor& reply = *command->FindNestedTypeByName("Reply");
+    const std::string handle =
+        fmt::format("handler.Handle(context, static_cast<const {}&>(request), static_cast<{}*>(reply))",
+                    CppName(command->FindNestedTypeByName("Request")), CppName(&reply));
     cases += fmt::format(
-        "    case {}:\n      handler.Handle(context, static_cast<const {}&>(request), "
-        "static_cast<{}*>(reply));\n      return true;\n",
-        command->options().GetExtension(dxg::command).id(), CppName(command->FindNestedTypeByName("Request")),
-        CppName(command->FindNestedTypeByName("Reply")));
+        "    case {}:\n      {};\n      return true;\n", command->options().GetExtension(dxg::command).id(),
+        HasStatus(reply) ? fmt::format("static_cast<{}*>(reply)->set_status({})", CppName(&reply), handle)
+                         : handle);
   }
   std::string ids;
   for (const Descriptor* command : CommandMessages()) {
@@ -284,20 +289,25 @@ std::string HostCommandsHeader() {
                        command->options().GetExtension(dxg::command).id());
   }
   std::string each;
-  for (const Descriptor* command : CommandMessages()) each += fmt::format(" \\\n  X({})", command->name());
+  for (const Descriptor* command : CommandMessages()) {
+    each += fmt::format(" \\\n  X({}, {})", command->name(),
+                        HasStatus(*command->FindNestedTypeByName("Reply")) ? "int32_t" : "void");
+  }
   return fmt::format(
       "// Written by dxg-gen from proto/dxg/host.proto. Do not edit.\n#pragma once\n\n#include "
       "\"proto/contract/contract.h\"\n"
       "#include \"proto/dxg/host.pb.h\"\n\nnamespace dxg::contract {{\n\n"
-      "// Calls handler.Handle(context, request, reply) for the command with that id; false where there is "
-      "none.\n"
+      "// Calls handler.Handle(context, request, reply) for the command with that id, and sets the status "
+      "that "
+      "it returns; false where there is none.\n"
       "template <class Handler, class Context>\n"
       "bool DispatchHostCommand(uint32_t id, Handler& handler, Context& context, const Message& request, "
       "Message* reply) {{\n"
       "  switch (id) {{\n{}    default:\n      return false;\n  }}\n}}\n\n"
       "// The number of the command whose Request this is.\ntemplate <class Request>\ninline constexpr "
       "uint32_t kHostCommandId = ~0u;\n{}\n}}  // namespace dxg::contract\n\n"
-      "// X(Name) for each command.\n#define DXG_FOR_EACH_HOST_COMMAND(X){}\n",
+      "// X(Name, Returns) for each command; its handler returns the reply's NTSTATUS, where that has "
+      "one.\n#define DXG_FOR_EACH_HOST_COMMAND(X){}\n",
       cases, ids, each);
 }
 

@@ -263,14 +263,14 @@ class BackendClient final : public BackendEvents {
   // As a process that has the window's memory mapped.
   uint64_t Peek(uint64_t window_address) {
     uint64_t value = 0;
-    const auto region = backend_->FindRegion(window_address);
+    const auto region = backend_->FindRegion(WindowAddress(window_address));
     if (!region) return 0;
     EXPECT_EQ(pread(region->file, &value, sizeof value, FileOffset(*region, window_address)),
               static_cast<ssize_t>(sizeof value));
     return value;
   }
   void Poke(uint64_t window_address, std::string_view bytes) {
-    const auto region = backend_->FindRegion(window_address);
+    const auto region = backend_->FindRegion(WindowAddress(window_address));
     if (!region) return;
     EXPECT_EQ(pwrite(region->file, bytes.data(), bytes.size(), FileOffset(*region, window_address)),
               static_cast<ssize_t>(bytes.size()));
@@ -378,7 +378,7 @@ class BackendClient final : public BackendEvents {
     adapter_ = Arrived();
   }
   static off_t FileOffset(const HostRegion& region, uint64_t window_address) {
-    return static_cast<off_t>(region.file_offset + window_address - region.window_address);
+    return static_cast<off_t>(region.file_offset + (WindowAddress(window_address) - region.window_address));
   }
   static std::string WriteProfile(uint32_t timeout_ms) {
     auto loaded = hostsim::LoadProfile("discrete");

@@ -33,7 +33,7 @@ class CountingBackend final : public Backend {
     if (answer) answer(call.reply);
     completion.run(completion.context, Status::Ok());
   }
-  std::optional<HostRegion> FindRegion(uint64_t) override { return std::nullopt; }
+  std::optional<HostRegion> FindRegion(WindowAddress) override { return std::nullopt; }
   std::optional<HostRegion> HomeRegion(uint32_t) override { return std::nullopt; }
   std::optional<HostRegion> FindShared(uint32_t, uint32_t) override { return std::nullopt; }
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages>) override { return 7u; }

@@ -124,7 +124,7 @@ TEST_F(SocketHostTest, RefusesPagesThatAreInNoFile) {
   BackendClient client(ConnectTo(path()));
   EXPECT_EQ(client.backend().AddClientPages(std::make_shared<TestPages>(kPage)).status().value(), -ENOMEM);
   client.backend().RemoveClientPages(1);  // which nobody has: the host ends what makes no sense
-  EXPECT_FALSE(client.backend().FindRegion(0));
+  EXPECT_FALSE(client.backend().FindRegion(WindowAddress(0)));
 }
 
 TEST_F(SocketHostTest, ALife) {
@@ -137,13 +137,13 @@ TEST_F(SocketHostTest, ALife) {
 
   auto memory = client.NewMemory(&device);
   ASSERT_NE(memory.window, 0u);
-  const auto region = client.backend().FindRegion(memory.window);
+  const auto region = client.backend().FindRegion(WindowAddress(memory.window));
   ASSERT_TRUE(region);
   EXPECT_NE(fcntl(region->file, F_GETFD) & FD_CLOEXEC, 0);
-  const auto again = client.backend().FindRegion(memory.window);
+  const auto again = client.backend().FindRegion(WindowAddress(memory.window));
   ASSERT_TRUE(again);
   EXPECT_EQ(again->file, region->file) << "one descriptor for a file, however often it comes";
-  EXPECT_FALSE(client.backend().FindRegion(1));
+  EXPECT_FALSE(client.backend().FindRegion(WindowAddress(1)));
   EXPECT_FALSE(client.backend().FindShared(1, 0));
 
   auto pages = std::make_shared<FilePages>(kPage);
@@ -197,7 +197,7 @@ TEST_F(SocketHostTest, ACompletionMayAsk) {
   std::deque<Sent<host::CreateDevice>> sent(20);
   int found = 0;
   for (auto& each : sent) {
-    each.then = [&] { found += client.backend().FindRegion(memory.window) ? 1 : 0; };
+    each.then = [&] { found += client.backend().FindRegion(WindowAddress(memory.window)) ? 1 : 0; };
     each.Submit(client.backend(), client.adapter().address);
   }
   for (auto& each : sent) EXPECT_EQ(each.Await(), 0);
@@ -215,7 +215,7 @@ TEST_F(SocketHostTest, ManyThreadsCallAndAsk) {
       for (int i = 0; i < 100; ++i) {
         Sent<host::CreateDevice> sent;
         sent.Submit(client.backend(), client.adapter().address);
-        EXPECT_TRUE(client.backend().FindRegion(memory.window));
+        EXPECT_TRUE(client.backend().FindRegion(WindowAddress(memory.window)));
         EXPECT_EQ(sent.Await(), 0);
         auto list = client.backend().AddClientPages(std::make_shared<FilePages>(kPage));
         EXPECT_TRUE(list.ok());
@@ -423,7 +423,7 @@ TEST_P(HostTrouble, EndsAllCallsAndIsToldOnce) {
   EXPECT_EQ(second.Await(), -ENODEV);
   EXPECT_EQ(third.Await(), -ENODEV);
   EXPECT_EQ(third.reply().ByteSizeLong(), 0u) << "nothing of a wrong answer stays";
-  EXPECT_FALSE(backend->FindRegion(kPage));
+  EXPECT_FALSE(backend->FindRegion(WindowAddress(kPage)));
   EXPECT_FALSE(backend->AddClientPages(std::make_shared<FilePages>(kPage)).ok());
   for (const bool asynchronous : {false, true}) {
     Sent<host::CreateDevice> later;
@@ -485,8 +485,8 @@ TEST(SocketBackend, TakesNoRegionThatItsFileDoesNotHave) {
   Listener listener;
   const auto backend = ConnectTo(host.path());
   ASSERT_TRUE(backend->Start(&listener).ok());
-  for (size_t i = 0; i < std::size(shown); ++i) EXPECT_FALSE(backend->FindRegion(kPage)) << i;
-  EXPECT_FALSE(backend->FindRegion(kPage));
+  for (size_t i = 0; i < std::size(shown); ++i) EXPECT_FALSE(backend->FindRegion(WindowAddress(kPage))) << i;
+  EXPECT_FALSE(backend->FindRegion(WindowAddress(kPage)));
   EXPECT_EQ(listener.lost.times(), 0);
   backend->Stop();
   EXPECT_EQ(listener.lost.times(), 0) << "it was not lost, but left";
@@ -524,7 +524,7 @@ TEST(SocketBackend, AQuestionFromACompletionOverWhatComesBeforeItsAnswer) {
   bool found = false;
   std::vector<uint64_t> events_then;
   first.then = [&] {
-    found = backend->FindRegion(kPage).has_value();
+    found = backend->FindRegion(WindowAddress(kPage)).has_value();
     events_then = listener.events;
   };
   first.Submit(*backend, kAddress);
@@ -550,7 +550,7 @@ TEST(SocketBackend, AQuestionFromACompletionEndsWithTheHost) {
   const auto backend = ConnectTo(host.path());
   ASSERT_TRUE(backend->Start(&listener).ok());
   Sent<host::CreateDevice> sent;
-  sent.then = [&] { EXPECT_FALSE(backend->FindRegion(kPage)); };
+  sent.then = [&] { EXPECT_FALSE(backend->FindRegion(WindowAddress(kPage))); };
   sent.Submit(*backend, kAddress);
   EXPECT_EQ(sent.Await(), 0);
   listener.lost.Await();
@@ -596,7 +596,7 @@ TEST(SocketBackend, StopEndsWhatWaits) {
   ASSERT_TRUE(backend->Start(&listener).ok());
   std::deque<Sent<host::CreateDevice>> sent(100);
   for (auto& each : sent) each.Submit(*backend, kAddress);
-  std::thread asker([&] { EXPECT_FALSE(backend->FindRegion(kPage)); });
+  std::thread asker([&] { EXPECT_FALSE(backend->FindRegion(WindowAddress(kPage))); });
   backend->Stop();
   for (auto& each : sent) {
     EXPECT_EQ(each.times(), 1) << "when Stop returns";
@@ -623,7 +623,7 @@ TEST(SocketBackend, WhoHearsOfAnAdapterMayCallAndAskAndAStartThatFailsEndsThat) 
   Sent<host::CreateDevice> sent;
   listener.on_arrival = [&] {
     sent.Submit(*backend, kAddress);
-    EXPECT_FALSE(backend->FindRegion(kPage));
+    EXPECT_FALSE(backend->FindRegion(WindowAddress(kPage)));
   };
   const Status started = backend->Start(&listener);
   EXPECT_EQ(started.value(), -ENODEV);

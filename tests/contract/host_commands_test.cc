@@ -154,11 +154,13 @@ TEST(HostCommands, AreThePublishedOnes) {
 }
 
 struct CountingHandler {
+  static constexpr int32_t kStatus = -7;
   int handled = 0;
   template <class Request, class Reply>
-  void Handle(uint32_t& id, const Request&, Reply*) {
+  int32_t Handle(uint32_t& id, const Request&, Reply*) {
     ++handled;
     EXPECT_EQ(id, kHostCommandId<Request>);
+    return kStatus;
   }
 };
 
@@ -168,6 +170,9 @@ TEST(HostCommands, AreDispatchedByNumber) {
     uint32_t id = command.id;
     const auto request = New(command.request), reply = New(command.reply);
     EXPECT_TRUE(DispatchHostCommand(id, handler, id, *request, reply.get())) << command.name;
+    if (const auto* status = reply->GetDescriptor()->FindFieldByName("status")) {
+      EXPECT_EQ(reply->GetReflection()->GetInt32(*reply, status), CountingHandler::kStatus) << command.name;
+    }
   }
   EXPECT_EQ(handler.handled, static_cast<int>(HostCommands().size()));
   uint32_t unknown = 3;  // known to the host's side of the protocol, never sent by a guest

@@ -77,7 +77,7 @@ struct Waiting {
     auto* waiting = static_cast<Waiting*>(context);
     ++waiting->times;
     constexpr uint64_t kPageBytes = 4096;
-    const auto region = waiting->backend->FindRegion(kPageBytes);
+    const auto region = waiting->backend->FindRegion(WindowAddress(kPageBytes));
     FUZZ_CHECK(!region || (region->size != 0 && region->size % kPageBytes == 0 && region->file >= 0));
   }
 };

@@ -124,10 +124,10 @@ std::string ScriptedHost::Verdict() {
 }
 
 // Everything below the end of the recorded machine's window, and nothing at 0.
-std::optional<HostRegion> ScriptedHost::FindRegion(uint64_t window_address) {
-  if (window_address < kWindow || window_address >= kWindow + kWindowBytes) return std::nullopt;
+std::optional<HostRegion> ScriptedHost::FindRegion(WindowAddress address) {
+  if (address.value < kWindow || address.value >= kWindow + kWindowBytes) return std::nullopt;
   HostRegion region;
-  region.window_address = kWindow;
+  region.window_address = WindowAddress(kWindow);
   region.size = kWindowBytes;
   return region;
 }

@@ -36,7 +36,7 @@ class ScriptedHost final : public Backend {
   Status Start(BackendEvents*) override { return Status::Ok(); }
   void Stop() override {}
   void Submit(const HostCall& call, Completion completion) override;
-  std::optional<HostRegion> FindRegion(uint64_t window_address) override;
+  std::optional<HostRegion> FindRegion(WindowAddress address) override;
   std::optional<HostRegion> HomeRegion(uint32_t) override { return std::nullopt; }
   std::optional<HostRegion> FindShared(uint32_t, uint32_t) override { return std::nullopt; }
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override;

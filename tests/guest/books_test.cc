@@ -40,7 +40,7 @@ class BooksTest : public DriverTest {
     Deliver();
     delivery.eventfds[kEventfd] = std::make_shared<CountingFile>();
     HostRegion region;
-    region.window_address = kRegion;
+    region.window_address = WindowAddress(kRegion);
     region.size = seen.size();
     host.regions[kRegion] = region;
     host.next_lock = kRegion + 0x1000;

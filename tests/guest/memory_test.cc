@@ -20,11 +20,11 @@ class MemoryTest : public DriverTest {
   MemoryTest() {
     Deliver();
     HostRegion region;
-    region.window_address = kHome;
+    region.window_address = WindowAddress(kHome);
     region.size = kRegionBytes;
     region.cookie = kCookie;
     host.regions[kHome] = region;
-    region.window_address = kShared;
+    region.window_address = WindowAddress(kShared);
     region.size = kSharedBytes;
     region.cookie = 0;
     host.regions[kShared] = region;

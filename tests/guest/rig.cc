@@ -111,21 +111,21 @@ void FakeDelivery::Enter(pid_t, const client::Identity&, std::function<void()> a
   done(std::unique_ptr<client::Visit>(std::make_unique<FakeVisit>(*this)));
 }
 
-std::optional<HostRegion> FakeHost::FindRegion(uint64_t window_address) {
+std::optional<HostRegion> FakeHost::FindRegion(WindowAddress address) {
   for (const auto& [begin, region] : regions) {
-    if (window_address >= begin && window_address - begin < region.size) return region;
+    if (address.value >= begin && address.value - begin < region.size) return region;
   }
   return std::nullopt;
 }
 
 std::optional<HostRegion> FakeHost::HomeRegion(uint32_t) {
   if (home == 0) return std::nullopt;
-  return FindRegion(home);
+  return FindRegion(WindowAddress(home));
 }
 
 std::optional<HostRegion> FakeHost::FindShared(uint32_t nt_handle, uint32_t) {
   if (nt_handle == 0 || exported == 0) return std::nullopt;
-  return FindRegion(exported);
+  return FindRegion(WindowAddress(exported));
 }
 
 dxg::Result<uint32_t> FakeHost::AddClientPages(std::shared_ptr<ClientPages> pages) {
@@ -417,7 +417,7 @@ FenceTest::FenceTest() {
   Deliver();
   delivery.eventfds[kEventfd] = std::make_shared<CountingFile>();
   HostRegion region;
-  region.window_address = kRegion;
+  region.window_address = WindowAddress(kRegion);
   region.size = 1 << 20;
   host.regions[kRegion] = region;
   host.next_lock = kRegion + 0x1000;

@@ -57,7 +57,7 @@ class FakeHost final : public Backend {
   Status Start(BackendEvents*) override { return Status::Ok(); }
   void Stop() override {}
   void Submit(const HostCall& call, Completion completion) override;
-  std::optional<HostRegion> FindRegion(uint64_t window_address) override;
+  std::optional<HostRegion> FindRegion(WindowAddress address) override;
   std::optional<HostRegion> HomeRegion(uint32_t) override;
   std::optional<HostRegion> FindShared(uint32_t nt_handle, uint32_t allocation_index) override;
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override;

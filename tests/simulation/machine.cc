@@ -236,7 +236,7 @@ namespace {
 std::optional<HostRegion> ToGuest(const std::optional<hostsim::RegionInfo>& info) {
   if (!info) return std::nullopt;
   HostRegion region;
-  region.window_address = info->window_start;
+  region.window_address = WindowAddress(info->window_start);
   region.size = info->bytes;
   region.file = info->file->number();
   region.keep = info->file;
@@ -262,8 +262,8 @@ void Machine::Submit(const HostCall& call, Completion completion) {
                 });
 }
 
-std::optional<HostRegion> Machine::FindRegion(uint64_t window_address) {
-  return ToGuest(host_->FindRegion(window_address));
+std::optional<HostRegion> Machine::FindRegion(WindowAddress address) {
+  return ToGuest(host_->FindRegion(address.value));
 }
 std::optional<HostRegion> Machine::HomeRegion(uint32_t process) {
   return ToGuest(host_->HomeRegion(process));

@@ -80,7 +80,7 @@ class Machine final : private Backend,
   Status Start(BackendEvents* events) override;
   void Stop() override {}
   void Submit(const HostCall& call, Completion completion) override;
-  std::optional<HostRegion> FindRegion(uint64_t window_address) override;
+  std::optional<HostRegion> FindRegion(WindowAddress address) override;
   std::optional<HostRegion> HomeRegion(uint32_t process) override;
   std::optional<HostRegion> FindShared(uint32_t nt_handle, uint32_t allocation_index) override;
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override;

@@ -204,7 +204,7 @@ TEST_F(BackendTest, ARefusedWindowEndsTheStartAndIsNotTriedAgain) {
   EXPECT_EQ(Packets(), (std::vector<std::string>{"global SETIOSPACEREGION"}));
   Asked<host::CreateProcess> process(*backend, 0);
   EXPECT_EQ(process.Wait(), -ENODEV);
-  EXPECT_FALSE(backend->FindRegion(bus->window.start));
+  EXPECT_FALSE(backend->FindRegion(WindowAddress(bus->window.start)));
   EXPECT_EQ(backend->AddClientPages(std::make_shared<TestPages>()).status().value(), -ENODEV);
 }
 
@@ -245,7 +245,7 @@ TEST_F(BackendTest, ShortAnswersAtTheStartAreRefusals) {
 TEST_F(BackendTest, WithoutAWindowItGoesOn) {
   bus->window_error = ENOTSUP;
   StartUsual();
-  EXPECT_FALSE(backend->FindRegion(bus->window.start));
+  EXPECT_FALSE(backend->FindRegion(WindowAddress(bus->window.start)));
   Asked<host::Lock2> call(*backend, heard.adapter().address);
   EXPECT_EQ(call.Wait(), 0);
 }
@@ -266,16 +266,16 @@ TEST_F(BackendTest, TheLastPageOfTheWindowIsNobodys) {
   StartUsual();
   const uint64_t start = bus->window.start, end = start + bus->window.length;
   for (uint64_t address : {start, start + 1, end - 4096 - 1}) {
-    const auto region = backend->FindRegion(address);
+    const auto region = backend->FindRegion(WindowAddress(address));
     ASSERT_TRUE(region) << std::hex << address;
-    EXPECT_EQ(region->window_address, start);
+    EXPECT_EQ(region->window_address, WindowAddress(start));
     EXPECT_EQ(region->size, bus->window.length - 4096);
     EXPECT_EQ(region->file, 5);
     EXPECT_EQ(region->file_offset, 0x2000u);
     EXPECT_TRUE(region->common);
   }
   for (uint64_t address : {uint64_t{0}, start - 1, end - 4096, end - 1, end, ~uint64_t{0}})
-    EXPECT_FALSE(backend->FindRegion(address)) << std::hex << address;
+    EXPECT_FALSE(backend->FindRegion(WindowAddress(address))) << std::hex << address;
 }
 
 TEST_F(BackendTest, ARescindEndsCallsOnTheWay) {
@@ -310,7 +310,7 @@ TEST_F(BackendTest, ALostBusEndsEverything) {
   EXPECT_EQ(heard.Wait(2)[1], "lost");
   EXPECT_EQ(adapters.Wait(), -ENODEV);
   EXPECT_EQ(global.Wait(), -ENODEV);
-  EXPECT_FALSE(backend->FindRegion(bus->window.start));
+  EXPECT_FALSE(backend->FindRegion(WindowAddress(bus->window.start)));
 }
 
 TEST_F(BackendTest, StopEndsCallsOnTheWay) {
@@ -382,7 +382,7 @@ TEST_F(BackendTest, ClientPagesAsAGpadlAreTornDownThoughTheChannelIsGone) {
   EXPECT_FALSE(backend->ClientFrames(0xe1e11, 0, {&frame, 1}));
   backend->RemoveClientPages(77);  // never heard of
   bus->events->Rescinded(FakeBus::kGlobal);
-  while (backend->FindRegion(bus->window.start)) std::this_thread::yield();
+  while (backend->FindRegion(WindowAddress(bus->window.start))) std::this_thread::yield();
   backend->RemoveClientPages(0xe1e11);
   backend->RemoveClientPages(0xe1e11);
   auto lines = log->Take();

@@ -253,7 +253,8 @@ TEST(GoldenLife, ARescindedGlobalChannelIsClosedAndNothingElse) {
   Rig rig(40, 0);
   rig.log->Take();
   rig.bus->events->Rescinded(FakeBus::kGlobal);
-  while (rig.backend->FindRegion(rig.bus->window.start)) std::this_thread::yield();  // until it is heard of
+  while (rig.backend->FindRegion(WindowAddress(rig.bus->window.start)))
+    std::this_thread::yield();  // until it is heard of
   EXPECT_EQ(Recorded("removal", "rmglobal", "global channel rescinded"),
             (std::vector<std::string>{"vmbus_close global"}));
   const auto lines = WithoutTransactions(rig.Unload());

@@ -159,7 +159,7 @@ TEST_F(HostileHost, AGoodOneWorks) {
   Run([](link::Socket& guest) { Host::Greet(guest), Host::OfferUsual(guest); }, &started,
       [](Backend& backend, Heard& heard) {
         EXPECT_EQ(heard.told(), (std::vector<std::string>{"arrived 0xbadbeef00c0ffee"}));
-        EXPECT_TRUE(backend.FindRegion(1ull << 40));
+        EXPECT_TRUE(backend.FindRegion(WindowAddress(1ull << 40)));
       });
   EXPECT_EQ(started.value(), 0);
 }

@@ -20,7 +20,7 @@ std::optional<HostRegion> RegionFiles::Take(const protocol::Region& from, Unique
     return std::nullopt;
   }
   HostRegion region;
-  region.window_address = from.window_address();
+  region.window_address = WindowAddress(from.window_address());
   region.size = from.size();
   region.file_offset = from.file_offset();
   region.cookie = from.cookie();

@@ -69,12 +69,12 @@ class SocketBackend final : public Backend, public HostControl {
   Status Start(BackendEvents* events) override;
   void Stop() override;
   void Submit(const HostCall& call, Completion completion) override;
-  std::optional<HostRegion> FindRegion(uint64_t window_address) override {
+  std::optional<HostRegion> FindRegion(WindowAddress address) override {
     protocol::Question question;
-    question.set_region_at(window_address);
+    question.set_region_at(address.value);
     const auto region = AskForRegion(std::move(question));
-    const bool around = region && window_address >= region->window_address &&
-                        window_address - region->window_address < region->size;
+    const bool around =
+        region && address >= region->window_address && address - region->window_address < region->size;
     return around ? region : std::nullopt;
   }
   std::optional<HostRegion> HomeRegion(uint32_t process) override {

@@ -40,7 +40,7 @@ class VmbusBackend final : public Backend, private BusEvents {
   Status Start(BackendEvents* events) override;
   void Stop() override;
   void Submit(const HostCall& call, Completion completion) override;
-  std::optional<HostRegion> FindRegion(uint64_t window_address) override;
+  std::optional<HostRegion> FindRegion(WindowAddress address) override;
   std::optional<HostRegion> HomeRegion(uint32_t) override { return std::nullopt; }
   std::optional<HostRegion> FindShared(uint32_t, uint32_t) override { return std::nullopt; }
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) override;
@@ -472,18 +472,17 @@ void VmbusBackend::Submit(const HostCall& call, Completion completion) {
 // -- Memory ---------------------------------------------------------------------------------------
 
 // As the driver, which takes nothing that touches the window's last page.
-std::optional<HostRegion> VmbusBackend::FindRegion(uint64_t window_address) {
+std::optional<HostRegion> VmbusBackend::FindRegion(WindowAddress address) {
   ReaderLock lock(mutex_);
   if (!window_ || window_->file < 0 || window_->length < kPageBytes) return std::nullopt;
   HostRegion region;
-  region.window_address = window_->start;
+  region.window_address = WindowAddress(window_->start);
   region.size = window_->length - kPageBytes;
   region.file = window_->file;
   region.file_offset = window_->file_offset;
   region.keep = window_->keep;
   region.common = true;
-  if (window_address < region.window_address || window_address - region.window_address >= region.size)
-    return std::nullopt;
+  if (address < region.window_address || address - region.window_address >= region.size) return std::nullopt;
   return region;
 }
 

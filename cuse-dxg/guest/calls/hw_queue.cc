@@ -38,11 +38,12 @@ Task AskForIt(CallOf<CreateQueue>& call, std::shared_ptr<Device> device, std::sh
   queue->handle = {reply.hwqueue()};
   queue->fence = {reply.progress_fence()};
   DXG_CO_TRY(FromNtStatus(reply.status(), "CreateHwQueue"));
-  DXG_CO_ASSIGN(const uint64_t address, co_await BringIn(call, reply.progress_fence_cpu_va(), kPageBytes));
-  queue->window_address = reply.progress_fence_cpu_va();
+  const WindowAddress page(reply.progress_fence_cpu_va());
+  DXG_CO_ASSIGN(const ClientAddress address, co_await BringIn(call, page, kPageBytes));
+  queue->window_address = page;
   call.reply.set_queue(reply.hwqueue());
   call.reply.set_queue_progress_fence(reply.progress_fence());
-  call.SetAddress(CreateQueue::Address::queue_progress_fence_cpu_va, address);
+  call.SetAddress(CreateQueue::Address::queue_progress_fence_cpu_va, address.value);
   call.reply.set_queue_progress_fence_gpu_va(reply.progress_fence_gpu_va());
   call.reply.mutable_priv_drv_data()->swap(*reply.mutable_priv_drv_data());
   call.reply.mutable_priv_drv_data()->resize(call.request.priv_drv_data_size());

@@ -34,21 +34,18 @@ Task Lock2(CallOf<calls::Lock2>& call) {
   DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
   DXG_CO_TRY(FromNtStatus(reply.status(), "Lock2"));
 
-  DXG_CO_ASSIGN(uint64_t address,
-                co_await BringIn(call, reply.cpu_visible_buffer_offset(), allocation->pages * kPageBytes));
+  const WindowAddress window(reply.cpu_visible_buffer_offset());
+  DXG_CO_ASSIGN(const ClientAddress mapped, co_await BringIn(call, window, allocation->pages * kPageBytes));
   // It may have ended meanwhile.
   if (auto again = call.process->FindAllocation(call.request.allocation());
       !again.ok() || *again != allocation) {
     std::vector<Arena::Mapping> unmap;
-    if (auto mapping = call.process->arena().Release(WindowAddress(reply.cpu_visible_buffer_offset())))
-      unmap.push_back(*mapping);
+    if (auto mapping = call.process->arena().Release(window)) unmap.push_back(*mapping);
     (void)co_await TakeOut(call, std::move(unmap));
     co_return Status::Refuse(EINVAL, "allocation {:#x} was destroyed while it was locked",
                              call.request.allocation());
   }
-  address = call.process->Locked(*allocation, ClientAddress(address),
-                                 WindowAddress(reply.cpu_visible_buffer_offset()));
-  Status status = PutAddress(call, address);
+  Status status = PutAddress(call, call.process->Locked(*allocation, mapped, window));
   bool last = false;
   if (!status.ok()) (void)call.process->Unlock(*allocation, &last);
   co_return status;

@@ -27,19 +27,19 @@ Task CreatePagingQueue(CallOf<calls::CreatePagingQueue>& call) {
   DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
 
   // A refusal shows as zeros, and fails here: there is no page of the host at 0.
-  const uint64_t page = reply.fence_storage_physical_address();
-  DXG_CO_ASSIGN(const uint64_t fence_address, co_await BringIn(call, page, kPageBytes));
+  const WindowAddress page(reply.fence_storage_physical_address());
+  DXG_CO_ASSIGN(const ClientAddress fence_address, co_await BringIn(call, page, kPageBytes));
 
   auto queue = std::make_shared<PagingQueue>(
       PagingQueue{{reply.paging_queue()}, {reply.sync_object()}, device->handle, page});
   call.reply.set_paging_queue(reply.paging_queue());
   call.reply.set_sync_object(reply.sync_object());
-  call.SetAddress(calls::CreatePagingQueue::Address::fence_cpu_virtual_address, fence_address);
+  call.SetAddress(calls::CreatePagingQueue::Address::fence_cpu_virtual_address, fence_address.value);
   Status status = call.OutNowAll();
   if (status.ok()) status = call.process->AddPagingQueue(device, queue);
   if (status.ok()) co_return status;
   std::vector<Arena::Mapping> unmap;
-  if (auto mapping = call.process->arena().Release(WindowAddress(page))) unmap.push_back(*mapping);
+  if (auto mapping = call.process->arena().Release(page)) unmap.push_back(*mapping);
   (void)co_await TellHostPagingQueueEnded(call, device->adapter(), queue->handle.value);
   (void)co_await TakeOut(call, std::move(unmap));
   co_return status;
@@ -53,8 +53,7 @@ Task DestroyPagingQueue(CallOf<calls::DestroyPagingQueue>& call) {
   DXG_CO_TRY(CheckActive(*device->adapter()));
   Status status = co_await TellHostPagingQueueEnded(call, device->adapter(), call.request.paging_queue());
   std::vector<Arena::Mapping> unmap;
-  if (auto mapping = call.process->arena().Release(WindowAddress(queue->window_address)))
-    unmap.push_back(*mapping);
+  if (auto mapping = call.process->arena().Release(queue->window_address)) unmap.push_back(*mapping);
   (void)co_await TakeOut(call, std::move(unmap));
   co_return status;
 }

@@ -107,7 +107,7 @@ bool SyncFence::Reached() const {
   const auto region = driver_.backend().FindRegion(source_.object->window_address);
   if (!region || region->file < 0) return true;
   uint64_t value = 0;
-  const uint64_t offset = region->file_offset + source_.object->window_address - region->window_address;
+  const uint64_t offset = region->file_offset + (source_.object->window_address - region->window_address);
   const ssize_t read = pread(region->file, &value, sizeof(value), static_cast<off_t>(offset));
   return read != sizeof(value) || value >= value_;
 }

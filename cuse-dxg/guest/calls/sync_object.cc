@@ -42,13 +42,14 @@ TaskOf<OpenedSyncObject> OpenSharedSyncObject(Call& call, std::shared_ptr<Device
   object->shared = std::move(shared);
   OpenedSyncObject opened{.object = object, .fence_gpu_virtual_address = reply.gpu_virtual_address()};
   if (!object->monitored) co_return opened;
-  auto address = co_await BringIn(call, reply.guest_cpu_physical_address(), kPageBytes);
+  const WindowAddress page(reply.guest_cpu_physical_address());
+  auto address = co_await BringIn(call, page, kPageBytes);
   if (!address.ok()) {
     (void)co_await EndSyncObject(call, object, object->handle.value);
     co_return std::move(address).status();
   }
-  object->window_address = reply.guest_cpu_physical_address();
-  opened.fence_cpu_virtual_address = *address;
+  object->window_address = page;
+  opened.fence_cpu_virtual_address = address->value;
   co_return opened;
 }
 
@@ -111,10 +112,10 @@ void MakeRequest(Creating& c) {
 }
 
 Task BringFenceIn(Creating& c) {
-  const uint64_t page = c.reply.fence_storage_address();
-  DXG_CO_ASSIGN(const uint64_t address, co_await BringIn(c.call, page, kPageBytes));
+  const WindowAddress page(c.reply.fence_storage_address());
+  DXG_CO_ASSIGN(const ClientAddress address, co_await BringIn(c.call, page, kPageBytes));
   c.object->window_address = page;
-  c.call.SetAddress(c.type == _D3DDDI_MONITORED_FENCE ? kFence : kPeriodicFence, address);
+  c.call.SetAddress(c.type == _D3DDDI_MONITORED_FENCE ? kFence : kPeriodicFence, address.value);
   co_return Status::Ok();
 }
 
