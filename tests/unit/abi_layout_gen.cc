@@ -37,7 +37,7 @@ namespace {
 // A function, because two thousand macros of GoogleTest take half a minute to compile.
 void ExpectSame(const char* what, uint64_t actual, uint64_t expected) { EXPECT_EQ(actual, expected) << what; }
 
-// The compiler tells nobody where a bit-field lies. So `bytes` are an object of zeroes in which it was flipped.
+// The compiler tells nobody where a bit-field lies. So `bytes` are an object of zeroes in which it was set.
 void ExpectBits(const char* path, size_t byte, size_t bit, size_t width, const std::vector<uint8_t>& bytes) {
   std::vector<uint8_t> expected(bytes.size());
   for (size_t i = bit; i < bit + width; ++i) {
