@@ -3,6 +3,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <spdlog/spdlog.h>
+#include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
@@ -40,6 +41,15 @@ void SetAttributes(fuse_req_t request, int what) {
   ReplyAttributes(request);
 }
 
+// The kernel makes these itself, to serve lsattr, chattr and FS_IOC_* of a program, and expects the
+// attributes in the answer. One without them, as that of an ioctl that fails, it calls damaged (EIO).
+// FS_IOC_GETFLAGS and SETFLAGS are 'f' 1 and 2, FS_IOC_FSGETXATTR and FSSETXATTR 'X' 31 and 32; linux/fs.h
+// does not go together with sys/mount.h.
+bool IsKernelsOwn(uint32_t code) {
+  const unsigned type = _IOC_TYPE(code), number = _IOC_NR(code);
+  return (type == 'f' && (number == 1 || number == 2)) || (type == 'X' && (number == 31 || number == 32));
+}
+
 void Init(void* session, fuse_conn_info* connection) {
   connection->want &= FUSE_CAP_ATOMIC_O_TRUNC;
   static_cast<Session*>(session)->HandleInitialized();
@@ -60,6 +70,10 @@ constexpr fuse_lowlevel_ops kOperations = {
     .ioctl =
         [](fuse_req_t request, fuse_ino_t, unsigned code, void* argument, fuse_file_info* file,
            unsigned flags, const void* in, size_t in_bytes, size_t out_bytes_max) {
+          if (IsKernelsOwn(code)) {
+            fuse_reply_err(request, ENOTTY);
+            return;
+          }
           SessionOf(request).HandleIoctl(request, {.file = file->fh,
                                                    .code = code,
                                                    // Safety: an address in the client, never followed here.

@@ -357,6 +357,18 @@ TEST_P(SessionTest, PollIsAnsweredAtOnceAndWakesLater) {
   EXPECT_EQ(sleeper, nullptr);
 }
 
+// A kernel that serves lsattr wants attributes, or an error instead of an answer.
+TEST_P(SessionTest, TheKernelsOwnCallsForAttributesGetAnErrorWithoutAnAnswer) {
+  if (!restricted()) return;  // there it makes none
+  node_.ioctl = [](auto) { FAIL() << "it reached the node"; };
+  for (const uint32_t code : {_IOR('f', 1, long), _IOW('f', 2, long)}) {
+    const std::byte argument[8] = {};
+    const Reply reply = kernel_.ReceiveOf(kernel_.SendIoctl(7, code, argument));
+    EXPECT_EQ(reply.error, -ENOTTY);
+    EXPECT_TRUE(reply.payload.empty());
+  }
+}
+
 TEST_P(SessionTest, InterruptOfAnAnsweredCallIsNothing) {
   node_.ioctl = [](std::unique_ptr<IoctlRequest> request) {
     request->OnInterrupt([] { FAIL() << "interrupted after its answer"; });

@@ -2,6 +2,7 @@
 // struct, a number that nobody serves and a code of another device all get the same answer: ENOTTY.
 
 #include <gtest/gtest.h>
+#include <linux/fs.h>
 #include <linux/ioctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -94,6 +95,16 @@ TEST(Dispatch, RefusesTheSizesOf32BitPrograms) {
   for (const auto& call : small) {
     const uint32_t code = CodeOf(_IOC_READ | _IOC_WRITE, 0x47, call.number, call.size);
     EXPECT_EQ(node.TryIoctl(code, buffer), -ENOTTY) << std::hex << code;
+  }
+}
+
+// What file systems serve to lsattr, chattr and cp. A file's kernel makes these calls of its own.
+TEST(Dispatch, RefusesTheAttributesOfFiles) {
+  const Node node = OpenNode();
+  for (uint32_t code : {static_cast<uint32_t>(FS_IOC_GETFLAGS), static_cast<uint32_t>(FS_IOC_SETFLAGS),
+                        static_cast<uint32_t>(FS_IOC_FSGETXATTR), static_cast<uint32_t>(FS_IOC_FSSETXATTR)}) {
+    fsxattr attributes = {};
+    EXPECT_EQ(node.TryIoctl(code, attributes), -ENOTTY) << std::hex << code;
   }
 }
 
