@@ -107,11 +107,26 @@ Status CarryOverAll(const std::string& stage) {
   if (!dev) return Status::Refuse(errno, "cannot list /dev: {}", std::strerror(errno));
   while (const dirent* entry = readdir(dev.get())) {
     const std::string name = entry->d_name;
-    const bool made_anew = name == "dxg" || name == "pts" || name == "ptmx";
+    const bool made_anew = name == "dxg" || name == "pts" || name == "ptmx" || name == "console";
     if (name == "." || name == ".." || made_anew) continue;
     CarryOver(fmt::format("/dev/{}", name), fmt::format("{}/{}", stage, name));
   }
   return Status::Ok();
+}
+
+// The program's terminal is in the old /dev/pts, which it does not see. ttyname() looks through /dev for it,
+// and by the convention of containers finds it as the console; the machine's own console is left out.
+void ShowTerminal(const std::string& stage) {
+  const std::string console = stage + "/console";
+  for (const int descriptor : {STDIN_FILENO, STDOUT_FILENO, STDERR_FILENO}) {
+    char name[64];
+    if (ttyname_r(descriptor, name, sizeof(name)) != 0 || std::strncmp(name, "/dev/pts/", 9) != 0) continue;
+    const bool done =
+        MakeEmptyFile(console, 0644) && mount(name, console.c_str(), nullptr, MS_BIND, nullptr) == 0;
+    if (!done) spdlog::debug("{} has no name in the program's /dev: {}", name, std::strerror(errno));
+    return;
+  }
+  CarryOver("/dev/console", console);
 }
 
 // The old /dev/pts finds its ptmx by the directory that both are in, which is another one now: so an instance
@@ -212,6 +227,7 @@ Result<UniqueFd> EnterPrivateDev() {
   DXG_TRY(Mount("", stage, nullptr, MS_PRIVATE, ""));
   DXG_TRY(CarryOverAll(stage));
   MakeTerminals(stage);
+  ShowTerminal(stage);
   DXG_ASSIGN(UniqueFd fuse, MakeDxg(stage, in_user_namespace));
   DXG_TRY(PutOverDev(stage, in_chroot));
   return fuse;

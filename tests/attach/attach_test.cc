@@ -243,6 +243,14 @@ TEST_P(RunTest, RestOfDevIsThere) {
   EXPECT_EQ(run.output(), "1\n");
 }
 
+TEST_P(RunTest, ItsTerminalHasAName) {
+  std::string command;
+  for (const std::string& word : Run({"tty"})) command += word + ' ';
+  Process run({"script", "--quiet", "--return", "--command", command, "/dev/null"});
+  EXPECT_EQ(run.Wait(), 0);
+  EXPECT_EQ(run.output(), "/dev/console\r\n");
+}
+
 TEST_P(RunTest, NothingIsVisibleOutside) {
   const bool existed = fs::exists("/dev/dxg");
   const std::string before = MountsAt("/dev");
