@@ -16,6 +16,13 @@ namespace {
 constexpr uint32_t kSegmentGroupUsage = 17;  // published later than the header's list
 constexpr uint32_t kSegmentGroupUsageDriverVersion = 3100;
 
+// SegmentProperties of a segment. The type is there from WDDM 3.1 on.
+constexpr uint64_t kSystemMemory = 1;  // bit 0; bit 1: memory that the firmware has reserved
+constexpr int kSegmentTypeShift = 2;   // bits 2-5
+constexpr uint64_t kSegmentTypeMemory = 1;
+constexpr uint64_t kSegmentTypeSystemMemory = 2;
+constexpr uint32_t kSegmentTypeDriverVersion = 3100;
+
 constexpr size_t kResultBytes = sizeof(d3dkmt_querystatistics_result);
 
 // NODE: the global and the system's share of a node's work, each a PROCESS_NODE, then the performance data.
@@ -51,7 +58,7 @@ struct Statistics {
 
   int32_t OfSegment() {
     constexpr size_t kAperture = 40;
-    constexpr size_t kProperties = 104;  // bit 0: system memory
+    constexpr size_t kProperties = 104;
     if (selector >= adapter.segments().size()) return kStatusInvalidParameter;
     const Segment& segment = adapter.segments()[selector];
     const SegmentUse use = adapter.video_memory()->Use(selector);
@@ -62,7 +69,10 @@ struct Statistics {
     Put<uint32_t>(result, 32, use.placed);
     Put<uint32_t>(result, 36, use.listed);
     Put<uint32_t>(result, kAperture, segment.aperture ? 1 : 0);
-    Put<uint64_t>(result, kProperties, segment.aperture ? 1 : 0);
+    uint64_t properties = segment.aperture ? kSystemMemory : 0;
+    if (adapter.profile().driver_version() >= kSegmentTypeDriverVersion)
+      properties |= (segment.aperture ? kSegmentTypeSystemMemory : kSegmentTypeMemory) << kSegmentTypeShift;
+    Put<uint64_t>(result, kProperties, properties);
     return kStatusSuccess;
   }
 

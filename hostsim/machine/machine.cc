@@ -39,9 +39,20 @@ bool Machine::SetWindow(uint64_t start, uint64_t bytes) {
   return window_ != nullptr;
 }
 
+// Two devices of one machine are never at one address: who comes second moves to the next bus that is free.
+void Machine::TakePciAddress(AdapterProfile::Pci* pci) const {
+  auto taken = [pci](const auto& adapter) {
+    const AdapterProfile::Pci& other = adapter->profile().pci();
+    return other.bus() == pci->bus() && other.slot() == pci->slot() && other.function() == pci->function();
+  };
+  constexpr uint32_t kBuses = 256;
+  while (std::any_of(adapters_.begin(), adapters_.end(), taken)) pci->set_bus((pci->bus() + 1) % kBuses);
+}
+
 std::shared_ptr<Adapter> Machine::AddAdapter(AdapterProfile profile) {
   WriterLock lock(mutex_);
   if (adapters_.size() >= kAdaptersMax) return nullptr;
+  TakePciAddress(profile.mutable_pci());
   AdapterInfo info;
   info.luid = NewGuestLuid(profile.luid());
   info.host_luid = kFirstLuid + adapter_serial_ * kLuidStep + 1;

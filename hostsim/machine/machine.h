@@ -153,6 +153,7 @@ class Machine {
 
   std::atomic<uint64_t> queue_numbers_{0};
   uint64_t NewGuestLuid(uint64_t wanted) DXG_REQUIRES(mutex_);
+  void TakePciAddress(AdapterProfile::Pci* pci) const DXG_REQUIRES(mutex_);
 
   SyncDomain sync_{counts.waits};  // outlives the objects
   const std::shared_ptr<IoSpace> io_space_;

@@ -2,6 +2,7 @@
 
 #include <fmt/format.h>
 
+#include <cstddef>
 #include <cstdint>
 #include <cstring>
 #include <stdexcept>
@@ -89,8 +90,11 @@ struct AdapterStatistics {
 };
 struct SegmentStatistics {
   uint64_t commit_limit, committed, resident, evicted;  // bytes
-  uint32_t allocations_committed, allocations_resident, aperture;
+  uint32_t allocations_committed, allocations_resident, aperture, padding;
+  uint64_t evicted_by_priority[5], system_memory_end, power_flags;
+  uint64_t properties;  // bit 0: system memory; bits 2-5: type, from WDDM 3.1 on
 };
+static_assert(offsetof(SegmentStatistics, properties) == 104);
 struct ProcessSegmentStatistics {
   uint64_t committed, working_set_max;  // bytes
 };

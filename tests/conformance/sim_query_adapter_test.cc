@@ -133,6 +133,18 @@ TEST(SimQueryStatistics, SegmentsAddUpToTheSizesOfTheAdapter) {
   EXPECT_GE(aperture, sizes.shared_system);
 }
 
+// A runtime tells free memory from free system memory by it.
+TEST(SimQueryStatistics, SegmentsSayWhatTheyAreMadeOf) {
+  Node node = OpenNode();
+  constexpr uint32_t kWddm3_1 = 3100;
+  const bool typed = Ask<uint32_t>(node, KMTQAITYPE_DRIVERVERSION) >= kWddm3_1;
+  for (const SegmentStatistics& segment : Segments(node)) {
+    const uint64_t system_memory = segment.properties & 1, type = segment.properties >> 2 & 0xf;
+    EXPECT_EQ(system_memory, segment.aperture);
+    EXPECT_EQ(type, typed ? system_memory + 1 : 0);
+  }
+}
+
 TEST(SimQueryStatistics, RunningTimeNeverDecreases) {
   Node node = OpenNode();
   for (uint32_t i = 0; i < Nodes(node).size(); ++i) {

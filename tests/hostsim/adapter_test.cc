@@ -2,9 +2,12 @@
 
 #include <gtest/gtest.h>
 
+#include <array>
 #include <set>
+#include <string>
 
 #include "hostsim/machine/utf16.h"
+#include "proto/abi/qaitype.h"
 #include "tests/hostsim/rig.h"
 
 namespace dxg::hostsim {
@@ -95,6 +98,25 @@ TEST(Adapter, SameProfileTwiceIsTwoAdapters) {
   EXPECT_EQ(rig.adapter(0).luid, 0x1234500000001u);
   EXPECT_FALSE(rig.adapter(1).compute_only);
   EXPECT_TRUE(rig.adapter(2).compute_only);
+}
+
+// Bus, slot and function.
+std::array<uint32_t, 3> PciAddress(Rig& rig, size_t adapter) {
+  std::string data(12, '\0');
+  EXPECT_EQ(rig.Query(rig.NewCaller(adapter), KMTQAITYPE_ADAPTERADDRESS, &data), kStatusSuccess);
+  const ConstBytes bytes = BytesOf(std::string_view(data));
+  return {Get<uint32_t>(bytes, 0), Get<uint32_t>(bytes, 4), Get<uint32_t>(bytes, 8)};
+}
+
+TEST(Adapter, EachHasAPciAddressOfItsOwn) {
+  AdapterProfile fixed = Shipped("discrete");
+  fixed.mutable_pci()->set_bus(255);
+  Rig rig({fixed, fixed, Shipped("integrated"), Shipped("compute"), Shipped("compute")});
+  std::set<std::array<uint32_t, 3>> addresses;
+  for (size_t i = 0; i < rig.host().Adapters().size(); ++i) addresses.insert(PciAddress(rig, i));
+  EXPECT_EQ(addresses.size(), 5u);
+  EXPECT_EQ(PciAddress(rig, 0)[0], 255u) << "as its profile says";
+  EXPECT_EQ(PciAddress(rig, 1)[0], 0u) << "the next bus";
 }
 
 TEST(Adapter, NoMoreThanAGuestCanList) {
