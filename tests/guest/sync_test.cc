@@ -152,16 +152,23 @@ TEST_F(SyncTest, ADeviceTakesItsQueuesAlong) {
   EXPECT_EQ(Unmapped(), 1u);
 }
 
-TEST_F(SyncTest, ADescriptorOutlivesTheFenceAndOpensIt) {
-  uint32_t fence = CreateSync(_D3DDDI_MONITORED_FENCE, /*shared, nt_security_sharing*/ 3);
-  ASSERT_EQ(result, 0);
+class SharedFenceTest : public SyncTest {
+ protected:
+  SharedFenceTest() {
+    uint32_t fence = CreateSync(_D3DDDI_MONITORED_FENCE, /*shared, nt_security_sharing*/ 3);
+    EXPECT_EQ(result, 0);
+    d3dkmt_shareobjects share{};
+    share.object_count = 1;
+    share.objects = reinterpret_cast<uint64_t>(&fence);
+    share.shared_handle = reinterpret_cast<uint64_t>(&descriptor);
+    EXPECT_EQ(Call(file, 100, LX_DXSHAREOBJECTS, &share), 0);
+    EXPECT_EQ(DestroySync(fence), 0);
+  }
+
   uint64_t descriptor = 0;
-  d3dkmt_shareobjects share{};
-  share.object_count = 1;
-  share.objects = reinterpret_cast<uint64_t>(&fence);
-  share.shared_handle = reinterpret_cast<uint64_t>(&descriptor);
-  ASSERT_EQ(Call(file, 100, LX_DXSHAREOBJECTS, &share), 0);
-  EXPECT_EQ(DestroySync(fence), 0);
+};
+
+TEST_F(SharedFenceTest, ADescriptorOutlivesTheFenceAndOpensIt) {
   d3dkmt_opensyncobjectfromnthandle2 open{};
   open.nt_handle = descriptor;
   open.device.v = device;
@@ -175,6 +182,18 @@ TEST_F(SyncTest, ADescriptorOutlivesTheFenceAndOpensIt) {
   EXPECT_EQ(Asked("DESTROYNTSHAREDOBJECT"), 0u);
   driver.Release(delivery.files.extract(static_cast<int>(descriptor)).mapped());
   EXPECT_EQ(Asked("DESTROYNTSHAREDOBJECT"), 1u);
+}
+
+TEST_F(SharedFenceTest, AHostThatOpensNothingIsToldToDestroyNothing) {
+  host.after_answer = [](const HostCall& call) {
+    if (auto* opened = dynamic_cast<host::OpenSyncObject::Reply*>(call.reply)) opened->Clear();
+  };
+  d3dkmt_opensyncobjectfromnthandle2 open{};
+  open.nt_handle = descriptor;
+  open.device.v = device;
+  const size_t before = Asked("DESTROYSYNCOBJECT");
+  EXPECT_EQ(Call(file, 100, LX_DXOPENSYNCOBJECTFROMNTHANDLE2, &open), -ENOMEM);
+  EXPECT_EQ(Asked("DESTROYSYNCOBJECT"), before);
 }
 
 TEST_F(SyncTest, AsynchronousCallsSucceedWhateverTheHostThinks) {

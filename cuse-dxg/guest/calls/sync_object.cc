@@ -45,7 +45,8 @@ TaskOf<OpenedSyncObject> OpenSharedSyncObject(Call& call, std::shared_ptr<Device
   const WindowAddress page(reply.guest_cpu_physical_address());
   auto address = co_await BringIn(call, page, kPageBytes);
   if (!address.ok()) {
-    (void)co_await EndSyncObject(call, object, object->handle.value);
+    // A host that answers with zeros has opened nothing that it could be told to destroy.
+    if (object->handle) (void)co_await EndSyncObject(call, object, object->handle.value);
     co_return std::move(address).status();
   }
   object->window_address = page;
