@@ -426,6 +426,16 @@ TEST_F(MemoryTest, DescriptorThatCannotBeGivenIsENOTRECOVERABLE) {
   EXPECT_EQ(descriptor, ~0ull);
 }
 
+TEST_F(MemoryTest, DescriptorOfAClientThatMayNotBeVisitedIsEPERM) {
+  CreateAllocation(kSharedResource);
+  uint64_t descriptor = ~0ull;
+  delivery.refuse_enter = EPERM;
+  EXPECT_EQ(Share(resource, &descriptor), -EPERM) << "traced, or in a sandbox";
+  EXPECT_EQ(Asked("DESTROYNTSHAREDOBJECT"), 1u);
+  delivery.refuse_enter = 0;
+  EXPECT_EQ(Share(resource, &descriptor), 0);
+}
+
 TEST_F(MemoryTest, DescriptorIsClosedAgainWhereItsNumberCannotBeWritten) {
   CreateAllocation(kSharedResource);
   EXPECT_EQ(Share(resource, nullptr), -EFAULT);

@@ -1,6 +1,9 @@
 // Objects in other processes: ShareObjects, QueryResourceInfoFromNtHandle, OpenResourceFromNtHandle.
 #include "cuse-dxg/guest/calls/share.h"
 
+#include <spdlog/spdlog.h>
+
+#include <cerrno>
 #include <cstring>
 #include <numeric>
 
@@ -59,6 +62,9 @@ TaskOf<uint64_t> GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<
   Status status = co_await caller.InClient(step, &results);
   if (status.ok()) co_return results.front();
   driver.ForgetObjectFile(step.token);
+  // The driver has no such case, so who meets it needs to be told what stands in the way.
+  if (status.value() == -EPERM)
+    spdlog::warn("thread {}: no descriptor can be given to it: {}", caller.tid(), status.why());
   co_return status;
 }
 
@@ -255,6 +261,9 @@ Task ShareObjects(CallOf<calls::ShareObjects>& call) {
     auto given = co_await GiveDescriptor(call.driver, call, object);
     if (given.ok()) {
       descriptor = *given;
+    } else if (given.status().value() ==
+               -EPERM) {  // it is traced or confined, which the driver does not mind
+      status = std::move(given).status();
     } else {
       status = Status::Refuse(ENOTRECOVERABLE, "no descriptor can be given to the client: {}",
                               given.status().why());
