@@ -288,9 +288,9 @@ uint64_t Driver::ExpectObjectFile(std::shared_ptr<SharedObject> object) {
   return token;
 }
 
-void Driver::ForgetObjectFile(uint64_t token) {
+bool Driver::ForgetObjectFile(uint64_t token) {
   MutexLock lock(mutex_);
-  expected_objects_.erase(token);
+  return expected_objects_.erase(token) != 0;
 }
 
 void Driver::OpenObject(attach::OpenRequest& request, uint64_t token) {

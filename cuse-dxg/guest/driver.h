@@ -85,7 +85,8 @@ class Driver final : public attach::Node, public BackendEvents {
   // An open of the node that is going to be made for a client (Step::kGiveNode, with the token returned)
   // leads to that shared object; Forget where it does not come.
   uint64_t ExpectObjectFile(std::shared_ptr<SharedObject> object);
-  void ForgetObjectFile(uint64_t token);
+  // True: it was not opened, and will not be.
+  bool ForgetObjectFile(uint64_t token);
   // The shared object behind a descriptor of the caller's; null: the number means something else, or nothing.
   std::shared_ptr<SharedObject> ObjectOf(uint64_t file);
   // Ends a process whose last descriptor is closed, with its events.

@@ -426,6 +426,21 @@ TEST_F(MemoryTest, DescriptorThatCannotBeGivenIsENOTRECOVERABLE) {
   EXPECT_EQ(descriptor, ~0ull);
 }
 
+TEST_F(MemoryTest, DescriptorForWhichTheClientHasNoRoomIsCountedOnce) {
+  CreateAllocation(kSharedResource);
+  uint64_t first = 0, second = 0, none = 0;
+  ASSERT_EQ(Share(resource, &first), 0);
+  ASSERT_EQ(Share(resource, &second), 0);
+  delivery.no_room = true;
+  EXPECT_EQ(Share(resource, &none), -ENOTRECOVERABLE);
+  ASSERT_EQ(delivery.opened_in_vain.size(), 1u);
+  driver.Release(delivery.opened_in_vain.front());
+  CloseDescriptor(first);
+  EXPECT_EQ(Asked("DESTROYNTSHAREDOBJECT"), 0u) << "the second is still open";
+  CloseDescriptor(second);
+  EXPECT_EQ(Asked("DESTROYNTSHAREDOBJECT"), 1u);
+}
+
 TEST_F(MemoryTest, DescriptorOfAClientThatMayNotBeVisitedIsEPERM) {
   CreateAllocation(kSharedResource);
   uint64_t descriptor = ~0ull;

@@ -79,6 +79,12 @@ class FakeVisit final : public client::Visit {
       delivery_.steps.push_back(step);
       if (const int error = std::exchange(delivery_.refuse_step, 0))
         return done(Status::Refuse(error, "refused by the test"));
+      if (step.kind == client::Step::Kind::kGiveNode && delivery_.no_room) {
+        delivery_.token = step.token;
+        delivery_.opened_in_vain.push_back(delivery_.open_node());
+        delivery_.token = 0;
+        return done(Status::Refuse(EMFILE, "no room, says the test"));
+      }
       results.push_back(Result(step));
     }
     done(std::move(results));

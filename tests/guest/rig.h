@@ -97,7 +97,9 @@ class FakeDelivery final : public client::Delivery {
 
   int refuse_enter = 0;  // errno
   bool kill_after_answer = false;
-  int refuse_step = 0;  // errno, of the next step
+  int refuse_step = 0;   // errno, of the next step
+  bool no_room = false;  // for descriptors: the node is opened, and what was opened is left to the test
+  std::vector<uint64_t> opened_in_vain;
   bool hold_thread = true;
   std::function<void()> before_step;
   uint64_t map_result = 0;  // what the next map gives; 0: kMapped and so on

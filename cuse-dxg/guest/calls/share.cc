@@ -57,11 +57,12 @@ Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Driver& driver, const 
 TaskOf<uint64_t> GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object) {
   client::Step step;
   step.kind = client::Step::Kind::kGiveNode;
-  step.token = driver.ExpectObjectFile(std::move(object));
+  step.token = driver.ExpectObjectFile(object);
   std::vector<uint64_t> results;
   Status status = co_await caller.InClient(step, &results);
   if (status.ok()) co_return results.front();
-  driver.ForgetObjectFile(step.token);
+  // Where the node was opened and the client had no room for the descriptor, that file's close takes it back.
+  if (driver.ForgetObjectFile(step.token)) (void)co_await DropDescriptor(driver.host(), object);
   // The driver has no such case, so who meets it needs to be told what stands in the way.
   if (status.value() == -EPERM)
     spdlog::warn("thread {}: no descriptor can be given to it: {}", caller.tid(), status.why());
@@ -253,28 +254,22 @@ Task ShareObjects(CallOf<calls::ShareObjects>& call) {
   const uint32_t handle = call.request.objects(0);
   DXG_CO_ASSIGN(auto object, FindShareable(*call.process, handle));
   DXG_CO_TRY(co_await AddDescriptor(call, object, handle));
-  // From here on the descriptor counts; it is dropped by its close, or here where it does not come to be.
-  Status status;
-  if (auto* resource = dynamic_cast<SharedResource*>(object.get())) status = Seal(*resource);
-  uint64_t descriptor = 0;
-  if (status.ok()) {
-    auto given = co_await GiveDescriptor(call.driver, call, object);
-    if (given.ok()) {
-      descriptor = *given;
-    } else if (given.status().value() ==
-               -EPERM) {  // it is traced or confined, which the driver does not mind
-      status = std::move(given).status();
-    } else {
-      status = Status::Refuse(ENOTRECOVERABLE, "no descriptor can be given to the client: {}",
-                              given.status().why());
+  if (auto* resource = dynamic_cast<SharedResource*>(object.get())) {
+    if (Status sealed = Seal(*resource); !sealed.ok()) {
+      (void)co_await DropDescriptor(call.driver.host(), object);
+      co_return sealed;
     }
   }
-  if (!status.ok()) {
-    (void)co_await DropDescriptor(call.driver.host(), object);
-    co_return status;
+  auto given = co_await GiveDescriptor(call.driver, call, object);
+  // Traced or confined clients, which the driver does not mind, hear the reason.
+  if (!given.ok() && given.status().value() == -EPERM) co_return given.status();
+  if (!given.ok()) {
+    co_return Status::Refuse(ENOTRECOVERABLE, "no descriptor can be given to the client: {}",
+                             given.status().why());
   }
+  const uint64_t descriptor = *given;
   call.reply.add_shared_handle(descriptor);
-  status = call.CopyOut(calls::ShareObjects::Out::shared_handle());
+  const Status status = call.CopyOut(calls::ShareObjects::Out::shared_handle());
   if (!status.ok()) (void)co_await call.InClient(CloseStep(descriptor), nullptr);
   co_return status;
 }

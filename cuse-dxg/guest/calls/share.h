@@ -11,7 +11,7 @@ namespace dxg::guest {
 
 // Counts one descriptor of an object, whose handle in the caller's process is `handle`; the first makes the
 // host give it a name. ENOTRECOVERABLE where the host gives none, and the transport's errors. DropDescriptor
-// takes it back.
+// takes it back: the descriptor's close, or who could not give it.
 Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t handle);
 
 // What a descriptor number of a process leads to; null where it is of no shared object.
@@ -21,8 +21,8 @@ inline Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Call& call, uin
   return FindSharedObject(call.driver, call.process->identity, descriptor);
 }
 
-// Gives the caller a descriptor of an object: an open of the node. The errors of a visit, among them the
-// client's EMFILE.
+// Gives the caller a descriptor of an object, which it has counted by AddDescriptor: an open of the node. Where
+// it fails the count is taken back. The errors of a visit, among them the client's EMFILE.
 TaskOf<uint64_t> GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object);
 // Takes one back.
 client::Step CloseStep(uint64_t descriptor);
