@@ -4,6 +4,7 @@
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -101,6 +102,28 @@ TEST(ShareObjects, RefusesTheResourceOfAnotherClient) {
   EXPECT_EQ(client.TryShare(Handle(static_cast<uint32_t>(other.Receive())), &descriptor), -EINVAL);
   other.Send(0);
   other.Join();
+}
+
+TEST(ShareObjects, WithoutRoomForADescriptorTakesNothingAway) {
+  SKIP_WITHOUT_ALLOCATIONS();
+  const MemoryClient client;
+  const SharedResource shared = CreateShared(client);
+  auto first = std::make_unique<Descriptor>(client.Share(shared.resource));
+  const Descriptor second(client.Share(shared.resource));
+  rlimit limit = {};
+  getrlimit(RLIMIT_NOFILE, &limit);
+  const int next = dup(0);
+  close(next);
+  const rlimit full = {static_cast<rlim_t>(next), limit.rlim_max};
+  setrlimit(RLIMIT_NOFILE, &full);
+  int descriptor, results[3];
+  for (int& result : results) result = client.TryShare(shared.resource, &descriptor);
+  setrlimit(RLIMIT_NOFILE, &limit);
+  for (const int result : results) EXPECT_LT(result, 0);
+  first.reset();
+  d3dkmt_queryresourceinfofromnthandle info = {};
+  EXPECT_EQ(client.TryQueryShared(second.get(), &info), 0);
+  EXPECT_NO_THROW((void)client.OpenShared(second.get())) << "the name that the host knows is still there";
 }
 
 // That no descriptor stays open is watched around every test.
