@@ -11,8 +11,42 @@
 
 namespace dxg {
 
-void RaiseFileLimit() {
-  rlimit files;
+namespace {
+
+struct Limit {
+  int resource;
+  const char* option;  // of the shell's ulimit
+  const char* beyond;  // what happens there
+};
+constexpr Limit kLimits[] = {
+    {RLIMIT_FSIZE, "f", "clients get no memory (ENOMEM)"},
+    {RLIMIT_AS, "v", "clients get no memory (ENOMEM)"},
+    {RLIMIT_DATA, "d", "this process ends"},
+    {RLIMIT_CPU, "t", "the kernel kills this process"},
+};
+
+// To the hard limit. False: there is one.
+bool Raise(int resource) {
+  const rlimit none = {RLIM_INFINITY, RLIM_INFINITY};
+  if (setrlimit(resource, &none) == 0) return true;
+  rlimit limit;
+  if (getrlimit(resource, &limit) != 0) return true;
+  limit.rlim_cur = limit.rlim_max;
+  setrlimit(resource, &limit);
+  return limit.rlim_max == RLIM_INFINITY;
+}
+
+}  // namespace
+
+void RaiseLimits() {
+  signal(SIGXFSZ, SIG_IGN);
+  for (const Limit& limit : kLimits) {
+    if (Raise(limit.resource)) continue;
+    spdlog::warn(
+        "ulimit -H{} limits this process, and beyond that {}. Start it from a shell without that limit",
+        limit.option, limit.beyond);
+  }
+  rlimit files;  // even root cannot have them without a limit
   if (getrlimit(RLIMIT_NOFILE, &files) != 0) return;
   files.rlim_cur = files.rlim_max;
   setrlimit(RLIMIT_NOFILE, &files);

@@ -8,9 +8,11 @@
 
 namespace dxg {
 
-// As many open files as we are allowed (the soft limit is often 1024, the hard one far above): every exported
-// object, every region of memory has a descriptor.
-void RaiseFileLimit();
+// Takes off this process what limits a shell has put on it: the soft ones, and as root the hard ones too,
+// because a client's work would reach them and end the daemon for everybody. Every exported object and every
+// region of memory has a descriptor, so open files are raised as well. What stays is logged. A file that
+// would grow beyond its limit is an error (EFBIG) and no signal any more.
+void RaiseLimits();
 
 // A signalfd of SIGTERM, SIGINT and SIGHUP, which are blocked from here on. To be called before any thread is
 // made, so that every thread inherits that and nobody else sees them.

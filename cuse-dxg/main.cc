@@ -107,7 +107,7 @@ bool WaitForEnd(const UniqueFd& signals, const Session& session) {
 int Serve(Options options) {
   StartLog(options.log_level, spdlog::level::info);
   if (options.device.control == control::kPathNone) options.device.control.clear();
-  RaiseFileLimit();
+  RaiseLimits();
   Result<UniqueFd> signals = TakeStopSignals();
   if (!signals.ok()) return Refused(signals.status());
   Result<std::unique_ptr<Node>> device = MakeNode(options.device);
@@ -138,7 +138,7 @@ int Serve(Options options) {
 // Serves the program until it ends. Everything made here is destroyed when this returns, because ExitLike
 // then ends the process without destructors.
 Result<int> RunServed(Options options, Launch launch) {
-  RaiseFileLimit();
+  RaiseLimits();
   DXG_ASSIGN(std::unique_ptr<Session> session, attach::CreateFuseFileSession());
   DXG_ASSIGN(UniqueFd connection, launch.Connection());
   options.device.agents = launch.TakeAgents().release();

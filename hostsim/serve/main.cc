@@ -105,7 +105,7 @@ int Main(int argc, char** argv) {
   log->set_pattern("%H:%M:%S.%e hostsim %^%l%$: %v");
   log->set_level(spdlog::level::from_str(options.log_level));
   spdlog::set_default_logger(log);
-  RaiseFileLimit();
+  RaiseLimits();
   const Status status = Serve(options);
   if (status.ok()) return 0;
   spdlog::error("{}", status.why());
