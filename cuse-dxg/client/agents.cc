@@ -312,24 +312,27 @@ class AgentsFirst final : public Delivery {
   explicit AgentsFirst(std::shared_ptr<Agents> agents) : agents_(std::move(agents)) {}
   ~AgentsFirst() override { agents_->Stop(); }
 
-  void Enter(pid_t tid, const Identity& process, std::function<void()> answer, Entered entered) override {
+  void Enter(const Waiting& at, const Identity& process, std::function<void()> answer,
+             Entered entered) override {
     if (agents_->Has(process.tgid))
       return entered(std::unique_ptr<Visit>(std::make_unique<AgentVisit>(agents_, process.tgid)));
-    agents_->otherwise().Enter(tid, process, std::move(answer), std::move(entered));
+    agents_->otherwise().Enter(at, process, std::move(answer), std::move(entered));
   }
   uint64_t TokenOfOpener(pid_t tid) override {
     if (const uint64_t token = agents_->TokenOfOpener(tid)) return token;
     return agents_->otherwise().TokenOfOpener(tid);
   }
-  void Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done) override {
-    agents_->otherwise().Identify(process, descriptor, std::move(done));
+  void Identify(const Waiting& at, const Identity& process, int descriptor,
+                std::function<void(uint64_t)> done) override {
+    agents_->otherwise().Identify(at, process, descriptor, std::move(done));
   }
   bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) override {
     return agents_->otherwise().IsIdentifyCall(tid, code, argument, file);
   }
   // A copy needs no tracing, so a debugger is not in the way.
-  void TakeEventFile(const Identity& process, int descriptor, TookEventFile done) override {
-    agents_->otherwise().TakeEventFile(process, descriptor, std::move(done));
+  void TakeEventFile(const Waiting& at, const Identity& process, int descriptor,
+                     TookEventFile done) override {
+    agents_->otherwise().TakeEventFile(at, process, descriptor, std::move(done));
   }
 
  private:

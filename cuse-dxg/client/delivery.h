@@ -8,6 +8,7 @@
 #include "base/status.h"
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/client/event_file.h"
+#include "cuse-dxg/client/waiting.h"
 
 // Bringing memory and descriptors into an unmodified client. No reply of the kernel's can do that, so it is
 // done in the client's own name while the calling thread stands at the end of its system call.
@@ -55,33 +56,39 @@ class Delivery {
   using Entered = std::function<void(Result<std::unique_ptr<Visit>>)>;
 
   virtual ~Delivery() = default;
-  // Visits the thread `tid` of that process, which waits in a call. `answer` is run, at most once and before
+  // Visits a thread of that process, which waits in a call. `answer` is run, at most once and before
   // `entered`, when the thread is caught and the kernel is to be given an answer (0, without data) so that it
   // arrives at the end of its system call. Where that never comes, the call is still unanswered, and
   // `entered` has the reason: EINTR (the thread is being killed), EPERM (somebody traces it, or we may not),
   // EIO. An error after `answer` has run means that the call has ended with it, or its thread. The request
   // may see one interrupt (FUSE_INTERRUPT) meanwhile, which is not a signal to the client.
-  virtual void Enter(pid_t tid, const Identity& process, std::function<void()> answer, Entered entered) = 0;
+  virtual void Enter(const Waiting& at, const Identity& process, std::function<void()> answer,
+                     Entered entered) = 0;
 
   // The token of the kGiveNode whose open this thread is making on behalf of a client; 0: a client's own
   // open.
   virtual uint64_t TokenOfOpener(pid_t tid) = 0;
 
-  // Which file of ours (as named by AcceptFile below) a client's descriptor number means; `done` gets 0 where
-  // it is no open file of our node. Nothing happens to the client. `done` runs once, on any thread.
-  virtual void Identify(const Identity& process, int descriptor, std::function<void(uint64_t file)> done) = 0;
+  // Which file of ours (as named by AcceptFile below) a descriptor number means to a client's thread that
+  // waits in a call; `done` gets 0 where it is no open file of our node, or the thread has left the call.
+  // Nothing happens to the client. `done` runs once, on any thread.
+  virtual void Identify(const Waiting& at, const Identity& process, int descriptor,
+                        std::function<void(uint64_t file)> done) = 0;
   // Identify works by an ioctl of a helper of ours on the very file, with this code; the Node hands such a
   // call here first. True: it was one (the request is to be answered with 0), and `file` is what it came
   // with.
   virtual bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) = 0;
 
-  // The eventfd behind a client's descriptor number, to be signalled for as long as it is kept; `done` gets
-  // null where the number is no eventfd of that process, or where it has made us keep too many (EventFiles).
+  // The eventfd behind a descriptor number of a client's thread that waits in a call, to be signalled for as
+  // long as it is kept; `done` gets null where the number is no eventfd of that thread, where the thread has
+  // left the call, or where its process has made us keep too many (EventFiles).
   // Nothing happens to the client, and its calls are not visited. `done` runs once: within the call where the
   // same number was taken before and still means the same eventfd, else on any thread.
   using TookEventFile = std::function<void(std::shared_ptr<EventFile>)>;
   // A delivery that cannot gives null.
-  virtual void TakeEventFile(const Identity&, int /*descriptor*/, TookEventFile done) { done(nullptr); }
+  virtual void TakeEventFile(const Waiting&, const Identity&, int /*descriptor*/, TookEventFile done) {
+    done(nullptr);
+  }
 };
 
 }  // namespace dxg::client

@@ -117,7 +117,7 @@ class EventFiles::Held final : public EventFile {
   std::vector<Number> numbers;  // guarded by the owner's mutex, which clang cannot tell to be this one
 };
 
-std::shared_ptr<EventFile> EventFiles::Find(const Identity& process, int descriptor) {
+std::shared_ptr<EventFile> EventFiles::Find(const Identity& process, pid_t tid, int descriptor) {
   std::shared_ptr<Held> known;
   {
     MutexLock lock(mutex_);
@@ -125,7 +125,7 @@ std::shared_ptr<EventFile> EventFiles::Find(const Identity& process, int descrip
     if (found != by_number_.end()) known = found->second.lock();
   }
   if (known == nullptr) return nullptr;
-  const long order = syscall(SYS_kcmp, getpid(), process.tgid, KCMP_FILE, known->copy.get(), descriptor);
+  const long order = syscall(SYS_kcmp, getpid(), tid, KCMP_FILE, known->copy.get(), descriptor);
   return order == 0 ? known : nullptr;
 }
 

@@ -57,10 +57,10 @@ class EventFiles : public std::enable_shared_from_this<EventFiles> {
 
   EventFiles();
 
-  // What `descriptor` of that process means, where it is an eventfd that was taken by that number before. The
-  // kernel compares the two open files, so that a number that was closed and used again is found out; null
-  // then.
-  std::shared_ptr<EventFile> Find(const Identity& process, int descriptor) DXG_EXCLUDES(mutex_);
+  // What `descriptor` of that thread of the process means, where it is an eventfd that was taken by that
+  // number before. The kernel compares the two open files, so that a number that was closed and used again is
+  // found out; null then.
+  std::shared_ptr<EventFile> Find(const Identity& process, pid_t tid, int descriptor) DXG_EXCLUDES(mutex_);
   // `copy` is a copy of that descriptor. Null where it is no eventfd, or where the process has made us hold
   // too many.
   std::shared_ptr<EventFile> Add(const Identity& process, int descriptor, UniqueFd copy) DXG_EXCLUDES(mutex_);

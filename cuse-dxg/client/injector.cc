@@ -98,13 +98,13 @@ class InjectorState final : public VisitServer, public std::enable_shared_from_t
   Status Start() DXG_EXCLUDES(mutex_);
   void Stop() DXG_EXCLUDES(mutex_);
 
-  void Enter(pid_t tid, const Identity& process, std::function<void()> answer, Delivery::Entered entered)
-      DXG_EXCLUDES(mutex_);
+  void Enter(const Waiting& at, const Identity& process, std::function<void()> answer,
+             Delivery::Entered entered) DXG_EXCLUDES(mutex_);
   uint64_t TokenOfOpener(pid_t tid) DXG_EXCLUDES(mutex_);
-  void Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done)
-      DXG_EXCLUDES(mutex_);
+  void Identify(const Waiting& at, const Identity& process, int descriptor,
+                std::function<void(uint64_t)> done) DXG_EXCLUDES(mutex_);
   bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) DXG_EXCLUDES(mutex_);
-  void TakeEventFile(const Identity& process, int descriptor, Delivery::TookEventFile done)
+  void TakeEventFile(const Waiting& at, const Identity& process, int descriptor, Delivery::TookEventFile done)
       DXG_EXCLUDES(mutex_);
 
   void LearnNode(pid_t tgid, int descriptor) DXG_EXCLUDES(mutex_);
@@ -264,10 +264,11 @@ void InjectorState::Begin(std::shared_ptr<Job> job) {
   for (auto& callback : callbacks) callback();
 }
 
-void InjectorState::Enter(pid_t tid, const Identity& process, std::function<void()> answer,
+void InjectorState::Enter(const Waiting& at, const Identity& process, std::function<void()> answer,
                           Delivery::Entered entered) {
-  Begin(
-      std::make_shared<VisitJob>(weak_from_this(), tid, process.tgid, std::move(answer), std::move(entered)));
+  const auto thread = FindWaiting(at, process);
+  if (!thread) return entered(Status::Refuse(EINTR, "thread {} was killed while its call waited", at.tid));
+  Begin(std::make_shared<VisitJob>(weak_from_this(), *thread, std::move(answer), std::move(entered)));
 }
 
 uint64_t InjectorState::TokenOfOpener(pid_t tid) {
@@ -280,18 +281,23 @@ uint64_t InjectorState::TokenOfOpener(pid_t tid) {
   return 0;
 }
 
-void InjectorState::Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done) {
-  Begin(std::make_shared<IdentifyJob>(process.tgid, descriptor, std::move(done)));
+void InjectorState::Identify(const Waiting& at, const Identity& process, int descriptor,
+                             std::function<void(uint64_t)> done) {
+  const auto thread = FindWaiting(at, process);
+  if (!thread) return done(0);
+  Begin(std::make_shared<IdentifyJob>(*thread, descriptor, std::move(done)));
 }
 
-void InjectorState::TakeEventFile(const Identity& process, int descriptor, Delivery::TookEventFile done) {
-  if (auto known = event_files_->Find(process, descriptor)) return done(std::move(known));
+void InjectorState::TakeEventFile(const Waiting& at, const Identity& process, int descriptor,
+                                  Delivery::TookEventFile done) {
+  if (auto known = event_files_->Find(process, at.tid, descriptor)) return done(std::move(known));
+  const auto thread = FindWaiting(at, process);
+  if (!thread) return done(nullptr);
   // So that nobody keeps the injector busy with copies of files that are slow to close. The client may race
   // with this, and we may be unable to look.
-  if (KindOf(fmt::format("/proc/{}/fd/{}", process.tgid, descriptor)) == FileKind::kOther)
-    return done(nullptr);
+  if (KindOf(fmt::format("/proc/{}/fd/{}", at.tid, descriptor)) == FileKind::kOther) return done(nullptr);
   Begin(std::make_shared<TakeJob>(
-      process.tgid, descriptor,
+      *thread, descriptor,
       [files = event_files_, process, descriptor, done = std::move(done)](UniqueFd copy) {
         // What it has no use for is closed before anybody goes on.
         auto file = files->Add(process, descriptor, std::move(copy));
@@ -448,18 +454,21 @@ class InjectorOwner final : public Injector {
  public:
   explicit InjectorOwner(std::shared_ptr<InjectorState> injector) : injector_(std::move(injector)) {}
   ~InjectorOwner() override { injector_->Stop(); }
-  void Enter(pid_t tid, const Identity& process, std::function<void()> answer, Entered entered) override {
-    injector_->Enter(tid, process, std::move(answer), std::move(entered));
+  void Enter(const Waiting& at, const Identity& process, std::function<void()> answer,
+             Entered entered) override {
+    injector_->Enter(at, process, std::move(answer), std::move(entered));
   }
   uint64_t TokenOfOpener(pid_t tid) override { return injector_->TokenOfOpener(tid); }
-  void Identify(const Identity& process, int descriptor, std::function<void(uint64_t)> done) override {
-    injector_->Identify(process, descriptor, std::move(done));
+  void Identify(const Waiting& at, const Identity& process, int descriptor,
+                std::function<void(uint64_t)> done) override {
+    injector_->Identify(at, process, descriptor, std::move(done));
   }
   bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) override {
     return injector_->IsIdentifyCall(tid, code, argument, file);
   }
-  void TakeEventFile(const Identity& process, int descriptor, TookEventFile done) override {
-    injector_->TakeEventFile(process, descriptor, std::move(done));
+  void TakeEventFile(const Waiting& at, const Identity& process, int descriptor,
+                     TookEventFile done) override {
+    injector_->TakeEventFile(at, process, descriptor, std::move(done));
   }
   void LearnNode(pid_t tgid, int descriptor) override { injector_->LearnNode(tgid, descriptor); }
 

@@ -47,9 +47,9 @@ Status InjectorEnded() {
 
 // -- Visits ---------------------------------------------------------------------------------------
 
-VisitJob::VisitJob(std::weak_ptr<VisitServer> server, pid_t tid, pid_t tgid, std::function<void()> answer,
-                   Delivery::Entered entered)
-    : Job({.ask = Ask::kBegin, .tid = tid, .tgid = tgid}),
+VisitJob::VisitJob(std::weak_ptr<VisitServer> server, const WaitingThread& thread,
+                   std::function<void()> answer, Delivery::Entered entered)
+    : Job({.ask = Ask::kBegin, .thread = thread}),
       server_(std::move(server)),
       answer_(std::move(answer)),
       entered_(std::move(entered)) {}
@@ -118,8 +118,9 @@ bool VisitJob::SendSteps(int socket) {
 
 // -- Descriptors ----------------------------------------------------------------------------------
 
-IdentifyJob::IdentifyJob(pid_t tgid, int descriptor, std::function<void(uint64_t)> identified)
-    : Job({.ask = Ask::kIdentify, .tid = tgid, .tgid = tgid, .number = descriptor}),
+IdentifyJob::IdentifyJob(const WaitingThread& thread, int descriptor,
+                         std::function<void(uint64_t)> identified)
+    : Job({.ask = Ask::kIdentify, .thread = thread, .number = descriptor}),
       identified_(std::move(identified)) {}
 
 Job::Next IdentifyJob::Handle(const Reply& reply, std::vector<UniqueFd>, Callbacks* callbacks) {
@@ -134,8 +135,8 @@ void IdentifyJob::Fail(const Status&, Callbacks* callbacks) {
     callbacks->push_back([identified = std::exchange(identified_, nullptr)] { identified(0); });
 }
 
-TakeJob::TakeJob(pid_t tgid, int descriptor, std::function<void(UniqueFd copy)> taken)
-    : Job({.ask = Ask::kTake, .tid = tgid, .tgid = tgid, .number = descriptor}), taken_(std::move(taken)) {}
+TakeJob::TakeJob(const WaitingThread& thread, int descriptor, std::function<void(UniqueFd copy)> taken)
+    : Job({.ask = Ask::kTake, .thread = thread, .number = descriptor}), taken_(std::move(taken)) {}
 
 Job::Next TakeJob::Handle(const Reply& reply, std::vector<UniqueFd> files, Callbacks* callbacks) {
   if (reply.tell != Tell::kTaken) return Next::kWait;

@@ -54,7 +54,7 @@ class VisitServer {
 // Delivery::Enter, and all steps of the Visit that it gives.
 class VisitJob final : public Job {
  public:
-  VisitJob(std::weak_ptr<VisitServer> server, pid_t tid, pid_t tgid, std::function<void()> answer,
+  VisitJob(std::weak_ptr<VisitServer> server, const WaitingThread& thread, std::function<void()> answer,
            Delivery::Entered entered);
 
   Next Handle(const injector::Reply& reply, std::vector<UniqueFd> files, Callbacks* callbacks) override;
@@ -90,7 +90,7 @@ class VisitJob final : public Job {
 // Delivery::Identify.
 class IdentifyJob final : public Job {
  public:
-  IdentifyJob(pid_t tgid, int descriptor, std::function<void(uint64_t)> identified);
+  IdentifyJob(const WaitingThread& thread, int descriptor, std::function<void(uint64_t)> identified);
 
   Next Handle(const injector::Reply& reply, std::vector<UniqueFd> files, Callbacks* callbacks) override;
   void Fail(const Status& reason, Callbacks* callbacks) override;
@@ -104,7 +104,7 @@ class IdentifyJob final : public Job {
 // Delivery::TakeEventFile, as far as the copy of the descriptor.
 class TakeJob final : public Job {
  public:
-  TakeJob(pid_t tgid, int descriptor, std::function<void(UniqueFd copy)> taken);
+  TakeJob(const WaitingThread& thread, int descriptor, std::function<void(UniqueFd copy)> taken);
 
   Next Handle(const injector::Reply& reply, std::vector<UniqueFd> files, Callbacks* callbacks) override;
   void Fail(const Status& reason, Callbacks* callbacks) override;

@@ -1,6 +1,5 @@
 #include "cuse-dxg/client/injector_process.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <linux/capability.h>
 #include <poll.h>
@@ -33,6 +32,7 @@
 #include "cuse-dxg/client/injector_protocol.h"
 #include "cuse-dxg/client/tracee.h"
 #include "cuse-dxg/client/visit_steps.h"
+#include "cuse-dxg/client/waiting.h"
 
 namespace dxg::client {
 namespace {
@@ -174,7 +174,7 @@ class Worker {
   void Run();
   std::optional<Request> Next(std::vector<UniqueFd>* files);
   void Visit(const Request& begin);
-  Status GetThere(Tracee& tracee);
+  Status GetThere(Tracee& tracee, const WaitingThread& thread);
   void Do(const Request& request, std::vector<UniqueFd> files, VisitSteps& steps);
   void Identify(const Request& request);
   void Take(const Request& request);
@@ -213,19 +213,26 @@ void Worker::Failed(const Status& status) {
   watch_.End();
 }
 
+Status HasLeft(const WaitingThread& thread) {
+  return Status::Refuse(EINTR, "thread {} has left its call, or another one has its number", thread.at.tid);
+}
+
 void Worker::Visit(const Request& begin) {
-  watch_.Begin(begin.tid, begin.job, socket_.get());
+  const WaitingThread& thread = begin.thread;
+  watch_.Begin(thread.at.tid, begin.job, socket_.get());
   timer_.Arm();
-  Result<Tracee> seized = Tracee::Seize(begin.tid);
+  // Before it is seized, so that a stranger who has its number now is not disturbed.
+  if (!IsStillWaiting(thread)) return Failed(HasLeft(thread));
+  Result<Tracee> seized = Tracee::Seize(thread.at.tid);
   watch_.Enter(Watch::Phase::kWaitingForStop);
   if (!seized.ok()) return Failed(seized.status());
 
   Tracee& tracee = *seized;
-  if (Status status = GetThere(tracee); !status.ok()) {
+  if (Status status = GetThere(tracee, thread); !status.ok()) {
     tracee.Leave(status.value());  // before it is told, so that the error is out when the daemon says so
     return Failed(status);
   }
-  VisitSteps steps(tracee, begin.tgid);
+  VisitSteps steps(tracee, thread.tgid);
   while (watch_.Enter(Watch::Phase::kIdle)) {
     std::vector<UniqueFd> files;
     const std::optional<Request> request = Next(&files);
@@ -240,12 +247,14 @@ void Worker::Visit(const Request& begin) {
 }
 
 // From the wait in the kernel to where calls can be made.
-Status Worker::GetThere(Tracee& tracee) {
+Status Worker::GetThere(Tracee& tracee, const WaitingThread& thread) {
+  // From here on its number is its own: a thread that dies while it is traced keeps it until we take note.
+  if (!IsStillWaiting(thread)) return HasLeft(thread);
   DXG_TRY(tracee.Interrupt());
   if (!watch_.Tell({.tell = Tell::kHeld}))
     return Status::Refuse(EINTR, "thread {} is being killed", tracee.tid());
   DXG_TRY(tracee.WaitStop());
-  DXG_TRY(tracee.Take());
+  DXG_TRY(tracee.Take(thread.at));
   if (!watch_.Tell({.tell = Tell::kStopped})) return Status::Refuse(ECONNABORTED, "the daemon is gone");
   return Status::Ok();
 }
@@ -264,21 +273,10 @@ void Worker::Do(const Request& request, std::vector<UniqueFd> files, VisitSteps&
   watch_.Tell(reply);
 }
 
-// The main thread may have ended, and has no descriptors then.
-pid_t LivingThreadOf(pid_t tgid) {
-  if (!IsDead(tgid)) return tgid;
-  const std::unique_ptr<DIR, int (*)(DIR*)> tasks(opendir(fmt::format("/proc/{}/task", tgid).c_str()),
-                                                  closedir);
-  while (const dirent* task = tasks ? readdir(tasks.get()) : nullptr) {
-    if (const pid_t tid = std::atoi(task->d_name); tid != 0 && !IsDead(tid)) return tid;
-  }
-  return tgid;
-}
-
 // The ioctl reaches the daemon on the very file that the client's number means, and says so there.
 void Worker::Identify(const Request& request) {
-  Result<UniqueFd> copy = CopyOf(LivingThreadOf(request.tgid), request.tgid, request.number);
-  if (copy.ok()) {
+  Result<UniqueFd> copy = CopyOf(request.thread.at.tid, request.thread.tgid, request.number);
+  if (copy.ok() && IsStillWaiting(request.thread)) {
     Result<NodeIdentity> identity = IdentityOf(copy->get());
     const bool ours = identity.ok() &&
                       std::find(request.nodes.begin(), request.nodes.end(), *identity) != request.nodes.end();
@@ -290,9 +288,11 @@ void Worker::Identify(const Request& request) {
 
 // Nothing but an eventfd goes to the daemon: to close any other file may take as long as somebody likes.
 void Worker::Take(const Request& request) {
-  Result<UniqueFd> copy = CopyOf(LivingThreadOf(request.tgid), request.tgid, request.number);
-  const bool taken =
-      copy.ok() && KindOf(fmt::format("/proc/self/fd/{}", copy->get())) == FileKind::kEventFile;
+  Result<UniqueFd> copy = CopyOf(request.thread.at.tid, request.thread.tgid, request.number);
+  // Asked after the copy was made: a thread that still waits has not executed another program meanwhile, and
+  // its table was its own.
+  const bool taken = copy.ok() && IsStillWaiting(request.thread) &&
+                     KindOf(fmt::format("/proc/self/fd/{}", copy->get())) == FileKind::kEventFile;
   const int file = taken ? copy->get() : -1;
   SendReply(socket_.get(), {.tell = Tell::kTaken, .job = request.job}, std::span(&file, taken ? 1 : 0));
 }

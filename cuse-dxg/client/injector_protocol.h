@@ -7,6 +7,7 @@
 #include <cstdint>
 
 #include "cuse-dxg/client/delivery.h"
+#include "cuse-dxg/client/waiting.h"
 
 // What the daemon and the injector process say to each other. Both are one build of one program, so these are
 // structs.
@@ -15,19 +16,21 @@
 //       control socket:   <- kHello
 //                         -> a worker's socket        a thread is made that serves it; one job at a time on
 //                         each
-//       worker's socket:  -> kBegin{tid, tgid}        seizes the thread
+//       worker's socket:  -> kBegin{thread}           seizes the thread
 //                         <- kHeld                    the kernel may be given its answer
 //                         <- kStopped                 the thread stands at the end of its system call
 //                         -> kDo{steps, files}
 //                         <- kDid{results}            again and again
 //                         -> kLeave{result}           the thread goes on
 //       or, instead of kHeld or kStopped:
-//                         <- kFailed{error, why}      after kHeld: the thread went on with that error
+//                         <- kFailed{error, why}      after kHeld: the thread went on with that error. EINTR:
+//                         it
+//                                                     is not in that call any more, and was left alone
 //                         <- kGone, later kFree       the thread is being killed; until kFree the worker is
 //                         busy with it
-//       or                -> kIdentify{tgid, number}
+//       or                -> kIdentify{thread, number}
 //                         <- kIdentified
-//       or                -> kTake{tgid, number}
+//       or                -> kTake{thread, number}
 //                         <- kTaken, with a copy of the descriptor where it is an eventfd
 //
 // The end of a socket is a message too. The control socket: the other process is dead. A worker's socket, in
@@ -59,8 +62,7 @@ struct WireStep {
 enum class Ask : uint32_t { kBegin = 1, kDo, kLeave, kIdentify, kTake };
 struct Request {
   Ask ask = Ask::kBegin;
-  pid_t tid = 0;
-  pid_t tgid = 0;
+  WaitingThread thread;
   int32_t result = 0;  // kLeave
   int32_t number = 0;  // kIdentify, kTake: of a descriptor
   uint32_t steps_count = 0;

@@ -11,6 +11,8 @@
 #include <fstream>
 #include <sstream>
 
+#include "cuse-dxg/client/waiting.h"
+
 namespace dxg::client {
 namespace {
 
@@ -98,14 +100,8 @@ std::optional<Identity> ProcessVm::Identify(pid_t tid) {
   identity.pid_namespace = PidNamespace(tid);
   identity.name = Slurp(fmt::format("/proc/{}/comm", tid));
   if (!identity.name.empty() && identity.name.back() == '\n') identity.name.pop_back();
-  // Field 22 of stat; the name in field 2 may hold anything, so count from its closing parenthesis.
-  const std::string stat = Slurp(fmt::format("/proc/{}/stat", *tgid));
-  const size_t name_end = stat.rfind(')');
-  if (name_end == std::string::npos) return std::nullopt;
-  std::istringstream fields(stat.substr(name_end + 1));
-  std::string field;
-  for (int i = 3; i <= 21; ++i) fields >> field;
-  fields >> identity.start_time;
+  identity.start_time = StartTimeOf(*tgid, *tgid);
+  if (identity.start_time == 0) return std::nullopt;
   return identity;
 }
 

@@ -1,6 +1,7 @@
 #include "cuse-dxg/client/tracee.h"
 
 #include <sys/ptrace.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include <atomic>
@@ -166,7 +167,7 @@ Status Tracee::WaitStop() {
   }
 }
 
-Status Tracee::Take() {
+Status Tracee::Take(const Waiting& at) {
   if (Trace(PTRACE_GETREGS, tid_, 0, AddressOf(&saved_)) != 0) return Gone();
   errno = 0;
   const long code = Trace(PTRACE_PEEKTEXT, tid_, saved_.rip - 2, 0);
@@ -179,6 +180,11 @@ Status Tracee::Take() {
   if (!at_call_)
     return Status::Refuse(EIO, "thread {} is not at a system call (the bytes before {:#x} are {:#06x})", tid_,
                           saved_.rip, instruction);
+  if (saved_.orig_rax != SYS_ioctl || static_cast<uint32_t>(saved_.rsi) != at.code ||
+      saved_.rdx != at.argument) {
+    at_call_ = false;  // of ours, that is: it goes on as it is
+    return Status::Refuse(EINTR, "thread {} has left its call, and is in another one", tid_);
+  }
   if (!MakeSafe()) return Gone();
   taken_ = true;
   return Status::Ok();

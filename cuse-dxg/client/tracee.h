@@ -9,6 +9,7 @@
 #include <string>
 
 #include "base/status.h"
+#include "cuse-dxg/client/waiting.h"
 
 namespace dxg::client {
 
@@ -37,9 +38,10 @@ class Tracee {
   Status Interrupt();
   // Waits for that.
   Status WaitStop();
-  // Checks that it stands where calls can be made, saves what it is, and makes it safe: were we killed from
-  // here on, its ioctl would return -1 with EIO. Before that Leave changes nothing.
-  Status Take();
+  // Checks that it stands at the end of that ioctl (EINTR), where calls can be made, saves what it is, and
+  // makes it safe: were we killed from here on, its ioctl would return -1 with EIO. Before that Leave changes
+  // nothing.
+  Status Take(const Waiting& at);
   // Around any number of Call: with all signals blocked, and then safe again. Were we killed in between, it
   // would go on with blocked signals and the result of some other call.
   Status BeginCalls();

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <linux/close_range.h>
+#include <linux/kcmp.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -40,6 +41,10 @@ bool WriteTo(pid_t tid, uint64_t address, const T& from) {
 // By the leader of the group, where the kernel cannot name a thread: right only while the two share one
 // table.
 Result<UniqueFd> CopyByLeader(pid_t tid, pid_t tgid, int descriptor) {
+  const Status own =
+      Status::Refuse(EIO, "thread {} has descriptors of its own, and to copy one needs Linux 6.9", tid);
+  // Before the copy: where the tables are one now, the thread waits and cannot part with it meanwhile.
+  if (syscall(SYS_kcmp, tid, tgid, KCMP_FILES, 0, 0) > 0) return own;
   UniqueFd leader(static_cast<int>(syscall(SYS_pidfd_open, tgid, 0)));
   UniqueFd copy(leader.valid() ? static_cast<int>(syscall(SYS_pidfd_getfd, leader.get(), descriptor, 0))
                                : -1);
@@ -52,7 +57,7 @@ Result<UniqueFd> CopyByLeader(pid_t tid, pid_t tgid, int descriptor) {
   const std::string theirs_path = fmt::format("/proc/{}/fd/{}", tid, descriptor);
   if (fstat(copy.get(), &ours) != 0 || stat(theirs_path.c_str(), &theirs) != 0 ||
       ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino)
-    return Status::Refuse(EIO, "thread {} has descriptors of its own, and to copy one needs Linux 6.9", tid);
+    return own;
   return copy;
 }
 

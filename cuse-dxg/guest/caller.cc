@@ -93,11 +93,15 @@ bool Caller::ReadNear(uint64_t address, std::span<std::byte> to) {
 
 Task Caller::Enter() {
   if (visit_ != nullptr) co_return Status::Ok();
+  {
+    MutexLock lock(mutex_);
+    if (abandoned_) co_return Status::Refuse(EINTR, "thread {} was killed while its call waited", tid());
+  }
   if (delivery_ == nullptr)
     co_return Status::Refuse(EPERM, "this device has no way to bring memory or descriptors into clients");
   auto entered = co_await Callback<Result<std::unique_ptr<client::Visit>>>([&](auto done) {
     delivery_->Enter(
-        tid(), process_,
+        waiting(), process_,
         [this] {
           MutexLock lock(mutex_);
           if (abandoned_) return;

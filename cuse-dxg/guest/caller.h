@@ -23,6 +23,7 @@ class Caller {
   virtual ~Caller() = default;
 
   pid_t tid() const { return tid_; }
+  client::Waiting waiting() const { return {tid_, ioctl_->code(), ioctl_->argument()}; }
   client::Access& access() { return access_; }
 
   // The call whose handler this thread has begun and that has not waited nor ended since: nobody else has it,

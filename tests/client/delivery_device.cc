@@ -109,19 +109,24 @@ class DeliveryDevice final : public attach::Node {
   };
   using CallPtr = std::shared_ptr<Call>;
 
+  static client::Waiting WaitingOf(const IoctlRequest& request) {
+    return {request.caller().tid, request.code(), request.argument()};
+  }
+
   void StartVisit(std::unique_ptr<IoctlRequest> request) {
     auto call = std::make_shared<Call>();
     call->tid = request->caller().tid;
     call->argument = request->argument();
+    const client::Waiting at = WaitingOf(*request);
     if (!clients_.Read(call->tid, call->argument, std::as_writable_bytes(std::span(&call->wanted, 1))))
       return request->Answer(-EFAULT, {});
     const auto identity = clients_.Identify(call->tid);
     if (!identity) return request->Answer(-ESRCH, {});
     call->request = std::move(request);
     call->rounds_left = std::max(1u, call->wanted.repeat);
-    HoldAt(delivery::Hold::kBeforeEnter, *call, [this, call, identity] {
+    HoldAt(delivery::Hold::kBeforeEnter, *call, [this, call, at, identity] {
       delivery_->Enter(
-          call->tid, *identity, [this, call] { Answer(call); },
+          at, *identity, [this, call] { Answer(call); },
           [this, call](Result<std::unique_ptr<client::Visit>> visit) { Entered(call, std::move(visit)); });
     });
   }
@@ -230,8 +235,9 @@ class DeliveryDevice final : public attach::Node {
     const auto identity = clients_.Identify(request->caller().tid);
     if (!identity) return request->Answer(-ESRCH, {});
     const int number = static_cast<int>(request->argument());
+    const client::Waiting at = WaitingOf(*request);
     std::shared_ptr<IoctlRequest> shared = std::move(request);
-    delivery_->Identify(*identity, number,
+    delivery_->Identify(at, *identity, number,
                         [this, shared](uint64_t file) { shared->Answer(MeaningOf(file), {}); });
   }
 
@@ -239,8 +245,9 @@ class DeliveryDevice final : public attach::Node {
     const auto identity = clients_.Identify(request->caller().tid);
     if (!identity) return request->Answer(-ESRCH, {});
     const int number = static_cast<int>(request->argument());
+    const client::Waiting at = WaitingOf(*request);
     std::shared_ptr<IoctlRequest> shared = std::move(request);
-    delivery_->TakeEventFile(*identity, number, [this, shared](std::shared_ptr<client::EventFile> file) {
+    delivery_->TakeEventFile(at, *identity, number, [this, shared](std::shared_ptr<client::EventFile> file) {
       const int32_t place = file ? Keep(std::move(file))
                                  : 0;  // no share of it stays here: what the client drops next is closed
       shared->Answer(place, {});

@@ -143,6 +143,27 @@ void CheckClosedAfterTaking() {
   EXPECT(ioctl(node.get(), kDrop, 0) == 1);
 }
 
+// A thread whose descriptors are its own: its numbers are not its process's. A kernel before 6.9 cannot copy
+// them, and then nothing is taken.
+void CheckEventOfOwnTable() {
+  UniqueFd node = Open();
+  constexpr int kNumber = 700;
+  const UniqueFd of_process(dup2(Event().get(), kNumber));
+  EXPECT(of_process.get() == kNumber);
+  std::thread([] {
+    EXPECT(unshare(CLONE_FILES) == 0);
+    UniqueFd own_node = Open();
+    const UniqueFd own = Event();
+    EXPECT(dup2(own.get(), kNumber) == kNumber);
+    const int taken = Take(own_node, kNumber);
+    EXPECT(taken == 0 || taken == 1);
+    EXPECT(ioctl(own_node.get(), kSignal, 1) == taken);
+    EXPECT(Value(own) == static_cast<uint64_t>(taken));
+  }).join();
+  EXPECT(Value(of_process) == 0);
+  EXPECT(ioctl(node.get(), kDrop, 0) <= 1);
+}
+
 // Many threads that take and close, so that numbers are used again and again under the eyes of the one who
 // copies.
 void CheckEventStorm() {
@@ -185,6 +206,7 @@ const std::vector<Check> kEvents = {
     {"event-refusals", CheckEventRefusals},
     {"event-numbers", CheckEventNumbers},
     {"events-of-processes", CheckEventsOfProcesses},
+    {"event-of-own-table", CheckEventOfOwnTable},
     {"event-full", CheckFullCounter},
     {"event-closed", CheckClosedAfterTaking},
     {"event-storm", CheckEventStorm},

@@ -33,7 +33,7 @@ TEST_F(EventFileTest, RefusesWhatIsNoEventfd) {
   const UniqueFd null(open("/dev/null", O_RDWR));
   EXPECT_EQ(Add(null.get()), nullptr);
   EXPECT_EQ(files_->Add(me_, 5, UniqueFd()), nullptr);
-  EXPECT_EQ(files_->Find(me_, null.get()), nullptr);
+  EXPECT_EQ(files_->Find(me_, getpid(), null.get()), nullptr);
 }
 
 TEST_F(EventFileTest, OneForAllItsNumbers) {
@@ -47,26 +47,26 @@ TEST_F(EventFileTest, OneForAllItsNumbers) {
 
 TEST_F(EventFileTest, FindsOnlyWhatIsStillThatFile) {
   UniqueFd number(dup(event_.get()));
-  EXPECT_EQ(files_->Find(me_, number.get()), nullptr);
+  EXPECT_EQ(files_->Find(me_, getpid(), number.get()), nullptr);
   auto file = Add(number.get());
-  EXPECT_EQ(files_->Find(me_, number.get()), file);
+  EXPECT_EQ(files_->Find(me_, getpid(), number.get()), file);
   Identity other = me_;
   other.start_time = 2;
-  EXPECT_EQ(files_->Find(other, number.get()), nullptr);
+  EXPECT_EQ(files_->Find(other, getpid(), number.get()), nullptr);
   const UniqueFd another(eventfd(0, 0));
   ASSERT_EQ(dup2(another.get(), number.get()), number.get());
-  EXPECT_EQ(files_->Find(me_, number.get()), nullptr);
+  EXPECT_EQ(files_->Find(me_, getpid(), number.get()), nullptr);
   const auto second = Add(number.get());
   EXPECT_NE(second, file);
-  EXPECT_EQ(files_->Find(me_, number.get()), second);
+  EXPECT_EQ(files_->Find(me_, getpid(), number.get()), second);
   file.reset();
-  EXPECT_EQ(files_->Find(me_, number.get()), second);
+  EXPECT_EQ(files_->Find(me_, getpid(), number.get()), second);
 }
 
 TEST_F(EventFileTest, HoldsNothingOnceLetGo) {
   const int number = event_.get();
   Add(number).reset();
-  EXPECT_EQ(files_->Find(me_, number), nullptr);
+  EXPECT_EQ(files_->Find(me_, getpid(), number), nullptr);
   const std::weak_ptr<EventFile> file = Add(number);
   EXPECT_TRUE(file.expired());
 }

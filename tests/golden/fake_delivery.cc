@@ -33,11 +33,13 @@ class FakeEventFile final : public client::EventFile {
 
 }  // namespace
 
-void FakeDelivery::TakeEventFile(const client::Identity&, int descriptor, TookEventFile done) {
+void FakeDelivery::TakeEventFile(const client::Waiting&, const client::Identity&, int descriptor,
+                                 TookEventFile done) {
   done(descriptor == eventfd_ ? std::make_shared<FakeEventFile>(&signals_) : nullptr);
 }
 
-void FakeDelivery::Enter(pid_t, const client::Identity& process, std::function<void()>, Entered entered) {
+void FakeDelivery::Enter(const client::Waiting&, const client::Identity& process, std::function<void()>,
+                         Entered entered) {
   tgid_ = process.tgid;
   entered(std::unique_ptr<client::Visit>(std::make_unique<FakeVisit>(*this)));
 }
@@ -71,7 +73,7 @@ uint64_t FakeDelivery::Object(pid_t tgid, int number) const {
   return 0;
 }
 
-void FakeDelivery::Identify(const client::Identity& process, int descriptor,
+void FakeDelivery::Identify(const client::Waiting&, const client::Identity& process, int descriptor,
                             std::function<void(uint64_t)> done) {
   done(Object(process.tgid, descriptor));
 }

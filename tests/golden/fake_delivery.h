@@ -27,12 +27,14 @@ class FakeDelivery final : public client::Delivery {
   void Close(pid_t tgid, int number) { closed_.push_back({tgid, number}); }
   std::vector<std::pair<pid_t, int>> TakeClosed() { return std::exchange(closed_, {}); }
 
-  void Enter(pid_t tid, const client::Identity& process, std::function<void()> answer,
+  void Enter(const client::Waiting&, const client::Identity& process, std::function<void()> answer,
              Entered entered) override;
   uint64_t TokenOfOpener(pid_t) override { return token_; }
-  void Identify(const client::Identity& process, int descriptor, std::function<void(uint64_t)> done) override;
+  void Identify(const client::Waiting&, const client::Identity& process, int descriptor,
+                std::function<void(uint64_t)> done) override;
   bool IsIdentifyCall(pid_t, uint32_t, uint64_t, uint64_t) override { return false; }
-  void TakeEventFile(const client::Identity&, int descriptor, TookEventFile done) override;
+  void TakeEventFile(const client::Waiting&, const client::Identity&, int descriptor,
+                     TookEventFile done) override;
 
   Result<uint64_t> Do(const client::Step& step);
 

@@ -109,7 +109,8 @@ class FakeVisit final : public client::Visit {
 
 }  // namespace
 
-void FakeDelivery::Enter(pid_t, const client::Identity&, std::function<void()> answer, Entered done) {
+void FakeDelivery::Enter(const client::Waiting&, const client::Identity&, std::function<void()> answer,
+                         Entered done) {
   ++entered;
   if (refuse_enter != 0) return done(Status::Refuse(refuse_enter, "refused by the test"));
   if (hold_thread) answer();

@@ -111,13 +111,16 @@ class FakeDelivery final : public client::Delivery {
   int entered = 0;
   int mapped = 0;  // mappings that the client has
 
-  void Enter(pid_t tid, const client::Identity& process, std::function<void()> answer, Entered done) override;
+  void Enter(const client::Waiting& at, const client::Identity& process, std::function<void()> answer,
+             Entered done) override;
   uint64_t TokenOfOpener(pid_t tid) override { return tid == kOpener ? token : 0; }
-  void Identify(const client::Identity&, int descriptor, std::function<void(uint64_t)> done) override {
+  void Identify(const client::Waiting&, const client::Identity&, int descriptor,
+                std::function<void(uint64_t)> done) override {
     done(files.contains(descriptor) ? files[descriptor] : 0);
   }
   bool IsIdentifyCall(pid_t, uint32_t, uint64_t, uint64_t) override { return false; }
-  void TakeEventFile(const client::Identity&, int descriptor, TookEventFile done) override {
+  void TakeEventFile(const client::Waiting&, const client::Identity&, int descriptor,
+                     TookEventFile done) override {
     const auto found = eventfds.find(descriptor);
     done(found == eventfds.end() ? nullptr : found->second);
   }

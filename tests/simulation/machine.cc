@@ -332,15 +332,18 @@ std::optional<client::Identity> Machine::Identify(pid_t tid) {
 
 // -- Delivery -------------------------------------------------------------------------------------
 
-void Machine::Enter(pid_t tid, const client::Identity&, std::function<void()>, Entered entered) {
-  entered(std::unique_ptr<client::Visit>(std::make_unique<Visit>(*this, tid)));
+void Machine::Enter(const client::Waiting& at, const client::Identity&, std::function<void()>,
+                    Entered entered) {
+  entered(std::unique_ptr<client::Visit>(std::make_unique<Visit>(*this, at.tid)));
 }
 
-void Machine::Identify(const client::Identity&, int descriptor, std::function<void(uint64_t)> done) {
+void Machine::Identify(const client::Waiting&, const client::Identity&, int descriptor,
+                       std::function<void(uint64_t)> done) {
   done(descriptors_.contains(descriptor) ? descriptors_[descriptor] : 0);
 }
 
-void Machine::TakeEventFile(const client::Identity& process, int descriptor, TookEventFile done) {
+void Machine::TakeEventFile(const client::Waiting&, const client::Identity& process, int descriptor,
+                            TookEventFile done) {
   const auto event = events_.find(descriptor);
   if (event == events_.end() || event->second.owner != process.tgid) return done(nullptr);
   done(std::make_shared<CountedEvent>(event->second.ticks));

@@ -96,12 +96,14 @@ class Machine final : private Backend,
   uint64_t PidNamespace(pid_t) override { return 1; }
 
   // client::Delivery
-  void Enter(pid_t tid, const client::Identity& process, std::function<void()> answer,
+  void Enter(const client::Waiting& at, const client::Identity& process, std::function<void()> answer,
              Entered entered) override;
   uint64_t TokenOfOpener(pid_t) override { return token_; }
-  void Identify(const client::Identity& process, int descriptor, std::function<void(uint64_t)> done) override;
+  void Identify(const client::Waiting&, const client::Identity& process, int descriptor,
+                std::function<void(uint64_t)> done) override;
   bool IsIdentifyCall(pid_t, uint32_t, uint64_t, uint64_t) override { return false; }
-  void TakeEventFile(const client::Identity& process, int descriptor, TookEventFile done) override;
+  void TakeEventFile(const client::Waiting&, const client::Identity& process, int descriptor,
+                     TookEventFile done) override;
   Result<uint64_t> DoStep(pid_t pid, const client::Step& step);
 
   // hostsim::HostEvents

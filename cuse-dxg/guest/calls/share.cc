@@ -43,14 +43,15 @@ Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t ha
   co_return Status::Ok();
 }
 
-Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Driver& driver, const client::Identity& process,
+Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Driver& driver, client::Waiting caller,
+                                                          const client::Identity& process,
                                                           uint64_t descriptor) {
   client::Delivery* delivery = driver.delivery();
   const int number =
       static_cast<int>(static_cast<uint32_t>(descriptor));  // the upper half is cut off, as by the driver
   if (delivery == nullptr || number < 0) co_return nullptr;
-  const uint64_t file =
-      co_await Callback<uint64_t>([&](auto done) { delivery->Identify(process, number, std::move(done)); });
+  const uint64_t file = co_await Callback<uint64_t>(
+      [&](auto done) { delivery->Identify(caller, process, number, std::move(done)); });
   co_return file != 0 ? driver.ObjectOf(file) : nullptr;
 }
 

@@ -14,15 +14,16 @@ namespace dxg::guest {
 // takes it back: the descriptor's close, or who could not give it.
 Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t handle);
 
-// What a descriptor number of a process leads to; null where it is of no shared object.
-Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Driver& driver, const client::Identity& process,
+// What a descriptor number of the caller leads to; null where it is of no shared object.
+Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Driver& driver, client::Waiting caller,
+                                                          const client::Identity& process,
                                                           uint64_t descriptor);
 inline Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Call& call, uint64_t descriptor) {
-  return FindSharedObject(call.driver, call.process->identity, descriptor);
+  return FindSharedObject(call.driver, call.waiting(), call.process->identity, descriptor);
 }
 
-// Gives the caller a descriptor of an object, which it has counted by AddDescriptor: an open of the node. Where
-// it fails the count is taken back. The errors of a visit, among them the client's EMFILE.
+// Gives the caller a descriptor of an object, which it has counted by AddDescriptor: an open of the node.
+// Where it fails the count is taken back. The errors of a visit, among them the client's EMFILE.
 TaskOf<uint64_t> GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object);
 // Takes one back.
 client::Step CloseStep(uint64_t descriptor);

@@ -285,7 +285,7 @@ Task SyncFileCall::Merge() {
   sync_merge_data args{};
   DXG_CO_TRY(CopyIn(&args));
   const auto other = std::dynamic_pointer_cast<SyncFile>(
-      co_await FindSharedObject(driver_, identity_, static_cast<uint32_t>(args.fd2)));
+      co_await FindSharedObject(driver_, waiting(), identity_, static_cast<uint32_t>(args.fd2)));
   if (other == nullptr)
     co_return Status::Refuse(ENOENT, "descriptor {} is no sync file of this device", args.fd2);
   auto fences = Together(*file_, *other);
