@@ -24,21 +24,19 @@ constexpr size_t kNumbersPerFileMax =
     4;  // more numbers of one eventfd are not remembered, and cost a copy each
 constexpr std::string_view kEventFileLink = "anon_inode:[eventfd]";
 
-// The kernel's number of an eventfd, unique while it lives. None before Linux 5.2.
-bool ReadId(int descriptor, uint64_t* id) {
-  UniqueFd info(open(fmt::format("/proc/self/fdinfo/{}", descriptor).c_str(), O_RDONLY | O_CLOEXEC));
+}  // namespace
+
+std::optional<uint64_t> EventFileId(const std::string& fdinfo_path) {
+  UniqueFd info(open(fdinfo_path.c_str(), O_RDONLY | O_CLOEXEC));
   char text[512];
   const ssize_t bytes = info.valid() ? read(info.get(), text, sizeof(text) - 1) : -1;
-  if (bytes <= 0) return false;
+  if (bytes <= 0) return std::nullopt;
   text[bytes] = '\0';
   constexpr std::string_view kKey = "eventfd-id:";
   const char* found = std::strstr(text, kKey.data());
-  if (found == nullptr) return false;
-  *id = std::strtoull(found + kKey.size(), nullptr, 10);
-  return true;
+  if (found == nullptr) return std::nullopt;
+  return std::strtoull(found + kKey.size(), nullptr, 10);
 }
-
-}  // namespace
 
 FileKind KindOf(const std::string& path) {
   char link[64];
@@ -112,8 +110,7 @@ class EventFiles::Held final : public EventFile {
   const std::shared_ptr<EventFiles> owner;
   const UniqueFd copy;
   const std::pair<pid_t, uint64_t> payer;  // the process whose limit it counts towards
-  bool has_id = false;
-  uint64_t id = 0;
+  std::optional<uint64_t> id;
   std::vector<Number> numbers;  // guarded by the owner's mutex, which clang cannot tell to be this one
 };
 
@@ -137,12 +134,11 @@ std::shared_ptr<EventFiles::Held> EventFiles::FindById(uint64_t id) {
 std::shared_ptr<EventFile> EventFiles::Add(const Identity& process, int descriptor, UniqueFd copy) {
   if (!copy.valid() || KindOf(fmt::format("/proc/self/fd/{}", copy.get())) != FileKind::kEventFile)
     return nullptr;
-  uint64_t id = 0;
-  const bool has_id = ReadId(copy.get(), &id);
+  const auto id = EventFileId(fmt::format("/proc/self/fdinfo/{}", copy.get()));
   const Number number = {process.tgid, process.start_time, descriptor};
   std::shared_ptr<Held> file;
   MutexLock lock(mutex_);
-  if (has_id) file = FindById(id);
+  if (id) file = FindById(*id);
   if (file == nullptr) {
     size_t& held = held_by_process_[{process.tgid, process.start_time}];
     if (held >= kPerProcessMax || held_ >= held_max_) {
@@ -155,9 +151,8 @@ std::shared_ptr<EventFile> EventFiles::Add(const Identity& process, int descript
     ++held;
     ++held_;
     file = std::make_shared<Held>(shared_from_this(), std::move(copy), process);
-    file->has_id = has_id;
     file->id = id;
-    if (has_id) by_id_[id] = file;
+    if (id) by_id_[*id] = file;
   }
   Remember(number, file);
   return file;
@@ -178,8 +173,8 @@ void EventFiles::Remember(const Number& number, const std::shared_ptr<Held>& fil
 // The last holder of a file has let it go. A newer one may have its places by now.
 void EventFiles::Forget(const Held& file) {
   MutexLock lock(mutex_);
-  if (const auto found = by_id_.find(file.id);
-      file.has_id && found != by_id_.end() && found->second.expired()) {
+  if (const auto found = by_id_.find(file.id.value_or(0));
+      file.id && found != by_id_.end() && found->second.expired()) {
     by_id_.erase(found);
   }
   for (const Number& number : file.numbers) {

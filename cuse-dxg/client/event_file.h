@@ -5,6 +5,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <utility>
 
@@ -86,6 +87,10 @@ class EventFiles : public std::enable_shared_from_this<EventFiles> {
   std::map<std::pair<pid_t, uint64_t>, size_t> held_by_process_ DXG_GUARDED_BY(mutex_);
   size_t held_ DXG_GUARDED_BY(mutex_) = 0;
 };
+
+// The kernel's number of an eventfd, unique while it lives, by its descriptor's file in an fdinfo folder of
+// /proc. None where it is no eventfd, or before Linux 5.2.
+std::optional<uint64_t> EventFileId(const std::string& fdinfo_path);
 
 // What a descriptor's link in /proc leads to. Asks no file system, which may be one that never answers.
 enum class FileKind { kUnknown, kEventFile, kOther };

@@ -17,6 +17,7 @@
 #include <utility>
 
 #include "base/page.h"
+#include "cuse-dxg/client/event_file.h"
 #include "cuse-dxg/client/process_vm.h"
 
 namespace dxg::client {
@@ -53,10 +54,17 @@ Result<UniqueFd> CopyByLeader(pid_t tid, pid_t tgid, int descriptor) {
         errno == EBADF ? EBADF : EIO,
         "cannot copy descriptor {} of thread {}: {} (where the main thread has ended, this needs Linux 6.9)",
         descriptor, tid, std::strerror(errno));
-  struct stat ours, theirs;
+  // A kernel without kcmp: the numbers at least mean the same inode, and of the one inode of all eventfds the
+  // same eventfd. Asks no file system for news, which may be one that never answers.
+  struct statx ours, theirs;
   const std::string theirs_path = fmt::format("/proc/{}/fd/{}", tid, descriptor);
-  if (fstat(copy.get(), &ours) != 0 || stat(theirs_path.c_str(), &theirs) != 0 ||
-      ours.st_dev != theirs.st_dev || ours.st_ino != theirs.st_ino)
+  if (statx(copy.get(), "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_INO, &ours) != 0 ||
+      statx(AT_FDCWD, theirs_path.c_str(), AT_STATX_DONT_SYNC, STATX_INO, &theirs) != 0 ||
+      ours.stx_dev_major != theirs.stx_dev_major || ours.stx_dev_minor != theirs.stx_dev_minor ||
+      ours.stx_ino != theirs.stx_ino)
+    return own;
+  if (EventFileId(fmt::format("/proc/self/fdinfo/{}", copy.get())) !=
+      EventFileId(fmt::format("/proc/{}/fdinfo/{}", tid, descriptor)))
     return own;
   return copy;
 }
