@@ -130,19 +130,37 @@ TEST(Tracee, AThreadInAnotherCallIsNotTaken) {
   EXPECT_EQ(stranger.End(), EINTR) << "what the kernel gave it, and not the result of a call of ours";
 }
 
-TEST(Waiting, AnotherThreadOfTheNumberIsToldApart) {
+TEST(Waiting, AThreadInAnotherCallIsKnown) {
   Stranger stranger;
   const auto thread = FindWaiting({stranger.pid(), kCode, 0x1000}, stranger.identity());
   ASSERT_TRUE(thread);
-  EXPECT_FALSE(IsStillWaiting(*thread)) << "it waits for an event";
-  EXPECT_FALSE(FindWaiting({getpid(), kCode, 0}, stranger.identity())) << "of another process";
-  // This thread, which runs, may be on its way into any call.
-  const Identity own = ProcessVm().Identify(getpid()).value();
-  auto me = FindWaiting({static_cast<pid_t>(gettid()), kCode, 0x1000}, own);
-  ASSERT_TRUE(me);
-  EXPECT_FALSE(IsStillWaiting(*me)) << "it reads a file of /proc";
-  ++me->start_time;
-  EXPECT_FALSE(IsStillWaiting(*me));
+  EXPECT_FALSE(IsStillWaiting(*thread));
+}
+
+TEST(Waiting, AnotherProcessOfTheNumberIsNotFound) {
+  Stranger stranger;
+  Identity before = stranger.identity();
+  before.start_time -= 1;
+  EXPECT_FALSE(FindWaiting({stranger.pid(), kCode, 0x1000}, before));
+  EXPECT_FALSE(FindWaiting({getpid(), kCode, 0x1000}, stranger.identity())) << "a thread of another process";
+}
+
+// A thread that runs may be on its way into any call: only its start tells.
+TEST(Waiting, AnotherThreadOfTheNumberIsToldApart) {
+  std::atomic<pid_t> tid = 0;
+  std::atomic<bool> end = false;
+  std::thread runner([&] {
+    tid = static_cast<pid_t>(syscall(SYS_gettid));
+    while (!end) {
+    }
+  });
+  while (tid == 0) std::this_thread::yield();
+  auto thread = FindWaiting({tid, kCode, 0x1000}, ProcessVm().Identify(getpid()).value());
+  EXPECT_TRUE(thread && IsStillWaiting(*thread));
+  if (thread) ++thread->start_time;
+  EXPECT_FALSE(thread && IsStillWaiting(*thread));
+  end = true;
+  runner.join();
 }
 
 }  // namespace
