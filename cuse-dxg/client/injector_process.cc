@@ -222,7 +222,7 @@ void Worker::Visit(const Request& begin) {
   watch_.Begin(thread.at.tid, begin.job, socket_.get());
   timer_.Arm();
   // Before it is seized, so that a stranger who has its number now is not disturbed.
-  if (!IsStillWaiting(thread)) return Failed(HasLeft(thread));
+  if (!MayWait(thread)) return Failed(HasLeft(thread));
   Result<Tracee> seized = Tracee::Seize(thread.at.tid);
   watch_.Enter(Watch::Phase::kWaitingForStop);
   if (!seized.ok()) return Failed(seized.status());
@@ -249,7 +249,7 @@ void Worker::Visit(const Request& begin) {
 // From the wait in the kernel to where calls can be made.
 Status Worker::GetThere(Tracee& tracee, const WaitingThread& thread) {
   // From here on its number is its own: a thread that dies while it is traced keeps it until we take note.
-  if (!IsStillWaiting(thread)) return HasLeft(thread);
+  if (!MayWait(thread)) return HasLeft(thread);
   DXG_TRY(tracee.Interrupt());
   if (!watch_.Tell({.tell = Tell::kHeld}))
     return Status::Refuse(EINTR, "thread {} is being killed", tracee.tid());
@@ -276,7 +276,7 @@ void Worker::Do(const Request& request, std::vector<UniqueFd> files, VisitSteps&
 // The ioctl reaches the daemon on the very file that the client's number means, and says so there.
 void Worker::Identify(const Request& request) {
   Result<UniqueFd> copy = CopyOf(request.thread.at.tid, request.thread.tgid, request.number);
-  if (copy.ok() && IsStillWaiting(request.thread)) {
+  if (copy.ok() && IsAsleepInCall(request.thread)) {
     Result<NodeIdentity> identity = IdentityOf(copy->get());
     const bool ours = identity.ok() &&
                       std::find(request.nodes.begin(), request.nodes.end(), *identity) != request.nodes.end();
@@ -289,9 +289,8 @@ void Worker::Identify(const Request& request) {
 // Nothing but an eventfd goes to the daemon: to close any other file may take as long as somebody likes.
 void Worker::Take(const Request& request) {
   Result<UniqueFd> copy = CopyOf(request.thread.at.tid, request.thread.tgid, request.number);
-  // Asked after the copy was made: a thread that still waits has not executed another program meanwhile, and
-  // its table was its own.
-  const bool taken = copy.ok() && IsStillWaiting(request.thread) &&
+  // Asked after the copy was made: until then the table was that of the thread's own program.
+  const bool taken = copy.ok() && IsAsleepInCall(request.thread) &&
                      KindOf(fmt::format("/proc/self/fd/{}", copy->get())) == FileKind::kEventFile;
   const int file = taken ? copy->get() : -1;
   SendReply(socket_.get(), {.tell = Tell::kTaken, .job = request.job}, std::span(&file, taken ? 1 : 0));

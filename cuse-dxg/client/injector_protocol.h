@@ -23,9 +23,7 @@
 //                         <- kDid{results}            again and again
 //                         -> kLeave{result}           the thread goes on
 //       or, instead of kHeld or kStopped:
-//                         <- kFailed{error, why}      after kHeld: the thread went on with that error. EINTR:
-//                         it
-//                                                     is not in that call any more, and was left alone
+//                         <- kFailed{error, why}      after kHeld: the thread went on with that error
 //                         <- kGone, later kFree       the thread is being killed; until kFree the worker is
 //                         busy with it
 //       or                -> kIdentify{thread, number}

@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <ctime>
 #include <string>
 
 #include "base/unique_fd.h"
@@ -26,16 +27,23 @@ struct ProcFile {
   char text[1024];
 };
 
-// False: it is in another call, or in none. A thread that is just going to sleep says "running".
-bool MayStandAt(pid_t tgid, const Waiting& at) {
+// Where a thread is. It runs on its way into the kernel's wait, too.
+enum class Place { kUnknown, kRunning, kThere, kElsewhere };
+Place PlaceOf(pid_t tgid, const Waiting& at) {
   const ProcFile file(fmt::format("/proc/{}/task/{}/syscall", tgid, at.tid));
+  if (file.text[0] == '\0') return Place::kUnknown;
   long number = 0;
   unsigned long descriptor = 0, code = 0, argument = 0;
   const int fields = std::sscanf(file.text, "%ld %lx %lx %lx", &number, &descriptor, &code, &argument);
-  if (fields < 1) return true;
+  if (fields < 1) return Place::kRunning;
   constexpr long kIoctlOf32BitPrograms = 54;
-  return fields == 4 && (number == SYS_ioctl || number == kIoctlOf32BitPrograms) &&
-         static_cast<uint32_t>(code) == at.code && argument == at.argument;
+  const bool there = fields == 4 && (number == SYS_ioctl || number == kIoctlOf32BitPrograms) &&
+                     static_cast<uint32_t>(code) == at.code && argument == at.argument;
+  return there ? Place::kThere : Place::kElsewhere;
+}
+
+bool IsThatThread(const WaitingThread& thread) {
+  return StartTimeOf(thread.tgid, thread.at.tid) == thread.start_time;
 }
 
 }  // namespace
@@ -56,8 +64,20 @@ std::optional<WaitingThread> FindWaiting(const Waiting& at, const Identity& proc
   return thread;
 }
 
-bool IsStillWaiting(const WaitingThread& thread) {
-  return StartTimeOf(thread.tgid, thread.at.tid) == thread.start_time && MayStandAt(thread.tgid, thread.at);
+bool MayWait(const WaitingThread& thread) {
+  return IsThatThread(thread) && PlaceOf(thread.tgid, thread.at) != Place::kElsewhere;
+}
+
+bool IsAsleepInCall(const WaitingThread& thread) {
+  // It only has to get the processor once to fall asleep.
+  constexpr int kTries = 2000;
+  constexpr timespec kPause = {0, 100'000};
+  for (int i = 0; i < kTries && IsThatThread(thread); ++i) {
+    const Place place = PlaceOf(thread.tgid, thread.at);
+    if (place != Place::kRunning) return place != Place::kElsewhere;
+    nanosleep(&kPause, nullptr);
+  }
+  return false;
 }
 
 }  // namespace dxg::client

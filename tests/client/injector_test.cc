@@ -134,7 +134,8 @@ TEST(Waiting, AThreadInAnotherCallIsKnown) {
   Stranger stranger;
   const auto thread = FindWaiting({stranger.pid(), kCode, 0x1000}, stranger.identity());
   ASSERT_TRUE(thread);
-  EXPECT_FALSE(IsStillWaiting(*thread));
+  EXPECT_FALSE(MayWait(*thread));
+  EXPECT_FALSE(IsAsleepInCall(*thread));
 }
 
 TEST(Waiting, AnotherProcessOfTheNumberIsNotFound) {
@@ -156,9 +157,10 @@ TEST(Waiting, AnotherThreadOfTheNumberIsToldApart) {
   });
   while (tid == 0) std::this_thread::yield();
   auto thread = FindWaiting({tid, kCode, 0x1000}, ProcessVm().Identify(getpid()).value());
-  EXPECT_TRUE(thread && IsStillWaiting(*thread));
+  EXPECT_TRUE(thread && MayWait(*thread));
+  EXPECT_FALSE(thread && IsAsleepInCall(*thread)) << "another program may run under its number";
   if (thread) ++thread->start_time;
-  EXPECT_FALSE(thread && IsStillWaiting(*thread));
+  EXPECT_FALSE(thread && MayWait(*thread));
   end = true;
   runner.join();
 }
