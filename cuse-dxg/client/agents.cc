@@ -18,6 +18,7 @@
 #include "base/unix_socket.h"
 #include "cuse-dxg/client/tracee.h"
 #include "cuse-dxg/client/visit_steps.h"
+#include "cuse-dxg/client/waiting.h"
 #include "cuse-dxg/preload/protocol.h"
 
 namespace dxg::client {
@@ -43,9 +44,16 @@ struct Errand {
   Visit::Done done;
 };
 
+// A process, told apart from one that has its number later: a socket outlives who has connected it.
+struct Process {
+  pid_t tgid = 0;  // as we see it
+  uint64_t start_time = 0;
+  bool operator==(const Process&) const = default;
+};
+
 struct Agent {
   UniqueFd socket;
-  pid_t tgid = 0;     // as we see it
+  Process process;
   pid_t own_tid = 0;  // as the client sees it; 0 until it has said hello
   std::deque<Errand> errands;
 };
@@ -63,15 +71,15 @@ class Agents final {
   void Stop() DXG_EXCLUDES(mutex_);
   Injector& otherwise() { return *otherwise_; }
 
-  bool Has(pid_t tgid) DXG_EXCLUDES(mutex_);
-  void Do(pid_t tgid, std::vector<Step> steps, Visit::Done done) DXG_EXCLUDES(mutex_);
+  bool Has(const Process& process) DXG_EXCLUDES(mutex_);
+  void Do(const Process& process, std::vector<Step> steps, Visit::Done done) DXG_EXCLUDES(mutex_);
   uint64_t TokenOfOpener(pid_t tid) DXG_EXCLUDES(mutex_);
 
  private:
   using Callbacks = std::vector<std::function<void()>>;  // to be run without the lock
   using AgentMap = std::map<uint64_t, std::unique_ptr<Agent>>;
 
-  AgentMap::iterator Find(pid_t tgid) DXG_REQUIRES(mutex_);
+  AgentMap::iterator Find(const Process& process) DXG_REQUIRES(mutex_);
   void Read() DXG_EXCLUDES(mutex_);
   void Accept() DXG_REQUIRES(mutex_);
   void ReadAgent(uint64_t number) DXG_EXCLUDES(mutex_);
@@ -118,38 +126,38 @@ void Agents::Stop() {
 }
 
 // The latest: after an execve the old one's end may not have been seen yet.
-Agents::AgentMap::iterator Agents::Find(pid_t tgid) {
+Agents::AgentMap::iterator Agents::Find(const Process& process) {
   for (auto agent = agents_.rbegin(); agent != agents_.rend(); ++agent) {
-    if (agent->second->tgid == tgid && agent->second->own_tid != 0) return std::prev(agent.base());
+    if (agent->second->process == process && agent->second->own_tid != 0) return std::prev(agent.base());
   }
   return agents_.end();
 }
 
 // An agent has said hello before its program goes on; here that may still be in the sockets.
-bool Agents::Has(pid_t tgid) {
+bool Agents::Has(const Process& process) {
   Callbacks callbacks;
   bool has = false;
   {
     MutexLock lock(mutex_);
-    has = Find(tgid) != agents_.end();
+    has = Find(process) != agents_.end();
     if (!has) {
       Accept();
       for (auto next = agents_.begin(); next != agents_.end();) {
         const auto agent = next++;
-        if (agent->second->tgid == tgid) ReadMessage(agent, &callbacks);
+        if (agent->second->process == process) ReadMessage(agent, &callbacks);
       }
-      has = Find(tgid) != agents_.end();
+      has = Find(process) != agents_.end();
     }
   }
   for (auto& callback : callbacks) callback();
   return has;
 }
 
-void Agents::Do(pid_t tgid, std::vector<Step> steps, Visit::Done done) {
+void Agents::Do(const Process& process, std::vector<Step> steps, Visit::Done done) {
   Callbacks callbacks;
   {
     MutexLock lock(mutex_);
-    const auto found = Find(tgid);
+    const auto found = Find(process);
     if (found == agents_.end()) {
       callbacks.push_back([done = std::move(done)] { done(WhyGone()); });
     } else if (steps.empty()) {
@@ -171,7 +179,7 @@ uint64_t Agents::TokenOfOpener(pid_t tid) {
     if (agent->errands.empty()) continue;
     const Errand& errand = agent->errands.front();
     const Step& step = errand.steps[errand.results.size()];
-    if (step.kind != Step::Kind::kGiveNode || std::to_string(agent->tgid) != StatusField(tid, "Tgid"))
+    if (step.kind != Step::Kind::kGiveNode || std::to_string(agent->process.tgid) != StatusField(tid, "Tgid"))
       continue;
     const std::string numbers = "\t" + StatusField(tid, "NSpid");
     if (std::atoi(numbers.c_str() + numbers.rfind('\t') + 1) == agent->own_tid) return step.token;
@@ -219,7 +227,7 @@ void Agents::Accept() {
     if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0 || peer.pid == 0) continue;
     auto agent = std::make_unique<Agent>();
     agent->socket = std::move(socket);
-    agent->tgid = peer.pid;
+    agent->process = {peer.pid, StartTimeOf(peer.pid, peer.pid)};
     const uint64_t number = ++last_number_;
     epoll_event event = {.events = EPOLLIN, .data = {.u64 = number}};
     if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, agent->socket.get(), &event) == 0)
@@ -272,7 +280,7 @@ bool Agents::HandleAnswer(Agent& agent, const AgentAnswer& answer, Callbacks* ca
     return agent.errands.empty() || SendStep(agent);
   }
   if (step.kind == Step::Kind::kGiveNode)
-    callbacks->push_back([this, tgid = agent.tgid, number = static_cast<int>(answer.result)] {
+    callbacks->push_back([this, tgid = agent.process.tgid, number = static_cast<int>(answer.result)] {
       otherwise_->LearnNode(tgid, number);
     });
   errand.results.push_back(answer.result);
@@ -294,9 +302,10 @@ void Agents::End(AgentMap::iterator agent, Callbacks* callbacks) {
 
 class AgentVisit final : public Visit {
  public:
-  AgentVisit(std::weak_ptr<Agents> agents, pid_t tgid) : agents_(std::move(agents)), tgid_(tgid) {}
+  AgentVisit(std::weak_ptr<Agents> agents, const Process& process)
+      : agents_(std::move(agents)), process_(process) {}
   void Do(std::vector<Step> steps, Done done) override {
-    if (auto agents = agents_.lock()) return agents->Do(tgid_, std::move(steps), std::move(done));
+    if (auto agents = agents_.lock()) return agents->Do(process_, std::move(steps), std::move(done));
     done(WhyGone());
   }
   bool holds_thread() const override { return false; }
@@ -304,7 +313,7 @@ class AgentVisit final : public Visit {
 
  private:
   std::weak_ptr<Agents> agents_;
-  pid_t tgid_;
+  Process process_;
 };
 
 class AgentsFirst final : public Delivery {
@@ -314,8 +323,9 @@ class AgentsFirst final : public Delivery {
 
   void Enter(const Waiting& at, const Identity& process, std::function<void()> answer,
              Entered entered) override {
-    if (agents_->Has(process.tgid))
-      return entered(std::unique_ptr<Visit>(std::make_unique<AgentVisit>(agents_, process.tgid)));
+    const Process of_agent = {process.tgid, process.start_time};
+    if (agents_->Has(of_agent))
+      return entered(std::unique_ptr<Visit>(std::make_unique<AgentVisit>(agents_, of_agent)));
     agents_->otherwise().Enter(at, process, std::move(answer), std::move(entered));
   }
   uint64_t TokenOfOpener(pid_t tid) override {
