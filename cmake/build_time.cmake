@@ -5,8 +5,8 @@ option(DXG_UNITY "Compile several files of a target at a time" ON)
 
 # dxg_unity(BATCH targets...): at most BATCH files at a time. More are quicker to build whole, and slower to build again. A file with
 # SKIP_UNITY_BUILD_INCLUSION, set before this, is compiled alone. The target's property DXG_UNITY_OWN_NAMES lists names that each of
-# its files defines for itself. CMake's own UNITY_BUILD writes absolute paths, with which the
-# compiler cache knows no file in another clone.
+# its files defines for itself. CMake's own UNITY_BUILD would write absolute paths, by which the compiler cache knows no file in
+# another clone.
 function(dxg_unity batch)
   if(NOT DXG_UNITY)
     return()

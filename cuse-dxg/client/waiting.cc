@@ -6,11 +6,12 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <chrono>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
-#include <ctime>
 #include <string>
+#include <thread>
 
 #include "base/unique_fd.h"
 
@@ -69,13 +70,13 @@ bool MayWait(const WaitingThread& thread) {
 }
 
 bool IsAsleepInCall(const WaitingThread& thread) {
-  // It only has to get the processor once to fall asleep.
-  constexpr int kTries = 2000;
-  constexpr timespec kPause = {0, 100'000};
-  for (int i = 0; i < kTries && IsThatThread(thread); ++i) {
+  // It only has to get the processor once to fall asleep, and the kernel tells nobody when it does.
+  using std::chrono::steady_clock;
+  const auto end = steady_clock::now() + std::chrono::milliseconds(200);
+  while (IsThatThread(thread) && steady_clock::now() < end) {
     const Place place = PlaceOf(thread.tgid, thread.at);
     if (place != Place::kRunning) return place != Place::kElsewhere;
-    nanosleep(&kPause, nullptr);
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
   }
   return false;
 }

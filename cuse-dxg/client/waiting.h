@@ -26,13 +26,14 @@ struct WaitingThread {
 
 // The thread, now; to be called while its call is not answered. None where it has ended by now.
 std::optional<WaitingThread> FindWaiting(const Waiting& at, const Identity& process);
-// Whether it is still that thread, and still in that call as far as the kernel tells (/proc/<pid>/syscall,
-// which User Mode Linux has not). Answers for this moment: who does something to the thread asks again
-// afterwards, or holds it.
-// A thread that runs is one that may be on its way into the call. Who says yes looks at its registers later.
+// Both ask whether it is still that thread, and in which call it is. The answer is of this moment: who does
+// something to the thread asks again afterwards, or holds it. Where the kernel does not tell the call
+// (/proc/<pid>/syscall, which User Mode Linux has not), the start time alone decides.
+//
+// Whether it is in that call, or runs: then it may be on its way into it. Its registers tell later.
 bool MayWait(const WaitingThread& thread);
-// It is not on its way: it has been in the call since FindWaiting, so its process executed no other program
-// meanwhile. Waits for a thread that runs, 0.2 seconds at most.
+// Whether it sleeps in that call. It has then been there since FindWaiting, so its process has executed no
+// other program meanwhile. Waits for a thread that runs, 0.2 seconds at most.
 bool IsAsleepInCall(const WaitingThread& thread);
 
 // When a thread started, in clock ticks since boot; 0: that group has no such thread.

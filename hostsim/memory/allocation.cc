@@ -251,6 +251,12 @@ Allocation* FindAllocation(const CommandContext& call, Process& process, uint32_
   return allocation && allocation->device.adapter == call.adapter ? allocation : nullptr;
 }
 
+Allocation* FindOnDevice(const CommandContext& call, Process& process, uint32_t device, uint32_t allocation) {
+  const Device* owner = FindDevice(call, process, device);
+  Allocation* found = FindAllocation(call, process, allocation);
+  return owner && found && &found->device == owner ? found : nullptr;
+}
+
 bool FindAllocations(const CommandContext& call, Process& process, const Device& device,
                      const google::protobuf::RepeatedField<uint32_t>& handles,
                      std::vector<Allocation*>* found) {
@@ -441,10 +447,9 @@ int32_t Commands::Handle(CommandContext& call, const host::SetExistingSysmemStor
   if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;
   Process& process = *call.process;
   MutexLock lock(process.mutex());
-  const Device* device = FindDevice(call, process, request.device());
-  const Allocation* allocation = FindAllocation(call, process, request.allocation());
-  if (!device || !allocation || &allocation->device != device) return kStatusInvalidParameter;
-  if (!device->active()) return kStatusDeviceRemoved;
+  const Allocation* allocation = FindOnDevice(call, process, request.device(), request.allocation());
+  if (!allocation) return kStatusInvalidParameter;
+  if (!allocation->device.active()) return kStatusDeviceRemoved;
   if (!call.machine.guest_memory()) return kStatusNotSupported;
   return allocation->storage->BindGpadl(request.gpadl()) ? kStatusSuccess : kStatusInvalidParameter;
 }
@@ -458,10 +463,9 @@ int32_t Commands::Handle(CommandContext& call, const host::SetExistingSysmemPage
   }
   Process& process = *call.process;
   MutexLock lock(process.mutex());
-  const Device* device = FindDevice(call, process, request.device());
-  const Allocation* allocation = FindAllocation(call, process, request.allocation());
-  if (!device || !allocation || &allocation->device != device) return kStatusInvalidParameter;
-  if (!device->active()) return kStatusDeviceRemoved;
+  const Allocation* allocation = FindOnDevice(call, process, request.device(), request.allocation());
+  if (!allocation) return kStatusInvalidParameter;
+  if (!allocation->device.active()) return kStatusDeviceRemoved;
   const GuestMemory* guest = call.machine.guest_memory();
   if (!guest || !guest->knows_frames()) return kStatusNotSupported;
   std::vector<uint64_t> frames(request.pages().begin(), request.pages().begin() + request.num_pages());

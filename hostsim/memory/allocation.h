@@ -55,6 +55,9 @@ struct CommandContext;
 // As FindDevice.
 Allocation* FindAllocation(const CommandContext& call, Process& process, uint32_t handle)
     DXG_REQUIRES(process.mutex());
+// Null: no such allocation of that device.
+Allocation* FindOnDevice(const CommandContext& call, Process& process, uint32_t device, uint32_t allocation)
+    DXG_REQUIRES(process.mutex());
 
 // The allocations that a command names: those of a list of handles, all of one device. False: one is none.
 bool FindAllocations(const CommandContext& call, Process& process, const Device& device,

@@ -9,14 +9,6 @@
 namespace dxg::hostsim {
 namespace {
 
-// Null: no such allocation of that device.
-Allocation* FindOnDevice(const CommandContext& call, Process& process, uint32_t device, uint32_t allocation)
-    DXG_REQUIRES(process.mutex()) {
-  const Device* owner = FindDevice(call, process, device);
-  Allocation* found = FindAllocation(call, process, allocation);
-  return owner && found && &found->device == owner ? found : nullptr;
-}
-
 // Memory that may lie in the adapter shows only to the process that made it.
 bool MayLock(const Process& process, const StorageTraits& traits) {
   return traits.cpu_visible && (traits.creator == process.handle || traits.system_only);

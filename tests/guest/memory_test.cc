@@ -313,6 +313,7 @@ TEST_F(MemoryTest, KilledClientIsLetGoAndNotTouchedAnyMore) {
   args = {};
   host.Release();  // the host answers in the end
   EXPECT_EQ(args.data, 0u);
+  EXPECT_EQ(delivery.entered, 0) << "its number may be another's by now";
   EXPECT_TRUE(delivery.left.empty());
   kill();  // too late, and harmless
 }

@@ -22,8 +22,8 @@ inline Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Call& call, uin
   return FindSharedObject(call.driver, call.waiting(), call.process->identity, descriptor);
 }
 
-// Gives the caller a descriptor of an object, which it has counted by AddDescriptor: an open of the node.
-// Where it fails the count is taken back. The errors of a visit, among them the client's EMFILE.
+// Gives the caller a descriptor of an object: an open of the node. Where it fails, what AddDescriptor counted
+// for it is taken back. The errors of a visit, among them the client's EMFILE.
 TaskOf<uint64_t> GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object);
 // Takes one back.
 client::Step CloseStep(uint64_t descriptor);
