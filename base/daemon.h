@@ -1,5 +1,7 @@
 #pragma once
 
+#include <string_view>
+
 #include "base/status.h"
 #include "base/unique_fd.h"
 
@@ -18,7 +20,11 @@ void RaiseLimits();
 // made, so that every thread inherits that and nobody else sees them.
 Result<UniqueFd> TakeStopSignals();
 
-// --ready-fd: writes a newline to `fd` and closes it; nothing where it is negative.
+// --ready-fd: writes a newline to `fd` and closes it; nothing where it is negative. A service manager that
+// wants to know (Type=notify) is told too.
 void ReportReady(int fd);
+
+// Tells a service manager that waits for it: "READY=1", "STOPPING=1". Nothing where there is none.
+void NotifyServiceManager(std::string_view state);
 
 }  // namespace dxg

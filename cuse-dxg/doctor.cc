@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -15,9 +16,14 @@
 #include <cstdint>
 #include <cstring>
 #include <fstream>
-#include <functional>
+#include <nlohmann/json.hpp>
+#include <sstream>
 #include <string>
+#include <string_view>
+#include <vector>
 
+#include "base/confinement/capabilities.h"
+#include "base/container.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "cuse-dxg/attach/cuse.h"
@@ -30,13 +36,39 @@ namespace {
 constexpr rlim_t kOpenFilesWanted =
     65536;  // every shared object and every mapped range of a client is a descriptor
 
-// Prints one line: what was checked, and the result. `note` is neither good nor bad.
-void Line(const char* verdict, const char* what, const std::string& how) {
-  fmt::print("{:<5} {:<16} {}\n", verdict, what, how);
+// One line: what was looked at, and the result. `note` is neither good nor bad. What mends it is behind an
+// arrow.
+struct Finding {
+  std::string verdict, what, how;
+};
+std::vector<Finding> findings;  // of this process's only thread
+
+void Ok(const std::string& what, const std::string& how) { findings.push_back({"ok", what, how}); }
+void No(const std::string& what, const std::string& how) { findings.push_back({"no", what, how}); }
+void Note(const std::string& what, const std::string& how) { findings.push_back({"note", what, how}); }
+
+constexpr char kNoNode[] =
+    "No way to make a node here: fix one of CUSE, FUSE and private /dev as said above.";
+
+void PrintText(int status) {
+  for (const Finding& finding : findings)
+    fmt::print("{:<5} {:<16} {}\n", finding.verdict, finding.what, finding.how);
+  if (status == kDoctorNoNode) fmt::print("\n{}\n", kNoNode);
 }
-void Ok(const char* what, const std::string& how) { Line("ok", what, how); }
-void No(const char* what, const std::string& how) { Line("no", what, how); }
-void Note(const char* what, const std::string& how) { Line("note", what, how); }
+
+void PrintJson(int status) {
+  nlohmann::json rows = nlohmann::json::array();
+  for (const Finding& finding : findings) {
+    constexpr std::string_view kArrow = " -> ";
+    const size_t arrow = finding.how.find(kArrow);
+    nlohmann::json row = {
+        {"name", finding.what}, {"verdict", finding.verdict}, {"text", finding.how.substr(0, arrow)}};
+    if (arrow != std::string::npos) row["mend"] = finding.how.substr(arrow + kArrow.size());
+    rows.push_back(row);
+  }
+  fmt::print("{}\n", nlohmann::json{{"status", status}, {"findings", rows}}.dump(
+                         1, ' ', false, nlohmann::json::error_handler_t::replace));
+}
 
 std::string FirstLine(const char* path) {
   std::string line;
@@ -51,8 +83,7 @@ void ShowMachine() {
   uname(&kernel);
   std::string where;
   if (FirstLine("/proc/cpuinfo").find("User Mode Linux") != std::string::npos) where = ", User Mode Linux";
-  if (access("/.dockerenv", F_OK) == 0 || access("/run/.containerenv", F_OK) == 0)
-    where += ", in a container";
+  if (InContainer()) where += ", in a container";
   Note("machine", fmt::format("Linux {}{}, {}", kernel.release, where, geteuid() == 0 ? "root" : "not root"));
 }
 
@@ -96,6 +127,14 @@ void ShowNode() {
 bool CanServeFile(bool fuse) {
   if (!fuse) return false;
   if (access("/dev/dxg", F_OK) == 0) return false;
+  const bool may_mount = (confinement::OwnCapabilities() & confinement::Only(CAP_SYS_ADMIN)) != 0;
+  if (geteuid() == 0 && !may_mount) {
+    No("serve as a file",
+       fmt::format("root may not mount here -> {}, or cuse-dxg run -- PROGRAM",
+                   InContainer() ? "start the container with --cap-add SYS_ADMIN --cap-add SYS_PTRACE"
+                                 : "give cuse-dxg the capability CAP_SYS_ADMIN"));
+    return false;
+  }
   if (geteuid() == 0) {
     Ok("serve as a file", "cuse-dxg serve --attach=fuse");
     return true;
@@ -155,9 +194,11 @@ void CheckCallerMemory() {
   if (can) {
     Ok("caller's memory", "process_vm_readv and process_vm_writev work on a child");
   } else {
-    No("caller's memory", fmt::format("process_vm_readv is refused: {} -> in a container, start it with "
-                                      "--cap-add SYS_PTRACE, or a seccomp profile that allows it",
-                                      std::strerror(error)));
+    No("caller's memory",
+       fmt::format("process_vm_readv is refused: {} -> {}", std::strerror(error),
+                   InContainer() ? "start the container with --cap-add SYS_PTRACE, or with --security-opt "
+                                   "seccomp=unconfined"
+                                 : "start it outside of the seccomp filter that forbids it"));
   }
 }
 
@@ -202,24 +243,108 @@ void ShowHugePages() {
        fmt::format("not used for locked memory -> echo advise > {} (first touches then cost a tenth)", path));
 }
 
+// What a program printed, and how it ended.
+struct Ran {
+  int status = -1;
+  std::string out, err;
+};
+
+std::string ReadAll(int file) {
+  std::string text;
+  char piece[4096];
+  lseek(file, 0, SEEK_SET);
+  for (ssize_t got; (got = read(file, piece, sizeof(piece))) > 0;)
+    text.append(piece, static_cast<size_t>(got));
+  return text;
+}
+
+Ran RunSelf(std::vector<std::string> arguments) {
+  const UniqueFd out(memfd_create("out", MFD_CLOEXEC)), err(memfd_create("err", MFD_CLOEXEC));
+  const pid_t child = fork();
+  if (child == 0) {
+    constexpr unsigned kPatience_s = 30;
+    dup2(out.get(), STDOUT_FILENO);
+    dup2(err.get(), STDERR_FILENO);
+    alarm(kPatience_s);
+    for (const char* setting : {"DXG_TRACE", "DXG_CONFIG"}) unsetenv(setting);  // files of the user's
+    std::vector<char*> words;
+    words.reserve(arguments.size() + 1);
+    for (std::string& argument : arguments) words.push_back(argument.data());
+    words.push_back(nullptr);
+    execv("/proc/self/exe", words.data());
+    _exit(127);
+  }
+  Ran ran;
+  if (child > 0) waitpid(child, &ran.status, 0);
+  ran.out = ReadAll(out.get());
+  ran.err = ReadAll(err.get());
+  return ran;
+}
+
+// The reason that a daemon has logged for a call; of any, where no call is named.
+std::string ReasonIn(const std::string& log, const std::string& call) {
+  std::istringstream lines(log);
+  for (std::string line; std::getline(lines, line);) {
+    for (const std::string_view level : {" warning: ", " error: "}) {
+      const size_t at = line.find(level);
+      if (at == std::string::npos) continue;
+      std::string reason = line.substr(at + level.size());
+      if (call.empty() || reason.starts_with(call)) return reason;
+    }
+  }
+  return "";
+}
+
+// A client makes a few calls of each kind. False: one of them does not do what it should.
+bool ShowTrial(const std::string& of, const std::vector<std::string>& command) {
+  const Ran ran = RunSelf(command);
+  size_t rows = 0;
+  std::istringstream lines(ran.out);
+  for (std::string line; std::getline(lines, line);) {
+    std::istringstream fields(line);
+    std::string what, verdict, how;
+    if (!std::getline(fields, what, '\t') || !std::getline(fields, verdict, '\t')) continue;
+    std::getline(fields, how);
+    ++rows;
+    if (verdict == "ok") {
+      Ok(of + what, how);
+      continue;
+    }
+    std::string reason = ReasonIn(ran.err, how.substr(0, how.find(':')));
+    if (reason.empty()) reason = ReasonIn(ran.err, "");
+    No(of + what, reason.empty() ? how : fmt::format("{}; {}", how, reason));
+  }
+  if (rows == 0) {
+    const std::string reason = ReasonIn(ran.err, "");
+    No(of + "trial", reason.empty() ? fmt::format("it did not run (wait status {})", ran.status) : reason);
+  }
+  return rows != 0 && ran.status == 0;
+}
+
 }  // namespace
 
-int Doctor() {
+int Doctor(bool json) {
   ShowMachine();
   const bool cuse = CheckCuse();
   const bool fuse = CheckFuse();
   ShowNode();
   const bool file = CanServeFile(fuse);
-  std::fflush(stdout);  // the trials fork, and must not print this again
   const bool private_dev = CheckPrivateDev();
   CheckCallerMemory();
   ShowPtraceScope();
+  bool good = true;
+  if (private_dev)
+    good = ShowTrial("run: ",
+                     {"cuse-dxg", "run", "--log-level", "warn", "--", "/proc/self/exe", "trial", "/dev/dxg"});
+  const bool node = UniqueFd(open("/dev/dxg", O_RDWR | O_CLOEXEC)).valid();
+  if (node) good = ShowTrial("/dev/dxg: ", {"cuse-dxg", "trial", "/dev/dxg"}) && good;
   ShowHugePages();
   ShowSyncFiles();
   ShowFileLimit();
-  if (cuse || file || private_dev) return 0;
-  fmt::print("\nNo way to make a node here: fix one of CUSE, FUSE and private /dev as said above.\n");
-  return 1;
+  const bool none = !cuse && !file && !private_dev && !node;
+  const int status = none ? kDoctorNoNode : good ? 0 : kDoctorTrialFailed;
+  json ? PrintJson(status) : PrintText(status);
+  return status;
 }
 
 }  // namespace dxg

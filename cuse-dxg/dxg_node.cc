@@ -6,11 +6,15 @@
 #include <atomic>
 #include <chrono>
 #include <functional>
+#include <list>
 #include <string_view>
 #include <thread>
+#include <utility>
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/patience.h"
+#include "base/start_thread.h"
 #include "cuse-dxg/backend/socket/socket_backend.h"
 #include "cuse-dxg/backend/uio/uio_bus.h"
 #include "cuse-dxg/backend/vmbus/simulated_bus.h"
@@ -55,19 +59,22 @@ class DxgNode final : public attach::Node, private HostControl {
       changed_.NotifyAll();
     }
     if (searcher_.joinable()) searcher_.join();
-    delivery_.reset();
-    for (const auto& each : generations_) {
-      each->driver.set_delivery(nullptr);
-      each->backend->Stop();
-    }
+    for (std::thread& stopper : stoppers_) stopper.join();
+    // Who waits for a client or a host is told, and may ask both again until its driver is gone.
+    delivery_->Stop();
+    for (const auto& each : generations_) each->backend->Stop();
   }
 
-  Status Start(const std::string& control) {
+  Status Start(const std::string& control, UniqueFd listener) {
     DXG_TRY(Begin());
-    if (control.empty()) return Status::Ok();
+    if (control.empty() && !listener.valid()) return Status::Ok();
     if (!current_.load()->backend->control())
       return Status::Refuse(ENOTSUP, "--control: this back-end's host takes no orders");
-    DXG_ASSIGN(control_, control::Server::Start(control, *this));
+    if (listener.valid()) {
+      DXG_ASSIGN(control_, control::Server::Start(std::move(listener), *this));
+    } else {
+      DXG_ASSIGN(control_, control::Server::Start(control, *this));
+    }
     return Status::Ok();
   }
 
@@ -79,8 +86,18 @@ class DxgNode final : public attach::Node, private HostControl {
     guest::Driver::Of(file).Ioctl(std::move(request));
   }
   void Release(uint64_t file) override { guest::Driver::Of(file).Release(file); }
+  uint64_t ProcessOf(uint64_t file) override { return guest::Driver::Of(file).ProcessOf(file); }
   uint32_t Poll(uint64_t file, std::unique_ptr<attach::PollWaiter> waiter) override {
     return guest::Driver::Of(file).Poll(file, std::move(waiter));
+  }
+  // On the thread that reads now: few and quick.
+  void LookAtLongRequests() override {
+    std::vector<guest::Driver*> drivers;
+    {
+      MutexLock lock(mutex_);
+      for (const auto& each : generations_) drivers.push_back(&each->driver);
+    }
+    for (guest::Driver* driver : drivers) driver->LookAtLongRequests();
   }
 
  private:
@@ -98,17 +115,29 @@ class DxgNode final : public attach::Node, private HostControl {
     return Status::Ok();
   }
 
+  // A moment without memory or threads is no reason to give up.
+  Status TryToBegin() {
+    try {
+      return Begin();
+    } catch (const std::exception& error) {
+      spdlog::warn("a host could not be begun: {}", error.what());
+      return Status(-EAGAIN);
+    }
+  }
+
   // In its own thread: this one is the lost host's.
   void Search() DXG_EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
     if (stopping_) return;
     lost_ = true;
-    if (!searcher_.joinable()) searcher_ = std::thread([this] { KeepSearching(); });
+    if (!searcher_.joinable() && !StartThread(&searcher_, [this] { KeepSearching(); }))
+      spdlog::error("the host is lost, and no thread can be had to look for a new one; restart cuse-dxg");
     changed_.NotifyAll();
   }
 
   void KeepSearching() DXG_EXCLUDES(mutex_) {
     constexpr std::chrono::milliseconds kPause{100};
+    const Generation* stopped = nullptr;
     MutexLock lock(mutex_);
     for (;;) {
       while (!stopping_ && !lost_) changed_.Wait(mutex_);
@@ -119,8 +148,8 @@ class DxgNode final : public attach::Node, private HostControl {
       lost_ = false;
       Generation* const lost = current_;
       lock.Unlock();
-      if (lost != nullptr) lost->backend->Stop();  // its thread has nothing left to do
-      const Status found = Begin();
+      if (lost != nullptr && std::exchange(stopped, lost) != lost) StopBeside(*lost);
+      const Status found = TryToBegin();
       lock.Lock();
       if (found.ok()) {
         spdlog::warn("a host is there again; what is opened from now on is served by it");
@@ -130,13 +159,33 @@ class DxgNode final : public attach::Node, private HostControl {
     }
   }
 
+  // What is lost has nothing left to do, but a thread of it may be in the memory of a client that does not
+  // answer. Nobody waits for that before the end.
+  void StopBeside(Generation& lost) DXG_EXCLUDES(mutex_) {
+    constexpr std::chrono::milliseconds kStopMax{1000};
+    const auto stopped = std::make_shared<bool>(false);  // guarded by mutex_
+    std::thread stopper;
+    if (!StartThread(&stopper, [this, &lost, stopped] {
+          lost.backend->Stop();
+          MutexLock lock(mutex_);
+          *stopped = true;
+          changed_.NotifyAll();
+        })) {
+      return;  // it is stopped at the end
+    }
+    stoppers_.push_back(std::move(stopper));
+    RealPatience patience(kStopMax);
+    MutexLock lock(mutex_);
+    while (!*stopped && !stopping_ && !patience.IsOver()) changed_.WaitUntil(mutex_, patience.next_look());
+  }
+
   // HostControl
   void Serve(const ControlRequest& request, ControlReply* reply) override {
     current_.load()->backend->control()->Serve(request, reply);
   }
 
   client::ProcessVm clients_;
-  std::unique_ptr<client::Delivery> delivery_;
+  std::unique_ptr<client::Delivery> delivery_;  // before the generations: their drivers know it
   std::unique_ptr<trace::TextTrace> trace_;
   const ConnectHost connect_;
   std::atomic<Generation*> current_{nullptr};
@@ -149,7 +198,8 @@ class DxgNode final : public attach::Node, private HostControl {
   bool stopping_ DXG_GUARDED_BY(mutex_) = false;
   // The lost ones stay until the end: files may be open.
   std::vector<std::unique_ptr<Generation>> generations_ DXG_GUARDED_BY(mutex_);
-  std::thread searcher_;  // started under mutex_, once
+  std::thread searcher_;             // started under mutex_, once
+  std::list<std::thread> stoppers_;  // of lost hosts; the searcher's
 
   std::unique_ptr<control::Server> control_;
 };
@@ -164,8 +214,8 @@ Result<ConnectHost> FindRealVmbus(const NodeOptions& options) {
 
 Result<ConnectHost> FindVmbus(const NodeOptions& options) {
   if (!options.profiles.empty())
-    return Status::Refuse(EINVAL,
-                          "--profile: the host of a VMBus has its adapters; give it to `hostsim --serve`");
+    return Status::Refuse(
+        EINVAL, "--profile: the host of a VMBus has its adapters; give it to `dxg-hostsim --serve`");
   if (options.backend == "vmbus") return FindRealVmbus(options);
   DXG_ASSIGN(const auto place, vmbus::ParseBusAddress(options.backend, "--backend", {"packets"}));
   const auto data = place.has("packets") ? vmbus::LinkData::kPackets : vmbus::LinkData::kRings;
@@ -198,14 +248,16 @@ Result<ConnectHost> FindHost(const NodeOptions& options) {
 }  // namespace
 
 Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
+  UniqueFd agents(options.agents), control_listener(options.control_listener);
+  DXG_TRY(client::CheckProcessVm());
   DXG_ASSIGN(ConnectHost connect, FindHost(options));
   std::unique_ptr<trace::TextTrace> trace;
   if (!options.trace_text.empty()) {
     DXG_ASSIGN(trace, trace::TextTrace::Create(options.trace_text));
   }
-  DXG_ASSIGN(auto delivery, client::StartDelivery(UniqueFd(options.agents)));
+  DXG_ASSIGN(auto delivery, client::StartDelivery(std::move(agents), options.injector));
   auto device = std::make_unique<DxgNode>(std::move(delivery), std::move(trace), std::move(connect));
-  DXG_TRY(device->Start(options.control));
+  DXG_TRY(device->Start(options.control, std::move(control_listener)));
   return std::unique_ptr<attach::Node>(std::move(device));
 }
 

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/backend/uio/uio_options.h"
+#include "cuse-dxg/client/injector.h"
 
 namespace dxg {
 
@@ -17,8 +18,10 @@ struct NodeOptions {
   vmbus::UioOptions vmbus;  // of the back-end "vmbus"
   int agents =
       -1;  // a listening socket for preload agents (client/agents.h), which the device takes; -1: none
-  std::string control;     // path of the control socket; empty: none
-  std::string trace_text;  // file for the text trace; "-" is stdout; empty: none
+  client::InjectorOptions injector;
+  std::string control;        // path of the control socket; empty: none
+  int control_listener = -1;  // or that socket, which listens already and which the device takes; -1: none
+  std::string trace_text;     // file for the text trace; "-" is stdout; empty: none
 };
 
 // Makes the node, with its guest driver and its back-end. Refused if the options name no usable host.
@@ -26,5 +29,8 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options);
 
 // Prints every call of the ABI and what this device does with it. Returns the exit status.
 int PrintCalls(bool json);
+
+// The same of the version.
+int PrintVersion(bool json);
 
 }  // namespace dxg

@@ -1,33 +1,49 @@
+#include <fmt/format.h>
+#include <linux/capability.h>
 #include <poll.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
+#include <chrono>
 #include <filesystem>
+#include <functional>
 #include <iostream>
 #include <memory>
-#include <optional>
 #include <string>
 #include <string_view>
+#include <thread>
+#include <utility>
 #include <vector>
 
+#include "base/command_line/parse.h"
+#include "base/confinement/capabilities.h"
+#include "base/container.h"
 #include "base/daemon.h"
+#include "base/mutex.h"
+#include "base/patience.h"
+#include "base/start_thread.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "cuse-dxg/attach/attachment.h"
 #include "cuse-dxg/attach/cuse.h"
 #include "cuse-dxg/attach/fuse_file.h"
 #include "cuse-dxg/attach/launch.h"
+#include "cuse-dxg/attach/node_mode.h"
 #include "cuse-dxg/client/injector_process.h"
+#include "cuse-dxg/confinement.h"
 #include "cuse-dxg/control/address.h"
 #include "cuse-dxg/control/ctl.h"
 #include "cuse-dxg/control/server.h"
 #include "cuse-dxg/doctor.h"
 #include "cuse-dxg/dxg_node.h"
+#include "cuse-dxg/options.h"
+#include "cuse-dxg/trial.h"
 #include "cuse-dxg/vmbus_command.h"
 
 namespace dxg {
@@ -39,26 +55,6 @@ using attach::Node;
 using attach::Session;
 
 constexpr int kExitRefused = 1;  // the reason is on stderr
-
-// Exit statuses of `run`, as those of env(1) and timeout(1). Any other status is the program's.
-constexpr int kExitNotStarted = 125;
-constexpr int kExitCannotRun = 126;
-constexpr int kExitNotFound = 127;
-
-struct Options {
-  NodeOptions device;
-  int workers = Session::kWorkersDefault;
-  std::string log_level;
-
-  // serve
-  std::string attach = "auto";
-  std::string path = "/dev/dxg";
-  int ready_fd = -1;
-
-  // run
-  bool preload = false;
-  std::vector<std::string> command;
-};
 
 int Refused(const Status& status, int exit_status = kExitRefused) {
   spdlog::error("{}", status.why());
@@ -72,29 +68,74 @@ void StartLog(const std::string& level, spdlog::level::level_enum level_default)
   spdlog::set_default_logger(log);
 }
 
-Result<std::unique_ptr<Attachment>> AttachAuto(const std::string& path) {
+Result<std::unique_ptr<Attachment>> AttachAuto(const std::string& path, const attach::NodeMode& mode) {
   const Status cuse = attach::CheckCuse();
   if (cuse.ok() && path == "/dev/dxg") {
     spdlog::info("attach: cuse, because /dev/cuse can be opened");
-    return attach::AttachCuse();
+    return attach::AttachCuse(mode);
   }
   if (cuse.ok()) {
     spdlog::info("attach: fuse, because a CUSE device can only be /dev/dxg, and --device asks for {}", path);
   } else {
     spdlog::info("attach: fuse, because CUSE does not work: {}", cuse.why());
   }
-  return attach::AttachFuseFile(path);
+  return attach::AttachFuseFile(path, mode);
 }
 
 Result<std::unique_ptr<Attachment>> Attach(const Options& options) {
-  if (options.attach == "auto") return AttachAuto(options.path);
-  if (options.attach == "fuse") return attach::AttachFuseFile(options.path);
+  DXG_ASSIGN(const attach::NodeMode mode, attach::ParseNodeMode(options.mode, options.group));
+  if (options.attach == "auto") return AttachAuto(options.path, mode);
+  if (options.attach == "fuse") return attach::AttachFuseFile(options.path, mode);
   if (options.path != "/dev/dxg")
     return Status::Refuse(EINVAL,
                           "--attach=cuse makes /dev/dxg and no other node; --device {} needs --attach=fuse",
                           options.path);
-  return attach::AttachCuse();
+  return attach::AttachCuse(mode);
 }
+
+// What it takes at most to stop. A thread may be in the memory of a client that does not answer, and nobody
+// can get it out of there. Then the process ends around it, and what others could see of it is gone before:
+// `withdraw` takes it away, and the connections to the kernel and to others are closed.
+class StopDeadline {
+ public:
+  StopDeadline(int exit_status, std::function<void()> withdraw) {
+    if (!StartThread(&thread_, [this, exit_status, withdraw = std::move(withdraw)] {
+          if (!WaitUntilStopped()) Leave(exit_status, withdraw);
+        }))
+      spdlog::warn(
+          "no thread can be had to watch the stop (ulimit -u): it may take as long as a client likes");
+  }
+  ~StopDeadline() {
+    {
+      MutexLock lock(mutex_);
+      stopped_ = true;
+    }
+    changed_.NotifyAll();
+    if (thread_.joinable()) thread_.join();
+  }
+
+ private:
+  static constexpr std::chrono::milliseconds kStopMax{1500};
+
+  bool WaitUntilStopped() DXG_EXCLUDES(mutex_) {
+    RealPatience patience(kStopMax);
+    MutexLock lock(mutex_);
+    while (!stopped_ && !patience.IsOver()) changed_.WaitUntil(mutex_, patience.next_look());
+    return stopped_;
+  }
+  [[noreturn]] static void Leave(int exit_status, const std::function<void()>& withdraw) {
+    spdlog::warn("not all has stopped after {} ms (memory of a client may not answer); leaving without it",
+                 kStopMax.count());
+    withdraw();
+    close_range(STDERR_FILENO + 1, ~0u, 0);
+    _exit(exit_status);
+  }
+
+  Mutex mutex_;
+  ConditionVariable changed_;
+  bool stopped_ DXG_GUARDED_BY(mutex_) = false;
+  std::thread thread_;
+};
 
 // Waits for a stop signal (true) or for the end of the kernel's side (false).
 bool WaitForEnd(const UniqueFd& signals, const Session& session) {
@@ -104,55 +145,98 @@ bool WaitForEnd(const UniqueFd& signals, const Session& session) {
   return events[0].revents != 0;
 }
 
+// Of clients with root's rights, their user's daemon gets the memory by that right only.
+void WarnOfRightsOfRoot() {
+  constexpr auto kTrace = confinement::Only(CAP_SYS_PTRACE);
+  if (geteuid() != 0 || (confinement::OwnCapabilities() & kTrace) != 0) return;
+  spdlog::warn(
+      "without CAP_SYS_PTRACE the calls of other users' clients, and of clients with more rights than "
+      "this process, fail with EFAULT: {}",
+      InContainer() ? "start the container with --cap-add SYS_PTRACE" : "give cuse-dxg that capability");
+}
+
 int Serve(Options options) {
   StartLog(options.log_level, spdlog::level::info);
   if (options.device.control == control::kPathNone) options.device.control.clear();
   RaiseLimits();
   Result<UniqueFd> signals = TakeStopSignals();
   if (!signals.ok()) return Refused(signals.status());
-  Result<std::unique_ptr<Node>> device = MakeNode(options.device);
-  if (!device.ok()) return Refused(device.status());
+  Confinement confinement(options.forbidden());
   Result<std::unique_ptr<Attachment>> attached = Attach(options);
   if (!attached.ok()) return Refused(attached.status());
-
   std::unique_ptr<Attachment> attachment = *std::move(attached);
+  if (Status status = confinement.GiveUpRights(attachment.get(), &options.device); !status.ok())
+    return Refused(status);
+  Result<std::unique_ptr<Node>> device = MakeNode(options.device);
+  if (!device.ok()) return Refused(device.status());
   std::unique_ptr<Node> node = *std::move(device);  // after the attachment: it goes first
   if (Status status = attachment->Publish(*node, options.workers); !status.ok()) {
     attachment->session().Stop();
     return Refused(status);
   }
+  confinement.CloseDoors(0);
+  WarnOfRightsOfRoot();
   spdlog::info("serving {} with back-end {}, {} workers, pid {}", attachment->path(), options.device.backend,
                options.workers, getpid());
   ReportReady(options.ready_fd);
 
   const bool asked = WaitForEnd(*signals, attachment->session());
-  attachment->session().Stop();
-  if (!asked) {
-    spdlog::error("{} was unmounted or aborted by another process; stopping", attachment->path());
-    return kExitRefused;
+  NotifyServiceManager("STOPPING=1");
+  if (!asked) spdlog::error("{} was unmounted or aborted by another process; stopping", attachment->path());
+  {
+    const StopDeadline deadline(asked ? 0 : kExitRefused, [&] {
+      attachment->Withdraw();
+      if (!options.device.control.empty()) unlink(options.device.control.c_str());
+    });
+    attachment->session().Stop();
+    node.reset();
   }
-  spdlog::info("stopped; {} is removed", attachment->path());
+  if (!asked) return kExitRefused;
+  const std::string path = attachment->path();
+  attachment.reset();
+  struct stat left;
+  if (lstat(path.c_str(), &left) != 0 && errno == ENOENT) {
+    spdlog::info("stopped; {} is removed", path);
+  } else {
+    spdlog::info("stopped; {} is left", path);
+  }
   return 0;
+}
+
+// What execvp said is of the program; that there is nobody to run it (ECHILD) is of ours.
+int StatusOfNoProgram(const Status& status) {
+  if (status.value() == -ENOENT) return kExitNotFound;
+  return status.value() == -ECHILD ? kExitNotStarted : kExitCannotRun;
 }
 
 // Serves the program until it ends. Everything made here is destroyed when this returns, because ExitLike
 // then ends the process without destructors.
 Result<int> RunServed(Options options, Launch launch) {
   RaiseLimits();
+  Confinement confinement(options.forbidden());
+  DXG_TRY(confinement.GiveUpRights(nullptr, &options.device));
   DXG_ASSIGN(std::unique_ptr<Session> session, attach::CreateFuseFileSession());
   DXG_ASSIGN(UniqueFd connection, launch.Connection());
+  options.device.injector.family = client::FamilyOf(launch.child());
   options.device.agents = launch.TakeAgents().release();
+  options.device.control_listener = launch.TakeControl().release();
   DXG_ASSIGN(std::unique_ptr<Node> node, MakeNode(options.device));
   DXG_TRY(session->Attach(std::move(connection)));
-  session->Start(*node, options.workers);
+  DXG_TRY(session->Start(*node, options.workers));
+  confinement.CloseDoors(launch.child());
   int ended = 0;
   if (Status status = launch.Go(); status.ok()) {
     ended = launch.Wait();
   } else {
     spdlog::error("{}", status.why());
-    ended = W_EXITCODE(status.value() == -ENOENT ? kExitNotFound : kExitCannotRun, 0);
+    ended = W_EXITCODE(StatusOfNoProgram(status), 0);
   }
+  const StopDeadline deadline(WIFEXITED(ended) ? WEXITSTATUS(ended) : 128 + WTERMSIG(ended), [&options] {
+    const std::string& control = options.device.control;
+    if (!control.empty()) unlink(control.c_str());
+  });
   session->Stop();
+  node.reset();
   return ended;
 }
 
@@ -167,137 +251,89 @@ Result<std::string> FindPreloadLibrary() {
                         here.string());
 }
 
-// Chooses a private path for the control socket unless the user has given one, and puts it into the
-// environment of the program. To be called before the program is forked.
-std::optional<control::PrivateDirectory> PlaceControl(std::string* path) {
-  std::optional<control::PrivateDirectory> place;
+// Puts the path of the control socket into the environment of the program, before that is forked. True: the
+// user has given none, and it is one of the launcher's.
+bool PlaceControl(std::string* path) {
   if (*path == control::kPathNone) {
     path->clear();
     unsetenv(control::kPathVariable);
-    return place;
+    return false;
   }
-  if (path->empty()) {
-    Result<control::PrivateDirectory> made = control::PrivateDirectory::Create();
-    if (!made.ok()) {
-      spdlog::warn("{}; continuing without a control socket", made.status().why());
-      return place;
-    }
-    place.emplace(*std::move(made));
-    *path = place->socket();
-  }
-  setenv(control::kPathVariable, std::filesystem::absolute(*path).c_str(), 1);
-  return place;
+  const std::string place = path->empty() ? Launch::kControlPath : std::filesystem::absolute(*path).string();
+  setenv(control::kPathVariable, place.c_str(), 1);
+  return path->empty();
 }
 
-int Run(Options options) {
+int Run(const RunCommand& command, Options options) {
   StartLog(options.log_level, spdlog::level::warn);
+  if (Status status = command.CheckWords(); !status.ok()) return Refused(status, kExitNotStarted);
   std::string library;
   if (options.preload) {
     Result<std::string> found = FindPreloadLibrary();
     if (!found.ok()) return Refused(found.status(), kExitNotStarted);
     library = *std::move(found);
   }
-  std::optional<control::PrivateDirectory> place = PlaceControl(&options.device.control);
-  Result<Launch> launch = Launch::Fork(options.command, library);
+  const bool control = PlaceControl(&options.device.control);
+  Result<Launch> launch = Launch::Fork(options.command, {.preload = library, .control = control});
   if (!launch.ok()) return Refused(launch.status(), kExitNotStarted);
   Result<int> ended = RunServed(options, *std::move(launch));
-  place.reset();
   if (ended.ok()) attach::ExitLike(*ended);
   return Refused(ended.status(), kExitNotStarted);
 }
 
-void AddDeviceOptions(CLI::App* command, Options* options) {
-  command
-      ->add_option("--profile", options->device.profiles,
-                   "Adapter profile, a name or a file; repeat it for more adapters")
-      ->type_name("NAME|FILE")
-      ->take_all()
-      ->allow_extra_args(false);
-  command
-      ->add_option(
-          "--backend", options->device.backend,
-          "The host to use: sim, the simulator in this process; unix:PATH, a `hostsim --listen PATH`; "
-          "vmbus, the host of this Hyper-V guest (docs/vmbus.md); vmbus:PATH, a `hostsim "
-          "--serve=vmbus:PATH`, over rings, or over the socket with \",packets\"")
-      ->capture_default_str();
-  AddUioOptions(command, &options->device.vmbus);
-  command
-      ->add_option("--control", options->device.control,
-                   "Listen at PATH for `cuse-dxg ctl`; \"none\" turns that off. Default: none for serve, a "
-                   "private path "
-                   "for run")
-      ->type_name("PATH");
-  command->add_option("--workers", options->workers, "Threads that serve requests")
-      ->check(CLI::Range(1, Session::kWorkersMax))
-      ->capture_default_str();
-  command
-      ->add_option("--trace-text", options->device.trace_text,
-                   "Write each call as a line of text to FILE; - is stdout")
-      ->type_name("FILE");
-  command->add_option("--log-level", options->log_level, "trace, debug, info, warn, error or off")
-      ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}));
+// What `run` says of its command line, where that is wrong: words of the program are the likeliest reason.
+int ExplainRun(const CLI::App& app, const RunCommand& run, const CLI::ParseError& error) {
+  const Status words = run.CheckWords();
+  if (error.get_exit_code() == 0 || words.ok() || !run.has_bare_program())
+    return command_line::Explain(app, error, kExitNotStarted);
+  fmt::print(stderr, "{}\nRun with --help for more information.\n", words.why());
+  return kExitNotStarted;
 }
 
 int Main(int argc, char** argv) {
-  Options options;
+  Options to_serve, to_run;
   bool json = false;
-  bool foreground = true;
-  CLI::App app{"cuse-dxg: a /dev/dxg in userspace"};
+  CLI::App app{"A /dev/dxg in userspace, for one program or for all of them", "cuse-dxg"};
   app.set_version_flag("--version", "cuse-dxg " DXG_VERSION);
   app.set_help_all_flag("--help-all", "Print the help of all commands");
   app.require_subcommand(1);
   app.footer(
       "For one program, without root:  cuse-dxg run -- PROGRAM ARGS\n"
       "For all programs, as root:      cuse-dxg serve\n"
-      "What works on this machine:     cuse-dxg doctor");
+      "What works on this machine:     cuse-dxg doctor\n"
+      "Exit status: 0; 1 if something is refused, with the reason on stderr; 2 if the command line is "
+      "wrong.\n"
+      "`run` has others.");
 
-  CLI::App* serve =
-      app.add_subcommand("serve", "Serve /dev/dxg to all programs, in the foreground, until SIGTERM");
-  serve
-      ->add_option("--attach", options.attach,
-                   "How to make the node: cuse, fuse, or auto (cuse if this machine has it)")
-      ->check(CLI::IsMember({"auto", "cuse", "fuse"}))
-      ->capture_default_str();
-  serve->add_option("--device", options.path, "Path of the node; a path other than /dev/dxg needs fuse")
-      ->type_name("PATH")
-      ->capture_default_str();
-  serve
-      ->add_option("--ready-fd", options.ready_fd,
-                   "Write a newline to descriptor N when the node can be opened")
-      ->type_name("N");
-  serve->add_flag("--foreground", foreground,
-                  "Stay in the foreground. It always does; the option is accepted for unit files");
-  AddDeviceOptions(serve, &options);
-
-  CLI::App* run =
-      app.add_subcommand("run", "Run one program with a private /dev that has a dxg; needs no root");
-  AddDeviceOptions(run, &options);
-  run->add_flag(
-      "--preload", options.preload,
-      "Load a helper library into the program, for runs under a debugger or strace (docs/security.md)");
-  // Arguments after -- belong to the program. They bypass the parser, which would read "[" and "]" as a list.
-  const bool is_run = argc > 1 && argv[1] == std::string_view("run");
-  const auto separator = is_run ? std::find(argv, argv + argc, std::string_view("--")) : argv + argc;
-  if (separator != argv + argc) options.command.assign(separator + 1, argv + argc);
-  CLI::Option* program =
-      run->add_option("PROGRAM", options.command, "The program and its arguments, after --");
-  if (options.command.empty()) program->required();
-  run->footer("Usage: cuse-dxg run [OPTIONS] -- PROGRAM [ARGS...]");
-
+  AddConfig(app);
+  CLI::App* serve = AddServe(app, &to_serve);
+  RunCommand run(app, &to_run, argc, argv);
   CLI::App* doctor =
       app.add_subcommand("doctor", "Print what works on this machine, what does not, and how to fix it");
+  doctor->add_flag("--json", json, "As JSON");
+  doctor->footer(
+      "Exit status: 0 if all that was tried works, 1 if no node can be made, 3 if not all calls work on "
+      "one.");
   CLI::App* calls = app.add_subcommand("calls", "List the calls of the ABI, and whether each is served");
   calls->add_flag("--json", json, "As JSON");
+  CLI::App* version = app.add_subcommand("version", "Print the version, and those of what it speaks");
+  version->add_flag("--json", json, "As JSON");
 
   control::Command ctl(app);
   VmbusCommand vmbus(app);
 
-  CLI11_PARSE(app, static_cast<int>(separator - argv), argv);
-  if (*serve) return Serve(options);
-  if (*run) return Run(options);
-  if (*doctor) return Doctor();
+  command_line::AddPages(app);
+  try {
+    app.parse(run.argc(), argv);
+  } catch (const CLI::ParseError& error) {
+    return run.is_asked_for() ? ExplainRun(app, run, error) : command_line::Explain(app, error);
+  }
+  if (*serve) return Serve(to_serve);
+  if (run.given()) return Run(run, to_run);
+  if (*doctor) return Doctor(json);
   if (ctl.given()) return ctl.Run();
   if (vmbus.given()) return vmbus.Run();
+  if (*version) return PrintVersion(json);
   DXG_CHECK(*calls);
   return PrintCalls(json);
 }
@@ -307,5 +343,6 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (dxg::client::IsInjectorCommand(argc, argv)) return dxg::client::RunInjector();
+  if (argc == 3 && argv[1] == std::string_view("trial")) return dxg::RunTrial(argv[2]);
   return dxg::Main(argc, argv);
 }

@@ -48,6 +48,7 @@ struct HostRegion {
 struct ClientFile {
   int descriptor;
   uint64_t offset;
+  uint64_t number = 0;  // the same for all pages of one file, and never another's; 0: not known
 };
 
 // Memory of a client that the host works with: whole pages, which stay the client's.

@@ -3,13 +3,19 @@
 #include <algorithm>
 #include <chrono>
 
+#include "base/patience.h"
+
 namespace dxg {
 
 // Whether a peer is still there that may have stopped without closing its socket. Who has nothing to say is
-// asked (a ping); who says nothing for as long as our patience after that is lost. For one thread.
+// asked (a ping); who says nothing for as long as our patience after that is lost. A stop of our own process
+// counts as one look of several, because the peer may have stood still with us. For one thread.
 class Liveness {
  public:
-  explicit Liveness(std::chrono::milliseconds patience) : patience_(patience) {}
+  using Clock = RealPatience::Clock;
+
+  explicit Liveness(std::chrono::milliseconds patience, Clock::time_point now = Clock::now())
+      : patience_(patience), left_(patience / 4, look_after(), now) {}
 
   // How long to wait for something from the peer before Look.
   std::chrono::milliseconds look_after() const {
@@ -17,9 +23,9 @@ class Liveness {
   }
 
   // Something has come.
-  void Heard() {
+  void Heard(Clock::time_point now = Clock::now()) {
     asked_ = false;
-    heard_ = Clock::now();
+    left_ = RealPatience(patience_ / 4, look_after(), now);
   }
 
   enum class Verdict {
@@ -28,22 +34,18 @@ class Liveness {
     kSilent  // it is lost, unless something of it lies unread: it may be we who stood still
   };
   // After a wait in which nothing came.
-  Verdict Look() {
-    const auto now = Clock::now();
-    if (asked_) return now - asked_at_ < patience_ ? Verdict::kWait : Verdict::kSilent;
-    if (now - heard_ < patience_ / 4) return Verdict::kWait;
+  Verdict Look(Clock::time_point now = Clock::now()) {
+    if (!left_.IsOver(now)) return Verdict::kWait;
+    if (asked_) return Verdict::kSilent;
     asked_ = true;
-    asked_at_ = now;
+    left_ = RealPatience(patience_, look_after(), now);
     return Verdict::kAsk;
   }
 
  private:
-  using Clock = std::chrono::steady_clock;
-
   const std::chrono::milliseconds patience_;
-  Clock::time_point heard_ = Clock::now();
   bool asked_ = false;
-  Clock::time_point asked_at_ = {};
+  RealPatience left_;  // until it is asked, or lost
 };
 
 }  // namespace dxg

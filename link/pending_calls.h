@@ -2,10 +2,9 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <deque>
 #include <optional>
 #include <unordered_map>
-#include <utility>
-#include <vector>
 
 #include "base/mutex.h"
 #include "link/backend.h"
@@ -38,20 +37,26 @@ class PendingCalls {
     calls_.erase(found);
     return taken;
   }
-  // From now on nothing is entered. All that there are, in the order of their numbers.
-  std::vector<PendingCall> Close() DXG_EXCLUDES(mutex_) {
-    std::vector<std::pair<uint64_t, PendingCall>> left;
-    {
-      MutexLock lock(mutex_);
-      closed_ = true;
-      left.assign(calls_.begin(), calls_.end());
-      calls_.clear();
+  // From now on nothing is entered. What is left is to be taken, and completed.
+  void Close() DXG_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    closed_ = true;
+  }
+  // Of closed ones the next, in the order of their numbers. One by one: whoever completes one may be gone for
+  // long in its client's memory, and somebody else takes the others.
+  std::optional<PendingCall> TakeLeft() DXG_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    if (left_.empty() && !calls_.empty()) {
+      for (const auto& each : calls_) left_.push_back(each.first);
+      std::sort(left_.begin(), left_.end());
     }
-    std::sort(left.begin(), left.end(), [](const auto& a, const auto& b) { return a.first < b.first; });
-    std::vector<PendingCall> calls;
-    calls.reserve(left.size());
-    for (const auto& each : left) calls.push_back(each.second);
-    return calls;
+    while (!left_.empty()) {
+      const uint64_t next = left_.front();
+      left_.pop_front();
+      auto taken = calls_.extract(next);
+      if (!taken.empty()) return taken.mapped();
+    }
+    return std::nullopt;
   }
   bool closed() DXG_EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
@@ -61,6 +66,8 @@ class PendingCalls {
  private:
   Mutex mutex_;
   bool closed_ DXG_GUARDED_BY(mutex_) = false;
+  std::deque<uint64_t> left_ DXG_GUARDED_BY(
+      mutex_);  // of closed ones, those that were there when it was asked
   std::unordered_map<uint64_t, PendingCall> calls_ DXG_GUARDED_BY(mutex_);
 };
 

@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "base/patience.h"
 
 namespace dxg {
 
@@ -16,7 +17,6 @@ class Questions {
   struct Asked;
 
  public:
-  using Clock = std::chrono::steady_clock;
   // True: it is the answer, and has been taken. Runs on the thread that receives, with a lock held.
   using Take = std::function<bool(Message&)>;
 
@@ -31,8 +31,8 @@ class Questions {
     // False: nobody answers any more.
     bool open() const { return open_; }
     bool answered() const { return open_ && all_.IsAnswered(mine_); }
-    // Until there is an answer, or will be none. False: the deadline has passed.
-    bool WaitUntil(Clock::time_point deadline) { return all_.WaitUntil(mine_, deadline); }
+    // Until there is an answer, or will be none. False: it takes longer than that.
+    bool WaitFor(std::chrono::nanoseconds limit) { return all_.WaitFor(mine_, limit); }
     // Whether there was an answer. None is taken from now on.
     bool End() { return std::exchange(open_, false) && all_.Forget(mine_); }
 
@@ -78,12 +78,12 @@ class Questions {
     MutexLock lock(mutex_);
     return place->answered;
   }
-  bool WaitUntil(Place place, Clock::time_point deadline) {
+  bool WaitFor(Place place, std::chrono::nanoseconds limit) {
+    RealPatience patience(limit);
     MutexLock lock(mutex_);
-    while (!place->answered && !ended_) {
-      if (!changed_.WaitUntil(mutex_, deadline)) return place->answered || ended_;
-    }
-    return true;
+    while (!place->answered && !ended_ && !patience.IsOver())
+      changed_.WaitUntil(mutex_, patience.next_look());
+    return place->answered || ended_;
   }
   bool Forget(Place place) {
     MutexLock lock(mutex_);

@@ -12,7 +12,6 @@
 #include <sys/sysmacros.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <algorithm>
 #include <array>
 #include <cerrno>
@@ -23,6 +22,7 @@
 #include <string_view>
 #include <vector>
 
+#include "base/command_line/parse.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/qaitype.h"
 
@@ -561,17 +561,15 @@ int Run(int argc, char** argv) {
   std::string device = "/dev/dxg";
   bool as_json = false, check_only = false;
   CLI::App app("Shows the GPUs behind a /dev/dxg node, and checks that the node works.", "dxg-info");
-  app.add_option("--device", device, "The node to use")->capture_default_str();
+  app.add_option("--device", device, "The node to use")->type_name("PATH")->capture_default_str();
   app.add_flag("--json", as_json, "Print one JSON object, for programs");
   app.add_flag("--check-only", check_only, "Print only the self-check");
   app.set_version_flag("--version", "dxg-info " DXG_VERSION);
   app.footer(
-      "Exit status: 0 if the self-check passed, 1 if a step of it failed, 2 if the node cannot be used.");
-  try {
-    app.parse(argc, argv);
-  } catch (const CLI::ParseError& error) {
-    return app.exit(error) == 0 ? 0 : kExitNoNode;
-  }
+      "Exit status: 0 if the self-check passed; 1 if a step of it failed; 2 if the node cannot be used, or "
+      "the\n"
+      "command line is wrong.");
+  if (const auto status = command_line::Parse(app, argc, argv)) return *status;
 
   const int fd = open(device.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return ExplainOpenFailure(device, errno), kExitNoNode;

@@ -83,31 +83,49 @@ Status CheckNodeIsFree() {
 
 class CuseNode final : public Attachment {
  public:
-  explicit CuseNode(std::unique_ptr<Session> session) : session_(std::move(session)) {}
-  ~CuseNode() override {
-    if (made_by_us_) unlink(kNode);
-  }
+  CuseNode(std::unique_ptr<Session> session, const NodeMode& mode)
+      : session_(std::move(session)), mode_(mode) {}
+  ~CuseNode() override { Withdraw(); }
 
   Status Publish(Node& node, int workers) override {
-    session_->Start(node, workers);
+    DXG_TRY(session_->Start(node, workers));
     DXG_TRY(session_->WaitInitialized());
-    if (access(kNode, F_OK) != 0) DXG_TRY(MakeNode());
-    if (chmod(kNode, 0666) != 0)
-      return Status::Refuse(errno, "cannot give {} the mode 0666: {}", kNode, std::strerror(errno));
-    return Status::Ok();
+    return Make();
   }
   Session& session() override { return *session_; }
+  // The device goes with the connection, which the end of the process closes.
+  void Withdraw() override {
+    if (const Status removed = Remove(); !removed.ok()) spdlog::warn("{}", removed.why());
+  }
   const std::string& path() const override { return path_; }
+
+  Status MakeNode() override {
+    // Not by access(), which a device policy (cgroup) refuses for a device that we may not open ourselves.
+    struct stat there;
+    if (lstat(kNode, &there) != 0) DXG_TRY(MakeDeviceFile());
+    // The group first: what it may do is said by the mode.
+    if (mode_.group && chown(kNode, 0, *mode_.group) != 0)
+      return Status::Refuse(errno, "cannot give {} to group {}: {}", kNode, *mode_.group,
+                            std::strerror(errno));
+    if (chmod(kNode, mode_.mode) != 0)
+      return Status::Refuse(errno, "cannot give {} the mode {:04o}: {}", kNode, mode_.mode,
+                            std::strerror(errno));
+    return Status::Ok();
+  }
+  Status RemoveNode() override {
+    if (!made_by_us_ || unlink(kNode) == 0 || errno == ENOENT) return Status::Ok();
+    return Status::Refuse(errno, "{} stays: {}", kNode, std::strerror(errno));
+  }
 
  private:
   // The kernel has the device, but nobody (devtmpfs, udev) makes nodes in this /dev.
-  Status MakeNode() {
+  Status MakeDeviceFile() {
     unsigned major = 0, minor = 0;
     char colon = 0;
     std::ifstream numbers(std::string(kClass) + "/dev");
     if (!(numbers >> major >> colon >> minor))
       return Status::Refuse(ENODEV, "the kernel did not make the device dxg (see the kernel log: dmesg)");
-    if (mknod(kNode, S_IFCHR | 0666, makedev(major, minor)) != 0)
+    if (mknod(kNode, S_IFCHR | 0600, makedev(major, minor)) != 0)
       return Status::Refuse(errno, "the kernel made device {}:{}, but {} cannot be made for it: {}", major,
                             minor, kNode, std::strerror(errno));
     made_by_us_ = true;
@@ -115,6 +133,7 @@ class CuseNode final : public Attachment {
   }
 
   std::unique_ptr<Session> session_;
+  const NodeMode mode_;
   std::string path_ = kNode;
   bool made_by_us_ = false;
 };
@@ -152,12 +171,12 @@ Status CheckCuse() {
 
 Result<std::unique_ptr<Session>> CreateCuseSession() { return Session::Create(MakeFuse); }
 
-Result<std::unique_ptr<Attachment>> AttachCuse() {
+Result<std::unique_ptr<Attachment>> AttachCuse(const NodeMode& mode) {
   DXG_TRY(CheckCuse());
   DXG_TRY(CheckNodeIsFree());
   DXG_ASSIGN(std::unique_ptr<Session> session, CreateCuseSession());
   DXG_TRY(session->Attach(UniqueFd(open(kCuse, O_RDWR | O_CLOEXEC))));
-  return std::unique_ptr<Attachment>(std::make_unique<CuseNode>(std::move(session)));
+  return std::unique_ptr<Attachment>(std::make_unique<CuseNode>(std::move(session), mode));
 }
 
 }  // namespace dxg::attach

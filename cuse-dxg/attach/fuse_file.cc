@@ -2,16 +2,20 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <spawn.h>
 #include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
 
+#include "base/container.h"
 #include "cuse-dxg/attach/libfuse.h"
 
 namespace dxg::attach {
@@ -25,10 +29,11 @@ Session& SessionOf(fuse_req_t request) { return *static_cast<Session*>(fuse_req_
 void ReplyAttributes(fuse_req_t request) {
   struct stat attributes = {};
   attributes.st_ino = FUSE_ROOT_ID;
-  attributes.st_mode = S_IFREG | 0666;
+  const NodeMode& mode = SessionOf(request).mode();
+  attributes.st_mode = S_IFREG | mode.mode;
   attributes.st_nlink = 1;
   attributes.st_uid = geteuid();
-  attributes.st_gid = getegid();
+  attributes.st_gid = mode.group.value_or(getegid());
   fuse_reply_attr(request, &attributes, kAttributesValid_s);
 }
 
@@ -92,6 +97,9 @@ fuse_session* MakeFuse(Session* session) {
   // Only root may let other users in without a word in /etc/fuse.conf.
   std::string options = "fsname=cuse-dxg,subtype=dxg";
   if (geteuid() == 0) options += ",allow_other";
+  // Without it the mode is only shown.
+  const NodeMode& mode = session->mode();
+  if (mode.mode != NodeMode{}.mode || mode.group) options += ",default_permissions";
   char* arguments[] = {name, flag, options.data(), nullptr};
   fuse_args args = FUSE_ARGS_INIT(3, arguments);
   fuse_session* fuse = fuse_session_new(&args, &kOperations, sizeof(kOperations), session);
@@ -109,14 +117,42 @@ bool IsServed(const std::string& path) {
   return file.st_dev != directory.st_dev && statfs(path.c_str(), &fs) == 0 && fs.f_type == FUSE_SUPER_MAGIC;
 }
 
-// What a killed daemon leaves: a mount that answers with ENOTCONN. Not by stat, which the kernel answers from
+// A mount whose connection is closed answers with ENOTCONN. Not by stat, which the kernel answers from
 // memory.
-void ClearDeadMount(const std::string& path) {
+bool IsDead(const std::string& path) {
   struct statfs fs;
-  if (statfs(path.c_str(), &fs) == 0 || errno != ENOTCONN) return;
+  return statfs(path.c_str(), &fs) != 0 && errno == ENOTCONN;
+}
+
+// What a killed daemon leaves.
+void ClearDeadMount(const std::string& path) {
+  if (!IsDead(path)) return;
   spdlog::info("{} is the mount of a daemon that was killed; unmounting it", path);
   if (umount2(path.c_str(), MNT_DETACH) != 0)
     spdlog::warn("cannot unmount {}: {}. As its user: fusermount3 -u {}", path, std::strerror(errno), path);
+}
+
+// The program that may unmount for a user. Without shell, and without a word where there is nothing mounted.
+Status UnmountAsUser(const std::string& path) {
+  char program[] = "fusermount3", unmount[] = "-u", quiet[] = "-q", lazy[] = "-z", end[] = "--";
+  std::string place = path;
+  char* arguments[] = {program, unmount, quiet, lazy, end, place.data(), nullptr};
+  pid_t pid = 0;
+  const int error = posix_spawnp(&pid, program, nullptr, nullptr, arguments, environ);
+  if (error) return Status::Refuse(error, "{} stays mounted: {}: {}", path, program, std::strerror(error));
+  int status = 0;
+  while (waitpid(pid, &status, 0) < 0 && errno == EINTR) {
+  }
+  if (status == 0 || !IsDead(path)) return Status::Ok();
+  return Status::Refuse(EPERM, "{} stays mounted: {} ended with status {}", path, program, status);
+}
+
+// Our mount, whose connection is closed. Where somebody has taken it away, another one may be there by now.
+Status Unmount(const std::string& path) {
+  if (!IsDead(path)) return Status::Ok();
+  if (umount2(path.c_str(), MNT_DETACH | UMOUNT_NOFOLLOW) == 0) return Status::Ok();
+  if (errno == EPERM) return UnmountAsUser(path);
+  return Status::Refuse(errno, "{} stays mounted: {}", path, std::strerror(errno));
 }
 
 // True: the file was made here.
@@ -156,21 +192,36 @@ class FuseFile final : public Attachment {
       : session_(std::move(session)), path_(std::move(path)), made_by_us_(made_by_us) {}
   ~FuseFile() override {
     session_->Stop();
-    session_->Unmount();
-    session_.reset();
-    ClearDeadMount(path_);  // where somebody had aborted the connection, libfuse leaves the mount
-    if (made_by_us_) unlink(path_.c_str());
+    session_.reset();  // closes the connection
+    RemoveOrSay();
   }
 
   Status Mount() { return session_->Mount(path_); }
   Status Publish(Node& node, int workers) override {
-    session_->Start(node, workers);
+    DXG_TRY(session_->Start(node, workers));
     return session_->WaitInitialized();
   }
   Session& session() override { return *session_; }
+  void Withdraw() override {
+    session_->Disconnect();
+    RemoveOrSay();
+  }
   const std::string& path() const override { return path_; }
 
+  Status MakeNode() override { return Status::Ok(); }  // it came with the mount
+  Status RemoveNode() override {
+    DXG_TRY(Unmount(path_));
+    if (!made_by_us_ || unlink(path_.c_str()) == 0 || errno == ENOENT) return Status::Ok();
+    return Status::Refuse(errno, "{} stays: {}", path_, std::strerror(errno));
+  }
+
  private:
+  // After the connection is closed: clients have their errors, and the mount is known to be ours by being
+  // dead.
+  void RemoveOrSay() {
+    if (const Status removed = Remove(); !removed.ok()) spdlog::warn("{}", removed.why());
+  }
+
   std::unique_ptr<Session> session_;
   std::string path_;
   bool made_by_us_;
@@ -181,23 +232,34 @@ class FuseFile final : public Attachment {
 Status CheckFuse() {
   UniqueFd fuse(open("/dev/fuse", O_RDWR | O_CLOEXEC));
   if (fuse.valid()) return Status::Ok();
-  if (errno == ENOENT || errno == ENODEV || errno == ENXIO)
-    return Status::Refuse(
-        errno,
-        "/dev/fuse is not there: load the kernel module as root (modprobe fuse); in a container, "
-        "start it with --device /dev/fuse");
-  return Status::Refuse(
-      errno,
-      "/dev/fuse cannot be opened: {}. It should have mode 0666 (as root: chmod 666 /dev/fuse); in a "
-      "container, start it with --device /dev/fuse",
-      std::strerror(errno));
+  const int error = errno;
+  const bool missing = error == ENOENT || error == ENODEV || error == ENXIO;
+  if (missing && InContainer())
+    return Status::Refuse(error,
+                          "/dev/fuse is not there, and without it there is no node for a program: start the "
+                          "container with --device /dev/fuse");
+  if (missing)
+    return Status::Refuse(error,
+                          "/dev/fuse is not there, and without it there is no node for a program: load the "
+                          "kernel module as root (modprobe fuse), or use a machine that has it");
+  if (InContainer())
+    return Status::Refuse(error,
+                          "/dev/fuse cannot be opened: {}. Start the container with --device /dev/fuse",
+                          std::strerror(error));
+  return Status::Refuse(error,
+                        "/dev/fuse cannot be opened: {}. It should have mode 0666 (as root: chmod 666 "
+                        "/dev/fuse)",
+                        std::strerror(error));
 }
 
-Result<std::unique_ptr<Session>> CreateFuseFileSession() { return Session::Create(MakeFuse); }
+Result<std::unique_ptr<Session>> CreateFuseFileSession(const NodeMode& mode) {
+  return Session::Create(MakeFuse, mode);
+}
 
-Result<std::unique_ptr<Attachment>> AttachFuseFile(const std::string& path) {
+Result<std::unique_ptr<Attachment>> AttachFuseFile(const std::string& where, const NodeMode& mode) {
+  const std::string path = std::filesystem::absolute(where).string();  // whoever removes it is elsewhere
   DXG_TRY(CheckFuse());
-  DXG_ASSIGN(std::unique_ptr<Session> session, CreateFuseFileSession());
+  DXG_ASSIGN(std::unique_ptr<Session> session, CreateFuseFileSession(mode));
   DXG_ASSIGN(const bool made_by_us, PrepareMountPoint(path));
   auto file = std::make_unique<FuseFile>(std::move(session), path, made_by_us);
   DXG_TRY(file->Mount());

@@ -5,6 +5,7 @@
 
 #include "base/status.h"
 #include "cuse-dxg/attach/attachment.h"
+#include "cuse-dxg/attach/node_mode.h"
 
 namespace dxg::attach {
 
@@ -14,13 +15,13 @@ namespace dxg::attach {
 // and mmap of it privately is not refused.
 //
 // `path` is made when missing, and removed at the end when it was made here. As root every user can open it;
-// else only the user that mounted it.
-Result<std::unique_ptr<Attachment>> AttachFuseFile(const std::string& path);
+// else only the user that mounted it. Where `mode` is not the driver's, the kernel holds it.
+Result<std::unique_ptr<Attachment>> AttachFuseFile(const std::string& path, const NodeMode& mode = {});
 
 // Whether /dev/fuse can be used, and if not, why and what to do. Changes nothing.
 Status CheckFuse();
 
 // The session behind it, over whatever connection: a mount that somebody else has made, or a test.
-Result<std::unique_ptr<Session>> CreateFuseFileSession();
+Result<std::unique_ptr<Session>> CreateFuseFileSession(const NodeMode& mode = {});
 
 }  // namespace dxg::attach

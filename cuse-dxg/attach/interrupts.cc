@@ -5,10 +5,11 @@
 #include <algorithm>
 #include <chrono>
 #include <csignal>
-#include <fstream>
 #include <string>
 #include <utility>
 
+#include "base/proc_status.h"
+#include "base/start_thread.h"
 #include "cuse-dxg/attach/libfuse.h"
 #include "cuse-dxg/attach/session.h"
 
@@ -23,17 +24,9 @@ void OnInterrupt(fuse_req_t request, void* ticket) {
 
 constexpr std::chrono::milliseconds kLook{20};
 
-// SIGKILL waits for the thread: somebody sent it, or its process ends.
 bool IsBeingKilled(pid_t tid) {
-  std::ifstream status(fmt::format("/proc/{}/status", tid));
-  uint64_t pending = 0;
-  bool found = false;
-  for (std::string line; std::getline(status, line);) {
-    if (!line.starts_with("SigPnd:") && !line.starts_with("ShdPnd:")) continue;
-    pending |= std::stoull(line.substr(7), nullptr, 16);
-    found = true;
-  }
-  return !found || (pending >> (SIGKILL - 1) & 1) != 0;
+  const ProcStatus status(tid);
+  return !status.found() || status.KillIsPending();
 }
 
 }  // namespace
@@ -78,7 +71,8 @@ void Interrupts::Arrived(uint64_t ticket) {
 void Interrupts::Enqueue(uint64_t ticket) {
   if (stopping_) return;
   arrived_.push_back(ticket);
-  if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
+  // Without a thread it waits for the next interrupt.
+  if (!thread_.joinable()) (void)StartThread(&thread_, [this] { Run(); });
   changed_.NotifyOne();
 }
 
@@ -87,6 +81,20 @@ void Interrupts::RunUnlocked(std::function<void()> callback) {
   callback();
   callback = nullptr;  // what it owns may end with it, and want the lock
   mutex_.Lock();
+}
+
+// True: it was heard, or nobody waits for it any more.
+bool Interrupts::RunKilled(uint64_t ticket) {
+  std::function<bool()> killed = std::exchange(armed_.find(ticket)->second.wanted.killed, nullptr);
+  bool heard = false;
+  RunUnlocked([&] { heard = killed(); });
+  const auto found = armed_.find(ticket);
+  if (!heard && found != armed_.end()) {
+    found->second.wanted.killed = std::move(killed);
+    return false;
+  }
+  RunUnlocked([&] { killed = nullptr; });
+  return true;
 }
 
 // A callback that answers its request has dropped the ticket.
@@ -102,7 +110,7 @@ void Interrupts::RunOrWatch(uint64_t ticket) {
   Wanted& wanted = found->second.wanted;
   if (!wanted.killed) return;
   // A thread that waits in a request of ours cannot be gone, nor its number another's.
-  if (IsBeingKilled(wanted.tid)) return RunUnlocked(std::exchange(wanted.killed, nullptr));
+  if (IsBeingKilled(wanted.tid) && RunKilled(ticket)) return;
   if (std::find(watched_.begin(), watched_.end(), ticket) == watched_.end()) watched_.push_back(ticket);
 }
 

@@ -31,12 +31,13 @@ class Interrupts {
   // No callback runs any more once this has returned.
   void Stop() DXG_EXCLUDES(mutex_);
 
-  // What a request wants to hear of; each runs at most once, on the thread of ours.
+  // What a request wants to hear of, on the thread of ours; each is heard at most once.
   struct Wanted {
     std::function<void()> interrupted;  // any signal
     // Only a fatal one, of the thread `tid`. The kernel tells of the first signal and of no other, so from
-    // that one on the thread is looked at every now and then.
-    std::function<void()> killed;
+    // that one on the thread is looked at every now and then. Where it says false, it runs again at the next
+    // look.
+    std::function<bool()> killed;
     pid_t tid = 0;
   };
   // The caller may hold any lock of its own.
@@ -59,6 +60,7 @@ class Interrupts {
   void RunOrWatch(uint64_t ticket) DXG_REQUIRES(mutex_);
   // Gives the lock back while the callback runs.
   void RunUnlocked(std::function<void()> callback) DXG_REQUIRES(mutex_);
+  bool RunKilled(uint64_t ticket) DXG_REQUIRES(mutex_);
 
   Mutex mutex_;
   uint64_t last_ticket_ DXG_GUARDED_BY(mutex_) = 0;

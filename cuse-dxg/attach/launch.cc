@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/unix_socket.h"
 #include "cuse-dxg/attach/private_dev.h"
 #include "cuse-dxg/preload/protocol.h"
 
@@ -26,7 +27,7 @@ struct Message {
   char why[1200] = {};
 };
 
-constexpr size_t kDescriptorsMax = 2;  // the connection, and the socket for agents
+constexpr size_t kDescriptorsMax = 3;  // the connection, the socket for agents, the control socket
 constexpr char kGo = 'g';
 
 // The ones that a user or a supervisor sends to end, or to tell something to, the program.
@@ -101,22 +102,28 @@ void LoadInto(const std::string& library) {
 }
 
 // Makes the program's /dev and tells the parent.
-Status Prepare(int parent, const std::string& preload) {
+Status Prepare(int parent, const Launch::Extras& extras) {
   DXG_ASSIGN(const UniqueFd fuse, EnterPrivateDev());
-  if (preload.empty()) {
-    Send(parent, Message{}, {fuse.get()});
-    return Status::Ok();
+  UniqueFd agents, control;
+  std::vector<int> all = {fuse.get()};
+  if (!extras.preload.empty()) {
+    DXG_ASSIGN(agents, ListenForAgents());
+    LoadInto(extras.preload);
+    all.push_back(agents.get());
   }
-  DXG_ASSIGN(const UniqueFd agents, ListenForAgents());
-  LoadInto(preload);
-  Send(parent, Message{}, {fuse.get(), agents.get()});
+  if (extras.control) {
+    DXG_ASSIGN(control, ListenUnix(Launch::kControlPath, "--control",
+                                   {.who = "daemon", .type = SOCK_SEQPACKET, .waiting_max = SOMAXCONN}));
+    all.push_back(control.get());
+  }
+  Send(parent, Message{}, all);
   return Status::Ok();
 }  // our copies are closed here
 
 // The child's whole life before the program.
-[[noreturn]] void BecomeProgram(const std::vector<std::string>& command, const std::string& preload,
+[[noreturn]] void BecomeProgram(const std::vector<std::string>& command, const Launch::Extras& extras,
                                 UniqueFd parent, const sigset_t& signals) {
-  if (Status status = Prepare(parent.get(), preload); !status.ok()) {
+  if (Status status = Prepare(parent.get(), extras); !status.ok()) {
     Send(parent.get(), ToMessage(status), {});
     _exit(1);
   }
@@ -137,7 +144,7 @@ Status Prepare(int parent, const std::string& preload) {
 
 }  // namespace
 
-Result<Launch> Launch::Fork(const std::vector<std::string>& command, const std::string& preload) {
+Result<Launch> Launch::Fork(const std::vector<std::string>& command, const Extras& extras) {
   DXG_CHECK(!command.empty());
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
@@ -154,9 +161,9 @@ Result<Launch> Launch::Fork(const std::vector<std::string>& command, const std::
   if (child < 0) return Status::Refuse(errno, "cannot fork: {}", std::strerror(errno));
   if (child == 0) {
     ours.reset();
-    BecomeProgram(command, preload, std::move(theirs), before);
+    BecomeProgram(command, extras, std::move(theirs), before);
   }
-  return Launch(child, std::move(ours), std::move(signals));
+  return Launch(child, std::move(ours), std::move(signals), !extras.preload.empty());
 }
 
 Launch::~Launch() {
@@ -182,9 +189,10 @@ Result<UniqueFd> Launch::Connection() {
   if (!rights || rights->cmsg_type != SCM_RIGHTS)
     return Status::Refuse(EMFILE,
                           "the connection to the program's node did not arrive (too many open files?)");
-  int descriptors[kDescriptorsMax] = {-1, -1};
+  int descriptors[kDescriptorsMax] = {-1, -1, -1};
   std::memcpy(descriptors, CMSG_DATA(rights), std::min(sizeof(descriptors), rights->cmsg_len - CMSG_LEN(0)));
-  agents_ = UniqueFd(descriptors[1]);
+  if (has_agents_) agents_ = UniqueFd(descriptors[1]);
+  control_ = UniqueFd(descriptors[has_agents_ ? 2 : 1]);
   return UniqueFd(descriptors[0]);
 }
 

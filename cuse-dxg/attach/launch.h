@@ -25,17 +25,26 @@ namespace dxg::attach {
 // the program's calls fail at once, because the connection is ours alone.
 class Launch {
  public:
-  // Before any thread is made. Blocks the signals that Wait handles. With a `preload` library (see
-  // preload/agent.cc) the program and all that it starts load it, and there is a socket for its agents.
-  static Result<Launch> Fork(const std::vector<std::string>& command, const std::string& preload = "");
+  struct Extras {
+    // A library (see preload/agent.cc) that the program and all that it starts load; there is a socket for
+    // its agents. Empty: none.
+    std::string preload = {};
+    bool control = false;  // a socket listens at kControlPath
+  };
+  // In the private /dev, so that nothing of it is left however this process ends.
+  static constexpr char kControlPath[] = "/dev/dxg-control";
+
+  // Before any thread is made. Blocks the signals that Wait handles.
+  static Result<Launch> Fork(const std::vector<std::string>& command, const Extras& extras);
   Launch(Launch&&) = default;
   Launch& operator=(Launch&&) = delete;
   // Ends a child that has not been told to go.
   ~Launch();
 
   Result<UniqueFd> Connection();
-  // After Connection. The socket, listening; not valid without a `preload`.
+  // After Connection. The sockets, listening; not valid where the extra was not asked for.
   UniqueFd TakeAgents() { return std::move(agents_); }
+  UniqueFd TakeControl() { return std::move(control_); }
   // Returns when the program runs. The Status of a command that cannot be run is -ENOENT or what execvp said.
   Status Go();
   // Passes signals on until the program ends. Returns its status as waitpid gives it.
@@ -44,14 +53,18 @@ class Launch {
   pid_t child() const { return child_; }
 
  private:
-  Launch(pid_t child, UniqueFd to_child, UniqueFd signals)
-      : child_(child), to_child_(std::move(to_child)), signals_(std::move(signals)) {}
+  Launch(pid_t child, UniqueFd to_child, UniqueFd signals, bool has_agents)
+      : child_(child),
+        to_child_(std::move(to_child)),
+        signals_(std::move(signals)),
+        has_agents_(has_agents) {}
   void HandleSignal();
 
   pid_t child_ = 0;
   UniqueFd to_child_;
   UniqueFd signals_;
-  UniqueFd agents_;
+  bool has_agents_ = false;
+  UniqueFd agents_, control_;
 };
 
 // Ends this process the way the program ended: its exit status, or the signal that killed it.

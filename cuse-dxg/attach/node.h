@@ -64,7 +64,8 @@ class IoctlRequest {
   // As OnInterrupt, but only when the waiting thread is being killed: nothing less ends a wait for the host.
   // Until it is answered then, the client cannot die. A request may have both: then `interrupted` runs first,
   // and `killed` where that did not answer.
-  virtual void OnKilled(std::function<void()> killed) = 0;
+  // `killed` says whether that was heard; where it says false, it is asked again a little later.
+  virtual void OnKilled(std::function<bool()> killed) = 0;
 };
 
 // Threads of clients that sleep in poll, select or epoll on one open file, until it changes.
@@ -88,6 +89,10 @@ class Node {
   // to sleep until that changes; it stands for all who sleep on this file, so that a newer one replaces it,
   // and is not kept after Release. The node itself is always ready, as any file without a poll of its own.
   virtual uint32_t Poll(uint64_t /*file*/, std::unique_ptr<PollWaiter> /*waiter*/) { return kAlwaysReady; }
+  // A number that tells apart the processes whose requests have turns.
+  virtual uint64_t ProcessOf(uint64_t file) { return file; }
+  // A request that was handed in takes long: its thread has been at it for a tick, and another one goes on.
+  virtual void LookAtLongRequests() {}
   static constexpr uint32_t kAlwaysReady = POLLIN | POLLOUT | POLLRDNORM | POLLWRNORM;
 };
 

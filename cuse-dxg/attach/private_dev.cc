@@ -2,6 +2,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <linux/capability.h>
 #include <sched.h>
 #include <spdlog/spdlog.h>
 #include <sys/mount.h>
@@ -14,14 +15,26 @@
 #include <memory>
 #include <sstream>
 
+#include "base/confinement/capabilities.h"
+#include "base/container.h"
 #include "cuse-dxg/attach/fuse_file.h"
 
 namespace dxg::attach {
 namespace {
 
-constexpr char kWaysOut[] =
-    "Ways out: run as root; or 'cuse-dxg serve' as root, which gives every user a /dev/dxg; or lift the "
-    "limit named here";
+// What a container engine has to be told where its seccomp profile forbids namespaces and mounts, as Docker's
+// own does. Each was tried (docs/containers.md).
+constexpr char kContainerFlags[] =
+    "start the container with --cap-add SYS_ADMIN --cap-add SYS_PTRACE, or with --security-opt "
+    "seccomp=unconfined";
+
+// What is left where no namespace is to be had.
+std::string WaysOut() {
+  if (InContainer()) return fmt::format("Way out: {}", kContainerFlags);
+  if (geteuid() == 0) return "Way out: 'cuse-dxg serve', which gives every user a /dev/dxg";
+  return "Ways out: run as root; or 'cuse-dxg serve' as root, which gives every user a /dev/dxg; or lift the "
+         "limit named here";
+}
 
 // A kernel setting that is a number; -1 where this kernel does not have it.
 long Setting(const char* path) {
@@ -50,7 +63,10 @@ Status MapOwnIds(uid_t uid, gid_t gid) {
 Result<bool> EnterNamespaces() {
   const uid_t uid = geteuid();
   const gid_t gid = getegid();
-  if (uid == 0) {
+  // In the same user namespace only CAP_SYS_PTRACE leads into a program with root's rights; in one of its
+  // own, the user who made it has all rights over it.
+  constexpr auto kTrace = confinement::Only(CAP_SYS_PTRACE);
+  if (uid == 0 && (confinement::OwnCapabilities() & kTrace) != 0) {
     if (unshare(CLONE_NEWNS) == 0) return false;
     if (errno != EPERM)
       return Status::Refuse(errno, "no mount namespace of its own for the program: {}", std::strerror(errno));
@@ -107,7 +123,8 @@ Status CarryOverAll(const std::string& stage) {
   if (!dev) return Status::Refuse(errno, "cannot list /dev: {}", std::strerror(errno));
   while (const dirent* entry = readdir(dev.get())) {
     const std::string name = entry->d_name;
-    const bool made_anew = name == "dxg" || name == "pts" || name == "ptmx" || name == "console";
+    const bool made_anew = name == "dxg" || name.starts_with("dxg-") || name == "pts" || name == "ptmx" ||
+                           name == "console";  // dxg-: sockets of the daemon in whose /dev we are
     if (name == "." || name == ".." || made_anew) continue;
     CarryOver(fmt::format("/dev/{}", name), fmt::format("{}/{}", stage, name));
   }
@@ -200,20 +217,21 @@ Status PutOverDev(const std::string& stage, bool in_chroot) {
 std::string WhyNoUserNamespace(int error) {
   if (error == ENOSPC && Setting("/proc/sys/user/max_user_namespaces") == 0)
     return fmt::format("User namespaces are switched off: /proc/sys/user/max_user_namespaces is 0. {}",
-                       kWaysOut);
-  if (error == ENOSPC) return fmt::format("Too many user namespaces, or nested too deeply. {}", kWaysOut);
-  if (error == EINVAL) return fmt::format("This kernel is built without user namespaces. {}", kWaysOut);
+                       WaysOut());
+  if (error == ENOSPC) return fmt::format("Too many user namespaces, or nested too deeply. {}", WaysOut());
+  if (error == EINVAL) return fmt::format("This kernel is built without user namespaces. {}", WaysOut());
   if (Setting("/proc/sys/kernel/unprivileged_userns_clone") == 0)
     return fmt::format(
-        "User namespaces are for root only: /proc/sys/kernel/unprivileged_userns_clone is 0. {}", kWaysOut);
+        "User namespaces are for root only: /proc/sys/kernel/unprivileged_userns_clone is 0. {}", WaysOut());
   if (Setting("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") > 0)
     return fmt::format(
         "AppArmor restricts user namespaces: /proc/sys/kernel/apparmor_restrict_unprivileged_userns is 1. {}",
-        kWaysOut);
-  return fmt::format(
-      "The process may be in a chroot, or a container or security policy (seccomp, AppArmor, SELinux) may "
-      "forbid it. {}",
-      kWaysOut);
+        WaysOut());
+  const char* who =
+      InContainer() ? "The container's seccomp profile, or a security policy (AppArmor, SELinux), forbids it"
+                    : "The process may be in a chroot, or a container or security policy (seccomp, AppArmor, "
+                      "SELinux) may forbid it";
+  return fmt::format("{}. {}", who, WaysOut());
 }
 
 Result<UniqueFd> EnterPrivateDev() {

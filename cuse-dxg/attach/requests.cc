@@ -71,7 +71,7 @@ void FuseIoctlRequest::OnInterrupt(std::function<void()> interrupted) {
   Want({.interrupted = std::move(interrupted), .killed = nullptr});
 }
 
-void FuseIoctlRequest::OnKilled(std::function<void()> killed) {
+void FuseIoctlRequest::OnKilled(std::function<bool()> killed) {
   Want({.interrupted = nullptr, .killed = std::move(killed), .tid = caller_.tid});
 }
 

@@ -56,7 +56,7 @@ class FuseIoctlRequest final : public IoctlRequest {
   bool kernel_copies_out() const override { return kernel_copies_; }
   void Answer(int32_t result, std::span<const std::byte> out) override;
   void OnInterrupt(std::function<void()> interrupted) override;
-  void OnKilled(std::function<void()> killed) override;
+  void OnKilled(std::function<bool()> killed) override;
 
  private:
   // The largest struct of the published calls is below this; a code made up by a client may name up to 16

@@ -1,17 +1,30 @@
 #include "cuse-dxg/attach/session.h"
 
+#include <fcntl.h>
 #include <linux/fuse.h>
+#include <poll.h>
 #include <signal.h>
 #include <spdlog/spdlog.h>
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <new>
 #include <utility>
 
+#include "base/start_thread.h"
 #include "cuse-dxg/attach/libfuse.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer)
+// libfuse frees the path of a mount only where it unmounts it, which whoever has the right does here.
+// NOLINTNEXTLINE(bugprone-reserved-identifier): the sanitizer's name for it
+extern "C" const char* __lsan_default_suppressions() { return "leak:fuse_session_mount\n"; }
+#endif
+#endif
 
 namespace dxg::attach {
 namespace {
@@ -32,6 +45,13 @@ void UnblockWakeSignal() {
   pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
 }
 
+template <class Header>
+Header HeaderOf(std::span<const std::byte> request, size_t offset) {
+  Header header;
+  std::memcpy(&header, request.data() + offset, sizeof(header));
+  return header;
+}
+
 uint32_t OpcodeOf(const fuse_buf& buffer) {
   fuse_in_header header;
   std::memcpy(&header, buffer.mem, sizeof(header));  // libfuse has checked that there is a whole header
@@ -39,14 +59,38 @@ uint32_t OpcodeOf(const fuse_buf& buffer) {
 }
 
 // A release has to be complete before a later open is seen, so both are processed before anybody reads on.
+// Signals are for requests that may be waiting for their turn, and nobody waits for an answer to the rest.
 bool IsInOrder(uint32_t opcode) {
-  return opcode == FUSE_OPEN || opcode == FUSE_RELEASE || opcode == FUSE_INIT || opcode == CUSE_INIT;
+  switch (opcode) {
+    case FUSE_OPEN:
+    case FUSE_RELEASE:
+    case FUSE_INIT:
+    case CUSE_INIT:
+    case FUSE_INTERRUPT:
+    case FUSE_FORGET:
+    case FUSE_BATCH_FORGET:
+    case FUSE_DESTROY:
+      return true;
+    default:
+      return false;
+  }
+}
+
+// Null where there is no memory for it: the kernel is told so.
+template <class Made, class... Arguments>
+std::unique_ptr<Made> MakeFor(fuse_req* request, Arguments&&... arguments) {
+  try {
+    return std::make_unique<Made>(std::forward<Arguments>(arguments)...);
+  } catch (const std::bad_alloc&) {
+    fuse_reply_err(request, ENOMEM);
+    return nullptr;
+  }
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Session>> Session::Create(MakeFuse make) {
-  std::unique_ptr<Session> session(new Session);
+Result<std::unique_ptr<Session>> Session::Create(MakeFuse make, const NodeMode& mode) {
+  std::unique_ptr<Session> session(new Session(mode));
   session->ended_fd_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
   if (!session->ended_fd_.valid())
     return Status::Refuse(errno, "no eventfd for the FUSE session: {}", std::strerror(errno));
@@ -79,18 +123,32 @@ Status Session::Mount(const std::string& path) {
   return Status::Ok();
 }
 
-void Session::Unmount() { fuse_session_unmount(fuse_); }
+void Session::Disconnect() {
+  if (fuse_session_fd(fuse_) < 0) return;
+  // The number stays taken: threads that come back still answer to it.
+  const UniqueFd nothing(open("/dev/null", O_RDWR | O_CLOEXEC));
+  if (dup3(nothing.get(), fuse_session_fd(fuse_), O_CLOEXEC) < 0) close(fuse_session_fd(fuse_));
+}
 
-void Session::Start(Node& node, int workers) {
+Status Session::Start(Node& node, int workers) {
   DXG_CHECK(workers >= 1 && workers <= kWorkersMax);
-  DXG_CHECK(workers_.empty());
   InstallWakeSignal();
   node_ = &node;
-  {
-    MutexLock lock(mutex_);
-    working_ = workers;
-  }
-  for (int i = 0; i < workers; ++i) workers_.emplace_back([this] { Work(); });
+  MutexLock lock(mutex_);
+  DXG_CHECK(workers_.empty());
+  workers_kept_ = workers;
+  for (int i = 0; i < workers; ++i) StartWorker();
+  if (!workers_.empty()) return Status::Ok();
+  return Status::Refuse(EAGAIN, "no thread can be had to serve the node (ulimit -u, or the machine's limit)");
+}
+
+void Session::StartWorker() {
+  std::thread worker;
+  if (!StartThread(&worker, [this] { Work(); }))
+    return spdlog::warn("no thread can be had for another worker (ulimit -u); {} go on", working_);
+  workers_.push_back(std::move(worker));
+  ++working_;
+  ++idle_;  // from here on, so that nobody starts another one before it runs
 }
 
 Status Session::WaitInitialized() {
@@ -114,8 +172,12 @@ void Session::Stop() {
       changed_.WaitForNs(mutex_, 1'000'000);
     }
   }
-  for (std::thread& worker : workers_) worker.join();
-  workers_.clear();
+  std::list<std::thread> workers;
+  {
+    MutexLock lock(mutex_);
+    workers.swap(workers_);
+  }
+  for (std::thread& worker : workers) worker.join();
   interrupts_.Stop();
 }
 
@@ -127,8 +189,8 @@ void Session::WakeReader() {
 void Session::Work() {
   UnblockWakeSignal();
   fuse_buf buffer = {};
-  while (turn_.Take()) {
-    if (!ProcessUntilTurnIsLost(buffer)) break;
+  while (TakeTurn()) {
+    if (!ProcessUntilTurnIsLost(buffer) || !BecomeIdle()) break;
   }
   std::free(buffer.mem);
 
@@ -139,25 +201,120 @@ void Session::Work() {
   changed_.NotifyAll();
 }
 
+// Of an idle worker. False: there is no turn any more.
+bool Session::TakeTurn() {
+  const bool taken = turn_.Take();
+  {
+    MutexLock lock(mutex_);
+    --idle_;
+    if (!taken || stopping_) return false;
+    // The turn that we have must be somebody's to take in his turn.
+    if (idle_ == 0 && working_ < kThreadsMax) StartWorker();
+  }
+  // Where another worker had it, that one's request takes long.
+  node_->LookAtLongRequests();
+  return true;
+}
+
+// Of a worker that has lost the turn. False: there are enough without it.
+bool Session::BecomeIdle() {
+  MutexLock lock(mutex_);
+  if (working_ > workers_kept_ && idle_ > 0 && !stopping_) {
+    const auto self = std::find_if(workers_.begin(), workers_.end(), [](const std::thread& worker) {
+      return worker.get_id() == std::this_thread::get_id();
+    });
+    self->detach();
+    workers_.erase(self);
+    return false;
+  }
+  ++idle_;
+  return true;
+}
+
 // True: another worker reads now. False: the session is over.
 bool Session::ProcessUntilTurnIsLost(fuse_buf& buffer) {
-  for (;;) {
+  for (InTurn::Request kept;; kept.clear()) {
     reader_ = pthread_self();  // each time: Resume may have given the turn back after another worker had it
-    const int bytes = fuse_session_receive_buf(fuse_, &buffer);
-    if (stopping_) return false;
-    if (bytes == -EINTR || bytes == -EAGAIN) continue;
-    if (bytes <= 0) {
-      Ended(-bytes);
-      return false;
-    }
-    if (IsInOrder(OpcodeOf(buffer))) {
-      fuse_session_process_buf(fuse_, &buffer);
-      continue;
-    }
+    if (!NextRequest(buffer, kept)) return false;
+    fuse_buf taken = {};
+    taken.size = kept.size();
+    taken.mem = kept.data();
     turn_.Offer();
-    fuse_session_process_buf(fuse_, &buffer);
+    fuse_session_process_buf(fuse_, kept.empty() ? &buffer : &taken);
     if (!turn_.Resume()) return true;
   }
+}
+
+// The next one to be processed without the turn, in `kept` or, if that stays empty, in `buffer`. Where the
+// kernel has several, many are taken from it first, and then processed in turn. False: the session is over.
+bool Session::NextRequest(fuse_buf& buffer, InTurn::Request& kept) {
+  // While somebody waits for his turn, no more than this is read: others may ask without end meanwhile. What
+  // is processed here, because it is in order, counts for several.
+  constexpr int kReadsMax = 256, kReadsOfOneInOrder = 32;
+  for (int reads = 0;; ++reads) {
+    if (in_turn_.empty() || (!in_turn_.full() && reads < kReadsMax)) {
+      const Read read = ReadOne(buffer);
+      if (read == Read::kEnd) return false;
+      if (read == Read::kRequest) {
+        const uint32_t opcode = OpcodeOf(buffer);
+        if (IsInOrder(opcode)) {
+          fuse_session_process_buf(fuse_, &buffer);
+          reads += kReadsOfOneInOrder;
+        } else if ((in_turn_.empty() && !MayBeMore()) || !Keep(buffer)) {
+          return true;
+        }
+        continue;
+      }
+    }
+    if (!in_turn_.empty()) {
+      kept = in_turn_.Take();
+      return true;
+    }
+    WaitForRequests(true);
+  }
+}
+
+Session::Read Session::ReadOne(fuse_buf& buffer) {
+  for (;;) {
+    if (stopping_) return Read::kEnd;
+    const int bytes = fuse_session_receive_buf(fuse_, &buffer);
+    if (stopping_) return Read::kEnd;
+    if (bytes > 0) return Read::kRequest;
+    if (bytes == -EAGAIN && !waits_for_requests_) return Read::kNothing;
+    if (bytes == -EINTR || bytes == -EAGAIN) continue;
+    Ended(-bytes);
+    return Read::kEnd;
+  }
+}
+
+// A look costs a system call, so who is alone is looked at now and then only.
+bool Session::MayBeMore() {
+  constexpr uint32_t kLookAtEach = 8;
+  if (alone_++ % kLookAtEach != 0) return false;
+  pollfd connection = {fuse_session_fd(fuse_), POLLIN, 0};
+  if (poll(&connection, 1, 0) != 1 || connection.revents != POLLIN) return false;
+  alone_ = 0;
+  if (waits_for_requests_)
+    WaitForRequests(false);  // a request that poll has seen may be gone: its client was killed
+  return !waits_for_requests_;
+}
+
+void Session::WaitForRequests(bool wait) {
+  const int connection = fuse_session_fd(fuse_);
+  const int flags = fcntl(connection, F_GETFL);
+  if (flags < 0 || fcntl(connection, F_SETFL, wait ? flags & ~O_NONBLOCK : flags | O_NONBLOCK) != 0) return;
+  waits_for_requests_ = wait;
+}
+
+// False: it is to be processed now.
+bool Session::Keep(const fuse_buf& buffer) {
+  // Safety: libfuse has read so many bytes to there.
+  const std::span<const std::byte> request(static_cast<const std::byte*>(buffer.mem), buffer.size);
+  const auto header = HeaderOf<fuse_in_header>(request, 0);
+  uint64_t process = header.pid;  // of a thread, where the node cannot say
+  if (header.opcode == FUSE_IOCTL && request.size() >= sizeof(header) + sizeof(fuse_ioctl_in))
+    process = node_->ProcessOf(HeaderOf<fuse_ioctl_in>(request, sizeof(header)).fh);
+  return in_turn_.Add(header.uid, process, request);
 }
 
 void Session::Ended(int error) {
@@ -198,7 +355,7 @@ bool Session::IsStranger(fuse_req* request, Caller* caller) {
 void Session::HandleOpen(fuse_req* request) {
   Caller caller;
   if (IsStranger(request, &caller)) return;
-  node_->Open(std::make_unique<FuseOpenRequest>(*this, request, caller));
+  if (auto open = MakeFor<FuseOpenRequest>(request, *this, request, caller)) node_->Open(std::move(open));
 }
 
 void Session::HandleRelease(fuse_req* request, const fuse_file_info& file) {
@@ -207,14 +364,17 @@ void Session::HandleRelease(fuse_req* request, const fuse_file_info& file) {
 }
 
 void Session::HandlePoll(fuse_req* request, const fuse_file_info& file, fuse_pollhandle* waiter) {
-  const uint32_t ready = node_->Poll(file.fh, waiter ? std::make_unique<FusePollWaiter>(waiter) : nullptr);
-  fuse_reply_poll(request, ready);
+  std::unique_ptr<FusePollWaiter> sleeps;
+  if (waiter != nullptr && !(sleeps = MakeFor<FusePollWaiter>(request, waiter)))
+    return fuse_pollhandle_destroy(waiter);
+  fuse_reply_poll(request, node_->Poll(file.fh, std::move(sleeps)));
 }
 
 void Session::HandleIoctl(fuse_req* request, const FuseIoctlRequest::Call& call) {
   Caller caller;
   if (IsStranger(request, &caller)) return;
-  node_->Ioctl(std::make_unique<FuseIoctlRequest>(*this, request, caller, call));
+  if (auto ioctl = MakeFor<FuseIoctlRequest>(request, *this, request, caller, call))
+    node_->Ioctl(std::move(ioctl));
 }
 
 }  // namespace dxg::attach

@@ -4,18 +4,20 @@
 
 #include <atomic>
 #include <cstdint>
+#include <list>
 #include <memory>
 #include <span>
 #include <string>
 #include <thread>
-#include <vector>
 
 #include "base/mutex.h"
+#include "base/reading_turn.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "cuse-dxg/attach/in_turn.h"
 #include "cuse-dxg/attach/interrupts.h"
 #include "cuse-dxg/attach/node.h"
-#include "cuse-dxg/attach/reading_turn.h"
+#include "cuse-dxg/attach/node_mode.h"
 #include "cuse-dxg/attach/requests.h"
 
 struct fuse_session;
@@ -36,20 +38,26 @@ class Session {
  public:
   static constexpr int kWorkersDefault = 2;
   static constexpr int kWorkersMax = 64;
+  // With those that are started because others are in a request that takes long.
+  static constexpr int kThreadsMax = 1024;
 
   // Makes the libfuse session whose operations call Handle... of the Session passed in.
   using MakeFuse = fuse_session* (*)(Session* session);
-  static Result<std::unique_ptr<Session>> Create(MakeFuse make);
+  static Result<std::unique_ptr<Session>> Create(MakeFuse make, const NodeMode& mode = {});
   ~Session();
 
   // Exactly one of these, before Start. `connection` is an open /dev/cuse, the /dev/fuse of a mount that
   // somebody has made, or one end of a socket pair where a test plays the kernel.
   Status Attach(UniqueFd connection);
   Status Mount(const std::string& path);
-  void Unmount();
+  // Closes the connection: each call that waits ends with an error. Where threads are still in requests of
+  // it, nothing but the end of the process may follow.
+  void Disconnect();
 
-  // Starts the workers. `workers` is 1 to kWorkersMax.
-  void Start(Node& node, int workers);
+  // Starts the workers. `workers` is 1 to kWorkersMax: so many are kept. Where one of them reads and all
+  // others are in requests that take long, another one is started, so that somebody watches the one who
+  // reads.
+  Status Start(Node& node, int workers) DXG_EXCLUDES(mutex_);
   // Waits until the kernel has agreed to serve (INIT), or has hung up.
   Status WaitInitialized() DXG_EXCLUDES(mutex_);
   // No request reaches the Node any more once this has returned. Calls that still wait stay unanswered; their
@@ -60,6 +68,7 @@ class Session {
 
   Node& node() { return *node_; }
   Interrupts& interrupts() { return interrupts_; }
+  const NodeMode& mode() const { return mode_; }
 
   // Called by the operation tables in cuse.cc and fuse_file.cc.
   void HandleInitialized() DXG_EXCLUDES(mutex_);
@@ -69,27 +78,44 @@ class Session {
   void HandleIoctl(fuse_req* request, const FuseIoctlRequest::Call& call);
 
  private:
-  Session() = default;
+  explicit Session(const NodeMode& mode) : mode_(mode) {}
+  void StartWorker() DXG_REQUIRES(mutex_);
   void Work() DXG_EXCLUDES(mutex_);
+  bool TakeTurn() DXG_EXCLUDES(mutex_);
+  bool BecomeIdle() DXG_EXCLUDES(mutex_);
   bool ProcessUntilTurnIsLost(fuse_buf& buffer);
+  enum class Read { kRequest, kNothing, kEnd };
+  Read ReadOne(fuse_buf& buffer);
+  bool NextRequest(fuse_buf& buffer, InTurn::Request& kept);
+  bool Keep(const fuse_buf& buffer);
+  bool MayBeMore();
+  void WaitForRequests(bool wait);
   bool IsStranger(fuse_req* request, Caller* caller);
   void Ended(int error) DXG_EXCLUDES(mutex_);
   void WakeReader() DXG_REQUIRES(mutex_);
 
+  const NodeMode mode_;
   fuse_session* fuse_ = nullptr;
   Node* node_ = nullptr;
   Interrupts interrupts_;
   UniqueFd ended_fd_;
 
   ReadingTurn turn_;
-  std::vector<std::thread> workers_;
+  // Of the worker whose turn it is.
+  InTurn in_turn_;
+  bool waits_for_requests_ = true;     // the connection's read(2) waits until there is one
+  uint32_t alone_ = 0;                 // requests since we looked whether the kernel has more
   std::atomic<pthread_t> reader_ = 0;  // 0: nobody reads
   std::atomic<bool> stopping_ = false;
   std::atomic<bool> stranger_reported_ = false;
 
   Mutex mutex_;
   ConditionVariable changed_;
+  // A worker that is not needed any more takes itself out; whoever stops joins the rest.
+  std::list<std::thread> workers_ DXG_GUARDED_BY(mutex_);
+  int workers_kept_ DXG_GUARDED_BY(mutex_) = 0;
   int working_ DXG_GUARDED_BY(mutex_) = 0;  // workers that have not ended
+  int idle_ DXG_GUARDED_BY(mutex_) = 0;     // those of them that wait for the turn, one of which watches
   bool initialized_ DXG_GUARDED_BY(mutex_) = false;
   bool ended_ DXG_GUARDED_BY(mutex_) = false;
 };

@@ -1,13 +1,16 @@
 #include "cuse-dxg/client/agents.h"
 
 #include <fcntl.h>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
-#include <cstdlib>
 #include <cstring>
 #include <deque>
 #include <map>
@@ -15,10 +18,13 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "base/proc_status.h"
+#include "base/start_thread.h"
 #include "base/unix_socket.h"
-#include "cuse-dxg/client/tracee.h"
+#include "cuse-dxg/client/hand_over.h"
 #include "cuse-dxg/client/visit_steps.h"
 #include "cuse-dxg/client/waiting.h"
+#include "cuse-dxg/client/warnings.h"
 #include "cuse-dxg/preload/protocol.h"
 
 namespace dxg::client {
@@ -35,10 +41,20 @@ static_assert(static_cast<uint32_t>(Step::Kind::kGiveFile) == preload::kind::kGi
 static_assert(static_cast<uint32_t>(Step::Kind::kGiveNode) == preload::kind::kGiveNode);
 static_assert(static_cast<uint32_t>(Step::Kind::kCloseFile) == preload::kind::kCloseFile);
 
+// A program has one; for a moment, when it executes another, two.
+constexpr ptrdiff_t kOfProcessMax = 4;
+
 constexpr uint64_t kListenerNumber = 0, kStopNumber = 1;  // for epoll; agents have higher ones
+
+// For whom a visit is: a thread of the agent's process waits in a call.
+struct Caller {
+  Waiting at;
+  Identity process;
+};
 
 // A Do, under way or waiting for its turn: the agent does one step at a time.
 struct Errand {
+  Caller caller;
   std::vector<Step> steps;
   std::vector<uint64_t> results;
   Visit::Done done;
@@ -58,6 +74,31 @@ struct Agent {
   std::deque<Errand> errands;
 };
 
+// The one at the other end, as a descriptor: the kernel's, from the moment it connected. Not valid before
+// Linux 6.5. Refused where there is no such process any more, or no descriptor for it here.
+Result<UniqueFd> PeerOf(const UniqueFd& socket) {
+#ifndef SO_PEERPIDFD
+  constexpr int SO_PEERPIDFD = 77;  // the headers may be older than the kernel
+#endif
+  int peer = -1;
+  socklen_t bytes = sizeof(peer);
+  if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERPIDFD, &peer, &bytes) == 0) return UniqueFd(peer);
+  if (errno == ENOPROTOOPT) return UniqueFd();
+  return Status::Refuse(errno, "who has connected cannot be told: {}", std::strerror(errno));
+}
+
+// Until it is reaped, nobody else has its number.
+bool IsReaped(const UniqueFd& process) {
+  return process.valid() && syscall(SYS_pidfd_send_signal, process.get(), 0, nullptr, 0) != 0 &&
+         errno != EPERM;
+}
+
+// A process that executes one program after the other leaves agents that we have not read the end of yet.
+bool HasHungUp(const UniqueFd& socket) {
+  pollfd peer = {socket.get(), 0, 0};
+  return poll(&peer, 1, 0) == 1 && (peer.revents & POLLHUP) != 0;
+}
+
 Status WhyGone() {
   return Status::Refuse(EINTR, "the client's preload agent ended, with its process or by it");
 }
@@ -72,7 +113,7 @@ class Agents final {
   Injector& otherwise() { return *otherwise_; }
 
   bool Has(const Process& process) DXG_EXCLUDES(mutex_);
-  void Do(const Process& process, std::vector<Step> steps, Visit::Done done) DXG_EXCLUDES(mutex_);
+  void Do(const Caller& caller, std::vector<Step> steps, Visit::Done done) DXG_EXCLUDES(mutex_);
   uint64_t TokenOfOpener(pid_t tid) DXG_EXCLUDES(mutex_);
 
  private:
@@ -81,26 +122,36 @@ class Agents final {
 
   AgentMap::iterator Find(const Process& process) DXG_REQUIRES(mutex_);
   void Read() DXG_EXCLUDES(mutex_);
-  void Accept() DXG_REQUIRES(mutex_);
+  // False: there is no descriptor for the next one.
+  bool Accept() DXG_REQUIRES(mutex_);
+  bool Listen(bool wanted) const;
   void ReadAgent(uint64_t number) DXG_EXCLUDES(mutex_);
   void ReadMessage(AgentMap::iterator agent, Callbacks* callbacks) DXG_REQUIRES(mutex_);
   bool HandleMessage(Agent& agent, std::span<const std::byte> message, Callbacks* callbacks)
       DXG_REQUIRES(mutex_);
   bool HandleAnswer(Agent& agent, const AgentAnswer& answer, Callbacks* callbacks) DXG_REQUIRES(mutex_);
   bool SendStep(Agent& agent) DXG_REQUIRES(mutex_);
-  void End(AgentMap::iterator agent, Callbacks* callbacks) DXG_REQUIRES(mutex_);
+  // Gives an errand that is done back to whoever asked for it.
+  void Finish(Errand errand, Callbacks* callbacks);
+  bool MayHaveOneMore(const Process& process) DXG_REQUIRES(mutex_);
+  void End(AgentMap::iterator agent, const Status& why, Callbacks* callbacks) DXG_REQUIRES(mutex_);
 
   std::unique_ptr<Injector> otherwise_;
   UniqueFd listener_, epoll_, stop_;
+  size_t agents_max_ = 0;
   std::thread reader_;
 
   Mutex mutex_;  // held while sending, never while a callback runs
   uint64_t last_number_ DXG_GUARDED_BY(mutex_) = kStopNumber;
   AgentMap agents_ DXG_GUARDED_BY(mutex_);  // by the number that epoll knows
+  bool stopped_ DXG_GUARDED_BY(mutex_) = false;
 };
 
 Status Agents::Start() {
   fcntl(listener_.get(), F_SETFL, O_NONBLOCK);
+  rlimit files = {.rlim_cur = 1024, .rlim_max = 1024};
+  getrlimit(RLIMIT_NOFILE, &files);
+  agents_max_ = files.rlim_cur / 2;  // the other half is for everything else
   epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
   stop_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
   epoll_event listener = {.events = EPOLLIN, .data = {.u64 = kListenerNumber}};
@@ -109,7 +160,9 @@ Status Agents::Start() {
       epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener_.get(), &listener) != 0 ||
       epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stop_.get(), &stop) != 0)
     return Status::Refuse(errno, "no epoll for the preload agents: {}", std::strerror(errno));
-  reader_ = std::thread([this] { Read(); });
+  if (!StartThread(&reader_, [this] { Read(); }))
+    return Status::Refuse(EAGAIN,
+                          "no thread can be had to hear preload agents (ulimit -u, or the machine's limit)");
   return Status::Ok();
 }
 
@@ -120,7 +173,8 @@ void Agents::Stop() {
   Callbacks callbacks;
   {
     MutexLock lock(mutex_);
-    while (!agents_.empty()) End(agents_.begin(), &callbacks);
+    stopped_ = true;  // nobody reads what agents answer from now on
+    while (!agents_.empty()) End(agents_.begin(), Status::Refuse(EIO, "the device ends"), &callbacks);
   }
   for (auto& callback : callbacks) callback();
 }
@@ -139,6 +193,7 @@ bool Agents::Has(const Process& process) {
   bool has = false;
   {
     MutexLock lock(mutex_);
+    if (stopped_) return false;
     has = Find(process) != agents_.end();
     if (!has) {
       Accept();
@@ -153,19 +208,20 @@ bool Agents::Has(const Process& process) {
   return has;
 }
 
-void Agents::Do(const Process& process, std::vector<Step> steps, Visit::Done done) {
+void Agents::Do(const Caller& caller, std::vector<Step> steps, Visit::Done done) {
   Callbacks callbacks;
   {
     MutexLock lock(mutex_);
-    const auto found = Find(process);
+    const auto found = Find({caller.process.tgid, caller.process.start_time});
     if (found == agents_.end()) {
       callbacks.push_back([done = std::move(done)] { done(WhyGone()); });
     } else if (steps.empty()) {
       callbacks.push_back([done = std::move(done)] { done(std::vector<uint64_t>()); });
     } else {
       Agent& agent = *found->second;
-      agent.errands.push_back({.steps = std::move(steps), .results = {}, .done = std::move(done)});
-      if (agent.errands.size() == 1 && !SendStep(agent)) End(found, &callbacks);
+      agent.errands.push_back(
+          {.caller = caller, .steps = std::move(steps), .results = {}, .done = std::move(done)});
+      if (agent.errands.size() == 1 && !SendStep(agent)) End(found, WhyGone(), &callbacks);
     }
   }
   for (auto& callback : callbacks) callback();
@@ -179,19 +235,24 @@ uint64_t Agents::TokenOfOpener(pid_t tid) {
     if (agent->errands.empty()) continue;
     const Errand& errand = agent->errands.front();
     const Step& step = errand.steps[errand.results.size()];
-    if (step.kind != Step::Kind::kGiveNode || std::to_string(agent->process.tgid) != StatusField(tid, "Tgid"))
-      continue;
-    const std::string numbers = "\t" + StatusField(tid, "NSpid");
-    if (std::atoi(numbers.c_str() + numbers.rfind('\t') + 1) == agent->own_tid) return step.token;
+    if (step.kind != Step::Kind::kGiveNode) continue;
+    const ProcStatus status(tid);
+    const auto group = status.Numbers("Tgid"), numbers = status.Numbers("NSpid");
+    if (!group.empty() && !numbers.empty() && static_cast<pid_t>(group.front()) == agent->process.tgid &&
+        static_cast<pid_t>(numbers.back()) == agent->own_tid)
+      return step.token;
   }
   return 0;
 }
 
+// False: the agent is gone, or does not read what it is asked. Nothing waits for it here.
 bool Agents::SendStep(Agent& agent) {
   const Errand& errand = agent.errands.front();
   const Step& step = errand.steps[errand.results.size()];
   const AgentAsk ask = {.kind = static_cast<uint32_t>(step.kind),
                         .writable = step.writable,
+                        .replace = step.replace,
+                        .unused = 0,
                         .offset = step.offset,
                         .size = step.size,
                         .address = step.address};
@@ -201,16 +262,19 @@ bool Agents::SendStep(Agent& agent) {
       .ok();
 }
 
+// Without a descriptor for who connects we pause: the listener would be ready again at once, for ever.
 void Agents::Read() {
-  for (;;) {
+  constexpr int kPause_ms = 100;
+  for (bool listening = true;;) {
     epoll_event events[16];
-    const int count = epoll_wait(epoll_.get(), events, std::size(events), -1);
+    const int count = epoll_wait(epoll_.get(), events, std::size(events), listening ? -1 : kPause_ms);
+    if (!listening) listening = Listen(true);
     for (int i = 0; i < count; ++i) {
       const uint64_t number = events[i].data.u64;
       if (number == kStopNumber) return;
       if (number == kListenerNumber) {
         MutexLock lock(mutex_);
-        Accept();
+        if (!Accept()) listening = !Listen(false);
       } else {
         ReadAgent(number);
       }
@@ -218,21 +282,44 @@ void Agents::Read() {
   }
 }
 
-void Agents::Accept() {
+bool Agents::Listen(bool wanted) const {
+  epoll_event listener = {.events = wanted ? EPOLLIN : 0u, .data = {.u64 = kListenerNumber}};
+  return epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, listener_.get(), &listener) == 0;
+}
+
+bool Agents::Accept() {
   for (;;) {
-    UniqueFd socket(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC));
-    if (!socket.valid()) return;
-    ucred peer;
-    socklen_t bytes = sizeof(peer);
-    if (getsockopt(socket.get(), SOL_SOCKET, SO_PEERCRED, &peer, &bytes) != 0 || peer.pid == 0) continue;
+    // An agent that does not read must not make anybody wait.
+    Result<UnixPeer> peer = AcceptUnix(listener_.get(), SOCK_NONBLOCK);
+    if (!peer.ok()) return !OutOfDescriptors(peer.status());
+    if (peer->who.pid == 0) continue;
     auto agent = std::make_unique<Agent>();
-    agent->socket = std::move(socket);
-    agent->process = {peer.pid, StartTimeOf(peer.pid, peer.pid)};
+    agent->socket = std::move(peer->socket);
+    Result<UniqueFd> process = PeerOf(agent->socket);
+    agent->process = {peer->who.pid, StartTimeOf(peer->who.pid, peer->who.pid)};
+    // The start may be that of another process.
+    if (!process.ok() || IsReaped(*process) || agent->process.start_time == 0) continue;
+    if (!MayHaveOneMore(agent->process)) continue;
     const uint64_t number = ++last_number_;
     epoll_event event = {.events = EPOLLIN, .data = {.u64 = number}};
     if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, agent->socket.get(), &event) == 0)
       agents_.emplace(number, std::move(agent));
   }
+}
+
+bool Agents::MayHaveOneMore(const Process& process) {
+  const auto of_it = std::count_if(agents_.begin(), agents_.end(), [&](const auto& each) {
+    return each.second->process == process && !HasHungUp(each.second->socket);
+  });
+  if (of_it < kOfProcessMax && agents_.size() < agents_max_) return true;
+  Identity identity;
+  identity.tgid = process.tgid;
+  identity.start_time = process.start_time;
+  Warn(identity,
+       fmt::format("process {} has one more preload agent: refused, there are {} of it (at most {}) "
+                   "and {} of all (at most {}: ulimit -n)",
+                   process.tgid, of_it, kOfProcessMax, agents_.size(), agents_max_));
+  return false;
 }
 
 void Agents::ReadAgent(uint64_t number) {
@@ -250,7 +337,7 @@ void Agents::ReadMessage(AgentMap::iterator agent, Callbacks* callbacks) {
   Result<Datagram> received = ReceiveDatagram(agent->second->socket.get(), message, false);
   if (!received.ok() && received.status().value() == -EAGAIN) return;
   if (!received.ok() || !HandleMessage(*agent->second, std::span(message, received->bytes), callbacks))
-    End(agent, callbacks);
+    End(agent, WhyGone(), callbacks);
 }
 
 // False: nothing that an agent would say.
@@ -270,7 +357,6 @@ bool Agents::HandleMessage(Agent& agent, std::span<const std::byte> message, Cal
 
 bool Agents::HandleAnswer(Agent& agent, const AgentAnswer& answer, Callbacks* callbacks) {
   Errand& errand = agent.errands.front();
-  const Step& step = errand.steps[errand.results.size()];
   if (answer.error) {
     const int error = answer.error > 0 && answer.error < 4096 ? answer.error : EIO;
     callbacks->push_back([done = std::move(errand.done), error] {
@@ -279,33 +365,43 @@ bool Agents::HandleAnswer(Agent& agent, const AgentAnswer& answer, Callbacks* ca
     agent.errands.pop_front();
     return agent.errands.empty() || SendStep(agent);
   }
-  if (step.kind == Step::Kind::kGiveNode)
-    callbacks->push_back([this, tgid = agent.process.tgid, number = static_cast<int>(answer.result)] {
-      otherwise_->LearnNode(tgid, number);
-    });
   errand.results.push_back(answer.result);
   if (errand.results.size() == errand.steps.size()) {
-    callbacks->push_back([done = std::move(errand.done), results = std::move(errand.results)]() mutable {
-      done(std::move(results));
-    });
+    Finish(std::move(errand), callbacks);
     agent.errands.pop_front();
     if (agent.errands.empty()) return true;
   }
   return SendStep(agent);
 }
 
-void Agents::End(AgentMap::iterator agent, Callbacks* callbacks) {
+// What the agent says of a node is looked at before the call goes on, while its thread still waits.
+void Agents::Finish(Errand errand, Callbacks* callbacks) {
+  const auto node = std::find_if(errand.steps.begin(), errand.steps.end(),
+                                 [](const Step& step) { return step.kind == Step::Kind::kGiveNode; });
+  const auto place = static_cast<size_t>(node - errand.steps.begin());
+  const bool has_node = node != errand.steps.end();
+  const int number = has_node ? static_cast<int>(errand.results[place]) : -1;
+  callbacks->push_back([this, has_node, number, caller = errand.caller, done = std::move(errand.done),
+                        results = std::move(errand.results)]() mutable {
+    if (!has_node) return done(std::move(results));
+    otherwise_->LearnNode(
+        caller.at, caller.process, number,
+        [done = std::move(done), results = std::move(results)]() mutable { done(std::move(results)); });
+  });
+}
+
+void Agents::End(AgentMap::iterator agent, const Status& why, Callbacks* callbacks) {
   for (Errand& errand : agent->second->errands)
-    callbacks->push_back([done = std::move(errand.done)] { done(WhyGone()); });
+    callbacks->push_back([done = std::move(errand.done), why] { done(why); });
   agents_.erase(agent);
 }
 
 class AgentVisit final : public Visit {
  public:
-  AgentVisit(std::weak_ptr<Agents> agents, const Process& process)
-      : agents_(std::move(agents)), process_(process) {}
+  AgentVisit(std::weak_ptr<Agents> agents, Caller caller)
+      : agents_(std::move(agents)), caller_(std::move(caller)) {}
   void Do(std::vector<Step> steps, Done done) override {
-    if (auto agents = agents_.lock()) return agents->Do(process_, std::move(steps), std::move(done));
+    if (auto agents = agents_.lock()) return agents->Do(caller_, std::move(steps), std::move(done));
     done(WhyGone());
   }
   bool holds_thread() const override { return false; }
@@ -313,19 +409,23 @@ class AgentVisit final : public Visit {
 
  private:
   std::weak_ptr<Agents> agents_;
-  Process process_;
+  Caller caller_;
 };
 
 class AgentsFirst final : public Delivery {
  public:
   explicit AgentsFirst(std::shared_ptr<Agents> agents) : agents_(std::move(agents)) {}
-  ~AgentsFirst() override { agents_->Stop(); }
+  ~AgentsFirst() override { Stop(); }
+  void Stop() override {
+    agents_->Stop();
+    agents_->otherwise().Stop();
+  }
 
   void Enter(const Waiting& at, const Identity& process, std::function<void()> answer,
              Entered entered) override {
     const Process of_agent = {process.tgid, process.start_time};
     if (agents_->Has(of_agent))
-      return entered(std::unique_ptr<Visit>(std::make_unique<AgentVisit>(agents_, of_agent)));
+      return entered(std::unique_ptr<Visit>(std::make_unique<AgentVisit>(agents_, Caller{at, process})));
     agents_->otherwise().Enter(at, process, std::move(answer), std::move(entered));
   }
   uint64_t TokenOfOpener(pid_t tid) override {
@@ -357,10 +457,11 @@ Result<std::unique_ptr<Delivery>> StartAgents(std::unique_ptr<Injector> otherwis
   return std::unique_ptr<Delivery>(std::make_unique<AgentsFirst>(std::move(started)));
 }
 
-Result<std::unique_ptr<Delivery>> StartDelivery(UniqueFd agents) {
-  DXG_ASSIGN(std::unique_ptr<Injector> injector, StartInjector());
-  if (!agents.valid()) return std::unique_ptr<Delivery>(std::move(injector));
-  return StartAgents(std::move(injector), std::move(agents));
+Result<std::unique_ptr<Delivery>> StartDelivery(UniqueFd agents, const InjectorOptions& options) {
+  DXG_ASSIGN(std::unique_ptr<Injector> injector, StartInjector(options));
+  if (!agents.valid()) return HandOver(std::move(injector));
+  DXG_ASSIGN(std::unique_ptr<Delivery> both, StartAgents(std::move(injector), std::move(agents)));
+  return HandOver(std::move(both));
 }
 
 }  // namespace dxg::client

@@ -16,6 +16,6 @@ namespace dxg::client {
 Result<std::unique_ptr<Delivery>> StartAgents(std::unique_ptr<Injector> otherwise, UniqueFd agents);
 
 // Both: the injector, and before it the agents where there is a socket for them.
-Result<std::unique_ptr<Delivery>> StartDelivery(UniqueFd agents);
+Result<std::unique_ptr<Delivery>> StartDelivery(UniqueFd agents, const InjectorOptions& options = {});
 
 }  // namespace dxg::client

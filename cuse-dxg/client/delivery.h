@@ -19,7 +19,7 @@ namespace dxg::client {
 // One thing to do in the client.
 struct Step {
   enum class Kind : uint32_t {
-    kMap,        // map `size` bytes of `file` from `offset` on; result: the address
+    kMap,        // map `size` bytes of `file` from `offset` on, out of core dumps; result: the address
     kUnmap,      // unmap `size` bytes at `address`; result: 0
     kGiveFile,   // a descriptor of `file`, close-on-exec; result: its number
     kGiveNode,   // a descriptor of a new open of the client's own node, close-on-exec; the open reaches the
@@ -30,8 +30,9 @@ struct Step {
   int file = -1;         // ours; stays open until the step is done
   uint64_t offset = 0;   // bytes, whole pages
   uint64_t size = 0;     // bytes, whole pages
-  uint64_t address = 0;  // kMap: where exactly, replacing what is there; 0: anywhere
-  bool writable = true;  // kMap
+  uint64_t address = 0;  // kMap: where; 0: anywhere
+  bool writable = true;  // kMap; kGiveNode: opened for writing too
+  bool replace = true;   // kMap: what is at the address; else it is mapped elsewhere where that is not free
   uint64_t token = 0;    // kGiveNode, not 0
 };
 
@@ -56,6 +57,8 @@ class Delivery {
   using Entered = std::function<void(Result<std::unique_ptr<Visit>>)>;
 
   virtual ~Delivery() = default;
+  // Ends all that is asked for and not yet done. What is asked for later is refused.
+  virtual void Stop() {}
   // Visits a thread of that process, which waits in a call. `answer` is run, at most once and before
   // `entered`, when the thread is caught and the kernel is to be given an answer (0, without data) so that it
   // arrives at the end of its system call. Where that never comes, the call is still unanswered, and

@@ -5,7 +5,6 @@
 #include <linux/aio_abi.h>
 #include <linux/kcmp.h>
 #include <poll.h>
-#include <spdlog/spdlog.h>
 #include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -15,13 +14,14 @@
 #include <string_view>
 #include <vector>
 
+#include "cuse-dxg/client/warnings.h"
+
 namespace dxg::client {
 namespace {
 
-constexpr long kAioEvents = 1024;    // completions that may be unreaped
-constexpr uint32_t kReapEvery = 32;  // submissions
-constexpr size_t kNumbersPerFileMax =
-    4;  // more numbers of one eventfd are not remembered, and cost a copy each
+constexpr long kAioEvents = 1024;         // completions that may be unreaped
+constexpr uint32_t kReapEvery = 32;       // submissions
+constexpr size_t kNumbersPerFileMax = 4;  // of one eventfd; more are not remembered, and cost a copy each
 constexpr std::string_view kEventFileLink = "anon_inode:[eventfd]";
 
 }  // namespace
@@ -140,15 +140,16 @@ std::shared_ptr<EventFile> EventFiles::Add(const Identity& process, int descript
   MutexLock lock(mutex_);
   if (id) file = FindById(*id);
   if (file == nullptr) {
-    size_t& held = held_by_process_[{process.tgid, process.start_time}];
+    // Who is refused leaves no account behind.
+    const auto account = held_by_process_.find({process.tgid, process.start_time});
+    const size_t held = account == held_by_process_.end() ? 0 : account->second;
     if (held >= kPerProcessMax || held_ >= held_max_) {
-      spdlog::warn(
-          "process {} waits with an eventfd more: refused, there are {} of it (at most {}) and {} of all (at "
-          "most {}: ulimit -Hn)",
-          process.tgid, held, kPerProcessMax, held_, held_max_);
+      Warn(process, fmt::format("process {} waits with an eventfd more: refused, there are {} of it (at most "
+                                "{}) and {} of all (at most {}: ulimit -Hn)",
+                                process.tgid, held, kPerProcessMax, held_, held_max_));
       return nullptr;
     }
-    ++held;
+    ++held_by_process_[{process.tgid, process.start_time}];
     ++held_;
     file = std::make_shared<Held>(shared_from_this(), std::move(copy), process);
     file->id = id;

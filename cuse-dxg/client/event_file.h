@@ -65,6 +65,11 @@ class EventFiles : public std::enable_shared_from_this<EventFiles> {
   // `copy` is a copy of that descriptor. Null where it is no eventfd, or where the process has made us hold
   // too many.
   std::shared_ptr<EventFile> Add(const Identity& process, int descriptor, UniqueFd copy) DXG_EXCLUDES(mutex_);
+  // Of how many processes an eventfd is held.
+  size_t accounts_count() DXG_EXCLUDES(mutex_) {
+    MutexLock lock(mutex_);
+    return held_by_process_.size();
+  }
 
  private:
   class Held;

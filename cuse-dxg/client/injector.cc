@@ -21,6 +21,7 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "base/start_thread.h"
 #include "base/unix_socket.h"
 #include "cuse-dxg/client/identify_code.h"
 #include "cuse-dxg/client/injector_jobs.h"
@@ -54,11 +55,12 @@ struct InjectorProcess {
   std::map<uint64_t, std::shared_ptr<Worker>> workers;  // by the number that epoll knows
 };
 
-Status StartProcess(const InjectorOptions& options, InjectorProcess* process) {
-  DXG_ASSIGN(auto ends, MakeSocketPair());
+// The pid, or -errno.
+pid_t Spawn(const InjectorOptions& options, const UniqueFd& control) {
+  if (options.start) return options.start(control);
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
-  posix_spawn_file_actions_adddup2(&files, ends.second.get(), injector::kControlDescriptor);
+  posix_spawn_file_actions_adddup2(&files, control.get(), injector::kControlDescriptor);
   posix_spawnattr_t attributes;
   posix_spawnattr_init(&attributes);
   sigset_t none, all;
@@ -71,11 +73,19 @@ Status StartProcess(const InjectorOptions& options, InjectorProcess* process) {
   for (const std::string& argument : options.command)
     arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
-  const int error = posix_spawn(&process->pid, arguments[0], &files, &attributes, arguments.data(), environ);
+  pid_t pid = 0;
+  const int error = posix_spawn(&pid, arguments[0], &files, &attributes, arguments.data(), environ);
   posix_spawn_file_actions_destroy(&files);
   posix_spawnattr_destroy(&attributes);
-  if (error)
-    return Status::Refuse(EIO, "cannot start the injector ({}): {}", arguments[0], std::strerror(error));
+  return error ? -error : pid;
+}
+
+Status StartProcess(const InjectorOptions& options, InjectorProcess* process) {
+  DXG_ASSIGN(auto ends, MakeSocketPair());
+  const pid_t pid = Spawn(options, ends.second);
+  if (pid < 0)
+    return Status::Refuse(EIO, "cannot start the injector ({}): {}", options.command[0], std::strerror(-pid));
+  process->pid = pid;
   process->control = std::move(ends.first);
   return Status::Ok();
 }
@@ -107,7 +117,9 @@ class InjectorState final : public VisitServer, public std::enable_shared_from_t
   void TakeEventFile(const Waiting& at, const Identity& process, int descriptor, Delivery::TookEventFile done)
       DXG_EXCLUDES(mutex_);
 
-  void LearnNode(pid_t tgid, int descriptor) DXG_EXCLUDES(mutex_);
+  void LearnNode(const Waiting& at, const Identity& process, int descriptor, std::function<void()> done)
+      DXG_EXCLUDES(mutex_);
+  bool IsOfAnother(pid_t tid, int descriptor) DXG_EXCLUDES(mutex_);
 
   // VisitServer
   void Do(uint64_t job, std::vector<Step> steps, Visit::Done done) override DXG_EXCLUDES(mutex_);
@@ -116,12 +128,14 @@ class InjectorState final : public VisitServer, public std::enable_shared_from_t
  private:
   Status EnsureProcess() DXG_REQUIRES(mutex_);
   Result<std::shared_ptr<Worker>> NewWorker() DXG_REQUIRES(mutex_);
+  // One that has nothing to do, made where there may be one more; null: all are busy.
+  Result<std::shared_ptr<Worker>> IdleWorker() DXG_REQUIRES(mutex_);
   // Gives the job to a worker, or fails it.
   void Begin(std::shared_ptr<Job> job) DXG_EXCLUDES(mutex_);
   Status Assign(std::shared_ptr<Job> job) DXG_REQUIRES(mutex_);
   void Give(Worker& worker, std::shared_ptr<Job> job) DXG_REQUIRES(mutex_);
   void Finish(Worker& worker, Callbacks* callbacks) DXG_REQUIRES(mutex_);
-  void AssignWaiting() DXG_REQUIRES(mutex_);
+  void AssignWaiting(Callbacks* callbacks) DXG_REQUIRES(mutex_);
   std::shared_ptr<Worker> WorkerOf(uint64_t job) DXG_REQUIRES(mutex_);
 
   void Read() DXG_EXCLUDES(mutex_);
@@ -130,6 +144,10 @@ class InjectorState final : public VisitServer, public std::enable_shared_from_t
   void HandleReply(Worker& worker, const Reply& reply, std::vector<UniqueFd> files, Callbacks* callbacks)
       DXG_REQUIRES(mutex_);
   void Learn(const NodeIdentity& node) DXG_REQUIRES(mutex_);
+  bool Knows(const NodeIdentity& node) DXG_EXCLUDES(mutex_);
+  void LearnReached(const NodeIdentity& node) DXG_EXCLUDES(mutex_);
+  bool ProcessHasEnded() const DXG_REQUIRES(mutex_);
+  void WorkerEnded(uint64_t number, Callbacks* callbacks) DXG_REQUIRES(mutex_);
   void ProcessEnded() DXG_EXCLUDES(mutex_);
 
   const InjectorOptions options_;
@@ -167,7 +185,9 @@ Status InjectorState::Start() {
       return Status::Refuse(EIO, "{} {} ended instead of serving", options_.command[0], options_.command[1]);
     }
   }
-  reader_ = std::thread([this] { Read(); });
+  if (!StartThread(&reader_, [this] { Read(); }))
+    return Status::Refuse(EAGAIN,
+                          "no thread can be had to hear the injector (ulimit -u, or the machine's limit)");
   return Status::Ok();
 }
 
@@ -195,7 +215,8 @@ Result<std::shared_ptr<Worker>> InjectorState::NewWorker() {
   DXG_ASSIGN(auto ends, MakeSocketPair());
   const std::byte byte{1};
   const int theirs = ends.second.get();
-  DXG_TRY(SendDatagram(process_.control.get(), std::span(&byte, 1), std::span(&theirs, 1)));
+  if (!SendDatagram(process_.control.get(), std::span(&byte, 1), std::span(&theirs, 1)).ok())
+    return InjectorEnded();
   auto worker = std::make_shared<Worker>();
   worker->socket = std::move(ends.first);
   const uint64_t number = ++last_number_;
@@ -205,16 +226,19 @@ Result<std::shared_ptr<Worker>> InjectorState::NewWorker() {
   return worker;
 }
 
+Result<std::shared_ptr<Worker>> InjectorState::IdleWorker() {
+  for (auto& [number, worker] : process_.workers) {
+    if (!worker->job && !worker->given_up) return worker;
+  }
+  if (process_.workers.size() < kWorkersMax) return NewWorker();
+  return std::shared_ptr<Worker>();
+}
+
 Status InjectorState::Assign(std::shared_ptr<Job> job) {
   DXG_TRY(EnsureProcess());
   job->begin.job = ++last_number_;
-  for (auto& [number, worker] : process_.workers) {
-    if (worker->job || worker->given_up) continue;
-    Give(*worker, std::move(job));
-    return Status::Ok();
-  }
-  if (process_.workers.size() < kWorkersMax) {
-    DXG_ASSIGN(std::shared_ptr<Worker> worker, NewWorker());
+  DXG_ASSIGN(const std::shared_ptr<Worker> worker, IdleWorker());
+  if (worker != nullptr) {
     Give(*worker, std::move(job));
     return Status::Ok();
   }
@@ -224,9 +248,10 @@ Status InjectorState::Assign(std::shared_ptr<Job> job) {
   return Status::Ok();
 }
 
-// A failure to send is the end of the process, which the reader sees too.
+// A failure to send is the end of the worker's socket, which the reader sees too, and fails the job then.
 void InjectorState::Give(Worker& worker, std::shared_ptr<Job> job) {
-  std::copy_n(nodes_.begin(), std::min(nodes_.size(), job->begin.nodes.size()), job->begin.nodes.begin());
+  if (job->begin.nodes.front() == NodeIdentity{})
+    std::copy_n(nodes_.begin(), std::min(nodes_.size(), job->begin.nodes.size()), job->begin.nodes.begin());
   (void)SendDatagram(worker.socket.get(), BytesOf(job->begin));
   worker.job = std::move(job);
 }
@@ -234,17 +259,22 @@ void InjectorState::Give(Worker& worker, std::shared_ptr<Job> job) {
 // The job ends with the callbacks, out of the lock: what it still owns may be a Visit.
 void InjectorState::Finish(Worker& worker, Callbacks* callbacks) {
   callbacks->push_back([job = std::exchange(worker.job, nullptr)] {});
-  AssignWaiting();
+  AssignWaiting(callbacks);
 }
 
-void InjectorState::AssignWaiting() {
+void InjectorState::AssignWaiting(Callbacks* callbacks) {
   while (!waiting_.empty()) {
-    const auto idle = std::find_if(process_.workers.begin(), process_.workers.end(), [](const auto& entry) {
-      return !entry.second->job && !entry.second->given_up;
-    });
-    if (idle == process_.workers.end()) return;
-    Give(*idle->second, std::move(waiting_.front()));
+    Result<std::shared_ptr<Worker>> worker = IdleWorker();
+    // Who waits, waits for the end of another one's job; it is refused where there is none.
+    if (worker.ok() ? *worker == nullptr : !process_.workers.empty()) return;
+    const std::shared_ptr<Job> job = std::move(waiting_.front());
     waiting_.pop_front();
+    if (worker.ok()) {
+      Give(**worker, job);
+    } else {
+      job->Fail(worker.status(), callbacks);
+      callbacks->push_back([job] {});
+    }
   }
 }
 
@@ -268,23 +298,37 @@ void InjectorState::Enter(const Waiting& at, const Identity& process, std::funct
                           Delivery::Entered entered) {
   const auto thread = FindWaiting(at, process);
   if (!thread) return entered(Status::Refuse(EINTR, "thread {} was killed while its call waited", at.tid));
-  Begin(std::make_shared<VisitJob>(weak_from_this(), *thread, std::move(answer), std::move(entered)));
+  auto job = std::make_shared<VisitJob>(weak_from_this(), *thread, std::move(answer), std::move(entered));
+  job->begin.family = options_.family;
+  Begin(std::move(job));
 }
 
 uint64_t InjectorState::TokenOfOpener(pid_t tid) {
   MutexLock lock(mutex_);
   for (auto& [number, worker] : process_.workers) {
     if (worker->tid != tid || !worker->job) continue;
-    const VisitJob* visit = worker->job->AsVisit();
-    return visit != nullptr ? visit->token() : 0;
+    VisitJob* visit = worker->job->AsVisit();
+    return visit != nullptr ? visit->TokenOfOpen() : 0;
   }
   return 0;
+}
+
+// Whether a descriptor is of another file than our nodes. A copy of that is slow to close where its file
+// system wants it so, and would keep the injector busy. The client may race with this, and we may be unable
+// to look.
+bool InjectorState::IsOfAnother(pid_t tid, int descriptor) {
+  const UniqueFd looked(open(fmt::format("/proc/{}/fd/{}", tid, descriptor).c_str(), O_PATH | O_CLOEXEC));
+  if (!looked.valid()) return false;
+  Result<NodeIdentity> identity = IdentityOf(looked.get());
+  MutexLock lock(mutex_);
+  return identity.ok() && std::find(nodes_.begin(), nodes_.end(), *identity) == nodes_.end();
 }
 
 void InjectorState::Identify(const Waiting& at, const Identity& process, int descriptor,
                              std::function<void(uint64_t)> done) {
   const auto thread = FindWaiting(at, process);
   if (!thread) return done(0);
+  if (IsOfAnother(at.tid, descriptor)) return done(0);
   Begin(std::make_shared<IdentifyJob>(*thread, descriptor, std::move(done)));
 }
 
@@ -378,8 +422,7 @@ void InjectorState::ReadWorker(uint64_t number) {
     if (received.ok()) {
       HandleReply(*worker, reply, std::move(received->files), &callbacks);
     } else if (received.status().value() != -EAGAIN) {
-      epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, worker->socket.get(),
-                nullptr);  // the control socket's end follows
+      WorkerEnded(number, &callbacks);
     }
   }
   for (auto& callback : callbacks) callback();
@@ -390,7 +433,7 @@ void InjectorState::HandleReply(Worker& worker, const Reply& reply, std::vector<
   if (reply.worker) worker.tid = reply.worker;
   if (reply.tell == Tell::kFree && worker.given_up) {
     worker.given_up = false;
-    return AssignWaiting();
+    return AssignWaiting(callbacks);
   }
   if (!worker.job || worker.job->id() != reply.job) return;  // forgotten meanwhile
   if (reply.tell == Tell::kGone) worker.given_up = true;
@@ -401,7 +444,14 @@ void InjectorState::HandleReply(Worker& worker, const Reply& reply, std::vector<
     worker.job->Fail(reason, callbacks);
     return Finish(worker, callbacks);
   }
-  if (reply.node != NodeIdentity{}) Learn(reply.node);
+  if (VisitJob* visit = worker.job->AsVisit(); visit != nullptr && reply.tell == Tell::kOpened) {
+    // A client may put another file in its node's place meanwhile; that one's open does not come to us.
+    const bool ours = visit->node_was_opened();
+    if (ours) Learn(reply.node);
+    const injector::Request answer = {.ask = injector::Ask::kGive, .result = ours ? 0 : -EBADF};
+    (void)SendDatagram(worker.socket.get(), BytesOf(answer));
+    return;
+  }
   switch (worker.job->Handle(reply, std::move(files), callbacks)) {
     case Job::Next::kWait:
       return;
@@ -420,11 +470,53 @@ void InjectorState::Learn(const NodeIdentity& node) {
   nodes_.push_back(node);
 }
 
-void InjectorState::LearnNode(pid_t tgid, int descriptor) {
-  const UniqueFd file(open(fmt::format("/proc/{}/fd/{}", tgid, descriptor).c_str(), O_PATH | O_CLOEXEC));
+void InjectorState::LearnNode(const Waiting& at, const Identity& process, int descriptor,
+                              std::function<void()> done) {
+  const UniqueFd file(open(fmt::format("/proc/{}/fd/{}", at.tid, descriptor).c_str(), O_PATH | O_CLOEXEC));
   Result<NodeIdentity> node = IdentityOf(file.get());
+  const auto thread = FindWaiting(at, process);
+  if (!node.ok() || !thread || Knows(*node)) return done();
+  auto job = std::make_shared<IdentifyJob>(
+      *thread, descriptor, [weak = weak_from_this(), node = *node, done = std::move(done)](uint64_t reached) {
+        if (const auto injector = weak.lock(); injector && reached != 0) injector->LearnReached(node);
+        done();
+      });
+  job->begin.nodes = {*node};
+  Begin(std::move(job));
+}
+
+bool InjectorState::Knows(const NodeIdentity& node) {
   MutexLock lock(mutex_);
-  if (node.ok()) Learn(*node);
+  return std::find(nodes_.begin(), nodes_.end(), node) != nodes_.end();
+}
+
+void InjectorState::LearnReached(const NodeIdentity& node) {
+  MutexLock lock(mutex_);
+  Learn(node);
+}
+
+// The kernel closes the sockets of a dead process in the order of their numbers, and the control socket has
+// the lowest.
+bool InjectorState::ProcessHasEnded() const {
+  pollfd control = {process_.control.get(), 0, 0};
+  return !process_.control.valid() || (poll(&control, 1, 0) == 1 && (control.revents & POLLHUP) != 0);
+}
+
+// The process is there, and has no thread for that worker or no descriptor for its socket; else the control
+// socket's end follows, and ends all of them.
+void InjectorState::WorkerEnded(uint64_t number, Callbacks* callbacks) {
+  const auto found = process_.workers.find(number);
+  const std::shared_ptr<Worker> worker = found->second;
+  epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, worker->socket.get(), nullptr);
+  if (ProcessHasEnded()) return;
+  process_.workers.erase(found);
+  if (worker->job)
+    worker->job->Fail(
+        Status::Refuse(EIO,
+                       "the injector of cuse-dxg has no thread or descriptor for the visit, or was "
+                       "killed; try again, or raise the limits (ulimit -u, ulimit -n)"),
+        callbacks);
+  Finish(*worker, callbacks);
 }
 
 // All jobs of this life end; the next one begins with the next job.
@@ -444,8 +536,8 @@ void InjectorState::ProcessEnded() {
   }
   ended.control.reset();
   for (auto& [number, worker] : ended.workers) worker->socket.reset();
-  for (auto& callback : callbacks)
-    callback();  // before the wait: a call that is not answered keeps the injector waiting
+  // Before the wait: a call that is not answered keeps the injector waiting.
+  for (auto& callback : callbacks) callback();
   Reap(ended.pid);
 }
 
@@ -454,6 +546,7 @@ class InjectorOwner final : public Injector {
  public:
   explicit InjectorOwner(std::shared_ptr<InjectorState> injector) : injector_(std::move(injector)) {}
   ~InjectorOwner() override { injector_->Stop(); }
+  void Stop() override { injector_->Stop(); }
   void Enter(const Waiting& at, const Identity& process, std::function<void()> answer,
              Entered entered) override {
     injector_->Enter(at, process, std::move(answer), std::move(entered));
@@ -470,7 +563,10 @@ class InjectorOwner final : public Injector {
                      TookEventFile done) override {
     injector_->TakeEventFile(at, process, descriptor, std::move(done));
   }
-  void LearnNode(pid_t tgid, int descriptor) override { injector_->LearnNode(tgid, descriptor); }
+  void LearnNode(const Waiting& at, const Identity& process, int descriptor,
+                 std::function<void()> done) override {
+    injector_->LearnNode(at, process, descriptor, std::move(done));
+  }
 
  private:
   std::shared_ptr<InjectorState> injector_;

@@ -1,17 +1,27 @@
 #pragma once
 
+#include <sys/types.h>
+
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/status.h"
+#include "base/unique_fd.h"
 #include "cuse-dxg/client/delivery.h"
+#include "cuse-dxg/client/seccomp_filters.h"
 
 namespace dxg::client {
 
 struct InjectorOptions {
   // A program whose main begins with IsInjectorCommand.
   std::vector<std::string> command = {"/proc/self/exe", "inject"};
+  // Starts that program as a child of this process, with that socket as its kControlDescriptor: for a process
+  // that may not start any itself. The pid, or -errno. Empty: it may.
+  std::function<pid_t(const UniqueFd& control)> start = nullptr;
+  // Whose seccomp filters may be known.
+  Family family = {};
 };
 
 // The way into clients by ptrace, done in a process of its own (injector_process.h). Where that process is
@@ -22,8 +32,11 @@ struct InjectorOptions {
 // It must outlive whatever calls Enter and Identify; a Visit may outlive it, and does nothing then.
 class Injector : public Delivery {
  public:
-  // Tells which files Identify is to take for files of our node, where the node was given by somebody else.
-  virtual void LearnNode(pid_t tgid, int descriptor) = 0;
+  // A client's thread, which waits in a call, has opened our node by itself, it says, and has it under that
+  // number. What Identify takes for files of our node is the same for everybody, so that is believed only
+  // where a call of ours on that very file reaches the node. `done` runs once, on any thread.
+  virtual void LearnNode(const Waiting& at, const Identity& process, int descriptor,
+                         std::function<void()> done) = 0;
 };
 Result<std::unique_ptr<Injector>> StartInjector(const InjectorOptions& options = {});
 

@@ -97,6 +97,7 @@ bool VisitJob::SendSteps(int socket) {
   Request request = {.ask = Ask::kDo};
   std::vector<int> files;
   token_ = 0;
+  node_was_opened_ = false;
   for (; sent_ < steps_.size() && request.steps_count < request.steps.size(); ++sent_) {
     const Step& step = steps_[sent_];
     if (step.kind == Step::Kind::kGiveNode) {
@@ -107,7 +108,7 @@ bool VisitJob::SendSteps(int socket) {
     request.steps[request.steps_count++] = {.kind = step.kind,
                                             .writable = step.writable,
                                             .has_file = has_file,
-                                            .unused = 0,
+                                            .replace = step.replace,
                                             .offset = step.offset,
                                             .size = step.size,
                                             .address = step.address};

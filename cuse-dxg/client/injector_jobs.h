@@ -68,8 +68,14 @@ class VisitJob final : public Job {
   // Sends as many steps as one message takes; no steps are sent too, because the answer says that the client
   // is still there. False: the injector process has ended.
   bool SendSteps(int socket);
-  // Of the kGiveNode that was sent last; 0: none is under way.
-  uint64_t token() const { return token_; }
+  // The worker opens a node now, and it is ours. The token of the kGiveNode that was sent last; 0: none is
+  // under way.
+  uint64_t TokenOfOpen() {
+    node_was_opened_ = token_ != 0;
+    return token_;
+  }
+  // Since the steps were sent that are under way.
+  bool node_was_opened() const { return node_was_opened_; }
 
  private:
   Next HandleDid(const injector::Reply& reply, Callbacks* callbacks);
@@ -85,6 +91,7 @@ class VisitJob final : public Job {
   std::vector<uint64_t> results_;
   Visit::Done done_;
   uint64_t token_ = 0;
+  bool node_was_opened_ = false;
 };
 
 // Delivery::Identify.

@@ -25,7 +25,9 @@
 #include <thread>
 #include <utility>
 
+#include "base/confinement/capabilities.h"
 #include "base/mutex.h"
+#include "base/start_thread.h"
 #include "base/unix_socket.h"
 #include "cuse-dxg/client/event_file.h"
 #include "cuse-dxg/client/identify_code.h"
@@ -164,9 +166,13 @@ class WatchTimer {
 class Worker {
  public:
   Worker(UniqueFd socket, WatchTimer& timer) : socket_(std::move(socket)), timer_(timer) {
-    thread_ = std::thread([this] { Run(); });
+    if (StartThread(&thread_, [this] { Run(); })) return;
+    socket_.reset();  // its end of it sees that there is no worker
+    ended_ = true;
   }
-  ~Worker() { thread_.join(); }
+  ~Worker() {
+    if (thread_.joinable()) thread_.join();
+  }
   bool LookAfter() { return watch_.Look(); }
   bool ended() const { return ended_; }
 
@@ -175,6 +181,7 @@ class Worker {
   std::optional<Request> Next(std::vector<UniqueFd>* files);
   void Visit(const Request& begin);
   Status GetThere(Tracee& tracee, const WaitingThread& thread);
+  bool HasReachedUs(const NodeIdentity& node);
   void Do(const Request& request, std::vector<UniqueFd> files, VisitSteps& steps);
   void Identify(const Request& request);
   void Take(const Request& request);
@@ -183,6 +190,7 @@ class Worker {
   UniqueFd socket_;
   WatchTimer& timer_;
   Watch watch_;
+  std::optional<Request> early_;  // what came where an answer was awaited
   std::atomic<bool> ended_ = false;
   std::thread thread_;
 };
@@ -199,6 +207,7 @@ void Worker::Run() {
 
 // None: the daemon is dead.
 std::optional<Request> Worker::Next(std::vector<UniqueFd>* files) {
+  if (early_) return std::exchange(early_, std::nullopt);
   Request request;
   Result<Datagram> received = ReceiveDatagram(socket_.get(), std::as_writable_bytes(std::span(&request, 1)));
   if (!received.ok()) return std::nullopt;
@@ -223,7 +232,9 @@ void Worker::Visit(const Request& begin) {
   timer_.Arm();
   // Before it is seized, so that a stranger who has its number now is not disturbed.
   if (!MayWait(thread)) return Failed(HasLeft(thread));
-  Result<Tracee> seized = Tracee::Seize(thread.at.tid);
+  // Here too, because what is refused now is refused before the call has an answer.
+  if (IsOf32BitProgram(thread)) return Failed(Is32Bit(thread.at.tid));
+  Result<Tracee> seized = Tracee::Seize(thread.at.tid, thread.tgid, begin.family);
   watch_.Enter(Watch::Phase::kWaitingForStop);
   if (!seized.ok()) return Failed(seized.status());
 
@@ -232,7 +243,7 @@ void Worker::Visit(const Request& begin) {
     tracee.Leave(status.value());  // before it is told, so that the error is out when the daemon says so
     return Failed(status);
   }
-  VisitSteps steps(tracee, thread.tgid);
+  VisitSteps steps(tracee, thread.tgid, [this](const NodeIdentity& node) { return HasReachedUs(node); });
   while (watch_.Enter(Watch::Phase::kIdle)) {
     std::vector<UniqueFd> files;
     const std::optional<Request> request = Next(&files);
@@ -259,11 +270,20 @@ Status Worker::GetThere(Tracee& tracee, const WaitingThread& thread) {
   return Status::Ok();
 }
 
+// The open was answered by whoever serves that file. Where that is the daemon, it knows this thread by it.
+bool Worker::HasReachedUs(const NodeIdentity& node) {
+  std::vector<UniqueFd> none;
+  if (!watch_.Tell({.tell = Tell::kOpened, .node = node})) return false;
+  const std::optional<Request> answer = Next(&none);
+  if (answer && answer->ask == Ask::kGive) return answer->result == 0;
+  early_ = answer;  // the call was given up before: it is to be left
+  return false;
+}
+
 void Worker::Do(const Request& request, std::vector<UniqueFd> files, VisitSteps& steps) {
   Reply reply = {.tell = Tell::kDid};
   const size_t count = std::min<size_t>(request.steps_count, request.steps.size());
-  Result<std::vector<uint64_t>> results =
-      steps.Do(std::span(request.steps).first(count), std::move(files), &reply.node);
+  Result<std::vector<uint64_t>> results = steps.Do(std::span(request.steps).first(count), std::move(files));
   if (results.ok()) {
     std::copy(results->begin(), results->end(), reply.results.begin());
     reply.results_count = static_cast<uint32_t>(results->size());
@@ -302,15 +322,8 @@ void DropRights() {
   prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
   prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
   prctl(PR_SET_NAME, "cuse-dxg-inject", 0, 0, 0);
-  constexpr uint32_t kNeeded = 1u << CAP_SYS_PTRACE | 1u << CAP_SYS_ADMIN;
-  __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  __user_cap_data_struct sets[2] = {};
-  if (syscall(SYS_capget, &header, sets) == 0) {
-    sets[0] = {
-        .effective = sets[0].effective & kNeeded, .permitted = sets[0].permitted & kNeeded, .inheritable = 0};
-    sets[1] = {};
-    syscall(SYS_capset, &header, sets);
-  }
+  if (const Status kept = confinement::KeepCapabilities(InjectorCapabilities()); !kept.ok())
+    std::fprintf(stderr, "cuse-dxg inject: %s\n", kept.why().c_str());
 }
 
 void LetGoOfEverything() {
@@ -322,6 +335,7 @@ void LetGoOfEverything() {
   if (chdir("/") != 0) std::perror("cuse-dxg inject: chdir /");
   setsid();  // it may lead its group already; then the terminal's keys are ignored below
   for (int signal : {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGTSTP, SIGPIPE}) std::signal(signal, SIG_IGN);
+  std::signal(SIGCHLD, SIG_DFL);  // children of ours are waited for
   struct sigaction nudge = {};
   nudge.sa_handler = [](int) {};  // and no SA_RESTART
   sigaction(kNudge, &nudge, nullptr);
@@ -331,9 +345,16 @@ void LetGoOfEverything() {
 
 bool IsInjectorCommand(int argc, char** argv) { return argc == 2 && std::string_view(argv[1]) == "inject"; }
 
+// To trace any user's client, to put its seccomp filter aside, and to see in /proc in which call it is.
+confinement::Capabilities InjectorCapabilities() {
+  using confinement::Only;
+  return Only(CAP_SYS_PTRACE) | Only(CAP_SYS_ADMIN) | Only(CAP_DAC_READ_SEARCH);
+}
+
 int RunInjector() {
   LetGoOfEverything();
   DropRights();
+  Tracee::LearnRights();  // before there are threads
   const int control = injector::kControlDescriptor;
   if (!SendReply(control, {.tell = Tell::kHello})) {
     std::fprintf(stderr, "cuse-dxg: inject is started by cuse-dxg itself, not by hand\n");
@@ -359,6 +380,7 @@ int RunInjector() {
     Result<Datagram> received = ReceiveDatagram(control, message);
     daemon_lives = received.ok();
     if (!received.ok()) continue;
+    workers.remove_if([](Worker& worker) { return worker.ended(); });  // which had no thread
     for (UniqueFd& socket : received->files) workers.emplace_back(std::move(socket), timer);
   }
   return 0;

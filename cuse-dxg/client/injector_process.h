@@ -1,5 +1,7 @@
 #pragma once
 
+#include "base/confinement/capabilities.h"
+
 namespace dxg::client {
 
 // The process that traces clients, so that the daemon does not: were a tracer killed in the middle, its
@@ -9,6 +11,8 @@ namespace dxg::client {
 
 // True where the program was started as the injector: main calls RunInjector then and nothing before it.
 bool IsInjectorCommand(int argc, char** argv);
+// What it keeps of root's rights, and what whoever starts it has to leave to it.
+confinement::Capabilities InjectorCapabilities();
 // Serves the daemon at descriptor 3 until it is gone. Returns the exit status.
 int RunInjector();
 

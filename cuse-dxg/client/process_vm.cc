@@ -8,19 +8,22 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <sstream>
+#include <vector>
 
+#include "base/container.h"
+#include "base/proc_status.h"
+#include "cuse-dxg/client/credentials.h"
 #include "cuse-dxg/client/waiting.h"
 
 namespace dxg::client {
 namespace {
 
-constexpr size_t kPiecesAtOnce = 64;  // below IOV_MAX, and on the stack
-
 iovec Remote(uint64_t address, size_t size) {
-  return {reinterpret_cast<void*>(address),
-          size};  // Safety: never followed here, only by the kernel in the client
+  // Safety: never followed here, only by the kernel in the client.
+  return {reinterpret_cast<void*>(address), size};
 }
 
 // Copies all of them, as many at once as one system call takes. False: one of them could not be.
@@ -49,18 +52,30 @@ std::string Slurp(const std::string& path) {
   return text.str();
 }
 
-// The number after `key` in /proc/<tid>/status; the last one of the line where there are several (NSpid).
-std::optional<pid_t> StatusNumber(const std::string& status, const std::string& key) {
-  const size_t at = status.find("\n" + key + ":");
-  if (at == std::string::npos) return std::nullopt;
-  std::istringstream line(
-      status.substr(at + key.size() + 2, status.find('\n', at + 1) - at - key.size() - 2));
-  std::optional<pid_t> last;
-  for (pid_t number; line >> number;) last = number;
-  return last;
+pid_t ThreadGroupIn(const ProcStatus& status) {
+  const std::vector<uint64_t> numbers = status.Numbers("Tgid");
+  return numbers.empty() ? 0 : static_cast<pid_t>(numbers.front());
 }
 
 }  // namespace
+
+// Its own memory, for which no right is needed.
+Status CheckProcessVm() {
+  uint64_t word = 1, copy = 0;
+  iovec here = {&copy, sizeof(copy)}, there = {&word, sizeof(word)};
+  if (process_vm_readv(getpid(), &here, 1, &there, 1, 0) == sizeof(copy) &&
+      process_vm_writev(getpid(), &here, 1, &there, 1, 0) == sizeof(copy))
+    return Status::Ok();
+  const int error = errno;
+  return Status::Refuse(error,
+                        "process_vm_readv is forbidden here ({}), and without it no client's memory can be "
+                        "reached: {}",
+                        std::strerror(error),
+                        InContainer()
+                            ? "start the container with --cap-add SYS_PTRACE, or with --security-opt "
+                              "seccomp=unconfined"
+                            : "a seccomp filter or the kernel's configuration forbids it");
+}
 
 bool ProcessVm::Read(pid_t tid, uint64_t address, std::span<std::byte> to) {
   const iovec local{to.data(), to.size()};
@@ -91,16 +106,18 @@ bool ProcessVm::WritePieces(pid_t tid, std::span<const WritePiece> pieces) {
 }
 
 std::optional<Identity> ProcessVm::Identify(pid_t tid) {
-  const std::string status = Slurp(fmt::format("/proc/{}/status", tid));
-  const auto tgid = StatusNumber(status, "Tgid");
-  if (!tgid) return std::nullopt;
+  const ProcStatus status(tid);
   Identity identity;
-  identity.tgid = *tgid;
-  identity.own_pid = StatusNumber(status, "NSpid").value_or(tid);
+  identity.tgid = ThreadGroupIn(status);
+  if (identity.tgid == 0) return std::nullopt;
+  // In each pid namespace that it is in, its own at last.
+  const std::vector<uint64_t> numbers = status.Numbers("NSpid");
+  identity.own_pid = numbers.empty() ? tid : static_cast<pid_t>(numbers.back());
   identity.pid_namespace = PidNamespace(tid);
+  identity.namespace_owner = NamespaceOwnerOf(tid);
   identity.name = Slurp(fmt::format("/proc/{}/comm", tid));
   if (!identity.name.empty() && identity.name.back() == '\n') identity.name.pop_back();
-  identity.start_time = StartTimeOf(*tgid, *tgid);
+  identity.start_time = StartTimeOf(identity.tgid, identity.tgid);
   if (identity.start_time == 0) return std::nullopt;
   return identity;
 }
@@ -126,10 +143,14 @@ bool ProcessVm::InGroup(pid_t tid, pid_t tgid) {
   return true;
 }
 
+pid_t ThreadGroupOf(pid_t tid) { return ThreadGroupIn(ProcStatus(tid)); }
+
 uint64_t ProcessVm::PidNamespace(pid_t tid) {
   struct stat info {};
   if (stat(fmt::format("/proc/{}/ns/pid", tid).c_str(), &info) != 0) return 0;
   return info.st_ino;
 }
+
+Result<UniqueFd> ProcessVm::OpenFor(pid_t tid, const std::string& path) { return client::OpenFor(tid, path); }
 
 }  // namespace dxg::client

@@ -1,5 +1,6 @@
 #include "cuse-dxg/client/tracee.h"
 
+#include <linux/capability.h>
 #include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -12,6 +13,11 @@
 #include <sstream>
 #include <utility>
 
+#include "base/confinement/capabilities.h"
+#include "base/container.h"
+#include "base/printable.h"
+#include "base/proc_status.h"
+
 namespace dxg::client {
 namespace {
 
@@ -21,8 +27,9 @@ constexpr uint64_t kAllSignals = ~uint64_t{0};
 // The kernel's interface, not the C library's: 64 signals.
 constexpr size_t kMaskBytes = 8;
 
-// Learned from the first attempt: it takes CAP_SYS_ADMIN, and a kernel with checkpoint and restore.
-std::atomic<bool> can_suspend_seccomp = true;
+// It takes CAP_SYS_ADMIN, no filter of our own, and a kernel with checkpoint and restore: nothing of a
+// client's.
+bool can_suspend_seccomp = false;
 
 long Trace(int request, pid_t tid, uint64_t address, uint64_t data) {
   // Safety: the kernel knows by the request whether these are addresses, and whose.
@@ -35,79 +42,82 @@ uint64_t AddressOf(void* here) { return reinterpret_cast<uint64_t>(here); }  // 
 std::string NameOf(pid_t pid) {
   std::string name;
   std::getline(std::ifstream(fmt::format("/proc/{}/comm", pid)), name);
-  return name;
+  return Printable(name);
 }
 
-Status WhyNotSeized(pid_t tid, int error) {
+// What gives this process the right that it lacks.
+std::string HowToMayTrace(const Family& family) {
+  const bool has_right = (confinement::OwnCapabilities() & confinement::Only(CAP_SYS_PTRACE)) != 0;
+  if (has_right)
+    return "not even CAP_SYS_PTRACE gives the right (/proc/sys/kernel/yama/ptrace_scope is 3, or the program "
+           "is "
+           "in a user namespace above, or a security policy forbids it)";
+  if (InContainer()) return "start the container with --cap-add SYS_PTRACE";
+  if (geteuid() == 0) return "give cuse-dxg the capability CAP_SYS_PTRACE";
+  if (family.program != 0)
+    return "the program has more rights than cuse-dxg, or another user's: run cuse-dxg as root";
+  return "run cuse-dxg as root, or start the program by 'cuse-dxg run'";
+}
+
+Status WhyNotSeized(pid_t tid, int error, const Family& family) {
   if (error == ESRCH) return Status::Refuse(EINTR, "thread {} was killed while its call waited", tid);
   if (error != EPERM) return Status::Refuse(EIO, "cannot trace thread {}: {}", tid, std::strerror(error));
-  const std::string tracer = StatusField(tid, "TracerPid");
+  const std::string tracer = ProcStatus(tid).Field("TracerPid").value_or("");
   if (!tracer.empty() && tracer != "0")
     return Status::Refuse(EPERM,
                           "thread {} is traced by process {} ({}), and a thread has one tracer: start the "
                           "program by 'cuse-dxg run "
                           "--preload', or attach the debugger after the program has made its first device",
                           tid, tracer, NameOf(std::atoi(tracer.c_str())));
-  return Status::Refuse(
-      EPERM,
-      "this process may not trace thread {}: run cuse-dxg as root or as the client's user (see "
-      "/proc/sys/kernel/yama/ptrace_scope), or start the program by 'cuse-dxg run'",
-      tid);
-}
-
-Status WhyNotFiltered(pid_t tid) {
-  return Status::Refuse(EPERM,
-                        "thread {} runs under a seccomp filter, which could kill it for a call of ours, and "
-                        "putting the filter aside "
-                        "needs CAP_SYS_ADMIN and a kernel with CONFIG_CHECKPOINT_RESTORE: run cuse-dxg as "
-                        "root. Memory that was mapped "
-                        "before the sandbox closed keeps working",
-                        tid);
-}
-
-bool IsFiltered(pid_t tid) {
-  const std::string mode = StatusField(tid, "Seccomp");
-  return !mode.empty() && mode != "0";
+  return Status::Refuse(EPERM, "this process may not trace thread {}, and so brings nothing into it: {}", tid,
+                        HowToMayTrace(family));
 }
 
 bool TrySeize(pid_t tid, uint64_t options) { return Trace(PTRACE_SEIZE, tid, 0, options) == 0; }
 
 }  // namespace
 
-std::string StatusField(pid_t tid, const std::string& key) {
-  std::ifstream status(fmt::format("/proc/{}/status", tid));
-  for (std::string line; std::getline(status, line);) {
-    if (line.compare(0, key.size() + 2, key + ":\t") == 0) return line.substr(key.size() + 2);
-  }
-  return "";
-}
-
-bool IsDead(pid_t tid) {
-  const std::string state = StatusField(tid, "State");
-  return state.empty() || state[0] == 'Z' || state[0] == 'X';
+Status Is32Bit(pid_t tid) {
+  return Status::Refuse(EPERM,
+                        "thread {} is of a 32-bit program, and memory and descriptors are given to 64-bit "
+                        "ones only: build the program for x86-64",
+                        tid);
 }
 
 bool IsBeingKilled(pid_t tid) {
-  constexpr uint64_t kKill = uint64_t{1} << (SIGKILL - 1);
-  for (const char* key : {"SigPnd", "ShdPnd"}) {
-    if (std::strtoull(StatusField(tid, key).c_str(), nullptr, 16) & kKill) return true;
-  }
+  const ProcStatus status(tid);
+  const std::string state = status.Field("State").value_or("");
+  if (state.empty() || state[0] == 'Z' || state[0] == 'X') return true;
   // Waiting for the dump, a thread has taken its SIGKILL already.
-  return StatusField(tid, "CoreDumping") == "1" || IsDead(tid);
+  return status.KillIsPending() || status.Field("CoreDumping") == "1";
 }
 
-Result<Tracee> Tracee::Seize(pid_t tid) {
+// Tried on a child, because a client could make an attempt on itself fail.
+void Tracee::LearnRights() {
+  const pid_t child = fork();
+  if (child < 0) return;
+  if (child == 0) {
+    for (;;) pause();
+  }
+  can_suspend_seccomp = TrySeize(child, PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP);
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, __WALL);
+}
+
+Result<Tracee> Tracee::Seize(pid_t tid, pid_t tgid, const Family& family) {
   if (can_suspend_seccomp) {
     if (TrySeize(tid, PTRACE_O_TRACESYSGOOD | PTRACE_O_SUSPEND_SECCOMP)) return Tracee(tid);
-    const bool traced = errno == EPERM && StatusField(tid, "TracerPid") != "0";
-    if (traced || errno == ESRCH) return WhyNotSeized(tid, errno);
-    // Not the right, or not the kernel, to suspend filters; or not the right to trace at all, which the next
-    // one tells.
+    return WhyNotSeized(tid, errno, family);
   }
-  if (IsFiltered(tid)) return WhyNotFiltered(tid);
-  if (!TrySeize(tid, PTRACE_O_TRACESYSGOOD)) return WhyNotSeized(tid, errno);
-  can_suspend_seccomp = false;
-  return Tracee(tid);
+  const std::optional<SeccompFilters> filters = FiltersOf(tid);
+  // A kernel without seccomp says nothing of it.
+  if (!filters && !ProcStatus(tid).found())
+    return Status::Refuse(EIO, "the seccomp filters of thread {} cannot be read", tid);
+  if (filters && filters->mode != 0) DXG_TRY(MayBeVisitedFiltered(tid, tgid, *filters, family));
+  if (!TrySeize(tid, PTRACE_O_TRACESYSGOOD)) return WhyNotSeized(tid, errno, family);
+  Tracee tracee(tid);
+  tracee.filters_ = filters;
+  return tracee;
 }
 
 Tracee::Tracee(Tracee&& other) noexcept
@@ -117,6 +127,7 @@ Tracee::Tracee(Tracee&& other) noexcept
       stopped_(other.stopped_),
       at_call_(other.at_call_),
       taken_(other.taken_),
+      filters_(other.filters_),
       saved_(other.saved_),
       saved_mask_(other.saved_mask_) {}
 
@@ -174,9 +185,7 @@ Status Tracee::Take(const Waiting& at) {
   const unsigned instruction = errno ? 0 : static_cast<unsigned>(code & 0xffff);
   constexpr unsigned kSyscall = 0x050f, kInt80 = 0x80cd;
   at_call_ = instruction == kSyscall || instruction == kInt80;
-  if (instruction == kInt80)
-    return Status::Refuse(
-        EPERM, "thread {} is a 32-bit program: memory and descriptors are given to 64-bit ones only", tid_);
+  if (instruction == kInt80) return Is32Bit(tid_);
   if (!at_call_)
     return Status::Refuse(EIO, "thread {} is not at a system call (the bytes before {:#x} are {:#06x})", tid_,
                           saved_.rip, instruction);
@@ -197,8 +206,19 @@ bool Tracee::MakeSafe() {
   return Trace(PTRACE_SETREGS, tid_, 0, AddressOf(&safe)) == 0;
 }
 
+// Its other threads may give it a filter at any moment (SECCOMP_FILTER_FLAG_TSYNC).
+Status Tracee::CheckFilters() const {
+  if (!filters_ || FiltersOf(tid_) == filters_) return Status::Ok();
+  return Status::Refuse(
+      EPERM,
+      "thread {} has got a seccomp filter during its call, which could kill it for a call of "
+      "ours: close the sandbox before, or after",
+      tid_);
+}
+
 Status Tracee::BeginCalls() {
   uint64_t all = kAllSignals;
+  if (attached_) DXG_TRY(CheckFilters());
   if (attached_ && Trace(PTRACE_GETSIGMASK, tid_, kMaskBytes, AddressOf(&saved_mask_)) == 0 &&
       Trace(PTRACE_SETSIGMASK, tid_, kMaskBytes, AddressOf(&all)) == 0)
     return Status::Ok();
@@ -225,6 +245,7 @@ Status Tracee::RunToSyscallStop() {
 
 Result<int64_t> Tracee::Call(long number, const Arguments& arguments) {
   if (!attached_) return Gone();
+  if (filters_) DXG_TRY(CheckFilters());
   user_regs_struct registers = saved_;
   registers.rax = static_cast<uint64_t>(number);
   registers.rdi = arguments[0];

@@ -6,9 +6,9 @@
 #include <array>
 #include <cstdint>
 #include <optional>
-#include <string>
 
 #include "base/status.h"
+#include "cuse-dxg/client/seccomp_filters.h"
 #include "cuse-dxg/client/waiting.h"
 
 namespace dxg::client {
@@ -27,9 +27,12 @@ namespace dxg::client {
 // nothing.
 class Tracee {
  public:
-  // EPERM with a sentence where we may not, somebody else traces it, or a seccomp filter cannot be put aside.
-  // Blocks while a sibling is in execve: see Watchdog in injector_process.cc.
-  static Result<Tracee> Seize(pid_t tid);
+  // Whether filters can be put aside, for all that follows. Once, while this process has one thread.
+  static void LearnRights();
+  // EPERM with a sentence where we may not, somebody else traces it, or it is under a seccomp filter that can
+  // neither be put aside nor be known to let our calls through.
+  // Blocks while a sibling is in execve: see Watch in injector_process.cc.
+  static Result<Tracee> Seize(pid_t tid, pid_t tgid, const Family& family);
   Tracee(Tracee&& other) noexcept;
   Tracee& operator=(Tracee&&) = delete;
   ~Tracee();  // leaves it, with what it would have returned
@@ -63,6 +66,7 @@ class Tracee {
   std::optional<int> Wait();
   Status RunToSyscallStop();
   bool MakeSafe();
+  Status CheckFilters() const;
 
   pid_t tid_;
   bool attached_ = true;
@@ -70,14 +74,14 @@ class Tracee {
   bool stopped_ = false;
   bool at_call_ = false;  // saved_ is known to be the end of a system call
   bool taken_ = false;
+  std::optional<SeccompFilters> filters_;  // that are in force during the visit; none: they are put aside
   user_regs_struct saved_ = {};
   uint64_t saved_mask_ = 0;
 };
 
-// The line of /proc/<tid>/status that begins with `key`, without it; empty where there is none.
-std::string StatusField(pid_t tid, const std::string& key);
+// The refusal of a thread that came by the way of 32-bit programs.
+Status Is32Bit(pid_t tid);
 // Whether a thread has SIGKILL pending, or belongs to a process that dumps core, or is dead already.
 bool IsBeingKilled(pid_t tid);
-bool IsDead(pid_t tid);
 
 }  // namespace dxg::client

@@ -13,6 +13,7 @@
 #include <string>
 #include <thread>
 
+#include "base/patience.h"
 #include "base/unique_fd.h"
 
 namespace dxg::client {
@@ -30,15 +31,16 @@ struct ProcFile {
 
 // Where a thread is. It runs on its way into the kernel's wait, too.
 enum class Place { kUnknown, kRunning, kThere, kElsewhere };
-Place PlaceOf(pid_t tgid, const Waiting& at) {
+constexpr long kIoctlOf32BitPrograms = 54;
+// `number` is of the system call that it is in.
+Place PlaceOf(pid_t tgid, const Waiting& at, long* number) {
   const ProcFile file(fmt::format("/proc/{}/task/{}/syscall", tgid, at.tid));
   if (file.text[0] == '\0') return Place::kUnknown;
-  long number = 0;
+  *number = 0;
   unsigned long descriptor = 0, code = 0, argument = 0;
-  const int fields = std::sscanf(file.text, "%ld %lx %lx %lx", &number, &descriptor, &code, &argument);
+  const int fields = std::sscanf(file.text, "%ld %lx %lx %lx", number, &descriptor, &code, &argument);
   if (fields < 1) return Place::kRunning;
-  constexpr long kIoctlOf32BitPrograms = 54;
-  const bool there = fields == 4 && (number == SYS_ioctl || number == kIoctlOf32BitPrograms) &&
+  const bool there = fields == 4 && (*number == SYS_ioctl || *number == kIoctlOf32BitPrograms) &&
                      static_cast<uint32_t>(code) == at.code && argument == at.argument;
   return there ? Place::kThere : Place::kElsewhere;
 }
@@ -66,19 +68,28 @@ std::optional<WaitingThread> FindWaiting(const Waiting& at, const Identity& proc
 }
 
 bool MayWait(const WaitingThread& thread) {
-  return IsThatThread(thread) && PlaceOf(thread.tgid, thread.at) != Place::kElsewhere;
+  long number = 0;
+  return IsThatThread(thread) && PlaceOf(thread.tgid, thread.at, &number) != Place::kElsewhere;
 }
 
 bool IsAsleepInCall(const WaitingThread& thread) {
   // It only has to get the processor once to fall asleep, and the kernel tells nobody when it does.
-  using std::chrono::steady_clock;
-  const auto end = steady_clock::now() + std::chrono::milliseconds(200);
-  while (IsThatThread(thread) && steady_clock::now() < end) {
-    const Place place = PlaceOf(thread.tgid, thread.at);
+  RealPatience patience(std::chrono::milliseconds(200));
+  while (IsThatThread(thread) && !patience.IsOver()) {
+    long number = 0;
+    const Place place = PlaceOf(thread.tgid, thread.at, &number);
     if (place != Place::kRunning) return place != Place::kElsewhere;
     std::this_thread::sleep_for(std::chrono::microseconds(100));
   }
   return false;
+}
+
+bool IsOf32BitProgram(const WaitingThread& thread) {
+  RealPatience patience(std::chrono::milliseconds(20));
+  long number = 0;
+  while (PlaceOf(thread.tgid, thread.at, &number) == Place::kRunning && !patience.IsOver())
+    std::this_thread::sleep_for(std::chrono::microseconds(100));
+  return number == kIoctlOf32BitPrograms;
 }
 
 }  // namespace dxg::client

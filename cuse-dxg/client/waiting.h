@@ -36,6 +36,10 @@ bool MayWait(const WaitingThread& thread);
 // other program meanwhile. Waits for a thread that runs, 0.2 seconds at most.
 bool IsAsleepInCall(const WaitingThread& thread);
 
+// Whether its call came by the way of 32-bit programs; false where the kernel does not tell. Waits for a
+// thread that runs, 0.02 seconds at most.
+bool IsOf32BitProgram(const WaitingThread& thread);
+
 // When a thread started, in clock ticks since boot; 0: that group has no such thread.
 uint64_t StartTimeOf(pid_t tgid, pid_t tid);
 

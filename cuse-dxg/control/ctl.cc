@@ -15,6 +15,7 @@
 #include "base/unique_fd.h"
 #include "base/unix_socket.h"
 #include "cuse-dxg/control/address.h"
+#include "cuse-dxg/control/print.h"
 #include "cuse-dxg/control/server.h"
 #include "link/profile_file.h"
 
@@ -61,8 +62,6 @@ bool ParseNumber(const std::string& text, uint64_t* value) {
   const auto [stop, error] = std::from_chars(begin, end, *value, hex ? 16 : 10);
   return error == std::errc() && stop == end;
 }
-
-std::string LuidText(uint64_t luid) { return fmt::format("{:08x}-{:08x}", luid >> 32, luid & 0xFFFFFFFF); }
 
 // A number, or as it is printed: two halves of eight digits.
 bool ParseLuid(const std::string& text, uint64_t* luid) {
@@ -160,11 +159,16 @@ Command::Command(CLI::App& app) {
   ctl_ = app.add_subcommand("ctl",
                             "Make trouble in a running daemon: faults on demand, adapters that come and go");
   ctl_->require_subcommand(1);
-  ctl_->add_option("--control", path_,
-                   fmt::format("The daemon's socket (default: ${}, which `run` sets; else {})", kPathVariable,
-                               kPathDefault))
-      ->type_name("PATH");
-  ctl_->footer("docs/faults.md has an example of each fault point and what a client sees.");
+  path_ = kPathDefault;
+  ctl_->add_option("--control", path_, "The daemon's socket; `run` sets the variable")
+      ->type_name("PATH")
+      ->envname(kPathVariable)
+      ->configurable(false)
+      ->capture_default_str();
+  ctl_->footer(
+      "docs/faults.md has an example of each fault point and what a client sees.\n"
+      "Exit status: 0; 1 if the daemon is not there or refuses, with the reason on stderr; 2 if the command\n"
+      "line is wrong.");
 
   fault_ = ctl_->add_subcommand("fault", "Arm a fault point, or: list, clear");
   fault_->add_option("POINT", point_, "The point, by its name in `ctl fault list`");
@@ -176,7 +180,7 @@ Command::Command(CLI::App& app) {
   fault_clear_ = fault_->add_subcommand("clear", "Disarm all rules, or those of one point");
   fault_clear_->add_option("POINT", point_, "Of this one");
   fault_->footer(
-      "Usage: cuse-dxg ctl fault POINT [OPTIONS]   without options: strikes once, at the next passage");
+      "Usage: cuse-dxg ctl fault POINT [OPTIONS]\nWithout options it strikes once, at the next passage.");
 
   adapters_ = ctl_->add_subcommand("adapters", "The adapters that are there: LUID, profile, description");
   adapter_ = ctl_->add_subcommand("adapter", "Add an adapter, or remove one by surprise");
@@ -186,6 +190,9 @@ Command::Command(CLI::App& app) {
   adapter_remove_ = adapter_->add_subcommand("remove", "The adapter is gone, whoever uses it");
   adapter_remove_->add_option("LUID", luid_, "As `ctl adapters` prints it")->required();
   status_ = ctl_->add_subcommand("status", "How much of everything is alive in the host");
+  metrics_ = ctl_->add_subcommand("metrics", "That, the adapters and what the faults did, as OpenMetrics");
+  for (CLI::App* one : {fault_, fault_list_, fault_clear_, adapters_, adapter_add_, adapter_remove_, status_})
+    one->add_flag("--json", json_, "As JSON");
 }
 
 void Command::AddFaultOptions() {
@@ -228,9 +235,45 @@ Result<ControlRequest> Command::Request() const {
   return request;
 }
 
+Result<ControlReply> Command::AskAll() const {
+  std::vector<ControlRequest> requests(1);
+  if (*metrics_) {
+    requests.resize(3);
+    requests[0].mutable_status();
+    requests[1].mutable_list_adapters();
+    requests[2].mutable_list_faults();
+  } else {
+    DXG_ASSIGN(requests[0], Request());
+  }
+  ControlReply all;
+  for (const ControlRequest& request : requests) {
+    DXG_ASSIGN(const ControlReply reply, Ask(path_, request));
+    if (!reply.error().empty()) return Status::Refuse(EINVAL, "{}", reply.error());
+    all.MergeFrom(reply);
+  }
+  return all;
+}
+
+// What an answer of this command is about.
+Part Command::part() const {
+  if (*fault_list_) return Part::kPoints;
+  if (*fault_clear_) return Part::kCleared;
+  if (*adapters_ || *adapter_add_) return Part::kAdapters;
+  return *status_ ? Part::kCounts : Part::kDone;
+}
+
+// The options of `fault list` choose for programs too.
+void Command::Choose(ControlReply* reply) const {
+  auto* points = reply->mutable_points();
+  for (int i = points->size(); i-- > 0;) {
+    const ControlReply::Point& point = points->Get(i);
+    if ((!point_.empty() && point_ != point.name()) || (armed_only_ && point.rules().empty()))
+      points->DeleteSubrange(i, 1);
+  }
+}
+
 void Command::PrintFaults(const ControlReply& reply) const {
   for (const ControlReply::Point& point : reply.points()) {
-    if (!point_.empty() && point_ != point.name()) continue;
     if (!armed_only_) {
       std::string options;
       for (const std::string& option : point.options()) options += OptionOf(option) + " ";
@@ -256,17 +299,14 @@ void Command::Print(const ControlReply& reply) const {
 }
 
 int Command::Run() {
-  if (path_.empty()) {
-    const char* set = getenv(kPathVariable);
-    path_ = set && *set != '\0' ? set : kPathDefault;
-  }
-  Result<ControlRequest> request = Request();
-  Result<ControlReply> reply = request.ok() ? Ask(path_, *request) : Result<ControlReply>(request.status());
-  if (reply.ok() && !reply->error().empty()) reply = Status::Refuse(EINVAL, "{}", reply->error());
+  Result<ControlReply> reply = AskAll();
   if (!reply.ok()) {
     fmt::print(stderr, "cuse-dxg ctl: {}\n", reply.status().why());
     return kFailed;
   }
+  if (*metrics_) return fmt::print("{}", ToMetrics(*reply)), 0;
+  Choose(&*reply);
+  if (json_) return fmt::print("{}", ToJson(*reply, part())), 0;
   Print(*reply);
   return 0;
 }

@@ -5,6 +5,7 @@
 #include <string>
 
 #include "base/status.h"
+#include "cuse-dxg/control/print.h"
 #include "proto/dxg/control.pb.h"
 
 namespace dxg::control {
@@ -27,6 +28,9 @@ class Command {
  private:
   void AddFaultOptions();
   Result<ControlRequest> Request() const;
+  Result<ControlReply> AskAll() const;
+  void Choose(ControlReply* reply) const;
+  Part part() const;
   Status FillRule(FaultRule* rule) const;
   void Print(const ControlReply& reply) const;
   void PrintFaults(const ControlReply& reply) const;
@@ -40,11 +44,13 @@ class Command {
   CLI::App* adapter_add_;
   CLI::App* adapter_remove_;
   CLI::App* status_;
+  CLI::App* metrics_;
 
   std::string path_;
   std::string point_;                          // of fault, fault list and fault clear
   std::map<std::string, std::string> fields_;  // of the rule, by name; empty: not given
   bool armed_only_ = false;
+  bool json_ = false;
   std::string luid_;
   std::string profile_;
 };

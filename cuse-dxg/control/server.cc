@@ -10,6 +10,7 @@
 #include <cstdlib>
 #include <cstring>
 
+#include "base/start_thread.h"
 #include "base/unix_socket.h"
 #include "cuse-dxg/control/address.h"
 
@@ -57,12 +58,21 @@ std::string Answer(std::span<const std::byte> packet, HostControl& host) {
 }
 
 Result<std::unique_ptr<Server>> Server::Start(const std::string& path, HostControl& host) {
-  UniqueFd stop(eventfd(0, EFD_CLOEXEC));
-  if (!stop.valid()) return Status::Refuse(errno, "--control: no eventfd: {}", std::strerror(errno));
   DXG_ASSIGN(UniqueFd listener,
              ListenUnix(path, kOption, {.who = "daemon", .type = SOCK_SEQPACKET, .waiting_max = kPeersMax}));
-  std::unique_ptr<Server> server(new Server(path, host, std::move(listener), std::move(stop)));
-  server->thread_ = std::thread([self = server.get()] { self->Run(); });
+  return Start(path, std::move(listener), host);
+}
+
+Result<std::unique_ptr<Server>> Server::Start(UniqueFd listener, HostControl& host) {
+  return Start("", std::move(listener), host);
+}
+
+Result<std::unique_ptr<Server>> Server::Start(std::string path, UniqueFd listener, HostControl& host) {
+  UniqueFd stop(eventfd(0, EFD_CLOEXEC));
+  if (!stop.valid()) return Status::Refuse(errno, "--control: no eventfd: {}", std::strerror(errno));
+  std::unique_ptr<Server> server(new Server(std::move(path), host, std::move(listener), std::move(stop)));
+  if (!StartThread(&server->thread_, [self = server.get()] { self->Run(); }))
+    return Status::Refuse(EAGAIN, "--control: no thread can be had (ulimit -u, or the machine's limit)");
   return server;
 }
 
@@ -70,7 +80,7 @@ Server::~Server() {
   const uint64_t one = 1;
   DXG_CHECK(write(stop_.get(), &one, sizeof(one)) == sizeof(one));
   thread_.join();
-  unlink(path_.c_str());
+  if (!path_.empty()) unlink(path_.c_str());
 }
 
 void Server::Run() {
@@ -119,23 +129,6 @@ bool Server::Serve(int peer) {
             : Refusal(fmt::format("the request has {} bytes; give at most {}", got, kRequestBytesMax));
   return send(peer, reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL) ==
          static_cast<ssize_t>(reply.size());
-}
-
-Result<PrivateDirectory> PrivateDirectory::Create() {
-  const char* runtime = getenv("XDG_RUNTIME_DIR");
-  const char* temporary = getenv("TMPDIR");
-  for (const char* parent : {runtime, temporary, "/tmp"}) {
-    if (!parent || *parent == '\0') continue;
-    std::string directory = std::string(parent) + "/cuse-dxg-XXXXXX";
-    if (mkdtemp(directory.data())) return PrivateDirectory(std::move(directory));
-  }
-  return Status::Refuse(errno, "no place for a control socket: {}", std::strerror(errno));
-}
-
-PrivateDirectory::~PrivateDirectory() {
-  if (directory_.empty()) return;
-  unlink(socket().c_str());
-  rmdir(directory_.c_str());
 }
 
 }  // namespace dxg::control

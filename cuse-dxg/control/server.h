@@ -31,36 +31,25 @@ class Server {
  public:
   // A socket file that a dead daemon has left is taken over. `host` outlives the server.
   static Result<std::unique_ptr<Server>> Start(const std::string& path, HostControl& host);
-  ~Server();  // the file goes with it
+  // The same on a socket that listens already, and never waits.
+  static Result<std::unique_ptr<Server>> Start(UniqueFd listener, HostControl& host);
+  ~Server();  // the file that it made goes with it
 
  private:
   Server(std::string path, HostControl& host, UniqueFd listener, UniqueFd stop)
       : path_(std::move(path)), host_(host), listener_(std::move(listener)), stop_(std::move(stop)) {}
+  static Result<std::unique_ptr<Server>> Start(std::string path, UniqueFd listener, HostControl& host);
   void Run();
   void Admit();
   bool Serve(int peer);  // false: it is to be let go
 
-  const std::string path_;
+  const std::string path_;  // empty: not ours
   HostControl& host_;
   const UniqueFd listener_;
   const UniqueFd stop_;
   std::vector<UniqueFd> peers_;    // of the thread
   std::vector<std::byte> packet_;  // of the thread
   std::thread thread_;
-};
-
-// A directory of our own for a socket, with the path in it. Gone with this.
-class PrivateDirectory {
- public:
-  static Result<PrivateDirectory> Create();
-  PrivateDirectory(PrivateDirectory&& other) noexcept : directory_(std::exchange(other.directory_, {})) {}
-  PrivateDirectory& operator=(PrivateDirectory&&) = delete;
-  ~PrivateDirectory();
-  std::string socket() const { return directory_ + "/control"; }
-
- private:
-  explicit PrivateDirectory(std::string directory) : directory_(std::move(directory)) {}
-  std::string directory_;
 };
 
 }  // namespace dxg::control

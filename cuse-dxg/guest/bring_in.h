@@ -20,6 +20,9 @@ TaskOf<ClientAddress> BringIn(Call& call, WindowAddress address, uint64_t size);
 // and tells.
 Task BringHome(Call& call);
 
+// Whether the caller sees memory of the host somewhere in that range of its addresses.
+bool SeesHostMemory(Call& call, uint64_t address, uint64_t size);
+
 // Unmaps what is no longer needed. What fails is left: the memory behind it is the client's own.
 Task TakeOut(Call& call, std::vector<Arena::Mapping> mappings);
 

@@ -136,8 +136,8 @@ Status Call::OutLate(contract::Member member) {
   return Status::Ok();
 }
 
-void Call::VisitEnds() {
-  if (process->VisitEnds()) driver.EndProcess(process);
+void Call::Ends() {
+  if (process->CallEnds()) driver.EndProcess(process);
 }
 
 void Call::Answer(const Status& status) { Caller::Answer(status, {args_, out_bytes_}); }

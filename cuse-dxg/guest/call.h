@@ -35,6 +35,7 @@ class Call : public Caller {
   Driver& driver;
   const contract::CallRow& row;
   const std::shared_ptr<Process> process;
+  Charge charge;  // of a handler, for as long as the call is there
 
   virtual contract::Message& request_message() = 0;
   virtual contract::Message& reply_message() = 0;
@@ -70,17 +71,13 @@ class Call : public Caller {
 
   std::byte* args() { return args_; }
 
-  // Of a call that waits: two have it. True for the one who leaves last.
-  bool ReleaseShare() { return shares_.fetch_sub(1, std::memory_order_acq_rel) == 1; }
-
   // Answers the client. The last thing that happens to a call.
   void Answer(const Status& status);
 
  private:
-  void VisitBegins() override { process->VisitBegins(); }
-  void VisitEnds() override;
+  void OutlivesItsFile() override { process->CallOutlivesItsFile(); }
+  void Ends() override;
 
-  std::atomic<int> shares_{2};
   uint16_t out_bytes_ = 0;  // of args_, that the kernel copies with the answer
   std::byte* const args_;
 };

@@ -1,67 +1,152 @@
 #include "cuse-dxg/guest/caller.h"
 
+#include <fmt/format.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <algorithm>
 #include <cstring>
+#include <fstream>
+#include <string>
 
 #include "base/page.h"
+#include "base/relay.h"
 
 namespace dxg::guest {
 
 thread_local const Caller* Caller::at_once = nullptr;
 
-// Conditional, which clang cannot follow.
-Caller::MemoryLock::MemoryLock(Caller& caller) DXG_NO_THREAD_SAFETY_ANALYSIS
-    : taken_(at_once == &caller ? nullptr : &caller.mutex_) {
-  if (taken_ != nullptr) taken_->Lock();
+namespace {
+
+pid_t ThisThread() {
+  thread_local const pid_t tid = gettid();
+  return tid;
 }
 
-Caller::MemoryLock::~MemoryLock() DXG_NO_THREAD_SAFETY_ANALYSIS {
-  if (taken_ != nullptr) taken_->Unlock();
+// Whether a thread of ours sleeps in the system call that copies from or to another process. A kernel without
+// /proc/PID/syscall (User Mode Linux) cannot name the call that it sleeps in. There a thread that is about to
+// copy and sleeps is taken to be in the copy: before that it sleeps nowhere.
+bool SleepsInCopy(pid_t thread, bool copies) {
+  long call = -1;
+  char state = 0;
+  std::ifstream file(fmt::format("/proc/self/task/{}/syscall", thread));
+  if (file.is_open()) {
+    file >> call;
+    copies = call == SYS_process_vm_readv || call == SYS_process_vm_writev;
+  }
+  std::string stat;
+  std::getline(std::ifstream(fmt::format("/proc/self/task/{}/stat", thread)), stat);
+  if (const size_t name_ends = stat.rfind(')'); name_ends + 2 < stat.size()) state = stat[name_ends + 2];
+  return copies && (state == 'S' || state == 'D');
+}
+
+}  // namespace
+
+Caller::Touch::Touch(Caller& caller, How how) : caller_(caller) {
+  caller.copies_.store(how == How::kCopies, std::memory_order_relaxed);
+  caller.toucher_.store(ThisThread(), std::memory_order_relaxed);
+  caller.touches_.fetch_add(1, std::memory_order_relaxed);
+  allowed_ = (caller.touch_.fetch_or(kUnderWay) & kOver) == 0;
 }
 
 bool Caller::UntilAbandoned::Read(pid_t tid, uint64_t address, std::span<std::byte> to) {
-  const MemoryLock lock(caller_);
-  return !caller_.abandoned_ && access_.Read(tid, address, to);
+  const Relay::Pause pause;
+  const Touch touch(caller_, Touch::How::kCopies);
+  return touch.allowed() && access_.Read(tid, address, to);
 }
 
 bool Caller::UntilAbandoned::Write(pid_t tid, uint64_t address, std::span<const std::byte> from) {
-  const MemoryLock lock(caller_);
-  return !caller_.abandoned_ && access_.Write(tid, address, from);
+  const Relay::Pause pause;
+  const Touch touch(caller_, Touch::How::kCopies);
+  return touch.allowed() && access_.Write(tid, address, from);
 }
 
+// As many at once as one system call takes: between two of them the thread may be let go.
 bool Caller::UntilAbandoned::ReadPieces(pid_t tid, std::span<const client::ReadPiece> pieces) {
-  const MemoryLock lock(caller_);
-  return !caller_.abandoned_ && access_.ReadPieces(tid, pieces);
+  for (; !pieces.empty(); pieces = pieces.subspan(std::min(pieces.size(), client::kPiecesAtOnce))) {
+    const Relay::Pause pause;
+    const Touch touch(caller_, Touch::How::kCopies);
+    const auto some = pieces.first(std::min(pieces.size(), client::kPiecesAtOnce));
+    if (!touch.allowed() || !access_.ReadPieces(tid, some)) return false;
+  }
+  return true;
 }
 
 bool Caller::UntilAbandoned::WritePieces(pid_t tid, std::span<const client::WritePiece> pieces) {
-  const MemoryLock lock(caller_);
-  return !caller_.abandoned_ && access_.WritePieces(tid, pieces);
+  for (; !pieces.empty(); pieces = pieces.subspan(std::min(pieces.size(), client::kPiecesAtOnce))) {
+    const Relay::Pause pause;
+    const Touch touch(caller_, Touch::How::kCopies);
+    const auto some = pieces.first(std::min(pieces.size(), client::kPiecesAtOnce));
+    if (!touch.allowed() || !access_.WritePieces(tid, some)) return false;
+  }
+  return true;
 }
 
 std::unique_ptr<client::AddressSpace> Caller::UntilAbandoned::Pin(pid_t tid, uint64_t address, uint64_t size,
                                                                   bool writable) {
-  const MemoryLock lock(caller_);
-  return caller_.abandoned_ ? nullptr : access_.Pin(tid, address, size, writable);
+  const Relay::Pause pause;
+  const Touch touch(caller_, Touch::How::kOtherwise);
+  return touch.allowed() ? access_.Pin(tid, address, size, writable) : nullptr;
 }
 
-void Caller::WhenKilled(std::function<void()> killed) {
-  MutexLock lock(mutex_);
-  if (!answered_ && !finished_ && !ends_by_signal_) ioctl_->OnKilled(std::move(killed));
+std::unique_ptr<client::AddressMap> Caller::UntilAbandoned::MapOf(pid_t tid) {
+  const Relay::Pause pause;
+  const Touch touch(caller_, Touch::How::kOtherwise);
+  return touch.allowed() ? access_.MapOf(tid) : nullptr;
 }
 
-void Caller::Abandon() {
+Result<UniqueFd> Caller::UntilAbandoned::OpenFor(pid_t tid, const std::string& path) {
+  const Touch touch(caller_, Touch::How::kOtherwise);
+  if (!touch.allowed()) return Status::Refuse(EINTR, "thread {} was killed while its call waited", tid);
+  return access_.OpenFor(tid, path);
+}
+
+void Caller::WatchForDeath(Share caller) {
+  Caller& watched = *caller;
+  try {
+    // Before the lock, so that it ends after it: the share may be the last.
+    std::function<bool()> killed = [shared = std::shared_ptr<Caller>(std::move(caller))] {
+      return shared->Abandon();
+    };
+    MutexLock lock(watched.mutex_);
+    if (watched.ends_by_signal_) return;  // a death ends it as any signal does
+    if (!watched.answered_ && !watched.finished_) watched.ioctl_->OnKilled(std::move(killed));
+  } catch (const std::bad_alloc&) {
+    // Nobody hears of its death: the client is gone when the call ends.
+  }
+}
+
+// A copy from or to a process finds that process when it begins, and keeps to its memory then. Who sleeps in
+// the same copy at two looks has begun it.
+bool Caller::IsCertainlyInItsMemory() {
+  const uint32_t touch = touches_.load();
+  const bool sleeps = SleepsInCopy(toucher_.load(), copies_.load()) && touches_.load() == touch;
+  const uint32_t before = std::exchange(seen_asleep_, sleeps ? touch : 0);
+  return sleeps && before == touch;
+}
+
+bool Caller::Abandon() {
   std::shared_ptr<ParkedCall> parked;
   {
     MutexLock lock(mutex_);
-    if (answered_ || finished_) return;  // where a visit is on its way, whoever makes it sees the thread die
+    // Where a visit is on its way, whoever makes it sees the thread die.
+    if (answered_ || finished_ || let_go_) return true;
     if (ends_by_signal_) {
       parked = parked_;
     } else {
       abandoned_ = true;
+      const bool touched = (touch_.fetch_or(kOver) & kUnderWay) != 0;
+      if (touched && !IsCertainlyInItsMemory()) return false;
+      let_go_ = true;
+      // In memory it comes back, and may ask the host yet. At the host it may never: the host ends what it
+      // waits for with the process.
+      outlives_ = touched;
+      if (outlives_) OutlivesItsFile();
       ioctl_->Answer(-EINTR, {});
     }
   }
   if (parked != nullptr) parked->Interrupt();
+  return true;
 }
 
 void Caller::EndBySignal() {
@@ -74,7 +159,7 @@ void Caller::EndBySignal() {
       });
     }
   }
-  parked_->Interrupt();  // the thread was let go before
+  parked_->Abandon();  // the thread was let go before
 }
 
 bool Caller::ReadNear(uint64_t address, std::span<std::byte> to) {
@@ -106,7 +191,7 @@ Task Caller::Enter() {
           MutexLock lock(mutex_);
           if (abandoned_) return;
           answered_ = true;
-          VisitBegins();
+          OutlivesItsFile();
           ioctl_->Answer(0, {});
         },
         std::move(done));
@@ -130,8 +215,9 @@ void Caller::Answer(Status status, std::span<const std::byte> out) {
   {
     MutexLock lock(mutex_);
     finished_ = true;
-    if (abandoned_) return;
-    answered = answered_;
+    if (abandoned_ && !std::exchange(let_go_, true)) return ioctl_->Answer(-EINTR, {});
+    if (let_go_ && !outlives_) return;
+    answered = answered_ || let_go_;
   }
   if (!answered) return ioctl_->Answer(status.value(), out);
   if (visit_ != nullptr) {  // else the thread was killed on its way
@@ -140,7 +226,7 @@ void Caller::Answer(Status status, std::span<const std::byte> out) {
     if (!out.empty() && !access_.Write(tid(), ioctl_->argument(), out)) result = -EFAULT;
     visit_->Leave(result);
   }
-  VisitEnds();
+  Ends();
 }
 
 }  // namespace dxg::guest

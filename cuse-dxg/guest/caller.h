@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -23,20 +24,34 @@ class Caller {
   virtual ~Caller() = default;
 
   pid_t tid() const { return tid_; }
+  const client::Identity& identity() const { return process_; }
   client::Waiting waiting() const { return {tid_, ioctl_->code(), ioctl_->argument()}; }
   client::Access& access() { return access_; }
 
-  // The call whose handler this thread has begun and that has not waited nor ended since: nobody else has it,
-  // so nothing of it needs a lock.
+  // The call whose handler this thread has begun and that has not waited nor ended since.
   static thread_local const Caller* at_once;
 
-  // Where the call waits for more than a moment: `killed` runs when its thread is being killed. Nothing where
-  // the call has ended by now.
-  void WhenKilled(std::function<void()> killed) DXG_EXCLUDES(mutex_);
-  // The thread is being killed while the call waits: it is let go, and nothing of it is touched any more.
-  void Abandon() DXG_EXCLUDES(mutex_);
+  // A call has two shares from its start: of whoever finishes it, and of whoever begins it, until it waits.
+  // Who holds the last one deletes it.
+  struct Release {
+    int shares;
+    void operator()(Caller* caller) const {
+      if (caller->shares_.fetch_sub(shares, std::memory_order_acq_rel) == shares) delete caller;
+    }
+  };
+  template <class C>
+  using SharesOf = std::unique_ptr<C, Release>;
+  using Share = SharesOf<Caller>;
+  void AddShare() { shares_.fetch_add(1, std::memory_order_relaxed); }
+
+  // The call waits, or is at something, for more than a moment: its thread may be killed meanwhile.
+  static void WatchForDeath(Share caller);
+  // The thread is being killed: it is let go, and nothing of it is touched any more. False: it is being
+  // touched, and what is touched could still be another's by then; ask again.
+  bool Abandon() DXG_EXCLUDES(mutex_);
   // What is to end the call when it waits without limit, for whoever signals it; made at most once.
   std::shared_ptr<ParkedCall> Park() { return parked_ = std::make_shared<ParkedCall>(); }
+  const std::shared_ptr<ParkedCall>& parked() const { return parked_; }
   ParkedCall::Awaiter Ended() const { return parked_->Ended(); }
   // From here on any signal to the thread ends the parked call, also one that came before, and so does its
   // death.
@@ -70,10 +85,10 @@ class Caller {
   }
 
  protected:
-  // A visit begins: the kernel has its answer, and no longer keeps the file open for the call; and it ends,
-  // at the latest with Answer.
-  virtual void VisitBegins() {}
-  virtual void VisitEnds() {}
+  // The call goes on, for a visit or because its client was killed, although the kernel has its answer and no
+  // longer keeps the file open for it; and it ends, with Answer.
+  virtual void OutlivesItsFile() {}
+  virtual void Ends() {}
 
   // The last thing that happens. `out` is the beginning of the fixed struct, where the kernel is to copy
   // that.
@@ -89,41 +104,59 @@ class Caller {
     bool WritePieces(pid_t tid, std::span<const client::WritePiece> pieces) override;
     std::unique_ptr<client::AddressSpace> Pin(pid_t tid, uint64_t address, uint64_t size,
                                               bool writable) override;
+    std::unique_ptr<client::AddressMap> MapOf(pid_t tid) override;
     std::optional<client::Identity> Identify(pid_t tid) override { return access_.Identify(tid); }
     bool InGroup(pid_t tid, pid_t tgid) override { return access_.InGroup(tid, tgid); }
     uint64_t PidNamespace(pid_t tid) override { return access_.PidNamespace(tid); }
+    Result<UniqueFd> OpenFor(pid_t tid, const std::string& path) override;
 
    private:
     client::Access& access_;
     Caller& caller_;
   };
 
-  // What the client's memory is touched under: the caller's lock. A call that only its own thread has needs
-  // none, and takes none.
-  class DXG_SCOPED_CAPABILITY MemoryLock {
+  // While the client's memory is touched. No lock is held meanwhile: it may last for as long as the client
+  // likes.
+  class Touch {
    public:
-    explicit MemoryLock(Caller& caller) DXG_ACQUIRE(caller.mutex_);
-    ~MemoryLock() DXG_RELEASE();
-    MemoryLock(const MemoryLock&) = delete;
-    MemoryLock& operator=(const MemoryLock&) = delete;
+    enum class How { kCopies, kOtherwise };
+    Touch(Caller& caller, How how);
+    ~Touch() { caller_.touch_.fetch_and(~kUnderWay); }
+    Touch(const Touch&) = delete;
+    Touch& operator=(const Touch&) = delete;
+    // False: the thread was let go.
+    bool allowed() const { return allowed_; }
 
    private:
-    Mutex* const taken_;  // null: none
+    Caller& caller_;
+    bool allowed_;
   };
+  static constexpr uint32_t kUnderWay = 1, kOver = 2;  // of touch_
 
   const std::unique_ptr<attach::IoctlRequest> ioctl_;
   UntilAbandoned access_;
 
  private:
+  bool IsCertainlyInItsMemory() DXG_REQUIRES(mutex_);
+
+  std::atomic<int> shares_{2};
+  // What touches the client's memory now, if anything does, and whether anything still may.
+  std::atomic<uint32_t> touch_{0};
+  std::atomic<uint32_t> touches_{0};
+  std::atomic<pid_t> toucher_{0};
+  std::atomic<bool> copies_{false};                  // it, by the system call for that
+  uint32_t seen_asleep_ DXG_GUARDED_BY(mutex_) = 0;  // in that touch; 0: in none
   const client::Identity& process_;
   const pid_t tid_;
   client::Delivery* delivery_ = nullptr;
   std::unique_ptr<client::Visit> visit_;
   // Held while the request is answered early and while its callbacks are set, so that only one of them ends
-  // it. The process's lock may be taken meanwhile (VisitBegins).
+  // it. The process's lock may be taken meanwhile (OutlivesItsFile).
   mutable Mutex mutex_;
   bool answered_ DXG_GUARDED_BY(mutex_) = false;  // provisionally, for a visit
   bool abandoned_ DXG_GUARDED_BY(mutex_) = false;
+  bool let_go_ DXG_GUARDED_BY(mutex_) = false;    // the answer of an abandoned one is given
+  bool outlives_ DXG_GUARDED_BY(mutex_) = false;  // the process of such a call ends after it
   bool finished_ DXG_GUARDED_BY(mutex_) = false;
   bool ends_by_signal_ DXG_GUARDED_BY(mutex_) = false;
   std::shared_ptr<ParkedCall> parked_;

@@ -4,7 +4,8 @@
 
 namespace dxg::guest {
 
-TaskOf<uint64_t> AddClientEvent(Call& call, uint64_t descriptor, EventTable::Lifetime lifetime) {
+TaskOf<uint64_t> AddClientEvent(Call& call, uint64_t descriptor, EventTable::Lifetime lifetime,
+                                Charge charge) {
   client::Delivery* delivery = call.driver.delivery();
   const int number = static_cast<int>(static_cast<uint32_t>(descriptor));
   std::shared_ptr<client::EventFile> file;
@@ -15,7 +16,7 @@ TaskOf<uint64_t> AddClientEvent(Call& call, uint64_t descriptor, EventTable::Lif
   }
   if (file == nullptr)
     co_return Status::Refuse(EINVAL, "descriptor {} of the caller is no eventfd that can be held", number);
-  co_return call.driver.events().Add(*call.process, std::move(file), lifetime);
+  co_return call.driver.events().Add(*call.process, std::move(file), lifetime, std::move(charge));
 }
 
 }  // namespace dxg::guest

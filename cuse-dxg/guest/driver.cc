@@ -7,6 +7,7 @@
 #include <array>
 #include <utility>
 
+#include "cuse-dxg/client/warnings.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/teardown.h"
 #include "proto/contract/text.h"
@@ -32,6 +33,15 @@ void LogRefusal(const char* call, pid_t tid, const Status& status) {
   spdlog::debug("{} by thread {}: {}: {}", call, tid, contract::ResultText(status.value()), status.why());
 }
 
+void WarnOfOpen(const Process& process, const Status& status) {
+  try {
+    client::Warn(process.identity,
+                 fmt::format("open by process {}: {}", process.identity.tgid, status.why()));
+  } catch (const std::bad_alloc&) {
+    // The client hears it all the same.
+  }
+}
+
 std::string WideName(const std::string& name) {
   std::string wide(kProcessNameBytes, '\0');
   for (size_t i = 0; i < name.size() && 2 * i + 2 < wide.size(); ++i) wide[2 * i] = name[i];
@@ -46,53 +56,38 @@ std::string WideName(const std::string& name) {
 class CallRunner {
  public:
   using Runner = void (*)(Driver&, const contract::CallRow&, std::shared_ptr<Process>,
-                          std::unique_ptr<attach::IoctlRequest>);
+                          std::unique_ptr<attach::IoctlRequest>&);
 
   template <class Traits, Task (*kHandler)(CallOf<Traits>&)>
   static void Run(Driver& driver, const contract::CallRow& row, std::shared_ptr<Process> process,
-                  std::unique_ptr<attach::IoctlRequest> ioctl) {
+                  std::unique_ptr<attach::IoctlRequest>& ioctl) {
+    // Memory comes before anything is moved: where there is none, the request is still its owner's.
     auto* call = new CallOf<Traits>(driver, row, std::move(process), std::move(ioctl), driver.access_);
     call->set_delivery(driver.delivery_);
     const uint64_t start_ns = driver.observer_ != nullptr ? NowNs() : 0;
-    if (Status status = call->CopyArgsIn(); !status.ok())
-      return Finish(std::unique_ptr<Call>(call), start_ns, status);
-
-    const Caller* const outer = std::exchange(Caller::at_once, call);
-    kHandler(*call).Start([call, start_ns](Status status) {
-      const bool at_once = Caller::at_once == call;
-      if (at_once) Caller::at_once = nullptr;  // tells Run, which must not look at the call any more
-      Finish(std::unique_ptr<Call, Release>(call, Release{at_once}), start_ns, status);
-    });
-    const bool finished = std::exchange(Caller::at_once, outer) != call;
-    if (!finished) WatchItsThread(call);
+    RunCaller(
+        call, [](Call& args) { return args.CopyArgsIn(); }, kHandler,
+        [start_ns](Call& ended, const Status& status) { Finish(ended, start_ns, status); });
   }
 
  private:
-  // Nearly every call finishes at once, and has one owner; only one that waits is shared, between whoever
-  // finishes it and whoever hears of its thread's death.
-  struct Release {
-    bool sole_owner;
-    void operator()(Call* call) const {
-      if (sole_owner || call->ReleaseShare()) delete call;
+  static void Finish(Call& call, uint64_t start_ns, const Status& status) {
+    // Before the answer: a client that saw its call end finds it in the trace.
+    try {
+      Tell(call, start_ns, status);
+    } catch (const std::bad_alloc&) {
+      // It is answered all the same.
     }
-  };
-
-  static void WatchItsThread(Call* call) {
-    std::unique_ptr<Call, Release> share(call, Release{false});
-    if (call->ends_by_signal()) return;  // a death ends it as any signal does
-    call->WhenKilled([shared = std::shared_ptr<Call>(std::move(share))] { shared->Abandon(); });
+    call.Answer(status);
   }
 
-  template <class Owner>
-  static void Finish(Owner call, uint64_t start_ns, const Status& status) {
-    Driver& driver = call->driver;
-    // Before the answer: a client that saw its call end finds it in the trace.
+  static void Tell(Call& call, uint64_t start_ns, const Status& status) {
+    Driver& driver = call.driver;
     if (driver.observer_ != nullptr) {
-      driver.Report({&call->row, call->row.code, call->tid(), &call->request_message(),
-                     &call->reply_message(), &status, NowNs() - start_ns});
+      driver.Report({&call.row, call.row.code, call.tid(), &call.request_message(), &call.reply_message(),
+                     &status, NowNs() - start_ns});
     }
-    LogRefusal(call->row.name, call->tid(), status);
-    call->Answer(status);
+    LogRefusal(call.row.name, call.tid(), status);
   }
 };
 
@@ -122,25 +117,35 @@ void LogNotServed(const contract::CallRow& row) {
 
 // Whoever serves the node may end with files open; nobody uses them any more.
 Driver::~Driver() {
+  host_.beside().Stop();
+  teardown_.Stop();
   events_.EndAll();
   for (OpenFile* file : std::exchange(files_, {})) delete file;
   // Devices and their adapters hold each other.
-  for (const Entry& entry : processes_) {
+  for (const auto& [key, entry] : processes_) {
     for (const auto& held : entry.process->CloseAllAdapters()) held->devices.clear();
   }
 }
 
+// The requests of clients: where there is no memory for one, it is refused.
 void Driver::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
+  try {
+    ServeIoctl(request);
+  } catch (const std::bad_alloc&) {
+    if (request != nullptr) request->Answer(-ENOMEM, {});
+  }
+}
+
+void Driver::ServeIoctl(std::unique_ptr<attach::IoctlRequest>& request) {
   if (delivery_ != nullptr && delivery_->IsIdentifyCall(request->caller().tid, request->code(),
                                                         request->argument(), request->file())) {
     return request->Answer(0, {});
   }
-  OpenFile& file = OpenFile::Of(request->file());
-  file.Ioctl(std::move(request));
+  OpenFile::Of(request->file()).Ioctl(request);
 }
 
 void Driver::ServeCall(const std::shared_ptr<Process>& process,
-                       std::unique_ptr<attach::IoctlRequest> request) {
+                       std::unique_ptr<attach::IoctlRequest>& request) {
   const contract::CallRow* row = contract::FindCall(request->code());
   if (row == nullptr) {
     return Refuse(
@@ -165,7 +170,9 @@ void Driver::ServeCall(const std::shared_ptr<Process>& process,
     LogNotServed(*row);
     return Refuse(*request, row, Status::Refuse(ENOTTY, "known, not served yet"));
   }
-  runner(*this, *row, process, std::move(request));
+  const LongCalls::Who who{process->identity.tgid, request->caller().uid};
+  long_calls_.ServeInTurn(who, std::move(request),
+                          [this, runner, row, process](auto& next) { runner(*this, *row, process, next); });
 }
 
 void Driver::Refuse(attach::IoctlRequest& request, const contract::CallRow* row, const Status& status) {
@@ -179,40 +186,80 @@ void Driver::Report(const CallReport& report) { observer_->OnCall(report); }
 // -- Open and release -----------------------------------------------------------------------------
 
 void Driver::Open(std::unique_ptr<attach::OpenRequest> request) {
+  try {
+    ServeOpen(request);
+  } catch (const std::bad_alloc&) {
+    if (request != nullptr) request->Refuse(ENOMEM);
+  }
+}
+
+void Driver::ServeOpen(std::unique_ptr<attach::OpenRequest>& request) {
   if (delivery_ != nullptr) {
     if (const uint64_t token = delivery_->TokenOfOpener(request->caller().tid))
       return OpenObject(*request, token);
   }
   auto identity = access_.Identify(request->caller().tid);
   if (!identity) {
-    spdlog::warn("open by thread {}: refused, it is not visible from here (another pid namespace?)",
-                 request->caller().tid);
+    client::Warn(
+        {}, fmt::format("open by thread {}: refused, it is not visible from here (another pid namespace?)",
+                        request->caller().tid));
     return request->Refuse(EBADF);
   }
+  identity->BelongsTo(request->caller().uid);
   std::shared_ptr<Process> process;
   {
     MutexLock lock(mutex_);
-    auto entry = std::find_if(processes_.begin(), processes_.end(), [&](const Entry& each) {
-      return each.process->identity.SameProcess(*identity);
-    });
-    if (entry != processes_.end()) {
-      if (!entry->created) {
-        entry->waiting.push_back(std::move(request));
+    const auto found = processes_.find(KeyOf(*identity));
+    if (found != processes_.end()) {
+      Entry& entry = found->second;
+      if (entry.state != Entry::State::kLive) {
+        entry.waiting.push_back(std::move(request));
         return;
       }
-      ++entry->files;
-      process = entry->process;
+      ++entry.files;
+      process = entry.process;
     } else {
-      processes_.push_back({std::make_shared<Process>(std::move(*identity)), 0, false, {}});
-      processes_.back().waiting.push_back(std::exchange(request, nullptr));
-      process = processes_.back().process;
+      const uid_t user = identity->user;
+      process = std::make_shared<Process>(std::move(*identity), AccountOf(user), process_limits_);
+      Entry entry;
+      entry.process = process;
+      entry.waiting.reserve(1);  // whatever needs memory comes before it is entered
+      auto& entered = processes_.emplace(KeyOf(process->identity), std::move(entry)).first->second;
+      entered.waiting.push_back(std::move(request));
+      request = nullptr;
     }
   }
-  if (request != nullptr) return request->Accept(Enter(std::make_unique<ProcessFile>(*this, process)));
-  CreateProcess(process).Start([this, process](Status status) { FinishOpen(process, status); });
+  if (request != nullptr) {
+    return Accept(*std::exchange(request, nullptr), process);
+  }
+  StartProcess(process);
+}
+
+void Driver::StartProcess(const std::shared_ptr<Process>& process) {
+  std::function<void(Status)> done;
+  try {
+    done = [this, process](Status status) { FinishOpen(process, status); };
+  } catch (const std::bad_alloc&) {
+    return FinishOpen(process, OutOfMemory());
+  }
+  CreateProcess(process).Start(std::move(done));
+}
+
+// A user's account lives as long as one of his processes does.
+std::shared_ptr<Account> Driver::AccountOf(uid_t user) {
+  auto& known = users_[user];
+  auto account = known.lock();
+  if (account == nullptr) {
+    std::erase_if(users_, [&](const auto& each) { return each.first != user && each.second.expired(); });
+    account = std::make_shared<Account>(user_limits_);
+    users_[user] = account;
+  }
+  return account;
 }
 
 Task Driver::CreateProcess(std::shared_ptr<Process> process) {
+  if (!process->memory_file)
+    co_return Status::Refuse(ENOMEM, "its user has more processes or shared memory than he may have");
   host::CreateProcess::Request request;
   host::CreateProcess::Reply reply;
   request.set_cookie(reinterpret_cast<uint64_t>(process.get()));  // Safety: never followed, by nobody
@@ -222,6 +269,7 @@ Task Driver::CreateProcess(std::shared_ptr<Process> process) {
   DXG_CO_TRY(co_await host_.AskGlobal(0, request, &reply));
   if (reply.process() == 0) co_return Status::Refuse(EBADF, "the host refused to create the process");
   process->host_handle = reply.process();
+  host_.beside().Enter(process->host_handle, process->identity.user);
   co_return Status::Ok();
 }
 
@@ -229,23 +277,33 @@ void Driver::FinishOpen(const std::shared_ptr<Process>& process, const Status& s
   std::vector<std::unique_ptr<attach::OpenRequest>> waiting;
   {
     MutexLock lock(mutex_);
-    auto entry = std::find_if(processes_.begin(), processes_.end(),
-                              [&](const Entry& each) { return each.process == process; });
-    DXG_CHECK(entry != processes_.end());
-    waiting = std::move(entry->waiting);
-    entry->waiting.clear();
-    entry->created = true;
-    entry->files = waiting.size();
-    if (!status.ok()) processes_.erase(entry);
+    const auto found = processes_.find(KeyOf(process->identity));
+    DXG_CHECK(found != processes_.end() && found->second.process == process);
+    Entry& entry = found->second;
+    waiting = std::exchange(entry.waiting, {});
+    entry.state = Entry::State::kLive;
+    entry.files = waiting.size();
+    if (!status.ok()) processes_.erase(found);
   }
-  if (!status.ok()) spdlog::warn("open by process {}: {}", process->identity.tgid, status.why());
+  if (!status.ok()) WarnOfOpen(*process, status);
   for (auto& request : waiting) {
     if (status.ok()) {
-      request->Accept(Enter(std::make_unique<ProcessFile>(*this, process)));
+      Accept(*request, process);
     } else {
       request->Refuse(EBADF);  // whatever the reason
     }
   }
+}
+
+void Driver::Accept(attach::OpenRequest& request, const std::shared_ptr<Process>& process) {
+  uint64_t file = 0;
+  try {
+    file = Enter(std::make_unique<ProcessFile>(*this, process));
+  } catch (const std::bad_alloc&) {
+    request.Refuse(ENOMEM);
+    return CloseFileOf(process);
+  }
+  request.Accept(file);
 }
 
 void Driver::Release(uint64_t file) {
@@ -260,17 +318,54 @@ void Driver::Release(uint64_t file) {
 void Driver::CloseFileOf(const std::shared_ptr<Process>& process) {
   {
     MutexLock lock(mutex_);
-    auto entry = std::find_if(processes_.begin(), processes_.end(),
-                              [&](const Entry& each) { return each.process == process; });
-    DXG_CHECK(entry != processes_.end());
-    if (--entry->files != 0 || !entry->waiting.empty()) return;
-    processes_.erase(entry);
+    const auto found = processes_.find(KeyOf(process->identity));
+    DXG_CHECK(found != processes_.end() && found->second.process == process);
+    if (--found->second.files != 0) return;
+    found->second.state = Entry::State::kEnding;
   }
   if (process->End()) EndProcess(process);
 }
 
 void Driver::EndProcess(const std::shared_ptr<Process>& process) {
-  guest::EndProcess(host_, process).Start([this, process](Status) { events_.RemoveAll(*process); });
+  std::function<void(Status)> done;
+  try {
+    done = [this, process](Status status) {
+      if (!status.ok()) spdlog::error("no memory is left to end process {}", process->identity.tgid);
+      FinishEnd(process);
+    };
+  } catch (const std::bad_alloc&) {
+    return FinishEnd(process);
+  }
+  guest::EndProcess(*this, process).Start(std::move(done));
+}
+
+void Driver::FinishEnd(const std::shared_ptr<Process>& process) {
+  std::shared_ptr<Process> next;
+  std::vector<std::unique_ptr<attach::OpenRequest>> refused;
+  {
+    MutexLock lock(mutex_);
+    const auto found = processes_.find(KeyOf(process->identity));
+    DXG_CHECK(found != processes_.end() && found->second.process == process);
+    if (!found->second.waiting.empty()) next = NextOf(*process);
+    if (next == nullptr) {
+      refused.swap(found->second.waiting);
+      processes_.erase(found);
+    } else {
+      found->second.process = next;
+      found->second.state = Entry::State::kCreating;
+    }
+  }
+  for (const auto& request : refused) request->Refuse(ENOMEM);
+  if (next != nullptr) StartProcess(next);
+}
+
+// Null: no memory is left.
+std::shared_ptr<Process> Driver::NextOf(const Process& ended) {
+  try {
+    return std::make_shared<Process>(ended.identity, AccountOf(ended.identity.user), process_limits_);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
 }
 
 uint32_t Driver::Poll(uint64_t file, std::unique_ptr<attach::PollWaiter> waiter) {
@@ -297,11 +392,18 @@ void Driver::OpenObject(attach::OpenRequest& request, uint64_t token) {
   std::shared_ptr<SharedObject> object;
   {
     MutexLock lock(mutex_);
-    auto expected = expected_objects_.extract(token);
-    if (!expected.empty()) object = std::move(expected.mapped());
+    const auto expected = expected_objects_.find(token);
+    if (expected != expected_objects_.end()) object = expected->second;
   }
   if (object == nullptr) return request.Refuse(EBADF);
-  request.Accept(Enter(object->Open(*this, object)));
+  auto file = object->Open(*this, object);
+  {
+    MutexLock lock(mutex_);
+    if (!expected_objects_.contains(token)) return request.Refuse(EBADF);
+    files_.insert(file.get());
+    expected_objects_.erase(token);  // whoever expected it has it; before that, he takes back what it counts
+  }
+  request.Accept(file.release()->number());
 }
 
 uint64_t Driver::Enter(std::unique_ptr<OpenFile> file) {
@@ -319,8 +421,8 @@ std::shared_ptr<SharedObject> Driver::ObjectOf(uint64_t file) {
 std::vector<std::shared_ptr<Process>> Driver::Processes() {
   MutexLock lock(mutex_);
   std::vector<std::shared_ptr<Process>> processes;
-  for (const Entry& entry : processes_) {
-    if (entry.created) processes.push_back(entry.process);
+  for (const auto& [key, entry] : processes_) {
+    if (entry.state == Entry::State::kLive) processes.push_back(entry.process);
   }
   return processes;
 }

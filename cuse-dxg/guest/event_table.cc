@@ -1,17 +1,30 @@
 #include "cuse-dxg/guest/event_table.h"
 
+#include <array>
+#include <new>
 #include <utility>
-#include <vector>
 
 namespace dxg::guest {
 
 uint64_t EventTable::Add(const Process& owner, std::shared_ptr<client::EventFile> signalled,
-                         Lifetime lifetime) {
+                         Lifetime lifetime, Charge charge) {
   MutexLock lock(mutex_);
-  events_.emplace(++last_, Entry{std::move(signalled), &owner});
-  if (lifetime == Lifetime::kUntilRemoved) lasting_.insert(last_);
-  of_process_[&owner].events.push_back(last_);
-  return last_;
+  const uint64_t event = ++last_;
+  const auto newest = newest_.try_emplace(&owner, 0).first;
+  const uint64_t previous = newest->second;
+  try {
+    if (lifetime == Lifetime::kUntilRemoved) lasting_.insert(event);
+    events_.emplace(event, Entry{std::move(signalled), &owner, previous, 0});
+    if (charge) charges_.emplace(event, std::move(charge));
+  } catch (const std::bad_alloc&) {
+    lasting_.erase(event);
+    events_.erase(event);
+    if (previous == 0) newest_.erase(newest);
+    throw;
+  }
+  newest->second = event;
+  if (previous != 0) events_.find(previous)->second.next = event;
+  return event;
 }
 
 // The caller drops what it gets after the lock: it may own anything.
@@ -19,23 +32,36 @@ std::shared_ptr<client::EventFile> EventTable::TakeLocked(uint64_t event) {
   auto entry = events_.extract(event);
   if (entry.empty()) return nullptr;
   lasting_.erase(event);
-  const auto owner = of_process_.find(entry.mapped().owner);
-  if (owner != of_process_.end()) {
-    auto& [events, gone] = owner->second;
-    if (++gone == events.size()) {
-      of_process_.erase(owner);
-    } else if (gone > events.size() / 2) {
-      std::erase_if(events, [this](uint64_t each) DXG_REQUIRES(mutex_) { return !events_.contains(each); });
-      gone = 0;
-    }
+  charges_.erase(event);
+  const auto& [signalled, owner, previous, next] = entry.mapped();
+  if (previous != 0) events_.find(previous)->second.next = next;
+  if (next != 0) {
+    events_.find(next)->second.previous = previous;
+  } else if (previous != 0) {
+    newest_[owner] = previous;
+  } else {
+    newest_.erase(owner);
   }
   return std::move(entry.mapped().signalled);
+}
+
+void EventTable::SetCharge(uint64_t event, Charge charge) {
+  MutexLock lock(mutex_);
+  if (charge && events_.contains(event)) charges_.try_emplace(event, std::move(charge));
 }
 
 void EventTable::Remove(uint64_t event) {
   std::shared_ptr<client::EventFile> dropped;
   MutexLock lock(mutex_);
   dropped = TakeLocked(event);
+}
+
+bool EventTable::Redirect(uint64_t event, std::shared_ptr<client::EventFile> signalled) {
+  MutexLock lock(mutex_);  // given back before what was signalled so far is dropped, as a parameter is
+  const auto found = events_.find(event);
+  if (found == events_.end()) return false;
+  found->second.signalled.swap(signalled);
+  return true;
 }
 
 namespace {
@@ -47,17 +73,23 @@ void LetGo(client::EventFile& signalled) {
 
 }  // namespace
 
-void EventTable::RemoveAll(const Process& owner) {
-  std::vector<std::shared_ptr<client::EventFile>> removed;
+bool EventTable::RemoveSome(const Process& owner) {
+  constexpr size_t kAtOnce = 64;
+  std::array<std::shared_ptr<client::EventFile>, kAtOnce> removed;
+  bool more = false;
   {
     MutexLock lock(mutex_);
-    const auto all = of_process_.extract(&owner);
-    if (all.empty()) return;
-    for (const uint64_t event : all.mapped().events) {
-      if (auto signalled = TakeLocked(event)) removed.push_back(std::move(signalled));
+    for (auto& signalled : removed) {
+      const auto newest = newest_.find(&owner);
+      if (newest == newest_.end()) break;
+      signalled = TakeLocked(newest->second);
     }
+    more = newest_.contains(&owner);
   }
-  for (const auto& signalled : removed) LetGo(*signalled);
+  for (const auto& signalled : removed) {
+    if (signalled != nullptr) LetGo(*signalled);
+  }
+  return more;
 }
 
 void EventTable::EndAll() {
@@ -65,7 +97,8 @@ void EventTable::EndAll() {
   {
     MutexLock lock(mutex_);
     ended.swap(events_);
-    of_process_.clear();
+    newest_.clear();
+    charges_.clear();
     lasting_.clear();
   }
   for (const auto& [event, entry] : ended) LetGo(*entry.signalled);
@@ -76,7 +109,8 @@ void EventTable::AllHappen() {
   {
     MutexLock lock(mutex_);
     all.swap(events_);
-    of_process_.clear();
+    newest_.clear();
+    charges_.clear();
     lasting_.clear();
   }
   for (const auto& [event, entry] : all) entry.signalled->Signal();

@@ -10,6 +10,8 @@
 
 #include "base/mutex.h"
 #include "cuse-dxg/client/event_file.h"
+#include "cuse-dxg/guest/account.h"
+#include "cuse-dxg/guest/interrupted_waits.h"
 
 namespace dxg::guest {
 
@@ -25,13 +27,17 @@ class EventTable {
   enum class Lifetime : uint8_t { kOnce, kUntilRemoved };
 
   // Enters an event, before the command with its number is sent: it may happen before that is answered.
-  // `owner` is whom it ends with.
-  uint64_t Add(const Process& owner, std::shared_ptr<client::EventFile> signalled, Lifetime lifetime)
-      DXG_EXCLUDES(mutex_);
+  // `owner` is whom it ends with, and `charge` is held until then.
+  uint64_t Add(const Process& owner, std::shared_ptr<client::EventFile> signalled, Lifetime lifetime,
+               Charge charge = {}) DXG_EXCLUDES(mutex_);
+  // Held from now on until it has happened; nothing where it has, or where it has a charge.
+  void SetCharge(uint64_t event, Charge charge) DXG_EXCLUDES(mutex_);
   // It is not to happen any more; nothing where it has happened, or is 0.
   void Remove(uint64_t event) DXG_EXCLUDES(mutex_);
-  // All that a process has, at its end.
-  void RemoveAll(const Process& owner) DXG_EXCLUDES(mutex_);
+  // Whom it signals from now on. False: it has happened, or is not to happen any more.
+  bool Redirect(uint64_t event, std::shared_ptr<client::EventFile> signalled) DXG_EXCLUDES(mutex_);
+  // What a process has, at its end: a number of them that holds up nobody else. False: that was the rest.
+  bool RemoveSome(const Process& owner) DXG_EXCLUDES(mutex_);
   // All of them happen now, once: whoever waits has nobody left to wait for.
   void AllHappen() DXG_EXCLUDES(mutex_);
   // Nothing is going to happen any more: eventfds are let go, parked calls end.
@@ -42,16 +48,11 @@ class EventTable {
   size_t size() DXG_EXCLUDES(mutex_);
 
  private:
+  // `previous` and `next` are the owner's, by their numbers; 0: none.
   struct Entry {
     std::shared_ptr<client::EventFile> signalled;
     const Process* owner;  // a name, never followed
-  };
-
-  // The numbers of a process. Those that are no more stay until they are half of all: a set would take four
-  // times as much.
-  struct OfProcess {
-    std::vector<uint64_t> events;
-    size_t gone = 0;
+    uint64_t previous, next;
   };
 
   std::shared_ptr<client::EventFile> TakeLocked(uint64_t event) DXG_REQUIRES(mutex_);
@@ -60,7 +61,10 @@ class EventTable {
   std::unordered_map<uint64_t, Entry> events_ DXG_GUARDED_BY(mutex_);
   // Those of them that are kUntilRemoved; they are few.
   std::unordered_set<uint64_t> lasting_ DXG_GUARDED_BY(mutex_);
-  std::unordered_map<const Process*, OfProcess> of_process_ DXG_GUARDED_BY(mutex_);
+  // Of those that have one.
+  std::unordered_map<uint64_t, Charge> charges_ DXG_GUARDED_BY(mutex_);
+  // The newest of each process that has any.
+  std::unordered_map<const Process*, uint64_t> newest_ DXG_GUARDED_BY(mutex_);
   uint64_t last_ DXG_GUARDED_BY(mutex_) = 1;
 };
 
@@ -83,6 +87,9 @@ class ParkedCall final : public client::EventFile {
     End await_resume() const { return static_cast<End>(parked->state_.load(std::memory_order_acquire)); }
   };
   Awaiter Ended() { return {this}; }
+
+  // Of the wait, to know it again. It is here because there is room: a frame that waits would grow by it.
+  WaitDigest digest{};
 
  private:
   bool Suspend(std::coroutine_handle<> waiter);

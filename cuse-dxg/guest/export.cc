@@ -1,6 +1,5 @@
 #include "cuse-dxg/guest/export.h"
 
-#include <fcntl.h>
 #include <linux/udmabuf.h>
 #include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
@@ -10,19 +9,19 @@
 
 #include "cuse-dxg/guest/caller.h"
 #include "cuse-dxg/guest/driver.h"
+#include "cuse-dxg/guest/holder_call.h"
 #include "proto/abi/dxg_export.h"
 
 namespace dxg::guest {
 namespace {
 
-// The asker may be any process that was given the descriptor, so it is known by its identity alone.
 class Exporter : public Caller {
  public:
   Exporter(Driver& driver, client::Access& access, std::unique_ptr<attach::IoctlRequest> request,
-           const client::Identity& process, std::shared_ptr<SharedResource> object)
+           client::Identity&& process, std::shared_ptr<SharedResource> object)
       : Caller(std::move(request), access, identity_),
         driver_(driver),
-        identity_(process),
+        identity_(std::move(process)),
         object_(std::move(object)) {
     set_delivery(driver.delivery());
   }
@@ -66,20 +65,19 @@ Status Exporter::CopyOut() {
   return Status::Refuse(EFAULT, "the argument at {:#x} cannot be written", ioctl_->argument());
 }
 
-// The kernel keeps the memory file's pages in the dma-buf, and needs nothing of ours afterwards.
+// The kernel keeps the memory file's pages in the dma-buf, and needs nothing of ours afterwards. Who may not
+// use udmabuf asks for the memory as a file.
 Result<int> Exporter::MakeDmabuf(const HostRegion& region) {
-  const int device = open("/dev/udmabuf", O_RDWR | O_CLOEXEC);
-  if (device < 0)
-    return Status::Refuse(ENODEV, "/dev/udmabuf cannot be opened ({}): load the module udmabuf",
-                          std::strerror(errno));
+  Result<UniqueFd> device = access_.OpenFor(tid(), "/dev/udmabuf");
+  if (!device.ok() && device.status().value() == -EACCES) return device.status();
+  if (!device.ok()) return Status::Refuse(ENODEV, "{}: load the module udmabuf", device.status().why());
   udmabuf_create create{};
   create.memfd = static_cast<uint32_t>(region.file);
   create.flags = UDMABUF_FLAGS_CLOEXEC;
   create.offset = region.file_offset;
   create.size = region.size;
-  const int made = ioctl(device, UDMABUF_CREATE, &create);
+  const int made = ioctl(device->get(), UDMABUF_CREATE, &create);
   const int error = errno;
-  close(device);
   if (made < 0)
     return Status::Refuse(error,
                           "the kernel makes no dma-buf of {} bytes: {} (see /sys/module/udmabuf/parameters)",
@@ -122,15 +120,9 @@ Task Exporter::Run() {
 
 }  // namespace
 
-void Export(Driver& driver, client::Access& access, std::unique_ptr<attach::IoctlRequest> request,
+void Export(Driver& driver, client::Access& access, std::unique_ptr<attach::IoctlRequest>& request,
             std::shared_ptr<SharedResource> object) {
-  const auto identity = access.Identify(request->caller().tid);
-  if (!identity) return request->Answer(-ENOTTY, {});
-  auto* exporter = new Exporter(driver, access, std::move(request), *identity, std::move(object));
-  exporter->Run().Start([exporter](Status status) {
-    exporter->Finish(status);
-    delete exporter;
-  });
+  ServeHolder<Exporter>(driver, access, request, std::move(object));
 }
 
 }  // namespace dxg::guest

@@ -30,6 +30,12 @@ const char* HandleTypeName(HandleType type) {
   return "nothing";
 }
 
+HandleTable::~HandleTable() {
+  if (account_ != nullptr) account_->Give(Charged::kObjects, live_count());
+}
+
+bool HandleTable::HasRoom() { return account_ == nullptr || account_->Take(Charged::kObjects, 1); }
+
 bool HandleTable::Grow(uint32_t size) {
   const uint32_t old_size = static_cast<uint32_t>(entries_.size());
   const uint32_t new_size = std::min(size, kIndexMax + 1);
@@ -65,7 +71,7 @@ Handle HandleTable::Occupy(uint32_t index, uint32_t unique, HandleType type, Obj
 
 Handle HandleTable::Allocate(HandleType type, Object object) {
   if (free_count_ <= kReuseDelay) Grow(static_cast<uint32_t>(entries_.size()) + kGrowth);
-  if (free_head_ == kNone) return {};
+  if (free_head_ == kNone || !HasRoom()) return {};
   const uint32_t index = free_head_;
   return Occupy(index, entries_[index].unique, type, std::move(object));
 }
@@ -75,6 +81,7 @@ HandleTable::Assigned HandleTable::Assign(Handle handle, HandleType type, Object
   if (index > kIndexMax) return Assigned::kIndexTooBig;
   if (index >= entries_.size()) Grow(index + kGrowth);
   if (entries_[index].type != HandleType::kFree) return Assigned::kInUse;
+  if (!HasRoom()) return Assigned::kTooMany;
   Occupy(index, handle.unique(), type, std::move(object));
   return Assigned::kYes;
 }
@@ -92,6 +99,7 @@ void HandleTable::Free(Handle handle) {
   entry.type = HandleType::kFree;
   entry.unique = 2;  // the driver resets it to 1 and counts up: every later life of an index has 2
   entry.object.reset();
+  if (account_ != nullptr) account_->Give(Charged::kObjects, 1);
   Append(handle.index());
 }
 

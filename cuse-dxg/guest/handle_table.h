@@ -5,6 +5,8 @@
 #include <utility>
 #include <vector>
 
+#include "cuse-dxg/guest/account.h"
+
 namespace dxg::guest {
 
 // A D3DKMT handle: 6 bits of instance (ignored in look-ups), 24 bits of index, 2 bits that tell the lives of
@@ -49,10 +51,16 @@ class HandleTable {
  public:
   using Object = std::shared_ptr<void>;
 
-  // The next handle, or 0 where the table is full.
+  // `account`: what live handles are charged to; null: they are not.
+  explicit HandleTable(std::shared_ptr<Account> account = nullptr) : account_(std::move(account)) {}
+  ~HandleTable();
+  HandleTable(const HandleTable&) = delete;
+  HandleTable& operator=(const HandleTable&) = delete;
+
+  // The next handle, or 0 where the table is full, or the account.
   Handle Allocate(HandleType type, Object object);
 
-  enum class Assigned { kYes, kIndexTooBig, kInUse };
+  enum class Assigned { kYes, kIndexTooBig, kInUse, kTooMany };
   // Enters a handle that the host chose.
   Assigned Assign(Handle handle, HandleType type, Object object);
 
@@ -79,11 +87,13 @@ class HandleTable {
       128;  // with fewer free ones than this the table grows instead of reusing
   static constexpr uint32_t kIndexMax = 0xfffffe;
 
+  bool HasRoom();  // and takes it
   bool Grow(uint32_t size);
   void Unlink(uint32_t index);
   void Append(uint32_t index);
   Handle Occupy(uint32_t index, uint32_t unique, HandleType type, Object object);
 
+  const std::shared_ptr<Account> account_;
   std::vector<Entry> entries_;
   uint32_t free_head_ = kNone, free_tail_ = kNone;
   uint32_t free_count_ = 0;

@@ -1,8 +1,15 @@
 #pragma once
 
+#include <sys/types.h>
+
 #include <atomic>
 #include <coroutine>
+#include <cstdint>
+#include <unordered_map>
 
+#include "base/mutex.h"
+#include "base/relay.h"
+#include "base/strands.h"
 #include "cuse-dxg/guest/objects.h"
 #include "link/backend.h"
 #include "proto/abi/interface.h"
@@ -10,12 +17,36 @@
 
 namespace dxg::guest {
 
+// Threads for what goes on after an answer, or after a teardown, and may touch its client's memory: instead
+// of a thread that everybody needs. A process has at most Strands::kAtOnceMax of them, a user
+// Strands::kOfGroupMax.
+class Beside {
+ public:
+  // Of a process, by the host's handle: whose it is, so that it counts for its user.
+  void Enter(uint32_t process, uid_t user) DXG_EXCLUDES(mutex_);
+  void Leave(uint32_t process) DXG_EXCLUDES(mutex_);
+  // False: no memory is left to hand it over.
+  bool Resume(uint32_t process, std::coroutine_handle<> waiter) DXG_EXCLUDES(mutex_);
+  // Waits until all is over. What comes later is done by the thread that brings it.
+  void Stop() { strands_.Stop(); }
+
+ private:
+  Mutex mutex_;
+  std::unordered_map<uint32_t, uid_t> users_ DXG_GUARDED_BY(mutex_);
+  Strands strands_;
+};
+
 // `co_await` sends a command and gives the transport's Status; the host's answer is in `reply`. Request and
 // reply live in the awaiting coroutine's frame.
 class HostAnswer {
  public:
-  HostAnswer(Backend& backend, HostCall call, uint32_t interface_version)
-      : backend_(backend), call_(call), refused_(CheckSizes(call, interface_version)) {}
+  // `process` is whose call waits for it, also of a command that names none.
+  HostAnswer(Backend& backend, Beside& beside, HostCall call, uint32_t process, uint32_t interface_version)
+      : backend_(backend),
+        beside_(beside),
+        call_(call),
+        refused_(CheckSizes(call, interface_version)),
+        process_(process) {}
 
   bool await_ready() const { return !refused_.ok(); }
   bool await_suspend(std::coroutine_handle<> waiter) {
@@ -30,7 +61,14 @@ class HostAnswer {
   static void Complete(void* self, Status transport) {
     auto* answer = static_cast<HostAnswer*>(self);
     answer->refused_ = std::move(transport);
-    if (answer->second_.exchange(true, std::memory_order_acq_rel)) answer->waiter_.resume();
+    if (answer->second_.exchange(true, std::memory_order_acq_rel)) answer->GoOn();
+  }
+
+  // Here, on the thread that hears the host, which goes on without this one if need be. Where one is gone
+  // from there already, whoever is next need not follow it: there are not many such threads.
+  void GoOn() {
+    if (Relay::AnyGone() && process_ != 0 && beside_.Resume(process_, waiter_)) return;
+    waiter_.resume();
   }
 
   // A message or an answer that would not fit the channel is refused before anything is sent, whatever the
@@ -45,9 +83,11 @@ class HostAnswer {
   }
 
   Backend& backend_;
+  Beside& beside_;
   const HostCall call_;
   Status refused_;
   std::coroutine_handle<> waiter_;
+  const uint32_t process_;
   std::atomic<bool> second_{false};
 };
 
@@ -56,22 +96,23 @@ class Host {
  public:
   explicit Host(Backend& backend) : backend_(backend) {}
   Backend& backend() { return backend_; }
+  Beside& beside() { return beside_; }
 
   template <class Request, class Reply>
   HostAnswer Ask(const Adapter& adapter, uint32_t process, const Request& request, Reply* reply) {
     const auto* command = Row<Request>();
-    return HostAnswer(backend_,
+    return HostAnswer(backend_, beside_,
                       {command, command->no_process ? 0 : process, adapter.info.address, &request, reply,
                        adapter.info.async_messages && command->may_be_async},
-                      adapter.info.interface_version);
+                      process, adapter.info.interface_version);
   }
 
   // A command of the VM, not of an adapter.
   template <class Request, class Reply>
   HostAnswer AskGlobal(uint32_t process, const Request& request, Reply* reply) {
     const auto* command = Row<Request>();
-    return HostAnswer(backend_, {command, command->no_process ? 0 : process, 0, &request, reply},
-                      kTransportHeaderSince);
+    return HostAnswer(backend_, beside_, {command, command->no_process ? 0 : process, 0, &request, reply},
+                      process, kTransportHeaderSince);
   }
 
  private:
@@ -83,6 +124,7 @@ class Host {
   }
 
   Backend& backend_;
+  Beside beside_;
 };
 
 }  // namespace dxg::guest

@@ -2,7 +2,6 @@
 
 #include <atomic>
 #include <cstdint>
-#include <list>
 #include <memory>
 #include <string>
 #include <vector>
@@ -10,7 +9,9 @@
 #include "base/address.h"
 #include "base/mutex.h"
 #include "base/page.h"
+#include "cuse-dxg/guest/account.h"
 #include "cuse-dxg/guest/handle_table.h"
+#include "cuse-dxg/guest/object_list.h"
 #include "link/backend.h"
 
 // The driver's objects. Handles lead to them through a process's tables; a handler that found one holds a
@@ -37,7 +38,7 @@ struct Device;
 struct ProcessAdapter {
   std::shared_ptr<Adapter> adapter;
   uint32_t open_count = 0;
-  std::list<std::shared_ptr<Device>> devices;  // in order of creation
+  ObjectList<Device> devices = {};
 };
 
 // A hardware queue, with the fence that says how far it is.
@@ -46,13 +47,15 @@ struct HwQueue {
   Handle fence;
   Handle context;
   Handle device;
-  WindowAddress window_address;  // of the page with its fence
+  WindowAddress window_address;           // of the page with its fence
+  ObjectList<HwQueue>::Place place = {};  // with its context
 };
 
 struct Context {
   Handle handle;
   Handle device;  // the driver keeps the handle and looks the device up again, call by call
-  std::list<std::shared_ptr<HwQueue>> hw_queues = {};  // in order of creation; guarded by Process::mutex
+  ObjectList<HwQueue> hw_queues = {};     // guarded by Process::mutex
+  ObjectList<Context>::Place place = {};  // with its device
 };
 
 // Client pages behind allocations. The host's list of them ends with the last allocation that names it.
@@ -83,6 +86,10 @@ struct Allocation {
   bool existing_memory = false;
   std::unique_ptr<ClientPageList> client_pages;  // only then
   WindowAddress window_address;                  // what the last lock mapped; 0: nothing
+  Charge bytes = {};                             // of memory that is not the client's own
+  Charge page_list = {};                         // of memory that is
+  Charge private_data = {};
+  ObjectList<Allocation>::Place place = {};  // with its resource or its device
 };
 
 // What all who opened a shared object have in common; its descriptors lead to it, not to the object of the
@@ -91,6 +98,8 @@ struct SharedObject {
   virtual ~SharedObject() = default;
   // The file of a new descriptor. `self` owns this object.
   virtual std::unique_ptr<OpenFile> Open(Driver& driver, std::shared_ptr<SharedObject> self) = 0;
+  // Whether its descriptors are open for writing. Nothing can be written; it shows in fcntl and in errors.
+  virtual bool writable() const { return true; }
 
   Mutex mutex;
   uint32_t nt_handle DXG_GUARDED_BY(mutex) = 0;  // the host's name for it while there are descriptors; else 0
@@ -118,21 +127,25 @@ struct SharedResource final : SharedObject {
   std::string private_data DXG_GUARDED_BY(mutex);
   std::vector<Element> elements DXG_GUARDED_BY(mutex);  // may grow until it is sealed
   bool sealed DXG_GUARDED_BY(mutex) = false;
+  std::vector<Charge> charges DXG_GUARDED_BY(mutex);      // its allocations' files, and what is kept here
   uint64_t total_private_data DXG_GUARDED_BY(mutex) = 0;  // of the elements, frozen by sealing
 };
 
 struct Resource {
   Handle handle;
   Handle device;
-  std::list<std::shared_ptr<Allocation>> allocations;
-  std::shared_ptr<SharedResource> shared;  // null: private to the process
+  ObjectList<Allocation> allocations = {};
+  std::shared_ptr<SharedResource> shared = nullptr;  // null: private to the process
+  Charge private_data = {};
+  ObjectList<Resource>::Place place = {};  // with its device
 };
 
 struct PagingQueue {
   Handle handle;
   Handle fence;
   Handle device;
-  WindowAddress window_address;  // of the page with its fence
+  WindowAddress window_address;               // of the page with its fence
+  ObjectList<PagingQueue>::Place place = {};  // with its device
 };
 
 // A fence, mutex, semaphore or CPU notification. Monitored ones are the device's and end with it; the others
@@ -144,17 +157,20 @@ struct SyncObject {
   WindowAddress window_address;              // of the page with a monitored fence's value; else 0
   uint64_t event = 0;                        // of a CPU notification: what the host signals; else 0
   std::shared_ptr<SharedSyncObject> shared;  // null: private to the process
+  ObjectList<SyncObject>::Place place = {};  // with its device, of a monitored one
 };
 
 struct Device {
   Handle handle;
   std::shared_ptr<ProcessAdapter> owner;
   // In order of creation; guarded by Process::mutex.
-  std::list<std::shared_ptr<Context>> contexts;
-  std::list<std::shared_ptr<Allocation>> allocations;  // that stand alone
-  std::list<std::shared_ptr<Resource>> resources;
-  std::list<std::shared_ptr<PagingQueue>> paging_queues;
-  std::list<std::shared_ptr<SyncObject>> sync_objects;  // monitored
+  ObjectList<Context> contexts;
+  ObjectList<Allocation> allocations;  // that stand alone
+  ObjectList<Resource> resources;
+  ObjectList<PagingQueue> paging_queues;
+  ObjectList<SyncObject> sync_objects;  // monitored
+  ObjectList<Device>::Place place;      // with its owner
+  std::vector<Charge> left_at_host;     // of what the host keeps until the device ends; guarded likewise
 
   // Cleared when destruction begins; a call that found the device before fails with ENODEV.
   std::atomic<bool> active{true};

@@ -8,28 +8,28 @@
 
 namespace dxg::guest {
 
-void ProcessFile::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
-  driver.ServeCall(process_, std::move(request));
+void ProcessFile::Ioctl(std::unique_ptr<attach::IoctlRequest>& request) {
+  driver.ServeCall(process_, request);
 }
 
 void ProcessFile::Released() { driver.CloseFileOf(process_); }
 
-void SharedObjectFile::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
-  driver.ServeCall(nullptr, std::move(request));
+void SharedObjectFile::Ioctl(std::unique_ptr<attach::IoctlRequest>& request) {
+  driver.ServeCall(nullptr, request);
 }
 
 void SharedObjectFile::Released() { DropDescriptor(driver.host(), object_).Start(nullptr); }
 
-void SharedResourceFile::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
-  if (request->code() != DXG_IOCTL_EXPORT) return SharedObjectFile::Ioctl(std::move(request));
-  Export(driver, driver.access(), std::move(request), resource_);
+void SharedResourceFile::Ioctl(std::unique_ptr<attach::IoctlRequest>& request) {
+  if (request->code() != DXG_IOCTL_EXPORT) return SharedObjectFile::Ioctl(request);
+  Export(driver, driver.access(), request, resource_);
 }
 
 OpenSyncFile::OpenSyncFile(Driver& driver, const std::shared_ptr<SyncFile>& sync_file)
     : SharedObjectFile(driver, sync_file), sync_file_(sync_file) {}
 
-void OpenSyncFile::Ioctl(std::unique_ptr<attach::IoctlRequest> request) {
-  SyncFileIoctl(driver, driver.access(), std::move(request), sync_file_);
+void OpenSyncFile::Ioctl(std::unique_ptr<attach::IoctlRequest>& request) {
+  SyncFileIoctl(driver, driver.access(), request, sync_file_);
 }
 
 uint32_t OpenSyncFile::Poll(std::unique_ptr<attach::PollWaiter> waiter) {

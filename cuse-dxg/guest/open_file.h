@@ -26,11 +26,14 @@ class OpenFile {
   static OpenFile& Of(uint64_t number) { return *reinterpret_cast<OpenFile*>(number); }
   uint64_t number() const { return reinterpret_cast<uint64_t>(this); }
 
-  // Answers the request, now or later.
-  virtual void Ioctl(std::unique_ptr<attach::IoctlRequest> request) = 0;
+  // Takes the request and answers it, now or later. Where it throws bad_alloc, whatever was not taken is
+  // still to be answered.
+  virtual void Ioctl(std::unique_ptr<attach::IoctlRequest>& request) = 0;
   virtual uint32_t Poll(std::unique_ptr<attach::PollWaiter> /*waiter*/) { return attach::Node::kAlwaysReady; }
   // Its last descriptor is closed; it is deleted next.
   virtual void Released() = 0;
+  // Tells apart the processes whose requests have turns; a descriptor that several may have has its own.
+  virtual uint64_t process() const { return number(); }
   // What the descriptors lead to; null where they are a process's own.
   virtual std::shared_ptr<SharedObject> object() const { return nullptr; }
 
@@ -42,8 +45,9 @@ class ProcessFile final : public OpenFile {
  public:
   ProcessFile(Driver& driver, std::shared_ptr<Process> process)
       : OpenFile(driver), process_(std::move(process)) {}
-  void Ioctl(std::unique_ptr<attach::IoctlRequest> request) override;
+  void Ioctl(std::unique_ptr<attach::IoctlRequest>& request) override;
   void Released() override;
+  uint64_t process() const override { return reinterpret_cast<uint64_t>(process_.get()); }
 
  private:
   const std::shared_ptr<Process> process_;
@@ -54,7 +58,7 @@ class SharedObjectFile : public OpenFile {
  public:
   SharedObjectFile(Driver& driver, std::shared_ptr<SharedObject> object)
       : OpenFile(driver), object_(std::move(object)) {}
-  void Ioctl(std::unique_ptr<attach::IoctlRequest> request) override;
+  void Ioctl(std::unique_ptr<attach::IoctlRequest>& request) override;
   void Released() override;
   std::shared_ptr<SharedObject> object() const override { return object_; }
 
@@ -67,7 +71,7 @@ class SharedResourceFile final : public SharedObjectFile {
  public:
   SharedResourceFile(Driver& driver, const std::shared_ptr<SharedResource>& resource)
       : SharedObjectFile(driver, resource), resource_(resource) {}
-  void Ioctl(std::unique_ptr<attach::IoctlRequest> request) override;
+  void Ioctl(std::unique_ptr<attach::IoctlRequest>& request) override;
 
  private:
   const std::shared_ptr<SharedResource> resource_;
@@ -77,7 +81,7 @@ class SharedResourceFile final : public SharedObjectFile {
 class OpenSyncFile final : public SharedObjectFile {
  public:
   OpenSyncFile(Driver& driver, const std::shared_ptr<SyncFile>& sync_file);
-  void Ioctl(std::unique_ptr<attach::IoctlRequest> request) override;
+  void Ioctl(std::unique_ptr<attach::IoctlRequest>& request) override;
   uint32_t Poll(std::unique_ptr<attach::PollWaiter> waiter) override;
 
  private:

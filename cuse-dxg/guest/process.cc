@@ -1,6 +1,10 @@
 #include "cuse-dxg/guest/process.h"
 
 #include <algorithm>
+#include <new>
+#include <utility>
+
+#include "cuse-dxg/guest/task.h"
 
 namespace dxg::guest {
 
@@ -55,10 +59,17 @@ Handle Process::OpenAdapter(const std::shared_ptr<Adapter>& adapter) {
   auto held = std::find_if(adapters_.begin(), adapters_.end(),
                            [&](const auto& each) { return each->adapter == adapter; });
   if (held == adapters_.end()) {
-    adapters_.push_back(std::make_shared<ProcessAdapter>(ProcessAdapter{adapter, 0, {}}));
+    adapters_.push_back(std::make_shared<ProcessAdapter>());
+    adapters_.back()->adapter = adapter;
     held = std::prev(adapters_.end());
   }
-  const Handle handle = adapter_handles_.Allocate(HandleType::kAdapter, *held);
+  Handle handle{};
+  try {
+    handle = adapter_handles_.Allocate(HandleType::kAdapter, *held);
+  } catch (const std::bad_alloc&) {
+    if ((*held)->open_count == 0) adapters_.erase(held);
+    throw;
+  }
   if (handle) {
     ++(*held)->open_count;
   } else if ((*held)->open_count == 0) {
@@ -92,12 +103,21 @@ bool Process::HasOpen(const Adapter& adapter) {
 }
 
 Status Process::Assign(Handle handle, HandleType type, std::shared_ptr<void> object) {
-  switch (object_handles_.Assign(handle, type, std::move(object))) {
+  auto assigned = HandleTable::Assigned::kTooMany;
+  try {
+    assigned = object_handles_.Assign(handle, type, std::move(object));
+  } catch (const std::bad_alloc&) {
+    return OutOfMemory();
+  }
+  switch (assigned) {
     case HandleTable::Assigned::kYes:
       return Status::Ok();
     case HandleTable::Assigned::kIndexTooBig:
       return Status::Refuse(EINVAL, "the host named {} {:#x}, whose index does not fit a handle table",
                             HandleTypeName(type), handle.value);
+    case HandleTable::Assigned::kTooMany:
+      return Status::Refuse(ENOMEM, "this process has {} objects, and its user's limit or its own is reached",
+                            account->used(Charged::kObjects));
     case HandleTable::Assigned::kInUse:
       break;
   }
@@ -110,8 +130,9 @@ Status Process::AddDevice(const std::shared_ptr<Device>& device) {
   if (device->owner->open_count == 0) {
     return Status::Refuse(ENOMEM, "the last handle of the adapter was closed while the device was created");
   }
+  auto place = ObjectList<Device>::Prepare(device);
   DXG_TRY(Assign(device->handle, HandleType::kDevice, device));
-  device->owner->devices.push_back(device);
+  device->owner->devices.Append(std::move(place));
   return Status::Ok();
 }
 
@@ -119,8 +140,9 @@ Status Process::AddContext(const std::shared_ptr<Device>& device, const std::sha
   MutexLock lock(mutex_);
   if (!device->active)
     return Status::Refuse(ENODEV, "the device was destroyed while the context was created");
+  auto place = ObjectList<Context>::Prepare(context);
   DXG_TRY(Assign(context->handle, HandleType::kContext, context));
-  device->contexts.push_back(context);
+  device->contexts.Append(std::move(place));
   return Status::Ok();
 }
 
@@ -179,21 +201,25 @@ Result<std::shared_ptr<Context>> Process::RemoveContext(uint32_t handle) {
 
 // -- Life ------------------------------------------------------------------------------------------
 
-void Process::VisitBegins() {
+void Process::CallOutlivesItsFile() {
   MutexLock lock(mutex_);
-  ++visits_;
+  ++calls_;
 }
 
-bool Process::VisitEnds() {
+bool Process::CallEnds() {
   MutexLock lock(mutex_);
-  return --visits_ == 0 && closed_;
+  --calls_;
+  return BeginsToEnd();
 }
 
 bool Process::End() {
   MutexLock lock(mutex_);
   closed_ = true;
-  return visits_ == 0;
+  return BeginsToEnd();
 }
+
+// Once.
+bool Process::BeginsToEnd() { return closed_ && calls_ == 0 && !std::exchange(ending_, true); }
 
 size_t Process::live_handles() {
   MutexLock lock(mutex_);

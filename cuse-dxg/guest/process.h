@@ -8,7 +8,9 @@
 #include "base/mutex.h"
 #include "base/status.h"
 #include "cuse-dxg/client/access.h"
+#include "cuse-dxg/guest/account.h"
 #include "cuse-dxg/guest/arena.h"
+#include "cuse-dxg/guest/interrupted_waits.h"
 #include "cuse-dxg/guest/objects.h"
 
 namespace dxg::guest {
@@ -17,9 +19,15 @@ namespace dxg::guest {
 // Handles mean something only here.
 class Process {
  public:
-  explicit Process(client::Identity identity) : identity(std::move(identity)) {}
+  // `user`: all that its user's processes have is charged to that; null: nothing is.
+  explicit Process(client::Identity identity, std::shared_ptr<Account> user = nullptr,
+                   const Limits& limits = kProcessLimits)
+      : identity(std::move(identity)), account(std::make_shared<Account>(limits, std::move(user))) {}
 
   const client::Identity identity;  // of the thread that opened first
+  const std::shared_ptr<Account> account;
+  // Its memory file; empty where the user has no room for it, and the process is refused.
+  Charge memory_file{account, Charged::kDescriptors, 1};
   std::atomic<uint32_t> host_handle{0};
 
   // -- Look-ups, each with the sentence that explains its refusal (EINVAL) --
@@ -62,6 +70,8 @@ class Process {
                         const std::shared_ptr<Resource>& into,
                         const std::vector<std::shared_ptr<Allocation>>& allocations,
                         bool* made_entered = nullptr);
+  // A resource that could not be entered stays at the host with its data until the device ends.
+  void LeaveAtHost(Device& device, Charge data);
   // Takes all of a list out, or nothing: they have one owner on that device, and it is not a shared resource.
   Result<std::vector<std::shared_ptr<Allocation>>> RemoveAllocations(const Device& device,
                                                                      const std::vector<uint32_t>& handles);
@@ -101,21 +111,25 @@ class Process {
   void ReleaseFence(WindowAddress window_address, std::vector<Arena::Mapping>* unmap);
 
   Arena& arena() { return arena_; }
+  InterruptedWaits& interrupted_waits() { return *interrupted_waits_; }
 
   // Every fence that the client can read is at that value from now on, also one that is still being entered:
   // nobody is left who could raise it.
   void StoreFences(uint64_t value);
 
-  // Calls that are visiting their thread: the process ends after them, although its last descriptor may be
-  // closed before. True from End or from the VisitEnds that is the last: now is the time.
-  void VisitBegins();
-  bool VisitEnds();
+  // Calls that go on when the kernel has their answer: in a visit, in memory of a killed client, or while
+  // they take apart a device. The process ends after them, although its last descriptor may be closed before.
+  // A killed client's call that waits at the host is none of them: the host may answer it only when the
+  // process ends. True from End or from the CallEnds that is the last: now is the time.
+  void CallOutlivesItsFile();
+  bool CallEnds();
   bool End();
 
   // Live handles of both kinds, for the leak checks of tests.
   size_t live_handles();
 
  private:
+  bool BeginsToEnd() DXG_REQUIRES(mutex_);
   template <typename T>
   Result<std::shared_ptr<T>> Find(HandleTable& table, Handle handle, HandleType type) DXG_REQUIRES(mutex_);
   Status Assign(Handle handle, HandleType type, std::shared_ptr<void> object) DXG_REQUIRES(mutex_);
@@ -126,17 +140,19 @@ class Process {
   void FreeContextLocked(const Context& context) DXG_REQUIRES(mutex_);
   void StoreFenceLocked(WindowAddress window_address) DXG_REQUIRES(mutex_);
 
+  const std::shared_ptr<InterruptedWaits> interrupted_waits_ = std::make_shared<InterruptedWaits>();
   Arena arena_;  // its lock is taken with mutex_ held, never the other way round
 
   // Also guards the lists in ProcessAdapter, Device, Context and Resource, and what is not const in an
   // Allocation. Objects do not name their process, so clang cannot check that.
   Mutex mutex_;
-  HandleTable adapter_handles_ DXG_GUARDED_BY(mutex_);
-  HandleTable object_handles_ DXG_GUARDED_BY(mutex_);
+  HandleTable adapter_handles_ DXG_GUARDED_BY(mutex_){account};
+  HandleTable object_handles_ DXG_GUARDED_BY(mutex_){account};
   std::list<std::shared_ptr<ProcessAdapter>> adapters_ DXG_GUARDED_BY(mutex_);
   std::optional<uint64_t> all_fences_ DXG_GUARDED_BY(mutex_);  // what StoreFences was told
-  uint32_t visits_ DXG_GUARDED_BY(mutex_) = 0;
+  uint32_t calls_ DXG_GUARDED_BY(mutex_) = 0;
   bool closed_ DXG_GUARDED_BY(mutex_) = false;
+  bool ending_ DXG_GUARDED_BY(mutex_) = false;
 };
 
 template <typename T>

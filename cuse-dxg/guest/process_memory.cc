@@ -1,9 +1,14 @@
 // What a process has of memory: allocations, resources, paging queues, and where it sees them.
-#include <algorithm>
+#include <unordered_set>
 
 #include "cuse-dxg/guest/process.h"
 
 namespace dxg::guest {
+
+void Process::LeaveAtHost(Device& device, Charge data) {
+  MutexLock lock(mutex_);
+  device.left_at_host.push_back(std::move(data));
+}
 
 Status Process::AddAllocations(const std::shared_ptr<Device>& device, const std::shared_ptr<Resource>& made,
                                const std::shared_ptr<Resource>& into,
@@ -15,6 +20,11 @@ Status Process::AddAllocations(const std::shared_ptr<Device>& device, const std:
   if (into != nullptr && !Find<Resource>(object_handles_, into->handle, HandleType::kResource).ok()) {
     return Status::Refuse(EINVAL, "the resource was destroyed while the allocations were created");
   }
+  ObjectList<Allocation>::Objects places;
+  for (const auto& allocation : allocations)
+    places.splice(places.end(), ObjectList<Allocation>::Prepare(allocation));
+  auto place_of_made =
+      made != nullptr ? ObjectList<Resource>::Prepare(made) : ObjectList<Resource>::Objects();
   if (made != nullptr) DXG_TRY(Assign(made->handle, HandleType::kResource, made));
   if (made_entered != nullptr) *made_entered = true;
   for (size_t i = 0; i < allocations.size(); ++i) {
@@ -26,13 +36,14 @@ Status Process::AddAllocations(const std::shared_ptr<Device>& device, const std:
   }
   const auto& owner = made != nullptr ? made : into;
   auto& list = owner != nullptr ? owner->allocations : device->allocations;
-  list.insert(list.end(), allocations.begin(), allocations.end());
-  if (made != nullptr) device->resources.push_back(made);
+  list.Append(std::move(places));
+  device->resources.Append(std::move(place_of_made));
   return Status::Ok();
 }
 
 Status Process::CheckRemovable(const Device& device, const std::vector<uint32_t>& handles,
                                std::vector<std::shared_ptr<Allocation>>* found) {
+  std::unordered_set<const Allocation*> seen;
   for (const uint32_t handle : handles) {
     DXG_ASSIGN(auto allocation, Find<Allocation>(object_handles_, {handle}, HandleType::kAllocation));
     if (allocation->device != device.handle) {
@@ -45,9 +56,8 @@ Status Process::CheckRemovable(const Device& device, const std::vector<uint32_t>
           handles.front());
     }
     // The driver frees such an allocation twice; the one sane thing to do is to refuse.
-    if (std::find(found->begin(), found->end(), allocation) != found->end()) {
+    if (!seen.insert(allocation.get()).second)
       return Status::Refuse(EINVAL, "allocation {:#x} is in the list twice", handle);
-    }
     found->push_back(std::move(allocation));
   }
   if (found->empty() || !found->front()->resource) return Status::Ok();
@@ -97,13 +107,14 @@ Status Process::AddPagingQueue(const std::shared_ptr<Device>& device,
   MutexLock lock(mutex_);
   if (!device->active)
     return Status::Refuse(ENODEV, "the device was destroyed while the paging queue was created");
+  auto place = ObjectList<PagingQueue>::Prepare(queue);
   DXG_TRY(Assign(queue->handle, HandleType::kPagingQueue, queue));
   // Waits and signals name the fence; there is nothing else that the guest knows of it.
   if (Status status = Assign(queue->fence, HandleType::kMonitoredFence, nullptr); !status.ok()) {
     object_handles_.Free(queue->handle);
     return status;
   }
-  device->paging_queues.push_back(queue);
+  device->paging_queues.Append(std::move(place));
   StoreFenceLocked(queue->window_address);
   return Status::Ok();
 }
@@ -132,7 +143,7 @@ uint64_t Process::Locked(Allocation& allocation, ClientAddress cpu_address, Wind
   if (!allocation.window_address) {
     allocation.window_address = window_address;
   } else {
-    (void)arena_.Release(window_address);  // it has one since an earlier lock, so this is not the last
+    arena_.ReleaseSecond(window_address);  // it has one since an earlier lock
   }
   ++allocation.locks;
   return allocation.cpu_address;

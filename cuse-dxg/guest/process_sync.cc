@@ -16,8 +16,9 @@ Status Process::AddSyncObject(const std::shared_ptr<Device>& device,
   MutexLock lock(mutex_);
   if (!device->active)
     return Status::Refuse(ENODEV, "the device was destroyed while the sync object was made");
+  auto place = ObjectList<SyncObject>::Prepare(object);
   DXG_TRY(Assign(object->handle, HandleType::kSyncObject, object));
-  if (object->monitored) device->sync_objects.push_back(object);
+  if (object->monitored) device->sync_objects.Append(std::move(place));
   StoreFenceLocked(object->window_address);
   return Status::Ok();
 }
@@ -39,13 +40,14 @@ Status Process::AddHwQueue(const std::shared_ptr<Device>& device, const std::sha
   if (!device->active || !live.ok() || *live != context) {
     return Status::Refuse(ENODEV, "the context was destroyed while the hardware queue was created");
   }
+  auto place = ObjectList<HwQueue>::Prepare(queue);
   // Waits and signals name the fence; there is nothing else that the guest knows of it.
   DXG_TRY(Assign(queue->fence, HandleType::kMonitoredFence, nullptr));
   if (Status status = Assign(queue->handle, HandleType::kHwQueue, queue); !status.ok()) {
     object_handles_.Free(queue->fence);
     return status;
   }
-  context->hw_queues.push_back(queue);
+  context->hw_queues.Append(std::move(place));
   StoreFenceLocked(queue->window_address);
   return Status::Ok();
 }

@@ -4,6 +4,7 @@
 #include <coroutine>
 #include <exception>
 #include <functional>
+#include <new>
 #include <optional>
 #include <type_traits>
 #include <utility>
@@ -12,26 +13,44 @@
 
 namespace dxg::guest {
 
+// The answer to a call for which this process has no memory left: that call is refused, and nothing else.
+inline Status OutOfMemory() {
+  try {
+    return Status::Refuse(ENOMEM, "this process has no memory left for the call");
+  } catch (const std::bad_alloc&) {
+    return Status(-ENOMEM);
+  }
+}
+
 // Steps in the driver's order, straight down the page, with the waits for the host in between: a coroutine
 // that ends with a T. A Task ends with a Status, as handlers do; a TaskOf<T> with a T or a Status. It starts
 // when it is awaited by another Task or when Start() is called, and after a wait it goes on in the thread
 // that ended the wait. No thread is held meanwhile.
 //
 // Parameters live in the coroutine's frame: pass values, or references to what outlives the Task.
+//
+// Where memory runs out in the middle, it ends there, with ENOMEM; whoever awaits it undoes what there is to
+// be undone, as after any other refusal.
 template <typename T>
 class [[nodiscard]] Coroutine {
  public:
   using Done = std::function<void(T)>;
 
+  static constexpr bool kTakesStatus = std::is_constructible_v<T, Status>;
+  struct Nothing {};
+
   struct promise_type {
     // A Status is stored as it is, so that a frame that waits for long is small.
     std::conditional_t<std::is_default_constructible_v<T>, T, std::optional<T>> result;
+    [[no_unique_address]] std::conditional_t<kTakesStatus, Nothing, std::exception_ptr> thrown;
     std::coroutine_handle<> continuation;
     Done done;
 
     Coroutine get_return_object() {
       return Coroutine(std::coroutine_handle<promise_type>::from_promise(*this));
     }
+    // No memory for the frame: whoever awaits it hears so.
+    static Coroutine get_return_object_on_allocation_failure() noexcept { return Coroutine(nullptr); }
     std::suspend_always initial_suspend() noexcept { return {}; }
     struct Final {
       bool await_ready() noexcept { return false; }
@@ -50,14 +69,27 @@ class [[nodiscard]] Coroutine {
     Final final_suspend() noexcept { return {}; }
     void return_value(T value) { result = std::move(value); }
     T Take() {
+      if constexpr (!kTakesStatus) {
+        if (thrown) std::rethrow_exception(thrown);
+      }
       if constexpr (std::is_default_constructible_v<T>) {
         return std::move(result);
       } else {
         return *std::move(result);
       }
     }
-    // No exception crosses a room; one that gets here is a bug of ours.
-    void unhandled_exception() { std::terminate(); }
+    // No exception crosses a room; any other one that gets here is a bug of ours.
+    void unhandled_exception() noexcept {
+      try {
+        throw;
+      } catch (const std::bad_alloc&) {
+        if constexpr (kTakesStatus) {
+          result = T(OutOfMemory());
+        } else {
+          thrown = std::current_exception();
+        }
+      }
+    }
   };
 
   Coroutine(Coroutine&& other) noexcept : handle_(std::exchange(other.handle_, nullptr)) {}
@@ -69,18 +101,30 @@ class [[nodiscard]] Coroutine {
   // Runs it on its own; `done` gets the result.
   void Start(Done done) && {
     auto handle = std::exchange(handle_, nullptr);
+    if (!handle) {
+      if (done) done(NoFrame());
+      return;
+    }
     handle.promise().done = std::move(done);
     handle.resume();
   }
 
-  bool await_ready() const noexcept { return false; }
+  bool await_ready() const noexcept { return handle_ == nullptr; }
   std::coroutine_handle<> await_suspend(std::coroutine_handle<> waiter) noexcept {
     handle_.promise().continuation = waiter;
     return handle_;
   }
-  T await_resume() { return handle_.promise().Take(); }
+  T await_resume() { return handle_ ? handle_.promise().Take() : NoFrame(); }
 
  private:
+  static T NoFrame() {
+    if constexpr (kTakesStatus) {
+      return T(OutOfMemory());
+    } else {
+      throw std::bad_alloc();
+    }
+  }
+
   explicit Coroutine(std::coroutine_handle<promise_type> handle) : handle_(handle) {}
 
   std::coroutine_handle<promise_type> handle_;

@@ -6,9 +6,11 @@
 #include "cuse-dxg/guest/host.h"
 #include "cuse-dxg/guest/process.h"
 #include "cuse-dxg/guest/task.h"
+#include "cuse-dxg/guest/teardown_thread.h"
 
 // What ends when something ends. The handles are free by then; this tells the host, in the driver's order.
-// The result is always Ok: nobody is left to hear of a refusal.
+// The result is always Ok: nobody is left to hear of a refusal. What is more than a little goes on on the
+// teardown thread, and so does whoever waits for it.
 
 namespace dxg::guest {
 
@@ -26,15 +28,31 @@ void ReleaseQueueFences(Process& process, const Context& context, std::vector<Ar
 
 // A device that was taken out of its process. `handle` is how the host hears of it: as the caller named it,
 // instance bits and all. What is to be unmapped in the client is added to `unmap`.
-Task EndDevice(Host& host, std::shared_ptr<Process> process, std::shared_ptr<Device> device, uint32_t handle,
-               std::vector<Arena::Mapping>* unmap);
+Task EndDevice(Driver& driver, TeardownThread::Turn& turn, std::shared_ptr<Process> process,
+               std::shared_ptr<Device> device, uint32_t handle, std::vector<Arena::Mapping>* unmap);
 
 // The devices of an adapter whose last handle is closed.
-Task EndAdapter(Host& host, std::shared_ptr<Process> process, std::shared_ptr<ProcessAdapter> held,
-                std::vector<Arena::Mapping>* unmap);
+Task EndAdapter(Driver& driver, TeardownThread::Turn& turn, std::shared_ptr<Process> process,
+                std::shared_ptr<ProcessAdapter> held, std::vector<Arena::Mapping>* unmap);
 
-// A process whose last descriptor is closed.
-Task EndProcess(Host& host, std::shared_ptr<Process> process);
+// A teardown in a call of a process, which ends after it: the call may have been given up meanwhile, because
+// its thread was killed, and its descriptor closed.
+class TeardownInCall {
+ public:
+  TeardownInCall(Driver& driver, std::shared_ptr<Process> process);
+  ~TeardownInCall();
+  TeardownInCall(const TeardownInCall&) = delete;
+  TeardownInCall& operator=(const TeardownInCall&) = delete;
+
+  TeardownThread::Turn turn;
+
+ private:
+  Driver& driver_;
+  const std::shared_ptr<Process> process_;
+};
+
+// A process whose last descriptor is closed, with its events.
+Task EndProcess(Driver& driver, std::shared_ptr<Process> process);
 
 // A descriptor of a shared object that is closed. The last one ends the host's name for it.
 Task DropDescriptor(Host& host, std::shared_ptr<SharedObject> object);

@@ -8,6 +8,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -15,6 +16,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -61,13 +63,15 @@ AgentAnswer Answer(int64_t result) {
 
 AgentAnswer Map(const AgentAsk& ask, int file) {
   void* const where = reinterpret_cast<void*>(ask.address);  // Safety: the daemon knows what is there
-  const int flags = MAP_SHARED | MAP_NORESERVE | (ask.address ? MAP_FIXED : 0);
+  const int flags = MAP_SHARED | MAP_NORESERVE | (ask.address && ask.replace ? MAP_FIXED : 0);
   void* const mapped = mmap(where, ask.size, PROT_READ | (ask.writable ? PROT_WRITE : 0), flags, file,
                             static_cast<off_t>(ask.offset));
   const AgentAnswer answer =
       mapped == MAP_FAILED ? Answer(-1) : AgentAnswer{0, 0, reinterpret_cast<uint64_t>(mapped)};
-  if (mapped != MAP_FAILED)
+  if (mapped != MAP_FAILED) {
     madvise(mapped, ask.size, MADV_HUGEPAGE);  // refused where there are none to be had
+    madvise(mapped, ask.size, MADV_DONTDUMP);
+  }
   close(file);
   return answer;
 }
@@ -83,13 +87,40 @@ AgentAnswer Do(const AgentAsk& ask, int file) {
     case kGiveFile:
       return Answer(file);
     case kGiveNode:
-      return Answer(open(dxg::preload::kNodePath, O_RDWR | O_CLOEXEC));
+      return Answer(open(dxg::preload::kNodePath, (ask.writable ? O_RDWR : O_RDONLY) | O_CLOEXEC));
     case kCloseFile:
       return Answer(close(static_cast<int>(ask.address)));
     default:
       return {ENOSYS, 0, 0};
   }
 }
+
+// A descriptor comes with an ask, and there may be no number left for it, while the driver needs none to map
+// memory. So the soft limit is raised for the moment in which it is received.
+class Room {
+ public:
+  Room() {
+    const int spare = fcntl(connection, F_DUPFD_CLOEXEC, 0);
+    if (spare >= 0) close(spare);
+    if (spare >= 0 || errno != EMFILE || getrlimit(RLIMIT_NOFILE, &before_) != 0) return;
+    raised_ = before_;
+    raised_.rlim_cur =
+        before_.rlim_cur + kRoom < before_.rlim_max ? before_.rlim_cur + kRoom : before_.rlim_max;
+    made_ = setrlimit(RLIMIT_NOFILE, &raised_) == 0;
+  }
+  ~Room() {
+    rlimit now;
+    if (made_ && getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur == raised_.rlim_cur)
+      setrlimit(RLIMIT_NOFILE, &before_);
+  }
+  // Whether it has a number that the program could not have.
+  bool Has(int file) const { return made_ && file >= 0 && static_cast<rlim_t>(file) >= before_.rlim_cur; }
+
+ private:
+  static constexpr rlim_t kRoom = 64;
+  rlimit before_, raised_;
+  bool made_ = false;
+};
 
 // One step. False: the end.
 bool Serve() {
@@ -101,13 +132,24 @@ bool Serve() {
   header.msg_iovlen = 1;
   header.msg_control = control;
   header.msg_controllen = sizeof(control);
-  ssize_t got;
+  int ready;
   do {
     if (!IsStillOurs()) return false;
-    got = recvmsg(connection, &header, MSG_CMSG_CLOEXEC);
-  } while (got < 0 && errno == EINTR);
-  if (got != sizeof(ask)) return false;
-  const AgentAnswer answer = Do(ask, FileOf(&header));
+    pollfd readable = {connection, POLLIN, 0};
+    ready = poll(&readable, 1, -1);
+  } while (ready < 0 && errno == EINTR);
+  if (!IsStillOurs()) return false;
+  int file = -1;
+  {
+    const Room room;
+    if (recvmsg(connection, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) != sizeof(ask)) return false;
+    file = FileOf(&header);
+    if (ask.kind == kGiveFile && room.Has(file)) {
+      close(file);
+      file = -1;
+    }
+  }
+  const AgentAnswer answer = Do(ask, file);
   return IsStillOurs() && send(connection, &answer, sizeof(answer), MSG_NOSIGNAL) == sizeof(answer);
 }
 

@@ -24,7 +24,7 @@ struct AgentHello {
   uint32_t version;
   int32_t tid;  // of the agent's thread, as the client sees it
 };
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 
 // What the agent is to do: the numbers of client::Step::Kind, which client/agents.cc compares with these.
 namespace kind {
@@ -34,6 +34,8 @@ enum Kind : uint32_t { kMap, kUnmap, kGiveFile, kGiveNode, kCloseFile };
 struct AgentAsk {
   uint32_t kind;  // of namespace kind
   uint32_t writable;
+  uint32_t replace;
+  uint32_t unused;
   uint64_t offset;
   uint64_t size;
   uint64_t address;

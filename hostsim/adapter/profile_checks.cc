@@ -353,6 +353,9 @@ void CheckFaults(const AdapterProfile& profile, const Place& profile_place) {
     const FaultRule& rule = profile.faults(i);
     const Place place = profile_place.Nested("faults", i);
     if (const auto complaint = CheckFaultRule(rule)) place.Complain(complaint->field, complaint->what);
+    if (rule.node() >= static_cast<uint32_t>(std::max(profile.nodes_size(), 1)))
+      place.Complain(
+          "node", fmt::format("there is no engine {}; give 0 to {}", rule.node(), profile.nodes_size() - 1));
     if (rule.has_adapter()) place.Complain("adapter", "a profile's faults are for its adapter; leave it out");
   }
 }

@@ -122,28 +122,31 @@ void InProcessControl::RemoveAdapter(uint64_t luid, ControlReply* reply) {
 
 void InProcessControl::Account(ControlReply* reply) {
   const Accounting all = host_.Account();
-  auto add = [reply](const char* name, uint64_t value) {
+  // A metric in bytes ends in "_bytes".
+  auto add = [reply](const char* name, const char* metric, uint64_t value) {
     ControlReply::Count* count = reply->add_counts();
     count->set_name(name);
+    count->set_metric(metric);
     count->set_value(value);
+    return count;
   };
-  add("adapters", all.adapters);
-  add("processes", all.processes);
-  add("devices", all.devices);
-  add("contexts", all.contexts);
-  add("resources", all.resources);
-  add("allocations", all.allocations);
-  add("memory of allocations", all.storages);
-  add("ranges of GPU addresses", all.mappings);
-  add("paging queues", all.paging_queues);
-  add("synchronization objects", all.sync_objects);
-  add("waits", all.waits);
-  add("shared handles", all.shared);
-  add("regions of the window", all.regions);
-  add("bytes of the window", all.window_bytes);
-  add("bytes of this machine", all.machine_bytes);
-  add("lost accesses to client pages", all.lost_accesses);
-  add("armed faults", host_.faults().armed_count());
+  add("adapters", "adapters", all.adapters);
+  add("processes", "processes", all.processes);
+  add("devices", "devices", all.devices);
+  add("contexts", "contexts", all.contexts);
+  add("resources", "resources", all.resources);
+  add("allocations", "allocations", all.allocations);
+  add("memory of allocations", "storages", all.storages);
+  add("ranges of GPU addresses", "gpu_ranges", all.mappings);
+  add("paging queues", "paging_queues", all.paging_queues);
+  add("synchronization objects", "sync_objects", all.sync_objects);
+  add("waits", "waits", all.waits);
+  add("shared handles", "shared_handles", all.shared);
+  add("regions of the window", "window_regions", all.regions);
+  add("bytes of the window", "window_bytes", all.window_bytes);
+  add("bytes of this machine", "machine_bytes", all.machine_bytes);
+  add("lost accesses to client pages", "lost_accesses", all.lost_accesses)->set_only_grows(true);
+  add("armed faults", "armed_faults", host_.faults().armed_count());
 }
 
 Result<AdapterProfile> ReadProfile(const ControlRequest::AddAdapter& wanted) {

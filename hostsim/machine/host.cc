@@ -2,15 +2,40 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <iterator>
+#include <new>
 #include <utility>
 
 #include "hostsim/adapter/adapter_reset.h"
 #include "hostsim/machine/commands.h"
 #include "hostsim/memory/resource.h"
 #include "hostsim/sync/sync_object.h"
+#include "proto/abi/ntstatus.h"
 #include "proto/contract/host_commands.gen.h"
 
 namespace dxg::hostsim {
+namespace {
+
+// A rule for an adapter or an engine that is not there would never strike, and its giver would wait.
+std::optional<FaultComplaint> CheckScope(Machine& machine, const FaultRule& rule) {
+  uint32_t nodes = 0;
+  bool has_adapter = !rule.has_adapter();
+  for (const auto& adapter : machine.Adapters()) {
+    if (rule.has_adapter() && rule.adapter() != adapter->info().luid) continue;
+    has_adapter = true;
+    nodes = std::max(nodes, adapter->nodes());
+  }
+  if (!has_adapter)
+    return FaultComplaint{
+        "adapter", fmt::format("no adapter has the LUID {:08x}-{:08x}; `cuse-dxg ctl adapters` names them",
+                               rule.adapter() >> 32, rule.adapter() & 0xFFFFFFFF)};
+  if (!rule.has_node() || rule.node() < nodes) return std::nullopt;
+  if (nodes == 0) return FaultComplaint{"node", "there is no adapter, and so no engine; add one first"};
+  return FaultComplaint{"node", fmt::format("there is no engine {}; give 0 to {}", rule.node(), nodes - 1)};
+}
+
+}  // namespace
 
 std::unique_ptr<Host> Host::Create(World world, const std::vector<AdapterProfile>& profiles) {
   std::unique_ptr<Host> host(new Host(std::move(world)));
@@ -35,6 +60,20 @@ std::vector<AdapterInfo> Host::Adapters() {
   return infos;
 }
 
+namespace {
+
+// As a host with no memory left: by the reply's status where it has one, else by less than a whole reply.
+void RefuseForLackOfMemory(CommandContext& call, google::protobuf::Message* reply) {
+  reply->Clear();
+  call.deferred = nullptr;
+  const auto* status = reply->GetDescriptor()->FindFieldByName("status");
+  if (status == nullptr || status->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_INT32)
+    return call.Refuse();
+  reply->GetReflection()->SetInt32(reply, status, kStatusNoMemory);
+}
+
+}  // namespace
+
 void Host::Submit(const Caller& caller, uint32_t command_id, const google::protobuf::Message& request,
                   google::protobuf::Message* reply, const Completion& done) {
   CommandContext call{
@@ -44,7 +83,11 @@ void Host::Submit(const Caller& caller, uint32_t command_id, const google::proto
   if (call.adapter && machine_.faults().any_armed())
     BefallAdapter(machine_, call.adapter, call.process.get(), call.At({}));
   Commands commands;
-  if (!contract::DispatchHostCommand(command_id, commands, call, request, reply)) call.Refuse();
+  try {
+    if (!contract::DispatchHostCommand(command_id, commands, call, request, reply)) call.Refuse();
+  } catch (const std::bad_alloc&) {
+    RefuseForLackOfMemory(call, reply);
+  }
   const std::shared_ptr<Deferred> deferred = std::move(call.deferred);
   if (deferred) {
     deferred->done = done;
@@ -68,7 +111,7 @@ std::optional<RegionInfo> Host::FindShared(uint32_t nt_handle, uint32_t allocati
   if (!named || !named->resource) return std::nullopt;
   const std::shared_ptr<SharedResource>& shared = named->resource;
   if (allocation_index >= shared->storages.size()) return std::nullopt;
-  return shared->storages[allocation_index]->OwnRegion();
+  return std::next(shared->storages.begin(), allocation_index)->second->OwnRegion();
 }
 
 bool Host::AddAdapter(const AdapterProfile& profile, AdapterInfo* info) {
@@ -89,6 +132,7 @@ bool Host::ResetAdapter(uint64_t vgpu_luid) {
 
 std::optional<FaultComplaint> Host::ArmFault(const FaultRule& rule) {
   if (auto complaint = CheckFaultRule(rule)) return complaint;
+  if (auto complaint = CheckScope(machine_, rule)) return complaint;
   if (machine_.faults().armed_count() >= kFaultRulesMax)
     return FaultComplaint{"point",
                           fmt::format("{} rules are armed, which is the most; clear some", kFaultRulesMax)};
@@ -173,6 +217,7 @@ std::vector<std::string> Host::SubmittedPrivateData(uint64_t vgpu_luid) {
 }
 
 Accounting Host::Account() {
+  machine_.io_space()->WaitUntilFreed();
   const Counts& counts = machine_.counts;
   Accounting accounting;
   accounting.processes = counts.processes;

@@ -66,7 +66,7 @@ struct SharedObject {
 //   4  Engines::mutex_
 //   5  VideoMemory::mutex_
 //   6  UpdateLane::mutex, Machine::mutex_, Machine::window_mutex_, RegionSet::mutex_
-//   7  the lock of words without an address (gpu_memory.cc)
+//   7  Storage::slow_word_              the lock of words without an address (gpu_memory.cc)
 //   8  Storage::guest_mutex_             the GuestMemory's own lock is taken inside it
 //   9  SyncDomain::mutex_, MemoryBudget::reserve_mutex_, Adapter::hangs_mutex_, Region::mutex_,
 //      Region::map_mutex_, IoSpace::mutex_, FaultPlan::mutex_, the clock's lock
@@ -77,7 +77,7 @@ struct SharedObject {
 class Machine {
  public:
   explicit Machine(World world)
-      : io_space_(std::make_shared<IoSpace>(world.rng.Next(), world.window.bytes != 0)),
+      : io_space_(std::make_shared<IoSpace>(world.rng.Next(), world.window.bytes != 0, world.engine_threads)),
         world_(world),
         faults_(world.faults ? *world.faults : own_faults_),
         gate_(std::make_shared<Gate>()) {}

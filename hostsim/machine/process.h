@@ -22,14 +22,15 @@ namespace dxg::hostsim {
 struct AdapterUse {
   AdapterUse(std::shared_ptr<Adapter> adapter, std::atomic<uint64_t>& mappings)
       : adapter(std::move(adapter)),
-        va(*this->adapter->video_memory(), this->adapter->profile().caps().virtual_address_bits(), mappings),
-        work(std::make_shared<ProcessWork>(this->adapter->nodes())) {}
+        work(std::make_shared<ProcessWork>(this->adapter->nodes())),
+        va(*this->adapter->video_memory(), this->adapter->profile().caps().virtual_address_bits(), mappings,
+           work->reaches_guest) {}
 
   const std::shared_ptr<Adapter> adapter;
   uint32_t devices = 0;
   ProcessMemory memory;
-  GpuVa va;
   const std::shared_ptr<ProcessWork> work;
+  GpuVa va;
 };
 
 // A guest process as the host sees it: a name for its handles and the owner of everything behind them. One

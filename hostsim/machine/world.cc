@@ -2,6 +2,8 @@
 
 #include <chrono>
 
+#include "base/start_thread.h"
+
 namespace dxg::hostsim {
 
 uint64_t RealClock::NowNs() {
@@ -22,7 +24,8 @@ RealClock::~RealClock() {
 void RealClock::CallAt(uint64_t at_ns, std::function<void()> call) {
   MutexLock lock(mutex_);
   timers_.emplace(std::pair(at_ns, ++arrivals_), std::move(call));
-  if (!thread_.joinable()) thread_ = std::thread([this] { Run(); });
+  // Without a thread it waits for the next call that is to be made.
+  if (!thread_.joinable()) (void)StartThread(&thread_, [this] { Run(); });
   changed_.NotifyAll();
 }
 

@@ -59,6 +59,8 @@ class VirtualClock : public Clock {
 
   void AdvanceNs(uint64_t ns);
   bool AdvanceToNext();  // to the time of the next call, and makes it; false: none is waiting
+  // As when the process is stopped: time passes, and what is due meanwhile is late.
+  void StandStillNs(uint64_t ns) { now_ns_.fetch_add(ns, std::memory_order_release); }
   size_t Pending();
 
  private:

@@ -6,6 +6,7 @@
 #include "hostsim/machine/bytes.h"
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"
+#include "hostsim/machine/rollback.h"
 #include "hostsim/memory/private_data.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/ntstatus.h"
@@ -200,24 +201,40 @@ Resource* ResourceFor(CommandContext& call, const host::CreateAllocation::Reques
   if ((request.flags() & kStandardAllocation) == 0) shared->private_data = request.priv_drv_data();
   auto created = std::make_unique<Resource>(device, std::move(shared), call.machine.counts.resources);
   Resource* const resource = created.get();
-  return process.Insert(std::move(created)) != 0 ? resource : nullptr;
+  return device.InsertChild(process, std::move(created)) != 0 ? resource : nullptr;
 }
 
-// Handles for all the storages, or for none.
-std::vector<uint32_t> InsertAll(CommandContext& call, Process& process, AdapterUse& use, Device& device,
-                                Resource* resource, const std::vector<std::shared_ptr<Storage>>& storages)
+// Takes out again what EnterAll has entered, all of it or some.
+void EraseAll(Process& process, Device& device, Resource* resource, const std::vector<uint32_t>& handles)
     DXG_REQUIRES(process.mutex()) {
-  std::vector<uint32_t> handles;
-  for (const auto& storage : storages) {
-    const uint32_t handle = process.Insert(
-        std::make_unique<Allocation>(device, use, resource, storage, call.machine.counts.allocations));
-    if (handle == 0) {
-      for (const uint32_t inserted : handles) process.Erase(inserted);
-      return {};
+  for (const uint32_t handle : handles) {
+    const uint64_t place = process.Find<Allocation>(handle)->place;
+    if (resource) {
+      resource->allocations.erase(place);
+      resource->shared->storages.erase(place);
     }
-    handles.push_back(handle);
+    device.EraseChild(process, handle);
   }
-  return handles;
+}
+
+// Enters an allocation for each storage. False: the process has too many objects.
+bool EnterAll(CommandContext& call, Process& process, AdapterUse& use, Device& device, Resource* resource,
+              const std::vector<std::shared_ptr<Storage>>& storages, std::vector<uint32_t>* handles)
+    DXG_REQUIRES(process.mutex()) {
+  handles->reserve(storages.size());
+  for (const auto& storage : storages) {
+    const uint32_t handle = device.InsertChild(
+        process,
+        std::make_unique<Allocation>(device, use, resource, storage, call.machine.counts.allocations));
+    if (handle == 0) return false;
+    handles->push_back(handle);
+    if (!resource) continue;
+    const uint64_t place = ++resource->shared->places_ever;
+    process.Find<Allocation>(handle)->place = place;
+    resource->allocations.emplace_hint(resource->allocations.end(), place, handle);
+    resource->shared->storages.emplace_hint(resource->shared->storages.end(), place, storage);
+  }
+  return true;
 }
 
 void FillReply(const host::CreateAllocation::Request& request, const std::vector<uint32_t>& handles,
@@ -274,7 +291,8 @@ bool FindResourcesAllocations(const CommandContext& call, Process& process, cons
   for (const uint32_t handle : handles) {
     const Resource* resource = FindResource(call, process, handle);
     if (!resource || &resource->device != &device) return false;
-    for (const uint32_t member : resource->allocations) found->push_back(process.Find<Allocation>(member));
+    for (const auto& [place, member] : resource->allocations)
+      found->push_back(process.Find<Allocation>(member));
     counts->push_back(resource->allocations.size());
   }
   return true;
@@ -298,29 +316,22 @@ void Commands::Handle(CommandContext& call, const host::CreateAllocation::Reques
     const bool in_resource = new_resource || request.resource() != 0;
     Resource* resource = in_resource ? ResourceFor(call, request, process, *device) : nullptr;
     if (in_resource && !resource) return false;
+    std::vector<uint32_t> handles;
+    Rollback erase([&]() DXG_REQUIRES(process.mutex()) {
+      EraseAll(process, *device, resource, handles);
+      if (new_resource) device->EraseChild(process, resource->handle);
+    });
     std::vector<std::shared_ptr<Storage>> storages;
     for (Wanted& wanted : plan) {
       const bool shared = resource && resource->shared->create_shared;
       auto storage = CreateStorage(call, process.regions(), std::move(wanted), shared);
-      if (!storage) break;
+      if (!storage) return false;
       storages.push_back(std::move(storage));
     }
-    std::vector<uint32_t> handles;
-    if (storages.size() == plan.size()) handles = InsertAll(call, process, *use, *device, resource, storages);
-    if (handles.size() != plan.size()) {
-      if (new_resource) process.Erase(resource->handle);
-      return false;
-    }
-    device->children.insert(handles.begin(), handles.end());
-    if (new_resource) {
-      device->children.insert(resource->handle);
-      reply->set_resource(resource->handle);
-    }
-    if (resource) {
-      resource->allocations.insert(resource->allocations.end(), handles.begin(), handles.end());
-      resource->shared->storages.insert(resource->shared->storages.end(), storages.begin(), storages.end());
-    }
+    if (!EnterAll(call, process, *use, *device, resource, storages, &handles)) return false;
+    if (new_resource) reply->set_resource(resource->handle);
     FillReply(request, handles, storages, reply);
+    erase.Keep();
     return true;
   };
   if (!create()) call.Refuse();
@@ -346,10 +357,8 @@ Objects TakeAllocations(Process& process, Device& device, const std::vector<Allo
   for (const Allocation* allocation : allocations) {
     const uint32_t handle = allocation->handle;
     if (resource) {
-      const auto member = std::find(resource->allocations.begin(), resource->allocations.end(), handle);
-      const auto index = member - resource->allocations.begin();
-      resource->shared->storages.erase(resource->shared->storages.begin() + index);
-      resource->allocations.erase(member);
+      resource->shared->storages.erase(allocation->place);
+      resource->allocations.erase(allocation->place);
     }
     device.children.erase(handle);
     taken.push_back(process.Take(handle));

@@ -38,6 +38,7 @@ class Allocation : public Object {
   Device& device;            // outlives its allocations
   Resource* const resource;  // null: on its own
   const std::shared_ptr<Storage> storage;
+  uint64_t place = 0;  // in its resource
   uint32_t residency_count = 0;
   uint32_t locks = 0;
 

@@ -16,10 +16,11 @@ constexpr uint64_t kTranslatedBytes = 16ull << 20;
 // For memory that has no address here.
 constexpr uint64_t kBounceBytes = 64 * 1024;
 
-// Memory of clients can only be read and written, so what is one step to GPUs takes turns.
-Mutex& SlowWordMutex() {
-  static Mutex mutex;
-  return mutex;
+// Memory that can only be read and written takes turns for what is one step to GPUs: that of a client by
+// itself, because it may never answer, and all fences together.
+Mutex& SlowWordMutex(const GpuSpan& span) {
+  static Mutex of_fences;
+  return span.storage ? span.storage->slow_word() : of_fences;
 }
 
 }  // namespace
@@ -164,7 +165,7 @@ bool GpuWindow::Store64(uint64_t value) {
   if (std::atomic<uint64_t>* word = Word(run)) {
     word->store(value, std::memory_order_release);
   } else {
-    MutexLock lock(SlowWordMutex());
+    MutexLock lock(SlowWordMutex(*run.span));
     // Safety: bytes of a number.
     Put(run, 0, reinterpret_cast<const uint8_t*>(&value), sizeof value);
   }
@@ -178,7 +179,7 @@ bool GpuWindow::Add64(uint64_t value) {
     word->fetch_add(value, std::memory_order_acq_rel);
     return true;
   }
-  MutexLock lock(SlowWordMutex());
+  MutexLock lock(SlowWordMutex(*run.span));
   uint64_t word = 0;
   // Safety: bytes of a number, both times.
   run.Part(0, sizeof word).Read({reinterpret_cast<uint8_t*>(&word), sizeof word});

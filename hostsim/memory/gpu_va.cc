@@ -5,6 +5,7 @@
 #include "base/page.h"
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"
+#include "hostsim/machine/rollback.h"
 #include "hostsim/memory/allocation.h"
 #include "hostsim/memory/paging_queue.h"
 #include "proto/abi/ntstatus.h"
@@ -21,13 +22,18 @@ GpuVa::~GpuVa() { count_ -= ranges_.size(); }
 
 // -- Ranges.
 
-int32_t GpuVa::FindRoom(const Place& place, uint64_t bytes, bool aligned, GpuAddress* address) const {
-  const bool bounded = place.maximum != GpuAddress();
+int32_t GpuVa::FindRoom(const Place& place, uint64_t bytes, uint64_t unit, GpuAddress* address) const {
+  if (!Aligned(place.minimum, unit)) return kStatusInvalidParameter;
+  uint64_t high = end_.value;
+  if (place.maximum != GpuAddress()) {
+    // Clients pass the last address that they can use, too, so a maximum is a multiple of nothing.
+    const uint64_t maximum = place.maximum.value - place.maximum.value % unit;
+    if (place.minimum.value >= maximum) return kStatusInvalidParameter;
+    high = std::min(high, maximum);
+  }
   const uint64_t low = std::max(place.minimum, kStart).value;
-  const uint64_t high = (bounded ? std::min(place.maximum, end_) : end_).value;
-  if (bounded && place.minimum >= place.maximum) return kStatusInvalidParameter;
   std::optional<uint64_t> found = ranges_.FindGap(bytes, true, low, high);
-  if (!found && !aligned) found = ranges_.FindGap(bytes, false, low, high);
+  if (!found && unit < kReserveUnit) found = ranges_.FindGap(bytes, false, low, high);
   if (!found) return kStatusNoMemory;
   *address = GpuAddress(*found);
   return kStatusSuccess;
@@ -51,12 +57,11 @@ int32_t GpuVa::Reserve(const Place& place, uint64_t bytes, ReservationType type,
   if (bytes == 0 || !Aligned(bytes, kReserveUnit) || !Aligned(place.base, kReserveUnit)) {
     return kStatusInvalidParameter;
   }
+  if (!HasRoom(1)) return kStatusNoMemory;
   GpuAddress start = place.base;
   if (start == GpuAddress()) {
-    if (!Aligned(place.minimum, kReserveUnit) || !Aligned(place.maximum, kReserveUnit)) {
-      return kStatusInvalidParameter;
-    }
-    if (const int32_t status = FindRoom(place, bytes, true, &start); status != kStatusSuccess) return status;
+    if (const int32_t status = FindRoom(place, bytes, kReserveUnit, &start); status != kStatusSuccess)
+      return status;
   } else if (start < kStart || bytes > end_.value || start > end_ - bytes ||
              ranges_.Overlaps(start.value, (start + bytes).value)) {
     return kStatusInvalidParameter;
@@ -71,12 +76,12 @@ int32_t GpuVa::Map(const Place& place, uint64_t bytes, const GpuMapping& mapping
   if (bytes == 0 || !Aligned(bytes, kPageBytes) || !Aligned(place.base, kPageBytes)) {
     return kStatusInvalidParameter;
   }
+  if (!HasRoom(1 + kPartsOfAShow)) return kStatusNoMemory;
   GpuAddress start = place.base;
   if (start == GpuAddress()) {
-    if (!mapping.allocation || !Aligned(place.minimum, kPageBytes) || !Aligned(place.maximum, kPageBytes)) {
-      return kStatusInvalidParameter;
-    }
-    if (const int32_t status = FindRoom(place, bytes, false, &start); status != kStatusSuccess) return status;
+    if (!mapping.allocation) return kStatusInvalidParameter;
+    if (const int32_t status = FindRoom(place, bytes, kPageBytes, &start); status != kStatusSuccess)
+      return status;
     Insert(start, bytes,
            {.reserved = false, .of_fence = false, .type = {}, .owner = mapping.allocation, .effective = {}});
   } else {
@@ -107,14 +112,17 @@ int32_t GpuVa::Free(GpuAddress address, uint64_t bytes) {
 }
 
 int32_t GpuVa::MapFence(std::shared_ptr<SyncObject> fence, bool writable, GpuAddress* address) {
-  if (const int32_t status = FindRoom({}, kPageBytes, false, address); status != kStatusSuccess)
+  if (!HasRoom(1 + kPartsOfAShow)) return kStatusNoMemory;
+  if (const int32_t status = FindRoom({}, kPageBytes, kPageBytes, address); status != kStatusSuccess)
     return status;
   GpuMapping mapping;
   mapping.fence = std::move(fence);
   mapping.protection = writable ? kProtectWrite : 0;
   Insert(*address, kPageBytes,
          {.reserved = false, .of_fence = true, .type = {}, .owner = nullptr, .effective = {}});
+  Rollback erase([&] { Erase(*address); });
   Show(*address, kPageBytes, mapping);
+  erase.Keep();
   return kStatusSuccess;
 }
 
@@ -150,7 +158,10 @@ GpuVa::Pieces::iterator GpuVa::ErasePiece(Pieces::iterator piece) {
 }
 
 void GpuVa::InsertPiece(GpuAddress start, Piece piece) {
-  if (piece.mapping.allocation) piece.mapping.allocation->pieces.insert(start.value);
+  if (piece.mapping.allocation) {
+    piece.mapping.allocation->pieces.insert(start.value);
+    if (piece.mapping.allocation->storage->traits.of_guest) reaches_guest_ = true;
+  }
   pieces_.emplace(start, std::move(piece));
 }
 
@@ -201,6 +212,7 @@ void GpuVa::CopyPages(GpuAddress source, uint64_t bytes, GpuAddress destination)
   for (auto it = pieces_.lower_bound(source); it != pieces_.end() && it->first < source + bytes; ++it) {
     copied.emplace_back(it->first - source, it->second);
   }
+  if (!HasRoom(copied.size() + kPartsOfAShow)) return;
   Clear(destination, destination + bytes);
   for (auto& [offset, piece] : copied) InsertPiece(destination + offset, std::move(piece));
 }

@@ -91,22 +91,25 @@ class GpuVa {
  public:
   static constexpr GpuAddress kStart{0x10000};
   static constexpr uint64_t kReserveUnit = 64 * 1024;
+  static constexpr size_t kPartsMax = 1u << 20;  // ranges and pieces
 
   struct Place {
     GpuAddress base;  // 0: anywhere between the other two
     GpuAddress minimum;
-    GpuAddress maximum;  // 0: the end
+    GpuAddress maximum;  // 0: the end; rounded down to the unit
   };
 
-  GpuVa(VideoMemory& memory, uint32_t address_bits, std::atomic<uint64_t>& count)
-      : memory_(memory), end_(1ull << address_bits), count_(count) {}
+  // `reaches_guest` is set when an address first shows memory of the guest.
+  GpuVa(VideoMemory& memory, uint32_t address_bits, std::atomic<uint64_t>& count,
+        std::atomic<bool>& reaches_guest)
+      : memory_(memory), end_(1ull << address_bits), count_(count), reaches_guest_(reaches_guest) {}
   ~GpuVa();
 
   // These return an NTSTATUS and, in `address`, where the range is. Sizes are in bytes: multiples of
   // kReserveUnit or of the page. Reserve and Map take effect at once, unless SetEffective says later.
   // INVALID_PARAMETER: wrong alignment, or outside the address space, or taken. NO_MEMORY: no gap is large
-  // enough. Rules: learn.microsoft.com, D3DKMTReserveGpuVirtualAddress and D3DKMTMapGpuVirtualAddress; which
-  // gap is chosen is the simulator's choice (the lowest).
+  // enough, or there are kPartsMax. Rules: learn.microsoft.com, D3DKMTReserveGpuVirtualAddress and
+  // D3DKMTMapGpuVirtualAddress; which gap is chosen is the simulator's choice (the lowest).
   int32_t Reserve(const Place& place, uint64_t bytes, ReservationType type, GpuAddress* address);
   int32_t Map(const Place& place, uint64_t bytes, const GpuMapping& mapping, GpuAddress* address);
   int32_t Free(GpuAddress address, uint64_t bytes);
@@ -120,10 +123,12 @@ class GpuVa {
 
   // -- Updates of pages inside reservations.
 
+  // Whether `updates` of pages find room, or any number of copies of few pieces.
+  bool HasRoomToShow(size_t updates) const { return HasRoom(kPartsOfAShow * updates); }
   // The start of the reservation that holds the whole range and may be updated: it is of the type that reads
   // zero, or all of the range is mapped. Nothing: there is no such reservation.
   std::optional<GpuAddress> ReservationOf(GpuAddress address, uint64_t bytes);
-  // The range lies in a reservation.
+  // The range lies in a reservation. Without room, CopyPages changes nothing.
   void Show(GpuAddress address, uint64_t bytes, const GpuMapping& mapping);
   void CopyPages(GpuAddress source, uint64_t bytes, GpuAddress destination);
 
@@ -149,8 +154,10 @@ class GpuVa {
     GpuMapping mapping;
   };
   using Pieces = std::map<GpuAddress, Piece>;
+  static constexpr size_t kPartsOfAShow = 2;  // its own piece, and the second half of one that it parts
 
-  int32_t FindRoom(const Place& place, uint64_t bytes, bool aligned, GpuAddress* address) const;
+  bool HasRoom(size_t parts) const { return ranges_.size() + pieces_.size() + parts <= kPartsMax; }
+  int32_t FindRoom(const Place& place, uint64_t bytes, uint64_t unit, GpuAddress* address) const;
   void Insert(GpuAddress start, uint64_t bytes, Range range);
   void Erase(GpuAddress start);
   bool Covered(GpuAddress start, GpuAddress end) const;
@@ -165,6 +172,7 @@ class GpuVa {
   VideoMemory& memory_;
   const GpuAddress end_;
   std::atomic<uint64_t>& count_;
+  std::atomic<bool>& reaches_guest_;
   RangeTree<Range> ranges_{kReserveUnit};  // by the values of addresses
   Pieces pieces_;
 };

@@ -8,8 +8,10 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <new>
 
 #include "base/page.h"
+#include "hostsim/machine/rollback.h"
 
 namespace dxg::hostsim {
 namespace {
@@ -23,10 +25,10 @@ constexpr uint64_t kHugePageBytes = 2ull << 20;
 constexpr unsigned kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
 
 // A client that holds the descriptor can neither make the file shorter under the host's mapping nor longer.
-std::shared_ptr<const FileDescriptor> CreateFile(uint64_t bytes) {
+std::shared_ptr<const FileDescriptor> CreateFile(const IoSpace& space, uint64_t bytes) {
   const int number = memfd_create("dxg-memory", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (number < 0) return nullptr;
-  auto file = std::make_shared<const FileDescriptor>(number);
+  auto file = std::make_shared<const FileDescriptor>(number, space.freeing);
   if (ftruncate(number, static_cast<off_t>(bytes)) != 0 || fcntl(number, F_ADD_SEALS, kSeals) != 0) {
     return nullptr;
   }
@@ -35,15 +37,26 @@ std::shared_ptr<const FileDescriptor> CreateFile(uint64_t bytes) {
 
 }  // namespace
 
-FileDescriptor::~FileDescriptor() { close(number_); }
+FileDescriptor::~FileDescriptor() {
+  struct stat status {};
+  const auto freeing = freeing_.lock();
+  if (!freeing || fstat(number_, &status) != 0) {
+    close(number_);
+    return;
+  }
+  freeing->Run(static_cast<uint64_t>(status.st_blocks) * 512, [number = number_] { close(number); });
+}
 
 std::shared_ptr<Region> Region::Create(std::shared_ptr<IoSpace> space, uint64_t bytes, uint64_t cookie) {
-  auto file = CreateFile(bytes);
+  auto file = CreateFile(*space, bytes);
   if (!file) return nullptr;
   const std::optional<uint64_t> start = space->Register(bytes);
   if (!start) return nullptr;
   IoSpace& published = *space;
-  std::shared_ptr<Region> region(new Region(std::move(space), {std::move(file), *start, bytes, cookie}));
+  Rollback unregister([&] { published.Unregister(*start); });
+  std::unique_ptr<Region> created(new Region(std::move(space), {std::move(file), *start, bytes, cookie}));
+  unregister.Keep();  // the region does it from now on
+  std::shared_ptr<Region> region = std::move(created);
   if (cookie != 0) {
     MutexLock lock(region->mutex_);
     region->taken_.Insert(0, kPageBytes, {});
@@ -164,8 +177,7 @@ std::optional<uint64_t> Region::Take(uint64_t bytes) {
   return offset;
 }
 
-void Region::Return(uint64_t offset, uint64_t bytes, bool touched) {
-  if (touched && !space_->ending) Discard(offset, bytes);
+void Region::Return(uint64_t offset) {
   MutexLock lock(mutex_);
   taken_.Erase(offset);
 }
@@ -259,10 +271,36 @@ Extent& Extent::operator=(Extent&& other) noexcept {
   return *this;
 }
 
+// Its range is another's when it reads zero again, and not before.
+void Extent::GiveBack(const std::shared_ptr<IoSpace>& space, const std::shared_ptr<Region>& region,
+                      uint64_t offset, uint64_t bytes, bool touched) {
+  // In parts: whoever touches memory of the same file waits for one part.
+  constexpr uint64_t kPartBytes = 64ull << 20;
+  for (uint64_t done = 0; touched && !space->ending && done < bytes; done += kPartBytes) {
+    region->Discard(offset + done, std::min(kPartBytes, bytes - done));
+  }
+  region->Return(offset);
+  space->extent_bytes -= bytes;
+}
+
 Extent::~Extent() {
   if (!region_) return;
-  if (!whole_region_) region_->Return(offset_, bytes_, touched_);
-  space_->extent_bytes -= bytes_;
+  if (whole_region_) {
+    space_->extent_bytes -= bytes_;
+    return;  // the file gives its memory back when nobody has it any more
+  }
+  if (!touched() || !space_->freeing) {
+    GiveBack(space_, region_, offset_, bytes_, touched());
+    return;
+  }
+  // Without memory for a job it is done here: a destructor has nobody to tell.
+  try {
+    space_->freeing->Run(bytes_, [space = space_, region = region_, offset = offset_, bytes = bytes_] {
+      GiveBack(space, region, offset, bytes, true);
+    });
+  } catch (const std::bad_alloc&) {
+    GiveBack(space_, region_, offset_, bytes_, true);
+  }
 }
 
 void Extent::Read(uint64_t offset, Bytes bytes) const {

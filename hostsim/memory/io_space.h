@@ -10,6 +10,7 @@
 #include "base/page.h"
 #include "hostsim/machine/bytes.h"
 #include "hostsim/machine/object.h"
+#include "hostsim/memory/freeing_thread.h"
 #include "hostsim/memory/range_tree.h"
 
 // The bytes of GPU memory, where the guest's CPU can see them. All knowledge of how they are kept (files
@@ -21,10 +22,11 @@ inline constexpr uint64_t RoundToPages(uint64_t bytes) {
   return (bytes + kPageBytes - 1) & ~(kPageBytes - 1);
 }
 
-// A file descriptor that closes itself.
+// A file descriptor that closes itself; one with much memory behind it, on the freeing thread.
 class FileDescriptor {
  public:
-  explicit FileDescriptor(int number) : number_(number) {}
+  explicit FileDescriptor(int number, std::weak_ptr<FreeingThread> freeing = {})
+      : number_(number), freeing_(std::move(freeing)) {}
   ~FileDescriptor();
   FileDescriptor(const FileDescriptor&) = delete;
   FileDescriptor& operator=(const FileDescriptor&) = delete;
@@ -32,6 +34,7 @@ class FileDescriptor {
 
  private:
   const int number_;
+  const std::weak_ptr<FreeingThread> freeing_;
 };
 
 // What the back-end needs to show a part of the window to a client.
@@ -77,7 +80,7 @@ class Region {
 
   // -- Ranges of pages, for a region that several allocations share.
   std::optional<uint64_t> Take(uint64_t bytes);
-  void Return(uint64_t offset, uint64_t bytes, bool touched);
+  void Return(uint64_t offset);
 
  private:
   struct Taken {};
@@ -100,11 +103,22 @@ class IoSpace : public std::enable_shared_from_this<IoSpace> {
   static constexpr uint64_t kStart = 0xF000'0000'0000;
   static constexpr uint64_t kEnd = 1ull << 52;  // x86 has no physical address above
 
-  explicit IoSpace(uint64_t seed, bool is_one_file = false) : is_one_file(is_one_file), cookies_(seed) {}
+  // `frees_beside`: much memory is given back on a thread of its own.
+  explicit IoSpace(uint64_t seed, bool is_one_file = false, bool frees_beside = false)
+      : is_one_file(is_one_file),
+        freeing(frees_beside ? std::make_shared<FreeingThread>() : nullptr),
+        cookies_(seed) {}
 
   // Then the window has only one region, once the guest has said where that is.
   const bool is_one_file;
   std::shared_ptr<Region> window();
+
+  const std::shared_ptr<FreeingThread> freeing;  // null: all is freed at once
+  // Until all memory that was let go is given back.
+  void WaitUntilFreed() {
+    if (freeing) freeing->Wait();
+  }
+
   // Whether the guest can see what has that address.
   bool Shows(uint64_t window_address);
 
@@ -165,6 +179,9 @@ class Extent {
   bool touched() const { return touched_.load(std::memory_order_relaxed); }
 
  private:
+  static void GiveBack(const std::shared_ptr<IoSpace>& space, const std::shared_ptr<Region>& region,
+                       uint64_t offset, uint64_t bytes, bool touched);
+
   std::shared_ptr<IoSpace> space_;
   std::shared_ptr<Region> region_;
   uint64_t offset_ = 0;

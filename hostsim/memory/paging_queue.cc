@@ -3,6 +3,7 @@
 #include "hostsim/adapter/adapter_reset.h"
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"
+#include "hostsim/machine/rollback.h"
 #include "hostsim/sync/sync_object.h"
 #include "hostsim/work/engine.h"
 
@@ -72,18 +73,21 @@ void Commands::Handle(CommandContext& call, const host::CreatePagingQueue::Reque
   if (call.Strike(FaultPoint::kNoMemoryCreate)) return;
   SyncHandle* fence = CreateQueueFence(process, *device, SyncHandle::Use::kOfPagingQueue, false);
   if (!fence) return;
-  auto lane = call.adapter->paging().AddLane(request.priority());
+  Rollback end_fence([&]() DXG_REQUIRES(process.mutex()) { EndSync(process, *fence, &call.aftermath); });
+  PagingEngine& paging = call.adapter->paging();
+  auto lane = paging.AddLane(request.priority());
+  Rollback close_lane([&] { paging.Close(*lane, &call.aftermath); });
+  device->paging.push_back({lane, fence->object});
+  Rollback forget_lane([&] { device->paging.pop_back(); });
   auto created =
       std::make_unique<PagingQueue>(*device, lane, fence->object, call.machine.counts.paging_queues);
   PagingQueue& queue = *created;
-  const uint32_t handle = process.Insert(std::move(created));
-  if (handle == 0) {
-    EndSync(process, *fence, &call.aftermath);
-    return call.adapter->paging().Close(*lane, &call.aftermath);
-  }
+  const uint32_t handle = device->InsertChild(process, std::move(created));
+  if (handle == 0) return;
+  end_fence.Keep();
+  close_lane.Keep();
+  forget_lane.Keep();
   queue.fence_handle = fence->handle;
-  device->children.insert(handle);
-  device->paging.push_back({lane, fence->object});
   reply->set_paging_queue(handle);
   reply->set_sync_object(fence->handle);
   reply->set_fence_storage_physical_address(fence->page->window_address());

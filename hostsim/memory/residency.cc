@@ -158,7 +158,7 @@ int32_t Commands::Handle(CommandContext& call, const host::QueryAllocationReside
   const Resource* resource = FindResource(call, process, request.resource());
   if (!resource || &resource->device != device) return kStatusInvalidParameter;
   Residency worst = resource->allocations.empty() ? Residency::kNotResident : Residency::kInGpuMemory;
-  for (const uint32_t handle : resource->allocations) {
+  for (const auto& [place, handle] : resource->allocations) {
     worst = std::max(worst, memory.Where(*process.Find<Allocation>(handle)->storage));
   }
   reply->add_residency_status(static_cast<uint32_t>(worst));

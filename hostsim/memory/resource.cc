@@ -12,7 +12,7 @@ Resource* FindResource(const CommandContext& call, Process& process, uint32_t ha
 Objects TakeResource(Process& process, Resource& resource) {
   Objects taken;
   Device& device = resource.device;
-  for (const uint32_t allocation : resource.allocations) {
+  for (const auto& [place, allocation] : resource.allocations) {
     device.children.erase(allocation);
     taken.push_back(process.Take(allocation));
   }

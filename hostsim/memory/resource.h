@@ -2,9 +2,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "hostsim/machine/object.h"
 #include "hostsim/memory/storage.h"
@@ -21,8 +21,10 @@ struct SharedResource {
   std::atomic<bool> sealed{false};  // shared once: it takes no more allocations and gives none up
   std::string runtime_data;
   std::string private_data;
-  // Changed under its creator's process lock, and no more once it is sealed.
-  std::vector<std::shared_ptr<Storage>> storages;
+  // By their places, which grow in the order of creation. Changed under its creator's process lock, and no
+  // more once it is sealed.
+  std::map<uint64_t, std::shared_ptr<Storage>> storages;
+  uint64_t places_ever = 0;
 };
 
 // One process's handle on a resource: some allocations that are created, opened and destroyed together. The
@@ -36,7 +38,7 @@ class Resource : public Object {
 
   Device& device;  // outlives its resources
   const std::shared_ptr<SharedResource> shared;
-  std::vector<uint32_t> allocations;  // their handles, in the order of creation
+  std::map<uint64_t, uint32_t> allocations;  // their handles, by their storages' places
 
  private:
   Counted counted_;

@@ -1,6 +1,7 @@
 // Names by which other processes, and the host itself, open resources and synchronization objects.
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"
+#include "hostsim/machine/rollback.h"
 #include "hostsim/memory/allocation.h"
 #include "hostsim/memory/resource.h"
 #include "hostsim/sync/sync_object.h"
@@ -39,22 +40,25 @@ bool Open(CommandContext& call, Process& process, Device& device, AdapterUse& us
     DXG_REQUIRES(process.mutex()) {
   auto created = std::make_unique<Resource>(device, shared, call.machine.counts.resources);
   Resource& resource = *created;
-  if (process.Insert(std::move(created)) == 0) return false;
-  for (const auto& storage : shared->storages) {
-    const uint32_t handle = call.Strike(FaultPoint::kNoMemoryCreate)
-                                ? 0
-                                : process.Insert(std::make_unique<Allocation>(
-                                      device, use, &resource, storage, call.machine.counts.allocations));
-    if (handle == 0) {
-      TakeResource(process, resource);
-      return false;
+  if (device.InsertChild(process, std::move(created)) == 0) return false;
+  Rollback erase([&]() DXG_REQUIRES(process.mutex()) {
+    for (const auto& [place, handle] : resource.allocations) {
+      if (handle != 0) device.EraseChild(process, handle);
     }
-    resource.allocations.push_back(handle);
+    device.EraseChild(process, resource.handle);
+  });
+  for (const auto& [place, storage] : shared->storages) {
+    if (call.Strike(FaultPoint::kNoMemoryCreate)) return false;
+    const auto entry = resource.allocations.emplace_hint(resource.allocations.end(), place, 0);
+    entry->second = device.InsertChild(
+        process,
+        std::make_unique<Allocation>(device, use, &resource, storage, call.machine.counts.allocations));
+    if (entry->second == 0) return false;
+    process.Find<Allocation>(entry->second)->place = place;
   }
-  device.children.insert(resource.handle);
-  device.children.insert(resource.allocations.begin(), resource.allocations.end());
   reply->set_resource(resource.handle);
-  for (const uint32_t handle : resource.allocations) reply->add_allocations(handle);
+  for (const auto& [place, handle] : resource.allocations) reply->add_allocations(handle);
+  erase.Keep();
   return true;
 }
 

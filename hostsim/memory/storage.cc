@@ -106,20 +106,25 @@ bool Storage::BindFrames(uint64_t first_page, std::vector<uint64_t> frames) {
   return true;
 }
 
+Storage::GuestPlace Storage::FindGuest(uint64_t offset) const {
+  MutexLock lock(guest_mutex_);
+  if (has_gpadl_) return {gpadl_, kNoFrame};
+  return {std::nullopt, frames_.empty() ? kNoFrame : frames_[offset / kPageBytes]};
+}
+
+// Under no lock: a client's memory may never answer.
 bool Storage::ReadGuest(uint64_t offset, Bytes bytes) const {
   if (!guest_) return false;
-  MutexLock lock(guest_mutex_);
-  if (has_gpadl_) return guest_->Read(gpadl_, offset, bytes);
-  const uint64_t frame = frames_.empty() ? kNoFrame : frames_[offset / kPageBytes];
-  return frame != kNoFrame && guest_->ReadFrame(frame, offset % kPageBytes, bytes);
+  const GuestPlace place = FindGuest(offset);
+  if (place.gpadl) return guest_->Read(*place.gpadl, offset, bytes);
+  return place.frame != kNoFrame && guest_->ReadFrame(place.frame, offset % kPageBytes, bytes);
 }
 
 bool Storage::WriteGuest(uint64_t offset, ConstBytes bytes) {
   if (!guest_) return false;
-  MutexLock lock(guest_mutex_);
-  if (has_gpadl_) return guest_->Write(gpadl_, offset, bytes);
-  const uint64_t frame = frames_.empty() ? kNoFrame : frames_[offset / kPageBytes];
-  return frame != kNoFrame && guest_->WriteFrame(frame, offset % kPageBytes, bytes);
+  const GuestPlace place = FindGuest(offset);
+  if (place.gpadl) return guest_->Write(*place.gpadl, offset, bytes);
+  return place.frame != kNoFrame && guest_->WriteFrame(place.frame, offset % kPageBytes, bytes);
 }
 
 }  // namespace dxg::hostsim

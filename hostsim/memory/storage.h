@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -94,6 +95,8 @@ class Storage {
   uint8_t* MemoryForWriting(uint64_t offset, uint64_t* bytes);
   // Eight aligned bytes as CPUs see them; null as above.
   std::atomic<uint64_t>* Word(uint64_t offset);
+  // Taken for what is one step to GPUs, where there is no such word.
+  Mutex& slow_word() { return slow_word_; }
   // All zeros, because nobody ever wrote.
   bool Blank() const { return !traits.of_guest && !extent_.touched(); }
 
@@ -109,6 +112,11 @@ class Storage {
 
  private:
   friend class VideoMemory;
+  struct GuestPlace {
+    std::optional<uint32_t> gpadl;
+    uint64_t frame;
+  };
+  GuestPlace FindGuest(uint64_t offset) const;
   bool ReadGuest(uint64_t offset, Bytes bytes) const;
   bool WriteGuest(uint64_t offset, ConstBytes bytes);
 
@@ -116,6 +124,7 @@ class Storage {
   Extent extent_;
   GuestMemory* const guest_ = nullptr;
   std::atomic<uint64_t>* const lost_accesses_ = nullptr;
+  Mutex slow_word_;
   mutable Mutex guest_mutex_;
   uint32_t gpadl_ DXG_GUARDED_BY(guest_mutex_) = 0;
   bool has_gpadl_ DXG_GUARDED_BY(guest_mutex_) = false;

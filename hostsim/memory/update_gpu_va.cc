@@ -106,9 +106,10 @@ bool Check(const CommandContext& call, Process& process, GpuVa& va, const Device
   return true;
 }
 
-// Addresses that were freed meanwhile and allocations that are gone are left out.
+// Addresses that were freed meanwhile and allocations that are gone are left out, and so is what finds no
+// room any more.
 void Apply(Process& process, GpuVa& va, const Update& update) DXG_REQUIRES(process.mutex()) {
-  if (!va.ReservationOf(update.address, update.bytes)) return;
+  if (!va.HasRoomToShow(1) || !va.ReservationOf(update.address, update.bytes)) return;
   if (update.kind == Kind::kCopy) {
     if (va.ReservationOf(update.source, update.bytes))
       va.CopyPages(update.source, update.bytes, update.address);
@@ -169,8 +170,10 @@ int32_t CheckSubmission(const CommandContext& call, const host::UpdateGpuVirtual
   submission->fence = fence->object;
   if (call.adapter->removed() || !submission->device->active()) return kStatusDeviceRemoved;
   AdapterUse* use = process.UseAdapter(call.adapter);
-  const bool valid = use && Check(call, process, use->va, *submission->device, submission->updates);
-  return valid ? kStatusSuccess : kStatusInvalidParameter;
+  if (!use || !Check(call, process, use->va, *submission->device, submission->updates)) {
+    return kStatusInvalidParameter;
+  }
+  return use->va.HasRoomToShow(submission->updates.size()) ? kStatusSuccess : kStatusNoMemory;
 }
 
 }  // namespace

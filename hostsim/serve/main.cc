@@ -1,13 +1,20 @@
-// hostsim: the simulated host as a process of its own, for device processes (cuse-dxg --backend=unix:PATH).
+// dxg-hostsim: the simulated host as a process of its own, for device processes (cuse-dxg
+// --backend=unix:PATH).
+#include <linux/capability.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-#include <CLI/CLI.hpp>
 #include <charconv>
 #include <string>
 #include <vector>
 
+#include "base/command_line/parse.h"
+#include "base/confinement/capabilities.h"
+#include "base/confinement/files.h"
+#include "base/confinement/system_calls.h"
 #include "base/daemon.h"
 #include "hostsim/backend/in_process.h"
 #include "hostsim/serve/server.h"
@@ -23,7 +30,45 @@ struct Options {
   std::vector<std::string> profiles;
   std::string log_level = "info";
   int ready_fd = -1;
+  std::string sandbox = "kill";
+  bool no_sandbox = false;
 };
+
+// Of root's rights, those without which a file is not to be had: the window in /dev/mem, and a directory of
+// somebody else's for the socket, which goes at the end.
+confinement::Capabilities RightsFor(const std::string& directory, const std::string& window) {
+  struct stat place = {}, file = {};
+  confinement::Capabilities needed = 0;
+  if (stat(directory.c_str(), &place) != 0 || place.st_uid != geteuid())
+    needed |= confinement::Only(CAP_DAC_OVERRIDE);
+  if (window.empty()) return needed;
+  if (stat(window.c_str(), &file) != 0 || file.st_uid != geteuid())
+    needed |= confinement::Only(CAP_DAC_OVERRIDE);
+  return S_ISCHR(file.st_mode) ? needed | confinement::Only(CAP_SYS_RAWIO) : needed;
+}
+
+// Everything but the socket is opened by now, or comes from the guests. No thread is there yet.
+Status Confine(const Options& options, const std::string& socket, const std::string& window) {
+  const auto forbidden =
+      options.no_sandbox ? confinement::Forbidden::kAllow : confinement::ForbiddenOf(options.sandbox);
+  if (forbidden == confinement::Forbidden::kAllow) {
+    spdlog::info("not confined (--no-sandbox): this process keeps all its rights");
+    return Status::Ok();
+  }
+  const auto slash = socket.rfind('/');
+  const std::string directory = slash == std::string::npos ? "." : socket.substr(0, slash + 1);
+  DXG_TRY(confinement::KeepCapabilities(RightsFor(directory, window)));
+  DXG_TRY(confinement::ForbidNewPrivileges());
+  confinement::Files files = {.opened = {}, .emptied = {directory}};
+  if (!window.empty()) files.opened.push_back(window);
+  tzset();  // the log is in local time, whose file cannot be read later
+  const Status touches = confinement::TouchOnly(files);
+  const Status calls = confinement::AllowOnly({}, forbidden);
+  for (const Status* each : {&touches, &calls}) {
+    if (!each->ok()) spdlog::info("not all of the confinement is in force: {}", each->why());
+  }
+  return Status::Ok();
+}
 
 Result<VmbusOptions> GuestsAt(const vmbus::BusAddress& place) {
   constexpr uint32_t kMegabytesMax = 65535;  // 16 bits of the offer hold no more
@@ -51,7 +96,7 @@ Status Serve(const Options& options) {
     DXG_ASSIGN(adapters.emplace_back(), ReadProfileFile(name, "--profile"));
   }
   DXG_ASSIGN(const auto tried, CreateInProcessBackendOf(adapters));  // so that a bad profile is heard of now
-  std::string path = options.listen;
+  std::string path = options.listen, window;
   Service service;
   if (options.serve.empty()) {
     service = ForDevices(std::move(adapters));
@@ -61,9 +106,11 @@ Status Serve(const Options& options) {
     DXG_ASSIGN(VmbusOptions guests, GuestsAt(place));
     guests.adapters = std::move(adapters);
     path = place.path;
+    window = guests.window_file;
     service = ForGuests(std::move(guests));
   }
   DXG_ASSIGN(const auto server, Server::Listen(path, std::move(service)));
+  DXG_TRY(Confine(options, path, window));
   spdlog::info("listening at {}, pid {}", path, getpid());
   ReportReady(options.ready_fd);
   server->Run(signals.get());
@@ -73,8 +120,8 @@ Status Serve(const Options& options) {
 
 int Main(int argc, char** argv) {
   Options options;
-  CLI::App app{"hostsim: the simulated host behind /dev/dxg, as a process of its own"};
-  app.set_version_flag("--version", "hostsim " DXG_VERSION);
+  CLI::App app{"The simulated host behind /dev/dxg, as a process of its own", "dxg-hostsim"};
+  app.set_version_flag("--version", "dxg-hostsim " DXG_VERSION);
   CLI::Option_group* where = app.add_option_group("Where", "One of the two");
   where->add_option("--listen", options.listen, "Serve device processes at this Unix socket")
       ->type_name("PATH");
@@ -88,21 +135,33 @@ int Main(int argc, char** argv) {
   where->require_option(1);
   app.add_option("--profile", options.profiles,
                  "Adapter profile, a name or a file; once per adapter. A device may ask for others")
-      ->type_name("NAME|FILE")
+      ->type_name(DXG_PROFILE_NAMES "|FILE")
+      ->envname("DXG_PROFILE")
       ->take_all()
       ->allow_extra_args(false);
   app.add_option("--ready-fd", options.ready_fd, "Write a newline to descriptor N when devices can connect")
       ->type_name("N");
-  app.add_option("--log-level", options.log_level, "trace, debug, info, warn, error or off")
+  app.add_option("--log-level", options.log_level, "How much is said on stderr")
       ->check(CLI::IsMember({"trace", "debug", "info", "warn", "error", "off"}))
       ->capture_default_str();
+  app.add_flag("--no-sandbox", options.no_sandbox,
+               "Keep all rights and make any system call: to debug this process (docs/security.md)");
+  app.add_option("--sandbox", options.sandbox,
+                 "What a system call does that is not in the list: kill (this process ends), log (in the "
+                 "kernel's log), or off, as --no-sandbox")
+      ->check(CLI::IsMember(confinement::ForbiddenNames()))
+      ->capture_default_str();
   app.footer(
-      "Examples:  hostsim --listen /tmp/host &        cuse-dxg run --backend=unix:/tmp/host -- PROGRAM ARGS\n"
-      "           hostsim --serve=vmbus:/tmp/bus &   cuse-dxg run --backend=vmbus:/tmp/bus -- PROGRAM ARGS");
-  CLI11_PARSE(app, argc, argv);
+      "Examples:  dxg-hostsim --listen /tmp/host &\n"
+      "           cuse-dxg run --backend=unix:/tmp/host -- PROGRAM ARGS\n"
+      "           dxg-hostsim --serve=vmbus:/tmp/bus &\n"
+      "           cuse-dxg run --backend=vmbus:/tmp/bus -- PROGRAM ARGS\n"
+      "Exit status: 0 when SIGTERM or SIGINT has ended it; 1 if something is refused, with the reason on\n"
+      "stderr; 2 if the command line is wrong.");
+  if (const auto status = command_line::Parse(app, argc, argv)) return *status;
 
-  auto log = spdlog::stderr_color_mt("hostsim");
-  log->set_pattern("%H:%M:%S.%e hostsim %^%l%$: %v");
+  auto log = spdlog::stderr_color_mt("dxg-hostsim");
+  log->set_pattern("%H:%M:%S.%e dxg-hostsim %^%l%$: %v");
   log->set_level(spdlog::level::from_str(options.log_level));
   spdlog::set_default_logger(log);
   RaiseLimits();

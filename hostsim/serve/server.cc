@@ -10,9 +10,10 @@
 
 #include <cerrno>
 #include <cstring>
-#include <system_error>
+#include <exception>
 #include <utility>
 
+#include "base/start_thread.h"
 #include "base/unix_socket.h"
 #include "hostsim/serve/socket_session.h"
 
@@ -91,18 +92,21 @@ void Server::Admit() {
   }
   Running& started =
       running_.emplace_back(service_.connect(std::move(peer), fmt::format("process {}", who.pid)));
-  try {
-    started.thread = std::thread([&started] {
+  const bool has_thread = StartThread(&started.thread, [&started, pid = who.pid] {
+    // What one guest makes us run out of ends that guest.
+    try {
       started.connection->Run();
-      started.over = true;
-    });
-  } catch (const std::system_error& error) {
-    spdlog::error(
-        "process {} is let go: no thread to serve it: {}; see the limits of threads and memory (ulimit -u, "
-        "-v)",
-        who.pid, error.what());
-    running_.pop_back();
-  }
+    } catch (const std::exception& error) {
+      spdlog::error("process {} is let go: {}; see the limits of threads and memory (ulimit -u, -v)", pid,
+                    error.what());
+    }
+    started.over = true;
+  });
+  if (has_thread) return;
+  spdlog::error(
+      "process {} is let go: no thread to serve it; see the limits of threads and memory (ulimit -u, -v)",
+      who.pid);
+  running_.pop_back();
 }
 
 void Server::Reap() {

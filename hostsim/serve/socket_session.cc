@@ -59,16 +59,16 @@ class SocketSession::Served final : public ServedCall {
 // Memory of a client. The file came from the device, which may have sent anything.
 class SocketSession::FilePages final : public ClientPages {
  public:
-  FilePages(UniqueFd file, uint64_t offset, uint64_t size)
+  FilePages(std::shared_ptr<UniqueFd> file, uint64_t offset, uint64_t size)
       : file_(std::move(file)), offset_(offset), size_(size) {}
   uint64_t size() const override { return size_; }
   bool Read(uint64_t offset, std::span<std::byte> to) override {
     return Has(offset, to.size()) &&
-           pread(file_.get(), to.data(), to.size(), At(offset)) == static_cast<ssize_t>(to.size());
+           pread(file_->get(), to.data(), to.size(), At(offset)) == static_cast<ssize_t>(to.size());
   }
   bool Write(uint64_t offset, std::span<const std::byte> from) override {
     return Has(offset, from.size()) &&
-           pwrite(file_.get(), from.data(), from.size(), At(offset)) == static_cast<ssize_t>(from.size());
+           pwrite(file_->get(), from.data(), from.size(), At(offset)) == static_cast<ssize_t>(from.size());
   }
   bool Frames(uint64_t, std::span<uint64_t>) override { return false; }
 
@@ -76,7 +76,7 @@ class SocketSession::FilePages final : public ClientPages {
   bool Has(uint64_t offset, uint64_t size) const { return offset <= size_ && size <= size_ - offset; }
   off_t At(uint64_t offset) const { return static_cast<off_t>(offset_ + offset); }
 
-  const UniqueFd file_;
+  const std::shared_ptr<UniqueFd> file_;
   const uint64_t offset_, size_;
 };
 
@@ -156,7 +156,7 @@ Status SocketSession::Handle(const ToHost& message, std::vector<UniqueFd> descri
 Status SocketSession::Greet(const protocol::Hello& hello, std::vector<UniqueFd> descriptors) {
   FromHost answer;
   answer.mutable_hello()->set_version(socket::kProtocolVersion);
-  answer.mutable_hello()->set_program("hostsim");
+  answer.mutable_hello()->set_program("dxg-hostsim");
   const auto refuse = [&](const std::string& why) {
     answer.mutable_hello()->set_refused(why);
     (void)connection_.Send(answer);
@@ -256,6 +256,19 @@ Status SocketSession::SendRegion(uint64_t number, const std::optional<HostRegion
   return Send(message, descriptors);
 }
 
+// Pages of one file share a descriptor, however many lists they are in.
+std::shared_ptr<UniqueFd> SocketSession::FileOf(uint64_t number, UniqueFd descriptor) {
+  if (number == 0) return std::make_shared<UniqueFd>(std::move(descriptor));
+  if (auto known = files_[number].lock()) return known;
+  if (files_.size() > 2 * lists_.size() + 16) {
+    std::erase_if(files_,
+                  [number](const auto& file) { return file.first != number && file.second.expired(); });
+  }
+  auto file = std::make_shared<UniqueFd>(std::move(descriptor));
+  files_[number] = file;
+  return file;
+}
+
 uint32_t SocketSession::AddPages(const protocol::ClientPages& pages, std::vector<UniqueFd> descriptors) {
   const uint64_t end = pages.file_offset() + pages.size();
   const bool whole =
@@ -265,8 +278,8 @@ uint32_t SocketSession::AddPages(const protocol::ClientPages& pages, std::vector
                  name_, pages.size(), kListsMax);
     return 0;
   }
-  Result<uint32_t> list = backend_->AddClientPages(
-      std::make_shared<FilePages>(std::move(descriptors[0]), pages.file_offset(), pages.size()));
+  Result<uint32_t> list = backend_->AddClientPages(std::make_shared<FilePages>(
+      FileOf(pages.file_number(), std::move(descriptors[0])), pages.file_offset(), pages.size()));
   if (!list.ok()) return 0;
   lists_.insert(*list);
   return *list;

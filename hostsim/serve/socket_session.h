@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <map>
 #include <memory>
 #include <optional>
 #include <set>
@@ -47,6 +48,7 @@ class SocketSession final : public GuestSession, private BackendEvents {
   Status Answer(const protocol::Question& question, std::vector<UniqueFd> descriptors);
   Status SendRegion(uint64_t number, const std::optional<HostRegion>& region);
   Status Send(const protocol::FromHost& message, std::span<const int> descriptors = {});
+  std::shared_ptr<UniqueFd> FileOf(uint64_t number, UniqueFd descriptor);
   uint32_t AddPages(const protocol::ClientPages& pages, std::vector<UniqueFd> descriptors);
 
   // BackendEvents
@@ -63,6 +65,7 @@ class SocketSession final : public GuestSession, private BackendEvents {
   std::unique_ptr<Backend> backend_;                     // from the greeting on
   std::atomic<uint64_t> waiting_{0}, waiting_bytes_{0};  // calls that have no answer yet, and their requests
   std::set<uint32_t> lists_;                             // of client pages
+  std::map<uint64_t, std::weak_ptr<UniqueFd>> files_;    // behind them, by the guest's numbers
 };
 
 }  // namespace dxg::hostsim::serve

@@ -120,7 +120,9 @@ Status VmbusSession::Serve() {
 template <class Message>
 Status VmbusSession::Say(const Message& message, std::span<const int> descriptors,
                          std::span<const std::byte> rest) {
-  return socket_->Tell(message, descriptors, rest) ? Status::Ok() : Wrong("it does not read");
+  // A guest that ends waits for no answer to what it sends last; the end of its socket follows.
+  if (socket_->Tell(message, descriptors, rest) || socket_->IsClosedThere()) return Status::Ok();
+  return Wrong("it does not read");
 }
 
 Status VmbusSession::HandleControl(const link::Received& received, std::vector<UniqueFd> descriptors) {
@@ -381,7 +383,12 @@ Status VmbusSession::Open(const link::Open& open) {
                     },
                 .settled = {}},
             vmbus::Port::Limits{});
-        result.status = 0;
+        if (channel.port->started()) {
+          result.status = 0;
+        } else {
+          spdlog::warn("{}: channel {} is not opened: no thread can be started for it", name_, open.relid);
+          channel.port = nullptr;
+        }
       }
     }
   }

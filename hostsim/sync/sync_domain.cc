@@ -15,8 +15,10 @@ SyncObject::SyncObject(SyncDomain& domain, const SyncTraits& traits, std::atomic
 std::shared_ptr<SyncPage> SyncPage::Create(RegionSet& regions, std::shared_ptr<SyncObject> object) {
   Extent extent = regions.AllocateInSight(kPageBytes);
   std::atomic<uint64_t>* const word = extent ? extent.Word(0) : nullptr;
-  if (!word || !object->domain().ShowIn(*object, word)) return nullptr;
-  return std::make_shared<SyncPage>(std::move(extent), std::move(object));
+  if (!word) return nullptr;
+  SyncObject& shown = *object;
+  auto page = std::make_shared<SyncPage>(std::move(extent), std::move(object));
+  return shown.domain().ShowIn(shown, word) ? page : nullptr;
 }
 
 SyncPage::~SyncPage() { object_->domain().HideIn(*object_, extent_.Word(0)); }

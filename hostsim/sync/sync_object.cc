@@ -3,6 +3,7 @@
 #include "hostsim/adapter/vertical_sync.h"
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"
+#include "hostsim/machine/rollback.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/ntstatus.h"
 
@@ -102,11 +103,14 @@ SyncHandle* AddHandle(Process& process, Device& device, std::shared_ptr<SyncObje
     }
   }
   const GpuAddress gpu_address = handle.gpu_address;
-  if (process.Insert(std::move(created)) == 0) {
+  Rollback unmap([&] {
     if (gpu_address != GpuAddress()) process_use->va.UnmapFence(gpu_address);
-    return nullptr;
-  }
-  if (handle.device != 0) device.children.insert(handle.handle);
+  });
+  const bool of_device = handle.device != 0;
+  const uint32_t entered =
+      of_device ? device.InsertChild(process, std::move(created)) : process.Insert(std::move(created));
+  if (entered == 0) return nullptr;
+  unmap.Keep();
   if (handle.object->traits.type == SyncType::kPeriodicMonitoredFence) ++process.periodic_fences;
   return &handle;
 }
@@ -188,10 +192,11 @@ void Commands::Handle(CommandContext& call, const host::CreateSyncObject::Reques
   SyncHandle* handle =
       AddHandle(process, *device, call.machine.NewSync(traits), SyncHandle::Use::kOfProgram, traits.flags);
   if (!handle) return;
+  Rollback end_sync([&]() DXG_REQUIRES(process.mutex()) { EndSync(process, *handle, &call.aftermath); });
   SyncObject& object = *handle->object;
   if ((traits.flags & kSyncShared) != 0) {
     object.global_handle = call.machine.AddShared({.resource = nullptr, .sync = handle->object, .nt = false});
-    if (object.global_handle == 0) return EndSync(process, *handle, &call.aftermath);
+    if (object.global_handle == 0) return;
     reply->set_global_sync_object(object.global_handle | kGlobalInstance);
   }
   if (periodic) {
@@ -201,6 +206,7 @@ void Commands::Handle(CommandContext& call, const host::CreateSyncObject::Reques
   reply->set_sync_object(handle->handle);
   reply->set_fence_gpu_va(handle->gpu_address.value);
   if (handle->page) reply->set_fence_storage_address(handle->page->window_address());
+  end_sync.Keep();
 }
 
 namespace {
@@ -228,13 +234,12 @@ int32_t Open(CommandContext& call, const host::OpenSyncObject::Request& request,
   if (device->adapter->removed() || !device->active()) return kStatusDeviceRemoved;
   if (call.Strike(FaultPoint::kNoMemoryCreate)) return kStatusNoMemory;
   if (!call.machine.sync().Retain(*object)) return kStatusInvalidHandle;
+  Rollback drop([&] { call.machine.DropSync(*object, false, &call.aftermath); });
   constexpr uint32_t kOfObject = kSyncNoGpuAccess | kSyncTopOfPipeline | kSharing | kSyncSignalByKmd;
   SyncHandle* handle =
       AddHandle(process, *device, object, SyncHandle::Use::kOfProgram, flags | (traits.flags & kOfObject));
-  if (!handle) {
-    call.machine.DropSync(*object, false, &call.aftermath);
-    return kStatusNoMemory;
-  }
+  if (!handle) return kStatusNoMemory;
+  drop.Keep();
   reply->set_sync_object(handle->handle);
   reply->set_gpu_virtual_address(handle->gpu_address.value);
   if (handle->page) reply->set_guest_cpu_physical_address(handle->page->window_address());
@@ -263,8 +268,9 @@ int32_t Commands::Handle(CommandContext& call, const host::DestroySyncObject::Re
 uint32_t ShareSync(Machine& machine, const SyncHandle& handle, Aftermath* aftermath) {
   SyncObject& object = *handle.object;
   if ((object.traits.flags & kSyncNtSecuritySharing) == 0 || !machine.sync().Retain(object)) return 0;
+  Rollback drop([&] { machine.DropSync(object, false, aftermath); });
   const uint32_t name = machine.AddShared({.resource = nullptr, .sync = handle.object});
-  if (name == 0) machine.DropSync(object, false, aftermath);
+  if (name != 0) drop.Keep();
   return name;
 }
 

@@ -2,6 +2,7 @@
 
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"
+#include "hostsim/machine/rollback.h"
 #include "hostsim/memory/update_gpu_va.h"
 #include "hostsim/work/engine.h"
 #include "hostsim/work/hw_queue.h"
@@ -49,13 +50,16 @@ void Commands::Handle(CommandContext& call, const host::CreateContextVirtual::Re
   MutexLock lock(process.mutex());
   Device* device = FindDevice(call, process, request.device());
   if (!device || !device->active()) return;
-  auto queue = call.adapter->engines().AddQueue(device->work, request.node_ordinal());
-  const uint32_t handle = process.Insert(std::make_unique<Context>(
-      *device, request.node_ordinal(), request.flags(), queue, call.machine.counts.contexts));
-  if (handle == 0) return call.adapter->engines().End(*queue, nullptr, &call.aftermath);
-  device->children.insert(handle);
-  reply->set_context(handle);
+  Engines& engines = call.adapter->engines();
+  auto queue = engines.AddQueue(device->work, request.node_ordinal());
+  Rollback end_queue([&] { engines.End(*queue, nullptr, &call.aftermath); });
   reply->set_priv_drv_data(data);
+  const uint32_t handle =
+      device->InsertChild(process, std::make_unique<Context>(*device, request.node_ordinal(), request.flags(),
+                                                             queue, call.machine.counts.contexts));
+  if (handle == 0) return reply->Clear();
+  reply->set_context(handle);
+  end_queue.Keep();
 }
 
 int32_t Commands::Handle(CommandContext& call, const host::DestroyContext::Request& request,

@@ -1,8 +1,11 @@
 #include "hostsim/work/device.h"
 
+#include <algorithm>
+
 #include "hostsim/machine/bytes.h"
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"
+#include "hostsim/machine/rollback.h"
 #include "hostsim/sync/sync_object.h"
 #include "hostsim/work/engine.h"
 #include "proto/abi/d3dkmthk.h"
@@ -19,6 +22,8 @@ constexpr uint32_t kKnownDeviceFlags = 0xF;
 constexpr uint32_t kFlushDeviceTerminate = 4;
 
 constexpr size_t kStateBytes = sizeof(d3dkmt_getdevicestate::alignment);
+// D3DKMT_DEVICEPRESENT_STATE (d3dkmthk.h): the source's number, then D3DKMT_PRESENT_STATS.
+constexpr size_t kPresentStats = 8, kPresentStatsBytes = 32;
 
 void PutPageFault(Bytes state, const PageFault& fault) {
   Put<uint64_t>(state, offsetof(d3dkmt_devicepagefault_state, faulted_primitive_api_sequence_number),
@@ -44,6 +49,20 @@ void Device::Fail(Process& process, ExecutionState state, Aftermath* aftermath) 
   EndPaging(aftermath);
   adapter->engines().End(*work, nullptr, aftermath);
   LoseFences(process, *this, state == ExecutionState::kStopped, aftermath);
+}
+
+uint32_t Device::InsertChild(Process& process, std::unique_ptr<Object> object) {
+  const uint32_t handle = process.Insert(std::move(object));
+  if (handle == 0) return 0;
+  Rollback erase([&]() DXG_REQUIRES(process.mutex()) { process.Erase(handle); });
+  children.insert(handle);
+  erase.Keep();
+  return handle;
+}
+
+void Device::EraseChild(Process& process, uint32_t handle) {
+  children.erase(handle);
+  process.Erase(handle);
 }
 
 void Device::EndPaging(Aftermath* aftermath) {
@@ -96,7 +115,9 @@ void Commands::Handle(CommandContext& call, const host::CreateDevice::Request& r
   Device& device = *created;
   const uint32_t handle = process.Insert(std::move(created));
   if (handle == 0) return;
+  Rollback erase([&]() DXG_REQUIRES(process.mutex()) { process.Erase(handle); });
   device.work = std::make_shared<DeviceWork>(call.process, handle, use->work);
+  erase.Keep();
   if (use->devices++ == 0) call.adapter->memory().Activate(use->memory);
   reply->set_device(handle);
 }
@@ -153,7 +174,12 @@ int32_t Commands::Handle(CommandContext& call, const host::GetDeviceState::Reque
     case _D3DKMT_DEVICESTATE_PAGE_FAULT:
       PutPageFault(bytes, device->page_fault());
       return kStatusSuccess;
-    default:  // the states of presentation, which a render adapter does not have
+    case _D3DKMT_DEVICESTATE_PRESENT:
+      // Nothing was presented: the counts and times behind the source's number are 0. A refusal would mean
+      // "device lost" to clients.
+      std::ranges::fill(bytes.subspan(kPresentStats, kPresentStatsBytes), 0);
+      return kStatusSuccess;
+    default:  // what a desktop compositor asks, which a render adapter does not have
       return kStatusInvalidParameter;
   }
 }

@@ -68,6 +68,11 @@ class Device : public Object {
   // As Fail with kDmaFault, with a record of a fault that is no access to memory.
   void FailByFault(Process& process, const PageFault& fault, Aftermath* aftermath)
       DXG_REQUIRES(process.mutex());
+  // Enters an object that ends with the device. The object's handle; 0, with the object gone, as
+  // Process::Insert. Where memory runs out (std::bad_alloc) it is not entered.
+  uint32_t InsertChild(Process& process, std::unique_ptr<Object> object) DXG_REQUIRES(process.mutex());
+  // As if it had never been entered; takes no memory.
+  void EraseChild(Process& process, uint32_t handle) DXG_REQUIRES(process.mutex());
   // Drops its paging work and ends every wait for it: the device is in error, or ends.
   void EndPaging(Aftermath* aftermath);
 

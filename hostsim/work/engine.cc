@@ -4,6 +4,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/start_thread.h"
 #include "hostsim/adapter/clock_calibration.h"
 #include "hostsim/machine/machine.h"
 #include "hostsim/machine/process.h"
@@ -29,8 +30,10 @@ constexpr uint64_t kPollMaxNs = 500'000;
 // What commands find around them.
 class Engines::Environment final : public CommandEnvironment {
  public:
-  Environment(Engines& engines, const DeviceWork& work, uint32_t node, Aftermath* aftermath)
-      : engines_(engines), work_(work), node_(node), aftermath_(aftermath) {}
+  // `guest_memory`: the thread may wait for the guest's memory, which may never answer.
+  Environment(Engines& engines, const DeviceWork& work, uint32_t node, bool guest_memory,
+              Aftermath* aftermath)
+      : engines_(engines), work_(work), node_(node), guest_memory_(guest_memory), aftermath_(aftermath) {}
 
   bool Translate(GpuAddress address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
                  GpuFault* fault) override {
@@ -42,7 +45,11 @@ class Engines::Environment final : public CommandEnvironment {
     const Device* device = locked.Find<Device>(work_.device);
     if (!device || device->work.get() != &work_) return false;
     AdapterUse* use = locked.UseAdapter(device->adapter);
-    return use && use->va.Translate(address, bytes, write, spans, fault);
+    if (!use || !use->va.Translate(address, bytes, write, spans, fault)) return false;
+    if (guest_memory_) return true;
+    // It was not mapped when the command began, or the engine's own thread would have it.
+    return std::none_of(spans->begin(), spans->end(),
+                        [](const GpuSpan& span) { return span.storage && span.storage->traits.of_guest; });
   }
   uint64_t Timestamp() override { return ToTicks(engines_.NowNs(), engines_.clock_hz_[node_]); }
   void Mark(uint64_t id) override {
@@ -57,6 +64,7 @@ class Engines::Environment final : public CommandEnvironment {
   Engines& engines_;
   const DeviceWork& work_;
   const uint32_t node_;
+  const bool guest_memory_;
   Aftermath* const aftermath_;
 };
 
@@ -132,28 +140,40 @@ void Engines::DriveAt(Node& node, uint64_t at_ns) {
 }
 
 // One thread at a time drives an engine; the others tell it to look once more. What a command sets off may
-// come back to here.
-void Engines::Drive(Node& node, bool own_thread) {
+// come back to here. False: the engine went on without this thread meanwhile.
+bool Engines::Drive(Node& node, bool own_thread) {
   Effort effort;
   if (threads_ && !own_thread) effort = {kShortBytes, kShortCommands, false};
   effort.own_thread = own_thread;
   Errand errand;
+  uint64_t turn = 0;
   {
     MutexLock lock(mutex_);
     node.again = true;
     if (node.driving) {
       if (threads_) node.changed.NotifyAll();
-      return;
+      return true;
     }
     node.driving = true;
+    turn = ++node.turn;
     errand = NextErrand(node, &effort);
   }
+  return DriveOn(node, turn, &effort, std::move(errand));
+}
+
+bool Engines::DriveOn(Node& node, uint64_t turn, Effort* effort, Errand errand) {
   while (errand.kind != Errand::kNone) {
-    const CommandStop stop = Run(node, &errand, effort.bytes);
+    const CommandStop stop = Run(node, &errand, effort->bytes);
     MutexLock lock(mutex_);
-    errand = AfterErrand(node, errand, stop, &effort);
-    if (errand.kind == Errand::kNone) errand = NextErrand(node, &effort);
+    if (node.turn != turn) {
+      lock.Unlock();
+      ComeBack(node, turn, std::move(errand));
+      return false;
+    }
+    errand = AfterErrand(node, errand, stop, effort);
+    if (errand.kind == Errand::kNone) errand = NextErrand(node, effort);
   }
+  return true;
 }
 
 // Moves the engine on until something has to be done without the lock. kNone: there is nothing more to do,
@@ -179,22 +199,29 @@ bool Engines::Step(Node& node, Effort* effort, Errand* errand) {
   }
   Running& running = *node.current;
   const uint64_t now_ns = NowNs();
+  const bool over = IsPatienceOver(running, now_ns);
+  const bool executes =
+      !running.done && now_ns >= running.resume_ns && !running.trouble && !running.command.null_rendering;
   if (running.done && now_ns >= running.due_ns) {
     Finish(node, true, now_ns, &errand->aftermath);
     errand->DeliverIfAny();
-  } else if (now_ns >= running.deadline_ns) {
+  } else if (over || (executes && HoldsTooMuch(running))) {
     running.hung = true;
     Condemn(node, {}, errand);
   } else if (running.done || now_ns < running.resume_ns) {
     const uint64_t goes_on_ns = running.done ? running.due_ns : running.resume_ns;
-    return Pause(node, std::min(goes_on_ns, running.deadline_ns), effort);
+    return Pause(node, std::min(goes_on_ns, running.patience.next_look_ns()), effort);
   } else if (running.trouble) {
     Take(node, *running.trouble, effort, errand);
   } else if (running.command.null_rendering) {
     Take(node, {}, effort, errand);
+  } else if (threads_ && !effort->own_thread && running.queue->work_->of_process->reaches_guest) {
+    effort->over = true;  // it may be in memory that does not answer, and gets no thread that others need
+    return false;
   } else {
     running.executing = true;
-    if (effort->own_thread) Watch(node);
+    running.own_thread = effort->own_thread;
+    if (effort->own_thread) Watch(node, running.patience.next_look_ns());
     *errand = {Errand::kExecute, node.current, {}, {}};
   }
   return true;
@@ -206,7 +233,8 @@ CommandStop Engines::Run(const Node& node, Errand* errand, uint64_t budget_bytes
   Aftermath aftermath = std::move(errand->aftermath);
   if (errand->kind == Errand::kExecute) {
     Running& running = *errand->command;
-    Environment environment(*this, *running.queue->work_, node.index, &aftermath);
+    Environment environment(*this, *running.queue->work_, node.index, !threads_ || running.own_thread,
+                            &aftermath);
     stop = running.run.Run(environment, running.cancelled, budget_bytes);
   } else if (errand->kind == Errand::kPunish) {
     Punish(*errand->command, node.index, errand->stop);
@@ -260,7 +288,7 @@ bool Engines::Start(Node& node, Effort* effort, Aftermath* aftermath) {
   Running& running = *node.current;
   running.started_ns = NowNs();
   running.due_ns = running.started_ns + command_ns_ + (jitter_ns_ != 0 ? rng_.Below(jitter_ns_ + 1) : 0);
-  if (!running.command.no_timeout) running.deadline_ns = running.started_ns + timeout_ns_;
+  if (!running.command.no_timeout) running.patience = Patience(timeout_ns_, running.started_ns);
   MakeTrouble(running, node.index);
   if (node.last_queue != queue.number) Count(queue, &NodeWork::switches);
   node.last_queue = queue.number;
@@ -309,7 +337,9 @@ void Engines::Finish(Node& node, bool completed, uint64_t now_ns, Aftermath* aft
   if (completed && running->command.progress) {
     machine_.sync().Raise(*running->command.progress, running->command.progress_value, aftermath);
   }
-  aftermath->Then([epoch = std::move(running->command.epoch), stopped = std::move(running->stopped)] {});
+  if (!running->left) {  // else they go with the thread that is still in it
+    aftermath->Then([epoch = std::move(running->command.epoch), stopped = std::move(running->stopped)] {});
+  }
   queue.running_ = false;
   Advance(queue, aftermath);
   node.again = true;
@@ -344,13 +374,17 @@ void Engines::Wake(Node& node) {
   if (stop_) return;
   node.wanted = true;
   if (!node.thread.joinable()) {
-    node.thread = std::thread([engines = shared_from_this(), &node] { engines->Serve(node); });
+    // Without a thread the clock's does it, a little at a time, until there is one.
+    constexpr uint64_t kRetryNs = 10'000'000;
+    if (!StartThread(&node.thread, [engines = shared_from_this(), &node] { engines->Serve(node); }))
+      return DriveAt(node, NowNs() + kRetryNs);
   }
   node.changed.NotifyAll();
 }
 
 void Engines::Serve(Node& node) {
-  while (WaitUntilWanted(node)) Drive(node, true);
+  while (WaitUntilWanted(node) && Drive(node, true)) {
+  }
 }
 
 // False: the engines have stopped.
@@ -370,6 +404,8 @@ void Engines::Stop() {
       if (node->current) node->current->cancelled = true;
       node->changed.NotifyAll();
       threads.push_back(std::move(node->thread));
+      for (Left& left : node->left) threads.push_back(std::move(left.thread));
+      node->left.clear();
     }
   }
   for (std::thread& thread : threads) {

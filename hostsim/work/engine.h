@@ -85,6 +85,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
   class Environment;
 
   // How much a thread does for an engine before it leaves the rest to the engine's own thread.
+  struct Left;
   struct Effort {
     uint64_t bytes = CommandRun::kUnlimited;
     uint32_t commands = ~0u;
@@ -112,7 +113,8 @@ class Engines : public std::enable_shared_from_this<Engines> {
   // -- One engine (engine.cc).
   void DriveLater(Node& node, Aftermath* aftermath);
   void DriveAt(Node& node, uint64_t at_ns) DXG_REQUIRES(mutex_);
-  void Drive(Node& node, bool own_thread);
+  bool Drive(Node& node, bool own_thread);
+  bool DriveOn(Node& node, uint64_t turn, Effort* effort, Errand errand);
   Errand NextErrand(Node& node, Effort* effort) DXG_REQUIRES(mutex_);
   bool Step(Node& node, Effort* effort, Errand* errand) DXG_REQUIRES(mutex_);
   CommandStop Run(const Node& node, Errand* errand, uint64_t budget_bytes);
@@ -132,8 +134,14 @@ class Engines : public std::enable_shared_from_this<Engines> {
   void Punish(const Running& running, uint32_t node, const std::optional<CommandStop>& stop);
   static void FailDevice(Process& process, Device& device, const CommandStop& stop, Aftermath* aftermath)
       DXG_REQUIRES(process.mutex());
-  void Watch(Node& node) DXG_REQUIRES(mutex_);
+  bool IsPatienceOver(Running& running, uint64_t now_ns) DXG_REQUIRES(mutex_);
+  void Watch(Node& node, uint64_t at_ns) DXG_REQUIRES(mutex_);
   void LookAfter(Node& node);
+  // -- Memory of clients that does not answer (engine_left.cc).
+  bool HoldsTooMuch(const Running& running) const DXG_REQUIRES(mutex_);
+  uint64_t LeaveBehind(Node& node, Errand* errand) DXG_REQUIRES(mutex_);
+  void ComeBack(Node& node, uint64_t turn, Errand errand) DXG_EXCLUDES(mutex_);
+  static std::vector<std::thread> TakeThreadsThatAreBack(Node& node);
 
   Machine& machine_;
   const uint64_t guest_luid_;
@@ -146,6 +154,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
 
   Mutex mutex_;
   std::vector<std::unique_ptr<Node>> nodes_;
+  uint32_t left_ DXG_GUARDED_BY(mutex_) = 0;  // commands that the engines went on without
   Rng rng_ DXG_GUARDED_BY(mutex_);
   uint64_t line_ DXG_GUARDED_BY(mutex_) = 0;  // how often a queue became ready, ever
   std::deque<GpuMark> marks_ DXG_GUARDED_BY(mutex_);

@@ -35,7 +35,7 @@ void Engines::MakeTrouble(Running& running, uint32_t node) {
   if (strike(FaultPoint::kEngineHang)) running.trouble = trouble;
   if (strike(FaultPoint::kHangWithoutTimeout)) {
     running.trouble = trouble;
-    running.deadline_ns = kNever;
+    running.patience = Patience();
   }
 }
 
@@ -85,22 +85,44 @@ void Engines::FailDevice(Process& process, Device& device, const CommandStop& st
   device.FailByFault(process, record, aftermath);
 }
 
+// A delay is over when its time has come, however late that is noticed. Who polls memory has the time from
+// one look to the next as well, or a busy machine would never find it hung.
+bool Engines::IsPatienceOver(Running& running, uint64_t now_ns) {
+  const bool waits_for_time = !running.executing && !running.done && running.poll_ns == 0;
+  return running.patience.IsOver(now_ns, waits_for_time ? running.resume_ns : now_ns);
+}
+
 // An op that does not end can only be stopped from outside.
-void Engines::Watch(Node& node) {
-  if (node.watched || node.current->deadline_ns == kNever) return;
+void Engines::Watch(Node& node, uint64_t at_ns) {
+  if (node.watched || at_ns == kNever) return;
   node.watched = true;
-  machine_.CallAt(node.current->deadline_ns, [engines = weak_from_this(), &node] {
+  machine_.CallAt(at_ns, [engines = weak_from_this(), &node] {
     if (const auto alive = engines.lock()) alive->LookAfter(node);
   });
 }
 
 void Engines::LookAfter(Node& node) {
-  MutexLock lock(mutex_);
-  node.watched = false;
-  if (!node.current || !node.current->executing) return;
-  if (NowNs() < node.current->deadline_ns) return Watch(node);
-  node.current->hung = true;
-  node.current->cancelled = true;
+  Errand errand;
+  uint64_t turn = 0;
+  std::vector<std::thread> back;
+  {
+    MutexLock lock(mutex_);
+    node.watched = false;
+    // The timer may have been set for an earlier command; a thread of somebody else's is never left.
+    if (!node.current || !node.current->executing || !node.current->own_thread) return;
+    Running& running = *node.current;
+    const uint64_t now_ns = NowNs();
+    if (!running.cancelled && !IsPatienceOver(running, now_ns))
+      return Watch(node, running.patience.next_look_ns());
+    if (!running.cancelled.exchange(true)) running.hung = true;
+    if (running.leave_ns == kNever) running.leave_ns = now_ns + kStopsWithinNs;
+    if (now_ns < running.leave_ns) return Watch(node, running.leave_ns);
+    back = TakeThreadsThatAreBack(node);
+    turn = LeaveBehind(node, &errand);
+  }
+  Effort nothing_more{.bytes = 0, .commands = 0, .over = true};  // the engine's next thread does the rest
+  (void)DriveOn(node, turn, &nothing_more, std::move(errand));
+  for (std::thread& thread : back) thread.join();
 }
 
 }  // namespace dxg::hostsim

@@ -154,6 +154,7 @@ void Engines::Clear(GpuQueue& queue, Aftermath* aftermath) {
     return DriveLater(node, aftermath);
   }
   node.current->cancelled = true;
+  if (node.current->own_thread) Watch(node, NowNs() + kStopsWithinNs);
 }
 
 // What an error or somebody else has ended before may be at its last op still.
@@ -163,6 +164,9 @@ void Engines::TellWhenStopped(const std::shared_ptr<void>& stopped, Condition of
   for (const auto& node : nodes_) {
     if (node->current && node->current->executing && of(*node->current->queue)) {
       node->current->stopped.push_back(stopped);
+    }
+    for (const Left& left : node->left) {
+      if (left.command && of(*left.command->queue)) left.command->stopped.push_back(stopped);
     }
   }
 }

@@ -2,6 +2,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -12,6 +13,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/patience.h"
 #include "hostsim/work/command_buffer.h"
 #include "hostsim/work/engine.h"
 #include "hostsim/work/gpu_queue.h"
@@ -24,7 +26,10 @@
 
 namespace dxg::hostsim {
 
-inline constexpr uint64_t kNever = ~0ull;
+inline constexpr uint64_t kNever = Patience::kEndless;
+
+// How soon what is cancelled stops, unless it is in memory that does not answer.
+inline constexpr uint64_t kStopsWithinNs = 100'000'000;
 
 // A command on an engine.
 struct Engines::Running {
@@ -36,16 +41,27 @@ struct Engines::Running {
   CommandRun run;
   std::atomic<bool> cancelled{false};
   uint64_t started_ns = 0;
-  uint64_t deadline_ns = kNever;  // it hangs if it has not ended by then
-  uint64_t due_ns = 0;            // the earliest end
-  uint64_t resume_ns = 0;         // when it goes on, if it has stopped
-  uint64_t poll_ns = 0;           // how long it last waited for memory; 0: it does not wait
-  bool executing = false;         // a thread executes it, without the lock
-  bool done = false;              // its ops have ended; it lasts until due_ns
+  Patience patience;           // it hangs if it has not ended when that is over
+  uint64_t due_ns = 0;         // the earliest end
+  uint64_t resume_ns = 0;      // when it goes on, if it has stopped
+  uint64_t poll_ns = 0;        // how long it last waited for memory; 0: it does not wait
+  uint64_t leave_ns = kNever;  // when the engine goes on without it, if it does not stop
+  bool executing = false;      // a thread executes it, without the lock
+  bool own_thread = false;     // that thread is the engine's own
+  bool left = false;           // the engine went on without that thread, which is in it still
+  bool done = false;           // its ops have ended; it lasts until due_ns
   bool hung = false;
   bool faulted = false;
   std::optional<CommandStop> trouble;          // a fault of the plan, which happens instead of its ops
   std::vector<std::shared_ptr<void>> stopped;  // see Engines::End
+};
+
+// An own thread of an engine that is in memory of a client that does not answer.
+struct Engines::Left {
+  uint64_t turn;                     // that it had
+  std::shared_ptr<Running> command;  // null when the thread is out of it
+  std::thread thread;
+  bool is_back = false;  // it ends
 };
 
 // One engine, and the queues of its node that have a command for it.
@@ -70,6 +86,7 @@ struct Engines::Node {
   std::shared_ptr<Running> current;
   uint64_t last_queue = 0;
   bool driving = false;        // a thread works for the engine; no other one does
+  uint64_t turn = 0;           // which one it is: one that is left behind has another number
   bool again = false;          // that thread has to look once more
   bool wanted = false;         // the engine's own thread has to drive it
   bool watched = false;        // a timer is set that looks whether the command hangs
@@ -77,6 +94,7 @@ struct Engines::Node {
   NodeWork work;
   ConditionVariable changed;
   std::thread thread;
+  std::list<Left> left;
 };
 
 // What a thread that drives an engine has to do next without the lock.

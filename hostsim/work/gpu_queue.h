@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <deque>
 #include <functional>
@@ -45,6 +46,9 @@ struct ProcessWork {
   explicit ProcessWork(size_t nodes) : nodes(nodes) {}
   std::vector<NodeWork> nodes;
   uint64_t packets = 0;  // queued
+  uint32_t left = 0;     // commands that an engine went on without, and that a thread is in still
+  // Its GPU addresses have shown memory of the guest, which may never answer. Set under the process's lock.
+  std::atomic<bool> reaches_guest{false};
 };
 
 // The commands of a device that were submitted between two moments. Each command has a share in its epoch

@@ -2,6 +2,7 @@
 
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"
+#include "hostsim/machine/rollback.h"
 #include "hostsim/work/engine.h"
 #include "proto/abi/ntstatus.h"
 
@@ -51,23 +52,29 @@ int32_t Commands::Handle(CommandContext& call, const host::CreateHwQueue::Reques
   if (call.Strike(FaultPoint::kNoMemoryCreate)) return kStatusNoMemory;
   SyncHandle* progress = CreateQueueFence(process, device, SyncHandle::Use::kProgress, true);
   if (!progress) return kStatusNoMemory;
+  Rollback end_progress([&]()
+                            DXG_REQUIRES(process.mutex()) { EndSync(process, *progress, &call.aftermath); });
   Engines& engines = call.adapter->engines();
   auto queue = engines.AddQueue(device.work, context->node);
+  Rollback end_queue([&] { engines.End(*queue, nullptr, &call.aftermath); });
   engines.SetPriority(*queue, context->priority, context->in_process_priority);
-  const uint32_t handle = process.Insert(
+  const uint32_t handle = device.InsertChild(
+      process,
       std::make_unique<HwQueue>(*context, request.flags(), queue, *progress, call.machine.counts.hw_queues));
-  if (handle == 0) {
-    engines.End(*queue, nullptr, &call.aftermath);
-    EndSync(process, *progress, &call.aftermath);
-    return kStatusNoMemory;
-  }
-  device.children.insert(handle);
+  if (handle == 0) return kStatusNoMemory;
+  Rollback erase([&]() DXG_REQUIRES(process.mutex()) {
+    context->hw_queues.erase(handle);
+    device.EraseChild(process, handle);
+  });
   context->hw_queues.insert(handle);
   reply->set_hwqueue(handle);
   reply->set_progress_fence(progress->handle);
   reply->set_progress_fence_cpu_va(progress->page->window_address());
   reply->set_progress_fence_gpu_va(progress->gpu_address.value);
   reply->set_priv_drv_data(data);
+  end_progress.Keep();
+  end_queue.Keep();
+  erase.Keep();
   return kStatusSuccess;
 }
 

@@ -3,6 +3,8 @@
 #include <array>
 #include <utility>
 
+#include "base/relay.h"
+
 namespace dxg::vmbus {
 
 void PacketInbox::Put(const link::Received& received) {
@@ -37,6 +39,7 @@ Status PacketInbox::Run(const std::function<void(const Packet&)>& handle) {
     bytes_ -= sizeof(Kept) + kept.payload.size();
     lock.Unlock();
     handle({kept.header.type, kept.header.flags, kept.header.transaction, kept.payload});
+    if (Relay::Lost()) return Status::Ok();
     lock.Lock();
   }
 }

@@ -4,14 +4,17 @@
 #include <sys/socket.h>
 
 #include <cerrno>
+#include <chrono>
 #include <utility>
 
+#include "base/patience.h"
 #include "base/unix_socket.h"
 
 namespace dxg::vmbus::link {
 namespace {
 
-constexpr int kRoomMaxMs = 1000;
+constexpr std::chrono::seconds kRoomMax{1};
+constexpr int kLookMs = 50;
 
 }  // namespace
 
@@ -36,12 +39,14 @@ bool Socket::SendControl(std::span<const std::byte> message, std::span<const std
                          std::span<const int> descriptors) {
   std::vector<std::byte> all(message.begin(), message.end());
   all.insert(all.end(), rest.begin(), rest.end());
+  RealPatience patience(kRoomMax);
   for (;;) {
     const Channel::Sent sent = Send(LinkHeader{}, all, descriptors);
     if (sent != Channel::Sent::kFull) return sent == Channel::Sent::kYes;
+    if (patience.IsOver()) return false;
     ReaderLock lock(discarding_);
     pollfd room{socket_.get(), POLLOUT, 0};
-    if (poll(&room, 1, kRoomMaxMs) == 0) return false;
+    (void)poll(&room, 1, kLookMs);
   }
 }
 
@@ -58,6 +63,12 @@ Result<Received> Socket::Receive() {
   std::memcpy(&received.header, buffer_.data(), sizeof(LinkHeader));
   received.payload = std::span(buffer_).subspan(sizeof(LinkHeader), got - sizeof(LinkHeader));
   return received;
+}
+
+bool Socket::IsClosedThere() {
+  ReaderLock lock(discarding_);
+  pollfd end{socket_.get(), POLLRDHUP, 0};
+  return poll(&end, 1, 0) > 0 && (end.revents & (POLLRDHUP | POLLHUP)) != 0;
 }
 
 void Socket::Close() {

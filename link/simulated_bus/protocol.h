@@ -269,6 +269,8 @@ class Socket {
   }
   // Waits. -ENODEV: the other side has closed, or we have; -EPROTO: it sent what is no packet of this kind.
   Result<Received> Receive();
+  // Whether the other side has closed; what it sent before may still be there to be received.
+  bool IsClosedThere();
   void Close();
   // Gives the descriptor back. When nobody receives any more; who still sends has lost the other side.
   void Discard();

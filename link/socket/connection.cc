@@ -305,7 +305,7 @@ void Connection::Release() {
 Result<UniqueFd> Connect(const std::string& path, const char* option) {
   auto connected = ConnectUnix(path, option, SOCK_STREAM | SOCK_NONBLOCK);
   if (connected.ok() || connected.status().value() == -ENAMETOOLONG) return connected;
-  return Status::Refuse(-connected.status().value(), "{}; start `hostsim --listen {}` first",
+  return Status::Refuse(-connected.status().value(), "{}; start `dxg-hostsim --listen {}` first",
                         connected.status().why(), path);
 }
 

@@ -46,7 +46,8 @@ class Channel {
   virtual Sent Send(const Packet& packet) = 0;
   // Handles each packet that arrives, in order, on the calling thread, until the channel is lost or closed;
   // the payload is the handler's until it returns, and no longer in memory that the peer can change. Says why
-  // it ended, OK after Close.
+  // it ended, OK after Close. Where `handle` has lost the calling thread's Relay, another thread is in Run by
+  // then, and this one leaves without a look at the channel.
   virtual Status Run(const std::function<void(const Packet&)>& handle) = 0;
   // Ends Run, now or when it begins, and from then on Send is lost. Any thread, also from inside of `handle`.
   virtual void Close() = 0;

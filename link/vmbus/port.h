@@ -7,10 +7,10 @@
 #include <functional>
 #include <memory>
 #include <mutex>
-#include <thread>
 #include <vector>
 
 #include "base/mutex.h"
+#include "base/relay.h"
 #include "link/backend.h"
 #include "link/vmbus/channel.h"
 
@@ -19,6 +19,8 @@ namespace dxg::vmbus {
 // One end of an open channel, the guest's or the host's: a thread that takes what comes, and a way to send
 // that never waits. Nothing tells a sender when a full ring has room, so that what it does not take is kept
 // and tried again, in order, by a thread that is made when there is something to keep.
+//
+// What both threads call may be gone in memory that does not answer; each is a Relay, and goes on without it.
 class Port {
  public:
   // As the driver, which tries a full ring again every 1 to 2 ms.
@@ -32,9 +34,10 @@ class Port {
     size_t kept_bytes_max = kKeptBytesMax;  // more of it closes the channel
   };
   struct Handlers {
-    // What comes, on the port's thread.
+    // What comes, on the port's thread. The payload is gone once a Relay::Pause has begun.
     std::function<void(const Packet&)> handle;
-    // The channel has ended, on the port's thread; why: OK where we closed it.
+    // The channel has ended, on the port's thread; why: OK where we closed it. Again, where that thread is
+    // gone in it: what it had to do may not be done yet.
     std::function<void(const Status& why)> over;
     // What became of a packet that Send kept, where it has a completion or a transaction: kYes, it is sent;
     // kLost; kFull, it was tried as often as it may be. Once for each, on any thread, with no lock held.
@@ -43,14 +46,21 @@ class Port {
 
   Port(std::unique_ptr<Channel> channel, Handlers handlers, Limits limits);
   ~Port() { End(); }
+  // False: there was no thread for it, so it hears nothing.
+  bool started() const { return started_; }
 
   // Any thread. kFull: it is kept, and tried so many times; the completion comes back in `settled`.
   Channel::Sent Send(const Packet& packet, int tries = kTriesWithoutEnd, Completion completion = {})
       DXG_EXCLUDES(mutex_);
+  // Runs it on the thread that also tells of what was kept, so that whoever says so waits for nobody. Where
+  // there is no thread for it, it runs at once.
+  void Later(std::function<void()> errand) DXG_EXCLUDES(mutex_);
   // Nothing is sent any more, and what is kept is lost. Any thread, also from inside of `handle`.
   void Close() DXG_EXCLUDES(mutex_);
   // Closes, and waits for what runs. Not from inside of a handler.
   void End() DXG_EXCLUDES(mutex_);
+  // The same, for so long at most. False: something of it still runs.
+  bool EndFor(std::chrono::milliseconds time_max) DXG_EXCLUDES(mutex_);
 
  private:
   struct Kept {
@@ -59,15 +69,12 @@ class Port {
     Completion completion;
     int tries;
   };
-  struct Settled {
-    uint64_t transaction;
-    Completion completion;
-    Channel::Sent how;
-  };
   static size_t BytesOf(const Kept& kept) { return sizeof(Kept) + kept.payload.size(); }
-  std::vector<Settled> TryKept() DXG_REQUIRES(mutex_);
-  void KeepTrying() DXG_EXCLUDES(mutex_);
-  void Tell(const std::vector<Settled>& settled) const;
+  void Settle(const Kept& kept, Channel::Sent how) DXG_REQUIRES(mutex_);
+  void TryKept() DXG_REQUIRES(mutex_);
+  bool StartKeeper() DXG_REQUIRES(mutex_);
+  bool KeepTrying() DXG_EXCLUDES(mutex_);
+  void RunErrands() DXG_REQUIRES(mutex_);
 
   const std::unique_ptr<Channel> channel_;
   const Handlers handlers_;
@@ -77,9 +84,12 @@ class Port {
   ConditionVariable changed_;
   std::deque<Kept> kept_ DXG_GUARDED_BY(mutex_);
   size_t kept_bytes_ DXG_GUARDED_BY(mutex_) = 0;
-  std::thread retrier_ DXG_GUARDED_BY(mutex_);
+  std::deque<std::function<void()>> errands_ DXG_GUARDED_BY(mutex_);
+  bool keeps_ DXG_GUARDED_BY(mutex_) = false;  // keeper_ runs
   bool ended_ DXG_GUARDED_BY(mutex_) = false;
-  std::thread thread_;  // the last member: it uses the others
+  bool started_ = false;
+  Relay keeper_;  // the last members: they use the others
+  Relay reader_;
 };
 
 }  // namespace dxg::vmbus

@@ -12,6 +12,7 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "base/relay.h"
 #include "base/unique_fd.h"
 #include "link/vmbus/ring.h"
 
@@ -55,13 +56,13 @@ class RingChannel final : public Channel {
   }
 
   Status Run(const std::function<void(const Packet&)>& handle) override {
-    bool revoked = false;
     while (!over_.load(std::memory_order_relaxed)) {
       incoming_.Mask();
       const bool fine = Drain(handle);
+      if (Relay::Lost()) return Status::Ok();
       incoming_.Unmask();
       if (!fine) break;
-      if (revoked) {
+      if (revoked_) {
         MutexLock lock(sending_);
         (void)End(Status::Refuse(ENODEV, "the host has revoked the channel"));
         break;
@@ -69,7 +70,7 @@ class RingChannel final : public Channel {
       if (incoming_.HasNext()) continue;
       epoll_event event = {};
       if (epoll_wait(epoll_.get(), &event, 1, -1) == 1 && event.data.fd == signal_->fd())
-        revoked = !signal_->Take();
+        revoked_ = !signal_->Take();
     }
     MutexLock lock(sending_);
     return why_;
@@ -81,14 +82,14 @@ class RingChannel final : public Channel {
   }
 
  private:
-  // Handles what there is. False: the ring is corrupt, or the channel over.
+  // Handles what there is. False: the ring is corrupt, the channel over, or another thread at it.
   bool Drain(const std::function<void(const Packet&)>& handle) {
     Packet packet;
     IncomingRing::Got got;
     while ((got = incoming_.Next(&packet)) == IncomingRing::Got::kPacket) {
       if (incoming_.held_bytes() > held_bytes_max_) Return();
       handle(packet);
-      if (over_.load(std::memory_order_relaxed)) return false;
+      if (Relay::Lost() || over_.load(std::memory_order_relaxed)) return false;
     }
     if (got == IncomingRing::Got::kCorrupt) {
       MutexLock lock(sending_);
@@ -123,6 +124,7 @@ class RingChannel final : public Channel {
 
   IncomingRing incoming_;  // Run's
   const size_t held_bytes_max_;
+  bool revoked_ = false;  // Run's: whoever takes it over is not told again
 };
 
 Status Watch(int epoll, int fd, uint32_t events) {

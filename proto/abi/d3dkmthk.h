@@ -15,6 +15,11 @@
 #include <linux/ioctl.h>
 #include <stdint.h>
 
+// For -pedantic: unnamed structs are none of C++, 64-bit bit-fields and enumerators above INT_MAX are none of
+// C. All compilers of Linux have them, with one layout.
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic"
+
 // ---- Names of things ---------------------------------------------------------------------------------
 // Every call names adapters, devices and all else with these.
 
@@ -1643,3 +1648,5 @@ struct d3dddi_buildtestcommandbuffer {
 #define LX_DXOPENSYNCOBJECTFROMSYNCFILE _IOWR(0x47, 0x47, struct d3dkmt_opensyncobjectfromsyncfile)
 #define LX_DXENUMPROCESSES _IOWR(0x47, 0x48, struct d3dkmt_enumprocesses)
 #define LX_ISFEATUREENABLED _IOWR(0x47, 0x49, struct d3dkmt_isfeatureenabled)
+
+#pragma GCC diagnostic pop

@@ -1,6 +1,6 @@
 #pragma once
 
-#include <cstdint>
+#include <stdint.h>
 
 // The types of QueryAdapterInfo: the numbers for d3dkmt_queryadapterinfo::type. The driver reads the answers
 // of two types (kmtqueryadapterinfotype in d3dkmthk.h); all other answers pass unread from the GPU driver on
@@ -90,12 +90,12 @@
   X(KMTQAITYPE_VGPUINTERFACEID, 79)                          \
   X(KMTQAITYPE_WDDM_3_1_CAPS, 80)
 
-namespace dxg {
-
-enum KmtQueryAdapterInfoType : uint32_t {
+#ifdef __cplusplus
+enum kmtqueryadapterinfo_number : uint32_t {
+#else
+enum kmtqueryadapterinfo_number {
+#endif
 #define DXG_ENUMERATOR(name, number) name = number,
   DXG_FOR_EACH_QUERY_ADAPTER_INFO_TYPE(DXG_ENUMERATOR)
 #undef DXG_ENUMERATOR
 };
-
-}  // namespace dxg

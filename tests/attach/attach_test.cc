@@ -191,7 +191,8 @@ TEST_P(RunTest, DeviceThatIsRefused) {
 TEST_P(RunTest, DoctorSaysWhatWorksHere) {
   const std::vector<std::string> command = {echo_, "doctor"};
   Process doctor(GetParam() ? command : AsNobody(command));
-  EXPECT_EQ(doctor.Wait(), 0) << doctor.output();
+  EXPECT_EQ(doctor.Wait(), 3) << "an echo is no GPU, and a client's trial shows it: " << doctor.output();
+  EXPECT_NE(doctor.output().find("no    run: "), std::string::npos) << doctor.output();
   for (const char* line : {"ok    FUSE", "ok    private /dev", "ok    caller's memory", "CUSE", "open files"})
     EXPECT_NE(doctor.output().find(line), std::string::npos) << "no line '" << line << "' in:\n"
                                                              << doctor.output();

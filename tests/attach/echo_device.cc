@@ -214,6 +214,8 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   return std::unique_ptr<attach::Node>(std::make_unique<EchoDevice>());
 }
 
+int PrintVersion(bool) { return 0; }
+
 int PrintCalls(bool json) {
   fmt::print("{}\n", json ? "[]" : "no calls");
   return 0;

@@ -45,7 +45,7 @@ FakeKernel::FakeKernel(Kind kind, Node& node, int workers) : kind_(kind) {
   DXG_CHECK(session.ok());
   session_ = *std::move(session);
   DXG_CHECK(session_->Attach(UniqueFd(ends[1])).ok());
-  session_->Start(node, workers);
+  DXG_CHECK(session_->Start(node, workers).ok());
 }
 
 Reply FakeKernel::Init() {

@@ -36,7 +36,8 @@ Process::Process(const std::vector<std::string>& command, bool ready) {
     dup2(input.get(), STDIN_FILENO);
     dup2(output.get(), STDOUT_FILENO);
     dup2(output.get(), STDERR_FILENO);
-    if (ready) dup2(ready_in.get(), kReadyFd);
+    // It may have that number already, and dup2 would leave it close-on-exec.
+    if (ready && dup2(ready_in.get(), kReadyFd) == ready_in.get()) fcntl(kReadyFd, F_SETFD, 0);
     execvp(arguments[0], arguments.data());
     _exit(127);
   }

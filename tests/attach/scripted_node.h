@@ -20,12 +20,15 @@ class ScriptedNode final : public Node {
     return kAlwaysReady;
   };
 
+  std::function<void()> look = [] {};
+
   void Open(std::unique_ptr<OpenRequest> request) override { open(std::move(request)); }
   void Ioctl(std::unique_ptr<IoctlRequest> request) override { ioctl(std::move(request)); }
   void Release(uint64_t file) override { release(file); }
   uint32_t Poll(uint64_t file, std::unique_ptr<PollWaiter> waiter) override {
     return poll(file, std::move(waiter));
   }
+  void LookAtLongRequests() override { look(); }
 };
 
 // Something that happens once, and for which threads wait.

@@ -20,10 +20,11 @@
 #include <thread>
 #include <vector>
 
-#include "cuse-dxg/attach/reading_turn.h"
+#include "base/reading_turn.h"
 #include "tests/attach/echo_device.h"
 #include "tests/attach/fake_kernel.h"
 #include "tests/attach/scripted_node.h"
+#include "tests/guest/counted_memory.h"
 
 namespace dxg::attach {
 namespace {
@@ -102,6 +103,19 @@ TEST_P(SessionTest, OpenTellsWhoCallsAndGivesTheFileBack) {
   EXPECT_EQ(caller.tid, static_cast<pid_t>(FakeKernel::kPid));
   EXPECT_EQ(caller.uid, 1000u);
   EXPECT_EQ(caller.gid, 100u);
+}
+
+TEST_P(SessionTest, ACallWithoutMemoryIsRefused) {
+  const auto read_on = [](auto request) {
+    request->Accept(7);
+    guest::FailAllocation(1);  // of this worker, who reads the next request
+  };
+  node_.open = read_on;
+  kernel_.Open();
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendOpen()).error, -ENOMEM);
+  kernel_.Open();
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kNoData, nullptr)).error, -ENOMEM);
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kNoData, nullptr)).result(), 0);
 }
 
 TEST_P(SessionTest, OpenMayBeAnsweredLater) {
@@ -248,7 +262,7 @@ TEST_P(SessionTest, ACallMayWatchForDeathAndForSignals) {
   Event is_parked;
   node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
     parked = std::move(request);
-    parked->OnKilled([] {});
+    parked->OnKilled([] { return true; });
     parked->OnInterrupt([&] { parked->Answer(IoctlRequest::kRestart, {}); });
     is_parked.Set();
   };
@@ -264,7 +278,10 @@ TEST_P(SessionTest, AnInterruptThatCameBeforeItWasWantedCounts) {
   Event is_parked, seen;
   node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
     parked = std::move(request);
-    parked->OnKilled([&] { seen.Set(); });  // no such thread: it looks dead
+    parked->OnKilled([&] {  // no such thread: it looks dead
+      seen.Set();
+      return true;
+    });
     is_parked.Set();
   };
   const uint64_t call = kernel_.SendIoctl(7, echo::kNoData, nullptr, 0x7ffffff0);
@@ -283,7 +300,10 @@ class DeathTest : public SessionTest {
     node_.ioctl = [this](std::unique_ptr<IoctlRequest> request) {
       if (call_ == nullptr) {
         call_ = std::move(request);
-        call_->OnKilled([this] { dead_.Set(); });
+        call_->OnKilled([this] {
+          dead_.Set();
+          return true;
+        });
         return;
       }
       next_ = std::move(request);
@@ -384,7 +404,7 @@ TEST_P(SessionTest, AnAnsweredCallHoldsNothing) {
   const auto held = std::make_shared<int>();
   node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
     request->OnInterrupt([held] {});
-    request->OnKilled([held] {});
+    request->OnKilled([held] { return true; });
     request->Answer(0, {});
   };
   for (int i = 0; i < 3; ++i) kernel_.ReceiveOf(kernel_.SendIoctl(7, echo::kNoData, nullptr));
@@ -444,6 +464,60 @@ TEST_P(SessionTest, ReleaseIsCompleteBeforeALaterOpenIsSeen) {
   EXPECT_FALSE(opened_during_release);
 }
 
+// What the kernel has at once is served in turns, and what has to be in order is not put off.
+TEST_P(SessionTest, ProcessesAreServedInTurn) {
+  constexpr uint64_t kFloods = 1, kAsksLittle = 2;
+  Event may_open;
+  node_.open = [&](auto request) {
+    may_open.Wait();  // nobody reads on meanwhile
+    request->Accept(7);
+  };
+  std::vector<std::string> served;
+  node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
+    served.push_back(std::to_string(request->file()) + ":" + std::to_string(request->argument()));
+    request->Answer(0, {});
+  };
+  node_.release = [&](uint64_t) { served.push_back("release"); };
+  const uint64_t open = kernel_.SendOpen();
+  std::vector<uint64_t> sent;
+  const auto send = [&](uint64_t file, uintptr_t argument) {
+    // Safety: a number that the node gives back, and no address.
+    sent.push_back(kernel_.SendIoctl(file, echo::kNoData, reinterpret_cast<const void*>(argument)));
+  };
+  for (uintptr_t i = 0; i < 4; ++i) send(kFloods, i);
+  send(kAsksLittle, 0);
+  kernel_.SendRelease(3);
+  send(kAsksLittle, 1);
+  may_open.Set();
+  kernel_.ReceiveOf(open);
+  for (const uint64_t each : sent) EXPECT_EQ(kernel_.ReceiveOf(each).result(), 0);
+  EXPECT_EQ(served, (std::vector<std::string>{"release", "1:0", "2:0", "1:1", "2:1", "1:2", "1:3"}));
+  // Afterwards it waits for the kernel as before.
+  EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendIoctl(kFloods, echo::kNoData, nullptr)).result(), 0);
+}
+
+// Opens are processed when they are read, and may come without end.
+TEST_P(SessionTest, WhoOpensWithoutEndKeepsNobodyWaiting) {
+  constexpr size_t kOpens = 64;
+  Event may_go_on;
+  size_t opened = 0, opened_before = 0;
+  node_.open = [&](auto request) {
+    if (opened++ == 0) may_go_on.Wait();
+    request->Accept(7);
+  };
+  node_.ioctl = [&](auto request) {
+    opened_before = opened;
+    request->Answer(0, {});
+  };
+  std::vector<uint64_t> sent = {kernel_.SendOpen()};
+  const uint64_t call = kernel_.SendIoctl(7, echo::kNoData, nullptr);
+  while (sent.size() < kOpens) sent.push_back(kernel_.SendOpen());
+  may_go_on.Set();
+  EXPECT_EQ(kernel_.ReceiveOf(call).result(), 0);
+  for (const uint64_t each : sent) EXPECT_EQ(kernel_.ReceiveOf(each).error, 0);
+  EXPECT_LT(opened_before, kOpens / 2);
+}
+
 TEST_P(SessionTest, LongCallDoesNotKeepTheNextOneWaiting) {
   Event next_is_served;
   node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
@@ -454,6 +528,29 @@ TEST_P(SessionTest, LongCallDoesNotKeepTheNextOneWaiting) {
   const uint64_t next = kernel_.SendIoctl(7, echo::kNoData, this);
   EXPECT_EQ(kernel_.ReceiveOf(next).result(), 0);
   EXPECT_EQ(kernel_.ReceiveOf(slow).result(), 0);
+}
+
+// More than there are workers, and none of them ends before the last.
+TEST_P(SessionTest, CallsThatNeverEndDoNotKeepTheNextOneWaiting) {
+  constexpr int kLongCalls = 8;
+  std::atomic<int> begun = 0, looks = 0;
+  Event last_is_served;
+  node_.look = [&] { ++looks; };
+  node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
+    if (request->argument()) {
+      last_is_served.Set();
+    } else {
+      ++begun;
+      last_is_served.Wait();
+    }
+    request->Answer(0, {});
+  };
+  for (int i = 0; i < kLongCalls; ++i) kernel_.SendIoctl(7, echo::kNoData, nullptr);
+  kernel_.SendIoctl(7, echo::kNoData, this);
+  for (int i = 0; i <= kLongCalls; ++i) EXPECT_EQ(kernel_.Receive().result(), 0);
+  EXPECT_EQ(begun, kLongCalls);
+  EXPECT_GE(looks, kLongCalls) << "the node does not hear that they are long";
+  kernel_.session().Stop();  // before what they use goes
 }
 
 // The turn goes from the first worker to the second, and back while the second is busy: Stop has to find the

@@ -22,12 +22,14 @@ std::string Packet(const ControlRequest& request) { return request.SerializeAsSt
 class ControlTest : public testing::Test {
  protected:
   ControlTest()
-      : backend_(*hostsim::CreateInProcessBackend({})),
-        place_(*PrivateDirectory::Create()),
-        path_(place_.socket()) {
+      : backend_(*hostsim::CreateInProcessBackend({})), path_(std::string(mkdtemp(directory_)) + "/control") {
     Result<std::unique_ptr<Server>> server = Server::Start(path_, *backend_->control());
     EXPECT_TRUE(server.ok()) << server.status().why();
     if (server.ok()) server_ = *std::move(server);
+  }
+  ~ControlTest() override {
+    server_.reset();
+    std::filesystem::remove_all(directory_);
   }
   UniqueFd Connect() {
     UniqueFd peer(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
@@ -59,7 +61,7 @@ class ControlTest : public testing::Test {
   }
 
   std::unique_ptr<Backend> backend_;
-  PrivateDirectory place_;
+  char directory_[32] = "/tmp/control-test-XXXXXX";
   std::string path_;
   std::unique_ptr<Server> server_;
 };

@@ -16,7 +16,7 @@
 #include "hostsim/serve/server.h"
 #include "tests/backend/raw_peer.h"
 
-// A host of `hostsim --listen` in this process, and a device's way to it.
+// A host of `dxg-hostsim --listen` in this process, and a device's way to it.
 
 namespace dxg {
 

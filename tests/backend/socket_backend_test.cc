@@ -14,6 +14,7 @@
 #include <thread>
 #include <vector>
 
+#include "base/relay.h"
 #include "link/socket/connection.h"
 #include "proto/dxg/protocol.pb.h"
 #include "tests/backend/backend_client.h"
@@ -536,6 +537,49 @@ TEST(SocketBackend, AQuestionFromACompletionOverWhatComesBeforeItsAnswer) {
   EXPECT_TRUE(found);
   EXPECT_EQ(events_then, std::vector<uint64_t>{1}) << "nothing else is told inside the completion";
   EXPECT_EQ(listener.events, (std::vector<uint64_t>{1, 2, 3, 4}));
+}
+
+// Two completions are in memory of clients at once, so two threads have been the reader. The first one comes
+// back while the second is still there, and reads on: it must not wait for somebody else to read. A third
+// thread may have been quicker, so this is done several times.
+TEST(SocketBackend, AQuestionFromACompletionThatHasTheLoopAgain) {
+  constexpr size_t kTimes = 5;
+  FakeHost host([&](const UniqueFd& peer) {
+    FakeHost::Greet(peer);
+    for (size_t i = 0; i < kTimes; ++i) {
+      for (const protocol::Call& call : FakeHost::NextCalls(peer, 2))
+        SendMessage(peer, FakeHost::Answer(call.number(), host::CreateDevice::Reply()));
+      FromHost message;
+      message.mutable_listed()->set_number(FakeHost::Next(peer).question().number());
+      message.mutable_listed()->set_list(1);
+      SendMessage(peer, message);
+    }
+  });
+  Listener listener;
+  const auto backend = ConnectTo(host.path(), std::chrono::seconds(5));
+  ASSERT_TRUE(backend->Start(&listener).ok());
+  for (size_t i = 0; i < kTimes && listener.lost.times() == 0; ++i) {
+    Sent<host::CreateDevice> first, second;
+    Once second_pauses, asked;
+    first.then = [&] {
+      {
+        const Relay::Pause pause;
+        second_pauses.Await();
+      }
+      EXPECT_TRUE(backend->AddClientPages(std::make_shared<FilePages>(kPage)).ok()) << i;
+      asked.Happen();
+    };
+    second.then = [&] {
+      const Relay::Pause pause;
+      second_pauses.Happen();
+      asked.Await();
+    };
+    first.Submit(*backend, kAddress);
+    second.Submit(*backend, kAddress);
+    EXPECT_EQ(first.Await(), 0);
+    EXPECT_EQ(second.Await(), 0);
+  }
+  EXPECT_EQ(listener.lost.times(), 0);
 }
 
 TEST(SocketBackend, AQuestionFromACompletionEndsWithTheHost) {

@@ -14,6 +14,7 @@
 #include <map>
 #include <string_view>
 
+#include "base/command_line/parse.h"
 #include "tests/bench/echo_server.h"
 
 namespace dxg::bench {
@@ -103,15 +104,15 @@ HostProcess::HostProcess(Way way) : way_(way), path_(Directory() + (way == Way::
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     const std::string ready_fd = std::to_string(ready[1]);
     const std::string serve = way_ == Way::kSocket ? "--listen=" + path_ : "--serve=vmbus:" + path_;
-    execl(ProgramPath("hostsim").c_str(), "hostsim", serve.c_str(), "--log-level", "warn", "--ready-fd",
-          ready_fd.c_str(), nullptr);
+    execl(ProgramPath("dxg-hostsim").c_str(), "dxg-hostsim", serve.c_str(), "--log-level", "warn",
+          "--ready-fd", ready_fd.c_str(), nullptr);
     _exit(127);
   }
   close(ready[1]);
   char byte = 0;
   const bool is_ready = read(ready[0], &byte, 1) == 1;
   close(ready[0]);
-  if (!is_ready) Fail("hostsim did not come up");
+  if (!is_ready) Fail("dxg-hostsim did not come up");
 }
 
 HostProcess::~HostProcess() {
@@ -163,11 +164,36 @@ void AddSamples(benchmark::State& state, const std::string& name, std::vector<ui
 
 double P50Us(const std::string& name) { return Median(p50s[name]); }
 
-bool TakeSmoke(int* argc, char** argv) {
-  if (*argc < 2 || std::string_view(argv[1]) != "--smoke") return false;
-  std::copy(argv + 2, argv + *argc, argv + 1);
-  --*argc;
-  return true;
+bool TakeOptions(int* argc, char** argv, const char* what, Rest rest) {
+  const std::string path = argv[0];
+  const std::string name = path.substr(path.rfind('/') + 1);
+  CLI::App app(what, name);
+  bool smoke = false;
+  app.set_version_flag("--version", name + " " DXG_VERSION);
+  app.add_flag("--smoke", smoke, "A short run, which shows that everything works, and measures little");
+  const std::string status =
+      "Exit status: 0 when all was measured, whatever the numbers are; 2 if it cannot be, or the command "
+      "line\n"
+      "is wrong.";
+  if (rest == Rest::kOfTheLibrary) {
+    app.allow_extras();
+    app.footer(
+        "Options of Google Benchmark are passed on; those used most:\n"
+        "  --benchmark_filter=REGEX    only these\n"
+        "  --benchmark_min_time=S      how long each is measured\n"
+        "  --benchmark_out=FILE        results as JSON\n\n" +
+        status);
+  } else {
+    app.footer(status);
+  }
+  if (const auto ended = command_line::Parse(app, *argc, argv)) std::exit(*ended);
+  static std::vector<std::string> left;  // argv points into it
+  left = app.remaining();
+  if (smoke && rest == Rest::kOfTheLibrary) left.insert(left.begin(), "--benchmark_min_time=0.02");
+  *argc = 1;
+  for (std::string& word : left) argv[(*argc)++] = word.data();
+  argv[*argc] = nullptr;
+  return smoke;
 }
 
 bool RunAll(int argc, char** argv) {

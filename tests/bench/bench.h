@@ -48,7 +48,7 @@ class Server {
   uint64_t started_ns_ = 0;
 };
 
-// hostsim, of the same build, for the daemons whose option is option().
+// dxg-hostsim, of the same build, for the daemons whose option is option().
 class HostProcess {
  public:
   enum class Way { kSocket, kVmbus };
@@ -105,9 +105,11 @@ void Measure(benchmark::State& state, const std::string& name, int fd, unsigned 
   });
 }
 
-// Removes --smoke from the arguments, if it is the first. A short run is of little use as a measurement, but
-// it shows that everything works.
-bool TakeSmoke(int* argc, char** argv);
+// Takes our options from the arguments; what is left is for RunAll. Ends the process after --help and its
+// like. True: --smoke, a short run, which is of little use as a measurement, but shows that everything works.
+// `what` is what the program measures, for the help.
+enum class Rest { kOfTheLibrary, kNone };
+bool TakeOptions(int* argc, char** argv, const char* what, Rest rest = Rest::kOfTheLibrary);
 
 // Registers a benchmark of `work`, which returns 0 if it succeeds. What it captures must live until RunAll
 // returns.

@@ -8,6 +8,7 @@
 using namespace dxg::bench;
 
 int main(int argc, char** argv) {
+  TakeOptions(&argc, argv, "Measures what a call costs: ratios to a bare FUSE echo of the same size.");
   PinToOneCore();
   const Server echo = Server::Echo();
   const Server node = Server::Daemon();

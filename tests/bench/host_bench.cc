@@ -1,6 +1,6 @@
-// dxg-bench-host: what a host in another process costs (hostsim behind --backend=unix and --backend=vmbus),
-// in one run and pinned to one core, as ratios to a FUSE ioctl echo that has itself a bare round trip to a
-// second process.
+// dxg-bench-host: what a host in another process costs (dxg-hostsim behind --backend=unix and
+// --backend=vmbus), in one run and pinned to one core, as ratios to a FUSE ioctl echo that has itself a bare
+// round trip to a second process.
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/wait.h>
@@ -61,7 +61,10 @@ double CallsPerSecond(const std::vector<std::unique_ptr<Server>>& nodes, size_t 
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool smoke = TakeSmoke(&argc, argv);
+  const bool smoke = TakeOptions(&argc, argv,
+                                 "Measures what a host in another process costs: ratios to a bare FUSE echo "
+                                 "that has itself a bare round "
+                                 "trip to a second process.");
   PinToOneCore();
   const Server echo = Server::Echo(), hop = Server::EchoWithHop(), thread = Server::EchoWithThread();
   const HostProcess host, bus_host(HostProcess::Way::kVmbus);

@@ -106,7 +106,8 @@ void CompareMappings(Client& client, const Server& echo, const std::vector<uint6
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool smoke = TakeSmoke(&argc, argv);
+  const bool smoke =
+      TakeOptions(&argc, argv, "Measures what memory costs: ratios to a bare FUSE echo, or to plain memory.");
   PinToOneCore();
   const Server echo = Server::Echo();
   const Server node = Server::Daemon();

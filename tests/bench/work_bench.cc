@@ -160,7 +160,8 @@ void CompareCopy(Client& client, uint64_t bytes, int rounds) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  const bool smoke = TakeSmoke(&argc, argv);
+  const bool smoke = TakeOptions(
+      &argc, argv, "Measures what work and fences cost: ratios to a bare FUSE echo, or to plain memory.");
   PinToOneCore();
   const Server echo = Server::Echo();
   const Server node = Server::Daemon();

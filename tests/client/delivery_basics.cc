@@ -17,29 +17,29 @@ namespace {
 void CheckMap() {
   UniqueFd node = Open();
   const size_t files = FilesOpen();
-  Visit visit = Wanted({Map(5 * kPage, 2 * kPage)});
+  Visit visit = Wanted({Map(5 * kPageBytes, 2 * kPageBytes)});
   EXPECT(Ask(node, &visit) == 0);
   unsigned char* bytes = Bytes(visit.steps[0].result);
   bytes[0] = 0x5a;
-  bytes[2 * kPage - 1] = 0xa5;
-  EXPECT(ioctl(node.get(), kPeek, 5 * kPage) == 0x5a);
-  EXPECT(ioctl(node.get(), kPeek, 7 * kPage - 1) == 0xa5);
+  bytes[2 * kPageBytes - 1] = 0xa5;
+  EXPECT(ioctl(node.get(), kPeek, 5 * kPageBytes) == 0x5a);
+  EXPECT(ioctl(node.get(), kPeek, 7 * kPageBytes - 1) == 0xa5);
   EXPECT(FilesOpen() == files);
-  visit = Wanted({Unmap(visit.steps[0].result, 2 * kPage)});
+  visit = Wanted({Unmap(visit.steps[0].result, 2 * kPageBytes)});
   EXPECT(Ask(node, &visit) == 0);
-  EXPECT(msync(bytes, kPage, MS_ASYNC) == -1 && errno == ENOMEM);
+  EXPECT(msync(bytes, kPageBytes, MS_ASYNC) == -1 && errno == ENOMEM);
 }
 
 void CheckMapAtAnAddress() {
   UniqueFd node = Open();
-  void* place = mmap(nullptr, 4 * kPage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  void* place = mmap(nullptr, 4 * kPageBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   const auto address = reinterpret_cast<uint64_t>(place);  // Safety: only compared and passed on
-  Visit visit = Wanted({Map(0, kPage, address + kPage)});
+  Visit visit = Wanted({Map(0, kPageBytes, address + kPageBytes)});
   EXPECT(Ask(node, &visit) == 0);
-  EXPECT(visit.steps[0].result == address + kPage);
-  Bytes(address + kPage)[1] = 0x33;
+  EXPECT(visit.steps[0].result == address + kPageBytes);
+  Bytes(address + kPageBytes)[1] = 0x33;
   EXPECT(ioctl(node.get(), kPeek, 1) == 0x33);
-  munmap(place, 4 * kPage);
+  munmap(place, 4 * kPageBytes);
 }
 
 void CheckGiveFile() {
@@ -72,11 +72,11 @@ void CheckResults() {
 
 void CheckFailingSteps() {
   UniqueFd node = Open();
-  Visit visit = Wanted({Map(0, kPage)});
+  Visit visit = Wanted({Map(0, kPageBytes)});
   EXPECT(Ask(node, &visit) == 0);  // what is lazily made is made
   const size_t files = FilesOpen(), mappings = MappingsCount();
   const uint64_t kernel_address = 0xffff888000000000;
-  visit = Wanted({Map(0, kPage, kernel_address)});
+  visit = Wanted({Map(0, kPageBytes, kernel_address)});
   EXPECT(Ask(node, &visit) == -1 && errno == ENOMEM && visit.done_error == ENOMEM);
   visit = Wanted({CloseFile(777)});
   EXPECT(Ask(node, &visit) == -1 && errno == EBADF);
@@ -90,12 +90,12 @@ void CheckThreads() {
   for (uint64_t i = 0; i < 8; ++i) {
     threads.emplace_back([&node, i] {
       for (int round = 0; round < 20; ++round) {
-        Visit visit = Wanted({Map(i * kPage, kPage)});
+        Visit visit = Wanted({Map(i * kPageBytes, kPageBytes)});
         EXPECT(Ask(node, &visit) == 0);
         unsigned char* bytes = Bytes(visit.steps[0].result);
         bytes[7] = static_cast<unsigned char>(round + 1);
-        EXPECT(ioctl(node.get(), kPeek, i * kPage + 7) == round + 1);
-        visit = Wanted({Unmap(visit.steps[0].result, kPage)});
+        EXPECT(ioctl(node.get(), kPeek, i * kPageBytes + 7) == round + 1);
+        visit = Wanted({Unmap(visit.steps[0].result, kPageBytes)});
         EXPECT(Ask(node, &visit) == 0);
       }
     });

@@ -55,13 +55,15 @@ void Bench(int rounds) {
     return times[static_cast<size_t>(rounds) / 2];
   };
   const auto unmap = [](const Visit& visit) {
-    for (uint32_t i = 0; i < visit.steps_count; ++i) munmap(Bytes(visit.steps[i].result), kPage);
+    for (uint32_t i = 0; i < visit.steps_count; ++i) munmap(Bytes(visit.steps[i].result), kPageBytes);
   };
   const auto close_all = [](const Visit& visit) {
     for (uint32_t i = 0; i < visit.steps_count; ++i) close(static_cast<int>(visit.steps[i].result));
   };
-  Report("map", with({Map(0, kPage)}, unmap), plain_us);
-  Report("map four", with({Map(0, kPage), Map(0, kPage), Map(0, kPage), Map(0, kPage)}, unmap), plain_us);
+  Report("map", with({Map(0, kPageBytes)}, unmap), plain_us);
+  Report("map four",
+         with({Map(0, kPageBytes), Map(0, kPageBytes), Map(0, kPageBytes), Map(0, kPageBytes)}, unmap),
+         plain_us);
   Report("give a file", with({GiveFile()}, close_all), plain_us);
   Report("give a node", with({GiveNode(1)}, close_all), plain_us);
   UniqueFd event(eventfd(0, EFD_CLOEXEC));

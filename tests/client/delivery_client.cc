@@ -116,11 +116,11 @@ int Ended(pid_t child) {
 }
 
 void ExpectUndamaged(const UniqueFd& node) {
-  Visit visit = Wanted({Map(0, kPage)});
+  Visit visit = Wanted({Map(0, kPageBytes)});
   EXPECT(Ask(node, &visit) == 0);
   Bytes(visit.steps[0].result)[9] = 0x77;
   EXPECT(ioctl(node.get(), kPeek, 9) == 0x77);
-  visit = Wanted({Unmap(visit.steps[0].result, kPage)});
+  visit = Wanted({Unmap(visit.steps[0].result, kPageBytes)});
   EXPECT(Ask(node, &visit) == 0);
 }
 
@@ -130,6 +130,7 @@ int Main(int argc, char** argv) {
   std::vector<Check> checks = kBasics;
   checks.insert(checks.end(), kEvents.begin(), kEvents.end());
   checks.insert(checks.end(), kStates.begin(), kStates.end());
+  checks.insert(checks.end(), kFilters.begin(), kFilters.end());
   checks.insert(checks.end(), kDeaths.begin(), kDeaths.end());
   checks.insert(checks.end(), kStress.begin(), kStress.end());
   checks.insert(checks.end(), kBench.begin(), kBench.end());

@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "base/page.h"
 #include "base/unique_fd.h"
 #include "cuse-dxg/client/delivery.h"
 #include "tests/attach/checks.h"
@@ -21,9 +22,7 @@ namespace dxg::client::delivery {
 using attach::Check;
 using attach::path;
 
-extern const std::vector<Check> kBasics, kEvents, kStates, kDeaths, kStress, kBench;
-
-constexpr uint64_t kPage = 4096;
+extern const std::vector<Check> kBasics, kEvents, kStates, kFilters, kDeaths, kStress, kBench;
 
 UniqueFd Open();
 WantedStep Map(uint64_t offset, uint64_t size, uint64_t address = 0, bool writable = true);

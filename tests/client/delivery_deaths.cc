@@ -28,7 +28,7 @@ void CheckClientKilled() {
     const pid_t child = fork();
     if (child == 0) {
       UniqueFd node = Open();
-      Visit visit = HeldVisit(hold, {Map(0, kPage), GiveFile()});
+      Visit visit = HeldVisit(hold, {Map(0, kPageBytes), GiveFile()});
       Ask(node, &visit);
       _exit(1);
     }
@@ -49,7 +49,7 @@ void SiblingOf(Hold hold, bool main_thread_visits, bool executes) {
   if (child == 0) {
     auto visit_it = [hold] {
       UniqueFd node = Open();
-      Visit visit = HeldVisit(hold, {Map(0, kPage), GiveFile()});
+      Visit visit = HeldVisit(hold, {Map(0, kPageBytes), GiveFile()});
       Ask(node, &visit);
       for (;;) pause();
     };
@@ -108,7 +108,7 @@ void CheckCrash() {
     for (Hold hold : {Hold::kBeforeEnter, Hold::kBeforeSteps}) {
       std::thread([hold] {
         UniqueFd node = Open();
-        Visit visit = HeldVisit(hold, {Map(0, kPage)});
+        Visit visit = HeldVisit(hold, {Map(0, kPageBytes)});
         Ask(node, &visit);
       }).detach();
     }
@@ -146,7 +146,7 @@ void KillDuringAVisit(Hold hold, Victim which, int signal = SIGKILL) {
     Until([&] { return InjectorPid(node) == 0; });
     EXPECT(ioctl(node.get(), kGoOn, 0) == 1);
   });
-  Visit visit = HeldVisit(hold, {Map(0, kPage)}, 4);
+  Visit visit = HeldVisit(hold, {Map(0, kPageBytes)}, 4);
   const int result = Ask(node, &visit);
   const int error = errno;
   helper.join();

@@ -34,13 +34,13 @@ namespace delivery = client::delivery;
 
 class DeliveryDevice final : public attach::Node {
  public:
-  Status Start(int agents) {
+  Status Start(const NodeOptions& options) {
     memory_ = UniqueFd(memfd_create("delivery", MFD_CLOEXEC));
     if (!memory_.valid() || ftruncate(memory_.get(), delivery::kMemoryBytes) != 0)
       return Status::Refuse(errno, "no memory file");
     bytes_ = static_cast<std::byte*>(
         mmap(nullptr, delivery::kMemoryBytes, PROT_READ | PROT_WRITE, MAP_SHARED, memory_.get(), 0));
-    DXG_ASSIGN(delivery_, client::StartDelivery(UniqueFd(agents)));
+    DXG_ASSIGN(delivery_, client::StartDelivery(UniqueFd(options.agents), options.injector));
     return Status::Ok();
   }
 
@@ -300,10 +300,11 @@ class DeliveryDevice final : public attach::Node {
 
 Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   auto device = std::make_unique<DeliveryDevice>();
-  DXG_TRY(device->Start(options.agents));
+  DXG_TRY(device->Start(options));
   return std::unique_ptr<attach::Node>(std::move(device));
 }
 
 int PrintCalls(bool) { return 0; }
+int PrintVersion(bool) { return 0; }
 
 }  // namespace dxg

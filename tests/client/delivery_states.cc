@@ -32,7 +32,7 @@ namespace {
 // The kernel promises to keep all registers but rax, rcx and r11; so does a visit.
 void CheckRegisters() {
   UniqueFd node = Open();
-  Visit visit = Wanted({Map(0, kPage), GiveFile()}, 0x123);
+  Visit visit = Wanted({Map(0, kPageBytes), GiveFile()}, 0x123);
   struct Frame {
     uint64_t node, visit;
     uint64_t rax, rdi, rsi, rdx, r8, r9, r10, r12, r13, r14, r15;
@@ -59,7 +59,7 @@ void CheckRegisters() {
   EXPECT(frame.r8 == 0x6666 && frame.r9 == 0x7777 && frame.r10 == 0x8888);
   EXPECT(frame.rdi == frame.node && frame.rsi == kVisit && frame.rdx == frame.visit);
   EXPECT(frame.xmm == frame.marker);
-  munmap(Bytes(visit.steps[0].result), kPage);
+  munmap(Bytes(visit.steps[0].result), kPageBytes);
   close(static_cast<int>(visit.steps[1].result));
 }
 
@@ -122,11 +122,11 @@ void SignalDuringAVisit(Hold hold, bool restart) {
     syscall(SYS_tgkill, getpid(), tid, SIGUSR1);
     EXPECT(ioctl(node.get(), kGoOn, 0) == 1);
   });
-  Visit visit = HeldVisit(hold, {Map(0, kPage)}, 5);
+  Visit visit = HeldVisit(hold, {Map(0, kPageBytes)}, 5);
   EXPECT(Ask(node, &visit) == 5);
   EXPECT(handled == 1);
   helper.join();
-  munmap(Bytes(visit.steps[0].result), kPage);
+  munmap(Bytes(visit.steps[0].result), kPageBytes);
 }
 
 void CheckSignals() {
@@ -146,7 +146,7 @@ void CheckBlockedSignals() {
   pthread_sigmask(SIG_BLOCK, &blocked, nullptr);
   pthread_sigmask(SIG_SETMASK, nullptr, &before);
   raise(SIGUSR2);
-  Visit visit = Wanted({Map(0, kPage)});
+  Visit visit = Wanted({Map(0, kPageBytes)});
   EXPECT(Ask(node, &visit) == 0);
   EXPECT(handled == 0);
   pthread_sigmask(SIG_SETMASK, nullptr, &after);
@@ -154,7 +154,7 @@ void CheckBlockedSignals() {
     EXPECT(sigismember(&before, signal) == sigismember(&after, signal));
   pthread_sigmask(SIG_UNBLOCK, &blocked, nullptr);
   EXPECT(handled == 1);
-  munmap(Bytes(visit.steps[0].result), kPage);
+  munmap(Bytes(visit.steps[0].result), kPageBytes);
 }
 
 // The visit goes on while the process is stopped; its thread stops when it is left.
@@ -164,7 +164,7 @@ void CheckStopped() {
     const pid_t child = fork();
     if (child == 0) {
       UniqueFd node = Open();
-      Visit visit = HeldVisit(hold, {Map(0, kPage)}, 3);
+      Visit visit = HeldVisit(hold, {Map(0, kPageBytes)}, 3);
       _exit(Ask(node, &visit) == 3 && Bytes(visit.steps[0].result)[1] == Bytes(visit.steps[0].result)[1] ? 3
                                                                                                          : 1);
     }
@@ -207,6 +207,20 @@ void CheckOwnDescriptors() {
   }).join();
 }
 
+// There may be no number to look by.
+size_t FilesOpenUnlimited() {
+  size_t open = 0;
+  for (int number = 0; number < 1024; ++number) open += fcntl(number, F_GETFD) >= 0;
+  return open;
+}
+
+bool MayRaise(const rlimit& files) {
+  const pid_t child = fork();
+  const rlimit more = {files.rlim_cur, files.rlim_max + 1};
+  if (child == 0) _exit(setrlimit(RLIMIT_NOFILE, &more) == 0 ? 7 : 0);
+  return Ended(child) == 7;
+}
+
 void CheckNoDescriptorsLeft() {
   const pid_t child = fork();
   if (child == 0) {
@@ -214,14 +228,65 @@ void CheckNoDescriptorsLeft() {
     Visit visit = Wanted({GiveFile()});
     rlimit files;
     getrlimit(RLIMIT_NOFILE, &files);
-    for (rlim_t room : {0, 1, 2}) {  // the sockets need two, what is given the third
+    // The sockets need two, what is given one. There is room for it where the client has a number for it.
+    for (rlim_t room : {0, 1, 2, 3}) {
       files.rlim_cur = static_cast<rlim_t>(node.get()) + 1 + room;
       EXPECT(setrlimit(RLIMIT_NOFILE, &files) == 0);
+      if (room == 0) {
+        EXPECT(Fails(Ask(node, &visit), EMFILE));
+      } else {
+        EXPECT(Ask(node, &visit) == 0);
+        UniqueFd given(static_cast<int>(visit.steps[0].result));
+        EXPECT(static_cast<rlim_t>(given.get()) < files.rlim_cur);
+      }
+      const size_t open = FilesOpenUnlimited();
+      ExpectUndamaged(node);  // to map takes none
+      EXPECT(FilesOpenUnlimited() == open);
+      rlimit now;
+      EXPECT(getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur == files.rlim_cur &&
+             now.rlim_max == files.rlim_max);
+    }
+    // Here nobody but who may raise a hard limit makes room, and that one puts it back too.
+    files.rlim_max = files.rlim_cur = static_cast<rlim_t>(node.get()) + 1;
+    EXPECT(setrlimit(RLIMIT_NOFILE, &files) == 0);
+    if (MayRaise(files)) {
+      ExpectUndamaged(node);
+    } else {
+      visit = Wanted({Map(0, kPageBytes)});
       EXPECT(Fails(Ask(node, &visit), EMFILE));
     }
-    files.rlim_cur = static_cast<rlim_t>(node.get()) + 4;
+    rlimit last;
+    EXPECT(getrlimit(RLIMIT_NOFILE, &last) == 0 && last.rlim_cur == files.rlim_cur &&
+           last.rlim_max == files.rlim_max);
+    std::fflush(stdout);
+    _exit(0);
+  }
+  EXPECT(Ended(child) == 0);
+}
+
+// Several threads of one process at once, with no descriptor left for any of them.
+void CheckNoDescriptorsLeftForMany() {
+  const pid_t child = fork();
+  if (child == 0) {
+    UniqueFd node = Open();
+    rlimit files;
+    getrlimit(RLIMIT_NOFILE, &files);
+    files.rlim_cur = static_cast<rlim_t>(node.get()) + 1;
     EXPECT(setrlimit(RLIMIT_NOFILE, &files) == 0);
-    ExpectUndamaged(node);
+    std::vector<std::thread> threads;
+    for (int i = 0; i < 6; ++i) {
+      threads.emplace_back([&node] {
+        for (int round = 0; round < 10; ++round) {
+          Visit visit = Wanted({Map(0, kPageBytes), Map(kPageBytes, kPageBytes)});
+          EXPECT(Ask(node, &visit) == 0);
+          munmap(Bytes(visit.steps[0].result), kPageBytes);
+          munmap(Bytes(visit.steps[1].result), kPageBytes);
+        }
+      });
+    }
+    for (std::thread& thread : threads) thread.join();
+    rlimit now;
+    EXPECT(getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur == files.rlim_cur);
     std::fflush(stdout);
     _exit(0);
   }
@@ -247,7 +312,7 @@ int VisitInASandbox() {
   const pid_t child = fork();
   if (child == 0) {
     UniqueFd node = Open();
-    Visit visit = Wanted({Map(0, kPage), GiveFile()}, 9);
+    Visit visit = Wanted({Map(0, kPageBytes), GiveFile()}, 9);
     ForbidEverything();
     const int result = Ask(node, &visit);
     if (result == -1) _exit(errno);
@@ -264,7 +329,7 @@ void CheckTraced() {
   if (child == 0) {
     ptrace(PTRACE_TRACEME, 0, nullptr, nullptr);
     UniqueFd node = Open();
-    Visit visit = Wanted({Map(0, kPage)});
+    Visit visit = Wanted({Map(0, kPageBytes)});
     _exit(Fails(Ask(node, &visit), EPERM) ? 7 : 1);
   }
   EXPECT(Ended(child) == 7);
@@ -274,11 +339,11 @@ void CheckTraced() {
   const pid_t early = fork();
   if (early == 0) {
     UniqueFd node = Open();
-    Visit visit = Wanted({Map(3 * kPage, kPage)});
+    Visit visit = Wanted({Map(3 * kPageBytes, kPageBytes)});
     if (Ask(node, &visit) != 0) _exit(1);
     raise(SIGSTOP);
     Bytes(visit.steps[0].result)[0] = 0x42;
-    _exit(ioctl(node.get(), kPeek, 3 * kPage) == 0x42 ? 7 : 2);
+    _exit(ioctl(node.get(), kPeek, 3 * kPageBytes) == 0x42 ? 7 : 2);
   }
   int status = 0;
   EXPECT(waitpid(early, &status, WUNTRACED) == early && WIFSTOPPED(status));
@@ -296,7 +361,7 @@ void CheckNotDumpable() {
   if (child == 0) {
     prctl(PR_SET_DUMPABLE, 0, 0, 0, 0);
     UniqueFd node = Open();
-    Visit visit = Wanted({Map(0, kPage), GiveNode(4)}, 7);
+    Visit visit = Wanted({Map(0, kPageBytes), GiveNode(4)}, 7);
     _exit(Ask(node, &visit));
   }
   EXPECT(Ended(child) == 7);
@@ -331,31 +396,70 @@ void CheckForkDuringAVisit() {
     EXPECT(Ended(child) == 7);
     EXPECT(ioctl(node.get(), kGoOn, 0) == 1);
   });
-  Visit visit = HeldVisit(Hold::kBeforeLeave, {Map(0, kPage)});
+  Visit visit = HeldVisit(Hold::kBeforeLeave, {Map(0, kPageBytes)});
   EXPECT(Ask(node, &visit) == 0);
   helper.join();
   Bytes(visit.steps[0].result)[2] = 0x21;
   EXPECT(ioctl(node.get(), kPeek, 2) == 0x21);
-  munmap(Bytes(visit.steps[0].result), kPage);
+  munmap(Bytes(visit.steps[0].result), kPageBytes);
 }
 
-// More than there are workers; each is held until all that can be are.
-void CheckManyAtOnce() {
-  constexpr int kThreads = 100, kWorkers = 64;
-  UniqueFd node = Open();
+void VisitFromThreads(const UniqueFd& node, int count) {
   std::vector<std::thread> threads;
-  std::atomic<int> ended = 0;
-  for (int i = 0; i < kThreads; ++i) {
-    threads.emplace_back([&node, &ended, i] {
-      Visit visit = HeldVisit(Hold::kBeforeSteps, {Map(static_cast<uint64_t>(i) * kPage, kPage)}, i);
+  for (int i = 0; i < count; ++i) {
+    threads.emplace_back([&node, i] {
+      Visit visit =
+          HeldVisit(Hold::kBeforeSteps, {Map(static_cast<uint64_t>(i) * kPageBytes, kPageBytes)}, i);
       EXPECT(Ask(node, &visit) == i);
-      munmap(Bytes(visit.steps[0].result), kPage);
-      ++ended;
+      munmap(Bytes(visit.steps[0].result), kPageBytes);
     });
   }
-  UntilHeld(node, kWorkers);
-  while (ended < kThreads) ioctl(node.get(), kGoOn, 0);
   for (std::thread& thread : threads) thread.join();
+}
+
+// More than a process may have at once, in more processes than a user may have visits; each is held until all
+// that can be are.
+void CheckManyAtOnce() {
+  constexpr int kProcesses = 20, kThreads = 8, kOfProcess = 4, kOfUser = 16;
+  static_assert(kProcesses * kOfProcess > kOfUser && kThreads > kOfProcess);
+  UniqueFd node = Open();
+  std::atomic<bool> ended = false;
+  const auto go_on = [&node, &ended] {
+    while (!ended) ioctl(node.get(), kGoOn, 0);
+  };
+  {
+    std::thread alone([&] {
+      VisitFromThreads(node, kThreads);
+      ended = true;
+    });
+    UntilHeld(node, kOfProcess);
+    // What comes later is over, and still no more are held: the others wait for those.
+    const pid_t later = fork();
+    if (later == 0) {
+      ExpectUndamaged(Open());
+      _exit(7);
+    }
+    EXPECT(Ended(later) == 7);
+    EXPECT(ioctl(node.get(), kHeld) == kOfProcess);
+    go_on();
+    alone.join();
+  }
+  ended = false;
+  std::vector<pid_t> children;
+  for (int i = 0; i < kProcesses; ++i) {
+    children.push_back(fork());
+    if (children.back() != 0) continue;
+    UniqueFd own = Open();
+    VisitFromThreads(own, kThreads);
+    _exit(7);
+  }
+  UntilHeld(node, kOfUser);
+  std::thread all([&] {
+    for (const pid_t child : children) EXPECT(Ended(child) == 7);
+    ended = true;
+  });
+  go_on();
+  all.join();
 }
 
 int SendAndReceive(int file) {
@@ -409,6 +513,7 @@ const std::vector<Check> kStates = {
     {"main-thread-ended", CheckMainThreadEnded, true},  // Linux 6.9
     {"own-descriptors", CheckOwnDescriptors, true},     // Linux 6.9
     {"no-descriptors-left", CheckNoDescriptorsLeft},
+    {"no-descriptors-left-for-many", CheckNoDescriptorsLeftForMany},
     {"sandbox", CheckSandbox, true},                 // root, and a kernel that can put filters aside
     {"sandbox-refused", CheckSandboxRefused, true},  // any other
     {"traced", CheckTraced},

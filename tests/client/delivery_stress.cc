@@ -48,15 +48,16 @@ void InstallHandler() {
 
 // Maps, writes, has the other side look, unmaps; every fourth time a descriptor too.
 void OneRound(const UniqueFd& node, int thread, int round) {
-  const uint64_t offset = static_cast<uint64_t>(thread) * 16 * kPage;
+  const uint64_t offset = static_cast<uint64_t>(thread) * 16 * kPageBytes;
   const auto value = static_cast<unsigned char>(round * 7 + thread + 1);
-  Visit visit = round % 4 == 0 ? Wanted({Map(offset, kPage), GiveFile()}) : Wanted({Map(offset, kPage)});
+  Visit visit =
+      round % 4 == 0 ? Wanted({Map(offset, kPageBytes), GiveFile()}) : Wanted({Map(offset, kPageBytes)});
   if (Ask(node, &visit) != 0) {
     EXPECT(!"a visit worked");
     return;
   }
   unsigned char* bytes = Bytes(visit.steps[0].result);
-  const auto place = static_cast<uint64_t>(round) % kPage;
+  const auto place = static_cast<uint64_t>(round) % kPageBytes;
   bytes[place] = value;
   EXPECT(ioctl(node.get(), kPeek, offset + place) == value);
   if (round % 4 == 0) {
@@ -64,7 +65,7 @@ void OneRound(const UniqueFd& node, int thread, int round) {
     unsigned char byte = 0;
     EXPECT(pread(file.get(), &byte, 1, static_cast<off_t>(offset + place)) == 1 && byte == value);
   }
-  visit = Wanted({Unmap(visit.steps[0].result, kPage)}, 5);
+  visit = Wanted({Unmap(visit.steps[0].result, kPageBytes)}, 5);
   EXPECT(Ask(node, &visit) == 5);
 }
 

@@ -88,6 +88,37 @@ TEST_P(DeliveryRunTest, Sandbox) {
   EXPECT_EQ(run.Wait(), 0) << run.output();
 }
 
+// All of it under a seccomp filter from the start, as in a container: root cannot put it aside either.
+class DeliveryFilteredTest : public DeliveryRunTest {
+ protected:
+  std::vector<std::string> RunUnder(const char* filter, const std::vector<std::string>& checks) const {
+    std::vector<std::string> command = Run(checks);
+    const std::string filters = Copy(DELIVERY_FILTER);
+    command.insert(command.begin(), {filters, filter});
+    return command;
+  }
+};
+
+INSTANTIATE_TEST_SUITE_P(Users, DeliveryFilteredTest, testing::Bool(),
+                         [](const auto& info) { return info.param ? "Root" : "Nobody"; });
+
+TEST_P(DeliveryFilteredTest, IsVisited) {
+  Process run(RunUnder("allow", {"registers", "map", "give-file", "threads", "give-node", "identify",
+                                 "events", "no-descriptors-left", "namespaces", "orphan"}));
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+}
+
+TEST_P(DeliveryFilteredTest, AFilterOfTheClientsOwn) {
+  Process run(RunUnder("allow", {"sandbox-refused", "sandbox-during-a-visit"}));
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+}
+
+// Neither the client nor the daemon dies of it.
+TEST_P(DeliveryFilteredTest, AFilterThatKillsVisits) {
+  Process run(RunUnder("kill", {"visit-refused"}));
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+}
+
 // On kernels before 6.9 these two get EIO with a sentence.
 TEST_P(DeliveryRunTest, ThreadsThatAreNotTheirGroups) {
   Process run(Run({"main-thread-ended", "own-descriptors"}));
@@ -119,9 +150,9 @@ class DeliveryPreloadTest : public DeliveryRunTest {
   std::vector<std::string> RunUnder(std::vector<std::string> tool) const {
     std::vector<std::string> command = {server_, "run", "--preload", "--log-level", "off", "--"};
     command.insert(command.end(), tool.begin(), tool.end());
-    for (const char* word :
-         {client_.c_str(), "/dev/dxg", "map", "map-at-an-address", "give-file", "failing-steps", "threads",
-          "give-node", "identify", "main-thread-ended", "events", "fork-during-a-visit"})
+    for (const char* word : {client_.c_str(), "/dev/dxg", "map", "map-at-an-address", "give-file",
+                             "failing-steps", "threads", "give-node", "identify", "main-thread-ended",
+                             "events", "fork-during-a-visit", "no-descriptors-left"})
       command.push_back(word);
     return GetParam() ? command : AsNobody(command);
   }

@@ -62,6 +62,8 @@ TEST(EventAccount, OfAll) {
     ASSERT_NE(held.back(), nullptr) << i;
   }
   EXPECT_EQ(AddOne(*files, 1), nullptr);
+  EXPECT_EQ(AddOne(*files, kLimit), nullptr);
+  EXPECT_EQ(files->accounts_count(), kLimit / 2) << "of a process that was refused";
   held.pop_back();
   EXPECT_NE(AddOne(*files, 1), nullptr);
 }

@@ -5,17 +5,23 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/prctl.h>
+#include <sys/ptrace.h>
 #include <sys/syscall.h>
+#include <sys/user.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
+#include <csignal>
+#include <cstddef>
+#include <filesystem>
 #include <fstream>
 #include <functional>
 #include <future>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <thread>
 
 #include "base/unique_fd.h"
@@ -23,6 +29,7 @@
 #include "cuse-dxg/client/process_vm.h"
 #include "cuse-dxg/client/tracee.h"
 #include "cuse-dxg/client/waiting.h"
+#include "tests/client/own_process.h"
 
 namespace dxg::client {
 namespace {
@@ -30,8 +37,10 @@ namespace {
 // A process that waits for an event, which any disturbance ends with EINTR.
 class Stranger {
  public:
-  Stranger() : event_(eventfd(0, EFD_CLOEXEC)), child_(fork()) {
+  explicit Stranger(uid_t user = getuid()) : event_(eventfd(0, EFD_CLOEXEC)), child_(fork()) {
     if (child_ == 0) {
+      if (setuid(user) != 0) _exit(errno);
+      prctl(PR_SET_DUMPABLE, 1, 0, 0, 0);  // its files in /proc are its user's, as those of other programs
       prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);  // as far as Yama goes: the injector is no ancestor
       const int epoll = epoll_create1(EPOLL_CLOEXEC);
       epoll_event event = {.events = EPOLLIN, .data = {}};
@@ -76,11 +85,12 @@ class InjectorTest : public testing::Test {
   }
 
   // The reason why the thread is not visited; 0: it is.
-  int Enter(const Waiting& at, const Identity& process) {
-    std::promise<int> entered;
+  int Enter(const Waiting& at, const Identity& process) { return -WhyNotEntered(at, process).value(); }
+  Status WhyNotEntered(const Waiting& at, const Identity& process) {
+    std::promise<Status> entered;
     injector_->Enter(
         at, process, [this] { answered_ = true; },
-        [&](Result<std::unique_ptr<Visit>> visit) { entered.set_value(-visit.status().value()); });
+        [&](Result<std::unique_ptr<Visit>> visit) { entered.set_value(visit.status()); });
     return entered.get_future().get();
   }
   bool Takes(const Waiting& at, const Identity& process, int descriptor) {
@@ -96,11 +106,72 @@ class InjectorTest : public testing::Test {
 
 constexpr uint32_t kCode = 0xc0184748;
 
+// A process at the beginning of an ioctl, which says that it came by the way of 32-bit programs: not every
+// kernel has such programs, but any says what a tracer has put there.
+class Compat {
+ public:
+  Compat() : child_(fork()) {
+    if (child_ == 0) {
+      ptrace(PTRACE_TRACEME, 0, 0, 0);
+      raise(SIGSTOP);
+      syscall(SYS_ioctl, -1, kCode, 0x1000);
+      _exit(0);
+    }
+    user_regs_struct registers = {};
+    do {
+      waitpid(child_, nullptr, 0);
+      ptrace(PTRACE_GETREGS, child_, nullptr, &registers);
+      if (registers.orig_rax == SYS_ioctl && static_cast<uint32_t>(registers.rsi) == kCode) break;
+    } while (ptrace(PTRACE_SYSCALL, child_, 0, 0) == 0);
+    SetNumber(54);
+  }
+  ~Compat() {
+    kill(child_, SIGKILL);
+    waitpid(child_, nullptr, 0);
+  }
+  void SetNumber(uint64_t number) {
+    ptrace(PTRACE_POKEUSER, child_, offsetof(user_regs_struct, orig_rax), number);
+  }
+  Waiting at() const { return {child_, kCode, 0x1000}; }
+  Identity identity() const { return ProcessVm().Identify(child_).value(); }
+
+ private:
+  pid_t child_;
+};
+
+TEST(Waiting, ACallOfA32BitProgramIsToldApart) {
+  Compat compat;
+  const auto thread = FindWaiting(compat.at(), compat.identity());
+  ASSERT_TRUE(thread);
+  EXPECT_TRUE(MayWait(*thread));
+  EXPECT_TRUE(IsOf32BitProgram(*thread));
+  compat.SetNumber(SYS_ioctl);
+  EXPECT_FALSE(IsOf32BitProgram(*thread));
+}
+
+// Nothing is done to it: to be traced by somebody else would be the next reason.
+TEST_F(InjectorTest, ACallOfA32BitProgramIsRefusedBeforeAnythingIsDone) {
+  Compat compat;
+  const Status why = WhyNotEntered(compat.at(), compat.identity());
+  EXPECT_EQ(why.value(), -EPERM);
+  EXPECT_NE(why.why().find("32-bit"), std::string::npos) << why.why();
+  EXPECT_FALSE(answered_);
+}
+
 // What a killed client's number means when its visit comes at last.
 TEST_F(InjectorTest, AThreadThatIsInAnotherCallIsNotDisturbed) {
   Stranger stranger;
   EXPECT_EQ(Enter({stranger.pid(), kCode, 0x1000}, stranger.identity()), EINTR);
   EXPECT_FALSE(answered_) << "the call of somebody else";
+  EXPECT_EQ(stranger.End(), 0);
+}
+
+// The injector has few of root's rights, and needs the one to see in which call another user's thread is.
+TEST_F(InjectorTest, NorIsOneOfAnotherUsers) {
+  constexpr uid_t kNobody = 65534;
+  Stranger stranger(getuid() == 0 ? kNobody : getuid());
+  EXPECT_EQ(Enter({stranger.pid(), kCode, 0x1000}, stranger.identity()), EINTR);
+  EXPECT_FALSE(answered_);
   EXPECT_EQ(stranger.End(), 0);
 }
 
@@ -120,10 +191,35 @@ TEST_F(InjectorTest, NoEventOfAThreadThatIsInAnotherCallIsTaken) {
   EXPECT_EQ(stranger.End(), 0);
 }
 
+// A node that ends tells its handlers, and they may ask once more before they are gone.
+TEST_F(InjectorTest, AStoppedOneRefusesAndIsStillThere) {
+  const pid_t process = OnlyChild();
+  ASSERT_NE(process, 0);
+  Stranger stranger;
+  const Waiting at = {stranger.pid(), kCode, 0x1000};
+  const Identity identity = stranger.identity();
+  kill(process, SIGSTOP);  // so that it is asked, and does not answer
+  std::atomic<int> refused = 0, again = 0;
+  injector_->Enter(
+      at, identity, [this] { answered_ = true; },
+      [&](const Result<std::unique_ptr<Visit>>& visit) {
+        refused = -visit.status().value();
+        again = Enter(at, identity);
+        kill(process, SIGCONT);  // its end is waited for
+      });
+  injector_->Stop();
+  EXPECT_EQ(refused, EIO);
+  EXPECT_EQ(again, EIO);
+  EXPECT_EQ(Enter(at, identity), EIO);
+  EXPECT_FALSE(Takes(at, identity, stranger.event()));
+  EXPECT_FALSE(answered_);
+  EXPECT_EQ(stranger.End(), 0);
+}
+
 // Where /proc does not tell in which call a thread is, its registers do, at the latest.
 TEST(Tracee, AThreadInAnotherCallIsNotTaken) {
   Stranger stranger;
-  Result<Tracee> tracee = Tracee::Seize(stranger.pid());
+  Result<Tracee> tracee = Tracee::Seize(stranger.pid(), stranger.pid(), {});
   ASSERT_TRUE(tracee.ok()) << tracee.status().why();
   ASSERT_TRUE(tracee->Interrupt().ok());
   ASSERT_TRUE(tracee->WaitStop().ok());
@@ -172,6 +268,7 @@ TEST(Waiting, AnotherThreadOfTheNumberIsToldApart) {
 
 int main(int argc, char** argv) {
   if (dxg::client::IsInjectorCommand(argc, argv)) return dxg::client::RunInjector();
+  if (argc == 3 && std::string_view(argv[1]) == "map-again") return dxg::client::MapAgain(argv[2]);
   testing::InitGoogleTest(&argc, argv);
   return RUN_ALL_TESTS();
 }

@@ -10,21 +10,21 @@
 #include <cstring>
 #include <vector>
 
+#include "base/page.h"
+
 namespace dxg::client {
 namespace {
 
 // A child with a readable page, a read-only page behind it, and nothing behind that.
 class ProcessVmTest : public testing::Test {
  protected:
-  static constexpr size_t kPage = 4096;
-
   void SetUp() override {
     memory_ = static_cast<std::byte*>(
-        mmap(nullptr, 3 * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+        mmap(nullptr, 3 * kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
     ASSERT_NE(memory_, MAP_FAILED);
-    std::memset(memory_, 0x5a, 2 * kPage);
-    ASSERT_EQ(mprotect(memory_ + kPage, kPage, PROT_READ), 0);
-    ASSERT_EQ(munmap(memory_ + 2 * kPage, kPage), 0);
+    std::memset(memory_, 0x5a, 2 * kPageBytes);
+    ASSERT_EQ(mprotect(memory_ + kPageBytes, kPageBytes, PROT_READ), 0);
+    ASSERT_EQ(munmap(memory_ + 2 * kPageBytes, kPageBytes), 0);
     child_ = fork();
     if (child_ == 0) {
       pause();
@@ -35,7 +35,7 @@ class ProcessVmTest : public testing::Test {
   void TearDown() override {
     kill(child_, SIGKILL);
     waitpid(child_, nullptr, 0);
-    munmap(memory_, 2 * kPage);
+    munmap(memory_, 2 * kPageBytes);
   }
   uint64_t Address(size_t offset) const { return reinterpret_cast<uint64_t>(memory_) + offset; }
 
@@ -46,12 +46,12 @@ class ProcessVmTest : public testing::Test {
 };
 
 TEST_F(ProcessVmTest, ReadsWhatIsThere) {
-  EXPECT_TRUE(access_.Read(child_, Address(kPage - 8), buffer_));
+  EXPECT_TRUE(access_.Read(child_, Address(kPageBytes - 8), buffer_));
   EXPECT_EQ(buffer_[15], std::byte{0x5a});
 }
 
 TEST_F(ProcessVmTest, ReadThatRunsOffTheEndFails) {
-  EXPECT_FALSE(access_.Read(child_, Address(2 * kPage - 15), buffer_));
+  EXPECT_FALSE(access_.Read(child_, Address(2 * kPageBytes - 15), buffer_));
 }
 TEST_F(ProcessVmTest, NullAndKernelAddressesFail) {
   EXPECT_FALSE(access_.Read(child_, 0, buffer_));
@@ -60,9 +60,9 @@ TEST_F(ProcessVmTest, NullAndKernelAddressesFail) {
 }
 
 TEST_F(ProcessVmTest, ReadOnlyMemoryCannotBeWritten) {
-  EXPECT_TRUE(access_.Read(child_, Address(kPage), buffer_));
-  EXPECT_FALSE(access_.Write(child_, Address(kPage), buffer_));
-  EXPECT_FALSE(access_.Write(child_, Address(kPage - 8), buffer_)) << "half of it is read-only";
+  EXPECT_TRUE(access_.Read(child_, Address(kPageBytes), buffer_));
+  EXPECT_FALSE(access_.Write(child_, Address(kPageBytes), buffer_));
+  EXPECT_FALSE(access_.Write(child_, Address(kPageBytes - 8), buffer_)) << "half of it is read-only";
 }
 
 TEST_F(ProcessVmTest, WritesReachTheChildAlone) {
@@ -90,8 +90,8 @@ TEST_F(ProcessVmTest, SeveralPlacesAreReadAndWrittenInOneGo) {
   for (const size_t bad : {size_t{0}, kMany / 2, kMany - 1}) {
     std::vector<ReadPiece> wrong = reads;
     std::vector<WritePiece> read_only = pieces;
-    wrong[bad].address = Address(2 * kPage);
-    read_only[bad].address = Address(kPage);
+    wrong[bad].address = Address(2 * kPageBytes);
+    read_only[bad].address = Address(kPageBytes);
     EXPECT_FALSE(access_.ReadPieces(child_, wrong)) << bad;
     EXPECT_FALSE(access_.WritePieces(child_, read_only)) << bad;
   }

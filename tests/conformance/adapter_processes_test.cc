@@ -67,12 +67,30 @@ TEST(EnumProcesses, TooSmallOverflowsAndSaysHowManyAreNeeded) {
   EXPECT_EQ(count, needed);
 }
 
-TEST(EnumProcesses, FaultStillWritesTheCount) {
+TEST(EnumProcesses, FaultStillWritesTheCountOfThoseBeforeIt) {
   Node node = OpenNode();
   const winluid luid = node.FirstLuid();
+  GuardedMemory read_only(sizeof(uint32_t));
+  read_only.MakeReadOnly();
+  for (uint64_t buffer : {kUnmappedAddress, read_only.address()}) {
+    uint64_t count = kUpperHalf | 4096;
+    EXPECT_EQ(EnumProcesses(node, luid, buffer, &count), -EFAULT);
+    EXPECT_EQ(count, kUpperHalf);
+  }
+  Peer other([&](Peer& parent) {
+    Node own = OpenNode();
+    own.OpenAdapter(luid);
+    parent.Send(0);
+    parent.Receive();
+  });
+  other.Receive();
+  GuardedMemory room_for_one(sizeof(uint32_t));
   uint64_t count = 4096;
-  EXPECT_EQ(EnumProcesses(node, luid, kUnmappedAddress, &count), -EFAULT);
-  EXPECT_EQ(count, ProcessesOf(node, luid).size());
+  EXPECT_EQ(EnumProcesses(node, luid, room_for_one.address(), &count), -EFAULT);
+  EXPECT_EQ(count, 1u);
+  EXPECT_NE(*room_for_one.as<uint32_t>(), 0u);
+  other.Send(0);
+  other.Join();
 }
 
 // [MSC] 185

@@ -1,11 +1,19 @@
 // Lock2, Unlock2, InvalidateCache: the CPU's view of an allocation.
 
 #include <gtest/gtest.h>
+#include <linux/capability.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
+#include <cstdio>
+#include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <set>
 #include <string>
 #include <thread>
@@ -391,6 +399,150 @@ TEST(Lock, ManyForksWhileItIsLocked) {
     waitpid(child, nullptr, 0);
   }
   client.Unlock(allocation);
+}
+
+// What the client does with addresses that it has no right to is its own affair, and not the next lock's.
+TEST(Lock, GivesItsBytesThoughTheClientMappedOverThem) {
+  SKIP_WITHOUT_ALLOCATIONS();
+  const MemoryClient client;
+  const d3dkmthandle neighbour = client.Create(kPageBytes), allocation = client.Create(4 * kPageBytes);
+  const std::span beside = LockAll(client, neighbour, kPageBytes);
+  FillPattern(beside, 1);
+  const std::span memory = LockAll(client, allocation, 4 * kPageBytes);
+  FillPattern(memory, 2);
+  client.Unlock(allocation);
+  void* const own = mmap(memory.data() + kPageBytes, kPageBytes, PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  ASSERT_NE(own, MAP_FAILED);
+  const std::span own_bytes(static_cast<std::byte*>(own), kPageBytes);
+  FillPattern(own_bytes, 3);
+  for (int round = 0; round < 3; ++round) {
+    const std::span again = LockAll(client, allocation, 4 * kPageBytes);
+    EXPECT_EQ(FindWrongByte(again, 2), -1) << round;
+    EXPECT_EQ(FindWrongByte(own_bytes, 3), -1) << round;
+    client.Unlock(allocation);
+  }
+  EXPECT_EQ(FindWrongByte(beside, 1), -1);
+  client.Destroy(allocation);
+  EXPECT_EQ(FindWrongByte(own_bytes, 3), -1);
+  munmap(own, kPageBytes);
+}
+
+TEST(Lock, GivesItsBytesThoughTheClientUnmappedThem) {
+  SKIP_WITHOUT_ALLOCATIONS();
+  const MemoryClient client;
+  const d3dkmthandle allocation = client.Create(4 * kPageBytes);
+  for (uint64_t round = 0; round < 20; ++round) {
+    const std::span memory = LockAll(client, allocation, 4 * kPageBytes);
+    if (round != 0) {
+      ASSERT_EQ(FindWrongByte(memory, round - 1), -1) << round;
+    }
+    FillPattern(memory, round);
+    client.Unlock(allocation);
+    // The whole of it, its end, or a page in its middle.
+    const uint64_t first = round % 3, pages = round % 3 == 0 ? 4 : 1;
+    ASSERT_EQ(munmap(memory.data() + first * kPageBytes, pages * kPageBytes), 0);
+  }
+}
+
+// A field of /proc/self/status, in bytes.
+uint64_t MemoryField(const std::string& name) {
+  std::ifstream status("/proc/self/status");
+  for (std::string line; std::getline(status, line);)
+    if (line.starts_with(name + ":")) return std::strtoull(line.c_str() + name.size() + 1, nullptr, 10) << 10;
+  return 0;
+}
+
+// The flags of the mapping around an address, as /proc/self/smaps has them: "rd wr mr".
+std::string FlagsOf(uint64_t address) {
+  std::ifstream maps("/proc/self/smaps");
+  bool found = false;
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) found = address >= begin && address < end;
+    if (found && line.starts_with("VmFlags:")) return line.substr(8) + " ";
+  }
+  return "";
+}
+
+// What a dump walks, and mlockall() and fork() work for.
+TEST(Lock, MapsAboutWhatIsUsedAndNothingForDumps) {
+  SKIP_WITHOUT_ALLOCATIONS();
+  InFreshProcess([] {
+    const uint64_t before = MemoryField("VmSize");
+    const MemoryClient client;
+    const std::byte* const first = client.Lock(client.Create());
+    EXPECT_LT(MemoryField("VmSize") - before, 16 * kMiB);
+    EXPECT_NE(FlagsOf(Address(first)).find(" dd "), std::string::npos) << FlagsOf(Address(first));
+    const uint64_t large = 64 * kMiB;
+    const std::byte* const second = client.Lock(client.Create(large));
+    EXPECT_LT(MemoryField("VmSize") - before, 2 * large + 32 * kMiB);
+    EXPECT_NE(FlagsOf(Address(second)).find(" dd "), std::string::npos);
+  });
+}
+
+TEST(Lock, AForkedChildDoesNotSeeWhatIsMappedLater) {
+  SKIP_WITHOUT_ALLOCATIONS();
+  const MemoryClient client;
+  const std::byte* const before = client.Lock(client.Create());
+  Peer child([before](Peer& parent) {
+    EXPECT_TRUE(IsMapped(before)) << "it has what was locked when it was forked";
+    const auto later = reinterpret_cast<const void*>(parent.Receive());  // Safety: not followed
+    EXPECT_FALSE(IsMapped(later));
+  });
+  child.Send(Address(client.Lock(client.Create(64 * kMiB))));
+  child.Join();
+}
+
+#ifndef __SANITIZE_ADDRESS__  // which has terabytes of its own to be locked
+TEST(Lock, WorksWhereAllMemoryIsLockedAsItIsMapped) {
+  SKIP_WITHOUT_ALLOCATIONS();
+  InFreshProcess([] {
+    __user_cap_header_struct header = {.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+    __user_cap_data_struct sets[2] = {};
+    ASSERT_EQ(syscall(SYS_capset, &header, sets), 0);  // root may lock as much as it likes
+    rlimit limit = {};
+    getrlimit(RLIMIT_MEMLOCK, &limit);
+    limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 8 * kMiB);
+    ASSERT_EQ(setrlimit(RLIMIT_MEMLOCK, &limit), 0);
+    ASSERT_EQ(mlockall(MCL_FUTURE), 0);
+    const MemoryClient client;
+    const std::span memory = LockAll(client, client.Create(), kPageBytes);
+    FillPattern(memory, 1);
+    EXPECT_EQ(FindWrongByte(memory, 1), -1);
+    // More than the limit, unless another thread with rights of its own maps it.
+    const int result = client.TryLock(client.Create(64 * kMiB));
+    EXPECT_TRUE(result == -ENOMEM || result == 0) << result;
+    client.Lock(client.Create());
+  });
+}
+#endif
+
+// The driver needs no descriptor to map memory.
+TEST(Lock, WorksWithATableFullOfDescriptors) {
+  SKIP_WITHOUT_ALLOCATIONS();
+  rlimit most = {};
+  getrlimit(RLIMIT_NOFILE, &most);
+  if (most.rlim_max < 256) GTEST_SKIP() << "no more than " << most.rlim_max << " descriptors are allowed";
+  InFreshProcess([] {
+    rlimit limit = {};
+    getrlimit(RLIMIT_NOFILE, &limit);
+    limit.rlim_cur = 64;
+    ASSERT_EQ(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    int last = -1;
+    for (int next; (next = dup(0)) >= 0;) last = next;
+    close(last);
+    const MemoryClient client;  // has the last number
+    ASSERT_EQ(dup(0), -1);
+    const d3dkmthandle allocation = client.Create(64 * kMiB);
+    FillPattern(LockAll(client, allocation, kPageBytes), 1);
+    client.Unlock(allocation);
+    EXPECT_EQ(FindWrongByte(LockAll(client, allocation, kPageBytes), 1), -1);
+    EXPECT_EQ(dup(0), -1) << "nothing is left over";
+    rlimit after = {};
+    getrlimit(RLIMIT_NOFILE, &after);
+    EXPECT_EQ(after.rlim_cur, 64u);
+  });
 }
 
 // The address space is a new one, the process is the same.

@@ -11,6 +11,7 @@
 #include <climits>
 #include <stdexcept>
 #include <string_view>
+#include <utility>
 
 namespace dxg::conformance {
 namespace {
@@ -37,6 +38,11 @@ NodeKind LookAtNode() {
   return major(status.st_rdev) == kMiscMajor ? NodeKind::kDriver : NodeKind::kCuse;
 }
 
+std::optional<NodeKind>& SaidKind() {
+  static std::optional<NodeKind> said;
+  return said;
+}
+
 }  // namespace
 
 Options& options() {
@@ -57,13 +63,36 @@ const char* ToString(NodeKind kind) {
 }
 
 NodeKind KindOfNode() {
+  if (const auto& said = SaidKind()) return *said;
   static const NodeKind kind = LookAtNode();
   return kind;
 }
 
+void SetKindOfNode(const std::string& word) {
+  SaidKind() = word == "driver" ? NodeKind::kDriver : word == "cuse" ? NodeKind::kCuse : NodeKind::kFile;
+}
+
+// Not strerrorname_np, which needs glibc 2.32.
 std::string ResultName(int result) {
-  const char* name = result < 0 ? strerrorname_np(-result) : nullptr;
-  return name != nullptr ? name : std::to_string(result);
+  static constexpr std::pair<int, const char*> kNames[] = {
+#define DXG_NAME(name) {name, #name}
+      DXG_NAME(EPERM),        DXG_NAME(ENOENT),     DXG_NAME(ESRCH),       DXG_NAME(EINTR),
+      DXG_NAME(EIO),          DXG_NAME(ENXIO),      DXG_NAME(E2BIG),       DXG_NAME(EBADF),
+      DXG_NAME(ECHILD),       DXG_NAME(EAGAIN),     DXG_NAME(ENOMEM),      DXG_NAME(EACCES),
+      DXG_NAME(EFAULT),       DXG_NAME(EBUSY),      DXG_NAME(EEXIST),      DXG_NAME(EXDEV),
+      DXG_NAME(ENODEV),       DXG_NAME(ENOTDIR),    DXG_NAME(EISDIR),      DXG_NAME(EINVAL),
+      DXG_NAME(ENFILE),       DXG_NAME(EMFILE),     DXG_NAME(ENOTTY),      DXG_NAME(EFBIG),
+      DXG_NAME(ENOSPC),       DXG_NAME(ESPIPE),     DXG_NAME(EROFS),       DXG_NAME(EPIPE),
+      DXG_NAME(EDOM),         DXG_NAME(ERANGE),     DXG_NAME(ENOSYS),      DXG_NAME(ELOOP),
+      DXG_NAME(ETIME),        DXG_NAME(EPROTO),     DXG_NAME(EBADMSG),     DXG_NAME(EREMOTEIO),
+      DXG_NAME(EOVERFLOW),    DXG_NAME(EOPNOTSUPP), DXG_NAME(ENOTCONN),    DXG_NAME(ETIMEDOUT),
+      DXG_NAME(ECONNREFUSED), DXG_NAME(EALREADY),   DXG_NAME(EINPROGRESS), DXG_NAME(ESTALE),
+      DXG_NAME(ECANCELED),
+#undef DXG_NAME
+  };
+  for (const auto& [number, name] : kNames)
+    if (number == -result) return name;
+  return std::to_string(result);
 }
 
 void Node::Close() {

@@ -32,6 +32,8 @@ const char* ToString(NodeKind kind);
 
 // The kind of the node under test; determined once.
 NodeKind KindOfNode();
+// Says it instead: "driver", "cuse" or "file". Before any test.
+void SetKindOfNode(const std::string& word);
 
 // Skips the test, with the reason, on a node that is a file.
 #define SKIP_ON_FILE(reason)                               \

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <cstring>
 #include <vector>
 
 #include "tests/conformance/memory.h"
@@ -201,12 +202,26 @@ TEST(SimGetDeviceState, PageFaultIsUnknownBeforeAnyFault) {
   EXPECT_EQ(args.page_fault_state.faulted_virtual_address, 0u);
 }
 
-TEST(SimGetDeviceState, StatesOfDisplaysAndUnknownOnesAreInvalid) {
+// compute-runtime takes a refusal for a lost driver, and does nothing from then on.
+TEST(SimGetDeviceState, NothingWasPresented) {
   Node node = OpenNode();
   d3dkmt_getdevicestate args = {};
   args.device = node.CreateDevice(node.FirstAdapter());
-  for (uint32_t type : {0u, uint32_t{_D3DKMT_DEVICESTATE_PRESENT}, uint32_t{_D3DKMT_DEVICESTATE_PRESENT_DWM},
-                        uint32_t{_D3DKMT_DEVICESTATE_PRESENT_QUEUE}, 99u}) {
+  args.state_type = _D3DKMT_DEVICESTATE_PRESENT;
+  std::memset(args.alignment, 0x5a, sizeof(args.alignment));
+  ASSERT_EQ(node.TryIoctl(LX_DXGETDEVICESTATE, args), 0);
+  uint32_t source = 0;
+  std::memcpy(&source, args.alignment, sizeof(source));
+  EXPECT_EQ(source, 0x5a5a5a5au);
+  for (size_t i = 8; i < 40; ++i) EXPECT_EQ(args.alignment[i], 0) << i;
+}
+
+TEST(SimGetDeviceState, StatesOfCompositorsAndUnknownOnesAreInvalid) {
+  Node node = OpenNode();
+  d3dkmt_getdevicestate args = {};
+  args.device = node.CreateDevice(node.FirstAdapter());
+  for (uint32_t type :
+       {0u, uint32_t{_D3DKMT_DEVICESTATE_PRESENT_DWM}, uint32_t{_D3DKMT_DEVICESTATE_PRESENT_QUEUE}, 99u}) {
     args.state_type = type;
     EXPECT_EQ(node.TryIoctl(LX_DXGETDEVICESTATE, args), -EINVAL) << type;
   }

@@ -447,7 +447,7 @@ void Check(const Case& test, WaitingSide& waiting, Signals& signals) {
 
 class SimFenceProduct : public testing::TestWithParam<Case> {};
 
-// [SYN] 145 to 148, 158, 163 and 166; [SHR] 171; [CTX] 57 and 64; [PGQ] 104.
+// [SYN] 145, 146, 147, 148, 158, 163, 166; [SHR] 171; [CTX] 57, 64; [PGQ] 104.
 TEST_P(SimFenceProduct, ReleasesWhenTheConditionHolds) {
   const Case& test = GetParam();
   const WorkClient client;

@@ -81,7 +81,6 @@ TEST(SimReserveGpuVa, RefusesWhatIsNotInUnits) {
     EXPECT_EQ(mapper.Reserve(odd), 0u) << odd;
     EXPECT_EQ(mapper.Reserve(kUnit, 16 * kUnit + odd), 0u) << odd;
     EXPECT_EQ(mapper.Reserve(kUnit, 0, odd), 0u) << odd;
-    EXPECT_EQ(mapper.Reserve(kUnit, 0, 0, 64 * kUnit + odd), 0u) << odd;
   }
   for (uint64_t size : {~kUnit + 1, uint64_t{1} << 63, uint64_t{1} << 48})
     EXPECT_EQ(mapper.Reserve(size), 0u);
@@ -113,6 +112,15 @@ TEST(SimReserveGpuVa, ChoosesInsideTheLimits) {
   EXPECT_EQ(mapper.Reserve(kUnit, 0, high, low), 0u) << "nothing is in there";
 }
 
+// [GVA] 129: compute-runtime passes the last address that it can use.
+TEST(SimReserveGpuVa, MaximumIsRoundedDownToUnits) {
+  Mapper mapper;
+  const uint64_t low = uint64_t{1} << 40;
+  EXPECT_EQ(mapper.Reserve(2 * kUnit, 0, low, low + 2 * kUnit - 1), 0u) << "only one unit is below it";
+  EXPECT_EQ(mapper.Reserve(kUnit, 0, low, low + 2 * kUnit - 1), low);
+  EXPECT_EQ(mapper.Reserve(kUnit, 0, 0, 1), 0u) << "not the same as no maximum";
+}
+
 // [GVA] 130
 TEST(SimReserveGpuVa, BaseThatHitsALiveRangeFails) {
   Mapper mapper;
@@ -132,11 +140,9 @@ TEST(SimMapGpuVa, RefusesWhatIsNotInPages) {
   const d3dkmthandle allocation = mapper.client.Create(4 * kPageBytes);
   for (uint64_t odd : {uint64_t{1}, kPageBytes - 1}) {
     EXPECT_EQ(mapper.TryMap(allocation, 1, kUnit + odd), -EINVAL);
-    auto minimum = mapper.Mapping(allocation, 1), maximum = mapper.Mapping(allocation, 1);
+    auto minimum = mapper.Mapping(allocation, 1);
     minimum.minimum_address = odd;
-    maximum.maximum_address = kGiB + odd;
     EXPECT_EQ(mapper.TryMap(minimum), -EINVAL);
-    EXPECT_EQ(mapper.TryMap(maximum), -EINVAL);
   }
 }
 
@@ -171,6 +177,22 @@ TEST(SimMapGpuVa, ChoosesInsideTheLimits) {
   EXPECT_EQ(mapper.TryMap(args), -ENOMEM) << "full";
   args.maximum_address = args.minimum_address - kPageBytes;
   EXPECT_EQ(mapper.TryMap(args), -EINVAL);
+}
+
+// [GVA] 129
+TEST(SimMapGpuVa, MaximumIsRoundedDownToPages) {
+  Mapper mapper;
+  const d3dkmthandle allocation = mapper.client.Create(2 * kPageBytes);
+  auto args = mapper.Mapping(allocation, 2);
+  args.minimum_address = uint64_t{1} << 42;
+  args.maximum_address = args.minimum_address + 2 * kPageBytes - 1;
+  EXPECT_EQ(mapper.TryMap(args), -ENOMEM) << "only one page is below it";
+  args.maximum_address = args.minimum_address + 3 * kPageBytes - 1;
+  ASSERT_EQ(mapper.TryMap(args), 0);
+  EXPECT_EQ(args.virtual_address, args.minimum_address);
+  args.minimum_address = 0;
+  args.maximum_address = kPageBytes - 1;
+  EXPECT_EQ(mapper.TryMap(args), -EINVAL) << "not the same as no maximum";
 }
 
 // [GVA] 130

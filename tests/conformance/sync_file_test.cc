@@ -142,7 +142,7 @@ TEST(SyncFile, CannotBeReadOrWritten) {
   EXPECT_EQ(read(file.get(), &byte, 1), -1);
   EXPECT_EQ(errno, EINVAL);
   EXPECT_EQ(write(file.get(), &byte, 1), -1);
-  EXPECT_EQ(errno, EINVAL);
+  EXPECT_EQ(errno, EBADF) << "it is open for reading only";
 }
 
 TEST(SyncFile, TellsOfItself) {

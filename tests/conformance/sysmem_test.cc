@@ -78,6 +78,35 @@ TEST(ExistingMemory, RefusalLeavesTheClientAsItWas) {
   client.Destroy(client.CreateHeap(memory.data(), 4 * kPageBytes));
 }
 
+TEST(ExistingMemory, RefusesAMappingBeyondTheEndOfItsFile) {
+  const MemoryClient client;
+  const Descriptor file(memfd_create("conformance", MFD_CLOEXEC));
+  ASSERT_EQ(ftruncate(file.get(), 2 * kPageBytes + 1), 0);
+  void* const mapping = mmap(nullptr, 4 * kPageBytes, PROT_READ | PROT_WRITE, MAP_SHARED, file.get(), 0);
+  ASSERT_NE(mapping, MAP_FAILED);
+  d3dkmthandle allocation;
+  for (const bool read_only : {false, true}) {
+    EXPECT_EQ(client.TryCreateHeap(mapping, 4 * kPageBytes, &allocation, read_only), -ENOMEM);
+    EXPECT_EQ(client.TryCreateHeap(mapping, 3 * kPageBytes, &allocation, read_only), 0)
+        << "the last page is there in part";
+  }
+  ASSERT_EQ(ftruncate(file.get(), 4 * kPageBytes), 0);
+  EXPECT_EQ(client.TryCreateHeap(mapping, 4 * kPageBytes, &allocation), 0);
+}
+
+// Device memory has no pages that could be kept.
+TEST(ExistingMemory, RefusesALockedAllocation) {
+  SKIP_WITHOUT_ALLOCATIONS();
+  const MemoryClient client;
+  std::byte* const locked = client.Lock(client.Create(4 * kPageBytes));
+  std::byte* const shared = client.Lock(client.CreateResource().allocations[0]);
+  d3dkmthandle allocation;
+  for (std::byte* const address : {locked, shared}) {
+    EXPECT_EQ(client.TryCreateHeap(address, kPageBytes, &allocation), -ENOMEM);
+    EXPECT_EQ(client.TryCreateHeap(address, kPageBytes, &allocation, true), -ENOMEM);
+  }
+}
+
 // ---- Success ----
 
 TEST(ExistingMemory, KeepsItsBytesAndStaysWhereItIs) {

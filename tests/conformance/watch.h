@@ -3,10 +3,9 @@
 #include <gtest/gtest.h>
 
 #include <cstddef>
-#include <map>
-#include <string>
 
-// Checks that run around every test and every suite.
+// Checks that run around every test and every suite. They report what they cannot check as a failure: an
+// exception that leaves a listener would end the program.
 
 namespace dxg::conformance {
 
@@ -25,21 +24,6 @@ class DescriptorWatch : public testing::EmptyTestEventListener {
 class NextClientWatch : public testing::EmptyTestEventListener {
  public:
   void OnTestSuiteEnd(const testing::TestSuite& suite) override;
-};
-
-// Collects skipped tests with their reasons, because an unnoticed skip hides a defect of the node.
-class SkipReport : public testing::EmptyTestEventListener {
- public:
-  struct Skip {
-    std::string reason;
-    bool allowed;
-  };
-  void OnTestEnd(const testing::TestInfo& test) override;
-  // Prints the list. Returns false if a test was skipped that the command line does not allow to skip.
-  bool Print() const;
-
- private:
-  std::map<std::string, Skip> skips_;  // by the name of the test; once, however often it ran
 };
 
 }  // namespace dxg::conformance

@@ -102,7 +102,7 @@ class FuzzIoctl final : public attach::IoctlRequest {
     ++*answers_;
   }
   void OnInterrupt(std::function<void()>) override {}
-  void OnKilled(std::function<void()>) override {}
+  void OnKilled(std::function<bool()>) override {}
 
  private:
   attach::Caller caller_;

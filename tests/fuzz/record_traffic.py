@@ -3,7 +3,7 @@
 
 usage: record_traffic.py BUILD_DIRECTORY OUTPUT_DIRECTORY PROGRAM ARGUMENTS...
 
-Stands between `hostsim` and `cuse-dxg run`, which runs the program, and writes OUTPUT_DIRECTORY/session/N and
+Stands between `dxg-hostsim` and `cuse-dxg run`, which runs the program, and writes OUTPUT_DIRECTORY/session/N and
 OUTPUT_DIRECTORY/socket_backend/N, up to some frames each, and the same as packets of rings. The inputs' form is in fuzz_frames.h.
 """
 import array, os, socket, struct, subprocess, sys, tempfile, threading
@@ -108,7 +108,7 @@ def main():
     with tempfile.TemporaryDirectory() as place:
         host_path, proxy_path = place + "/host", place + "/proxy"
         ready, done = os.pipe()
-        host = subprocess.Popen([build + "/bin/hostsim", "--listen", host_path, "--log-level", "warn", "--ready-fd", str(done)], pass_fds=[done])
+        host = subprocess.Popen([build + "/bin/dxg-hostsim", "--listen", host_path, "--log-level", "warn", "--ready-fd", str(done)], pass_fds=[done])
         os.read(ready, 1)
         listener = socket.socket(socket.AF_UNIX)
         listener.bind(proxy_path)

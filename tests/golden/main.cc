@@ -2,9 +2,9 @@
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
 
-#include <CLI/CLI.hpp>
 #include <array>
 
+#include "base/command_line/parse.h"
 #include "tests/golden/replay.h"
 
 int main(int argc, char** argv) {
@@ -12,17 +12,20 @@ int main(int argc, char** argv) {
   CLI::App app{
       "Replays recorded sequences of the real driver (.jsonl or .jsonl.zst) through the guest half, with a "
       "scripted host, and\n"
-      "compares results, output bytes and the packets to the host, call by call. Exit status 1 where a "
-      "record differs\n"
-      "without a decision, 2 where a file cannot be read."};
+      "compares results, output bytes and the packets to the host, call by call.",
+      "dxg-golden"};
+  app.set_version_flag("--version", "dxg-golden " DXG_VERSION);
+  app.footer(
+      "Exit status: 0; 1 where a record differs without a decision; 2 where a file cannot be read, or the\n"
+      "command line is wrong.");
   std::vector<std::string> files;
   bool verbose = false, explain = false;
   size_t most = 20;
-  app.add_option("FILE", files, "Files of records")->required();
+  app.add_option("FILE", files, "Files of records; installed ones are in share/cuse-dxg/golden")->required();
   app.add_flag("-v,--verbose", verbose, "Print every record's outcome");
   app.add_flag("--explain", explain, "Print why records are not served or cannot be rebuilt, counted");
   app.add_option("--most", most, "How many differences to print for each file")->capture_default_str();
-  CLI11_PARSE(app, argc, argv);
+  if (const auto status = dxg::command_line::Parse(app, argc, argv)) return *status;
   spdlog::set_level(spdlog::level::off);
 
   static constexpr const char* kNames[] = {"match", "differ by decision", "differ otherwise",

@@ -158,7 +158,7 @@ class Replay::FakeIoctl final : public attach::IoctlRequest {
   void OnInterrupt(std::function<void()> interrupted) override {
     answer_->interrupt = std::move(interrupted);
   }
-  void OnKilled(std::function<void()>) override {}
+  void OnKilled(std::function<bool()>) override {}
 
  private:
   attach::Caller caller_;
@@ -210,6 +210,7 @@ Replay::Verdict Replay::Load(const Json& record) {
   host_ = std::make_unique<ScriptedHost>();
   driver_ = std::make_unique<guest::Driver>(*host_, client_);
   driver_->set_delivery(&delivery_);
+  driver_->teardown().Stop();  // everything on this thread, in the order of the records
   compute_only_ = record["mode"].get<std::string>().find("compute") != std::string::npos;
   map_guest_pages_ = record["mode"].get<std::string>().find("map") != std::string::npos;
   return AdapterArrives(record);

@@ -12,13 +12,25 @@ constexpr int64_t kOverhead = 8;  // of glibc's, each
 
 std::atomic<int64_t> bytes_in_use{0};
 
+thread_local uint64_t allocations = 0, failing = 0, outside = 0;
+
 }  // namespace
 
 void* operator new(size_t size) {
+  if (outside == 0 && ++allocations == failing) throw std::bad_alloc();
   void* memory = std::malloc(size);
   if (memory == nullptr) std::abort();
   bytes_in_use += static_cast<int64_t>(malloc_usable_size(memory)) + kOverhead;
   return memory;
+}
+
+// As the library's own; a sanitizer has another one.
+void* operator new(size_t size, const std::nothrow_t&) noexcept {
+  try {
+    return operator new(size);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
 }
 
 void operator delete(void* memory) noexcept {
@@ -31,5 +43,15 @@ void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
 namespace dxg::guest {
 
 int64_t BytesInUse() { return bytes_in_use; }
+
+void FailAllocation(uint64_t number) {
+  allocations = 0;
+  failing = number;
+}
+
+OutsideCount::OutsideCount() { ++outside; }
+OutsideCount::~OutsideCount() { --outside; }
+
+uint64_t AllocationsSince() { return allocations; }
 
 }  // namespace dxg::guest

@@ -235,6 +235,60 @@ TEST_F(DriverTest, AProcessUsesAnAdapterUntilItsLastHandleIsClosed) {
   driver.Release(watching);
 }
 
+// Containers on one node: each counts its processes from 1.
+TEST_F(DriverTest, AProcessNumberIsOfTheCallersPidNamespace) {
+  access.tgid_of[300] = 300;
+  access.inside = {{100, {7, 1}}, {200, {8, 1}}, {300, {8, 2}}};
+  std::map<pid_t, uint64_t> files;
+  for (pid_t tid : {200, 300, 100}) OpenAdapter(files[tid] = Open(tid), tid);
+  const auto listed = [&](pid_t by) {
+    std::array<uint32_t, 4> pids{};
+    d3dkmt_enumprocesses args{};
+    std::memcpy(&args.adapter_luid, &kLuid, sizeof(kLuid));
+    args.buffer = reinterpret_cast<uint64_t>(pids.data());
+    args.buffer_count = pids.size();
+    EXPECT_EQ(Call(files[by], by, LX_DXENUMPROCESSES, &args), 0);
+    return std::vector<uint32_t>(pids.begin(), pids.begin() + args.buffer_count);
+  };
+  EXPECT_EQ(listed(100), std::vector<uint32_t>{1});
+  EXPECT_EQ(listed(200), (std::vector<uint32_t>{1, 2}));
+
+  uint32_t asked_for = 0;  // the process whose statistics the host was asked for
+  host.before_answer = [&](const HostCall& call) {
+    if (call.command->name == std::string_view("QUERYSTATISTICS")) asked_for = call.process;
+  };
+  const auto ask = [&](pid_t by, uint64_t number) {
+    d3dkmt_querystatistics args{};
+    std::memcpy(&args.adapter_luid, &kLuid, sizeof(kLuid));
+    args.process = number;
+    asked_for = 0;
+    const int32_t result = Call(files[by], by, LX_DXQUERYSTATISTICS, &args);
+    return result == 0 ? static_cast<int32_t>(asked_for) : result;
+  };
+  const int32_t own = ask(100, 0), neighbour = ask(200, 0), second = ask(300, 0);
+  EXPECT_EQ(ask(100, 1), own) << "and not the one that another namespace calls so";
+  EXPECT_EQ(ask(200, 1), neighbour);
+  EXPECT_EQ(ask(200, 2), second);
+  EXPECT_EQ(ask(300, 1), neighbour);
+  EXPECT_EQ(ask(100, 2), -EINVAL) << "a process of another namespace";
+  for (const auto& [tid, file] : files) driver.Release(file);
+}
+
+TEST_F(DriverTest, AProcessWhoseNamespaceIsNotKnownKnowsOnlyItself) {
+  access.inside = {{100, {0, 100}}, {200, {0, 200}}};
+  const uint64_t file = Open(100), other = Open(200);
+  OpenAdapter(file, 100);
+  OpenAdapter(other, 200);
+  d3dkmt_querystatistics args{};
+  std::memcpy(&args.adapter_luid, &kLuid, sizeof(kLuid));
+  args.process = 200;
+  EXPECT_EQ(Call(file, 100, LX_DXQUERYSTATISTICS, &args), -EINVAL);
+  args.process = 100;
+  EXPECT_EQ(Call(file, 100, LX_DXQUERYSTATISTICS, &args), 0);
+  driver.Release(file);
+  driver.Release(other);
+}
+
 TEST_F(DriverTest, TeardownTellsTheHostInTheDriversOrder) {
   const uint64_t file = Open(100);
   const uint32_t adapter = OpenAdapter(file, 100);

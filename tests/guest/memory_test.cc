@@ -2,6 +2,7 @@
 // host's memory and descriptors into clients, and whatever can go wrong on the way.
 #include <algorithm>
 #include <array>
+#include <future>
 
 #include "proto/abi/dxg_export.h"
 #include "tests/guest/rig.h"
@@ -270,6 +271,36 @@ TEST_F(MemoryTest, DestroyedDeviceUnmapsWhatWasShared) {
   EXPECT_EQ(delivery.left.back(), 0);
 }
 
+// A client can hold up what is asked of its mappings. Whoever else has much is taken apart meanwhile.
+TEST_F(MemoryTest, HeldMappingsHoldUpNoOtherTeardown) {
+  constexpr size_t kMuch = 2 * TeardownThread::kStepsAtOnce;
+  host.next_lock = kShared;
+  delivery.map_result = AddressOf(shared);
+  ASSERT_EQ(Lock(CreateAllocation(kSharedResource)), 0);
+  for (size_t i = 0; i < kMuch; ++i) CreateAllocation();
+  const uint64_t other = Open(200);
+  for (size_t i = 0; i < kMuch; ++i) OpenAdapter(other, 200);
+  std::promise<void> asked, goes_on, ended;
+  access.shows = [&](uint64_t, uint64_t) {
+    asked.set_value();
+    goes_on.get_future().wait();
+    return client::Mapped::kYes;
+  };
+  d3dkmt_destroydevice args{};
+  args.device.v = device;
+  const auto call = StartCall(file, 100, LX_DXDESTROYDEVICE, &args);
+  asked.get_future().wait();
+  host.after_answer = [&](const HostCall& answered) {
+    if (std::string(answered.command->name) == "DESTROYPROCESS") ended.set_value();
+  };
+  driver.Release(other);
+  ended.get_future().wait();
+  host.after_answer = nullptr;
+  goes_on.set_value();
+  driver.host().beside().Stop();
+  EXPECT_EQ(Did(Kind::kUnmap), 1u);
+}
+
 TEST_F(MemoryTest, OwnRegionStaysWhenItsLastAllocationEnds) {
   const uint32_t allocation = CreateAllocation();
   ASSERT_EQ(Lock(allocation), 0);
@@ -310,8 +341,10 @@ TEST_F(MemoryTest, KilledClientIsLetGoAndNotTouchedAnyMore) {
   kill();
   EXPECT_EQ(outcome->Wait(), -EINTR);
   CloseNode();
+  EXPECT_EQ(Asked("DESTROYPROCESS"), 1u) << "the host may not answer before";
   args = {};
   host.Release();  // the host answers in the end
+  EXPECT_EQ(Asked("DESTROYPROCESS"), 1u);
   EXPECT_EQ(args.data, 0u);
   EXPECT_EQ(delivery.entered, 0) << "its number may be another's by now";
   EXPECT_TRUE(delivery.left.empty());
@@ -321,6 +354,210 @@ TEST_F(MemoryTest, KilledClientIsLetGoAndNotTouchedAnyMore) {
 TEST_F(MemoryTest, CallThatDidNotWaitIsNotWatched) {
   d3dkmt_unlock2 args{};
   EXPECT_FALSE(StartCall(file, 100, LX_DXUNLOCK2, &args)->kill);
+}
+
+// -- The region in parts, and whether the client still has them --
+
+// As above, with a region of a real host's size, and a client whose mappings are a list of lost ranges.
+class PartsTest : public MemoryTest {
+ protected:
+  static constexpr uint64_t kMiB = 1 << 20, kGiB = 1 << 30;
+  static constexpr uint64_t kClient = 0x7e0000000000;  // where the next part is mapped
+
+  PartsTest() {
+    host.regions[kHome].size = 64 * kGiB;
+    host.home = kHome;
+    host.allocation_bytes = kMiB;
+    delivery.map_result = kClient;
+    access.shows = [this](uint64_t address, uint64_t size) {
+      return address + size <= lost_begin || address >= lost_end ? client::Mapped::kYes : client::Mapped::kNo;
+    };
+    host.next_lock = kHome + kMiB;
+  }
+  void Lose(uint64_t begin, uint64_t end) {
+    lost_begin = begin;
+    lost_end = end;
+  }
+  uint64_t MappedBytes() {
+    uint64_t bytes = 0;
+    for (const auto& step : delivery.steps) bytes += step.kind == Kind::kMap ? step.size : 0;
+    return bytes;
+  }
+  uint64_t LockedAt(uint32_t allocation) {
+    uint64_t address = 0;
+    EXPECT_EQ(Lock(allocation, &address), 0);
+    return address;
+  }
+
+  uint64_t lost_begin = 0, lost_end = 0;
+};
+
+TEST_F(PartsTest, EightGiBLockedAreElevenVisitsAndAtMostTwiceTheMemory) {
+  CreateDevice(file, 100, OpenAdapter(file, 100));
+  EXPECT_EQ(delivery.entered, 1);
+  EXPECT_EQ(delivery.steps.back().size, 4 * kMiB);
+  for (uint64_t at = kMiB; at < 8 * kGiB; at += kMiB) {
+    host.next_lock = kHome + at;
+    ASSERT_EQ(Lock(CreateAllocation()), 0) << at;
+    ASSERT_LE(MappedBytes(), std::max(20 * kMiB, 2 * (at + kMiB))) << at;
+  }
+  EXPECT_EQ(delivery.entered, 11);
+}
+
+TEST_F(PartsTest, LockAndUnlockOfWhatIsInAPartNeedNoVisit) {
+  CreateDevice(file, 100, OpenAdapter(file, 100));
+  const uint32_t allocation = CreateAllocation();
+  for (int i = 0; i < 100; ++i) {
+    EXPECT_EQ(LockedAt(allocation), kClient + kMiB);
+    ASSERT_EQ(Unlock(allocation), 0);
+  }
+  EXPECT_EQ(delivery.entered, 1);
+}
+
+TEST_F(PartsTest, AllocationOverAPartsEndIsInOnePart) {
+  CreateDevice(file, 100, OpenAdapter(file, 100));
+  host.next_lock = kHome + 4 * kMiB - 4096;
+  delivery.map_result = kClient + kGiB;
+  EXPECT_EQ(LockedAt(CreateAllocation()), kClient + kGiB) << "the part begins with it";
+  EXPECT_EQ(delivery.steps.back().offset, 4 * kMiB - 4096);
+  EXPECT_EQ(delivery.steps.back().size, 16 * kMiB);
+  host.next_lock = kHome + 5 * kMiB;
+  EXPECT_EQ(LockedAt(CreateAllocation()), kClient + kGiB + kMiB + 4096);
+  host.next_lock = kHome + kMiB;
+  EXPECT_EQ(LockedAt(CreateAllocation()), kClient + kMiB) << "the first part is as it was";
+  EXPECT_EQ(delivery.entered, 2);
+}
+
+TEST_F(PartsTest, LargeAndFarAllocationsMapLittleMore) {
+  host.allocation_bytes = 1 * kGiB;
+  host.next_lock = kHome + 2 * kMiB;
+  ASSERT_EQ(Lock(CreateAllocation()), 0);
+  EXPECT_LE(MappedBytes(), 2 * kGiB);
+  host.allocation_bytes = 4096;
+  host.next_lock = kHome + 64 * kGiB - 4096;
+  ASSERT_EQ(Lock(CreateAllocation()), 0);
+  EXPECT_LE(MappedBytes(), 4 * kGiB);
+  EXPECT_EQ(delivery.steps.back().offset + delivery.steps.back().size, 64 * kGiB);
+}
+
+TEST_F(PartsTest, ClientWithLittleRoomGetsPartsWhileTheyFit) {
+  CreateDevice(file, 100, OpenAdapter(file, 100));
+  delivery.map_bytes_max = 4 * kMiB;
+  host.next_lock = kHome + 8 * kMiB;
+  delivery.map_result = kClient + kGiB;
+  const uint32_t allocation = CreateAllocation();
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(LockedAt(allocation), kClient + kGiB);
+    ASSERT_EQ(Unlock(allocation), 0);
+  }
+  EXPECT_EQ(delivery.steps.back().size, kMiB) << "it alone";
+  EXPECT_EQ(delivery.entered, 2);
+  ASSERT_EQ(Destroy(allocation, 0), 0);
+  EXPECT_EQ(Did(Kind::kUnmap), 1u);
+}
+
+TEST_F(PartsTest, WhatMayNotBeLockedInMemoryIsENOMEM) {
+  delivery.refuse_step = EAGAIN;
+  host.next_lock = kHome + kMiB;
+  const uint32_t allocation = CreateAllocation();
+  ASSERT_EQ(Lock(allocation), 0) << "less is tried";
+  delivery.map_bytes_max = 0;
+  host.next_lock = kHome + 8 * kMiB;
+  EXPECT_EQ(Lock(CreateAllocation()), -ENOMEM);
+}
+
+TEST_F(PartsTest, AHoleInAPartIsClosedWhereItIs) {
+  const uint32_t first = CreateAllocation();
+  ASSERT_EQ(LockedAt(first), kClient + kMiB);
+  ASSERT_EQ(Unlock(first), 0);
+  Lose(kClient + kMiB, kClient + 2 * kMiB);
+  delivery.map_where_asked = true;
+  EXPECT_EQ(LockedAt(first), kClient + kMiB);
+  EXPECT_EQ(delivery.steps.back().address, kClient + kMiB);
+  EXPECT_EQ(delivery.steps.back().size, kMiB);
+  EXPECT_EQ(delivery.steps.back().offset, kMiB) << "the same bytes";
+  EXPECT_FALSE(delivery.steps.back().replace) << "what the client has there is its own";
+  Lose(0, 0);
+  ASSERT_EQ(Unlock(first), 0);
+  EXPECT_EQ(LockedAt(first), kClient + kMiB);
+  EXPECT_EQ(delivery.entered, 2);
+}
+
+TEST_F(PartsTest, WhatTheClientMappedOverStaysItsOwn) {
+  const uint32_t first = CreateAllocation();
+  ASSERT_EQ(Lock(first), 0);
+  ASSERT_EQ(Unlock(first), 0);
+  Lose(kClient + kMiB, kClient + 2 * kMiB);
+  delivery.map_result = kClient + kGiB;
+  for (int i = 0; i < 3; ++i) {
+    EXPECT_EQ(LockedAt(first), kClient + kGiB) << "elsewhere, since that is not free";
+    ASSERT_EQ(Unlock(first), 0);
+  }
+  EXPECT_EQ(delivery.entered, 2);
+  host.next_lock = kHome + 2 * kMiB;
+  EXPECT_EQ(LockedAt(CreateAllocation()), kClient + 2 * kMiB) << "the rest of the part is still good";
+  ASSERT_EQ(Destroy(first, 0), 0);
+  EXPECT_EQ(delivery.steps.back().kind, Kind::kUnmap);
+  EXPECT_EQ(delivery.steps.back().address, kClient + kGiB);
+}
+
+TEST_F(PartsTest, PartThatIsLostAsAWholeComesBackAsAWhole) {
+  const uint32_t first = CreateAllocation();
+  ASSERT_EQ(Lock(first), 0);
+  ASSERT_EQ(Unlock(first), 0);
+  Lose(kClient, kClient + 4 * kMiB);
+  delivery.map_result = kClient + kGiB;
+  EXPECT_EQ(LockedAt(first), kClient + kGiB + kMiB);
+  EXPECT_EQ(delivery.steps.back().address, kClient) << "where it was, if it can be";
+  EXPECT_EQ(delivery.steps.back().size, 4 * kMiB);
+  host.next_lock = kHome + 2 * kMiB;
+  EXPECT_EQ(LockedAt(CreateAllocation()), kClient + kGiB + 2 * kMiB);
+  EXPECT_EQ(delivery.entered, 2);
+}
+
+TEST_F(PartsTest, AnotherProgramHasNothingOfItsForerunners) {
+  const uint32_t first = CreateAllocation();
+  ASSERT_EQ(Lock(first), 0);
+  ASSERT_EQ(Unlock(first), 0);
+  ++access.program;
+  Lose(0, ~0ull);
+  delivery.map_result = kClient + kGiB;
+  EXPECT_EQ(LockedAt(first), kClient + kGiB + kMiB);
+  Lose(0, 0);
+  ASSERT_EQ(Unlock(first), 0);
+  EXPECT_EQ(LockedAt(first), kClient + kGiB + kMiB);
+  EXPECT_EQ(delivery.entered, 2);
+}
+
+// Two allocations of one shared resource are seen through one mapping.
+TEST_F(MemoryTest, HoldersOfALostMappingStayItsHolders) {
+  host.next_lock = kShared;
+  delivery.map_result = AddressOf(shared);
+  const uint32_t first = CreateAllocation(kSharedResource), first_resource = resource;
+  ASSERT_EQ(Lock(first), 0);
+  const uint32_t second = CreateAllocation(kSharedResource), second_resource = resource;
+  access.unreadable = {AddressOf(shared)};  // the client unmapped it
+  ASSERT_EQ(Lock(second), 0);
+  access.unreadable.clear();
+  EXPECT_EQ(Did(Kind::kMap), 2u);
+  ASSERT_EQ(Destroy(0, first_resource), 0);
+  EXPECT_EQ(Did(Kind::kUnmap), 0u) << "the second is seen through it";
+  ASSERT_EQ(Destroy(0, second_resource), 0);
+  EXPECT_EQ(Did(Kind::kUnmap), 1u);
+}
+
+TEST_F(MemoryTest, WhatTheClientHasInPlaceOfAMappingIsNotUnmapped) {
+  host.next_lock = kShared;
+  delivery.map_result = AddressOf(shared);
+  access.shows = [](uint64_t, uint64_t) { return client::Mapped::kYes; };
+  CreateAllocation(kSharedResource);
+  const uint32_t first_resource = resource;
+  const uint32_t allocation = CreateAllocation(kSharedResource);
+  ASSERT_EQ(Lock(allocation), 0);
+  access.shows = [](uint64_t, uint64_t) { return client::Mapped::kNo; };
+  ASSERT_EQ(Destroy(0, resource), 0);
+  EXPECT_EQ(Did(Kind::kUnmap), 0u);
+  ASSERT_EQ(Destroy(0, first_resource), 0);
 }
 
 TEST(Arena, HoldsRangesUpToTheLastByteOfAMapping) {
@@ -349,6 +586,10 @@ TEST_F(MemoryTest, ClientPagesAreTheHostsUntilTheAllocationEnds) {
   ASSERT_EQ(host.client_pages.size(), 1u);
   auto& pages = *host.client_pages.begin()->second;
   EXPECT_EQ(pages.size(), host.allocation_bytes);
+  ASSERT_TRUE(pages.file());
+  EXPECT_EQ(pages.file()->descriptor, 5);
+  EXPECT_EQ(pages.file()->offset, sysmem);
+  EXPECT_EQ(pages.file()->number, 77u) << "a host elsewhere would keep a descriptor for each allocation";
   std::byte there[6];
   ASSERT_TRUE(pages.Read(0, there));
   EXPECT_EQ(std::memcmp(there, "client", 6), 0);

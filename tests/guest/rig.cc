@@ -6,12 +6,17 @@
 #include <algorithm>
 #include <numeric>
 
+#include "tests/guest/counted_memory.h"
+
 namespace dxg::guest {
 namespace {
 
 class TestOpen final : public attach::OpenRequest {
  public:
-  TestOpen(pid_t tid, std::shared_ptr<Outcome> outcome) : outcome_(std::move(outcome)) { caller_.tid = tid; }
+  TestOpen(pid_t tid, uid_t uid, std::shared_ptr<Outcome> outcome) : outcome_(std::move(outcome)) {
+    caller_.tid = tid;
+    caller_.uid = uid;
+  }
   const attach::Caller& caller() const override { return caller_; }
   void Accept(uint64_t file) override { outcome_->Done(0, {}, file); }
   void Refuse(int error) override { outcome_->Done(-error, {}, 0); }
@@ -44,7 +49,7 @@ class TestIoctl final : public attach::IoctlRequest {
   void OnInterrupt(std::function<void()> interrupted) override {
     outcome_->SetInterrupt(std::move(interrupted));
   }
-  void OnKilled(std::function<void()> killed) override { outcome_->SetKill(std::move(killed)); }
+  void OnKilled(std::function<bool()> killed) override { outcome_->SetKill(std::move(killed)); }
 
  private:
   attach::Caller caller_;
@@ -67,18 +72,39 @@ class OwnSpace final : public client::AddressSpace {
     return true;
   }
   bool Frames(uint64_t, std::span<uint64_t>) override { return false; }
+  int file() const override { return 5; }
+  uint64_t number() const override { return 77; }
+};
+
+class FakeMap final : public client::AddressMap {
+ public:
+  explicit FakeMap(const FakeAccess& access) : access_(access), program_(access.program) {}
+  client::Mapped Shows(uint64_t address, uint64_t size, const client::FileId&, uint64_t) override {
+    const OutsideCount outside;
+    return alive() ? access_.shows(address, size) : client::Mapped::kNo;
+  }
+  std::optional<client::MappedRange> At(uint64_t) override { return std::nullopt; }
+  bool is_quick() const override { return false; }
+  bool alive() override { return access_.program == program_; }
+
+ private:
+  const FakeAccess& access_;
+  const uint64_t program_;
 };
 
 class FakeVisit final : public client::Visit {
  public:
   explicit FakeVisit(FakeDelivery& delivery) : delivery_(delivery) {}
   void Do(std::vector<client::Step> steps, Done done) override {
+    const OutsideCount outside;
     if (delivery_.before_step) std::exchange(delivery_.before_step, nullptr)();
     std::vector<uint64_t> results;
     for (const auto& step : steps) {
       delivery_.steps.push_back(step);
       if (const int error = std::exchange(delivery_.refuse_step, 0))
         return done(Status::Refuse(error, "refused by the test"));
+      if (step.kind == client::Step::Kind::kMap && step.size > delivery_.map_bytes_max)
+        return done(Status::Refuse(ENOMEM, "no room, says the test"));
       if (step.kind == client::Step::Kind::kGiveNode && delivery_.no_room) {
         delivery_.token = step.token;
         delivery_.opened_in_vain.push_back(delivery_.open_node());
@@ -90,13 +116,17 @@ class FakeVisit final : public client::Visit {
     done(std::move(results));
   }
   bool holds_thread() const override { return delivery_.hold_thread; }
-  void Leave(int32_t result) override { delivery_.left.push_back(result); }
+  void Leave(int32_t result) override {
+    const OutsideCount outside;
+    delivery_.left.push_back(result);
+  }
 
  private:
   uint64_t Result(const client::Step& step) {
     if (step.kind == client::Step::Kind::kMap) ++delivery_.mapped;
     if (step.kind == client::Step::Kind::kUnmap) --delivery_.mapped;
-    if (step.kind == client::Step::Kind::kMap) return delivery_.map_result;
+    const bool where_asked = delivery_.map_where_asked && step.address != 0;
+    if (step.kind == client::Step::Kind::kMap) return where_asked ? step.address : delivery_.map_result;
     if (step.kind != client::Step::Kind::kGiveNode) return 0;
     delivery_.token = step.token;
     delivery_.files[delivery_.next_descriptor] = delivery_.open_node();
@@ -109,8 +139,14 @@ class FakeVisit final : public client::Visit {
 
 }  // namespace
 
+std::unique_ptr<client::AddressMap> FakeAccess::MapOf(pid_t) {
+  const OutsideCount outside;
+  return shows ? std::make_unique<FakeMap>(*this) : nullptr;
+}
+
 void FakeDelivery::Enter(const client::Waiting&, const client::Identity&, std::function<void()> answer,
                          Entered done) {
+  const OutsideCount outside;
   ++entered;
   if (refuse_enter != 0) return done(Status::Refuse(refuse_enter, "refused by the test"));
   if (hold_thread) answer();
@@ -119,6 +155,7 @@ void FakeDelivery::Enter(const client::Waiting&, const client::Identity&, std::f
 }
 
 std::optional<HostRegion> FakeHost::FindRegion(WindowAddress address) {
+  const OutsideCount outside;
   for (const auto& [begin, region] : regions) {
     if (address.value >= begin && address.value - begin < region.size) return region;
   }
@@ -126,29 +163,38 @@ std::optional<HostRegion> FakeHost::FindRegion(WindowAddress address) {
 }
 
 std::optional<HostRegion> FakeHost::HomeRegion(uint32_t) {
+  const OutsideCount outside;
   if (home == 0) return std::nullopt;
   return FindRegion(WindowAddress(home));
 }
 
 std::optional<HostRegion> FakeHost::FindShared(uint32_t nt_handle, uint32_t) {
+  const OutsideCount outside;
   if (nt_handle == 0 || exported == 0) return std::nullopt;
   return FindRegion(WindowAddress(exported));
 }
 
 dxg::Result<uint32_t> FakeHost::AddClientPages(std::shared_ptr<ClientPages> pages) {
+  const OutsideCount outside;
   const uint32_t list = 7 + static_cast<uint32_t>(client_pages.size());
   client_pages[list] = std::move(pages);
   return list;
 }
 
-void FakeHost::RemoveClientPages(uint32_t list) { client_pages.erase(list); }
+void FakeHost::RemoveClientPages(uint32_t list) {
+  const OutsideCount outside;
+  client_pages.erase(list);
+}
 
 bool FakeHost::ClientFrames(uint32_t list, uint64_t page, std::span<uint64_t> frames) {
+  const OutsideCount outside;
   std::iota(frames.begin(), frames.end(), kFirstFrame + page);
   return client_pages.contains(list);
 }
 
 bool FakeAccess::Read(pid_t, uint64_t address, std::span<std::byte> to) {
+  const OutsideCount outside;
+  if (before_read) before_read(address);
   if (address < 4096 || unreadable.contains(address)) return false;
   // As another process: a whole page around a small object is read too, which a sanitizer would not have.
   const iovec here{to.data(), to.size()}, there{reinterpret_cast<void*>(address), to.size()};
@@ -156,6 +202,7 @@ bool FakeAccess::Read(pid_t, uint64_t address, std::span<std::byte> to) {
 }
 
 bool FakeAccess::Write(pid_t, uint64_t address, std::span<const std::byte> from) {
+  const OutsideCount outside;
   if (address < 4096) return false;
   for (uint64_t at = address; at < address + from.size(); ++at) {
     if (unwritable.contains(at)) return false;
@@ -170,22 +217,28 @@ bool FakeAccess::WritePieces(pid_t tid, std::span<const client::WritePiece> piec
 }
 
 std::unique_ptr<client::AddressSpace> FakeAccess::Pin(pid_t, uint64_t, uint64_t, bool) {
+  const OutsideCount outside;
   if (!pinnable) return nullptr;
   return std::make_unique<OwnSpace>();
 }
 
 std::optional<client::Identity> FakeAccess::Identify(pid_t tid) {
+  const OutsideCount outside;
   if (!tgid_of.contains(tid)) return std::nullopt;
   client::Identity identity;
   identity.tgid = tgid_of[tid];
   identity.start_time = start_of[identity.tgid];
   identity.own_pid = tid;
   identity.pid_namespace = 1;
+  if (const auto of = inside.find(tid); of != inside.end())
+    std::tie(identity.pid_namespace, identity.own_pid) = of->second;
   identity.name = "test";
   return identity;
 }
 
 void FakeHost::Submit(const HostCall& call, Completion completion) {
+  const OutsideCount outside;
+  if (on_submit) on_submit(call);
   {
     std::lock_guard lock(mutex_);
     asked.push_back(call.command->name);
@@ -200,7 +253,7 @@ void FakeHost::Submit(const HostCall& call, Completion completion) {
 namespace {
 
 // The fences' half of the answers.
-void AnswerFences(const HostCall& call, uint32_t handle, uint32_t* next_handle, uint64_t page,
+void AnswerFences(const HostCall& call, uint32_t handle, std::atomic<uint32_t>* next_handle, uint64_t page,
                   int32_t status) {
   if (auto* made = dynamic_cast<host::CreateSyncObject::Reply*>(call.reply)) {
     const auto& request = static_cast<const host::CreateSyncObject::Request&>(*call.request);
@@ -244,11 +297,7 @@ void FakeHost::Answer(const HostCall& call, Completion completion) {
   if (call.asynchronous) return completion.run(completion.context, Status::Ok());
   if (refuse.contains(call.command->name))
     return completion.run(completion.context, Status::Refuse(EOVERFLOW, "refused by the test"));
-  uint32_t handle = 0;
-  {
-    std::lock_guard lock(mutex_);
-    handle = next_handle_ += 0x40;
-  }
+  const uint32_t handle = next_handle_ += 0x40;
   if (auto* process = dynamic_cast<host::CreateProcess::Reply*>(call.reply)) process->set_process(handle);
   if (auto* device = dynamic_cast<host::CreateDevice::Reply*>(call.reply)) device->set_device(handle);
   if (auto* context = dynamic_cast<host::CreateContextVirtual::Reply*>(call.reply))
@@ -314,6 +363,7 @@ void FakeHost::ReleaseOne() {
 }
 
 void Outcome::Done(int32_t value, std::span<const std::byte> bytes, uint64_t opened) {
+  const OutsideCount outside;
   std::function<void()> dropped, dropped_too;  // after the lock is given back: they own shares of the call
   std::lock_guard lock(mutex);
   dropped = std::exchange(kill, nullptr);
@@ -328,6 +378,7 @@ void Outcome::Done(int32_t value, std::span<const std::byte> bytes, uint64_t ope
 
 // As the kernel and libfuse do: it takes the place of `kill`, and a signal from before is told of at once.
 void Outcome::SetInterrupt(std::function<void()> interrupted) {
+  const OutsideCount outside;
   std::function<void()> dropped;
   std::lock_guard lock(mutex);
   dropped = std::exchange(kill, nullptr);
@@ -383,7 +434,7 @@ void DriverTest::Deliver() {
 
 std::shared_ptr<Outcome> DriverTest::StartOpen(pid_t tid) {
   auto outcome = std::make_shared<Outcome>();
-  driver.Open(std::make_unique<TestOpen>(tid, outcome));
+  driver.Open(std::make_unique<TestOpen>(tid, opener_uid, outcome));
   return outcome;
 }
 
@@ -402,7 +453,17 @@ std::shared_ptr<Outcome> DriverTest::StartRaw(uint64_t file, pid_t tid, uint32_t
 
 void DriverTest::StartRawWith(std::shared_ptr<Outcome> outcome, uint64_t file, pid_t tid, uint32_t code,
                               uint64_t argument, size_t restricted_bytes) {
-  driver.Ioctl(std::make_unique<TestIoctl>(tid, file, code, argument, restricted_bytes, std::move(outcome)));
+  auto ioctl = std::make_unique<TestIoctl>(tid, file, code, argument, restricted_bytes, std::move(outcome));
+  FailAllocation(fail_allocation);
+  driver.Ioctl(std::move(ioctl));
+  allocations_of_call = AllocationsSince();
+  FailAllocation(0);
+}
+
+int32_t DriverTest::OpenAdapterRaw(uint64_t file, pid_t tid) {
+  d3dkmt_openadapterfromluid args{};
+  std::memcpy(&args.adapter_luid, &kLuid, sizeof(kLuid));
+  return Call(file, tid, LX_DXOPENADAPTERFROMLUID, &args);
 }
 
 uint32_t DriverTest::OpenAdapter(uint64_t file, pid_t tid) {

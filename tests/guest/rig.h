@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
+#include <atomic>
 #include <condition_variable>
 #include <cstring>
 #include <map>
@@ -20,13 +22,21 @@ class FakeAccess final : public client::Access {
  public:
   std::map<pid_t, pid_t> tgid_of;
   std::map<pid_t, uint64_t> start_of;  // by tgid
+  // Of those in a pid namespace of their own, by the number that we see: which, and as whom it knows them.
+  std::map<pid_t, std::pair<uint64_t, pid_t>> inside;
   std::set<uint64_t> unreadable, unwritable;
   bool pinnable = true;
+  // What the client has mapped, where the test says it: whether all of a range is there. Null: the kernel
+  // does not tell.
+  std::function<client::Mapped(uint64_t address, uint64_t size)> shows;
+  uint64_t program = 1;                               // which the client executes: an AddressMap is of one
+  std::function<void(uint64_t address)> before_read;  // may last as long as the test likes
 
   bool Read(pid_t, uint64_t address, std::span<std::byte> to) override;
   bool Write(pid_t, uint64_t address, std::span<const std::byte> from) override;
   bool WritePieces(pid_t tid, std::span<const client::WritePiece> pieces) override;
   std::unique_ptr<client::AddressSpace> Pin(pid_t, uint64_t address, uint64_t size, bool writable) override;
+  std::unique_ptr<client::AddressMap> MapOf(pid_t tid) override;
   std::optional<client::Identity> Identify(pid_t tid) override;
   bool InGroup(pid_t tid, pid_t tgid) override { return tgid_of[tid] == tgid; }
   uint64_t PidNamespace(pid_t) override { return 1; }
@@ -50,6 +60,7 @@ class FakeHost final : public Backend {
   int32_t status = 0;
   std::vector<uint64_t> events;
   std::function<void(const HostCall&)> before_answer;
+  std::function<void(const HostCall&)> on_submit;  // on the thread that submits
   std::function<void(const HostCall&)>
       after_answer;  // sees each answer, and may change it, before the guest does
   std::map<uint32_t, std::shared_ptr<ClientPages>> client_pages;
@@ -73,13 +84,17 @@ class FakeHost final : public Backend {
     std::lock_guard lock(mutex_);
     return held_.size();
   }
+  size_t times_asked(const std::string& command) {
+    std::lock_guard lock(mutex_);
+    return static_cast<size_t>(std::count(asked.begin(), asked.end(), command));
+  }
 
  private:
   void Answer(const HostCall& call, Completion completion);
 
   std::mutex mutex_;
   std::vector<std::pair<HostCall, Completion>> held_;
-  uint32_t next_handle_ = 0x40000000;
+  std::atomic<uint32_t> next_handle_ = 0x40000000;
 };
 
 // An eventfd that only counts.
@@ -97,12 +112,14 @@ class FakeDelivery final : public client::Delivery {
 
   int refuse_enter = 0;  // errno
   bool kill_after_answer = false;
-  int refuse_step = 0;   // errno, of the next step
+  int refuse_step = 0;             // errno, of the next step
+  uint64_t map_bytes_max = ~0ull;  // ENOMEM for a map of more
   bool no_room = false;  // for descriptors: the node is opened, and what was opened is left to the test
   std::vector<uint64_t> opened_in_vain;
   bool hold_thread = true;
   std::function<void()> before_step;
-  uint64_t map_result = 0;  // what the next map gives; 0: kMapped and so on
+  uint64_t map_result = 0;       // what the next map gives; 0: kMapped and so on
+  bool map_where_asked = false;  // a map with an address gets it
   std::function<uint64_t()> open_node;
   std::map<int, uint64_t> files;  // by descriptor
   std::map<int, std::shared_ptr<CountingFile>> eventfds;
@@ -179,12 +196,18 @@ class DriverTest : public testing::Test {
     return StartCall(file, tid, code, args)->Wait();
   }
   uint32_t OpenAdapter(uint64_t file, pid_t tid);
+  int32_t OpenAdapterRaw(uint64_t file, pid_t tid);
   uint32_t CreateDevice(uint64_t file, pid_t tid, uint32_t adapter);
 
   void StartRawWith(std::shared_ptr<Outcome> outcome, uint64_t file, pid_t tid, uint32_t code,
                     uint64_t argument, size_t restricted_bytes);
   std::shared_ptr<Outcome> StartRaw(uint64_t file, pid_t tid, uint32_t code, uint64_t argument,
                                     size_t restricted_bytes);
+
+  uid_t opener_uid = 0;
+  // Where not 0, that allocation of the driver's in a call fails (counted_memory.h); how many the last had.
+  uint64_t fail_allocation = 0;
+  std::atomic<uint64_t> allocations_of_call = 0;
 
   FakeAccess access;
   FakeHost host;

@@ -1,6 +1,7 @@
 // Waits, and events of the host: who ends a call that is parked, what is left where it does not come to that,
 // and what one costs.
 #include "cuse-dxg/guest/event_table.h"
+#include "cuse-dxg/guest/interrupted_waits.h"
 #include "tests/guest/counted_memory.h"
 #include "tests/guest/rig.h"
 
@@ -53,8 +54,8 @@ TEST(EventTable, EndWithTheirProcess) {
   const auto file = std::make_shared<CountingFile>();
   for (int i = 0; i < 3; ++i) events.Add(one, file, EventTable::Lifetime::kOnce);
   const uint64_t left = events.Add(other, file, EventTable::Lifetime::kOnce);
-  events.RemoveAll(one);
-  events.RemoveAll(one);
+  EXPECT_FALSE(events.RemoveSome(one));
+  EXPECT_FALSE(events.RemoveSome(one));
   EXPECT_EQ(events.size(), 1u);
   EXPECT_EQ(file.use_count(), 2);
   events.Happened(left);
@@ -87,6 +88,16 @@ class WaitTest : public FenceTest {
   std::shared_ptr<Outcome> StartWait() {
     return StartCall(file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &args);
   }
+
+  uint32_t CreateSync(uint32_t type) {
+    d3dkmt_createsynchronizationobject2 create{};
+    create.device.v = device;
+    create.info.type = static_cast<d3dddi_synchronizationobject_type>(type);
+    EXPECT_EQ(Call(file, 100, LX_DXCREATESYNCHRONIZATIONOBJECT, &create), 0);
+    return create.sync_object.v;
+  }
+  uint32_t CreateFence() { return CreateSync(_D3DDDI_MONITORED_FENCE); }
+  uint32_t CreateMutex() { return CreateSync(_D3DDDI_SYNCHRONIZATION_MUTEX); }
 
   uint32_t object = 0x40000040;
   uint64_t value = 9;
@@ -150,8 +161,66 @@ TEST_F(WaitTest, ASignalEndsIt) {
   auto wait = StartWait();
   ASSERT_TRUE(wait->Signal());
   EXPECT_EQ(wait->Wait(), attach::IoctlRequest::kRestart);
+  EXPECT_EQ(driver.events().size(), 1u);  // the host still has it
+  driver.GuestEvent(host.events[0]);      // late
   EXPECT_EQ(driver.events().size(), 0u);
-  driver.GuestEvent(host.events[0]);  // late
+}
+
+// A profiler's signals: each ends the call, and the kernel restarts it.
+TEST_F(WaitTest, ARestartedWaitIsTheOneThatTheHostHas) {
+  for (int i = 0; i < 1000; ++i) {
+    auto wait = StartWait();
+    ASSERT_TRUE(wait->Signal());
+    ASSERT_EQ(wait->Wait(), attach::IoctlRequest::kRestart);
+  }
+  ASSERT_EQ(host.events.size(), 1u);
+  EXPECT_EQ(driver.events().size(), 1u);
+  auto wait = StartWait();
+  ASSERT_EQ(host.events.size(), 1u);
+  ASSERT_FALSE(wait->done);
+  driver.GuestEvent(host.events[0]);
+  EXPECT_EQ(wait->Wait(), 0);
+  EXPECT_EQ(driver.events().size(), 0u);
+}
+
+// Each by itself: for other objects, values, flags, or beside one that has it already.
+TEST_F(WaitTest, OnlyTheSameWaitIsTakenOver) {
+  ASSERT_TRUE(StartWait()->Signal());
+  value = 10;
+  auto later = StartWait();
+  EXPECT_EQ(host.events.size(), 2u);
+  value = 9;
+  args.flags.wait_any = 1;
+  auto any = StartWait();
+  EXPECT_EQ(host.events.size(), 3u);
+  args.flags.wait_any = 0;
+  auto again = StartWait(), beside = StartWait();
+  EXPECT_EQ(host.events.size(), 4u);
+  driver.GuestEvent(host.events[0]);
+  EXPECT_EQ(again->Wait(), 0);
+  for (const auto& wait : {later, any, beside}) EXPECT_FALSE(wait->done);
+  for (const uint64_t event : host.events) driver.GuestEvent(event);
+  for (const auto& wait : {later, any, beside}) EXPECT_EQ(wait->Wait(), 0);
+}
+
+// A fence may have been set back since: the host is asked again.
+TEST_F(WaitTest, AFenceThatWasReachedInBetweenIsLookedAtAgain) {
+  object = CreateFence();
+  ASSERT_TRUE(StartWait()->Signal());
+  driver.GuestEvent(host.events[0]);
+  auto wait = StartWait();
+  EXPECT_EQ(host.events.size(), 2u);
+  driver.GuestEvent(host.events[1]);
+  EXPECT_EQ(wait->Wait(), 0);
+}
+
+// The host gave it to the wait that was interrupted.
+TEST_F(WaitTest, AMutexThatWasTakenInBetweenIsTheRestartedCalls) {
+  object = CreateMutex();
+  ASSERT_TRUE(StartWait()->Signal());
+  driver.GuestEvent(host.events[0]);
+  EXPECT_EQ(StartWait()->Wait(), 0);
+  EXPECT_EQ(host.events.size(), 1u);
 }
 
 TEST_F(WaitTest, ASignalThatCameWhileTheHostWasAskedEndsIt) {
@@ -176,6 +245,7 @@ TEST_F(WaitTest, ADeathEndsAParkedCall) {
   auto wait = StartWait();
   ASSERT_TRUE(wait->Kill());
   EXPECT_LT(wait->Wait(), 0);
+  driver.Release(std::exchange(file, 0));
   EXPECT_EQ(driver.events().size(), 0u);
 }
 
@@ -214,6 +284,7 @@ TEST_F(WaitTest, OneOfManyEndsIt) {
     again.join();
     const int32_t result = wait->Wait();
     EXPECT_TRUE(result == 0 || result == attach::IoctlRequest::kRestart) << result;
+    driver.GuestEvent(event);
   }
   EXPECT_EQ(driver.events().size(), 0u);
 }
@@ -235,6 +306,7 @@ TEST_F(WaitTest, OneOfManyEndsItWhileTheHostAnswers) {
     }
     if (!done) driver.GuestEvent(host.events.back());
     const int32_t result = wait->Wait();
+    driver.GuestEvent(host.events.back());
     EXPECT_TRUE(result == 0 || result == attach::IoctlRequest::kRestart || result == -EINTR) << result;
   }
   EXPECT_EQ(driver.events().size(), 0u);
@@ -308,6 +380,19 @@ TEST_F(WaitTest, AParkedCallWithManyObjectsIsSmallToo) {
   EXPECT_LE(BytesInUse() - before, 4096);
   driver.GuestEvent(host.events.back());
   EXPECT_EQ(wait->Wait(), 0);
+}
+
+// A second thread with the same wait comes between: the event would be both threads'.
+TEST(InterruptedWaits, IsNobodysBeforeItsEventHasIt) {
+  const auto waits = std::make_shared<InterruptedWaits>();
+  const WaitDigest digest = DigestOf(1, 0, false, {}, {});
+  const auto wait = waits->Add(digest, 5);
+  EXPECT_FALSE(waits->Take(digest));
+  waits->Left(digest, 5);
+  const auto taken = waits->Take(digest);
+  ASSERT_TRUE(taken);
+  EXPECT_EQ(taken->event, 5u);
+  EXPECT_FALSE(waits->Take(digest));
 }
 
 }  // namespace

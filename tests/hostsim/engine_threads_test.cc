@@ -1,5 +1,10 @@
 #include <gtest/gtest.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
+#include <condition_variable>
+#include <csignal>
+#include <mutex>
 #include <thread>
 
 #include "tests/hostsim/gpu_rig.h"
@@ -38,6 +43,42 @@ TEST(EngineThreads, LongCommandsRunElsewhere) {
   rig.WaitUntil(fence, 20);
   EXPECT_EQ(rig.GpuRead(large + 32 * kMiB - 8), 20u * 0x100000001u);
   rig.EndAndExpectNothing();
+}
+
+// In a process of its own, which stops itself right after it has submitted: a real stop, in real time.
+TEST(EngineThreads, AProcessThatWasStoppedFindsNobodyHung) {
+  constexpr uint32_t kTimeoutMs = 400;
+  const pid_t child = fork();
+  if (child == 0) {
+    AdapterProfile profile = Shipped("discrete");
+    profile.mutable_engines()->set_timeout_ms(kTimeoutMs);
+    GpuRig rig(profile, nullptr, nullptr, true);
+    const auto fence = rig.NewFence();
+    std::jthread time([&rig](const std::stop_token& end) {
+      for (auto last = std::chrono::steady_clock::now(); !end.stop_requested();) {
+        std::this_thread::sleep_for(std::chrono::milliseconds(1));
+        const auto now = std::chrono::steady_clock::now();
+        rig.clock.StandStillNs(static_cast<uint64_t>(std::chrono::nanoseconds(now - last).count()));
+        rig.clock.AdvanceNs(0);
+        last = now;
+      }
+    });
+    CommandWriter commands;
+    for (int i = 0; i < 5; ++i) commands.Delay(kTimeoutMs * kMs / 20);
+    rig.Submit(commands);
+    rig.GpuSignal({rig.context}, {{fence.handle, 1}});
+    raise(SIGSTOP);
+    while (rig.ValueOf(fence) == 0) std::this_thread::yield();
+    // A device that hung has raised it further.
+    _exit(rig.ValueOf(fence) == 1 ? 0 : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, WUNTRACED), child);
+  ASSERT_TRUE(WIFSTOPPED(status));
+  std::this_thread::sleep_for(std::chrono::milliseconds(2 * kTimeoutMs));  // the stop itself
+  kill(child, SIGCONT);
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
 }
 
 // One op that takes seconds is stopped inside: the clock says so, not its own end.
@@ -82,6 +123,119 @@ TEST(EngineThreads, HungCommandEndsWithItsContextDeviceOrProcess) {
     rig.EndAndExpectNothing();
     EXPECT_TRUE(rig.Marks().empty());
   }
+}
+
+// A client's pages that do not answer until they are told to.
+class HeldGuest : public FakeGuest {
+ public:
+  bool Read(uint32_t gpadl, uint64_t offset, Bytes bytes) override {
+    std::unique_lock lock(mutex_);
+    ++held_;
+    changed_.notify_all();
+    changed_.wait(lock, [this] { return answers_; });
+    return FakeGuest::Read(gpadl, offset, bytes);
+  }
+  void WaitUntilHeld(int reads) {
+    std::unique_lock lock(mutex_);
+    changed_.wait(lock, [this, reads] { return held_ >= reads; });
+  }
+  void Answer() {
+    std::lock_guard lock(mutex_);
+    answers_ = true;
+    changed_.notify_all();
+  }
+  int held() {
+    std::lock_guard lock(mutex_);
+    return held_;
+  }
+
+ private:
+  std::mutex mutex_;
+  std::condition_variable changed_;
+  int held_ = 0;  // ever
+  bool answers_ = false;
+};
+
+// A command in such memory cannot be stopped. The engine goes on without.
+class HeldMemory : public testing::Test {
+ protected:
+  HeldMemory() {
+    guest_.runs[7] = std::string(kPage, 'x');
+    const uint32_t pages = rig_.TryAllocation(kPage, kExistingSysmemFlag);
+    host::SetExistingSysmemStore::Request bind;
+    bind.set_device(rig_.device);
+    bind.set_allocation(pages);
+    bind.set_gpadl(7);
+    EXPECT_EQ(rig_.Ask<host::SetExistingSysmemStore>(rig_.caller, bind).reply.status(), kStatusSuccess);
+    rig_.BringIn({pages});
+    const uint64_t held = rig_.Map(pages, 1);
+    reads_it_.Copy(rig_.Memory(kPage, &target_), held, kPage).Marker(1);
+  }
+  void WaitForMarks(size_t count) {
+    while (rig_.Marks().size() < count) std::this_thread::yield();
+  }
+  void Hang() {
+    rig_.clock.AdvanceNs(2000 * kMs);
+    rig_.clock.AdvanceNs(200 * kMs);
+  }
+
+  HeldGuest guest_;
+  GpuRig rig_{Shipped("discrete"), nullptr, &guest_, true};
+  uint32_t target_ = 0;
+  CommandWriter reads_it_;
+};
+
+TEST_F(HeldMemory, IsAHangOfItsDeviceAlone) {
+  const uint32_t other = rig_.NewDevice(rig_.caller);
+  const uint32_t other_context = rig_.NewContext(rig_.caller, other);
+  EXPECT_EQ(rig_.Submit(reads_it_), kStatusSuccess);
+  guest_.WaitUntilHeld(1);
+  EXPECT_EQ(rig_.SubmitTo({other_context}, CommandWriter().Marker(5)), kStatusSuccess);
+  EXPECT_TRUE(rig_.Marks().empty());
+  Hang();
+  EXPECT_EQ(rig_.StateOf(rig_.device), 3u) << "hung";
+  WaitForMarks(1);
+  EXPECT_EQ(rig_.StateOf(other), 1u);
+  EXPECT_EQ(rig_.Destroy({target_}), kStatusSuccess) << "the bytes stay until the command is back";
+  guest_.Answer();
+  EXPECT_EQ(rig_.SubmitTo({other_context}, CommandWriter().Marker(6)), kStatusSuccess);
+  WaitForMarks(2);
+  EXPECT_EQ(rig_.Marks().back(), 6u) << "the command that hung did not go on";
+  rig_.EndAndExpectNothing();
+}
+
+TEST_F(HeldMemory, IsLeftWhenItsDeviceEnds) {
+  const uint32_t ending = rig_.NewDevice(rig_.caller);
+  EXPECT_EQ(rig_.SubmitTo({rig_.NewContext(rig_.caller, ending)}, reads_it_), kStatusSuccess);
+  guest_.WaitUntilHeld(1);
+  const uint64_t devices = rig_.host().Account().devices;
+  std::thread end([&] { EXPECT_EQ(rig_.DestroyDevice(rig_.caller, ending), kStatusSuccess); });
+  while (rig_.host().Account().devices == devices) std::this_thread::yield();
+  EXPECT_EQ(rig_.Submit(CommandWriter().Marker(5)), kStatusSuccess);
+  rig_.clock.AdvanceNs(300 * kMs);  // much less than the timeout
+  WaitForMarks(1);
+  guest_.Answer();
+  end.join();
+  rig_.EndAndExpectNothing();
+}
+
+// Each costs a thread, so a process has only a few of them at a time.
+TEST_F(HeldMemory, HoldsAFewThreadsOfAProcess) {
+  constexpr int kMost = 4;
+  std::vector<uint32_t> devices;
+  for (int i = 0; i < kMost + 1; ++i) devices.push_back(rig_.NewDevice(rig_.caller));
+  for (const uint32_t device : devices) {
+    const int held = guest_.held();
+    EXPECT_EQ(rig_.SubmitTo({rig_.NewContext(rig_.caller, device)}, reads_it_), kStatusSuccess);
+    if (held < kMost) {
+      guest_.WaitUntilHeld(held + 1);
+      Hang();
+    }
+    while (rig_.StateOf(device) != 3u) std::this_thread::yield();
+  }
+  EXPECT_EQ(guest_.held(), kMost);
+  guest_.Answer();
+  rig_.EndAndExpectNothing();
 }
 
 TEST(EngineThreads, NothingTouchesMemoryAfterItsEnd) {

@@ -5,6 +5,7 @@
 #include <string>
 #include <vector>
 
+#include "tests/guest/counted_memory.h"
 #include "tests/hostsim/gpu_rig.h"
 
 // A creating command that fails, at whichever of its steps, leaves nothing behind. Each command is made to
@@ -176,6 +177,35 @@ TEST_P(FailedCreation, WithoutMemoryLeavesNothing) {
     }
     ExpectSame(Books(rig), before, "step " + std::to_string(step));
   }
+}
+
+// The machine itself runs out of memory: at the first allocation of the command, at the second, and so on.
+TEST_P(FailedCreation, WhereTheMachineHasNoMemoryLeavesNothing) {
+  GpuRig rig;
+  Stage stage(rig);
+  EXPECT_TRUE(GetParam().run(stage)) << "so that what is only made once is there";
+  for (uint64_t nth = 1;; ++nth) {
+    ASSERT_LE(nth, 10000u) << "it never succeeds";
+    bool failed = false;
+    rig.around = [&](const std::function<void()>& submit) {
+      guest::FailAllocation(nth);
+      submit();
+      failed = guest::AllocationsSince() >= nth;
+      guest::FailAllocation(0);
+    };
+    const Books before(rig);
+    const bool created = GetParam().run(stage);
+    rig.around = nullptr;
+    EXPECT_NE(created, failed) << nth;
+    if (!failed) {
+      EXPECT_GT(nth, 1u) << "nothing of it can fail";
+      break;
+    }
+    ExpectSame(Books(rig), before, "allocation " + std::to_string(nth));
+  }
+  rig.EndProcess(stage.other);
+  EXPECT_EQ(rig.NtUnshare(stage.shared_resource), kStatusSuccess);
+  rig.EndAndExpectNothing();
 }
 
 // No GPU address is free.

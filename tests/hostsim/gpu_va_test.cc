@@ -36,7 +36,8 @@ TEST_F(Addresses, RefuseWhatIsNotAligned) {
   EXPECT_EQ(rig_.TryReserve(kUnit + kPage).virtual_address(), 0u);
   EXPECT_EQ(rig_.TryReserve(kUnit, kUnit * 8 + kPage).virtual_address(), 0u);
   EXPECT_EQ(rig_.TryReserve(kUnit, 0, kPage).virtual_address(), 0u);
-  EXPECT_EQ(rig_.TryReserve(kUnit, 0, 0, kUnit * 9 + 1).virtual_address(), 0u);
+  EXPECT_EQ(rig_.TryReserve(2 * kUnit, 0, 8 * kUnit, 10 * kUnit - 1).virtual_address(), 0u)
+      << "the maximum is rounded down";
   EXPECT_EQ(rig_.TryReserve(kUnit, 0, 0, 0, 2).virtual_address(), 0u) << "a type of the system";
   EXPECT_EQ(rig_.TryReserve(kUnit, 0, 0, 0, 0, rig_.queue.fence).virtual_address(), 0u);
   const uint32_t allocation = rig_.New(4 * kPage);
@@ -195,7 +196,7 @@ TEST_F(Addresses, AccessCrossesPiecesAndFaultsBeforeItWrites) {
   EXPECT_EQ(rig_.GpuRead(base + 2 * kPage - 8), 0u);
 }
 
-// [GVA] 138 to 141
+// [GVA] 138, 139, 140, 141
 class Updates : public Addresses {
  protected:
   static std::string Operation(uint32_t kind, const std::vector<uint64_t>& words) {
@@ -346,13 +347,44 @@ TEST_F(Updates, OfFreedAddressesAndGoneAllocationsAreDropped) {
   rig_.EndAndExpectNothing();
 }
 
+// A process makes its host keep so many ranges and pieces, and no more.
+TEST(GpuVaLimits, OfRangesAndPieces) {
+  MemoryBudget budget(Shipped("discrete"));
+  VideoMemory memory({{kLocal, kGiB, false}}, budget, {});
+  std::atomic<uint64_t> count{0};
+  std::atomic<bool> reaches_guest = false;
+  GpuVa va(memory, 48, count, reaches_guest);
+  GpuAddress address;
+  while (va.Reserve({}, kUnit, ReservationType::kZero, &address) == kStatusSuccess) {
+  }
+  EXPECT_EQ(va.ranges(), GpuVa::kPartsMax);
+  EXPECT_EQ(va.Reserve({}, kUnit, ReservationType::kZero, &address), kStatusNoMemory);
+  const GpuAddress first = GpuVa::kStart, second = first + kUnit;
+  GpuMapping nothing;
+  nothing.protection = kProtectZero;
+  EXPECT_EQ(va.Map({.base = first}, kPage, nothing, &address), kStatusNoMemory);
+  EXPECT_EQ(va.MapFence(nullptr, false, &address), kStatusNoMemory);
+  EXPECT_FALSE(va.HasRoomToShow(1));
+  for (uint64_t i = 2; i < 5; ++i) ASSERT_EQ(va.Free(first + i * kUnit, kUnit), kStatusSuccess);
+  ASSERT_EQ(va.Map({.base = first}, kPage, nothing, &address), kStatusSuccess);
+  EXPECT_TRUE(va.HasRoomToShow(1));
+  EXPECT_FALSE(va.HasRoomToShow(2));
+  va.CopyPages(first, kPage, second);
+  EXPECT_TRUE(va.HasRoomToShow(1)) << "not copied: it could have parted a piece";
+  ASSERT_EQ(va.Free(first + 5 * kUnit, kUnit), kStatusSuccess);
+  va.CopyPages(first, kPage, second);
+  EXPECT_TRUE(va.HasRoomToShow(1));
+  EXPECT_FALSE(va.HasRoomToShow(2));
+}
+
 // Prints what one mapping more costs among many. Not a check: machines differ.
 TEST(GpuVaCost, GrowsWithTheLogarithm) {
   MemoryBudget budget(Shipped("discrete"));
   VideoMemory memory({{kLocal, kGiB, false}}, budget, {});
   for (const uint64_t live : {10ull, 1000ull, 1'000'000ull}) {
     std::atomic<uint64_t> count{0};
-    GpuVa va(memory, 48, count);
+    std::atomic<bool> reaches_guest = false;
+    GpuVa va(memory, 48, count, reaches_guest);
     GpuAddress address;
     for (uint64_t i = 0; i < live; ++i) va.Reserve({}, kUnit, ReservationType::kZero, &address);
     Rng rng(1);

@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <future>
 #include <string>
 #include <tuple>
@@ -87,6 +88,9 @@ class Rig {
   }
   ~Rig() { host_->SetEvents(nullptr); }
 
+  // What carries out a submission, where a test does something just before and after each.
+  std::function<void(const std::function<void()>& submit)> around;
+
   Host& host() { return *host_; }
   AdapterInfo adapter(size_t index = 0) { return host_->Adapters().at(index); }
 
@@ -95,11 +99,13 @@ class Rig {
     Answer<Command> answer;
     const uint32_t id = Command::descriptor()->options().GetExtension(dxg::command).id();
     const auto done = std::make_shared<std::promise<void>>();
-    host_->Submit(caller, id, request, &answer.reply, [&answer, done](bool accepted) {
+    const Host::Completion complete = [&answer, done](bool accepted) {
       answer.accepted = accepted;
       ++answer.completions;
       done->set_value();
-    });
+    };
+    const std::function<void()> submit = [&] { host_->Submit(caller, id, request, &answer.reply, complete); };
+    around ? around(submit) : submit();
     if (threads_) done->get_future().wait();  // an engine's thread may have to let go first
     EXPECT_EQ(answer.completions, 1);
     return answer;

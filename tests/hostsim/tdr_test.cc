@@ -55,6 +55,45 @@ TEST(Timeout, DEV49_WorkThatTakesTooLong) {
   EXPECT_EQ(rig.Marks(), std::vector<uint64_t>{1});
 }
 
+// A host that is stopped (SIGSTOP, a freezer) finds its clock far ahead. Its commands did not run meanwhile.
+TEST(Timeout, AHostThatStoodStillFindsNobodyHung) {
+  for (const bool in_one_piece : {true, false}) {
+    GpuRig rig;
+    CommandWriter commands;
+    for (int i = 0; i < (in_one_piece ? 1 : 10); ++i) commands.Delay((in_one_piece ? 700 : 70) * kMs);
+    rig.Submit(commands.Marker(1));
+    rig.clock.AdvanceNs(100 * kMs);
+    rig.clock.StandStillNs(5 * kTimeoutNs);
+    rig.clock.AdvanceNs(0);
+    EXPECT_EQ(rig.StateOf(rig.device), kActive);
+    rig.clock.AdvanceNs(700 * kMs);
+    EXPECT_EQ(rig.StateOf(rig.device), kActive);
+    EXPECT_EQ(rig.Marks(), std::vector<uint64_t>{1});
+  }
+}
+
+TEST(Timeout, ADelayThatIsOverInTimeIsSoHoweverLateThatIsSeen) {
+  GpuRig rig;
+  rig.Submit(CommandWriter().Delay(kTimeoutNs - 1).Marker(1));
+  rig.clock.AdvanceNs(kTimeoutNs - 2);
+  rig.clock.StandStillNs(5 * kTimeoutNs);
+  rig.clock.AdvanceNs(0);
+  EXPECT_EQ(rig.StateOf(rig.device), kActive);
+  EXPECT_EQ(rig.Marks(), std::vector<uint64_t>{1});
+}
+
+// The stop counts as a step, so that what hangs is found all the same.
+TEST(Timeout, AHangIsFoundAfterAStopToo) {
+  GpuRig rig;
+  rig.Submit(CommandWriter().Hang());
+  rig.clock.AdvanceNs(kTimeoutNs / 2);
+  rig.clock.StandStillNs(5 * kTimeoutNs);
+  rig.clock.AdvanceNs(0);
+  EXPECT_EQ(rig.StateOf(rig.device), kActive);
+  rig.clock.AdvanceNs(kTimeoutNs / 2);
+  EXPECT_EQ(rig.StateOf(rig.device), kHung);
+}
+
 TEST(Timeout, WaitingForMemoryOccupiesTheEngine) {
   GpuRig rig;
   rig.Submit(CommandWriter().Wait64(rig.data, 1));

@@ -216,14 +216,22 @@ def check_rule_texts(paths):
     rules = re.findall(r"^- \*\*(\[[A-Z]{3}\] \d+)\*\* \S", text("docs/host-rules.md"), re.M)
     for twice in sorted({r for r in rules if rules.count(r) > 1}):
         breaches.append(f"docs/host-rules.md: {twice} stands there twice")
+    named = {}
     for path in paths:
         if not path.startswith("tests/") or is_binary(path) or path.startswith("tests/rules/"):
             continue
+        for tag in re.findall(r"\[[A-Z]{3}\] \d+ (?:to|-) \d+", text(path)):
+            report(path, f"{tag} is a range; write each number, so that it is found")
         # "[RES] 112 113" and "[SYN] 136, 137" name several of a family.
         for family, numbers in re.findall(r"\[([A-Z]{3})\] (\d+(?:(?:,| and|,? *\n// *)? \d+)*)", text(path)):
             for number in re.findall(r"\d+", numbers):
+                named.setdefault(path, set()).add(f"[{family}] {number}")
                 if f"[{family}] {number}" not in rules:
                     report(path, f"[{family}] {number} is no rule of docs/host-rules.md")
+    for rule, line in re.findall(r"^- \*\*(\[[A-Z]{3}\] \d+)\*\*(.*)$", text("docs/host-rules.md"), re.M):
+        for path in re.findall(r"\(\.\./(tests/\w+/\w+\.cc)\)", line):
+            if rule not in named.get(path, ()):
+                report("docs/host-rules.md", f"{rule} names {path}, which does not name it")
 
 
 checks = {"format": check_format, "text": check_text, "rooms": check_rooms, "machine": check_machine, "one-list": check_one_list,

@@ -68,7 +68,7 @@ class Machine::IoctlRequest final : public attach::IoctlRequest {
   void OnInterrupt(std::function<void()> interrupted) override {
     call_->interrupted_ = std::move(interrupted);
   }
-  void OnKilled(std::function<void()> killed) override { call_->killed_ = std::move(killed); }
+  void OnKilled(std::function<bool()> killed) override { call_->killed_ = std::move(killed); }
 
  private:
   attach::Caller caller_;
@@ -131,6 +131,7 @@ Machine::Machine(const AdapterProfile& profile) : profile_(profile), pages_(std:
   driver_ =
       std::make_unique<guest::Driver>(static_cast<Backend&>(*this), static_cast<client::Access&>(*this));
   driver_->set_delivery(this);
+  driver_->teardown().Stop();  // everything on this thread: the same seed is the same run
   DXG_CHECK(Start(driver_.get()).ok());
 }
 

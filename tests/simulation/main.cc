@@ -1,7 +1,6 @@
 // Runs of the simulation, by kind and seed.
 #include <fmt/format.h>
 
-#include <CLI/CLI.hpp>
 #include <fstream>
 #include <map>
 #include <optional>
@@ -9,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "base/command_line/parse.h"
 #include "tests/simulation/run.h"
 
 namespace dxg::simulation {
@@ -66,6 +66,10 @@ int Main(int argc, char** argv) {
   bool verbose = false, twice = false;
   CLI::App app("Random calls of several clients against a model, on virtual time; one machine for each seed.",
                "dxg-simulation");
+  app.set_version_flag("--version", "dxg-simulation " DXG_VERSION);
+  app.footer(
+      "Exit status: 0; 1 where guest and host do not do as the model says, which prints the seed; 2 where a\n"
+      "file cannot be read, or the command line is wrong.");
   app.add_option("--kind", kind,
                  "What the clients do: memory (allocations, residency, GPU addresses), or work (queues, "
                  "fences, waits, faults)")
@@ -75,10 +79,11 @@ int Main(int argc, char** argv) {
   app.add_option("--first", first, "The first seed")->capture_default_str();
   app.add_option("--seeds", seeds, "How many seeds")->capture_default_str();
   app.add_option("--steps", steps, "Steps for each seed; 0: 60 of memory, 40 of work")->capture_default_str();
-  app.add_option("--kept", kept_file, "Instead the seeds of a file, with lines KIND SEED STEPS");
+  app.add_option("--kept", kept_file, "Instead the seeds of a file, with lines KIND SEED STEPS")
+      ->type_name("FILE");
   app.add_flag("--twice", twice, "Run each seed twice, which must do and see the same");
   app.add_flag("--verbose", verbose, "Print every step");
-  CLI11_PARSE(app, argc, argv);
+  if (const auto status = command_line::Parse(app, argc, argv)) return *status;
   if (!kept_file.empty()) {
     const auto kept = ReadKept(kept_file);
     if (!kept) {

@@ -42,7 +42,8 @@ constexpr int64_t kEndNs = 20'000 * kNsPerMs;
   const int out = open(log.c_str(), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   dup2(out, STDOUT_FILENO);
   dup2(out, STDERR_FILENO);
-  dup2(ready, kReadyFd);
+  // It may have that number already, and dup2 would leave it close-on-exec.
+  if (dup2(ready, kReadyFd) == ready) fcntl(kReadyFd, F_SETFD, 0);
   std::vector<char*> argv;
   for (std::string& each : arguments) argv.push_back(each.data());
   argv.push_back(nullptr);
@@ -164,8 +165,8 @@ pid_t Rig::Start(const std::string& name, const std::vector<std::string>& argume
 void Rig::StartHost() {
   const std::string where =
       backend_ == "unix" ? "--listen=" + socket_ : fmt::format("--serve={}:{}", backend_, socket_);
-  host_ = Start("hostsim",
-                {bin_ + "/hostsim", where, "--log-level", "info", "--ready-fd", std::to_string(kReadyFd)});
+  host_ = Start("hostsim", {bin_ + "/dxg-hostsim", where, "--log-level", "info", "--ready-fd",
+                            std::to_string(kReadyFd)});
 }
 
 void Rig::StartDevice() {

@@ -237,7 +237,7 @@ def main():
                                   pass_fds=[ready_in_child])
         os.close(ready_in_child)
         try:
-            assert os.read(ready, 1) == b"\n", "hostsim did not start"
+            assert os.read(ready, 1) == b"\n", "dxg-hostsim did not start"
             witness = check_a_life(path, protocol, host)
             check_refusals(path, protocol, host)
             check_nonsense(path, protocol, host)

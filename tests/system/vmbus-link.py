@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """vmbus-link.py HOSTSIM GOLDEN
 
-A guest of `hostsim --serve=vmbus:` in nothing but Python: speaks the link of docs/vmbus.md with packets on its socket, and
+A guest of `dxg-hostsim --serve=vmbus:` in nothing but Python: speaks the link of docs/vmbus.md with packets on its socket, and
 sends the messages of a recorded guest (GOLDEN), with its own handles in them. Then guests that make no sense: each loses
 its connection, or is answered with nothing, and the others are served as before.
 """
@@ -248,7 +248,7 @@ def main():
                                   pass_fds=[ready_in_child])
         os.close(ready_in_child)
         try:
-            assert os.read(ready, 1) == b"\n", "hostsim did not start"
+            assert os.read(ready, 1) == b"\n", "dxg-hostsim did not start"
             witness = Guest(path, golden).begin().live()
             check_nonsense_on_channels(witness)
             check_nonsense_on_the_link(path, golden)

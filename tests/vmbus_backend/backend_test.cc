@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <future>
 #include <memory>
 #include <thread>
 
@@ -311,6 +312,35 @@ TEST_F(BackendTest, ALostBusEndsEverything) {
   EXPECT_EQ(adapters.Wait(), -ENODEV);
   EXPECT_EQ(global.Wait(), -ENODEV);
   EXPECT_FALSE(backend->FindRegion(WindowAddress(bus->window.start)));
+}
+
+// The channel's end does not wait for a completion that is in memory which does not answer, and nor does who
+// hears of the loss.
+TEST_F(BackendTest, ALostBusIsToldWhileACompletionIsGone) {
+  struct Gone {
+    std::promise<void> begun, goes_on;
+  } gone;
+  Silence({1000});
+  StartUsual();
+  const uint64_t address = heard.adapter().address;
+  host::Lock2::Request request;
+  host::Lock2::Reply reply;
+  const auto* command = contract::FindHostCommand(contract::kHostCommandId<host::Lock2::Request>);
+  backend->Submit({command, 7, address, &request, &reply}, {[](void* context, Status) {
+                                                              auto& it = *static_cast<Gone*>(context);
+                                                              const Relay::Pause pause;
+                                                              it.begun.set_value();
+                                                              it.goes_on.get_future().wait();
+                                                            },
+                                                            &gone});
+  gone.begun.get_future().wait();
+  Asked<host::Lock2> next(*backend, address);
+  EXPECT_EQ(next.Wait(), 0) << "another thread hears the channel";
+  Asked<host::CreateProcess> global(*backend, 0);
+  bus->events->BusLost("the test took it");
+  EXPECT_EQ(heard.Wait(2)[1], "lost");
+  EXPECT_EQ(global.Wait(), -ENODEV);
+  gone.goes_on.set_value();
 }
 
 TEST_F(BackendTest, StopEndsCallsOnTheWay) {

@@ -5,9 +5,12 @@
 #include <gtest/gtest.h>
 
 #include <condition_variable>
+#include <functional>
+#include <future>
 #include <mutex>
 #include <optional>
 #include <thread>
+#include <tuple>
 
 #include "proto/contract/host_commands.gen.h"
 #include "tests/vmbus_backend/fake_channel.h"
@@ -36,14 +39,18 @@ class Lock {
     std::lock_guard lock(mutex_);
     return times_ != 0;
   }
+  std::function<void()> then;  // its completion goes on with this
   const host::Lock2::Reply& reply() const { return reply_; }
 
  private:
   void Done(Status status) {
-    std::lock_guard lock(mutex_);
+    std::unique_lock lock(mutex_);
     ++times_;
     status_ = std::move(status);
+    const auto next = then;  // whoever waits may end this once the lock is free
     changed_.notify_all();
+    lock.unlock();
+    if (next) next();
   }
   host::Lock2::Request request_;
   host::Lock2::Reply reply_;
@@ -262,6 +269,50 @@ TEST_F(CommandChannelTest, TakesCallsFromItsOwnCompletions) {
        &chain});
   channel->Lose();
   EXPECT_EQ(chain.next.Wait().value(), -ENODEV);
+}
+
+// A completion that is in memory which does not answer, by each way to a completion: what comes behind it
+// goes on, and nobody has to wait for the channel's end.
+TEST(CommandChannelInBlockedMemory, HoldsUpNoOtherCall) {
+  using Way = void (*)(FakeChannelState&, CommandChannel&);
+  const std::tuple<const char*, bool, Way> ways[] = {
+      {"answered", false,
+       [](FakeChannelState& channel, CommandChannel&) {
+         channel.Answer(1, Answer(0));
+         channel.Answer(2, Answer(0));
+       }},
+      {"not sent", false,
+       [](FakeChannelState& channel, CommandChannel&) {
+         for (const uint64_t transaction : {1, 2}) channel.Deliver(kSendFailed, transaction, PacketBytes(4));
+       }},
+      {"lost", false, [](FakeChannelState& channel, CommandChannel&) { channel.Lose(); }},
+      {"closed", false, [](FakeChannelState&, CommandChannel& line) { line.Close(); }},
+      {"tried too often", true, [](FakeChannelState&, CommandChannel&) {}},
+      {"sent late", true, [](FakeChannelState& channel, CommandChannel&) { channel.SetFull(false); }},
+      {"closed, not sent yet", true, [](FakeChannelState&, CommandChannel& line) { line.Close(); }},
+  };
+  for (const auto& [name, full, way] : ways) {
+    SCOPED_TRACE(name);
+    auto channel = std::make_shared<FakeChannelState>();
+    CommandChannel line("test", std::make_unique<FakeChannel>(channel), nullptr,
+                        std::chrono::microseconds(10));
+    std::promise<void> blocked, goes_on;
+    Lock first(full), second(full);
+    first.then = [&] {
+      const Relay::Pause pause;
+      blocked.set_value();
+      goes_on.get_future().wait();
+    };
+    channel->SetFull(full);
+    first.Submit(line, full);
+    second.Submit(line, full);
+    way(*channel, line);
+    blocked.get_future().wait();
+    EXPECT_LE(second.Wait().value(), 0);
+    EXPECT_FALSE(line.EndFor(std::chrono::milliseconds(1)));
+    goes_on.set_value();
+    EXPECT_TRUE(line.EndFor(std::chrono::seconds(60)));
+  }
 }
 
 TEST_F(CommandChannelTest, AskAnswersWithTheReply) {

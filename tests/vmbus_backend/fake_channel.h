@@ -9,6 +9,7 @@
 #include <optional>
 #include <vector>
 
+#include "base/relay.h"
 #include "link/vmbus/channel.h"
 
 // A channel whose other side is the test.
@@ -96,6 +97,7 @@ class FakeChannelState {
       arriving_.pop_front();
       lock.unlock();
       handle({packet.type, packet.flags, packet.transaction, packet.payload});
+      if (Relay::Lost()) return Status::Ok();
       lock.lock();
     }
   }

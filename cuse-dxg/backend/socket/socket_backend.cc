@@ -14,7 +14,9 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "base/patience.h"
 #include "base/printable.h"
+#include "base/relay.h"
 #include "cuse-dxg/backend/socket/call_batch.h"
 #include "cuse-dxg/backend/socket/region_files.h"
 #include "cuse-dxg/backend/socket/reply_check.h"
@@ -35,8 +37,6 @@ using google::protobuf::Message;
 using protocol::FromHost;
 using protocol::ToHost;
 using socket::Connection;
-
-using Clock = std::chrono::steady_clock;
 
 constexpr uint32_t kWireVersion = 40;  // of commands that belong to no adapter
 constexpr int kErrnoMax = 4095;
@@ -105,11 +105,12 @@ class SocketBackend final : public Backend, public HostControl {
   bool Enter(const HostCall& call, Completion completion, uint64_t number) DXG_REQUIRES(sending_);
   uint32_t VersionOf(uint64_t adapter) DXG_EXCLUDES(mutex_);
   void WakeReader();
+  bool IsReader() const { return reader_.IsMine() || std::this_thread::get_id() == starter_; }
   bool Ask(protocol::Question question, Received* received, std::span<const int> descriptors = {});
   std::optional<HostRegion> AskForRegion(protocol::Question question);
   bool Answers(Received& received);
 
-  void Run();
+  bool Run();
   bool PollOnce();
   bool Next(socket::Incoming* incoming);
   bool Read(const socket::Incoming& incoming, Received* received);
@@ -120,8 +121,8 @@ class SocketBackend final : public Backend, public HostControl {
   bool EndCall(uint64_t number, Status transport, std::span<const std::byte> reply);
   bool CheckAlive();
   void Lose();
-  std::vector<PendingCall> Cut();
-  static void EndWith(const std::vector<PendingCall>& pending);
+  void Cut();
+  void EndCalls();
   void Release();
 
   // There is a batch to be sent. Reset, with sending_ held, when nothing is entered any more: the reader
@@ -131,8 +132,9 @@ class SocketBackend final : public Backend, public HostControl {
   const protocol::Hello hello_;
   const std::chrono::milliseconds patience_;
   BackendEvents* events_ = nullptr;
-  std::thread reader_;
-  std::atomic<std::thread::id> reader_id_{};
+  // What it calls back may touch clients' memory, which may never answer.
+  Relay reader_;
+  std::atomic<std::thread::id> starter_{};  // reads until reader_ does
   std::atomic<bool> stopping_{false};
 
   // The order of sending is the order of submission. Held while mutex_, and those of pending_ and of the
@@ -151,6 +153,7 @@ class SocketBackend final : public Backend, public HostControl {
   // The reader's.
   std::deque<Received> deferred_;
   std::string why_lost_;
+  bool told_lost_ = false;
   std::unique_ptr<socket::Rings> rings_;  // until the host has agreed
   bool started_ = false;
   Liveness liveness_;
@@ -236,19 +239,20 @@ bool SocketBackend::Ask(protocol::Question question, Received* received, std::sp
   ToHost message;
   *message.mutable_question() = std::move(question);
   message.set_descriptors(static_cast<uint32_t>(descriptors.size()));
-  const auto deadline = Clock::now() + 2 * patience_;
+  const auto limit = 2 * patience_;
   bool there = Send(message, descriptors);
-  if (std::this_thread::get_id() == reader_id_) {
+  if (IsReader()) {
+    RealPatience patience(limit, liveness_.look_after());
     while (there && !asked.answered()) {
       there = PollOnce();
       Received next;
       for (socket::Incoming incoming; there && Next(&incoming) && Read(incoming, &next);) {
         if (!Answers(next)) deferred_.push_back(std::move(next));
       }
-      there = there && why_lost_.empty() && Clock::now() < deadline;
+      there = there && why_lost_.empty() && !patience.IsOver();
     }
     if (!asked.answered() && why_lost_.empty()) why_lost_ = "it does not answer a question";
-  } else if (!asked.WaitUntil(deadline)) {
+  } else if (!asked.WaitFor(limit)) {
     connection_.Close();  // the reader hears of it
   }
   return asked.End();
@@ -285,6 +289,7 @@ Result<uint32_t> SocketBackend::AddClientPages(std::shared_ptr<ClientPages> page
   protocol::Question question;
   question.mutable_add_client_pages()->set_file_offset(file->offset);
   question.mutable_add_client_pages()->set_size(pages->size());
+  question.mutable_add_client_pages()->set_file_number(file->number);
   const int descriptors[] = {file->descriptor};
   Received received;
   if (!Ask(std::move(question), &received, descriptors)) return Lost();
@@ -389,7 +394,7 @@ bool SocketBackend::HandleAll() {
       Received next;
       fine = Read(incoming, &next) && Handle(std::move(next));
     }
-    if (!fine || !why_lost_.empty()) return false;
+    if (Relay::Lost() || !fine || !why_lost_.empty()) return false;
   }
 }
 
@@ -467,36 +472,40 @@ bool SocketBackend::EndCall(uint64_t number, Status transport, std::span<const s
   return fits;
 }
 
-void SocketBackend::Run() {
-  reader_id_ = std::this_thread::get_id();
+// True: another thread is the reader now.
+bool SocketBackend::Run() {
   while (!stopping_ && HandleAll() && PollOnce()) {
   }
+  if (Relay::Lost()) return true;
   Lose();
+  return Relay::Lost();
 }
 
 void SocketBackend::Lose() {
-  const auto pending = Cut();
-  if (!stopping_) {
+  Cut();
+  if (!stopping_ && !std::exchange(told_lost_, true)) {
     spdlog::error("the host process is lost: {}; its adapters are removed",
                   why_lost_.empty() ? "the connection broke" : why_lost_);
     events_->HostLost();
   }
-  EndWith(pending);
-  Release();
+  EndCalls();
+  if (!Relay::Lost()) Release();
 }
 
 // From here on nothing is entered.
-std::vector<PendingCall> SocketBackend::Cut() {
+void SocketBackend::Cut() {
   connection_.Close();
-  std::vector<PendingCall> pending = pending_.Close();
+  pending_.Close();
   questions_.End();
-  return pending;
 }
 
-void SocketBackend::EndWith(const std::vector<PendingCall>& pending) {
-  for (const PendingCall& each : pending) {
-    each.call.reply->Clear();
-    each.completion.run(each.completion.context, Lost());
+// One that is in its client's memory takes this thread along, not the others.
+void SocketBackend::EndCalls() {
+  while (!Relay::Lost()) {
+    const auto next = pending_.TakeLeft();
+    if (!next) return;
+    next->call.reply->Clear();
+    next->completion.run(next->completion.context, Lost());
   }
 }
 
@@ -515,8 +524,8 @@ Status SocketBackend::Start(BackendEvents* events) {
   events_ = events;
   ToHost message;
   *message.mutable_hello() = hello_;
-  const auto began = Clock::now();
-  reader_id_ = std::this_thread::get_id();  // who is told of an adapter may ask about it
+  RealPatience patience(kStartMax);
+  starter_ = std::this_thread::get_id();  // who is told of an adapter may ask about it
   std::array<int, socket::Rings::kDescriptors> descriptors = {};
   std::span<const int> sent;
   if (rings_) {
@@ -528,25 +537,31 @@ Status SocketBackend::Start(BackendEvents* events) {
   bool there = Send(message, sent);
   while (there && !started_) {
     there = HandleAll() && (started_ || PollOnce());
-    if (Clock::now() - began > kStartMax && !started_) {
+    if (patience.IsOver() && !started_) {
       why_lost_ = "it does not say that it has started";
       there = false;
     }
   }
-  reader_id_ = std::thread::id();
+  starter_ = std::thread::id();
   if (!there) {
-    EndWith(Cut());
+    Cut();
+    EndCalls();
     return Status::Refuse(ENODEV, "--backend: the host refuses: {}",
                           why_lost_.empty() ? "the connection broke" : why_lost_);
   }
-  reader_ = std::thread([this] { Run(); });
+  if (!reader_.Start([this] { return Run(); })) {
+    Cut();
+    EndCalls();
+    return Status::Refuse(
+        EAGAIN, "--backend: no thread can be had to hear the host (ulimit -u, or the machine's limit)");
+  }
   return Status::Ok();
 }
 
 void SocketBackend::Stop() {
   stopping_ = true;
   connection_.Close();
-  if (reader_.joinable()) reader_.join();
+  reader_.Stop();
 }
 
 }  // namespace

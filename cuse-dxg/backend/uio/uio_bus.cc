@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/page.h"
+#include "base/start_thread.h"
 #include "cuse-dxg/backend/uio/features.h"
 #include "cuse-dxg/backend/uio/page_frames.h"
 #include "cuse-dxg/backend/uio/uevents.h"
@@ -54,7 +55,11 @@ Status UioBus::Start(BusEvents* events) {
   if (!uevents.ok())
     spdlog::warn("{}; devices that come or go later are not noticed", uevents.status().why());
   Rescan();
-  if (uevents.ok()) watcher_ = std::thread([this, socket = *std::move(uevents)] { Watch(socket.get()); });
+  if (!uevents.ok()) return Status::Ok();
+  auto socket = std::make_shared<UniqueFd>(*std::move(uevents));
+  if (!StartThread(&watcher_, [this, socket] { Watch(socket->get()); }))
+    return Status::Refuse(EAGAIN,
+                          "no thread can be had for what a bus tells (ulimit -u, or the machine's limit)");
   return Status::Ok();
 }
 

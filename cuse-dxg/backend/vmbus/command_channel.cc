@@ -6,6 +6,8 @@
 #include <chrono>
 #include <utility>
 
+#include "base/patience.h"
+#include "base/relay.h"
 #include "proto/contract/wire.h"
 
 namespace dxg::vmbus {
@@ -27,24 +29,37 @@ CommandChannel::CommandChannel(std::string name, std::unique_ptr<Channel> channe
       unasked_(std::move(unasked)),
       port_(std::move(channel),
             {.handle = [this](const Packet& packet) { Handle(packet); },
-             .over =
-                 [this](const Status& why) {
-                   if (!why.ok()) spdlog::warn("the {} channel is lost: {}", name_, why.why());
-                   FailAll();
-                 },
+             .over = [this](const Status& why) { Over(why); },
              .settled = [this](uint64_t transaction, const Completion& completion,
                                Channel::Sent how) { Settle(transaction, completion, how); }},
             // The guest's own calls, which each give up soon.
-            {.try_again = try_again, .kept_bytes_max = SIZE_MAX}) {}
+            {.try_again = try_again, .kept_bytes_max = SIZE_MAX}) {
+  if (port_.started()) return;
+  spdlog::warn("the {} channel is lost: no thread can be started for it", name_);
+  FailAll();
+}
 
 CommandChannel::~CommandChannel() { End(); }
 
+void CommandChannel::Close() {
+  pending_.Close();
+  port_.Close();
+}
+
 // What waits is failed before the thread is waited for, which may run a completion that waits for another.
 void CommandChannel::End() {
-  std::call_once(end_, [this] {
-    FailAll();
-    port_.End();
-  });
+  FailAll();
+  port_.End();
+}
+
+bool CommandChannel::EndFor(std::chrono::milliseconds time_max) {
+  Close();
+  return port_.EndFor(time_max);
+}
+
+void CommandChannel::Over(const Status& why) {
+  if (!why.ok() && !told_.exchange(true)) spdlog::warn("the {} channel is lost: {}", name_, why.why());
+  FailAll();
 }
 
 // -- Sending --------------------------------------------------------------------------------------
@@ -111,12 +126,13 @@ Status CommandChannel::Ask(const HostCall& call, const MessageAddress& address,
          to.came.NotifyAll();
        },
        held});
-  const auto deadline = std::chrono::steady_clock::now() + answer_max;
+  RealPatience patience(answer_max);
   MutexLock lock(answer->mutex);
   while (!answer->status.has_value()) {
-    if (!answer->came.WaitUntil(answer->mutex, deadline) && !answer->status.has_value())
+    if (patience.IsOver())
       return Status::Refuse(ETIMEDOUT, "the host has not answered {} for {} ms", call.command->name,
                             answer_max.count());
+    answer->came.WaitUntil(answer->mutex, patience.next_look());
   }
   if (answer->status->ok()) call.reply->CopyFrom(*answer->reply);
   return *answer->status;
@@ -152,20 +168,28 @@ void CommandChannel::Complete(const Packet& packet) {
   pending->completion.run(pending->completion.context, std::move(status));
 }
 
+// On the bus's thread, which everybody needs.
 void CommandChannel::Fail(const Packet& packet) {
-  if (packet.payload.size() < sizeof(uint32_t)) return;
+  if (packet.payload.size() < sizeof(uint32_t) || pending_.closed()) return;
   const auto pending = pending_.Take(packet.transaction);
   if (!pending) return;
   const auto error = static_cast<int>(contract::wire::Get<4>(packet.payload.data()));
   constexpr int kErrnoMax = 4095;
-  pending->completion.run(pending->completion.context,
-                          Status::Refuse(error > 0 && error <= kErrnoMax ? error : EIO,
-                                         "{} did not get through to the host", pending->call.command->name));
+  Status status = Status::Refuse(error > 0 && error <= kErrnoMax ? error : EIO,
+                                 "{} did not get through to the host", pending->call.command->name);
+  port_.Later([completion = pending->completion, status = std::move(status)] {
+    completion.run(completion.context, status);
+  });
 }
 
+// One that is in its client's memory takes this thread along, not the others.
 void CommandChannel::FailAll() {
-  port_.Close();
-  for (const PendingCall& each : pending_.Close()) each.completion.run(each.completion.context, Lost(name_));
+  Close();
+  while (!Relay::Lost()) {
+    const auto next = pending_.TakeLeft();
+    if (!next) return;
+    next->completion.run(next->completion.context, Lost(name_));
+  }
 }
 
 }  // namespace dxg::vmbus

@@ -5,7 +5,6 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
-#include <mutex>
 #include <span>
 #include <string>
 
@@ -20,7 +19,8 @@ namespace dxg::vmbus {
 // A channel with commands on it: what is sent, and which answer is whose.
 class CommandChannel {
  public:
-  // A message that the host sent unasked, perhaps with padding at its end; on the channel's thread.
+  // A message that the host sent unasked, perhaps with padding at its end; on the channel's thread. It is
+  // gone once a Relay::Pause has begun.
   using Unasked = std::function<void(std::span<const std::byte> message)>;
 
   // `name` is for messages. Without `unasked` such messages are an error of the host's and dropped.
@@ -36,9 +36,13 @@ class CommandChannel {
   Status Ask(const HostCall& call, const MessageAddress& address,
              std::chrono::milliseconds answer_max = kAnswerMax);
 
-  // Ends all that is on its way, and all that comes, with ENODEV. Not from inside of a completion or of
-  // Unasked.
+  // All that is on its way, and all that comes, ends with ENODEV, on the channel's threads. Waits for
+  // nothing.
+  void Close();
+  // Closes, and waits until nothing of it runs. Not from inside of a completion or of Unasked.
   void End();
+  // The same, for so long at most. False: a completion is in memory that does not answer.
+  bool EndFor(std::chrono::milliseconds time_max);
 
  private:
   void Handle(const Packet& packet);
@@ -47,13 +51,14 @@ class CommandChannel {
   // What became of a message that waited for room.
   void Settle(uint64_t transaction, const Completion& completion, Channel::Sent how);
   void FailAll();
+  void Over(const Status& why);
 
   const std::string name_;
   const Unasked unasked_;
   std::atomic<uint64_t> last_transaction_{0};
-  PendingCalls pending_;  // by transaction
-  std::once_flag end_;
-  Port port_;  // the last member: its thread uses the others
+  PendingCalls pending_;           // by transaction
+  std::atomic<bool> told_{false};  // of its loss
+  Port port_;                      // the last member: its thread uses the others
 };
 
 }  // namespace dxg::vmbus

@@ -16,7 +16,9 @@
 
 #include "base/mutex.h"
 #include "base/page.h"
+#include "base/patience.h"
 #include "base/shared_memory.h"
+#include "base/start_thread.h"
 #include "base/unix_socket.h"
 #include "cuse-dxg/backend/vmbus/simulated_channel.h"
 #include "link/host_control.h"
@@ -81,7 +83,7 @@ class SimulatedBus final : public Bus, public HostControl {
 
   void Listen();
   bool AwaitPacket(Liveness& liveness);
-  bool TakeFailure(const link::SendFailed& failed);
+  void TakeFailure(const link::SendFailed& failed);
   bool HandleControl(const link::Received& received, std::vector<UniqueFd> descriptors);
   bool TakeWindow(std::span<const std::byte> payload, std::vector<UniqueFd> descriptors);
   Result<uint64_t> Show(int file, uint64_t file_offset, uint64_t bytes);
@@ -98,7 +100,6 @@ class SimulatedBus final : public Bus, public HostControl {
   BusEvents* events_ = nullptr;
   std::thread listener_;
   std::once_flag stop_;
-  FailureTeller failure_teller_;
   Questions<Payload> questions_;
   Mutex ordering_ DXG_ACQUIRED_BEFORE(mutex_);  // held by who waits for the answer to an order
 
@@ -145,7 +146,7 @@ std::optional<Answer> SimulatedBus::Question(Ask ask, Match match, std::vector<s
     return true;
   });
   if (!asked.open()) return std::nullopt;
-  if (ask()) asked.WaitUntil(std::chrono::steady_clock::now() + kAnswerMax);
+  if (ask()) asked.WaitFor(kAnswerMax);
   return asked.End() ? answer : std::nullopt;
 }
 
@@ -197,18 +198,17 @@ void SimulatedBus::Serve(const ControlRequest& request, ControlReply* reply) {
 
 Status SimulatedBus::Start(BusEvents* events) {
   events_ = events;
-  listener_ = std::thread([this] { Listen(); });
-  failure_teller_.Start();
+  if (!StartThread(&listener_, [this] { Listen(); }))
+    return Status::Refuse(EAGAIN, "no thread can be started for the VMBus");
   const auto version = Question<link::VersionResponse>([&] { return socket_->Tell(link::InitiateContact{}); },
                                                        [](const auto&) { return true; });
   if (!version) return NoAnswer("contact");
   if (version->supported == 0)
     return Status::Refuse(EPROTO, "the host does not speak version {:#x} of the VMBus", link::kVmbusVersion);
   (void)socket_->Tell(link::RequestOffers{});
-  const auto deadline = std::chrono::steady_clock::now() + kAnswerMax;
+  RealPatience patience(kAnswerMax);
   MutexLock lock(mutex_);
-  while (!all_offered_ && !lost_ && changed_.WaitUntil(mutex_, deadline)) {
-  }
+  while (!all_offered_ && !lost_ && !patience.IsOver()) changed_.WaitUntil(mutex_, patience.next_look());
   return all_offered_ ? Status::Ok() : NoAnswer("the offers of its channels");
 }
 
@@ -220,7 +220,6 @@ void SimulatedBus::Stop() {
     }
     socket_->Close();
     if (listener_.joinable()) listener_.join();
-    failure_teller_.Stop();
     socket_->Discard();
     std::map<uint32_t, Shown> gpadls;
     MutexLock lock(mutex_);
@@ -294,15 +293,14 @@ void SimulatedBus::Listen() {
   if (!told) events_->BusLost(why.why());
 }
 
-bool SimulatedBus::TakeFailure(const link::SendFailed& failed) {
+void SimulatedBus::TakeFailure(const link::SendFailed& failed) {
   std::shared_ptr<SendFailures> channel;
   {
     MutexLock lock(mutex_);
     const auto found = failures_.find(failed.relid);
     if (found != failures_.end()) channel = found->second.lock();
   }
-  return !channel ||
-         failure_teller_.Put(std::move(channel), failed.transaction, static_cast<uint32_t>(failed.error));
+  if (channel) channel->Tell(failed.transaction, static_cast<uint32_t>(failed.error));
 }
 
 // A ring has no other way to hear of it.
@@ -346,8 +344,9 @@ bool SimulatedBus::HandleControl(const link::Received& received, std::vector<Uni
     return true;
   }
   if (link::NumberOf(payload) == link::kWindowFile) return TakeWindow(payload, std::move(descriptors));
-  if (const auto failed = link::Read<link::SendFailed>(payload)) return TakeFailure(*failed);
-  if (link::Read<link::AllOffersDelivered>(payload)) {
+  if (const auto failed = link::Read<link::SendFailed>(payload)) {
+    TakeFailure(*failed);
+  } else if (link::Read<link::AllOffersDelivered>(payload)) {
     MutexLock lock(mutex_);
     all_offered_ = true;
     changed_.NotifyAll();
@@ -554,7 +553,7 @@ Result<std::unique_ptr<Bus>> ConnectLinkBus(const std::string& path, LinkData da
   auto socket = ConnectUnix(path, "--backend=vmbus", SOCK_SEQPACKET);
   if (socket.status().value() == -ENAMETOOLONG) return socket.status();
   if (!socket.ok())
-    return Status::Refuse(-socket.status().value(), "{}; start `hostsim --serve=vmbus:{}` first",
+    return Status::Refuse(-socket.status().value(), "{}; start `dxg-hostsim --serve=vmbus:{}` first",
                           socket.status().why(), path);
   return std::unique_ptr<Bus>(std::make_unique<SimulatedBus>(*std::move(socket), data));
 }

@@ -13,7 +13,7 @@ enum class LinkData {
   kPackets  // through the socket
 };
 
-// The bus of a simulated host (hostsim --serve=vmbus:PATH). ENOENT and the like: nobody answers there.
+// The bus of a simulated host (dxg-hostsim --serve=vmbus:PATH). ENOENT and the like: nobody answers there.
 Result<std::unique_ptr<Bus>> ConnectLinkBus(const std::string& path, LinkData data);
 
 }  // namespace dxg::vmbus

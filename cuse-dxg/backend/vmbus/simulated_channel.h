@@ -1,11 +1,8 @@
 #pragma once
 
-#include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
 #include <memory>
-#include <thread>
 #include <utility>
 
 #include "base/mutex.h"
@@ -16,7 +13,7 @@
 
 namespace dxg::vmbus {
 
-// Tells a channel's user of messages that did not get to the host.
+// Tells a channel's user of messages that did not get to the host, on the thread of the bus.
 class SendFailures {
  public:
   // Null: nobody is told.
@@ -24,36 +21,8 @@ class SendFailures {
   void Tell(uint64_t transaction, uint32_t error) DXG_EXCLUDES(mutex_);
 
  private:
-  Mutex mutex_;  // held while the handler runs: it is gone after Run
+  Mutex mutex_;  // held while the handler runs, which waits for nothing: it is gone after Run
   const std::function<void(const Packet&)>* handle_ DXG_GUARDED_BY(mutex_) = nullptr;
-};
-
-// Tells them on a thread of its own, which nobody waits for an answer on: whoever hears of a failure may ask
-// the host.
-class FailureTeller {
- public:
-  // What may wait before somebody has heard of it.
-  static constexpr size_t kFailuresMax = 1 << 16;
-
-  ~FailureTeller() { Stop(); }
-  void Start();
-  void Stop() DXG_EXCLUDES(mutex_);
-  // False: too many wait.
-  bool Put(std::shared_ptr<SendFailures> channel, uint64_t transaction, uint32_t error) DXG_EXCLUDES(mutex_);
-
- private:
-  struct Failure {
-    std::shared_ptr<SendFailures> channel;
-    uint64_t transaction;
-    uint32_t error;
-  };
-  void Run() DXG_EXCLUDES(mutex_);
-
-  Mutex mutex_;
-  ConditionVariable changed_;
-  bool stopping_ DXG_GUARDED_BY(mutex_) = false;
-  std::deque<Failure> failed_ DXG_GUARDED_BY(mutex_);
-  std::thread thread_;
 };
 
 // The memory of a channel's rings as the host knows it, until it need not any more.

@@ -2,6 +2,9 @@
 
 #include <memory>
 
+#include "base/patience.h"
+#include "base/start_thread.h"
+
 namespace dxg::vmbus {
 
 TaskQueue::~TaskQueue() {
@@ -9,8 +12,8 @@ TaskQueue::~TaskQueue() {
   Join();
 }
 
-void TaskQueue::Start() {
-  thread_ = std::thread([this] { Run(); });
+bool TaskQueue::Start() {
+  return StartThread(&thread_, [this] { Run(); });
 }
 
 void TaskQueue::Add(Task task) {
@@ -32,12 +35,11 @@ void TaskQueue::Settle() {
 }
 
 bool TaskQueue::StopFor(std::chrono::milliseconds time_max) {
-  const auto deadline = std::chrono::steady_clock::now() + time_max;
+  RealPatience patience(time_max);
   MutexLock lock(mutex_);
   stopping_ = true;
   changed_.NotifyAll();
-  while (busy_ && changed_.WaitUntil(mutex_, deadline)) {
-  }
+  while (busy_ && !patience.IsOver()) changed_.WaitUntil(mutex_, patience.next_look());
   return !busy_;
 }
 

@@ -21,7 +21,7 @@ class TaskQueue {
   explicit TaskQueue(Task overflow) : overflow_(std::move(overflow)) {}
   ~TaskQueue();
 
-  void Start();
+  [[nodiscard]] bool Start();  // as StartThread
   // Any thread. After StopFor: nothing.
   void Add(Task task) DXG_EXCLUDES(mutex_);
   // Waits until all that was added before has run. Not for more than that: somebody may add for ever.

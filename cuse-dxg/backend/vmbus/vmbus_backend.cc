@@ -8,6 +8,7 @@
 #include <map>
 #include <mutex>
 #include <utility>
+#include <vector>
 
 #include "base/mutex.h"
 #include "base/page.h"
@@ -100,6 +101,7 @@ class VmbusBackend final : public Backend, private BusEvents {
   Status CloseAdapter(Adapter& adapter, std::chrono::milliseconds answer_max);
   // Ends and closes its channel.
   void EndChannel(Adapter& adapter);
+  void Retire(std::vector<std::shared_ptr<CommandChannel>> channels);
 
   template <class Request, class Reply>
   Status Ask(const std::shared_ptr<CommandChannel>& channel, const MessageAddress& address,
@@ -115,12 +117,14 @@ class VmbusBackend final : public Backend, private BusEvents {
   BackendEvents* events_ = nullptr;
   std::once_flag stop_;
 
-  // The worker's.
+  // The worker's, and Stop's when that has ended.
   std::optional<Negotiated> first_;
   std::optional<Global> global_;
   std::map<uint32_t, ChannelOffer> vgpus_;  // offers by relid
   std::list<std::shared_ptr<Adapter>> functions_;
   uint64_t last_address_ = 0;
+  // Channels that are over, but for completions in clients' memory that does not answer.
+  std::list<std::shared_ptr<CommandChannel>> retired_;
 
   Mutex asking_mutex_;
   std::shared_ptr<CommandChannel> asking_ DXG_GUARDED_BY(asking_mutex_);  // the worker waits for its answer
@@ -143,7 +147,7 @@ class VmbusBackend final : public Backend, private BusEvents {
 
 Status VmbusBackend::Start(BackendEvents* events) {
   events_ = events;
-  tasks_.Start();
+  if (!tasks_.Start()) return Status::Refuse(EAGAIN, "no thread can be started for the VMBus");
   DXG_TRY(bus_->Start(this));
   tasks_.Settle();
   return Status::Ok();
@@ -157,7 +161,7 @@ void VmbusBackend::Stop() {
         MutexLock lock(asking_mutex_);
         asking = asking_;
       }
-      if (asking) asking->End();
+      if (asking) asking->Close();
     }
     tasks_.Join();
     Status answered = Status::Ok();
@@ -173,13 +177,14 @@ void VmbusBackend::Stop() {
       global_offer_.reset();
     }
     for (const auto& adapter : functions_) EndChannel(*adapter);
-    if (global) global->End();
+    Retire({std::move(global)});
     // Channels are closed while there is a bus. A backend may be kept for long after its end: files of
     // clients are open on it.
-    global.reset();
     global_.reset();
     functions_.clear();
     bus_->Stop();  // what it still tells is left where it is
+    for (const auto& channel : retired_) channel->End();
+    retired_.clear();
   });
 }
 
@@ -189,7 +194,20 @@ void VmbusBackend::EndChannel(Adapter& adapter) {
     WriterLock lock(mutex_);
     channel = std::move(adapter.channel);
   }
-  if (channel) channel->End();
+  Retire({std::move(channel)});
+}
+
+// Nobody waits for memory of a client: what is there is kept until it has come back.
+void VmbusBackend::Retire(std::vector<std::shared_ptr<CommandChannel>> channels) {
+  std::erase_if(channels, [](const auto& channel) { return channel == nullptr; });
+  for (const auto& channel : channels) channel->Close();
+  std::chrono::milliseconds time_max = kStopMax;
+  for (auto& channel : channels) {
+    if (channel->EndFor(time_max)) continue;
+    time_max = std::chrono::milliseconds(0);
+    retired_.push_back(std::move(channel));
+  }
+  retired_.remove_if([](const auto& channel) { return channel->EndFor(std::chrono::milliseconds(0)); });
 }
 
 void VmbusBackend::HandleOffer(const ChannelOffer& offer) {
@@ -244,8 +262,8 @@ void VmbusBackend::HandleRescind(uint32_t relid) {
     window_.reset();
     global_offer_.reset();
   }
-  if (channel) channel->End();
   global_.reset();
+  Retire({std::move(channel)});
 }
 
 // The channel has gone without the function: its adapter stays known, stopped.
@@ -258,7 +276,7 @@ void VmbusBackend::EndAdapter(Adapter& adapter) {
     active_.erase(adapter.info.address);
   }
   events_->AdapterStopped(adapter.info.luid);
-  if (channel) channel->End();
+  Retire({std::move(channel)});
 }
 
 void VmbusBackend::HandleFunctionRemoved(const std::string& name) {
@@ -308,9 +326,7 @@ void VmbusBackend::HandleLoss(const std::string& why) {
     active_.clear();
   }
   for (const auto& adapter : functions_) adapter->state = Adapter::kStopped;
-  for (const auto& channel : channels) {
-    if (channel) channel->End();
-  }
+  Retire(std::move(channels));
   events_->HostLost();
 }
 
@@ -352,8 +368,7 @@ bool VmbusBackend::StartGlobal() {
   const Status status = OpenGlobal(*global_);
   if (status.ok()) return true;
   spdlog::error("the global channel does not start: {}", status.why());
-  if (global_->channel) global_->channel->End();
-  global_->channel.reset();
+  Retire({std::move(global_->channel)});
   global_->refused = true;
   return false;
 }

@@ -1,6 +1,8 @@
 // EnumAdapters2, EnumAdapters3, OpenAdapterFromLuid, CloseAdapter: how a process gets and gives back adapter
 // handles. Each enumeration opens every adapter it reports: a new handle each time, which the caller has to
 // close. EnumProcesses: who has an adapter open.
+#include <span>
+
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/teardown.h"
@@ -34,6 +36,17 @@ std::vector<Handle> OpenInto(Reply* reply, Process& process,
   return opened;
 }
 
+// As the driver writes them, which is seen where the list crosses the end of a mapping. Returns how many it
+// could.
+size_t WriteOneByOne(CallOf<calls::EnumProcesses>& call, std::span<const uint32_t> pids) {
+  const uint64_t address = call.AddressOf(calls::EnumProcesses::Out::buffer());
+  size_t written = 0;
+  while (written < pids.size() && call.access().Write(call.tid(), address + written * sizeof(uint32_t),
+                                                      std::as_bytes(pids.subspan(written, 1))))
+    ++written;
+  return written;
+}
+
 // Fills the reply; what it returns is the call's result unless the count cannot be written.
 Status ListProcesses(CallOf<calls::EnumProcesses>& call) {
   std::shared_ptr<Adapter> adapter;
@@ -44,10 +57,9 @@ Status ListProcesses(CallOf<calls::EnumProcesses>& call) {
     return Status::Refuse(EINVAL, "no adapter has LUID {:08x}-{:08x}", call.request.adapter_luid() >> 32,
                           call.request.adapter_luid() & 0xffffffff);
   }
-  const uint64_t pid_namespace = call.access().PidNamespace(call.tid());
   std::vector<uint32_t> pids;
   for (const auto& process : call.driver.Processes()) {
-    if (process->HasOpen(*adapter) && process->identity.pid_namespace == pid_namespace)
+    if (process->HasOpen(*adapter) && process->identity.SharesNumbersWith(call.process->identity))
       pids.push_back(process->identity.own_pid);
   }
   call.reply.set_buffer_count(pids.size());
@@ -57,7 +69,9 @@ Status ListProcesses(CallOf<calls::EnumProcesses>& call) {
                           call.request.buffer_count(), pids.size());
   }
   call.reply.mutable_buffer()->Assign(pids.begin(), pids.end());
-  return call.CopyOut(buffer);
+  Status status = call.CopyOut(buffer);
+  if (!status.ok()) call.reply.set_buffer_count(WriteOneByOne(call, pids));
+  return status;
 }
 
 }  // namespace
@@ -137,7 +151,8 @@ Task CloseAdapter(CallOf<calls::CloseAdapter>& call) {
   DXG_CO_TRY(call.process->CloseAdapter({call.request.adapter_handle()}, &last));
   if (last == nullptr) co_return Status::Ok();
   std::vector<Arena::Mapping> unmap;
-  (void)co_await EndAdapter(call.driver.host(), call.process, last, &unmap);
+  TeardownInCall teardown(call.driver, call.process);
+  (void)co_await EndAdapter(call.driver, teardown.turn, call.process, last, &unmap);
   co_return co_await TakeOut(call, std::move(unmap));
 }
 

@@ -1,11 +1,14 @@
 // Allocations and resources: CreateAllocation, DestroyAllocation2.
+#include <algorithm>
 #include <cstring>
+#include <iterator>
 #include <numeric>
 
 #include "base/page.h"
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
+#include "cuse-dxg/guest/same_mapping.h"
 #include "cuse-dxg/guest/teardown.h"
 #include "proto/abi/ntstatus.h"
 #include "proto/dxg/host.pb.h"
@@ -38,6 +41,9 @@ struct Creation {
   host::CreateAllocation::Request request;
   host::CreateAllocation::Reply reply;
   std::vector<std::shared_ptr<Allocation>> allocations;
+  std::vector<Charge> element_data;                // before the host has it, as the next one
+  Charge resource_data;                            // of a new resource
+  Charge shared_files, shared_bytes, shared_data;  // of a shared resource
 
   bool has_sysmem() const { return elements.front().sysmem != 0; }
 };
@@ -251,6 +257,41 @@ Status FillRequest(Creation& c) {
   return Status::Ok();
 }
 
+// Of the resource itself, beside its elements'.
+uint64_t ResourceDataBytes(const Creation& c) {
+  return c.request.private_runtime_data_size() + uint64_t{c.request.priv_drv_data_size()};
+}
+
+bool IsShared(const Creation& c) {
+  const auto& owner = c.made != nullptr ? c.made : c.into;
+  return owner != nullptr && owner->shared != nullptr;
+}
+
+// That it would be more than the process or its user may have.
+Status TooMuch(const Creation& c, Charged kind, const char* what, uint64_t more) {
+  return Status::Refuse(ENOMEM, "this process has {} {}, and it or its user may not have {} more",
+                        c.call.process->account->used(kind), what, more);
+}
+
+// Before the host is asked, which keeps what it got of a new resource. A shared resource has copies of all
+// for those who open it.
+Status ChargePrivateData(Creation& c) {
+  const auto& account = c.call.process->account;
+  const auto charge = [&](Charge* to, uint64_t bytes) {
+    *to = Charge(account, Charged::kPrivateData, bytes);
+    return *to ? Status::Ok() : TooMuch(c, Charged::kPrivateData, "bytes of private data", bytes);
+  };
+  c.element_data.resize(c.elements.size());
+  for (size_t i = 0; i < c.elements.size(); ++i)
+    DXG_TRY(charge(&c.element_data[i], c.elements[i].priv_drv_data_size));
+  const uint64_t of_resource = c.made != nullptr ? ResourceDataBytes(c) : 0;
+  if (c.made != nullptr) DXG_TRY(charge(&c.resource_data, of_resource));
+  if (!IsShared(c)) return Status::Ok();
+  const auto add = [](uint64_t sum, const auto& element) { return sum + element.private_data.size(); };
+  return charge(&c.shared_data,
+                std::accumulate(c.shared_elements.begin(), c.shared_elements.end(), of_resource, add));
+}
+
 // -- After the host created them --
 
 Task TellHostPages(Creation& c, Allocation& allocation, uint32_t list) {
@@ -292,7 +333,7 @@ class PinnedPages final : public ClientPages {
   }
   std::optional<ClientFile> file() const override {
     if (space_->file() < 0) return std::nullopt;
-    return ClientFile{space_->file(), address_};
+    return ClientFile{space_->file(), address_, space_->number()};
   }
 
  private:
@@ -304,7 +345,14 @@ class PinnedPages final : public ClientPages {
 
 Task GiveMemoryToHost(Creation& c, Allocation& allocation, uint64_t sysmem) {
   const uint64_t size = allocation.pages * kPageBytes;
+  if (SeesHostMemory(c.call, sysmem, size)) {
+    co_return Status::Refuse(ENOMEM,
+                             "the memory at {:#x} ({} bytes) is a locked allocation, which has no pages of "
+                             "the caller's",
+                             sysmem, size);
+  }
   auto space = c.call.access().Pin(c.call.tid(), sysmem, size, !c.flags.read_only);
+  space = AsMappedNow(std::move(space), c.call.process->arena().map(), sysmem, size);
   if (space == nullptr) {
     co_return Status::Refuse(
         ENOMEM, "the caller's memory at {:#x} ({} bytes, as the host says) is not all there to be used{}",
@@ -314,7 +362,12 @@ Task GiveMemoryToHost(Creation& c, Allocation& allocation, uint64_t sysmem) {
   allocation.cpu_address = sysmem;
   auto pages = std::make_shared<PinnedPages>(std::move(space), sysmem, size);
   DXG_CO_ASSIGN(const uint32_t list, c.call.driver.backend().AddClientPages(std::move(pages)));
-  allocation.client_pages = std::make_unique<ClientPageList>(c.call.driver.backend(), list);
+  try {
+    allocation.client_pages = std::make_unique<ClientPageList>(c.call.driver.backend(), list);
+  } catch (const std::bad_alloc&) {
+    c.call.driver.backend().RemoveClientPages(list);
+    co_return OutOfMemory();
+  }
   if (c.device->adapter()->info.map_guest_pages) co_return co_await TellHostPages(c, allocation, list);
   host::SetExistingSysmemStore::Request request;
   host::SetExistingSysmemStore::Reply reply;
@@ -381,7 +434,11 @@ Task FinishElements(Creation& c) {
 }
 
 void MakeObjects(Creation& c) {
-  if (c.made != nullptr) c.made->handle = {c.reply.resource()};
+  const auto& account = c.call.process->account;
+  if (c.made != nullptr) {
+    c.made->handle = {c.reply.resource()};
+    c.made->private_data = std::move(c.resource_data);
+  }
   const auto& owner = c.made != nullptr ? c.made : c.into;
   for (size_t i = 0; i < c.elements.size(); ++i) {
     const auto& record = c.reply.allocations(static_cast<int>(i));
@@ -391,6 +448,12 @@ void MakeObjects(Creation& c) {
     if (owner != nullptr) allocation->resource = owner->handle;
     allocation->pages = record.allocation_size() / kPageBytes;
     allocation->cached = (record.allocation_flags() & kCachedAllocation) != 0;
+    allocation->private_data = std::move(c.element_data[i]);
+    if (c.has_sysmem()) {
+      allocation->page_list = Charge(account, Charged::kPageLists, 1);
+    } else if (!IsShared(c)) {
+      allocation->bytes = Charge(account, Charged::kBytes, allocation->pages * kPageBytes);
+    }
     if (i < c.shared_elements.size()) {
       c.shared_elements[i].pages = allocation->pages;
       c.shared_elements[i].cached = allocation->cached;
@@ -409,7 +472,38 @@ Task Undo(Creation& c) {
   for (const auto& allocation : c.allocations) request.add_allocations(allocation->handle.value);
   request.set_alloc_count(c.allocations.size());
   (void)co_await c.call.driver.host().Ask(*c.device->adapter(), c.call.process->host_handle, request, &reply);
+  if (c.made != nullptr) c.call.process->LeaveAtHost(*c.device, std::move(c.made->private_data));
   co_return Status::Ok();
+}
+
+// What a process and its user may have. What is shared lives as long as somebody has it open, and each
+// allocation of it has a file.
+Status CheckLimits(Creation& c) {
+  uint64_t bytes = 0;
+  for (const auto& allocation : c.allocations) {
+    bytes += allocation->pages * kPageBytes;
+    if (c.has_sysmem() && !allocation->page_list)
+      return TooMuch(c, Charged::kPageLists, "allocations of existing memory", 1);
+    if (!c.has_sysmem() && !IsShared(c) && !allocation->bytes)
+      return TooMuch(c, Charged::kBytes, "bytes of allocations", allocation->pages * kPageBytes);
+  }
+  if (!IsShared(c)) return Status::Ok();
+  const auto& account = c.call.process->account;
+  c.shared_files = Charge(account, Charged::kDescriptors, c.allocations.size());
+  if (!c.shared_files)
+    return TooMuch(c, Charged::kDescriptors, "files of shared memory", c.allocations.size());
+  c.shared_bytes = Charge(account, Charged::kBytes, c.has_sysmem() ? 0 : bytes);
+  return c.shared_bytes ? Status::Ok() : TooMuch(c, Charged::kBytes, "bytes of allocations", bytes);
+}
+
+// What Publish adds to a shared resource at its end finds memory there.
+void MakeRoom(SharedResource& shared, size_t elements) {
+  const auto room_for = [](auto& list, size_t more) {
+    if (list.capacity() - list.size() < more) list.reserve(std::max(list.size() + more, 2 * list.capacity()));
+  };
+  MutexLock lock(shared.mutex);
+  room_for(shared.elements, elements);
+  room_for(shared.charges, 3);
 }
 
 // Everything that has to be undone when it fails.
@@ -418,13 +512,17 @@ Task Publish(Creation& c) {
   call.reply.set_resource(c.made != nullptr ? c.made->handle.value : call.request.resource());
   call.reply.set_global_share(call.request.global_share());
   DXG_CO_TRY(CheckReturnedSizes(c));
+  DXG_CO_TRY(CheckLimits(c));
   DXG_CO_TRY(co_await FinishElements(c));
-  DXG_CO_TRY(call.process->AddAllocations(c.device, c.made, c.into, c.allocations));
   const auto& owner = c.made != nullptr ? c.made : c.into;
-  if (owner != nullptr && owner->shared != nullptr) {
-    MutexLock lock(owner->shared->mutex);
-    auto& elements = owner->shared->elements;
-    elements.insert(elements.end(), c.shared_elements.begin(), c.shared_elements.end());
+  SharedResource* const shared = owner != nullptr ? owner->shared.get() : nullptr;
+  if (shared != nullptr) MakeRoom(*shared, c.shared_elements.size());
+  DXG_CO_TRY(call.process->AddAllocations(c.device, c.made, c.into, c.allocations));
+  if (shared != nullptr) {
+    MutexLock lock(shared->mutex);
+    std::move(c.shared_elements.begin(), c.shared_elements.end(), std::back_inserter(shared->elements));
+    for (Charge* charge : {&c.shared_files, &c.shared_bytes, &c.shared_data})
+      shared->charges.push_back(std::move(*charge));
   }
   co_return Status::Ok();
 }
@@ -449,6 +547,7 @@ Task CreateAllocation(CallOf<Create>& call) {
   DXG_CO_TRY(PrepareElements(c));
   DXG_CO_TRY(CheckMessageSize(c));
   DXG_CO_TRY(FillRequest(c));
+  DXG_CO_TRY(ChargePrivateData(c));
   DXG_CO_TRY(
       co_await call.driver.host().Ask(*c.device->adapter(), call.process->host_handle, c.request, &c.reply));
   // The reply has no status. Handles of 0 cannot be entered below; fewer records than asked for would be read

@@ -41,7 +41,9 @@ Task CreateContextVirtual(CallOf<calls::CreateContextVirtual>& call) {
       co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply);
   if (!transport.ok()) co_return Status::Refuse(EINVAL, "{}", transport.why());
 
-  auto context = std::make_shared<Context>(Context{{reply.context()}, device->handle});
+  auto context = std::make_shared<Context>();
+  context->handle = {reply.context()};
+  context->device = device->handle;
   call.reply.mutable_priv_drv_data()->swap(*reply.mutable_priv_drv_data());
   call.reply.mutable_priv_drv_data()->resize(size);
   Status status = call.CopyOut(Traits::Out::priv_drv_data());

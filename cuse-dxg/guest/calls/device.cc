@@ -34,7 +34,9 @@ Task CreateDevice(CallOf<calls::CreateDevice>& call) {
   if (status.ok()) status = call.process->AddDevice(device);
   if (!status.ok()) {
     std::vector<Arena::Mapping> nothing;
-    (void)co_await EndDevice(call.driver.host(), call.process, device, device->handle.value, &nothing);
+    TeardownInCall teardown(call.driver, call.process);
+    (void)co_await EndDevice(call.driver, teardown.turn, call.process, device, device->handle.value,
+                             &nothing);
     co_return status;
   }
   (void)co_await BringHome(call);
@@ -44,7 +46,8 @@ Task CreateDevice(CallOf<calls::CreateDevice>& call) {
 Task DestroyDevice(CallOf<calls::DestroyDevice>& call) {
   DXG_CO_ASSIGN(auto device, call.process->RemoveDevice(call.request.device()));
   std::vector<Arena::Mapping> unmap;
-  (void)co_await EndDevice(call.driver.host(), call.process, device, call.request.device(), &unmap);
+  TeardownInCall teardown(call.driver, call.process);
+  (void)co_await EndDevice(call.driver, teardown.turn, call.process, device, call.request.device(), &unmap);
   co_return co_await TakeOut(call, std::move(unmap));
 }
 

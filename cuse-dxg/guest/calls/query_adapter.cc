@@ -114,11 +114,13 @@ Task QueryStatistics(CallOf<calls::QueryStatistics>& call) {
   if (call.request.process() != 0) {
     target = 0;
     for (const auto& process : call.driver.Processes()) {
-      if (static_cast<uint64_t>(process->identity.own_pid) == call.request.process())
+      if (static_cast<uint64_t>(process->identity.own_pid) == call.request.process() &&
+          process->identity.SharesNumbersWith(call.process->identity))
         target = process->host_handle;
     }
     if (target == 0) {
-      co_return Status::Refuse(EINVAL, "process {} has not opened this node", call.request.process());
+      co_return Status::Refuse(EINVAL, "no process {} of the caller's pid namespace has opened this node",
+                               call.request.process());
     }
   }
   std::shared_ptr<Adapter> adapter;

@@ -1,12 +1,13 @@
 // Objects in other processes: ShareObjects, QueryResourceInfoFromNtHandle, OpenResourceFromNtHandle.
 #include "cuse-dxg/guest/calls/share.h"
 
-#include <spdlog/spdlog.h>
+#include <fmt/format.h>
 
 #include <cerrno>
 #include <cstring>
 #include <numeric>
 
+#include "cuse-dxg/client/warnings.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
 #include "cuse-dxg/guest/teardown.h"
@@ -56,17 +57,31 @@ Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Driver& driver, client
 }
 
 TaskOf<uint64_t> GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object) {
-  client::Step step;
-  step.kind = client::Step::Kind::kGiveNode;
-  step.token = driver.ExpectObjectFile(object);
+  uint64_t token = 0;
+  std::vector<client::Step> steps;
+  try {
+    steps.resize(1);
+    token = driver.ExpectObjectFile(object);
+    steps.front().kind = client::Step::Kind::kGiveNode;
+    steps.front().writable = object->writable();
+    steps.front().token = token;
+  } catch (const std::bad_alloc&) {
+    // Told below, where the descriptor is taken back.
+  }
   std::vector<uint64_t> results;
-  Status status = co_await caller.InClient(step, &results);
+  Status status;
+  if (token == 0) {
+    status = OutOfMemory();
+  } else {
+    status = co_await caller.InClient(std::move(steps), &results);
+  }
   if (status.ok()) co_return results.front();
   // Where the node was opened and the client had no room for the descriptor, that file's close takes it back.
-  if (driver.ForgetObjectFile(step.token)) (void)co_await DropDescriptor(driver.host(), object);
+  if (token == 0 || driver.ForgetObjectFile(token)) (void)co_await DropDescriptor(driver.host(), object);
   // The driver has no such case, so who meets it needs to be told what stands in the way.
   if (status.value() == -EPERM)
-    spdlog::warn("thread {}: no descriptor can be given to it: {}", caller.tid(), status.why());
+    client::Warn(caller.identity(),
+                 fmt::format("thread {}: no descriptor can be given to it: {}", caller.tid(), status.why()));
   co_return status;
 }
 
@@ -211,14 +226,23 @@ Status CopyData(Opening& o) {
   return o.call.CopyOut(Open::Out::total_priv_drv_data());
 }
 
+// Copied out, because the client's memory is touched without a lock. A sealed resource gets no more elements.
+std::vector<uint64_t> PrivateDataSizes(SharedResource& object) {
+  MutexLock lock(object.mutex);
+  std::vector<uint64_t> sizes(object.elements.size());
+  for (size_t i = 0; i < sizes.size() && object.total_private_data != 0; ++i)
+    sizes[i] = object.elements[i].private_data.size();
+  return sizes;
+}
+
 // The elements hold addresses inside the caller's own buffer of private data, so no message has them whole.
 Status CopyElements(Opening& o) {
   const uint64_t base = o.call.AddressOf(Open::Out::open_alloc_info());
   uint64_t data = o.call.AddressOf(Open::Out::total_priv_drv_data());
-  MutexLock lock(o.object->mutex);
+  const std::vector<uint64_t> sizes = PrivateDataSizes(*o.object);
   for (size_t i = 0; i < o.allocations.size(); ++i) {
     d3dddi_openallocationinfo2 info{};
-    const uint64_t size = o.object->total_private_data != 0 ? o.object->elements[i].private_data.size() : 0;
+    const uint64_t size = sizes[i];
     info.allocation.v = o.allocations[i]->handle.value;
     info.priv_drv_data = data;
     info.priv_drv_data_size = static_cast<uint32_t>(size);

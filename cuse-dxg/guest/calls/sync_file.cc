@@ -16,6 +16,7 @@
 #include "cuse-dxg/guest/calls/sync_object.h"
 #include "cuse-dxg/guest/driver.h"
 #include "cuse-dxg/guest/handlers.h"
+#include "cuse-dxg/guest/holder_call.h"
 #include "cuse-dxg/guest/nt_status.h"
 #include "cuse-dxg/guest/teardown.h"
 #include "proto/dxg/host.pb.h"
@@ -193,10 +194,10 @@ namespace {
 class SyncFileCall : public Caller {
  public:
   SyncFileCall(Driver& driver, client::Access& access, std::unique_ptr<attach::IoctlRequest> request,
-               const client::Identity& process, std::shared_ptr<SyncFile> file)
+               client::Identity&& process, std::shared_ptr<SyncFile> file)
       : Caller(std::move(request), access, identity_),
         driver_(driver),
-        identity_(process),
+        identity_(std::move(process)),
         file_(std::move(file)) {
     set_delivery(driver.delivery());
   }
@@ -304,15 +305,9 @@ Task SyncFileCall::Merge() {
 
 }  // namespace
 
-void SyncFileIoctl(Driver& driver, client::Access& access, std::unique_ptr<attach::IoctlRequest> request,
+void SyncFileIoctl(Driver& driver, client::Access& access, std::unique_ptr<attach::IoctlRequest>& request,
                    std::shared_ptr<SyncFile> file) {
-  const auto identity = access.Identify(request->caller().tid);
-  if (!identity) return request->Answer(-ENOTTY, {});
-  auto* call = new SyncFileCall(driver, access, std::move(request), *identity, std::move(file));
-  call->Run().Start([call](Status status) {
-    call->Finish(status);
-    delete call;
-  });
+  ServeHolder<SyncFileCall>(driver, access, request, std::move(file));
 }
 
 // -- Calls of the device --------------------------------------------------------------------------

@@ -83,6 +83,7 @@ class SyncFile final : public SharedObject, public std::enable_shared_from_this<
   static std::shared_ptr<SyncFile> Create(const std::shared_ptr<SyncFence>& fence);
 
   std::unique_ptr<OpenFile> Open(Driver& driver, std::shared_ptr<SharedObject> self) override;
+  bool writable() const override { return false; }  // as the kernel's own
 
   const std::vector<std::shared_ptr<SyncFence>>& fences() const { return fences_; }
   const std::string& name() const { return name_; }
@@ -101,7 +102,7 @@ class SyncFile final : public SharedObject, public std::enable_shared_from_this<
 };
 
 // SYNC_IOC_FILE_INFO and SYNC_IOC_MERGE, of any process that has the descriptor. Answers the request.
-void SyncFileIoctl(Driver& driver, client::Access& access, std::unique_ptr<attach::IoctlRequest> request,
+void SyncFileIoctl(Driver& driver, client::Access& access, std::unique_ptr<attach::IoctlRequest>& request,
                    std::shared_ptr<SyncFile> file);
 
 }  // namespace dxg::guest

@@ -52,26 +52,82 @@ void DropLongLists(FromCpu::Request& request) {
   google::protobuf::RepeatedField<uint64_t>().Swap(request.mutable_fence_values());
 }
 
+// Where a signal ended the same wait before, it is taken over as it is: the host has it already. `event`
+// becomes that one's; 0: it is over.
+bool TakeOverWait(CallOf<FromCpu>& call, uint64_t* event) {
+  const auto& args = call.request;
+  auto monitored = call.process->IsMonitored(args.objects(0));
+  WaitDigest& digest = call.parked()->digest;
+  digest = DigestOf(args.device(), args.flags(), monitored.ok() && !*monitored,
+                    {args.objects().data(), static_cast<size_t>(args.objects_size())},
+                    {args.fence_values().data(), static_cast<size_t>(args.fence_values_size())});
+  const auto before = call.process->interrupted_waits().Take(digest);
+  if (!before) return false;
+  call.driver.events().Remove(*event);
+  *event = before->event;
+  // Where it is not in the table it has happened a moment ago.
+  if (before->happened || !call.driver.events().Redirect(before->event, call.parked())) *event = 0;
+  return true;
+}
+
+// What the host keeps of the wait until it is over. Empty: the process or its user has too much of
+// that.
+Charge ChargeWait(const CallOf<FromCpu>& call) {
+  return {call.process->account, Charged::kWaitPoints, call.request.object_count()};
+}
+
+Status TooManyWaits(const CallOf<FromCpu>& call) {
+  return Status::Refuse(
+      ENOMEM, "pending waits of this process have {} objects, and it or its user may not have {} more",
+      call.process->account->used(Charged::kWaitPoints), call.request.object_count());
+}
+
+// A function, because a coroutine's frame would have room for a charge as long as it waits.
+bool ChargeTheCall(CallOf<FromCpu>& call) {
+  call.charge = ChargeWait(call);
+  return static_cast<bool>(call.charge);
+}
+
 // Has the host note the wait. Its messages end with it: the call may be parked for long.
-Task NoteWait(CallOf<FromCpu>& call, uint64_t event) {
+Task NoteWait(CallOf<FromCpu>& call, uint64_t* event) {
   auto& args = call.request;
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(args.device()));
   DXG_CO_TRY(CheckActive(*device->adapter()));
   DXG_CO_TRY(call.CopyIn({&FromCpu::In::objects(), &FromCpu::In::fence_values()}));
+  if (args.async_event() == 0) {
+    if (TakeOverWait(call, event)) co_return Status::Ok();
+    if (!ChargeTheCall(call)) co_return TooManyWaits(call);
+  }
   host::WaitForSyncObjectFromCpu::Request request;
   host::WaitForSyncObjectFromCpu::Reply reply;
   calls::ToHost(args, &request);
-  request.set_guest_event(event);
+  request.set_guest_event(*event);
   DXG_CO_TRY(co_await call.driver.host().Ask(*device->adapter(), call.process->host_handle, request, &reply));
   co_return FromNtStatus(reply.status(), "WaitForSyncObjectFromCpu");
 }
 
 Task WaitWithEventfd(CallOf<FromCpu>& call) {
-  DXG_CO_ASSIGN(const uint64_t event,
-                co_await AddClientEvent(call, call.request.async_event(), EventTable::Lifetime::kOnce));
-  Status status = co_await NoteWait(call, event);
+  Charge charge = ChargeWait(call);
+  if (!charge) co_return TooManyWaits(call);
+  DXG_CO_ASSIGN(uint64_t event, co_await AddClientEvent(call, call.request.async_event(),
+                                                        EventTable::Lifetime::kOnce, std::move(charge)));
+  Status status = co_await NoteWait(call, &event);
   if (!status.ok()) call.driver.events().Remove(event);
   co_return status;
+}
+
+// The host keeps it: for the call when it is restarted, or for nobody.
+Status LeaveWait(CallOf<FromCpu>& call, uint64_t event) {
+  auto& waits = call.process->interrupted_waits();
+  const WaitDigest digest = call.parked()->digest;
+  auto left = waits.Add(digest, event);
+  if (call.driver.events().Redirect(event, std::move(left))) {
+    call.driver.events().SetCharge(event, std::move(call.charge));
+    waits.Left(digest, event);
+    return Status::Refuse(-attach::IoctlRequest::kRestart, "a signal ended the wait");
+  }
+  waits.Remove(digest, event);
+  return Status::Ok();  // it happened with the signal
 }
 
 Status HowItEnded(ParkedCall::End end) {
@@ -79,7 +135,6 @@ Status HowItEnded(ParkedCall::End end) {
     case ParkedCall::End::kEvent:
       return Status::Ok();
     case ParkedCall::End::kInterrupt:
-      return Status::Refuse(-attach::IoctlRequest::kRestart, "a signal ended the wait");
     case ParkedCall::End::kGone:
       break;
   }
@@ -89,16 +144,18 @@ Status HowItEnded(ParkedCall::End end) {
 // Holds no thread while it waits, and little memory: this frame is all there is of it beside the call, so
 // nothing is in it that is not needed afterwards.
 Task WaitInTheCall(CallOf<FromCpu>& call) {
-  const uint64_t event = call.driver.events().Add(*call.process, call.Park(), EventTable::Lifetime::kOnce);
-  if (Status status = co_await NoteWait(call, event); !status.ok()) {
+  uint64_t event = call.driver.events().Add(*call.process, call.Park(), EventTable::Lifetime::kOnce);
+  if (Status status = co_await NoteWait(call, &event); !status.ok()) {
     call.driver.events().Remove(event);
     co_return status;
   }
+  if (event == 0) co_return Status::Ok();
   DropLongLists(call.request);
   call.ForgetNear();
   call.EndBySignal();
   const ParkedCall::End end = co_await call.Ended();
-  if (end != ParkedCall::End::kEvent) call.driver.events().Remove(event);  // a host that is late tells nobody
+  if (end == ParkedCall::End::kInterrupt) co_return LeaveWait(call, event);
+  if (end != ParkedCall::End::kEvent) call.driver.events().Remove(event);
   co_return HowItEnded(end);
 }
 

@@ -1,6 +1,6 @@
-#include "cuse-dxg/attach/reading_turn.h"
+#include "base/reading_turn.h"
 
-namespace dxg::attach {
+namespace dxg {
 
 bool ReadingTurn::Take() {
   MutexLock watching(watching_);
@@ -52,4 +52,4 @@ void ReadingTurn::Stop() {
   wake_.NotifyAll();
 }
 
-}  // namespace dxg::attach
+}  // namespace dxg

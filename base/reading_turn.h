@@ -6,9 +6,10 @@
 
 #include "base/mutex.h"
 
-namespace dxg::attach {
+namespace dxg {
 
-// Which worker reads the kernel's next request.
+// Which worker reads the kernel's next request; the same for others who read what everybody waits for
+// (Relay).
 //
 // One at a time: what has to be in order (a RELEASE before the OPEN behind it) is processed by the reader
 // before anybody reads on. Passing the turn to another worker at every request would give that order too, but
@@ -50,4 +51,4 @@ class ReadingTurn {
   std::atomic<uint64_t> offers_ = 0;  // written by the holder alone
 };
 
-}  // namespace dxg::attach
+}  // namespace dxg

@@ -1,0 +1,234 @@
+// Clients whose memory does not answer: pages of a file system of their own that holds every read.
+//
+//     dxg-blocked-memory attack NODE MOUNT-POINT THREADS BLOCKED KIND [own-thread] [sync]
+//         THREADS calls at once, each with a buffer in such a page. Prints "blocked" when BLOCKED pages are
+//         asked for, and ends when the calls have ended: with 0 if none of them succeeded. The file system
+//         is a process of its own, which outlives the program; with `own-thread` a thread. With `sync` a
+//         page is waited for in a way that no signal ends.
+//         KIND: in (a buffer that is read), out (one that is written), answer (one that is written when the
+//         host has answered), share (where what a visit brings goes)
+//     dxg-blocked-memory calls NODE COUNT
+//         Makes calls, says how long they took, and ends with 0 if all succeeded.
+#define FUSE_USE_VERSION 312
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fuse_lowlevel.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <atomic>
+#include <cerrno>
+#include <chrono>
+#include <csignal>
+#include <cstring>
+#include <string_view>
+#include <thread>
+#include <vector>
+
+#include "proto/abi/d3dkmthk.h"
+#include "tests/conformance/allocation_data.h"
+
+namespace {
+
+constexpr size_t kPage = 4096;
+constexpr size_t kFilePages = 4096;
+
+[[noreturn]] void Fail(std::string_view what) {
+  fmt::print(stderr, "dxg-blocked-memory: {}: {}\n", what, std::strerror(errno));
+  std::exit(1);
+}
+
+// -- The file system: a root that is one file ------------------------------------------------------
+
+bool sync_reads = false;
+int told = -1;  // gets a byte for each page that is asked for
+
+void Init(void*, fuse_conn_info* connection) {
+  connection->max_readahead = 0;
+  if (sync_reads) connection->want &= ~FUSE_CAP_ASYNC_READ;
+}
+
+void GetAttributes(fuse_req_t request, fuse_ino_t, fuse_file_info*) {
+  struct stat attributes = {};
+  attributes.st_ino = FUSE_ROOT_ID;
+  attributes.st_mode = S_IFREG | 0666;
+  attributes.st_nlink = 1;
+  attributes.st_size = kFilePages * kPage;
+  fuse_reply_attr(request, &attributes, 3600);
+}
+
+void HoldRead(fuse_req_t, fuse_ino_t, size_t, off_t, fuse_file_info*) {
+  if (write(told, "r", 1) != 1) Fail("cannot tell of a read");
+}
+
+constexpr fuse_lowlevel_ops kOperations = {
+    .init = Init,
+    .getattr = GetAttributes,
+    .open = [](fuse_req_t request, fuse_ino_t, fuse_file_info* file) { fuse_reply_open(request, file); },
+    .read = HoldRead,
+};
+
+void ServePages(const char* mount_point, int ready) {
+  char name[] = "held", flag[] = "-o", options[] = "allow_other,fsname=held", own_options[] = "fsname=held";
+  // Users may not let others in, and need not: the node reaches the memory, not the file.
+  char* arguments[] = {name, flag, geteuid() == 0 ? options : own_options, nullptr};
+  fuse_args args = FUSE_ARGS_INIT(3, arguments);
+  fuse_session* session = fuse_session_new(&args, &kOperations, sizeof(kOperations), nullptr);
+  if (session == nullptr || fuse_session_mount(session, mount_point) != 0) Fail("cannot mount");
+  if (write(ready, "m", 1) != 1) Fail("cannot say that it is mounted");
+  fuse_session_loop(session);
+}
+
+// -- Clients ---------------------------------------------------------------------------------------
+
+d3dkmthandle FirstAdapter(int node) {
+  d3dkmt_adapterinfo adapters[16] = {};
+  d3dkmt_enumadapters2 list = {};
+  list.num_adapters = std::size(adapters);
+  list.adapters = reinterpret_cast<uint64_t>(adapters);
+  if (ioctl(node, LX_DXENUMADAPTERS2, &list) != 0 || list.num_adapters == 0) Fail("no adapter");
+  return adapters[0].adapter_handle;
+}
+
+d3dkmthandle CreateDevice(int node, d3dkmthandle adapter) {
+  d3dkmt_createdevice device = {};
+  device.adapter = adapter;
+  if (ioctl(node, LX_DXCREATEDEVICE, &device) != 0) Fail("no device");
+  return device.device;
+}
+
+// An allocation, and a page for what the host says of it.
+int Ask(int node, d3dkmthandle adapter, std::byte* page) {
+  dxg::conformance::AllocationData data{.bytes = kPage};
+  d3dddi_allocationinfo2 info = {};
+  info.priv_drv_data = reinterpret_cast<uint64_t>(&data);
+  info.priv_drv_data_size = sizeof(data);
+  d3dkmt_createallocation create = {};
+  create.device = CreateDevice(node, adapter);
+  create.alloc_count = 1;
+  create.allocation_info = reinterpret_cast<uint64_t>(&info);
+  if (ioctl(node, LX_DXCREATEALLOCATION, &create) < 0) Fail("no allocation");
+  d3dkmt_getallocationpriority ask = {};
+  ask.device = create.device;
+  ask.allocation_list = reinterpret_cast<uint64_t>(&info.allocation);
+  ask.allocation_count = 1;
+  ask.priorities = reinterpret_cast<uint64_t>(page);
+  return ioctl(node, LX_DXGETALLOCATIONPRIORITY, &ask);
+}
+
+// A fence to be shared, and a page for its descriptor.
+int Share(int node, d3dkmthandle adapter, std::byte* page) {
+  d3dkmt_createsynchronizationobject2 fence = {};
+  fence.device = CreateDevice(node, adapter);
+  fence.info.type = _D3DDDI_MONITORED_FENCE;
+  fence.info.flags.shared = 1;
+  fence.info.flags.nt_security_sharing = 1;
+  if (ioctl(node, LX_DXCREATESYNCHRONIZATIONOBJECT, &fence) != 0) Fail("no fence");
+  d3dkmt_shareobjects share = {};
+  share.object_count = 1;
+  share.objects = reinterpret_cast<uint64_t>(&fence.sync_object);
+  share.shared_handle = reinterpret_cast<uint64_t>(page);
+  return ioctl(node, LX_DXSHAREOBJECTS, &share);
+}
+
+int Touch(int node, d3dkmthandle adapter, std::string_view kind, std::byte* page) {
+  if (kind == "share") return Share(node, adapter, page);
+  if (kind == "answer") return Ask(node, adapter, page);
+  if (kind == "in") {
+    d3dkmt_queryadapterinfo query = {};
+    query.adapter = adapter;
+    query.type = _KMTQAITYPE_ADAPTERTYPE;
+    query.private_data = reinterpret_cast<uint64_t>(page);
+    query.private_data_size = sizeof(d3dkmt_adaptertype);
+    return ioctl(node, LX_DXQUERYADAPTERINFO, &query);
+  }
+  d3dkmt_enumadapters2 list = {};
+  list.num_adapters = 16;
+  list.adapters = reinterpret_cast<uint64_t>(page);
+  return ioctl(node, LX_DXENUMADAPTERS2, &list);
+}
+
+int Attack(int argc, char** argv) {
+  const char* const path = argv[2];
+  const char* const mount_point = argv[3];
+  const int threads = std::atoi(argv[4]), blocked = std::atoi(argv[5]);
+  const std::string_view kind = argv[6];
+  bool own_thread = false;
+  for (int i = 7; i < argc; ++i) {
+    own_thread |= std::string_view(argv[i]) == "own-thread";
+    sync_reads |= std::string_view(argv[i]) == "sync";
+  }
+  int tell[2];
+  if (pipe2(tell, O_CLOEXEC) != 0) Fail("pipe");
+  told = tell[1];
+  if (own_thread) {
+    std::thread([=] { ServePages(mount_point, tell[1]); }).detach();
+  } else if (fork() == 0) {
+    setsid();
+    ServePages(mount_point, tell[1]);
+    _exit(0);
+  }
+  char byte;
+  if (read(tell[0], &byte, 1) != 1) Fail("the file system did not come up");
+  const int file = open(mount_point, O_RDWR | O_CLOEXEC);
+  struct stat attributes;  // until it is asked for, the kernel thinks that the root is empty
+  if (file < 0 || fstat(file, &attributes) != 0 || attributes.st_size == 0)
+    Fail("the held file has no pages");
+  void* const pages = mmap(nullptr, kFilePages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
+  if (pages == MAP_FAILED) Fail("cannot map the held file");
+  close(file);  // by the last thread of a process that is its own file system, that would wait for ever
+  const int node = open(path, O_RDWR | O_CLOEXEC);
+  if (node < 0) Fail("cannot open the node");
+  const d3dkmthandle adapter = FirstAdapter(node);
+
+  std::atomic<int> succeeded = 0;
+  std::vector<std::thread> calls;
+  for (int i = 0; i < threads; ++i) {
+    calls.emplace_back([&, i] {
+      if (Touch(node, adapter, kind, static_cast<std::byte*>(pages) + i * 8 * kPage) >= 0) ++succeeded;
+    });
+  }
+  for (int i = 0; i < blocked; ++i) {
+    if (read(tell[0], &byte, 1) != 1) Fail("the file system ended");
+  }
+  fmt::print("blocked\n");
+  std::fflush(stdout);
+  for (std::thread& call : calls) call.join();
+  if (succeeded != 0) Fail("a call succeeded");
+  fmt::print("ended\n");
+  std::fflush(stdout);
+  _exit(0);  // the file system's thread does not end
+}
+
+int Calls(char** argv) {
+  using Clock = std::chrono::steady_clock;
+  const int node = open(argv[2], O_RDWR | O_CLOEXEC);
+  if (node < 0) Fail("cannot open the node");
+  const d3dkmthandle adapter = FirstAdapter(node);
+  std::vector<double> took_us;
+  for (int i = 0; i < std::atoi(argv[3]); ++i) {
+    d3dkmt_adaptertype type = {};
+    const auto begun = Clock::now();
+    if (Touch(node, adapter, "in", reinterpret_cast<std::byte*>(&type)) != 0) Fail("a call failed");
+    took_us.push_back(std::chrono::duration<double, std::micro>(Clock::now() - begun).count());
+  }
+  std::sort(took_us.begin(), took_us.end());
+  fmt::print("{} calls: median {:.0f} us, p99 {:.0f} us, worst {:.0f} us\n", took_us.size(),
+             took_us[took_us.size() / 2], took_us[took_us.size() * 99 / 100], took_us.back());
+  return 0;
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const std::string_view what = argc > 1 ? argv[1] : "";
+  if (what == "attack" && argc >= 7) return Attack(argc, argv);
+  if (what == "calls" && argc == 4) return Calls(argv);
+  fmt::print(stderr, "usage: see the head of blocked_memory.cc\n");
+  return 2;
+}
