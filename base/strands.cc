@@ -17,10 +17,9 @@ bool Strands::StartThread() {
   return true;
 }
 
-void Strands::MakeReady(uint64_t key, Strand& strand) {
-  if (strand.ready || strand.jobs.empty() || strand.under_way >= kAtOnceMax) return;
-  ready_.push_back(key);
-  strand.ready = true;
+void Strands::MakeReady(Strand& strand) {
+  if (strand.jobs.empty() || strand.under_way >= kAtOnceMax) return;
+  ready_.splice(ready_.end(), strand.at_rest);
 }
 
 void Strands::Run(uint64_t key, uint64_t group, std::function<void()> job) {
@@ -28,15 +27,13 @@ void Strands::Run(uint64_t key, uint64_t group, std::function<void()> job) {
     MutexLock lock(mutex_);
     if (!stopping_) {
       Strand& strand = StrandOf(key, group);
-      const size_t before = strand.jobs.size();
       try {
         strand.jobs.push_back(std::move(job));
-        MakeReady(key, strand);
       } catch (const std::bad_alloc&) {
-        while (strand.jobs.size() > before) strand.jobs.pop_back();
         if (strand.jobs.empty() && strand.under_way == 0) Erase(key);
         throw;
       }
+      MakeReady(strand);
       if (ready_.size() <= idle_) {
         changed_.NotifyOne();
         return;
@@ -45,7 +42,7 @@ void Strands::Run(uint64_t key, uint64_t group, std::function<void()> job) {
       // Not even one thread can be had: it is done here, whatever it costs.
       job = std::move(strand.jobs.back());
       strand.jobs.pop_back();
-      if (strand.jobs.empty() && strand.ready) {
+      if (strand.jobs.empty() && strand.under_way == 0) {
         std::erase(ready_, key);
         Erase(key);
       }
@@ -56,9 +53,11 @@ void Strands::Run(uint64_t key, uint64_t group, std::function<void()> job) {
 
 Strands::Strand& Strands::StrandOf(uint64_t key, uint64_t group) {
   if (const auto found = strands_.find(key); found != strands_.end()) return found->second;
+  Keys at_rest{key};
   Group& of = groups_[group];  // without strands it is nothing, and may stay
   Strand& made = strands_[key];
   made.group = group;
+  made.at_rest = std::move(at_rest);
   ++of.strands;
   return made;
 }
@@ -70,25 +69,9 @@ void Strands::Erase(uint64_t key) {
   if (--group->second.strands == 0) groups_.erase(group);
 }
 
-// False: its group has as much under way as it may.
-bool Strands::Begin(uint64_t key, Group& group) {
-  if (group.under_way >= kOfGroupMax) {
-    try {
-      group.held_back.push_back(key);
-      return false;
-    } catch (const std::bad_alloc&) {
-      // Rather one too many than one that never begins.
-    }
-  }
-  ++group.under_way;
-  return true;
-}
-
 void Strands::End(Group& group) {
   --group.under_way;
-  if (group.held_back.empty()) return;
-  ready_.push_back(group.held_back.front());
-  group.held_back.pop_front();
+  if (!group.held_back.empty()) ready_.splice(ready_.end(), group.held_back, group.held_back.begin());
 }
 
 // False: the thread is not needed any more.
@@ -106,22 +89,26 @@ void Strands::Work() {
   MutexLock lock(mutex_);
   while (WaitForJob()) {
     const uint64_t key = ready_.front();
-    ready_.pop_front();
-    Strand& strand = strands_[key];  // stays where it is while a job of it is under way
-    if (!Begin(key, groups_.at(strand.group))) continue;
-    strand.ready = false;
+    Strand& strand = strands_.at(key);  // stays where it is while a job of it is under way
+    Group& group = groups_.at(strand.group);
+    if (group.under_way >= kOfGroupMax) {
+      group.held_back.splice(group.held_back.end(), ready_, ready_.begin());
+      continue;
+    }
+    ++group.under_way;
+    strand.at_rest.splice(strand.at_rest.end(), ready_, ready_.begin());
     std::function<void()> job = std::move(strand.jobs.front());
     strand.jobs.pop_front();
     ++strand.under_way;
-    MakeReady(key, strand);
+    MakeReady(strand);
     if (!ready_.empty() && idle_ == 0) StartThread();
     lock.Unlock();
     job();
     job = nullptr;  // what it owns may end with it
     lock.Lock();
     --strand.under_way;
-    End(groups_.at(strand.group));
-    MakeReady(key, strand);
+    End(group);
+    MakeReady(strand);
     if (strand.under_way == 0 && strand.jobs.empty()) Erase(key);
   }
   --threads_;

@@ -3,6 +3,7 @@
 #include <cstdint>
 #include <deque>
 #include <functional>
+#include <list>
 #include <unordered_map>
 
 #include "base/mutex.h"
@@ -27,38 +28,39 @@ class Strands {
   Strands(const Strands&) = delete;
   Strands& operator=(const Strands&) = delete;
 
-  // A key is always of the same group.
+  // A key is always of the same group. Throws std::bad_alloc where there is no memory for the job, and has
+  // not begun it then.
   void Run(uint64_t key, uint64_t group, std::function<void()> job) DXG_EXCLUDES(mutex_);
   // When it returns, all jobs are over. What comes later is done by the thread that brings it.
   void Stop() DXG_EXCLUDES(mutex_);
 
  private:
+  using Keys = std::list<uint64_t>;
   struct Strand {
     uint64_t group = 0;
     std::deque<std::function<void()>> jobs;
     int under_way = 0;
-    bool ready = false;  // in ready_, or held back by its group
+    Keys at_rest;  // its key: here, in ready_, or held back by its group; to move it takes no memory
   };
   struct Group {
     int strands = 0;  // that there are of it
     int under_way = 0;
-    std::deque<uint64_t> held_back;  // keys of which a job could begin
+    Keys held_back;  // keys of which a job could begin
   };
 
   bool StartThread() DXG_REQUIRES(mutex_);
   void Work() DXG_EXCLUDES(mutex_);
   bool WaitForJob() DXG_REQUIRES(mutex_);
-  void MakeReady(uint64_t key, Strand& strand) DXG_REQUIRES(mutex_);
+  void MakeReady(Strand& strand) DXG_REQUIRES(mutex_);
   Strand& StrandOf(uint64_t key, uint64_t group) DXG_REQUIRES(mutex_);
   void Erase(uint64_t key) DXG_REQUIRES(mutex_);
-  bool Begin(uint64_t key, Group& group) DXG_REQUIRES(mutex_);
   void End(Group& group) DXG_REQUIRES(mutex_);
 
   Mutex mutex_;
   ConditionVariable changed_;
   std::unordered_map<uint64_t, Strand> strands_ DXG_GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, Group> groups_ DXG_GUARDED_BY(mutex_);  // those that have strands
-  std::deque<uint64_t> ready_ DXG_GUARDED_BY(mutex_);                  // those of which a job may begin
+  Keys ready_ DXG_GUARDED_BY(mutex_);                                  // those of which a job may begin
   size_t idle_ DXG_GUARDED_BY(mutex_) = 0;
   int threads_ DXG_GUARDED_BY(mutex_) = 0;  // they end by themselves
   bool stopping_ DXG_GUARDED_BY(mutex_) = false;

@@ -1,11 +1,17 @@
 #include "link/vmbus/port.h"
 
+#include <optional>
 #include <utility>
 
 namespace dxg::vmbus {
 
 Port::Port(std::unique_ptr<Channel> channel, Handlers handlers, Limits limits)
     : channel_(std::move(channel)), handlers_(std::move(handlers)), limits_(limits) {
+  {
+    MutexLock lock(mutex_);
+    keeps_ = keeper_.Start([this] { return KeepTrying(); });
+    if (!keeps_) return;
+  }
   started_ = reader_.Start([this] {
     const Status why = channel_->Run(handlers_.handle);
     if (!Relay::Lost()) handlers_.over(why);
@@ -17,8 +23,7 @@ void Port::Close() {
   channel_->Close();
   MutexLock lock(mutex_);
   ended_ = true;
-  for (const Kept& each : kept_) Settle(each, Channel::Sent::kLost);
-  kept_.clear();
+  while (!kept_.empty()) Settle(kept_.begin(), Channel::Sent::kLost);
   changed_.NotifyAll();
   if (!keeps_) RunErrands();
 }
@@ -45,42 +50,41 @@ Channel::Sent Port::Send(const Packet& packet, int tries, Completion completion)
     const Channel::Sent sent = channel_->Send(packet);
     if (sent != Channel::Sent::kFull) return sent;
   }
-  Kept kept{packet, {packet.payload.begin(), packet.payload.end()}, completion, tries};
-  if (BytesOf(kept) > limits_.kept_bytes_max - kept_bytes_) {
+  std::list<Kept> kept;
+  kept.push_back({packet, {packet.payload.begin(), packet.payload.end()}, completion, tries});
+  const size_t bytes = BytesOf(kept.front());
+  if (bytes > limits_.kept_bytes_max - kept_bytes_) {
     channel_->Close();
     return Channel::Sent::kLost;
   }
-  kept_bytes_ += BytesOf(kept);
-  kept_.push_back(std::move(kept));
-  (void)StartKeeper();  // without a thread it waits for the next packet that finds no room
+  kept_bytes_ += bytes;
+  kept_.splice(kept_.end(), kept);
   changed_.NotifyAll();
   return Channel::Sent::kFull;
 }
 
-bool Port::StartKeeper() {
-  if (!keeps_ && !ended_) keeps_ = keeper_.Start([this] { return KeepTrying(); });
-  return keeps_;
-}
-
 void Port::Later(std::function<void()> errand) {
+  std::list<std::function<void()>> errands;
+  errands.push_back(std::move(errand));
   {
     MutexLock lock(mutex_);
-    if (StartKeeper()) {
-      errands_.push_back(std::move(errand));
+    if (keeps_) {
+      errands_.splice(errands_.end(), errands);
       changed_.NotifyAll();
       return;
     }
   }
-  errand();
+  errands.front()();
 }
 
-void Port::Settle(const Kept& kept, Channel::Sent how) {
-  kept_bytes_ -= BytesOf(kept);
-  const uint64_t transaction = kept.packet.transaction;
-  const Completion& completion = kept.completion;
-  if (!handlers_.settled || (transaction == 0 && completion.run == nullptr)) return;
-  errands_.push_back(
-      [this, transaction, completion, how] { handlers_.settled(transaction, completion, how); });
+void Port::Settle(std::list<Kept>::iterator kept, Channel::Sent how) {
+  kept_bytes_ -= BytesOf(*kept);
+  if (!handlers_.settled || (kept->packet.transaction == 0 && kept->completion.run == nullptr)) {
+    kept_.erase(kept);
+    return;
+  }
+  kept->how = how;
+  settled_.splice(settled_.end(), kept_, kept);
 }
 
 // As many as there is room for. One try less for those that are left.
@@ -90,23 +94,27 @@ void Port::TryKept() {
     first.packet.payload = first.payload;
     const Channel::Sent sent = channel_->Send(first.packet);
     if (sent == Channel::Sent::kFull) break;
-    Settle(first, sent);
-    kept_.pop_front();
+    Settle(kept_.begin(), sent);
   }
-  std::erase_if(kept_, [&](Kept& each) DXG_REQUIRES(mutex_) {
-    if (each.tries == kTriesWithoutEnd || --each.tries > 0) return false;
-    Settle(each, Channel::Sent::kFull);
-    return true;
-  });
+  for (auto next = kept_.begin(); next != kept_.end();) {
+    const auto each = next++;
+    if (each->tries != kTriesWithoutEnd && --each->tries <= 0) Settle(each, Channel::Sent::kFull);
+  }
 }
 
 // One by one: where this thread is gone in one, another one has the rest.
 void Port::RunErrands() {
-  while (!errands_.empty()) {
-    const std::function<void()> next = std::move(errands_.front());
-    errands_.pop_front();
+  while (!settled_.empty() || !errands_.empty()) {
+    std::list<Kept> settled;
+    std::list<std::function<void()>> errand;
+    if (!settled_.empty()) {
+      settled.splice(settled.end(), settled_, settled_.begin());
+    } else {
+      errand.splice(errand.end(), errands_, errands_.begin());
+    }
     mutex_.Unlock();
-    next();
+    for (const Kept& each : settled) handlers_.settled(each.packet.transaction, each.completion, each.how);
+    for (const auto& each : errand) each();
     mutex_.Lock();
     if (Relay::Lost()) return;
   }
@@ -114,6 +122,7 @@ void Port::RunErrands() {
 
 // True: another thread goes on with it.
 bool Port::KeepTrying() {
+  std::optional<std::chrono::steady_clock::time_point> next_try;  // while something is kept
   MutexLock lock(mutex_);
   for (;;) {
     RunErrands();
@@ -123,13 +132,16 @@ bool Port::KeepTrying() {
       return false;
     }
     if (kept_.empty()) {
+      next_try.reset();
       changed_.Wait(mutex_);
       continue;
     }
-    const auto then = std::chrono::steady_clock::now() + limits_.try_again;
-    while (!ended_ && errands_.empty() && changed_.WaitUntil(mutex_, then)) {
+    if (!next_try) next_try = std::chrono::steady_clock::now() + limits_.try_again;
+    while (!ended_ && errands_.empty() && changed_.WaitUntil(mutex_, *next_try)) {
     }
-    if (!ended_ && std::chrono::steady_clock::now() >= then) TryKept();
+    if (ended_ || std::chrono::steady_clock::now() < *next_try) continue;
+    TryKept();
+    next_try.reset();
   }
 }
 

@@ -3,8 +3,8 @@
 #include <chrono>
 #include <cstddef>
 #include <cstdint>
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <vector>
@@ -18,7 +18,7 @@ namespace dxg::vmbus {
 
 // One end of an open channel, the guest's or the host's: a thread that takes what comes, and a way to send
 // that never waits. Nothing tells a sender when a full ring has room, so that what it does not take is kept
-// and tried again, in order, by a thread that is made when there is something to keep.
+// and tried again, in order, by a second thread.
 //
 // What both threads call may be gone in memory that does not answer; each is a Relay, and goes on without it.
 class Port {
@@ -46,14 +46,15 @@ class Port {
 
   Port(std::unique_ptr<Channel> channel, Handlers handlers, Limits limits);
   ~Port() { End(); }
-  // False: there was no thread for it, so it hears nothing.
+  // False: there were no two threads for it, so it hears nothing.
   bool started() const { return started_; }
 
-  // Any thread. kFull: it is kept, and tried so many times; the completion comes back in `settled`.
+  // Any thread. kFull: it is kept, and tried so many times; the completion comes back in `settled`. Throws
+  // std::bad_alloc where there is no memory to keep it; then it is neither sent nor kept.
   Channel::Sent Send(const Packet& packet, int tries = kTriesWithoutEnd, Completion completion = {})
       DXG_EXCLUDES(mutex_);
-  // Runs it on the thread that also tells of what was kept, so that whoever says so waits for nobody. Where
-  // there is no thread for it, it runs at once.
+  // Runs it on the thread that also tells of what was kept, so that whoever says so waits for nobody. After
+  // the end of that thread, which is after Close, it runs at once.
   void Later(std::function<void()> errand) DXG_EXCLUDES(mutex_);
   // Nothing is sent any more, and what is kept is lost. Any thread, also from inside of `handle`.
   void Close() DXG_EXCLUDES(mutex_);
@@ -68,11 +69,11 @@ class Port {
     std::vector<std::byte> payload;
     Completion completion;
     int tries;
+    Channel::Sent how = Channel::Sent::kFull;  // what became of it
   };
   static size_t BytesOf(const Kept& kept) { return sizeof(Kept) + kept.payload.size(); }
-  void Settle(const Kept& kept, Channel::Sent how) DXG_REQUIRES(mutex_);
+  void Settle(std::list<Kept>::iterator kept, Channel::Sent how) DXG_REQUIRES(mutex_);
   void TryKept() DXG_REQUIRES(mutex_);
-  bool StartKeeper() DXG_REQUIRES(mutex_);
   bool KeepTrying() DXG_EXCLUDES(mutex_);
   void RunErrands() DXG_REQUIRES(mutex_);
 
@@ -82,9 +83,11 @@ class Port {
   std::once_flag end_;
   Mutex mutex_;  // held while something is sent: the order of sending is the order of Send
   ConditionVariable changed_;
-  std::deque<Kept> kept_ DXG_GUARDED_BY(mutex_);
+  // Lists, because the end of what is kept takes no memory: it moves from the first to the second.
+  std::list<Kept> kept_ DXG_GUARDED_BY(mutex_);
+  std::list<Kept> settled_ DXG_GUARDED_BY(mutex_);  // of which is to be told
   size_t kept_bytes_ DXG_GUARDED_BY(mutex_) = 0;
-  std::deque<std::function<void()>> errands_ DXG_GUARDED_BY(mutex_);
+  std::list<std::function<void()>> errands_ DXG_GUARDED_BY(mutex_);
   bool keeps_ DXG_GUARDED_BY(mutex_) = false;  // keeper_ runs
   bool ended_ DXG_GUARDED_BY(mutex_) = false;
   bool started_ = false;

@@ -8,6 +8,7 @@
 #include <functional>
 #include <future>
 #include <mutex>
+#include <new>
 #include <optional>
 #include <thread>
 #include <tuple>
@@ -87,6 +88,21 @@ TEST_F(CommandChannelTest, AnswersFindTheirCallsInAnyOrder) {
     EXPECT_EQ(calls[i].Wait().value(), 0);
     EXPECT_EQ(calls[i].reply().status(), i + 1);
   }
+}
+
+// The caller lets go of it then: an answer, or the channel's end, must not find it.
+TEST_F(CommandChannelTest, ACallThatCannotBeSentForLackOfMemoryIsForgotten) {
+  auto lacking =
+      std::make_shared<FakeChannelState>([](const SentPacket&) -> Channel::Sent { throw std::bad_alloc(); });
+  CommandChannel without{"test", std::make_unique<FakeChannel>(lacking), nullptr,
+                         std::chrono::microseconds(10)};
+  Lock waits, asynchronous(true);
+  EXPECT_THROW(waits.Submit(without), std::bad_alloc);
+  EXPECT_THROW(asynchronous.Submit(without, true), std::bad_alloc);
+  lacking->Answer(1, Answer(1));
+  without.End();
+  EXPECT_FALSE(waits.done());
+  EXPECT_FALSE(asynchronous.done());
 }
 
 TEST_F(CommandChannelTest, AnswersThatNobodyWaitsForAreDropped) {

@@ -2,6 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <utility>
 
 #include "link/backend.h"
@@ -16,14 +17,17 @@ class CallBatch {
   static constexpr int kCallsMax = 64;
   static constexpr size_t kBytesMax = 256 * 1024;
 
+  // Throws std::bad_alloc where there is no memory for it; then it is not in here.
   void Add(const HostCall& call, uint64_t number) {
+    std::string request;
+    call.request->SerializeToString(&request);
     protocol::Call& added = *message_.mutable_calls()->add_calls();
     added.set_number(number);
     added.set_command(call.command->id);
     added.set_process(call.process);
     added.set_adapter(call.adapter);
-    call.request->SerializeToString(added.mutable_request());
-    bytes_ += added.request().size();
+    bytes_ += request.size();
+    added.set_request(std::move(request));
   }
   int size() const { return message_.calls().calls_size(); }
   bool empty() const { return size() == 0; }

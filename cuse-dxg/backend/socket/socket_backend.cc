@@ -10,6 +10,7 @@
 #include <atomic>
 #include <deque>
 #include <map>
+#include <new>
 #include <thread>
 #include <utility>
 
@@ -193,10 +194,11 @@ bool SocketBackend::Enter(const HostCall& call, Completion completion, uint64_t 
 // everything.
 void SocketBackend::Submit(const HostCall& call, Completion completion) {
   const bool asynchronous = call.asynchronous;  // once it is sent it may be over, and the call gone
+  uint64_t number = 0;
   bool entered = false;
-  {
+  try {
     MutexLock lock(sending_);
-    const uint64_t number = asynchronous ? 0 : ++last_number_;
+    if (!asynchronous) number = ++last_number_;
     entered = Enter(call, completion, number);
     const auto sent_alone = [&]() DXG_REQUIRES(sending_) {
       return SendBatch() && connection_.SendPacket(socket::MakeCall(
@@ -210,6 +212,10 @@ void SocketBackend::Submit(const HostCall& call, Completion completion) {
         WakeReader();
       }
     }
+  } catch (const std::bad_alloc&) {
+    // The caller lets go of what the entry names.
+    if (!entered || asynchronous || pending_.Take(number)) throw;
+    return;
   }
   if (!entered) return completion.run(completion.context, Lost());
   if (!asynchronous) return;

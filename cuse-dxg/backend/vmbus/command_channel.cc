@@ -4,6 +4,7 @@
 
 #include <cerrno>
 #include <chrono>
+#include <new>
 #include <utility>
 
 #include "base/patience.h"
@@ -77,7 +78,13 @@ void CommandChannel::Submit(const HostCall& call, const MessageAddress& address,
   } else {
     const uint64_t transaction = ++last_transaction_;
     if (pending_.Enter(transaction, {call, address.interface_version, completion})) {
-      sent = port_.Send({kInBand, kCompletionRequested, transaction, message}, kTries);
+      try {
+        sent = port_.Send({kInBand, kCompletionRequested, transaction, message}, kTries);
+      } catch (const std::bad_alloc&) {
+        // The caller lets go of what the entry names.
+        if (pending_.Take(transaction)) throw;
+        return;
+      }
       // Where the channel ended meanwhile somebody else may have said so already.
       if (sent == Channel::Sent::kLost && !pending_.Take(transaction)) return;
     }
