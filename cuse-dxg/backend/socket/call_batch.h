@@ -2,7 +2,7 @@
 
 #include <cstddef>
 #include <cstdint>
-#include <string>
+#include <new>
 #include <utility>
 
 #include "link/backend.h"
@@ -19,15 +19,19 @@ class CallBatch {
 
   // Throws std::bad_alloc where there is no memory for it; then it is not in here.
   void Add(const HostCall& call, uint64_t number) {
-    std::string request;
-    call.request->SerializeToString(&request);
-    protocol::Call& added = *message_.mutable_calls()->add_calls();
-    added.set_number(number);
-    added.set_command(call.command->id);
-    added.set_process(call.process);
-    added.set_adapter(call.adapter);
-    bytes_ += request.size();
-    added.set_request(std::move(request));
+    auto& calls = *message_.mutable_calls()->mutable_calls();
+    protocol::Call& added = *calls.Add();
+    try {
+      added.set_number(number);
+      added.set_command(call.command->id);
+      added.set_process(call.process);
+      added.set_adapter(call.adapter);
+      call.request->SerializeToString(added.mutable_request());
+    } catch (const std::bad_alloc&) {
+      calls.RemoveLast();
+      throw;
+    }
+    bytes_ += added.request().size();
   }
   int size() const { return message_.calls().calls_size(); }
   bool empty() const { return size() == 0; }
