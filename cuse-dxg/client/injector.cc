@@ -38,7 +38,8 @@ using injector::Request;
 using injector::Tell;
 
 constexpr uint64_t kControlNumber = 0, kStopNumber = 1;  // for epoll; workers have higher ones
-constexpr size_t kWorkersMax = 64;
+// 16 users at their limit, each with as many visits and copies as it may have (hand_over.cc).
+constexpr size_t kWorkersMax = 512;
 constexpr size_t kJobsWaitingMax = 4096;  // beyond the workers; each is a client thread that waits in a call
 
 struct Worker {
