@@ -15,6 +15,7 @@
 #include <future>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -45,7 +46,8 @@ class AgentsTest : public testing::Test {
   }
 
   std::string Path() const { return directory_ + "/agents"; }
-  // A process with so many agents, which have said hello. It then does `then` with the last one's socket.
+  // A process with so many agents, which have said hello. Their thread then does `then` with the last one's
+  // socket, and the process ends with that, unless `then` ends the thread.
   pid_t StartClient(int agents, const std::function<void(int)>& then) {
     int said[2];
     EXPECT_EQ(pipe(said), 0);
@@ -55,14 +57,17 @@ class AgentsTest : public testing::Test {
       dup2(said[1], kSaid);
       syscall(SYS_close_range, kSaid + 1, ~0u, 0);
       std::vector<UniqueFd> all;
-      for (int i = 0; i < agents; ++i) {
-        all.push_back(*ConnectUnix(Path(), "path", SOCK_SEQPACKET));
-        const preload::AgentHello hello = {preload::kVersion, getpid()};
-        (void)!send(all.back().get(), &hello, sizeof(hello), MSG_NOSIGNAL);
-      }
-      (void)!write(kSaid, "", 1);
-      then(all.back().get());
-      _exit(0);
+      std::thread agent([&] {
+        for (int i = 0; i < agents; ++i) {
+          all.push_back(*ConnectUnix(Path(), "path", SOCK_SEQPACKET));
+          const preload::AgentHello hello = {preload::kVersion, static_cast<int32_t>(syscall(SYS_gettid))};
+          (void)!send(all.back().get(), &hello, sizeof(hello), MSG_NOSIGNAL);
+        }
+        (void)!write(kSaid, "", 1);
+        then(all.back().get());
+        _exit(0);
+      });
+      for (;;) pause();
     }
     close(said[1]);
     char byte;
@@ -141,6 +146,29 @@ TEST_F(AgentsTest, AProcessHasAFewAgentsAndTheNextProcessHasItsOwn) {
   EXPECT_EQ(Enter(ProcessVm().Identify(next).value()), 0);
   EXPECT_LE(OpenDescriptors(), before + kOfProcess + kOfNext);
   EXPECT_EQ(Enter(ProcessVm().Identify(greedy).value()), 0) << "the first ones serve it";
+}
+
+// A filter of system calls can end a thread alone. The process and its socket go on.
+TEST_F(AgentsTest, AnAgentWhoseThreadHasEndedKeepsNobodyWaiting) {
+  const pid_t client = StartClient(1, [](int agent) {
+    preload::AgentAsk ask;
+    (void)!recv(agent, &ask, sizeof(ask), MSG_PEEK);
+    syscall(SYS_exit, 0);
+  });
+  auto visit = Visited(ProcessVm().Identify(client).value());
+  ASSERT_TRUE(visit.ok());
+  std::promise<int> done;
+  Step step;
+  step.kind = Step::Kind::kUnmap;
+  (*visit)->Do({step}, [&](const Result<std::vector<uint64_t>>& results) {
+    done.set_value(-results.status().value());
+  });
+  auto error = done.get_future();
+  EXPECT_EQ(error.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  EXPECT_EQ(kill(client, 0), 0);
+  kill(client, SIGKILL);
+  EXPECT_EQ(error.get(), EINTR);
+  EXPECT_EQ(Enter(ProcessVm().Identify(client_).value()), 0);
 }
 
 // What waits for an agent when the device ends is told that.
