@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """ci_recipes_test.py SOURCE-DIR BIN-DIR
 
-The recipes of examples/ci, as far as this machine can run them: it is no runner of GitHub or GitLab and no cluster. What is
+The recipes of examples/ci and the manifests of tools/fleet, as far as this machine can run them: it is no runner of GitHub or GitLab and no cluster. What is
 installed there is taken from BIN-DIR here, and `sudo` and `apt-get` write down what they are asked. The commands of the steps, jobs
 and containers are run as those systems run them, and manifests go through kubectl, which knows the fields of Kubernetes.
 """
@@ -200,9 +200,48 @@ def check_kubernetes(folder):
         fail(f"Kubernetes: the command of the job fails: {result}")
 
 
+def check_fleet(folder):
+    """The pods' commands, one after the other, on a folder in place of the volume, with a few seeds and tests."""
+    results, machine = os.path.join(folder, "results"), Machine(folder)
+    few = {"GTEST_FILTER": "CreateDevice.*:EnumAdapters2.*"}
+
+    def run(container, environment):
+        command = container["command"] + container["args"]
+        if command[0] != f"/usr/share/cuse-dxg/fleet/{os.path.basename(command[0])}":
+            fail(f"fleet: {command[0]} is not where the package has it")
+        if "--seeds" in command:
+            command[command.index("--seeds") + 1] = "100"
+        places = {command[0]: os.path.join(SOURCE, "tools/fleet", os.path.basename(command[0])), "/results": results}
+        return subprocess.run([places.get(word, word) for word in command], env={**machine.environment, **few, **environment}, capture_output=True,
+                              text=True, timeout=60, check=False)
+
+    [report] = load("tools/fleet/kubernetes-report.yaml")
+    for work in ("conformance", "simulation"):
+        [job] = load(f"tools/fleet/kubernetes-{work}.yaml")
+        for manifest in (job, report):
+            for one in kubectl_loses(manifest, folder):
+                fail(f"fleet: {manifest['metadata']['name']}: kubectl does not know {one}")
+        spec, [container], [reporter] = job["spec"], containers(job), containers(report)
+        if spec["completionMode"] != "Indexed" or f"--shards {spec['completions']}" not in " ".join(container["args"]):
+            fail(f"fleet: {work}: the pods are not as many as the shards")
+        reporter["args"] = [reporter["args"][0], work]
+        if run(reporter, {}).returncode != 1:
+            fail(f"fleet: {work}: a report of nothing does not fail")
+        for index in range(spec["completions"]):
+            if index == spec["completions"] - 1 and run(reporter, {}).returncode != 1:
+                fail(f"fleet: {work}: a report without the last task does not fail")
+            result = run(container, {"JOB_COMPLETION_INDEX": str(index)})
+            if result.returncode != 0:
+                fail(f"fleet: {work}: task {index} fails: {result}")
+        result = run(reporter, {})
+        if result.returncode != 0:
+            fail(f"fleet: {work}: the report fails: {result}")
+
+
 in_folder(check_github)
 for commands in ("false", "false | true", "exit 3", "dxg-info --no-such-option"):
     in_folder(check_github_failure, commands)
 in_folder(check_gitlab)
 in_folder(check_kubernetes)
+in_folder(check_fleet)
 sys.exit(1 if failures else 0)
