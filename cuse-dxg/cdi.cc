@@ -1,7 +1,9 @@
 #include "cuse-dxg/cdi.h"
 
 #include <fmt/format.h>
+#include <linux/magic.h>
 #include <sys/stat.h>
+#include <sys/vfs.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -71,7 +73,8 @@ Status AddNode(const std::string& path, Json* edits) {
     (*edits)["deviceNodes"] = {device};
     return Status::Ok();
   }
-  if (!S_ISREG(node.st_mode))
+  struct statfs system;
+  if (!S_ISREG(node.st_mode) || statfs(path.c_str(), &system) != 0 || system.f_type != FUSE_SUPER_MAGIC)
     return Status::Refuse(ENODEV, "{} is neither a character device nor a FUSE file; expected a node", path);
   // A runtime makes no device of a file, and a file that is served shows through a mount.
   (*edits)["mounts"].push_back(Mount(place, kNodeInContainer, "rw"));

@@ -159,8 +159,8 @@ def kubectl_loses(manifest, folder):
     path = os.path.join(folder, "manifest.yaml")
     with open(path, "w", encoding="ascii") as file:
         yaml.safe_dump(manifest, file)
-    result = subprocess.run(["kubectl", "set", "env", "--local", "-f", path, "-o", "yaml", "SEEN=yes"], capture_output=True, text=True, timeout=60,
-                            check=False)
+    result = subprocess.run(["kubectl", "set", "env", "--local", "-f", path, "-o", "yaml", "SEEN=yes"], capture_output=True, text=True, errors="replace",
+                            timeout=60, check=False)
     if result.returncode != 0:
         return [result.stderr]
     seen = yaml.safe_load(result.stdout)
