@@ -1,6 +1,7 @@
 // The daemon's side of preload agents.
 #include "cuse-dxg/client/agents.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -46,8 +47,7 @@ class AgentsTest : public testing::Test {
   }
 
   std::string Path() const { return directory_ + "/agents"; }
-  // A process with so many agents, which have said hello. Their thread then does `then` with the last one's
-  // socket, and the process ends with that, unless `then` ends the thread.
+  // A process with so many agents, which have said hello. It then does `then` with the last one's socket.
   pid_t StartClient(int agents, const std::function<void(int)>& then) {
     int said[2];
     EXPECT_EQ(pipe(said), 0);
@@ -57,17 +57,14 @@ class AgentsTest : public testing::Test {
       dup2(said[1], kSaid);
       syscall(SYS_close_range, kSaid + 1, ~0u, 0);
       std::vector<UniqueFd> all;
-      std::thread agent([&] {
-        for (int i = 0; i < agents; ++i) {
-          all.push_back(*ConnectUnix(Path(), "path", SOCK_SEQPACKET));
-          const preload::AgentHello hello = {preload::kVersion, static_cast<int32_t>(syscall(SYS_gettid))};
-          (void)!send(all.back().get(), &hello, sizeof(hello), MSG_NOSIGNAL);
-        }
-        (void)!write(kSaid, "", 1);
-        then(all.back().get());
-        _exit(0);
-      });
-      for (;;) pause();
+      for (int i = 0; i < agents; ++i) {
+        all.push_back(*ConnectUnix(Path(), "path", SOCK_SEQPACKET));
+        const preload::AgentHello hello = {preload::kVersion, getpid()};
+        (void)!send(all.back().get(), &hello, sizeof(hello), MSG_NOSIGNAL);
+      }
+      (void)!write(kSaid, "", 1);
+      then(all.back().get());
+      _exit(0);
     }
     close(said[1]);
     char byte;
@@ -150,11 +147,19 @@ TEST_F(AgentsTest, AProcessHasAFewAgentsAndTheNextProcessHasItsOwn) {
 
 // A filter of system calls can end a thread alone. The process and its socket go on.
 TEST_F(AgentsTest, AnAgentWhoseThreadHasEndedKeepsNobodyWaiting) {
-  const pid_t client = StartClient(1, [](int agent) {
-    preload::AgentAsk ask;
-    (void)!recv(agent, &ask, sizeof(ask), MSG_PEEK);
-    syscall(SYS_exit, 0);
-  });
+  int said[2];
+  ASSERT_EQ(pipe2(said, O_CLOEXEC), 0);
+  const pid_t client = fork();
+  if (client == 0) {
+    dup2(said[1], STDOUT_FILENO);
+    execl("/proc/self/exe", "client_test", "short-lived-agent", Path().c_str(), nullptr);
+    _exit(127);
+  }
+  clients_.push_back(client);
+  close(said[1]);
+  char byte;
+  ASSERT_EQ(read(said[0], &byte, 1), 1);
+  close(said[0]);
   auto visit = Visited(ProcessVm().Identify(client).value());
   ASSERT_TRUE(visit.ok());
   std::promise<int> done;
@@ -186,4 +191,18 @@ TEST_F(AgentsTest, AStopEndsWhatAnAgentDoes) {
 }
 
 }  // namespace
+
+int BeShortLivedAgent(const char* path) {
+  auto connection = ConnectUnix(path, "path", SOCK_SEQPACKET);
+  if (!connection.ok()) return 1;
+  std::thread([agent = connection->get()] {
+    const preload::AgentHello hello = {preload::kVersion, static_cast<int32_t>(syscall(SYS_gettid))};
+    (void)!send(agent, &hello, sizeof(hello), MSG_NOSIGNAL);
+    (void)!write(STDOUT_FILENO, "h", 1);
+    preload::AgentAsk ask;
+    (void)!recv(agent, &ask, sizeof(ask), 0);
+  }).detach();
+  for (;;) pause();
+}
+
 }  // namespace dxg::client
