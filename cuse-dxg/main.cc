@@ -35,6 +35,7 @@
 #include "cuse-dxg/attach/fuse_file.h"
 #include "cuse-dxg/attach/launch.h"
 #include "cuse-dxg/attach/node_mode.h"
+#include "cuse-dxg/cdi.h"
 #include "cuse-dxg/client/injector_process.h"
 #include "cuse-dxg/confinement.h"
 #include "cuse-dxg/control/address.h"
@@ -321,6 +322,7 @@ int Main(int argc, char** argv) {
 
   control::Command ctl(app);
   VmbusCommand vmbus(app);
+  CdiCommand cdi(app);
 
   command_line::AddPages(app);
   try {
@@ -333,6 +335,7 @@ int Main(int argc, char** argv) {
   if (*doctor) return Doctor(json);
   if (ctl.given()) return ctl.Run();
   if (vmbus.given()) return vmbus.Run();
+  if (cdi.given()) return cdi.Run();
   if (*version) return PrintVersion(json);
   DXG_CHECK(*calls);
   return PrintCalls(json);

@@ -1,19 +1,24 @@
 #include "cuse-dxg/client/agents.h"
 
 #include <fcntl.h>
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
+#include <sys/timerfd.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <deque>
+#include <filesystem>
 #include <map>
+#include <system_error>
 #include <thread>
 #include <utility>
 
@@ -44,7 +49,15 @@ static_assert(static_cast<uint32_t>(Step::Kind::kCloseFile) == preload::kind::kC
 // A program has one; for a moment, when it executes another, two.
 constexpr ptrdiff_t kOfProcessMax = 4;
 
-constexpr uint64_t kListenerNumber = 0, kStopNumber = 1;  // for epoll; agents have higher ones
+constexpr uint64_t kListenerNumber = 0, kStopNumber = 1,
+                   kLookNumber = 2;  // for epoll; agents have higher ones
+
+// How often we look whether agents live that have something to do. Their sockets do not tell: they belong to
+// the process, which cannot end before the call that waits for the agent.
+constexpr long kLook_ms = 100;
+
+// An agent is the first thread that its process starts, so it is among the first ones that /proc lists.
+constexpr int kThreadsLookedAt = 16;
 
 // For whom a visit is: a thread of the agent's process waits in a call.
 struct Caller {
@@ -71,6 +84,8 @@ struct Agent {
   UniqueFd socket;
   Process process;
   pid_t own_tid = 0;  // as the client sees it; 0 until it has said hello
+  pid_t tid = 0;      // as we see it; 0: not known
+  uint64_t thread_start_time = 0;
   std::deque<Errand> errands;
 };
 
@@ -99,6 +114,30 @@ bool HasHungUp(const UniqueFd& socket) {
   return poll(&peer, 1, 0) == 1 && (peer.revents & POLLHUP) != 0;
 }
 
+// Finds the agent's thread, which has just said hello, among those of its process.
+void FindThread(Agent* agent) {
+  std::error_code error;
+  const std::filesystem::directory_iterator threads(fmt::format("/proc/{}/task", agent->process.tgid), error);
+  if (error) return;
+  int left = kThreadsLookedAt;
+  for (auto thread = begin(threads); thread != end(threads) && left > 0; thread.increment(error), --left) {
+    if (error) return;
+    const pid_t tid = std::atoi(thread->path().filename().c_str());
+    const auto numbers = ProcStatus(tid).Numbers("NSpid");
+    if (numbers.empty() || static_cast<pid_t>(numbers.back()) != agent->own_tid) continue;
+    agent->tid = tid;
+    agent->thread_start_time = StartTimeOf(agent->process.tgid, tid);
+    return;
+  }
+}
+
+// Whether it does no more what it is asked, for ever: a filter of system calls has ended its thread, or a
+// signal its process.
+bool IsDead(const Agent& agent) {
+  if (agent.tid != 0 && StartTimeOf(agent.process.tgid, agent.tid) != agent.thread_start_time) return true;
+  return ProcStatus(agent.errands.front().caller.at.tid).KillIsPending();
+}
+
 Status WhyGone() {
   return Status::Refuse(EINTR, "the client's preload agent ended, with its process or by it");
 }
@@ -122,6 +161,8 @@ class Agents final {
 
   AgentMap::iterator Find(const Process& process) DXG_REQUIRES(mutex_);
   void Read() DXG_EXCLUDES(mutex_);
+  void LookSoon() DXG_REQUIRES(mutex_);
+  void LookForDeadOnes() DXG_EXCLUDES(mutex_);
   // False: there is no descriptor for the next one.
   bool Accept() DXG_REQUIRES(mutex_);
   bool Listen(bool wanted) const;
@@ -137,13 +178,14 @@ class Agents final {
   void End(AgentMap::iterator agent, const Status& why, Callbacks* callbacks) DXG_REQUIRES(mutex_);
 
   std::unique_ptr<Injector> otherwise_;
-  UniqueFd listener_, epoll_, stop_;
+  UniqueFd listener_, epoll_, stop_, look_;
   size_t agents_max_ = 0;
   std::thread reader_;
 
   Mutex mutex_;  // held while sending, never while a callback runs
-  uint64_t last_number_ DXG_GUARDED_BY(mutex_) = kStopNumber;
+  uint64_t last_number_ DXG_GUARDED_BY(mutex_) = kLookNumber;
   AgentMap agents_ DXG_GUARDED_BY(mutex_);  // by the number that epoll knows
+  bool looks_soon_ DXG_GUARDED_BY(mutex_) = false;
   bool stopped_ DXG_GUARDED_BY(mutex_) = false;
 };
 
@@ -154,11 +196,14 @@ Status Agents::Start() {
   agents_max_ = files.rlim_cur / 2;  // the other half is for everything else
   epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
   stop_ = UniqueFd(eventfd(0, EFD_CLOEXEC));
+  look_ = UniqueFd(timerfd_create(CLOCK_MONOTONIC, TFD_CLOEXEC | TFD_NONBLOCK));
   epoll_event listener = {.events = EPOLLIN, .data = {.u64 = kListenerNumber}};
   epoll_event stop = {.events = EPOLLIN, .data = {.u64 = kStopNumber}};
-  if (!epoll_.valid() || !stop_.valid() ||
+  epoll_event look = {.events = EPOLLIN, .data = {.u64 = kLookNumber}};
+  if (!epoll_.valid() || !stop_.valid() || !look_.valid() ||
       epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, listener_.get(), &listener) != 0 ||
-      epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stop_.get(), &stop) != 0)
+      epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, stop_.get(), &stop) != 0 ||
+      epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, look_.get(), &look) != 0)
     return Status::Refuse(errno, "no epoll for the preload agents: {}", std::strerror(errno));
   if (!StartThread(&reader_, [this] { Read(); }))
     return Status::Refuse(EAGAIN,
@@ -221,6 +266,7 @@ void Agents::Do(const Caller& caller, std::vector<Step> steps, Visit::Done done)
       Agent& agent = *found->second;
       agent.errands.push_back(
           {.caller = caller, .steps = std::move(steps), .results = {}, .done = std::move(done)});
+      LookSoon();
       if (agent.errands.size() == 1 && !SendStep(agent)) End(found, WhyGone(), &callbacks);
     }
   }
@@ -275,11 +321,40 @@ void Agents::Read() {
       if (number == kListenerNumber) {
         MutexLock lock(mutex_);
         if (!Accept()) listening = !Listen(false);
+      } else if (number == kLookNumber) {
+        LookForDeadOnes();
       } else {
         ReadAgent(number);
       }
     }
   }
+}
+
+// Most errands are done long before.
+void Agents::LookSoon() {
+  if (looks_soon_) return;
+  const itimerspec soon = {.it_interval = {}, .it_value = {.tv_sec = 0, .tv_nsec = kLook_ms * 1'000'000}};
+  looks_soon_ = timerfd_settime(look_.get(), 0, &soon, nullptr) == 0;
+}
+
+void Agents::LookForDeadOnes() {
+  Callbacks callbacks;
+  {
+    MutexLock lock(mutex_);
+    uint64_t times;
+    (void)!read(look_.get(), &times, sizeof(times));
+    looks_soon_ = false;
+    for (auto next = agents_.begin(); next != agents_.end();) {
+      const auto agent = next++;
+      if (agent->second->errands.empty()) continue;
+      if (IsDead(*agent->second)) {
+        End(agent, WhyGone(), &callbacks);
+      } else {
+        LookSoon();
+      }
+    }
+  }
+  for (auto& callback : callbacks) callback();
 }
 
 bool Agents::Listen(bool wanted) const {
@@ -347,6 +422,7 @@ bool Agents::HandleMessage(Agent& agent, std::span<const std::byte> message, Cal
     if (message.size() != sizeof(hello)) return false;
     std::memcpy(&hello, message.data(), sizeof(hello));
     agent.own_tid = hello.tid;
+    FindThread(&agent);
     return hello.version == preload::kVersion && hello.tid > 0;
   }
   AgentAnswer answer;

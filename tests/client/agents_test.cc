@@ -1,6 +1,7 @@
 // The daemon's side of preload agents.
 #include "cuse-dxg/client/agents.h"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -15,6 +16,7 @@
 #include <future>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -143,6 +145,37 @@ TEST_F(AgentsTest, AProcessHasAFewAgentsAndTheNextProcessHasItsOwn) {
   EXPECT_EQ(Enter(ProcessVm().Identify(greedy).value()), 0) << "the first ones serve it";
 }
 
+// A filter of system calls can end a thread alone. The process and its socket go on.
+TEST_F(AgentsTest, AnAgentWhoseThreadHasEndedKeepsNobodyWaiting) {
+  int said[2];
+  ASSERT_EQ(pipe2(said, O_CLOEXEC), 0);
+  const pid_t client = fork();
+  if (client == 0) {
+    dup2(said[1], STDOUT_FILENO);
+    execl("/proc/self/exe", "client_test", "short-lived-agent", Path().c_str(), nullptr);
+    _exit(127);
+  }
+  clients_.push_back(client);
+  close(said[1]);
+  char byte;
+  ASSERT_EQ(read(said[0], &byte, 1), 1);
+  close(said[0]);
+  auto visit = Visited(ProcessVm().Identify(client).value());
+  ASSERT_TRUE(visit.ok());
+  std::promise<int> done;
+  Step step;
+  step.kind = Step::Kind::kUnmap;
+  (*visit)->Do({step}, [&](const Result<std::vector<uint64_t>>& results) {
+    done.set_value(-results.status().value());
+  });
+  auto error = done.get_future();
+  EXPECT_EQ(error.wait_for(std::chrono::seconds(20)), std::future_status::ready);
+  EXPECT_EQ(kill(client, 0), 0);
+  kill(client, SIGKILL);
+  EXPECT_EQ(error.get(), EINTR);
+  EXPECT_EQ(Enter(ProcessVm().Identify(client_).value()), 0);
+}
+
 // What waits for an agent when the device ends is told that.
 TEST_F(AgentsTest, AStopEndsWhatAnAgentDoes) {
   auto visit = Visited(ProcessVm().Identify(client_).value());
@@ -158,4 +191,18 @@ TEST_F(AgentsTest, AStopEndsWhatAnAgentDoes) {
 }
 
 }  // namespace
+
+int BeShortLivedAgent(const char* path) {
+  auto connection = ConnectUnix(path, "path", SOCK_SEQPACKET);
+  if (!connection.ok()) return 1;
+  std::thread([agent = connection->get()] {
+    const preload::AgentHello hello = {preload::kVersion, static_cast<int32_t>(syscall(SYS_gettid))};
+    (void)!send(agent, &hello, sizeof(hello), MSG_NOSIGNAL);
+    (void)!write(STDOUT_FILENO, "h", 1);
+    preload::AgentAsk ask;
+    (void)!recv(agent, &ask, sizeof(ask), 0);
+  }).detach();
+  for (;;) pause();
+}
+
 }  // namespace dxg::client

@@ -5,6 +5,8 @@
 #include <linux/seccomp.h>
 #include <stddef.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstdint>
 
@@ -21,8 +23,8 @@ struct FilteredCall {
 };
 
 // Gives this thread, and what it makes from here on, a filter that answers the call with `action`, and lets
-// all others through.
-inline bool AddFilter(const FilteredCall& call, uint32_t action) {
+// all others through. `flags` are seccomp(2)'s.
+inline bool AddFilter(const FilteredCall& call, uint32_t action, unsigned flags = 0) {
   const auto argument = static_cast<uint32_t>(offsetof(seccomp_data, args) + 8 * call.argument);
   sock_filter filter[] = {
       BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(seccomp_data, nr)),
@@ -35,7 +37,7 @@ inline bool AddFilter(const FilteredCall& call, uint32_t action) {
   };
   const sock_fprog program = {sizeof(filter) / sizeof(filter[0]), filter};
   return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
-         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+         syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, flags, &program) == 0;
 }
 
 }  // namespace dxg::client

@@ -2,6 +2,9 @@
 // add to them.
 
 #include <sched.h>
+#include <signal.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -71,9 +74,31 @@ void CheckVisitRefused() {
   }
 }
 
+// With the preload agent: a filter around all threads ends the agent's in the middle of what it is asked, and
+// with `action` the client too. The call must not wait for it. Nobody else notices.
+void AgentEnded(uint32_t action) {
+  UniqueFd watch = Open();
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit no_file = {0, 0};
+    setrlimit(RLIMIT_CORE, &no_file);
+    UniqueFd node = Open();
+    ExpectUndamaged(node);
+    EXPECT(AddFilter({SYS_madvise, 2, ~0u, MADV_DONTDUMP}, action, SECCOMP_FILTER_FLAG_TSYNC));
+    Visit visit = Wanted({Map(0, kPageBytes)});
+    EXPECT(Fails(Ask(node, &visit), EINTR));
+    EXPECT(ioctl(node.get(), kNothing, 0) == 0);
+    _exit(7);
+  }
+  EXPECT(Ended(child) == (action == SECCOMP_RET_KILL_THREAD ? 7 : 128 + SIGSYS));
+  ExpectUndamaged(watch);
+}
+
 }  // namespace
 
 const std::vector<Check> kFilters = {
+    {"agent-ended", [] { AgentEnded(SECCOMP_RET_KILL_THREAD); }, true},  // they need an agent
+    {"client-of-an-agent-ended", [] { AgentEnded(SECCOMP_RET_KILL_PROCESS); }, true},
     {"orphan", CheckOrphan},
     {"sandbox-during-a-visit", CheckSandboxDuringAVisit, true},  // where filters cannot be put aside
     {"visit-refused", CheckVisitRefused, true},                  // where the common filter kills visits

@@ -186,6 +186,15 @@ TEST_P(DeliveryPreloadTest, UnderGdb) {
   EXPECT_NE(run.output().find("exited normally"), std::string::npos) << run.output();
 }
 
+// A filter that does not let the agent do its work ends its thread alone, or the program.
+TEST_P(DeliveryPreloadTest, AFilterThatEndsTheAgent) {
+  std::vector<std::string> command = {
+      server_, "run",   "--preload", "--log-level", "off",
+      "--",    client_, "/dev/dxg",  "agent-ended", "client-of-an-agent-ended"};
+  Process run(GetParam() ? command : AsNobody(command));
+  EXPECT_EQ(run.Wait(), 0) << run.output();
+}
+
 TEST_P(DeliveryPreloadTest, InAnotherNetworkAndInAChildOfAShell) {
   Process run(RunUnder({"sh", "-c", "\"$@\"; exit $?", "sh"}));
   EXPECT_EQ(run.Wait(), 0) << run.output();

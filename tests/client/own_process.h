@@ -27,5 +27,8 @@ inline pid_t OnlyChild() {
 
 // The role of a child in address_map_test.cc: maps the file of that test anew, where it was.
 int MapAgain(const char* address);
+// The role of a child in agents_test.cc: its agent at that socket ends when it is asked for something, and it
+// goes on.
+int BeShortLivedAgent(const char* path);
 
 }  // namespace dxg::client

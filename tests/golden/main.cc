@@ -3,8 +3,10 @@
 #include <spdlog/spdlog.h>
 
 #include <array>
+#include <cstdint>
 
 #include "base/command_line/parse.h"
+#include "base/command_line/progress.h"
 #include "tests/golden/replay.h"
 
 int main(int argc, char** argv) {
@@ -31,6 +33,8 @@ int main(int argc, char** argv) {
   static constexpr const char* kNames[] = {"match", "differ by decision", "differ otherwise",
                                            "not served yet", "cannot be rebuilt"};
   std::array<size_t, 5> total{};
+  dxg::command_line::Progress progress("records", 0);
+  uint64_t replayed = 0;
   for (const auto& file : files) {
     std::array<size_t, 5> count{};
     std::map<std::string, size_t> reasons;
@@ -38,16 +42,20 @@ int main(int argc, char** argv) {
     std::string error;
     const auto each = [&](const dxg::golden::Json& record) {
       const auto verdict = replay.Run(record);
+      progress.At(++replayed);
       const size_t outcome = static_cast<size_t>(verdict.outcome);
       ++count[outcome];
       if (verdict.outcome == Outcome::kNotServed || verdict.outcome == Outcome::kNotRebuilt)
         ++reasons[fmt::format("{}: {}", kNames[outcome], verdict.why)];
       if (verbose || (verdict.outcome == Outcome::kDiffers && count[outcome] <= most)) {
+        progress.Clear();
         fmt::print("{} {}/{} \"{}\": {}{}{}\n", file, record.value("suite", ""), record.value("id", -1),
                    record.value("label", ""), kNames[outcome], verdict.why.empty() ? "" : ": ", verdict.why);
       }
     };
-    if (!dxg::golden::ForEachRecord(file, each, &error)) {
+    const bool read = dxg::golden::ForEachRecord(file, each, &error);
+    progress.Clear();
+    if (!read) {
       fmt::print(stderr, "dxg-golden: {}\n", error);
       return 2;
     }

@@ -68,6 +68,7 @@ double Recorder::Elapsed_ms() const {
 }
 
 void Recorder::OnTestProgramStart(const testing::UnitTest& all) {
+  progress_.emplace("tests", static_cast<uint64_t>(all.test_to_run_count()));
   begin_ = std::chrono::steady_clock::now();
   info.seed = GTEST_FLAG_GET(shuffle) ? all.random_seed() : 0;
   writer_.Begin(info);
@@ -83,14 +84,17 @@ void Recorder::OnTestStart(const testing::TestInfo& test) {
   in_test_ = true;
   ++begun_;
   writer_.Starts(FullName(test), Elapsed_ms());
+  progress_->At(static_cast<uint64_t>(begun_));
 }
 
 void Recorder::OnTestPartResult(const testing::TestPartResult& part) {
+  progress_->Clear();
   if (part.failed() && !in_test_)  // GoogleTest holds its lock here, so it cannot be asked
     beside_tests_ += (beside_tests_.empty() ? "" : "\n") + TextOf(part);
 }
 
 void Recorder::OnTestEnd(const testing::TestInfo& test) {
+  progress_->Clear();
   TestResult result;
   result.name = FullName(test);
   result.ms = static_cast<double>(test.result()->elapsed_time());

@@ -3,9 +3,11 @@
 #include <gtest/gtest.h>
 
 #include <chrono>
+#include <optional>
 #include <string>
 #include <vector>
 
+#include "base/command_line/progress.h"
 #include "tests/conformance/tool/expectations.h"
 #include "tests/conformance/tool/results.h"
 #include "tests/conformance/tool/results_file.h"
@@ -55,6 +57,9 @@ class Recorder : public testing::EmptyTestEventListener {
   Results results_;
   bool in_test_ = false;
   int begun_ = 0;
+  // Below what GoogleTest's printer has said of the test: it hears of a beginning before us, and of an end
+  // after us.
+  std::optional<command_line::Progress> progress_;
   std::string beside_tests_;  // failures after a suite, or in its set-up
 };
 

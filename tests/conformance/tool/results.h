@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "base/command_line/shard.h"
+
 // What a run of the suite found, as it stands in result files. The words for outcomes are those of
 // deqp-runner where it has one.
 
@@ -38,10 +40,7 @@ struct TestResult {
   std::string tracker;  // the same
 };
 
-struct Shard {
-  int index = 0;  // from 0
-  int total = 1;
-};
+using command_line::Shard;
 
 struct RunInfo {
   std::string version;  // of this program

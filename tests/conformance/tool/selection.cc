@@ -4,10 +4,9 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
-#include <charconv>
 #include <cstdlib>
-#include <iterator>
 
+#include "base/command_line/shard.h"
 #include "tests/conformance/tool/expectations.h"
 
 namespace dxg::conformance {
@@ -30,44 +29,6 @@ bool FitsOneOf(std::string_view patterns, const std::string& test) {
     patterns.remove_prefix(end == std::string_view::npos ? patterns.size() : end + 1);
   }
   return false;
-}
-
-// A whole number in a variable of the environment. `present` is whether there is the variable.
-struct Variable {
-  bool present = false;
-  std::optional<int> value;
-};
-
-Variable NumberFrom(const char* name) {
-  const char* text = std::getenv(name);
-  if (text == nullptr || *text == 0) return {};
-  const std::string_view view(text);
-  int value = 0;
-  const auto [end, error] = std::from_chars(view.data(), view.data() + view.size(), value);
-  if (error != std::errc() || end != view.data() + view.size()) return {true, std::nullopt};
-  return {true, value};
-}
-
-// A batch system: its variables for the task's number, how many there are, the first number, the step.
-struct BatchSystem {
-  const char* index;
-  const char* total;
-  const char* first;  // nullptr: first_number
-  const char* step;
-  int first_number;
-};
-
-constexpr BatchSystem kBatchSystems[] = {
-    {"SLURM_ARRAY_TASK_ID", "SLURM_ARRAY_TASK_COUNT", "SLURM_ARRAY_TASK_MIN", "SLURM_ARRAY_TASK_STEP", 0},
-    {"JOB_COMPLETION_INDEX", nullptr, nullptr, nullptr, 0},  // Kubernetes tells no total
-    {"CI_NODE_INDEX", "CI_NODE_TOTAL", nullptr, nullptr, 1},
-};
-
-// The value, a default where there is no such variable, or nothing if it is no number.
-std::optional<int> NumberOr(const char* name, int otherwise) {
-  if (name == nullptr) return otherwise;
-  const Variable variable = NumberFrom(name);
-  return variable.present ? variable.value : otherwise;
 }
 
 }  // namespace
@@ -111,34 +72,15 @@ void LeaveOutOfFilter(const std::vector<std::string>& patterns) {
 }
 
 std::optional<std::string> TakeShardFromEnvironment(int total_given, Shard* shard) {
-  const auto found = std::find_if(std::begin(kBatchSystems), std::end(kBatchSystems),
-                                  [](const BatchSystem& system) { return NumberFrom(system.index).present; });
-  if (found == std::end(kBatchSystems))
-    return "--shard-from-env found no shard: expected SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX or "
-           "CI_NODE_INDEX "
-           "in the environment";
-  const BatchSystem& system = *found;
-  const std::optional<int> number = NumberFrom(system.index).value;
-  const std::optional<int> first = NumberOr(system.first, system.first_number);
-  const std::optional<int> step = NumberOr(system.step, 1);
-  const std::optional<int> total = total_given != 0 ? total_given : NumberOr(system.total, 0);
-  if (!number || !first || !step || *step < 1 || !total)
-    return fmt::format("--shard-from-env: {} and the variables beside it have to be numbers", system.index);
-  if (*total < 1)
-    return fmt::format("--shard-from-env: {} is set, but not how many there are. Give --shards N{}",
-                       system.index, system.total == nullptr ? "" : fmt::format(", or set {}", system.total));
-  *shard = {(*number - *first) / *step, *total};
-  if (*number < *first || shard->index >= *total || (*number - *first) % *step != 0)
-    return fmt::format("--shard-from-env: {}={} is none of {} shards that begin at {}", system.index, *number,
-                       *total, *first);
-  setenv("GTEST_TOTAL_SHARDS", std::to_string(*total).c_str(), 1);
+  if (auto wrong = command_line::ShardFromEnvironment(total_given, shard)) return wrong;
+  setenv("GTEST_TOTAL_SHARDS", std::to_string(shard->total).c_str(), 1);
   setenv("GTEST_SHARD_INDEX", std::to_string(shard->index).c_str(), 1);
   return std::nullopt;
 }
 
 std::optional<Shard> ShardOfGoogleTest() {
-  const Variable index = NumberFrom("GTEST_SHARD_INDEX");
-  const Variable total = NumberFrom("GTEST_TOTAL_SHARDS");
+  const auto index = command_line::NumberFrom("GTEST_SHARD_INDEX");
+  const auto total = command_line::NumberFrom("GTEST_TOTAL_SHARDS");
   if (!index.value || !total.value || *total.value <= 1) return std::nullopt;
   return Shard{*index.value, *total.value};
 }
