@@ -10,14 +10,11 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
-#include <chrono>
 #include <filesystem>
-#include <functional>
 #include <iostream>
 #include <memory>
 #include <string>
 #include <string_view>
-#include <thread>
 #include <utility>
 #include <vector>
 
@@ -25,10 +22,8 @@
 #include "base/confinement/capabilities.h"
 #include "base/container.h"
 #include "base/daemon.h"
-#include "base/mutex.h"
-#include "base/patience.h"
-#include "base/start_thread.h"
 #include "base/status.h"
+#include "base/stop_deadline.h"
 #include "base/unique_fd.h"
 #include "cuse-dxg/attach/attachment.h"
 #include "cuse-dxg/attach/cuse.h"
@@ -93,50 +88,6 @@ Result<std::unique_ptr<Attachment>> Attach(const Options& options) {
                           options.path);
   return attach::AttachCuse(mode);
 }
-
-// What it takes at most to stop. A thread may be in the memory of a client that does not answer, and nobody
-// can get it out of there. Then the process ends around it, and what others could see of it is gone before:
-// `withdraw` takes it away, and the connections to the kernel and to others are closed.
-class StopDeadline {
- public:
-  StopDeadline(int exit_status, std::function<void()> withdraw) {
-    if (!StartThread(&thread_, [this, exit_status, withdraw = std::move(withdraw)] {
-          if (!WaitUntilStopped()) Leave(exit_status, withdraw);
-        }))
-      spdlog::warn(
-          "no thread can be had to watch the stop (ulimit -u): it may take as long as a client likes");
-  }
-  ~StopDeadline() {
-    {
-      MutexLock lock(mutex_);
-      stopped_ = true;
-    }
-    changed_.NotifyAll();
-    if (thread_.joinable()) thread_.join();
-  }
-
- private:
-  static constexpr std::chrono::milliseconds kStopMax{1500};
-
-  bool WaitUntilStopped() DXG_EXCLUDES(mutex_) {
-    RealPatience patience(kStopMax);
-    MutexLock lock(mutex_);
-    while (!stopped_ && !patience.IsOver()) changed_.WaitUntil(mutex_, patience.next_look());
-    return stopped_;
-  }
-  [[noreturn]] static void Leave(int exit_status, const std::function<void()>& withdraw) {
-    spdlog::warn("not all has stopped after {} ms (memory of a client may not answer); leaving without it",
-                 kStopMax.count());
-    withdraw();
-    close_range(STDERR_FILENO + 1, ~0u, 0);
-    _exit(exit_status);
-  }
-
-  Mutex mutex_;
-  ConditionVariable changed_;
-  bool stopped_ DXG_GUARDED_BY(mutex_) = false;
-  std::thread thread_;
-};
 
 // Waits for a stop signal (true) or for the end of the kernel's side (false).
 bool WaitForEnd(const UniqueFd& signals, const Session& session) {

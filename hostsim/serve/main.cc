@@ -16,6 +16,7 @@
 #include "base/confinement/files.h"
 #include "base/confinement/system_calls.h"
 #include "base/daemon.h"
+#include "base/stop_deadline.h"
 #include "hostsim/backend/in_process.h"
 #include "hostsim/serve/server.h"
 #include "hostsim/serve/vmbus_session.h"
@@ -109,11 +110,16 @@ Status Serve(const Options& options) {
     window = guests.window_file;
     service = ForGuests(std::move(guests));
   }
-  DXG_ASSIGN(const auto server, Server::Listen(path, std::move(service)));
+  DXG_ASSIGN(auto server, Server::Listen(path, std::move(service)));
   DXG_TRY(Confine(options, path, window));
   spdlog::info("listening at {}, pid {}", path, getpid());
   ReportReady(options.ready_fd);
   server->Run(signals.get());
+  {
+    // An engine, and a session that ends, may be in such memory.
+    const StopDeadline deadline(0, [&server = *server] { server.Withdraw(); });
+    server.reset();
+  }
   spdlog::info("stopped");
   return Status::Ok();
 }

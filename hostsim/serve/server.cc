@@ -60,6 +60,10 @@ Result<std::unique_ptr<Server>> Server::Listen(const std::string& path, Service 
 Server::~Server() {
   for (Running& each : running_) each.connection->End();
   for (Running& each : running_) each.thread.join();
+  Withdraw();
+}
+
+void Server::Withdraw() const {
   if (HasOwnSocketFile()) unlink(path_.c_str());
 }
 

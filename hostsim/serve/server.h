@@ -40,6 +40,8 @@ class Server {
 
   // Serves until `stop` is readable.
   void Run(int stop);
+  // Nobody finds it any more. Any thread.
+  void Withdraw() const;
 
  private:
   struct Running {

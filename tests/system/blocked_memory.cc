@@ -205,6 +205,9 @@ int Attack(int argc, char** argv) {
       if (Touch(path, node, adapter, kind, static_cast<std::byte*>(pages) + i * 8 * kPage) >= 0) ++succeeded;
     });
   }
+  if (dxg::held::IsWork(kind)) {
+    for (std::thread& call : calls) call.join();
+  }
   for (int i = 0; i < blocked; ++i) {
     if (read(tell[0], &byte, 1) != 1) Fail("the file system ended");
   }
