@@ -16,6 +16,7 @@
 #include "base/mutex.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "link/backlog.h"
 #include "link/socket/rings.h"
 
 // Frames over a Unix stream socket (proto/dxg/protocol.proto), with descriptors beside them.
@@ -74,7 +75,7 @@ struct Woken {
 class Connection {
  public:
   // What may be kept while the other side does not read.
-  static constexpr size_t kKeptBytesMax = 64u << 20;
+  static constexpr size_t kKeptBytesMax = kBacklogBytesMax;
   static constexpr size_t kKeptDescriptorsMax = 1024;  // each is one of this process until it is sent
 
   // `other` is watched as well, where it is not -1.

@@ -19,6 +19,7 @@
 #include "cuse-dxg/guest/holder_call.h"
 #include "cuse-dxg/guest/nt_status.h"
 #include "cuse-dxg/guest/teardown.h"
+#include "proto/abi/flags.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest {
@@ -318,7 +319,8 @@ namespace {
 using CreateFile = calls::CreateSyncFile;
 using OpenFromFile = calls::OpenSyncObjectFromSyncFile;
 
-constexpr uint32_t kOpenFlags = 0x13;  // shared, nt_security_sharing, no_signal: to wait only
+constexpr uint32_t kOpenFlags =
+    DXG_SYNC_SHARED | DXG_SYNC_NT_SECURITY_SHARING | DXG_SYNC_NO_SIGNAL;  // to wait only
 
 // The fence of a sync file that CreateSyncFile gave out. A merged one has no one fence.
 TaskOf<std::shared_ptr<SyncFence>> FindFence(Call& call, uint64_t descriptor) {
