@@ -111,7 +111,7 @@ Result<ControlReply> Ask(const std::string& path, const ControlRequest& request)
   }
   const std::string bytes = request.SerializeAsString();
   if (bytes.size() > kRequestBytesMax)
-    return Status::Refuse(EMSGSIZE, "the request has {} bytes; a profile may have about {}", bytes.size(),
+    return Status::Refuse(EMSGSIZE, "the request has {} bytes; give at most {}", bytes.size(),
                           kRequestBytesMax);
   if (send(daemon.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) < 0 && errno != EPIPE)
     return Status::Refuse(errno, "cannot ask the daemon at {}: {}", path, std::strerror(errno));
@@ -223,7 +223,7 @@ Result<ControlRequest> Command::Request() const {
   } else if (*adapters_) {
     request.mutable_list_adapters();
   } else if (*adapter_add_) {
-    DXG_ASSIGN(*request.mutable_add_adapter(), ReadProfileFile(profile_, "adapter add", kRequestBytesMax));
+    DXG_ASSIGN(*request.mutable_add_adapter(), ReadProfileFile(profile_, "adapter add"));
   } else if (*adapter_remove_) {
     uint64_t luid = 0;
     if (!ParseLuid(luid_, &luid))
