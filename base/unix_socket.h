@@ -5,6 +5,7 @@
 #include <sys/un.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -36,19 +37,23 @@ inline const sockaddr* AnyAddress(const sockaddr_un& address) {
 Result<std::pair<UniqueFd, UniqueFd>> MakeSocketPair(int type = SOCK_SEQPACKET);
 
 // Connected to whoever listens at the path. The Status says only why not; who asked adds what to do about it.
-Result<UniqueFd> ConnectUnix(const std::string& path, const char* option, int type);
+// `patience`: how long connecting, and then each sending and receiving that waits, may take (EAGAIN); 0: for
+// ever.
+Result<UniqueFd> ConnectUnix(const std::string& path, const char* option, int type,
+                             std::chrono::seconds patience = {});
 
 // What listens: who that is, for messages; the socket's type (SOCK_STREAM or SOCK_SEQPACKET); how many may
-// wait for accept.
+// wait for accept; who may connect, as the mode of the file.
 struct Listening {
   const char* who;
   int type;
   int waiting_max;
+  mode_t mode = 0600;
 };
 
-// A socket that listens at the path and never waits. Only our own user and root can connect, from the file's
-// first moment on. The file that a dead daemon has left is taken over. EADDRINUSE: somebody answers there;
-// EEXIST: the file is no socket.
+// A socket that listens at the path and never waits. Nobody can connect before the file has its mode. The
+// file that a dead daemon has left is taken over. EADDRINUSE: somebody answers there; EEXIST: the file is no
+// socket.
 Result<UniqueFd> ListenUnix(const std::string& path, const char* option, const Listening& as);
 
 // Somebody who has connected, and who that is by the kernel's word.
