@@ -191,8 +191,7 @@ Task OpenSyncObjectFromNtHandle2(CallOf<calls::OpenSyncObjectFromNtHandle2>& cal
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(call.request.device()));
   DXG_CO_TRY(CheckActive(*device));
   DXG_CO_TRY(CheckActive(*device->adapter()));
-  auto shared =
-      std::dynamic_pointer_cast<SharedSyncObject>(co_await FindSharedObject(call, call.request.nt_handle()));
+  auto shared = AsKind<SharedSyncObject>(co_await FindSharedObject(call, call.request.nt_handle()));
   if (shared == nullptr) {
     co_return Status::Refuse(EINVAL, "descriptor {} of the caller is of no shared sync object",
                              static_cast<uint32_t>(call.request.nt_handle()));
