@@ -34,9 +34,11 @@ inline const sockaddr* AnyAddress(const sockaddr_un& address) {
 // -- Making them. All are close-on-exec. `type` is SOCK_STREAM or SOCK_SEQPACKET, with SOCK_NONBLOCK where
 // the socket is never to wait.
 
+// Errors: those of socketpair(2), EMFILE for example.
 Result<std::pair<UniqueFd, UniqueFd>> MakeSocketPair(int type = SOCK_SEQPACKET);
 
-// Connected to whoever listens at the path. The Status says only why not; who asked adds what to do about it.
+// Connected to whoever listens at the path. The Status says only why not, with the errno of
+// connect(2); who asked adds what to do about it.
 // `patience`: how long connecting, and then each sending and receiving that waits, may take (EAGAIN); 0: for
 // ever.
 Result<UniqueFd> ConnectUnix(const std::string& path, const char* option, int type,
@@ -94,7 +96,8 @@ ReceivedPiece ReceivePiece(int socket, std::span<std::byte> room, size_t files_m
 // Packets (SOCK_SEQPACKET). Waits for room. ECONNRESET: the peer is gone.
 Status SendDatagram(int socket, std::span<const std::byte> message, std::span<const int> files = {});
 
-// One whole message, at most `room` bytes of it. No message is empty: ECONNRESET is the peer's end.
+// One whole message, at most `room` bytes of it. No message is empty: ECONNRESET is the peer's end. EAGAIN:
+// nothing is there and `wait` is false, or the socket's patience is over.
 struct Datagram {
   size_t bytes = 0;
   std::vector<UniqueFd> files;

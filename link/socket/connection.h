@@ -91,7 +91,7 @@ class Connection {
   bool SendPacket(const vmbus::Packet& packet);
   // Waits until something has come, the other descriptor is readable, or so many ms are over (-1: without
   // end); takes what has come, and sends what was kept. Refused: the connection is over, or what came on it
-  // makes no sense.
+  // makes no sense (EPROTO).
   Result<Woken> Wait(int timeout_ms);
   // Whether something waits for the other side to take what it has.
   bool keeps() DXG_EXCLUDES(sending_) {
@@ -150,7 +150,7 @@ class Connection {
   std::deque<UniqueFd> descriptors_;
 };
 
-// A stream socket's address. `option` is for messages.
+// A stream socket's address. `option` is for messages. Errors: as ConnectUnix and ListenUnix.
 Result<UniqueFd> Connect(const std::string& path, const char* option);
 Result<UniqueFd> Listen(const std::string& path, const char* option);
 
