@@ -47,6 +47,19 @@ std::string WideName(const std::string& name) {
   return wide;
 }
 
+// What open("/dev/dxg") gives: the calls of a process.
+class ProcessFile final : public OpenFile {
+ public:
+  ProcessFile(Driver& driver, std::shared_ptr<Process> process)
+      : OpenFile(driver), process_(std::move(process)) {}
+  void Ioctl(std::unique_ptr<attach::IoctlRequest>& request) override { driver.ServeCall(process_, request); }
+  void Released() override { driver.CloseFileOf(process_); }
+  uint64_t process() const override { return reinterpret_cast<uint64_t>(process_.get()); }
+
+ private:
+  const std::shared_ptr<Process> process_;
+};
+
 }  // namespace
 
 // -- Dispatch -------------------------------------------------------------------------------------
