@@ -72,7 +72,7 @@ bool ParseLuid(const std::string& text, uint64_t* luid) {
 }
 
 Status SetField(FaultRule* rule, const FieldDescriptor* field, const std::string& text) {
-  const auto* reflection = rule->GetReflection();
+  const auto* reflection = FaultRule::GetReflection();
   if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
     reflection->SetString(rule, field, text);
     return Status::Ok();
@@ -136,9 +136,9 @@ Result<ControlReply> Ask(const std::string& path, const ControlRequest& request)
 
 std::string ToWords(const FaultRule& rule) {
   std::string words = rule.point();
-  const auto* reflection = rule.GetReflection();
+  const auto* reflection = FaultRule::GetReflection();
   for (const FieldHelp& help : kFields) {
-    const auto* field = rule.GetDescriptor()->FindFieldByName(help.name);
+    const auto* field = FaultRule::GetDescriptor()->FindFieldByName(help.name);
     if (!reflection->HasField(rule, field)) continue;
     words += " " + OptionOf(help.name) + " ";
     switch (field->cpp_type()) {
@@ -211,7 +211,7 @@ Status Command::FillRule(FaultRule* rule) const {
   rule->set_point(point_);
   for (const auto& [name, text] : fields_) {
     if (fault_->get_option(OptionOf(name))->count() == 0) continue;
-    DXG_TRY(SetField(rule, rule->GetDescriptor()->FindFieldByName(name), text));
+    DXG_TRY(SetField(rule, FaultRule::GetDescriptor()->FindFieldByName(name), text));
   }
   return Status::Ok();
 }

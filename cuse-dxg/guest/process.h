@@ -183,20 +183,20 @@ struct ContextAndDevice {
   std::shared_ptr<Context> context;
   std::shared_ptr<Device> device;
 };
-Result<ContextAndDevice> FindContextAndDevice(Process& process, uint32_t context);
+Result<ContextAndDevice> FindContextAndDevice(Process& process, uint32_t handle);
 
 // A hardware queue, and the device that owns it.
 struct HwQueueAndDevice {
   std::shared_ptr<HwQueue> queue;
   std::shared_ptr<Device> device;
 };
-Result<HwQueueAndDevice> FindHwQueueAndDevice(Process& process, uint32_t queue);
+Result<HwQueueAndDevice> FindHwQueueAndDevice(Process& process, uint32_t handle);
 
 // A paging queue, and the device that owns it.
 struct PagingQueueAndDevice {
   std::shared_ptr<PagingQueue> queue;
   std::shared_ptr<Device> device;
 };
-Result<PagingQueueAndDevice> FindPagingQueueAndDevice(Process& process, uint32_t queue);
+Result<PagingQueueAndDevice> FindPagingQueueAndDevice(Process& process, uint32_t handle);
 
 }  // namespace dxg::guest
