@@ -17,7 +17,7 @@ namespace dxg {
 void RaiseLimits();
 
 // A signalfd of SIGTERM, SIGINT and SIGHUP, which are blocked from here on. To be called before any thread is
-// made, so that every thread inherits that and nobody else sees them.
+// made, so that every thread inherits that and nobody else sees them. Errors: those of signalfd(2).
 Result<UniqueFd> TakeStopSignals();
 
 // --ready-fd: writes a newline to `fd` and closes it; nothing where it is negative. A service manager that

@@ -9,7 +9,8 @@ namespace dxg {
 // How long somebody else may take, without the time in which we stood still ourselves: a process that was
 // stopped (SIGSTOP, a freezer, a machine that was paused) finds its clock far ahead, and that says nothing of
 // the other one. So the clock is looked at again and again, and what lies between two looks counts as one
-// step at most. Who is never stopped and looks in time does not notice. For one thread at a time.
+// step at most. Who is never stopped and looks in time does not notice. For one thread at a time. All times
+// are in ns; `now_ns` is of one clock that never goes back.
 class Patience {
  public:
   static constexpr uint64_t kEndless = ~0ull;

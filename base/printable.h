@@ -6,6 +6,7 @@
 
 namespace dxg {
 
+// Of the text that is given, before it becomes longer.
 inline constexpr size_t kPrintableBytesMax = 512;
 
 // Text of the other side's for a log or a message: it may hold anything, also what a terminal obeys. Bytes

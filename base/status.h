@@ -13,12 +13,18 @@
 
 namespace dxg {
 
+// The kernel's MAX_ERRNO: a result from -1 down to this is an error, whoever the caller.
+inline constexpr int kErrnoMax = 4095;
+// The kernel's own error of a call that a signal ended: it restarts the call, or makes EINTR of it. No header
+// for programs has it.
+inline constexpr int kErestartsys = 512;
+
 // What an ioctl returns: 0 or a positive NTSTATUS when it worked, -errno when it was refused. A refusal also
 // carries the sentence that explains it, because users of the real device see nothing more than "Invalid
 // argument".
 //
 // One value is outside both ranges: CreateAllocation may return a raw NTSTATUS (a negative number below
-// -4095), which C libraries hand out as an ordinary return value. `Status(int)` takes it as it is.
+// -kErrnoMax), which C libraries hand out as an ordinary return value. `Status(int)` takes it as it is.
 class [[nodiscard]] Status {
  public:
   Status() = default;

@@ -1,6 +1,7 @@
 #include "base/unix_socket.h"
 
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -90,9 +91,15 @@ Result<std::pair<UniqueFd, UniqueFd>> MakeSocketPair(int type) {
   return std::pair(UniqueFd(ends[0]), UniqueFd(ends[1]));
 }
 
-Result<UniqueFd> ConnectUnix(const std::string& path, const char* option, int type) {
+Result<UniqueFd> ConnectUnix(const std::string& path, const char* option, int type,
+                             std::chrono::seconds patience) {
   DXG_ASSIGN(const sockaddr_un address, UnixAddress(path, option));
   UniqueFd connected = NewSocket(type);
+  const timeval most = {.tv_sec = patience.count(), .tv_usec = 0};
+  if (connected.valid() && patience.count() != 0) {
+    setsockopt(connected.get(), SOL_SOCKET, SO_RCVTIMEO, &most, sizeof(most));
+    setsockopt(connected.get(), SOL_SOCKET, SO_SNDTIMEO, &most, sizeof(most));
+  }
   if (connected.valid() && connect(connected.get(), AnyAddress(address), sizeof(address)) == 0)
     return connected;
   return Status::Refuse(errno, "{}: nobody answers at {}: {}", option, path, std::strerror(errno));
@@ -103,7 +110,7 @@ Result<UniqueFd> ListenUnix(const std::string& path, const char* option, const L
   if (!listener.valid()) return Status::Refuse(errno, "{}: no socket: {}", option, std::strerror(errno));
   DXG_TRY(Bind(listener, path, option, as));
   // Nobody can connect before listen, and by then it has its mode.
-  if (chmod(path.c_str(), 0600) == 0 && listen(listener.get(), as.waiting_max) == 0) return listener;
+  if (chmod(path.c_str(), as.mode) == 0 && listen(listener.get(), as.waiting_max) == 0) return listener;
   const int error = errno;
   unlink(path.c_str());
   return Status::Refuse(error, "{}: cannot listen at {}: {}", option, path, std::strerror(error));

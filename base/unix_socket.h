@@ -5,6 +5,7 @@
 #include <sys/un.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstddef>
 #include <span>
 #include <string>
@@ -33,22 +34,28 @@ inline const sockaddr* AnyAddress(const sockaddr_un& address) {
 // -- Making them. All are close-on-exec. `type` is SOCK_STREAM or SOCK_SEQPACKET, with SOCK_NONBLOCK where
 // the socket is never to wait.
 
+// Errors: those of socketpair(2), EMFILE for example.
 Result<std::pair<UniqueFd, UniqueFd>> MakeSocketPair(int type = SOCK_SEQPACKET);
 
-// Connected to whoever listens at the path. The Status says only why not; who asked adds what to do about it.
-Result<UniqueFd> ConnectUnix(const std::string& path, const char* option, int type);
+// Connected to whoever listens at the path. The Status says only why not, with the errno of
+// connect(2); who asked adds what to do about it.
+// `patience`: how long connecting, and then each sending and receiving that waits, may take (EAGAIN); 0: for
+// ever.
+Result<UniqueFd> ConnectUnix(const std::string& path, const char* option, int type,
+                             std::chrono::seconds patience = {});
 
 // What listens: who that is, for messages; the socket's type (SOCK_STREAM or SOCK_SEQPACKET); how many may
-// wait for accept.
+// wait for accept; who may connect, as the mode of the file.
 struct Listening {
   const char* who;
   int type;
   int waiting_max;
+  mode_t mode = 0600;
 };
 
-// A socket that listens at the path and never waits. Only our own user and root can connect, from the file's
-// first moment on. The file that a dead daemon has left is taken over. EADDRINUSE: somebody answers there;
-// EEXIST: the file is no socket.
+// A socket that listens at the path and never waits. Nobody can connect before the file has its mode. The
+// file that a dead daemon has left is taken over. EADDRINUSE: somebody answers there; EEXIST: the file is no
+// socket.
 Result<UniqueFd> ListenUnix(const std::string& path, const char* option, const Listening& as);
 
 // Somebody who has connected, and who that is by the kernel's word.
@@ -89,7 +96,8 @@ ReceivedPiece ReceivePiece(int socket, std::span<std::byte> room, size_t files_m
 // Packets (SOCK_SEQPACKET). Waits for room. ECONNRESET: the peer is gone.
 Status SendDatagram(int socket, std::span<const std::byte> message, std::span<const int> files = {});
 
-// One whole message, at most `room` bytes of it. No message is empty: ECONNRESET is the peer's end.
+// One whole message, at most `room` bytes of it. No message is empty: ECONNRESET is the peer's end. EAGAIN:
+// nothing is there and `wait` is false, or the socket's patience is over.
 struct Datagram {
   size_t bytes = 0;
   std::vector<UniqueFd> files;

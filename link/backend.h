@@ -24,8 +24,8 @@ struct HostAdapter {
   uint64_t host_luid = 0;    // the host's, for QueryStatistics
   uint64_t address = 0;      // the back-end's, for HostCall
   uint32_t host_handle = 0;  // stands for the client's adapter handle in commands
-  uint32_t interface_version =
-      kInterfaceVersionNewest;  // of the VMBus protocol; older hosts send shorter answers
+  // Of the VMBus protocol; older hosts send shorter answers.
+  uint32_t interface_version = kInterfaceVersionNewest;
   bool compute_only = false;
   bool async_messages = false;   // takes some commands without answering them
   bool map_guest_pages = false;  // takes a client's pages as page frame numbers, not as a memory list
@@ -40,14 +40,14 @@ struct HostRegion {
   uint64_t file_offset = 0;
   std::shared_ptr<const void> keep;
   bool common = false;  // of all processes: each gets to see no more of it than it is owed
-  uint64_t cookie =
-      0;  // what the first 8 bytes say, so that a mapping of it can be recognized; 0: no such mark
+  // What the first 8 bytes say, so that a mapping of it can be recognized; 0: no such mark.
+  uint64_t cookie = 0;
 };
 
 // Memory as pages of a file, which whoever gave it keeps open.
 struct ClientFile {
   int descriptor;
-  uint64_t offset;
+  uint64_t offset;      // bytes, whole pages
   uint64_t number = 0;  // the same for all pages of one file, and never another's; 0: not known
 };
 
@@ -56,10 +56,10 @@ class ClientPages {
  public:
   virtual ~ClientPages() = default;
   virtual uint64_t size() const = 0;  // bytes
-  // False where the client no longer has the pages.
+  // `offset` is in bytes, and the range lies in the pages. False where the client no longer has them.
   virtual bool Read(uint64_t offset, std::span<std::byte> to) = 0;
   virtual bool Write(uint64_t offset, std::span<const std::byte> from) = 0;
-  // The numbers of the page frames, from that page on.
+  // The numbers of the page frames, from that page on, counted from 0. False: they are not known.
   virtual bool Frames(uint64_t page, std::span<uint64_t> frames) = 0;
   // The same pages for a host in another process, where there is such a way.
   virtual std::optional<ClientFile> file() const { return std::nullopt; }
@@ -113,6 +113,7 @@ class Backend {
   // this.
   virtual HostControl* control() { return nullptr; }
   // Presents the adapters that are there (AdapterArrived for each, before it returns) and all later events.
+  // ENODEV: there is no host, or it refuses; EINVAL: a profile that was asked for is none; EAGAIN: no thread.
   virtual Status Start(BackendEvents* events) = 0;
   // Ends it, also for calls that wait: they complete before this returns, and whatever is submitted from then
   // on, with ENODEV. The other questions find nothing.
@@ -130,7 +131,8 @@ class Backend {
   // resource; none where the host does not show it as a file.
   virtual std::optional<HostRegion> FindShared(uint32_t nt_handle, uint32_t allocation_index) = 0;
 
-  // Gives the host a list of a client's pages and returns the list's number (on the VMBus: a GPADL).
+  // Gives the host a list of a client's pages and returns the list's number (on the VMBus: a GPADL). ENOMEM:
+  // the host takes no more, or has no way to these; ENODEV: it is gone.
   virtual Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages> pages) = 0;
   virtual void RemoveClientPages(uint32_t list) = 0;
   // The numbers of the page frames of such a list, from that page on, where the host takes pages by them

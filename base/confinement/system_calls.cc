@@ -110,7 +110,7 @@ class Filter {
     if (error_ == 0 && result < 0) error_ = result;
   }
 
-  const scmp_filter_ctx context_;
+  void* const context_;  // a scmp_filter_ctx
   int error_ = 0;
 };
 

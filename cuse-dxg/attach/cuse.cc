@@ -21,30 +21,23 @@ constexpr char kCuse[] = "/dev/cuse";
 constexpr char kNode[] = "/dev/dxg";
 constexpr char kClass[] = "/sys/class/cuse/dxg";
 
-Session& SessionOf(fuse_req_t request) { return *static_cast<Session*>(fuse_req_userdata(request)); }
-
 // The node has open, release, ioctl and poll, and the kernel's defaults for the rest.
 constexpr cuse_lowlevel_ops kOperations = {
     .init_done = [](void* session) { static_cast<Session*>(session)->HandleInitialized(); },
-    .open = [](fuse_req_t request, fuse_file_info*) { SessionOf(request).HandleOpen(request); },
+    .open = [](fuse_req_t request, fuse_file_info*) { Session::Of(request).HandleOpen(request); },
     .read = [](fuse_req_t request, size_t, off_t, fuse_file_info*) { fuse_reply_err(request, EINVAL); },
     .write = [](fuse_req_t request, const char*, size_t, off_t,
                 fuse_file_info*) { fuse_reply_err(request, EINVAL); },
     .release = [](fuse_req_t request,
-                  fuse_file_info* file) { SessionOf(request).HandleRelease(request, *file); },
+                  fuse_file_info* file) { Session::Of(request).HandleRelease(request, *file); },
     .ioctl =
         [](fuse_req_t request, int code, void* argument, fuse_file_info* file, unsigned flags, const void* in,
            size_t in_bytes, size_t out_bytes_max) {
-          SessionOf(request).HandleIoctl(request, {.file = file->fh,
-                                                   .code = static_cast<uint32_t>(code),
-                                                   // Safety: an address in the client, never followed here.
-                                                   .argument = reinterpret_cast<uintptr_t>(argument),
-                                                   .kernel_copies = (flags & FUSE_IOCTL_UNRESTRICTED) == 0,
-                                                   .in = {static_cast<const std::byte*>(in), in_bytes},
-                                                   .out_bytes_max = out_bytes_max});
+          Session::Of(request).HandleIoctl(request, *file, static_cast<uint32_t>(code), argument, flags,
+                                           {static_cast<const std::byte*>(in), in_bytes}, out_bytes_max);
         },
     .poll = [](fuse_req_t request, fuse_file_info* file,
-               fuse_pollhandle* waiter) { SessionOf(request).HandlePoll(request, *file, waiter); },
+               fuse_pollhandle* waiter) { Session::Of(request).HandlePoll(request, *file, waiter); },
 };
 
 fuse_session* MakeFuse(Session* session) {

@@ -24,12 +24,10 @@ namespace {
 // The file never changes, so the kernel has to ask for its attributes only once.
 constexpr double kAttributesValid_s = 365.0 * 24 * 3600;
 
-Session& SessionOf(fuse_req_t request) { return *static_cast<Session*>(fuse_req_userdata(request)); }
-
 void ReplyAttributes(fuse_req_t request) {
   struct stat attributes = {};
   attributes.st_ino = FUSE_ROOT_ID;
-  const NodeMode& mode = SessionOf(request).mode();
+  const NodeMode& mode = Session::Of(request).mode();
   attributes.st_mode = S_IFREG | mode.mode;
   attributes.st_nlink = 1;
   attributes.st_uid = geteuid();
@@ -65,13 +63,13 @@ constexpr fuse_lowlevel_ops kOperations = {
     .getattr = [](fuse_req_t request, fuse_ino_t, fuse_file_info*) { ReplyAttributes(request); },
     .setattr = [](fuse_req_t request, fuse_ino_t, struct stat*, int what,
                   fuse_file_info*) { SetAttributes(request, what); },
-    .open = [](fuse_req_t request, fuse_ino_t, fuse_file_info*) { SessionOf(request).HandleOpen(request); },
+    .open = [](fuse_req_t request, fuse_ino_t, fuse_file_info*) { Session::Of(request).HandleOpen(request); },
     .read = [](fuse_req_t request, fuse_ino_t, size_t, off_t,
                fuse_file_info*) { fuse_reply_err(request, EINVAL); },
     .write = [](fuse_req_t request, fuse_ino_t, const char*, size_t, off_t,
                 fuse_file_info*) { fuse_reply_err(request, EINVAL); },
     .release = [](fuse_req_t request, fuse_ino_t,
-                  fuse_file_info* file) { SessionOf(request).HandleRelease(request, *file); },
+                  fuse_file_info* file) { Session::Of(request).HandleRelease(request, *file); },
     .ioctl =
         [](fuse_req_t request, fuse_ino_t, unsigned code, void* argument, fuse_file_info* file,
            unsigned flags, const void* in, size_t in_bytes, size_t out_bytes_max) {
@@ -79,16 +77,11 @@ constexpr fuse_lowlevel_ops kOperations = {
             fuse_reply_err(request, ENOTTY);
             return;
           }
-          SessionOf(request).HandleIoctl(request, {.file = file->fh,
-                                                   .code = code,
-                                                   // Safety: an address in the client, never followed here.
-                                                   .argument = reinterpret_cast<uintptr_t>(argument),
-                                                   .kernel_copies = (flags & FUSE_IOCTL_UNRESTRICTED) == 0,
-                                                   .in = {static_cast<const std::byte*>(in), in_bytes},
-                                                   .out_bytes_max = out_bytes_max});
+          Session::Of(request).HandleIoctl(request, *file, code, argument, flags,
+                                           {static_cast<const std::byte*>(in), in_bytes}, out_bytes_max);
         },
     .poll = [](fuse_req_t request, fuse_ino_t, fuse_file_info* file,
-               fuse_pollhandle* waiter) { SessionOf(request).HandlePoll(request, *file, waiter); },
+               fuse_pollhandle* waiter) { Session::Of(request).HandlePoll(request, *file, waiter); },
 };
 
 fuse_session* MakeFuse(Session* session) {

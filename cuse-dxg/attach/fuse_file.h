@@ -14,9 +14,10 @@ namespace dxg::attach {
 // size in the code. What a client can tell apart from the device: fstat says regular file, epoll accepts it,
 // and mmap of it privately is not refused.
 //
-// `path` is made when missing, and removed at the end when it was made here. As root every user can open it;
-// else only the user that mounted it. Where `mode` is not the driver's, the kernel holds it.
-Result<std::unique_ptr<Attachment>> AttachFuseFile(const std::string& path, const NodeMode& mode = {});
+// `where` is a path, which is made when missing, and removed at the end when it was made here. As root every
+// user can open it; else only the user that mounted it. Where `mode` is not the driver's, the kernel holds
+// it.
+Result<std::unique_ptr<Attachment>> AttachFuseFile(const std::string& where, const NodeMode& mode = {});
 
 // Whether /dev/fuse can be used, and if not, why and what to do. Changes nothing.
 Status CheckFuse();

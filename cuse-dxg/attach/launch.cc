@@ -5,14 +5,16 @@
 #include <sys/signalfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
+#include <cstddef>
 #include <cstdlib>
 #include <cstring>
+#include <span>
+#include <utility>
 
 #include "base/unix_socket.h"
 #include "cuse-dxg/attach/private_dev.h"
@@ -21,14 +23,14 @@
 namespace dxg::attach {
 namespace {
 
-// What the child says, one message each: the connection (as ancillary data), or why there is none.
+// What the child says, one message each: the connection, the socket for agents and the control socket, as
+// descriptors, or why there is none.
 struct Message {
   int32_t error = 0;  // 0 or a positive errno
   char why[1200] = {};
 };
 
-constexpr size_t kDescriptorsMax = 3;  // the connection, the socket for agents, the control socket
-constexpr char kGo = 'g';
+constexpr std::byte kGo{'g'};
 
 // The ones that a user or a supervisor sends to end, or to tell something to, the program.
 constexpr int kPassedOn[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCONT};
@@ -42,35 +44,14 @@ sigset_t HandledSignals() {
 }
 
 void Send(int socket, const Message& message, const std::vector<int>& descriptors) {
-  iovec bytes = {const_cast<Message*>(&message), sizeof(message)};
-  alignas(cmsghdr) char ancillary[CMSG_SPACE(kDescriptorsMax * sizeof(int))] = {};
-  msghdr header = {.msg_iov = &bytes, .msg_iovlen = 1};
-  DXG_CHECK(descriptors.size() <= kDescriptorsMax);
-  if (!descriptors.empty()) {
-    const size_t size = descriptors.size() * sizeof(int);
-    header.msg_control = ancillary;
-    header.msg_controllen = CMSG_SPACE(size);
-    cmsghdr* rights = CMSG_FIRSTHDR(&header);
-    rights->cmsg_level = SOL_SOCKET;
-    rights->cmsg_type = SCM_RIGHTS;
-    rights->cmsg_len = CMSG_LEN(size);
-    std::memcpy(CMSG_DATA(rights), descriptors.data(), size);
-  }
-  if (sendmsg(socket, &header, MSG_NOSIGNAL) < 0) _exit(1);  // the parent is gone: nobody to tell
+  if (!SendDatagram(socket, std::as_bytes(std::span(&message, 1)), descriptors).ok())
+    _exit(1);  // the parent is gone: nobody to tell
 }
 
 Message ToMessage(const Status& status) {
   Message message = {.error = std::max(1, -status.value())};
   status.why().copy(message.why, sizeof(message.why) - 1);
   return message;
-}
-
-ssize_t ReadRetrying(int socket, void* into, size_t bytes) {
-  ssize_t got;
-  do {
-    got = recv(socket, into, bytes, 0);
-  } while (got < 0 && errno == EINTR);
-  return got;
 }
 
 // Until the kernel has asked us for the node's attributes, it takes its owner to be user 0, who does not
@@ -83,16 +64,8 @@ void LearnOwner() {
 // Where the preload agents of the program, and of what it starts, find the daemon: in the private /dev,
 // whatever other namespaces they are in.
 Result<UniqueFd> ListenForAgents() {
-  UniqueFd listener(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
-  static_assert(sizeof(preload::kSocketPath) <= sizeof(address.sun_path));
-  std::memcpy(address.sun_path, preload::kSocketPath, sizeof(preload::kSocketPath));
-  // Safety: the interface's way to pass one of its kinds of address.
-  if (!listener.valid() ||
-      bind(listener.get(), reinterpret_cast<sockaddr*>(&address), sizeof(address)) != 0 ||
-      chmod(preload::kSocketPath, 0666) != 0 || listen(listener.get(), SOMAXCONN) != 0)
-    return Status::Refuse(errno, "cannot listen at {}: {}", preload::kSocketPath, std::strerror(errno));
-  return listener;
+  return ListenUnix(preload::kSocketPath, "--preload",
+                    {.who = "daemon", .type = SOCK_SEQPACKET, .waiting_max = SOMAXCONN, .mode = 0666});
 }
 
 void LoadInto(const std::string& library) {
@@ -127,8 +100,9 @@ Status Prepare(int parent, const Launch::Extras& extras) {
     Send(parent.get(), ToMessage(status), {});
     _exit(1);
   }
-  char go = 0;
-  if (ReadRetrying(parent.get(), &go, 1) != 1 || go != kGo) _exit(1);  // the parent gave up, or was killed
+  std::byte go{};
+  if (!ReceiveDatagram(parent.get(), std::span(&go, 1)).ok() || go != kGo)
+    _exit(1);  // the parent gave up, or was killed
   LearnOwner();
 
   std::vector<char*> arguments;
@@ -146,10 +120,8 @@ Status Prepare(int parent, const Launch::Extras& extras) {
 
 Result<Launch> Launch::Fork(const std::vector<std::string>& command, const Extras& extras) {
   DXG_CHECK(!command.empty());
-  int ends[2];
-  if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) != 0)
-    return Status::Refuse(errno, "no socket pair to the program: {}", std::strerror(errno));
-  UniqueFd ours(ends[0]), theirs(ends[1]);
+  DXG_ASSIGN(auto ends, MakeSocketPair());
+  UniqueFd ours = std::move(ends.first), theirs = std::move(ends.second);
 
   const sigset_t handled = HandledSignals();
   sigset_t before;
@@ -174,34 +146,26 @@ Launch::~Launch() {
 
 Result<UniqueFd> Launch::Connection() {
   Message message;
-  iovec bytes = {&message, sizeof(message)};
-  alignas(cmsghdr) char ancillary[CMSG_SPACE(kDescriptorsMax * sizeof(int))] = {};
-  msghdr header = {
-      .msg_iov = &bytes, .msg_iovlen = 1, .msg_control = ancillary, .msg_controllen = sizeof(ancillary)};
-  ssize_t got;
-  do {
-    got = recvmsg(to_child_.get(), &header, MSG_CMSG_CLOEXEC);
-  } while (got < 0 && errno == EINTR);
-  if (got != sizeof(message))
+  Result<Datagram> got = ReceiveDatagram(to_child_.get(), std::as_writable_bytes(std::span(&message, 1)));
+  if (!got.ok() || got->bytes != sizeof(message))
     return Status::Refuse(ECHILD, "the process that was to become the program ended while it made its /dev");
   if (message.error) return Status::Refuse(message.error, "{}", message.why);
-  const cmsghdr* rights = CMSG_FIRSTHDR(&header);
-  if (!rights || rights->cmsg_type != SCM_RIGHTS)
+  if (got->files.empty())
     return Status::Refuse(EMFILE,
                           "the connection to the program's node did not arrive (too many open files?)");
-  int descriptors[kDescriptorsMax] = {-1, -1, -1};
-  std::memcpy(descriptors, CMSG_DATA(rights), std::min(sizeof(descriptors), rights->cmsg_len - CMSG_LEN(0)));
-  if (has_agents_) agents_ = UniqueFd(descriptors[1]);
-  control_ = UniqueFd(descriptors[has_agents_ ? 2 : 1]);
-  return UniqueFd(descriptors[0]);
+  std::vector<UniqueFd>& files = got->files;
+  files.resize(3);
+  if (has_agents_) agents_ = std::move(files[1]);
+  control_ = std::move(files[has_agents_ ? 2 : 1]);
+  return std::move(files[0]);
 }
 
 Status Launch::Go() {
   UniqueFd to_child = std::move(to_child_);
-  if (send(to_child.get(), &kGo, 1, MSG_NOSIGNAL) != 1)
+  if (!SendDatagram(to_child.get(), std::span(&kGo, 1)).ok())
     return Status::Refuse(ECHILD, "the process that was to become the program has ended");
   Message message;
-  if (ReadRetrying(to_child.get(), &message, sizeof(message)) <= 0)
+  if (!ReceiveDatagram(to_child.get(), std::as_writable_bytes(std::span(&message, 1))).ok())
     return Status::Ok();  // closed by the exec
   waitpid(child_, nullptr, 0);
   return Status::Refuse(message.error, "{}", message.why);

@@ -10,6 +10,8 @@
 #include <span>
 #include <string>
 
+#include "base/status.h"
+
 // The one interface between the ways a client can meet us (CUSE, FUSE file, private /dev, preload) and the
 // device. An attach mode turns what the kernel tells it into these three requests; the device answers each
 // exactly once, from any thread, now or later. Nothing above this line knows FUSE; nothing below it knows
@@ -59,7 +61,7 @@ class IoctlRequest {
   // then: the kernel restarts the call, or makes it fail with EINTR, as the signal's handler was installed
   // (SA_RESTART). Only a request that was interrupted may be answered so. A signal that came before this was
   // asked for counts. A visit to the thread (client/delivery.h) looks like a signal too.
-  static constexpr int32_t kRestart = -512;  // ERESTARTSYS
+  static constexpr int32_t kRestart = -kErestartsys;
   virtual void OnInterrupt(std::function<void()> interrupted) = 0;
   // As OnInterrupt, but only when the waiting thread is being killed: nothing less ends a wait for the host.
   // Until it is answered then, the client cannot die. A request may have both: then `interrupted` runs first,

@@ -330,6 +330,8 @@ void Session::Ended(int error) {
     spdlog::error("cannot report the end of the session");
 }
 
+Session& Session::Of(fuse_req* request) { return *static_cast<Session*>(fuse_req_userdata(request)); }
+
 void Session::HandleInitialized() {
   {
     MutexLock lock(mutex_);
@@ -370,9 +372,17 @@ void Session::HandlePoll(fuse_req* request, const fuse_file_info& file, fuse_pol
   fuse_reply_poll(request, node_->Poll(file.fh, std::move(sleeps)));
 }
 
-void Session::HandleIoctl(fuse_req* request, const FuseIoctlRequest::Call& call) {
+void Session::HandleIoctl(fuse_req* request, const fuse_file_info& file, uint32_t code, const void* argument,
+                          unsigned flags, std::span<const std::byte> in, size_t out_bytes_max) {
   Caller caller;
   if (IsStranger(request, &caller)) return;
+  const FuseIoctlRequest::Call call = {.file = file.fh,
+                                       .code = code,
+                                       // Safety: an address in the client, never followed here.
+                                       .argument = reinterpret_cast<uintptr_t>(argument),
+                                       .kernel_copies = (flags & FUSE_IOCTL_UNRESTRICTED) == 0,
+                                       .in = in,
+                                       .out_bytes_max = out_bytes_max};
   if (auto ioctl = MakeFor<FuseIoctlRequest>(request, *this, request, caller, call))
     node_->Ioctl(std::move(ioctl));
 }

@@ -70,12 +70,18 @@ class Session {
   Interrupts& interrupts() { return interrupts_; }
   const NodeMode& mode() const { return mode_; }
 
+  // The session to which libfuse gives a request.
+  static Session& Of(fuse_req* request);
+
   // Called by the operation tables in cuse.cc and fuse_file.cc.
   void HandleInitialized() DXG_EXCLUDES(mutex_);
   void HandleOpen(fuse_req* request);
   void HandleRelease(fuse_req* request, const fuse_file_info& file);
   void HandlePoll(fuse_req* request, const fuse_file_info& file, fuse_pollhandle* waiter);
-  void HandleIoctl(fuse_req* request, const FuseIoctlRequest::Call& call);
+  // `argument` is an address in the client, `flags` are FUSE_IOCTL_..., `in` is what the kernel has copied
+  // in, and only valid now; `out_bytes_max` is what it would copy out.
+  void HandleIoctl(fuse_req* request, const fuse_file_info& file, uint32_t code, const void* argument,
+                   unsigned flags, std::span<const std::byte> in, size_t out_bytes_max);
 
  private:
   explicit Session(const NodeMode& mode) : mode_(mode) {}

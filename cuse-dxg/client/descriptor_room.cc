@@ -6,12 +6,12 @@
 #include <utility>
 
 #include "cuse-dxg/client/waiting.h"
+#include "cuse-dxg/preload/protocol.h"
 
 namespace dxg::client {
 namespace {
 
-// More than a visit needs: where a client has lowered its limit, some of these numbers may be in use.
-constexpr rlim_t kRoom = 64;
+constexpr rlim_t kRoom = preload::kDescriptorRoom;
 
 }  // namespace
 

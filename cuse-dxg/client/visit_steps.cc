@@ -18,6 +18,7 @@
 #include <utility>
 
 #include "base/page.h"
+#include "base/status.h"
 #include "cuse-dxg/client/event_file.h"
 #include "cuse-dxg/client/process_vm.h"
 
@@ -111,7 +112,7 @@ Result<injector::NodeIdentity> IdentityOf(int file) {
 
 Result<uint64_t> VisitSteps::Call(const char* what, long number, const Tracee::Arguments& arguments) {
   DXG_ASSIGN(const int64_t result, tracee_.Call(number, arguments));
-  if (result < 0 && result >= -4095)
+  if (result < 0 && result >= -kErrnoMax)
     return Status::Refuse(static_cast<int>(-result), "{} in the client failed: {}", what,
                           std::strerror(static_cast<int>(-result)));
   return static_cast<uint64_t>(result);

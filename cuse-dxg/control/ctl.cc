@@ -2,14 +2,15 @@
 
 #include <fmt/format.h>
 #include <sys/socket.h>
-#include <sys/time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 #include <vector>
 
 #include "base/unique_fd.h"
@@ -25,7 +26,7 @@ namespace {
 using google::protobuf::FieldDescriptor;
 
 constexpr int kFailed = 1;
-constexpr time_t kAnswerTimeoutSeconds = 30;  // an adapter with many devices takes a while to remove
+constexpr std::chrono::seconds kAnswerMax{30};  // an adapter with many devices takes a while to remove
 
 // What each field of a rule is for, in the order of the help.
 struct FieldHelp {
@@ -71,7 +72,7 @@ bool ParseLuid(const std::string& text, uint64_t* luid) {
 }
 
 Status SetField(FaultRule* rule, const FieldDescriptor* field, const std::string& text) {
-  const auto* reflection = rule->GetReflection();
+  const auto* reflection = FaultRule::GetReflection();
   if (field->cpp_type() == FieldDescriptor::CPPTYPE_STRING) {
     reflection->SetString(rule, field, text);
     return Status::Ok();
@@ -99,29 +100,32 @@ Status SetField(FaultRule* rule, const FieldDescriptor* field, const std::string
 }
 
 Result<ControlReply> Ask(const std::string& path, const ControlRequest& request) {
-  DXG_ASSIGN(const sockaddr_un address, UnixAddress(path, kOption));
-  const UniqueFd daemon(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
-  const timeval patience = {.tv_sec = kAnswerTimeoutSeconds, .tv_usec = 0};
-  setsockopt(daemon.get(), SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-  setsockopt(daemon.get(), SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience));
-  if (connect(daemon.get(), AnyAddress(address), sizeof(address)) != 0) {
-    return Status::Refuse(errno,
+  DXG_TRY(UnixAddress(path, kOption).status());
+  Result<UniqueFd> daemon = ConnectUnix(path, kOption, SOCK_SEQPACKET, kAnswerMax);
+  if (!daemon.ok()) {
+    const int error = -daemon.status().value();
+    return Status::Refuse(error,
                           "cannot reach a daemon at {}: {}; it listens there if started with --control {}",
-                          path, std::strerror(errno), path);
+                          path, std::strerror(error), path);
   }
   const std::string bytes = request.SerializeAsString();
   if (bytes.size() > kRequestBytesMax)
-    return Status::Refuse(EMSGSIZE, "the request has {} bytes; a profile may have about {}", bytes.size(),
+    return Status::Refuse(EMSGSIZE, "the request has {} bytes; give at most {}", bytes.size(),
                           kRequestBytesMax);
-  if (send(daemon.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) < 0 && errno != EPIPE)
-    return Status::Refuse(errno, "cannot ask the daemon at {}: {}", path, std::strerror(errno));
-  std::vector<char> packet(kReplyBytesMax);
-  const ssize_t got = recv(daemon.get(), packet.data(), packet.size(), 0);
-  if (got < 0)
-    return Status::Refuse(errno, "no answer from the daemon at {}: {}", path, std::strerror(errno));
-  if (got == 0) return Status::Refuse(ECONNRESET, "the daemon at {} ended before it answered", path);
+  // A daemon that has let us go may have said why.
+  if (Status sent = SendDatagram(daemon->get(), std::as_bytes(std::span(bytes)));
+      !sent.ok() && sent.value() != -ECONNRESET)
+    return Status::Refuse(-sent.value(), "cannot ask the daemon at {}: {}", path,
+                          std::strerror(-sent.value()));
+  std::vector<std::byte> packet(kReplyBytesMax);
+  Result<Datagram> received = ReceiveDatagram(daemon->get(), packet);
+  if (received.status().value() == -ECONNRESET)
+    return Status::Refuse(ECONNRESET, "the daemon at {} ended before it answered", path);
+  if (!received.ok())
+    return Status::Refuse(-received.status().value(), "no answer from the daemon at {}: {}", path,
+                          std::strerror(-received.status().value()));
   ControlReply reply;
-  if (!reply.ParseFromArray(packet.data(), static_cast<int>(got)))
+  if (!reply.ParseFromArray(packet.data(), static_cast<int>(received->bytes)))
     return Status::Refuse(
         EPROTO, "the answer of the daemon at {} cannot be read; use the cuse-dxg that it was built with",
         path);
@@ -132,9 +136,9 @@ Result<ControlReply> Ask(const std::string& path, const ControlRequest& request)
 
 std::string ToWords(const FaultRule& rule) {
   std::string words = rule.point();
-  const auto* reflection = rule.GetReflection();
+  const auto* reflection = FaultRule::GetReflection();
   for (const FieldHelp& help : kFields) {
-    const auto* field = rule.GetDescriptor()->FindFieldByName(help.name);
+    const auto* field = FaultRule::GetDescriptor()->FindFieldByName(help.name);
     if (!reflection->HasField(rule, field)) continue;
     words += " " + OptionOf(help.name) + " ";
     switch (field->cpp_type()) {
@@ -207,7 +211,7 @@ Status Command::FillRule(FaultRule* rule) const {
   rule->set_point(point_);
   for (const auto& [name, text] : fields_) {
     if (fault_->get_option(OptionOf(name))->count() == 0) continue;
-    DXG_TRY(SetField(rule, rule->GetDescriptor()->FindFieldByName(name), text));
+    DXG_TRY(SetField(rule, FaultRule::GetDescriptor()->FindFieldByName(name), text));
   }
   return Status::Ok();
 }
@@ -223,7 +227,7 @@ Result<ControlRequest> Command::Request() const {
   } else if (*adapters_) {
     request.mutable_list_adapters();
   } else if (*adapter_add_) {
-    DXG_ASSIGN(*request.mutable_add_adapter(), ReadProfileFile(profile_, "adapter add", kRequestBytesMax));
+    DXG_ASSIGN(*request.mutable_add_adapter(), ReadProfileFile(profile_, "adapter add"));
   } else if (*adapter_remove_) {
     uint64_t luid = 0;
     if (!ParseLuid(luid_, &luid))

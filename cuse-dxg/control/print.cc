@@ -12,7 +12,7 @@ using Json = nlohmann::ordered_json;
 
 Json ToJson(const FaultRule& rule) {
   Json json;
-  const auto* reflection = rule.GetReflection();
+  const auto* reflection = FaultRule::GetReflection();
   std::vector<const FieldDescriptor*> fields;
   reflection->ListFields(rule, &fields);
   for (const FieldDescriptor* field : fields) {

@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
+#include <span>
 
 #include "base/start_thread.h"
 #include "base/unix_socket.h"
@@ -25,18 +26,16 @@ std::string Refusal(const std::string& why) {
   return Bytes(reply);
 }
 
-Status CheckPeer(int peer) {
-  ucred who = {};
-  socklen_t size = sizeof(who);
-  if (getsockopt(peer, SOL_SOCKET, SO_PEERCRED, &who, &size) != 0)
-    return Status::Refuse(errno, "cannot tell who you are: {}", std::strerror(errno));
+Status CheckPeer(const ucred& who) {
   if (who.uid == 0 || who.uid == geteuid()) return Status::Ok();
   return Status::Refuse(EPERM, "you are user {}; only user {} and root may ask this daemon", who.uid,
                         geteuid());
 }
 
-void Say(int peer, const std::string& reply) {
-  (void)send(peer, reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL);
+// False: it does not take all of it at once.
+bool Say(int peer, const std::string& reply) {
+  iovec piece = PieceOf(std::as_bytes(std::span(reply)));
+  return SendPieces(peer, std::span(&piece, 1), {}, false) == static_cast<ssize_t>(reply.size());
 }
 
 }  // namespace
@@ -100,35 +99,33 @@ void Server::Run() {
 }
 
 void Server::Admit() {
-  UniqueFd peer(accept4(listener_.get(), nullptr, nullptr, SOCK_CLOEXEC | SOCK_NONBLOCK));
-  if (!peer.valid()) {
+  Result<UnixPeer> peer = AcceptUnix(listener_.get(), SOCK_NONBLOCK);
+  if (!peer.ok()) {
     // The one who waits is still there: without a pause we would go round and round.
     constexpr int kPauseMs = 100;
     pollfd stop = {stop_.get(), POLLIN, 0};
-    if (errno == EMFILE || errno == ENFILE || errno == ENOMEM || errno == ENOBUFS) poll(&stop, 1, kPauseMs);
+    if (OutOfDescriptors(peer.status())) poll(&stop, 1, kPauseMs);
     return;
   }
-  if (Status status = CheckPeer(peer.get()); !status.ok()) {
+  if (Status status = CheckPeer(peer->who); !status.ok()) {
     spdlog::warn("control socket: {}", status.why());
-    return Say(peer.get(), Refusal(status.why()));
+    (void)Say(peer->socket.get(), Refusal(status.why()));
+  } else if (peers_.size() >= kPeersMax) {
+    (void)Say(peer->socket.get(),
+              Refusal(fmt::format("{} others are connected, which is the most; try again", kPeersMax)));
+  } else {
+    peers_.push_back(std::move(peer->socket));
   }
-  if (peers_.size() >= kPeersMax)
-    return Say(peer.get(),
-               Refusal(fmt::format("{} others are connected, which is the most; try again", kPeersMax)));
-  peers_.push_back(std::move(peer));
 }
 
 bool Server::Serve(int peer) {
-  // With MSG_TRUNC the packet's whole size is told.
-  const ssize_t got = recv(peer, packet_.data(), packet_.size(), MSG_DONTWAIT | MSG_TRUNC);
-  if (got < 0) return errno == EAGAIN || errno == EINTR;
-  if (got == 0) return false;  // gone; no request is empty
-  const bool whole = static_cast<size_t>(got) <= packet_.size();
-  const std::string reply =
-      whole ? Answer(std::span(packet_).first(static_cast<size_t>(got)), host_)
-            : Refusal(fmt::format("the request has {} bytes; give at most {}", got, kRequestBytesMax));
-  return send(peer, reply.data(), reply.size(), MSG_DONTWAIT | MSG_NOSIGNAL) ==
-         static_cast<ssize_t>(reply.size());
+  const ReceivedPiece got = ReceivePiece(peer, packet_, 0, false);
+  if (got.bytes < 0) return got.bytes == -EAGAIN;
+  if (got.bytes == 0) return false;  // gone; no request is empty
+  return Say(peer, got.cut ? Refusal(fmt::format(
+                                 "the request is too large; give at most {} bytes, and no descriptors",
+                                 kRequestBytesMax))
+                           : Answer(std::span(packet_).first(static_cast<size_t>(got.bytes)), host_));
 }
 
 }  // namespace dxg::control

@@ -11,13 +11,15 @@
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "link/host_control.h"
+#include "link/profile_file.h"
 
 // The socket through which `cuse-dxg ctl` reaches a running daemon: proto/dxg/control.proto over a
 // SOCK_SEQPACKET socket, a request and its reply a packet each.
 
 namespace dxg::control {
 
-inline constexpr size_t kRequestBytesMax = 64 * 1024;
+// A profile, with its name and what else a request has.
+inline constexpr size_t kRequestBytesMax = kProfileBytesMax + 8 * 1024;
 inline constexpr size_t kReplyBytesMax = 160 * 1024;  // below what a socket's buffer takes by default
 inline constexpr size_t kPeersMax = 16;               // at a time
 

@@ -10,6 +10,7 @@
 #include "cuse-dxg/client/warnings.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/teardown.h"
+#include "proto/abi/interface.h"
 #include "proto/contract/text.h"
 #include "proto/dxg/host.pb.h"
 
@@ -23,8 +24,6 @@ uint64_t NowNs() {
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
-// Task names as the host gets them: UTF-16, byte by byte, zeros after the end.
-constexpr size_t kProcessNameBytes = 522;
 constexpr uint32_t kProcessIsLinux = 8;
 
 // Which check refused a call: what users of the real device miss most.
@@ -47,6 +46,19 @@ std::string WideName(const std::string& name) {
   for (size_t i = 0; i < name.size() && 2 * i + 2 < wide.size(); ++i) wide[2 * i] = name[i];
   return wide;
 }
+
+// What open("/dev/dxg") gives: the calls of a process.
+class ProcessFile final : public OpenFile {
+ public:
+  ProcessFile(Driver& driver, std::shared_ptr<Process> process)
+      : OpenFile(driver), process_(std::move(process)) {}
+  void Ioctl(std::unique_ptr<attach::IoctlRequest>& request) override { driver.ServeCall(process_, request); }
+  void Released() override { driver.CloseFileOf(process_); }
+  uint64_t process() const override { return reinterpret_cast<uint64_t>(process_.get()); }
+
+ private:
+  const std::shared_ptr<Process> process_;
+};
 
 }  // namespace
 
@@ -449,10 +461,9 @@ void Driver::AdapterRemoved(uint64_t luid) {
 
 // As when a host removes its adapters, with nobody there who could tell us the details.
 void Driver::HostLost() {
-  constexpr uint64_t kLost = ~0ull;  // what a fence is raised to when nobody can raise it any more
   for (const auto& adapter : Adapters()) AdapterRemoved(adapter->info.luid);
   ++state_changes_;
-  for (const auto& process : Processes()) process->StoreFences(kLost);
+  for (const auto& process : Processes()) process->StoreFences(kFenceLost);
   events_.AllHappen();
   if (host_lost_) host_lost_();
 }

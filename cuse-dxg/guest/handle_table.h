@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "cuse-dxg/guest/account.h"
+#include "proto/abi/interface.h"
 
 namespace dxg::guest {
 
@@ -14,15 +15,12 @@ namespace dxg::guest {
 struct Handle {
   uint32_t value = 0;
 
-  static constexpr uint32_t kIndexShift = 6;
-  static constexpr uint32_t kUniqueShift = 30;
-  static constexpr uint32_t kIndexMask = 0xffffff;
   static constexpr Handle Make(uint32_t index, uint32_t unique) {
-    return {(unique << kUniqueShift) | (index << kIndexShift)};
+    return {(unique << kHandleUniqueShift) | (index << kHandleIndexShift)};
   }
 
-  uint32_t index() const { return (value >> kIndexShift) & kIndexMask; }
-  uint32_t unique() const { return value >> kUniqueShift; }
+  uint32_t index() const { return (value >> kHandleIndexShift) & kHandleIndexMask; }
+  uint32_t unique() const { return value >> kHandleUniqueShift; }
   explicit operator bool() const { return value != 0; }
   bool operator==(const Handle&) const = default;
 };
@@ -85,7 +83,7 @@ class HandleTable {
   static constexpr uint32_t kGrowth = 1024;  // entries added at a time
   static constexpr uint32_t kReuseDelay =
       128;  // with fewer free ones than this the table grows instead of reusing
-  static constexpr uint32_t kIndexMax = 0xfffffe;
+  static constexpr uint32_t kIndexMax = kHandleIndexMask - 1;
 
   bool HasRoom();  // and takes it
   bool Grow(uint32_t size);

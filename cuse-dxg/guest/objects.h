@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/address.h"
@@ -95,26 +96,40 @@ struct Allocation {
 // What all who opened a shared object have in common; its descriptors lead to it, not to the object of the
 // process that shared it. Lives until the last of both is gone.
 struct SharedObject {
+  enum class Kind : uint8_t { kSyncObject, kResource, kSyncFile };
+  explicit SharedObject(Kind kind_of_it) : kind(kind_of_it) {}
   virtual ~SharedObject() = default;
   // The file of a new descriptor. `self` owns this object.
   virtual std::unique_ptr<OpenFile> Open(Driver& driver, std::shared_ptr<SharedObject> self) = 0;
   // Whether its descriptors are open for writing. Nothing can be written; it shows in fcntl and in errors.
   virtual bool writable() const { return true; }
 
+  const Kind kind;
   Mutex mutex;
   uint32_t nt_handle DXG_GUARDED_BY(mutex) = 0;  // the host's name for it while there are descriptors; else 0
   uint32_t descriptors DXG_GUARDED_BY(mutex) = 0;
 };
 
+// The object as a T, which is one of the kinds above; null where it is none, or of another kind.
+template <class T>
+std::shared_ptr<T> AsKind(std::shared_ptr<SharedObject> object) {
+  if (object == nullptr || object->kind != T::kKind) return nullptr;
+  return std::static_pointer_cast<T>(std::move(object));
+}
+
 struct SharedSyncObject final : SharedObject {
+  static constexpr Kind kKind = Kind::kSyncObject;
   SharedSyncObject(bool is_monitored, uint32_t host_handle)
-      : monitored(is_monitored), global_handle(host_handle) {}
+      : SharedObject(kKind), monitored(is_monitored), global_handle(host_handle) {}
   std::unique_ptr<OpenFile> Open(Driver& driver, std::shared_ptr<SharedObject> self) override;
   const bool monitored;
   const uint32_t global_handle;  // the host's, by which it is opened
 };
 
 struct SharedResource final : SharedObject {
+  static constexpr Kind kKind = Kind::kResource;
+  SharedResource() : SharedObject(kKind) {}
+
   struct Element {
     std::string private_data;  // as its creator gave it, not as the host returned it
     uint64_t pages = 0;

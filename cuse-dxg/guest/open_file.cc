@@ -8,12 +8,6 @@
 
 namespace dxg::guest {
 
-void ProcessFile::Ioctl(std::unique_ptr<attach::IoctlRequest>& request) {
-  driver.ServeCall(process_, request);
-}
-
-void ProcessFile::Released() { driver.CloseFileOf(process_); }
-
 void SharedObjectFile::Ioctl(std::unique_ptr<attach::IoctlRequest>& request) {
   driver.ServeCall(nullptr, request);
 }

@@ -10,7 +10,6 @@
 namespace dxg::guest {
 
 class Driver;
-class Process;
 class SyncFile;
 
 // An open description of the node, from Open to Release. The kernel names it in every request on it by a
@@ -38,19 +37,6 @@ class OpenFile {
   virtual std::shared_ptr<SharedObject> object() const { return nullptr; }
 
   Driver& driver;
-};
-
-// What open("/dev/dxg") gives: the calls of a process.
-class ProcessFile final : public OpenFile {
- public:
-  ProcessFile(Driver& driver, std::shared_ptr<Process> process)
-      : OpenFile(driver), process_(std::move(process)) {}
-  void Ioctl(std::unique_ptr<attach::IoctlRequest>& request) override;
-  void Released() override;
-  uint64_t process() const override { return reinterpret_cast<uint64_t>(process_.get()); }
-
- private:
-  const std::shared_ptr<Process> process_;
 };
 
 // What ShareObjects gives for a sync object. It has no calls.

@@ -38,18 +38,20 @@ class Process {
   // -- Adapter handles --
   // A new handle of that adapter; 0 where the table is full.
   Handle OpenAdapter(const std::shared_ptr<Adapter>& adapter);
-  // Frees an adapter handle. `last` gets the process's hold on the adapter when this was its last handle; its
-  // devices are then to be destroyed.
+  // Frees an adapter handle; EINVAL: it is none. `last` gets the process's hold on the adapter when this was
+  // its last handle; its devices are then to be destroyed.
   Status CloseAdapter(Handle handle, std::shared_ptr<ProcessAdapter>* last);
   // Takes every remaining hold, for the end of the process.
   std::list<std::shared_ptr<ProcessAdapter>> CloseAllAdapters();
   bool HasOpen(const Adapter& adapter);
 
   // -- Objects with the host's handles --
-  // Enters an object, unless its parent ended meanwhile or the handle cannot be entered.
+  // Enters an object, here and below. ENODEV: its parent ended meanwhile (ENOMEM: the adapter of a device);
+  // ENOMEM: a limit of the process or its user is reached; EINVAL: the host's handle is in use, or no handle.
   Status AddDevice(const std::shared_ptr<Device>& device);
   Status AddContext(const std::shared_ptr<Device>& device, const std::shared_ptr<Context>& context);
-  // Takes a device out: its handle and those of all its children are free and it is no longer active.
+  // Takes a device out: its handle and those of all its children are free and it is no longer active. EINVAL:
+  // the handle is none of a device; so for all below that take something out.
   Result<std::shared_ptr<Device>> RemoveDevice(uint32_t handle);
   void RemoveDevice(const std::shared_ptr<Device>& device);
   // The oldest device of that hold that is still there, or null.
@@ -100,7 +102,7 @@ class Process {
   // The hold on the mapping that came with it is the allocation's from then on; what the allocation had no
   // use for is given back.
   uint64_t Locked(Allocation& allocation, ClientAddress cpu_address, WindowAddress window_address);
-  // Takes back one lock. `last` tells whether the host is to hear of it.
+  // Takes back one lock; EINVAL: there is none. `last` tells whether the host is to hear of it.
   Status Unlock(Allocation& allocation, bool* last);
 
   // An allocation that was taken out: the host no longer works with the client's pages, and the client is no
@@ -171,30 +173,30 @@ Result<std::shared_ptr<T>> Process::Find(HandleTable& table, Handle handle, Hand
 
 // -- Checks and look-ups that many handlers share -------------------------------------------------
 
-// ADPLOCK: the adapter works.
+// The adapter works, else ENODEV.
 Status CheckActive(const Adapter& adapter);
-// DEVLOCK: the device is not being destroyed.
+// The device is not being destroyed, else ENODEV.
 Status CheckActive(const Device& device);
 
-// CTXDEV: a context, and the device that owns it.
+// A context, and the device that owns it. EINVAL: as the look-ups; so below.
 struct ContextAndDevice {
   std::shared_ptr<Context> context;
   std::shared_ptr<Device> device;
 };
-Result<ContextAndDevice> FindContextAndDevice(Process& process, uint32_t context);
+Result<ContextAndDevice> FindContextAndDevice(Process& process, uint32_t handle);
 
-// HWQDEV: a hardware queue, and the device that owns it.
+// A hardware queue, and the device that owns it.
 struct HwQueueAndDevice {
   std::shared_ptr<HwQueue> queue;
   std::shared_ptr<Device> device;
 };
-Result<HwQueueAndDevice> FindHwQueueAndDevice(Process& process, uint32_t queue);
+Result<HwQueueAndDevice> FindHwQueueAndDevice(Process& process, uint32_t handle);
 
-// PQDEV: a paging queue, and the device that owns it.
+// A paging queue, and the device that owns it.
 struct PagingQueueAndDevice {
   std::shared_ptr<PagingQueue> queue;
   std::shared_ptr<Device> device;
 };
-Result<PagingQueueAndDevice> FindPagingQueueAndDevice(Process& process, uint32_t queue);
+Result<PagingQueueAndDevice> FindPagingQueueAndDevice(Process& process, uint32_t handle);
 
 }  // namespace dxg::guest

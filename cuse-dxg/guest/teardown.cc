@@ -1,12 +1,11 @@
 #include "cuse-dxg/guest/teardown.h"
 
 #include "cuse-dxg/guest/driver.h"
+#include "proto/abi/interface.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest {
 namespace {
-
-constexpr uint32_t kFlushDeviceTerminate = 4;
 
 // One message for each allocation that stands alone, then one for each resource.
 Task EndMemory(Host& host, TeardownThread::Turn& turn, std::shared_ptr<Process> process, const Device& device,

@@ -7,6 +7,7 @@
 #include "cuse-dxg/guest/process.h"
 #include "cuse-dxg/guest/task.h"
 #include "cuse-dxg/guest/teardown_thread.h"
+#include "proto/abi/flags.h"
 
 // What ends when something ends. The handles are free by then; this tells the host, in the driver's order.
 // The result is always Ok: nobody is left to hear of a refusal. What is more than a little goes on on the
@@ -16,7 +17,7 @@ namespace dxg::guest {
 
 // What the driver says of allocations that it takes back after a failed call:
 // D3DDDICB_DESTROYALLOCATION2FLAGS.
-inline constexpr uint32_t kAssumeNotInUse = 1u << 0;
+inline constexpr uint32_t kAssumeNotInUse = DXG_DESTROY_ASSUME_NOT_IN_USE;
 
 // What the client no longer has to see of these, which were taken out of their process.
 std::vector<Arena::Mapping> ReleaseMemory(Process& process,

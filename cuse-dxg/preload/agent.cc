@@ -117,7 +117,7 @@ class Room {
   bool Has(int file) const { return made_ && file >= 0 && static_cast<rlim_t>(file) >= before_.rlim_cur; }
 
  private:
-  static constexpr rlim_t kRoom = 64;
+  static constexpr rlim_t kRoom = dxg::preload::kDescriptorRoom;
   rlimit before_, raised_;
   bool made_ = false;
 };

@@ -26,6 +26,10 @@ struct AgentHello {
 };
 inline constexpr uint32_t kVersion = 2;
 
+// By how much a client's soft limit of descriptors is raised while one is brought in, by an agent or in a
+// visit. More than is needed: where a client has lowered its limit, some of these numbers may be in use.
+inline constexpr uint64_t kDescriptorRoom = 64;
+
 // What the agent is to do: the numbers of client::Step::Kind, which client/agents.cc compares with these.
 namespace kind {
 enum Kind : uint32_t { kMap, kUnmap, kGiveFile, kGiveNode, kCloseFile };

@@ -8,18 +8,16 @@
 #include "hostsim/machine/commands.h"
 #include "hostsim/machine/utf16.h"
 #include "hostsim/work/engine.h"
+#include "proto/abi/interface.h"
 #include "proto/abi/ntstatus.h"
 
 namespace dxg::hostsim {
 namespace {
 
-constexpr uint32_t kLastCompatibleInterfaceVersion = 16;
-
 // GetInternalAdapterInfo
 constexpr uint32_t kSecureVirtualMachine = 1u << 0;
 constexpr uint32_t kHwSchEnabled = 1u << 3;
 constexpr uint32_t kHwSchCapable = 1u << 4;
-constexpr uint32_t kAsyncMessages = 1u << 6;
 constexpr uint32_t kHwSupportStateShift = 7;
 constexpr uint32_t kHwSupportStable = 2;
 constexpr size_t kDescriptionFieldUnits = 80;
@@ -100,12 +98,12 @@ int32_t Commands::Handle(CommandContext& call, const host::OpenAdapter::Request&
   if (!call.adapter) return kStatusInvalidParameter;
   if (call.adapter->removed()) return kStatusDeviceRemoved;
   const uint32_t version = call.adapter->info().interface_version;
-  const bool speaks_ours = request.interface_version() >= kLastCompatibleInterfaceVersion;
+  const bool speaks_ours = request.interface_version() >= kInterfaceVersionLastCompatible;
   const bool accepts_ours = request.last_compatible_interface_version() <= version;
   if (!speaks_ours || !accepts_ours) return kStatusNotSupported;
   reply->set_host_adapter_handle(call.adapter->info().host_handle);
   reply->set_interface_version(version);
-  reply->set_last_compatible_interface_version(kLastCompatibleInterfaceVersion);
+  reply->set_last_compatible_interface_version(kInterfaceVersionLastCompatible);
   return kStatusSuccess;
 }
 
@@ -126,7 +124,7 @@ void Commands::Handle(CommandContext& call, const host::GetInternalAdapterInfo::
   if (profile.hardware_scheduling() != AdapterProfile::OFF) {
     bits |= kHwSchCapable | kHwSupportStable << kHwSupportStateShift;
   }
-  if (info.async_messages) bits |= kAsyncMessages;
+  if (info.async_messages) bits |= kAdapterAsyncMessages;
   reply->set_driver_ddi_version(profile.driver_version());
   reply->set_bits(bits);
   reply->set_host_adapter_luid(info.host_luid);

@@ -8,6 +8,7 @@
 #include "hostsim/memory/paging_queue.h"
 #include "hostsim/work/context.h"
 #include "proto/abi/d3dkmthk.h"
+#include "proto/abi/flags.h"
 #include "proto/abi/ntstatus.h"
 #include "proto/abi/qaitype.h"
 
@@ -24,12 +25,12 @@ constexpr uint32_t kForceTdr = 0;
 constexpr uint32_t kGpuTdr = 5;
 
 // D3DDDI_ESCAPEFLAGS
-constexpr uint32_t kHardwareAccess = 1u << 0;
-constexpr uint32_t kDeviceStatusQuery = 1u << 1;
-constexpr uint32_t kChangeFrameLatency = 1u << 2;
-constexpr uint32_t kNoAdapterSynchronization = 1u << 3;
-constexpr uint32_t kDriverKnownEscape = 1u << 6;
-constexpr uint32_t kDriverCommonEscape = 1u << 7;
+constexpr uint32_t kHardwareAccess = DXG_ESCAPE_HARDWARE_ACCESS;
+constexpr uint32_t kDeviceStatusQuery = DXG_ESCAPE_DEVICE_STATUS_QUERY;
+constexpr uint32_t kChangeFrameLatency = DXG_ESCAPE_CHANGE_FRAME_LATENCY;
+constexpr uint32_t kNoAdapterSynchronization = DXG_ESCAPE_NO_ADAPTER_SYNCHRONIZATION;
+constexpr uint32_t kDriverKnownEscape = DXG_ESCAPE_DRIVER_KNOWN;
+constexpr uint32_t kDriverCommonEscape = DXG_ESCAPE_DRIVER_COMMON;
 constexpr uint32_t kKnownFlags = kHardwareAccess | kDeviceStatusQuery | kChangeFrameLatency |
                                  kNoAdapterSynchronization | kDriverKnownEscape | kDriverCommonEscape;
 

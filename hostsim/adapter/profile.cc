@@ -5,10 +5,9 @@
 #include <google/protobuf/text_format.h>
 
 #include <cerrno>
-#include <cstring>
-#include <fstream>
 
 #include "hostsim/adapter/profile_checks.h"
+#include "link/profile_file.h"
 
 namespace dxg::hostsim {
 namespace {
@@ -57,19 +56,13 @@ Result<AdapterProfile> LoadProfile(const std::string& name_or_file) {
   for (const ShippedProfile& shipped : ShippedProfiles()) {
     if (name_or_file == shipped.name) return ParseProfile(shipped.text, name_or_file);
   }
-  std::ifstream file(name_or_file, std::ios::binary);
-  std::string text(kProfileBytesMax + 1, '\0');
-  if (file) file.read(text.data(), static_cast<std::streamsize>(text.size()));
-  if (!file.is_open() || file.bad())
-    return Status::Refuse(
-        EINVAL, "{}: {}, and no profile of that name is built in; give {} or the path of a profile file",
-        name_or_file, std::strerror(errno), ShippedNames());
-  if (file.gcount() > static_cast<std::streamsize>(kProfileBytesMax))
-    return Status::Refuse(EINVAL,
-                          "{}: is larger than {} bytes; a profile is a short text, see docs/profiles.md",
-                          name_or_file, kProfileBytesMax);
-  text.resize(static_cast<size_t>(file.gcount()));
-  return ParseProfile(text, name_or_file);
+  Result<std::string> text = ReadProfileText(name_or_file);
+  if (text.ok()) return ParseProfile(*text, name_or_file);
+  const int error = -text.status().value();
+  if (error == EINVAL || error == EFBIG) return std::move(text).status();
+  return Status::Refuse(EINVAL,
+                        "{}, and no profile of that name is built in; give {} or the path of a profile file",
+                        text.status().why(), ShippedNames());
 }
 
 }  // namespace dxg::hostsim

@@ -12,8 +12,6 @@
 
 namespace dxg::hostsim {
 
-inline constexpr size_t kProfileBytesMax = 1024 * 1024;
-
 // A profile that is compiled in: its name and its text.
 struct ShippedProfile {
   const char* name;
@@ -26,7 +24,8 @@ std::span<const ShippedProfile> ShippedProfiles();
 // `source` only serves the messages.
 Result<AdapterProfile> ParseProfile(const std::string& text, const std::string& source);
 
-// As ParseProfile, of a shipped profile's name or of a file's path.
+// As ParseProfile, of a shipped profile's name or of a file's path. EFBIG: the file has more than
+// kProfileBytesMax bytes (link/profile_file.h).
 Result<AdapterProfile> LoadProfile(const std::string& name_or_file);
 
 }  // namespace dxg::hostsim

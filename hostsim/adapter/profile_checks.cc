@@ -310,9 +310,11 @@ void CheckAnswers(const AdapterProfile& profile, const Place& profile_place) {
 }
 
 void CheckMessages(const AdapterProfile::Messages& messages, const Place& place) {
-  if (messages.interface_version() != 27 && messages.interface_version() != 40) {
-    place.Complain("interface_version", fmt::format("{} is no version that hosts speak; give 27 or 40",
-                                                    messages.interface_version()));
+  if (messages.interface_version() != kInterfaceVersionOldest &&
+      messages.interface_version() != kInterfaceVersionNewest) {
+    place.Complain("interface_version", fmt::format("{} is no version that hosts speak; give {} or {}",
+                                                    messages.interface_version(), kInterfaceVersionOldest,
+                                                    kInterfaceVersionNewest));
   }
 }
 
@@ -406,7 +408,7 @@ void FillProfileDefaults(AdapterProfile* profile) {
   DXG_DEFAULT(performance, temperature_warning_decicelsius, 850);
   DXG_DEFAULT(performance, voltage_mv, 1100);
   AdapterProfile::Messages* messages = profile->mutable_messages();
-  DXG_DEFAULT(messages, interface_version, 40);
+  DXG_DEFAULT(messages, interface_version, kInterfaceVersionNewest);
   DXG_DEFAULT(messages, asynchronous, true);
   AdapterProfile::Paging* paging = profile->mutable_paging();
   DXG_DEFAULT(paging, bytes_per_second, 4ull << 30);

@@ -10,6 +10,7 @@
 #include "hostsim/machine/commands.h"
 #include "hostsim/machine/utf16.h"
 #include "proto/abi/ntstatus.h"
+#include "proto/abi/qaitype.h"
 
 // Layouts: KMTQUERYADAPTERINFOTYPE and the pages of the structs it names; characters have 2 bytes.
 
@@ -340,70 +341,77 @@ int32_t CrossAdapterSupport(const Adapter& adapter, uint64_t, Bytes data) {
 
 constexpr uint32_t kAnyDriver = 0;
 
-constexpr QueryType Answer(uint32_t type, const char* name, uint32_t bytes,
-                           decltype(QueryType::answer) answer, uint32_t driver_version = kAnyDriver) {
-  return {type, name, bytes, driver_version, kStatusSuccess, answer};
+constexpr QueryType Answer(uint32_t type, uint32_t bytes, decltype(QueryType::answer) answer,
+                           uint32_t driver_version = kAnyDriver) {
+  return {type, bytes, driver_version, kStatusSuccess, answer};
 }
 
-constexpr QueryType Refuse(uint32_t type, const char* name, int32_t status = kStatusInvalidParameter) {
-  return {type, name, 0, kAnyDriver, status, nullptr};
+constexpr QueryType Refuse(uint32_t type, int32_t status = kStatusInvalidParameter) {
+  return {type, 0, kAnyDriver, status, nullptr};
 }
 
 constexpr QueryType kTypes[] = {
-    Answer(0, "UMDRIVERPRIVATE", 1, UmdPrivate), Answer(1, "UMDRIVERNAME", 524, UmdName),
-    Refuse(2, "UMOPENGLINFO", kStatusObjectNameNotFound), Answer(3, "GETSEGMENTSIZE", 24, SegmentSize),
-    Answer(4, "ADAPTERGUID", 16, Guid), Refuse(5, "FLIPQUEUEINFO"),
-    Answer(6, "ADAPTERADDRESS", 12, AdapterAddress), Refuse(7, "SETWORKINGSETINFO"),
-    Answer(8, "ADAPTERREGISTRYINFO", 2080, AdapterRegistryInfo), Refuse(9, "CURRENTDISPLAYMODE"),
-    Refuse(10, "MODELIST"), Answer(11, "CHECKDRIVERUPDATESTATUS", 4, False),
-    Answer(12, "VIRTUALADDRESSINFO", 4, VirtualAddressInfo), Answer(13, "DRIVERVERSION", 4, DriverVersion),
-    Refuse(14, "(unpublished)"), Answer(15, "ADAPTERTYPE", 4, AdapterType),
-    Refuse(16, "OUTPUTDUPLCONTEXTSCOUNT"), Answer(17, "WDDM_1_2_CAPS", 12, Wddm12Caps, 1200),
-    Answer(18, "UMD_DRIVER_VERSION", 8, PackedVersion), Refuse(19, "DIRECTFLIP_SUPPORT"),
-    Refuse(20, "MULTIPLANEOVERLAY_SUPPORT"), Refuse(21, "DLIST_DRIVER_NAME", kStatusObjectNameNotFound),
-    Answer(22, "WDDM_1_3_CAPS", 4, Wddm13Caps, 1300), Refuse(23, "MULTIPLANEOVERLAY_HUD_SUPPORT"),
-    Answer(24, "WDDM_2_0_CAPS", 4, Wddm20Caps, 2000), Answer(25, "NODEMETADATA", 78, NodeMetadata),
-    Refuse(26, "CPDRIVERNAME", kStatusObjectNameNotFound), Answer(27, "XBOX", 4, False),
-    Refuse(28, "INDEPENDENTFLIP_SUPPORT"),
-    Refuse(29, "MIRACASTCOMPANIONDRIVERNAME", kStatusObjectNameNotFound),
-    Answer(30, "PHYSICALADAPTERCOUNT", 4, PhysicalAdapterCount),
-    Answer(31, "PHYSICALADAPTERDEVICEIDS", 28, DeviceIds),
-    Answer(32, "DRIVERCAPS_EXT", 4, False),  // neither virtual modes nor USB4
-    Refuse(33, "QUERY_MIRACAST_DRIVER_TYPE"), Answer(34, "QUERY_GPUMMU_CAPS", 12, GpuMmuCaps),
-    Refuse(35, "QUERY_MULTIPLANEOVERLAY_DECODE_SUPPORT"), Refuse(36, "QUERY_HW_PROTECTION_TEARDOWN_COUNT"),
-    Refuse(37, "QUERY_ISBADDRIVERFORHWPROTECTIONDISABLED"), Refuse(38, "MULTIPLANEOVERLAY_SECONDARY_SUPPORT"),
-    Refuse(39, "INDEPENDENTFLIP_SECONDARY_SUPPORT"), Refuse(40, "PANELFITTER_SUPPORT"),
-    Refuse(41, "PHYSICALADAPTERPNPKEY"),  // holds addresses of the client, which never get here
-    Answer(42, "GETSEGMENTGROUPSIZE", 56, SegmentGroupSize), Refuse(43, "MPO3DDI_SUPPORT"),
-    Refuse(44, "HWDRM_SUPPORT"), Refuse(45, "MPOKERNELCAPS_SUPPORT"),
-    Refuse(46, "MULTIPLANEOVERLAY_STRETCH_SUPPORT"), Refuse(47, "GET_DEVICE_VIDPN_OWNERSHIP_INFO"),
-    Answer(48, "QUERYREGISTRY", kQueryRegistryBytes, Registry),
-    Answer(49, "KMD_DRIVER_VERSION", 8, PackedVersion),
-    Refuse(50, "BLOCKLIST_KERNEL", kStatusObjectNameNotFound),
-    Refuse(51, "BLOCKLIST_RUNTIME", kStatusObjectNameNotFound),
+    Answer(KMTQAITYPE_UMDRIVERPRIVATE, 1, UmdPrivate), Answer(KMTQAITYPE_UMDRIVERNAME, 524, UmdName),
+    Refuse(KMTQAITYPE_UMOPENGLINFO, kStatusObjectNameNotFound),
+    Answer(KMTQAITYPE_GETSEGMENTSIZE, 24, SegmentSize), Answer(KMTQAITYPE_ADAPTERGUID, 16, Guid),
+    Refuse(KMTQAITYPE_FLIPQUEUEINFO), Answer(KMTQAITYPE_ADAPTERADDRESS, 12, AdapterAddress),
+    Refuse(KMTQAITYPE_SETWORKINGSETINFO), Answer(KMTQAITYPE_ADAPTERREGISTRYINFO, 2080, AdapterRegistryInfo),
+    Refuse(KMTQAITYPE_CURRENTDISPLAYMODE), Refuse(KMTQAITYPE_MODELIST),
+    Answer(KMTQAITYPE_CHECKDRIVERUPDATESTATUS, 4, False),
+    Answer(KMTQAITYPE_VIRTUALADDRESSINFO, 4, VirtualAddressInfo),
+    Answer(KMTQAITYPE_DRIVERVERSION, 4, DriverVersion), Refuse(14),
+    Answer(KMTQAITYPE_ADAPTERTYPE, 4, AdapterType), Refuse(KMTQAITYPE_OUTPUTDUPLCONTEXTSCOUNT),
+    Answer(KMTQAITYPE_WDDM_1_2_CAPS, 12, Wddm12Caps, 1200),
+    Answer(KMTQAITYPE_UMD_DRIVER_VERSION, 8, PackedVersion), Refuse(KMTQAITYPE_DIRECTFLIP_SUPPORT),
+    Refuse(KMTQAITYPE_MULTIPLANEOVERLAY_SUPPORT),
+    Refuse(KMTQAITYPE_DLIST_DRIVER_NAME, kStatusObjectNameNotFound),
+    Answer(KMTQAITYPE_WDDM_1_3_CAPS, 4, Wddm13Caps, 1300), Refuse(KMTQAITYPE_MULTIPLANEOVERLAY_HUD_SUPPORT),
+    Answer(KMTQAITYPE_WDDM_2_0_CAPS, 4, Wddm20Caps, 2000), Answer(KMTQAITYPE_NODEMETADATA, 78, NodeMetadata),
+    Refuse(KMTQAITYPE_CPDRIVERNAME, kStatusObjectNameNotFound), Answer(KMTQAITYPE_XBOX, 4, False),
+    Refuse(KMTQAITYPE_INDEPENDENTFLIP_SUPPORT),
+    Refuse(KMTQAITYPE_MIRACASTCOMPANIONDRIVERNAME, kStatusObjectNameNotFound),
+    Answer(KMTQAITYPE_PHYSICALADAPTERCOUNT, 4, PhysicalAdapterCount),
+    Answer(KMTQAITYPE_PHYSICALADAPTERDEVICEIDS, 28, DeviceIds),
+    Answer(KMTQAITYPE_DRIVERCAPS_EXT, 4, False),  // neither virtual modes nor USB4
+    Refuse(KMTQAITYPE_QUERY_MIRACAST_DRIVER_TYPE), Answer(KMTQAITYPE_QUERY_GPUMMU_CAPS, 12, GpuMmuCaps),
+    Refuse(KMTQAITYPE_QUERY_MULTIPLANEOVERLAY_DECODE_SUPPORT),
+    Refuse(KMTQAITYPE_QUERY_HW_PROTECTION_TEARDOWN_COUNT),
+    Refuse(KMTQAITYPE_QUERY_ISBADDRIVERFORHWPROTECTIONDISABLED),
+    Refuse(KMTQAITYPE_MULTIPLANEOVERLAY_SECONDARY_SUPPORT),
+    Refuse(KMTQAITYPE_INDEPENDENTFLIP_SECONDARY_SUPPORT), Refuse(KMTQAITYPE_PANELFITTER_SUPPORT),
+    Refuse(KMTQAITYPE_PHYSICALADAPTERPNPKEY),  // holds addresses of the client, which never get here
+    Answer(KMTQAITYPE_GETSEGMENTGROUPSIZE, 56, SegmentGroupSize), Refuse(KMTQAITYPE_MPO3DDI_SUPPORT),
+    Refuse(KMTQAITYPE_HWDRM_SUPPORT), Refuse(KMTQAITYPE_MPOKERNELCAPS_SUPPORT),
+    Refuse(KMTQAITYPE_MULTIPLANEOVERLAY_STRETCH_SUPPORT), Refuse(KMTQAITYPE_GET_DEVICE_VIDPN_OWNERSHIP_INFO),
+    Answer(KMTQAITYPE_QUERYREGISTRY, kQueryRegistryBytes, Registry),
+    Answer(KMTQAITYPE_KMD_DRIVER_VERSION, 8, PackedVersion),
+    Refuse(KMTQAITYPE_BLOCKLIST_KERNEL, kStatusObjectNameNotFound),
+    Refuse(KMTQAITYPE_BLOCKLIST_RUNTIME, kStatusObjectNameNotFound),
     // The same of the adapter of a pair that renders; this one is its own pair.
-    Answer(52, "ADAPTERGUID_RENDER", 16, Guid), Answer(53, "ADAPTERADDRESS_RENDER", 12, AdapterAddress),
-    Answer(54, "ADAPTERREGISTRYINFO_RENDER", 2080, AdapterRegistryInfo),
-    Answer(55, "CHECKDRIVERUPDATESTATUS_RENDER", 4, False),
-    Answer(56, "DRIVERVERSION_RENDER", 4, DriverVersion), Answer(57, "ADAPTERTYPE_RENDER", 4, AdapterType),
-    Answer(58, "WDDM_1_2_CAPS_RENDER", 12, Wddm12Caps, 1200),
-    Answer(59, "WDDM_1_3_CAPS_RENDER", 4, Wddm13Caps, 1300),
-    Answer(60, "QUERY_ADAPTER_UNIQUE_GUID", 16, UniqueGuid),
-    Answer(61, "NODEPERFDATA", kNodePerfDataBytes, NodePerfData),
-    Answer(62, "ADAPTERPERFDATA", kAdapterPerfDataBytes, AdapterPerfData),
-    Answer(63, "ADAPTERPERFDATA_CAPS", kAdapterPerfCapsBytes, AdapterPerfCaps),
-    Answer(64, "GPUVERSION", kGpuVersionBytes, GpuVersion),
-    Answer(65, "DRIVER_DESCRIPTION", kDriverDescriptionUnits * 2, DriverDescription),
-    Answer(66, "DRIVER_DESCRIPTION_RENDER", kDriverDescriptionUnits * 2, DriverDescription),
-    Refuse(67, "SCANOUT_CAPS"), Answer(68, "PARAVIRTUALIZATION_RENDER", 1, Paravirtualization),
-    Answer(69, "SERVICENAME", 2, ServiceName), Answer(70, "WDDM_2_7_CAPS", 4, Wddm27Caps, 2700),
-    Refuse(71, "DISPLAY_UMDRIVERNAME"), Answer(72, "TRACKEDWORKLOAD_SUPPORT", 12, TrackedWorkload),
-    Answer(73, "HYBRID_DLIST_DLL_SUPPORT", 4, False), Refuse(74, "DISPLAY_CAPS"),
-    Answer(75, "WDDM_2_9_CAPS", 4, Wddm29Caps, 2900),
-    Answer(76, "CROSSADAPTERRESOURCE_SUPPORT", 4, CrossAdapterSupport),
-    Answer(77, "WDDM_3_0_CAPS", 4, False, 3000),  // no hardware flip queues
-    Refuse(78, "WSAUMDIMAGENAME"), Refuse(79, "VGPUINTERFACEID"),
-    Answer(80, "WDDM_3_1_CAPS", 4, False, 3100),  // no native fences
+    Answer(KMTQAITYPE_ADAPTERGUID_RENDER, 16, Guid),
+    Answer(KMTQAITYPE_ADAPTERADDRESS_RENDER, 12, AdapterAddress),
+    Answer(KMTQAITYPE_ADAPTERREGISTRYINFO_RENDER, 2080, AdapterRegistryInfo),
+    Answer(KMTQAITYPE_CHECKDRIVERUPDATESTATUS_RENDER, 4, False),
+    Answer(KMTQAITYPE_DRIVERVERSION_RENDER, 4, DriverVersion),
+    Answer(KMTQAITYPE_ADAPTERTYPE_RENDER, 4, AdapterType),
+    Answer(KMTQAITYPE_WDDM_1_2_CAPS_RENDER, 12, Wddm12Caps, 1200),
+    Answer(KMTQAITYPE_WDDM_1_3_CAPS_RENDER, 4, Wddm13Caps, 1300),
+    Answer(KMTQAITYPE_QUERY_ADAPTER_UNIQUE_GUID, 16, UniqueGuid),
+    Answer(KMTQAITYPE_NODEPERFDATA, kNodePerfDataBytes, NodePerfData),
+    Answer(KMTQAITYPE_ADAPTERPERFDATA, kAdapterPerfDataBytes, AdapterPerfData),
+    Answer(KMTQAITYPE_ADAPTERPERFDATA_CAPS, kAdapterPerfCapsBytes, AdapterPerfCaps),
+    Answer(KMTQUITYPE_GPUVERSION, kGpuVersionBytes, GpuVersion),
+    Answer(KMTQAITYPE_DRIVER_DESCRIPTION, kDriverDescriptionUnits * 2, DriverDescription),
+    Answer(KMTQAITYPE_DRIVER_DESCRIPTION_RENDER, kDriverDescriptionUnits * 2, DriverDescription),
+    Refuse(KMTQAITYPE_SCANOUT_CAPS), Answer(KMTQAITYPE_PARAVIRTUALIZATION_RENDER, 1, Paravirtualization),
+    Answer(KMTQAITYPE_SERVICENAME, 2, ServiceName), Answer(KMTQAITYPE_WDDM_2_7_CAPS, 4, Wddm27Caps, 2700),
+    Refuse(KMTQAITYPE_DISPLAY_UMDRIVERNAME), Answer(KMTQAITYPE_TRACKEDWORKLOAD_SUPPORT, 12, TrackedWorkload),
+    Answer(KMTQAITYPE_HYBRID_DLIST_DLL_SUPPORT, 4, False), Refuse(KMTQAITYPE_DISPLAY_CAPS),
+    Answer(KMTQAITYPE_WDDM_2_9_CAPS, 4, Wddm29Caps, 2900),
+    Answer(KMTQAITYPE_CROSSADAPTERRESOURCE_SUPPORT, 4, CrossAdapterSupport),
+    Answer(KMTQAITYPE_WDDM_3_0_CAPS, 4, False, 3000),  // no hardware flip queues
+    Refuse(KMTQAITYPE_WSAUMDIMAGENAME), Refuse(KMTQAITYPE_VGPUINTERFACEID),
+    Answer(KMTQAITYPE_WDDM_3_1_CAPS, 4, False, 3100),  // no native fences
 };
 
 constexpr bool RowsAreTheirTypes() {

@@ -8,10 +8,10 @@
 
 namespace dxg::hostsim {
 
-// One KMTQUERYADAPTERINFOTYPE: what its answer needs, and the function that writes it.
+// One KMTQUERYADAPTERINFOTYPE, with its name in proto/abi/qaitype.h: what its answer needs, and the function
+// that writes it.
 struct QueryType {
   uint32_t type;
-  const char* name;         // published, without KMTQAITYPE_
   uint32_t bytes;           // a smaller buffer is INVALID_PARAMETER; a larger one keeps its rest
   uint32_t driver_version;  // drivers below it do not know the type
   int32_t refusal;          // the NTSTATUS of a type that render adapters do not have; 0: it has an answer

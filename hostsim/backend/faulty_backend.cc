@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "proto/abi/interface.h"
 #include "proto/abi/ntstatus.h"
 
 namespace dxg::hostsim {
@@ -23,7 +24,6 @@ using Point = MessageFaults::Point;
 constexpr uint64_t kGarbage = 0xCCCCCCCCCCCCCCCC;
 constexpr unsigned char kGarbageByte = 0xCC;
 constexpr size_t kExcessBytes = 4096;
-constexpr uint32_t kWireVersion = 40;
 
 Status Lost() { return Status::Refuse(ENODEV, "the channel to the host is lost"); }
 
@@ -62,12 +62,12 @@ bool MakeGarbage(Message* reply) {
 // As bytes, with more of them than were asked for: whoever decodes an answer takes no more than the request
 // has room for.
 void MakeTooLong(const HostCall& call) {
-  const uint32_t size = call.command->reply_size(*call.request, kWireVersion);
+  const uint32_t size = call.command->reply_size(*call.request, kInterfaceVersionNewest);
   std::vector<std::byte> bytes(size + kExcessBytes, std::byte{kGarbageByte});
   std::fill_n(bytes.begin(), size, std::byte{0});
-  call.command->encode_reply(*call.request, *call.reply, kWireVersion, bytes.data());
+  call.command->encode_reply(*call.request, *call.reply, kInterfaceVersionNewest, bytes.data());
   call.reply->Clear();
-  DXG_CHECK(call.command->decode_reply(bytes, *call.request, kWireVersion, call.reply));
+  DXG_CHECK(call.command->decode_reply(bytes, *call.request, kInterfaceVersionNewest, call.reply));
 }
 
 class FaultyBackend final : public Backend, public BackendEvents {

@@ -6,9 +6,9 @@
 #include <utility>
 #include <vector>
 
-namespace dxg::hostsim {
+#include "proto/abi/interface.h"
 
-inline constexpr uint32_t kHandleIndexShift = 6;
+namespace dxg::hostsim {
 
 // A handle as it was given out. A guest passes on what its client wrote, with any of the instance bits set.
 inline constexpr uint32_t CanonicalHandle(uint32_t handle) {
@@ -65,7 +65,7 @@ class HandleTable {
   // Empty if there is no such object.
   Pointer Remove(uint32_t handle) {
     if (!At(handle)) return Pointer();
-    const uint32_t index = (handle >> kHandleIndexShift) & (kIndexes - 1);
+    const uint32_t index = (handle >> kHandleIndexShift) & kHandleIndexMask;
     Slot& slot = slots_[index];
     Pointer object = std::move(slot.object);
     slot.object = Pointer();
@@ -105,8 +105,7 @@ class HandleTable {
   uint32_t size() const { return size_; }
 
  private:
-  static constexpr uint32_t kIndexes = 1u << 24;
-  static constexpr uint32_t kUniqueShift = 30;
+  static constexpr uint32_t kIndexes = kHandleIndexMask + 1;
   static constexpr size_t kRestingMin = 128;
 
   struct Slot {
@@ -115,11 +114,11 @@ class HandleTable {
   };
 
   uint32_t Handle(uint32_t index) const {
-    return (static_cast<uint32_t>(slots_[index].unique) << kUniqueShift) | (index << kHandleIndexShift);
+    return (static_cast<uint32_t>(slots_[index].unique) << kHandleUniqueShift) | (index << kHandleIndexShift);
   }
 
   const Slot* At(uint32_t handle) const {
-    const uint32_t index = (handle >> kHandleIndexShift) & (kIndexes - 1);
+    const uint32_t index = (handle >> kHandleIndexShift) & kHandleIndexMask;
     if (index >= slots_.size() || !slots_[index].object || Handle(index) != CanonicalHandle(handle))
       return nullptr;
     return &slots_[index];

@@ -5,6 +5,7 @@
 #include "base/page.h"
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/host.h"
+#include "proto/abi/interface.h"
 #include "proto/abi/ntstatus.h"
 
 namespace dxg::hostsim {
@@ -15,9 +16,9 @@ constexpr uint64_t kFirstLuid = 0x10000;
 constexpr uint64_t kLuidStep = 0x10;
 
 // The host's names of adapters, in the form of all handles.
-constexpr uint32_t kFirstAdapterHandle = 0x40000000;
-constexpr uint32_t kAdapterHandleStep = 0x40;
-constexpr uint64_t kAdapterHandles = 1u << 24;
+constexpr uint32_t kFirstAdapterHandle = 1u << kHandleUniqueShift;
+constexpr uint32_t kAdapterHandleStep = 1u << kHandleIndexShift;
+constexpr uint64_t kAdapterHandles = kHandleIndexMask + 1;
 
 }  // namespace
 

@@ -5,6 +5,7 @@
 #include "hostsim/machine/utf16.h"
 #include "hostsim/sync/sync_object.h"
 #include "hostsim/work/engine.h"
+#include "proto/abi/interface.h"
 #include "proto/abi/ntstatus.h"
 
 namespace dxg::hostsim {
@@ -82,9 +83,8 @@ void Process::End(const std::shared_ptr<void>& stopped, Aftermath* aftermath) {
 
 void Commands::Handle(CommandContext& call, const host::CreateProcess::Request& request,
                       host::CreateProcess::Reply* reply) {
-  constexpr size_t kNameBytes = 522;
   const std::string& name = request.process_name();
-  if (name.size() > kNameBytes || call.Strike(FaultPoint::kNoMemoryCreate)) return;  // handle 0
+  if (name.size() > kProcessNameBytes || call.Strike(FaultPoint::kNoMemoryCreate)) return;  // handle 0
   const std::u16string text = GetUtf16(BytesOf(std::string_view(name)), 0, name.size() / 2);
   reply->set_process(call.machine.AddProcess(
       std::make_shared<Process>(request.cookie(), request.process_id(), ToUtf8(text), call.machine)));

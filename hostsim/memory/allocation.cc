@@ -9,29 +9,30 @@
 #include "hostsim/machine/rollback.h"
 #include "hostsim/memory/private_data.h"
 #include "proto/abi/d3dkmthk.h"
+#include "proto/abi/flags.h"
 #include "proto/abi/ntstatus.h"
 
 namespace dxg::hostsim {
 namespace {
 
 // D3DKMT_CREATEALLOCATIONFLAGS
-constexpr uint32_t kCreateResource = 1u << 0;
-constexpr uint32_t kCreateShared = 1u << 1;
-constexpr uint32_t kNonSecure = 1u << 2;
-constexpr uint32_t kRestrictSharedAccess = 1u << 4;
-constexpr uint32_t kExistingSysmem = 1u << 5;
-constexpr uint32_t kNtSecuritySharing = 1u << 6;
-constexpr uint32_t kReadOnly = 1u << 7;
-constexpr uint32_t kSwapChainBackBuffer = 1u << 10;
-constexpr uint32_t kCrossAdapter = 1u << 11;
-constexpr uint32_t kPartialSharedCreation = 1u << 13;
-constexpr uint32_t kZeroed = 1u << 14;  // an output: all memory is zero here
-constexpr uint32_t kWriteWatch = 1u << 15;
-constexpr uint32_t kStandardAllocation = 1u << 16;
-constexpr uint32_t kAllowNotZeroed = 1u << 18;
-constexpr uint32_t kPhysicallyContiguous = 1u << 19;
-constexpr uint32_t kNoKmdAccess = 1u << 20;
-constexpr uint32_t kSharedDisplayable = 1u << 21;
+constexpr uint32_t kCreateResource = DXG_ALLOCATION_CREATE_RESOURCE;
+constexpr uint32_t kCreateShared = DXG_ALLOCATION_CREATE_SHARED;
+constexpr uint32_t kNonSecure = DXG_ALLOCATION_NON_SECURE;
+constexpr uint32_t kRestrictSharedAccess = DXG_ALLOCATION_RESTRICT_SHARED_ACCESS;
+constexpr uint32_t kExistingSysmem = DXG_ALLOCATION_EXISTING_SYSMEM;
+constexpr uint32_t kNtSecuritySharing = DXG_ALLOCATION_NT_SECURITY_SHARING;
+constexpr uint32_t kReadOnly = DXG_ALLOCATION_READ_ONLY;
+constexpr uint32_t kSwapChainBackBuffer = DXG_ALLOCATION_SWAP_CHAIN_BACK_BUFFER;
+constexpr uint32_t kCrossAdapter = DXG_ALLOCATION_CROSS_ADAPTER;
+constexpr uint32_t kPartialSharedCreation = DXG_ALLOCATION_PARTIAL_SHARED_CREATION;
+constexpr uint32_t kZeroed = DXG_ALLOCATION_ZEROED;  // an output: all memory is zero here
+constexpr uint32_t kWriteWatch = DXG_ALLOCATION_WRITE_WATCH;
+constexpr uint32_t kStandardAllocation = DXG_ALLOCATION_STANDARD;
+constexpr uint32_t kAllowNotZeroed = DXG_ALLOCATION_ALLOW_NOT_ZEROED;
+constexpr uint32_t kPhysicallyContiguous = DXG_ALLOCATION_PHYSICALLY_CONTIGUOUS;
+constexpr uint32_t kNoKmdAccess = DXG_ALLOCATION_NO_KMD_ACCESS;
+constexpr uint32_t kSharedDisplayable = DXG_ALLOCATION_SHARED_DISPLAYABLE;
 // The rest is the system's to set, or names sections of memory, which a Linux guest does not have.
 constexpr uint32_t kCreateFlags = kCreateResource | kCreateShared | kNonSecure | kRestrictSharedAccess |
                                   kExistingSysmem | kNtSecuritySharing | kReadOnly | kSwapChainBackBuffer |
@@ -50,12 +51,9 @@ constexpr uint32_t kInfoCached = 1u << 19;
 constexpr size_t kStandardBytes = 24;
 constexpr uint32_t kExistingHeap = 1;
 
-// D3DKMDT_STANDARDALLOCATION_TYPE
-constexpr uint32_t kGdiSurface = 4;
-
 // D3DDDICB_DESTROYALLOCATION2FLAGS: with no work in flight both come to the same.
-constexpr uint32_t kAssumeNotInUse = 1u << 0;
-constexpr uint32_t kSynchronousDestroy = 1u << 1;
+constexpr uint32_t kAssumeNotInUse = DXG_DESTROY_ASSUME_NOT_IN_USE;
+constexpr uint32_t kSynchronousDestroy = DXG_DESTROY_SYNCHRONOUS;
 
 // An allocation as it will be.
 struct Wanted {
@@ -432,7 +430,7 @@ int32_t Commands::Handle(CommandContext& call, const host::GetStandardAllocation
   reply->set_pitch(request.pitch());
   if (const int32_t status = call.CheckLiveAdapter(); status != kStatusSuccess) return status;
   if (request.physical_adapter_index() >= kPhysicalAdapters) return kStatusInvalidParameter;
-  if (request.alloc_type() != kGdiSurface) return kStatusNotSupported;
+  if (request.alloc_type() != _D3DKMDT_STANDARDALLOCATION_GDISURFACE) return kStatusNotSupported;
   const uint64_t bytes = uint64_t{request.width()} * request.height();
   if (bytes == 0 || bytes > kAllocationBytesMax) return kStatusInvalidParameter;
   const bool sizes_only = request.priv_driver_data_size() == 0 && request.priv_driver_resource_size() == 0;

@@ -10,12 +10,13 @@
 #include "hostsim/memory/resource.h"
 #include "hostsim/memory/storage.h"
 #include "hostsim/work/device.h"
-#include "proto/abi/d3dkmthk.h"
+#include "proto/contract/numbers.gen.h"
 
 namespace dxg::hostsim {
 
-inline constexpr uint32_t kAllocationsPerCreateMax = D3DKMT_CREATEALLOCATION_MAX;
-inline constexpr uint32_t kAllocationsPerListMax = D3DKMT_MAKERESIDENT_ALLOC_MAX;  // of a residency list
+inline constexpr uint32_t kAllocationsPerCreateMax = limits::kCreateAllocationAllocationInfoMax;
+inline constexpr uint32_t kAllocationsPerListMax =
+    limits::kMakeResidentAllocationsMax;  // of a residency list
 
 // One process's handle on a storage: its own residency count, locks and GPU virtual addresses. The process's
 // lock guards it.

@@ -11,6 +11,7 @@
 
 #include "hostsim/serve/guest_session.h"
 #include "link/backend.h"
+#include "link/backlog.h"
 #include "link/socket/connection.h"
 #include "link/socket/packets.h"
 #include "proto/dxg/protocol.pb.h"
@@ -24,7 +25,7 @@ class SocketSession final : public GuestSession, private BackendEvents {
   // Of the calls of one device that have no answer yet: how many there may be, and the bytes of their
   // requests.
   static constexpr uint64_t kWaitingMax = 1u << 20;
-  static constexpr uint64_t kWaitingBytesMax = 64u << 20;
+  static constexpr uint64_t kWaitingBytesMax = kBacklogBytesMax;
 
   // `defaults` are the adapters where the device asks for none; none there either: the built-in default.
   SocketSession(UniqueFd connection, std::string name, std::vector<ControlRequest::AddAdapter> defaults);

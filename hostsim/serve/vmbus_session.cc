@@ -17,6 +17,7 @@
 #include "link/simulated_bus/packet_channel.h"
 #include "link/vmbus/eventfd_signal.h"
 #include "link/vmbus/ring_channel.h"
+#include "proto/abi/ntstatus.h"
 #include "proto/contract/host_commands.gen.h"
 
 namespace dxg::hostsim::serve {
@@ -27,7 +28,7 @@ namespace link = vmbus::link;
 
 constexpr uint32_t kGlobalRelid = 1;
 constexpr vmbus::Guid kGlobalInstance{{0x64, 0x78, 0x67, 0x00, 0, 0, 0, 0x40, 0x80, 0, 0, 0, 0, 0, 0, 1}};
-constexpr uint32_t kRefusedStatus = 0xC000009A;  // STATUS_INSUFFICIENT_RESOURCES
+constexpr auto kRefusedStatus = static_cast<uint32_t>(kStatusInsufficientResources);
 constexpr uint32_t kConfigBegin = vmbus::kConfigChannel;
 constexpr uint32_t kConfigEnd = vmbus::kConfigHostCaps + 4;
 

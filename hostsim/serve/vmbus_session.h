@@ -65,8 +65,7 @@ class VmbusSession final : public GuestSession, private BackendEvents {
   bool TakeDoorbells(uint32_t relid, std::vector<UniqueFd> bells) DXG_EXCLUDES(mutex_);
   bool IsOpen(uint32_t relid) DXG_EXCLUDES(mutex_);
   Status AnswerGpadl(const GuestGpadls::Outcome& outcome);
-  Status AnswerConfig(uint32_t function, uint32_t offset, std::optional<uint32_t> written)
-      DXG_EXCLUDES(mutex_);
+  Status AnswerConfig(uint32_t number, uint32_t offset, std::optional<uint32_t> written) DXG_EXCLUDES(mutex_);
   uint32_t ReadConfig(const Function& function, uint32_t offset) const;
   Status AnswerControl(std::span<const std::byte> request);
   void Tell(const Function& function);

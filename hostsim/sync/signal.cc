@@ -3,12 +3,13 @@
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"
 #include "hostsim/sync/sync_object.h"
+#include "proto/abi/interface.h"
 #include "proto/abi/ntstatus.h"
 
 namespace dxg::hostsim {
 namespace {
 
-constexpr uint64_t kJumpTo = ~0ull - 1;  // of fences that jump: one below what only lost ones have
+constexpr uint64_t kJumpTo = kFenceLost - 1;  // of fences that jump: one below what only lost ones have
 
 int32_t CheckShape(const host::SignalSyncObject::Request& request) {
   const uint32_t count = request.object_count();

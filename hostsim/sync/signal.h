@@ -2,6 +2,7 @@
 
 #include <cstdint>
 
+#include "proto/abi/flags.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::hostsim {
@@ -9,9 +10,9 @@ namespace dxg::hostsim {
 struct CommandContext;
 
 // D3DDDICB_SIGNALFLAGS
-inline constexpr uint32_t kSignalAtSubmission = 1u << 0;
-inline constexpr uint32_t kEnqueueCpuEvent = 1u << 1;
-inline constexpr uint32_t kAllowFenceRewind = 1u << 2;
+inline constexpr uint32_t kSignalAtSubmission = DXG_SIGNAL_AT_SUBMISSION;
+inline constexpr uint32_t kEnqueueCpuEvent = DXG_SIGNAL_ENQUEUE_CPU_EVENT;
+inline constexpr uint32_t kAllowFenceRewind = DXG_SIGNAL_ALLOW_FENCE_REWIND;
 
 // A SignalSyncObject in the order of contexts or hardware queues. An NTSTATUS.
 int32_t SignalFromQueues(CommandContext& call, const host::SignalSyncObject::Request& request);

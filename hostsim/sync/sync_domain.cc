@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/page.h"
+#include "proto/abi/interface.h"
 
 namespace dxg::hostsim {
 
@@ -41,13 +42,11 @@ void SyncDomain::HideIn(SyncObject& object, const std::atomic<uint64_t>* word) {
 
 namespace {
 
-// What a guest that has lost its host writes into its fences, so that nobody waits for them any more. The
-// host that was lost may live on for a moment and finish what was queued: that must not take them back.
-constexpr uint64_t kRaisedForGood = ~0ull;
-
+// A guest that has lost its host writes kFenceLost into its fences, so that nobody waits for them any more.
+// The host that was lost may live on for a moment and finish what was queued: that must not take them back.
 void Show(std::atomic<uint64_t>& page, uint64_t before, uint64_t value) {
   uint64_t shown = page.load(std::memory_order_relaxed);
-  while ((shown != kRaisedForGood || before == kRaisedForGood) &&
+  while ((shown != kFenceLost || before == kFenceLost) &&
          !page.compare_exchange_weak(shown, value, std::memory_order_release, std::memory_order_relaxed)) {
   }
 }

@@ -16,6 +16,7 @@
 #include "hostsim/machine/bytes.h"
 #include "hostsim/machine/object.h"
 #include "hostsim/memory/io_space.h"
+#include "proto/abi/flags.h"
 
 namespace dxg::hostsim {
 
@@ -30,16 +31,16 @@ enum class SyncType : uint32_t {
 };
 
 // D3DDDI_SYNCHRONIZATIONOBJECT_FLAGS
-inline constexpr uint32_t kSyncShared = 1u << 0;
-inline constexpr uint32_t kSyncNtSecuritySharing = 1u << 1;
-inline constexpr uint32_t kSyncCrossAdapter = 1u << 2;
-inline constexpr uint32_t kSyncTopOfPipeline = 1u << 3;
-inline constexpr uint32_t kSyncNoSignal = 1u << 4;
-inline constexpr uint32_t kSyncNoWait = 1u << 5;
-inline constexpr uint32_t kSyncNoSignalMaxValueOnTdr = 1u << 6;
-inline constexpr uint32_t kSyncNoGpuAccess = 1u << 7;
-inline constexpr uint32_t kSyncSignalByKmd = 1u << 8;
-inline constexpr uint32_t kSyncUnwaitCpuWaitersOnlyOnDestroy = 1u << 10;
+inline constexpr uint32_t kSyncShared = DXG_SYNC_SHARED;
+inline constexpr uint32_t kSyncNtSecuritySharing = DXG_SYNC_NT_SECURITY_SHARING;
+inline constexpr uint32_t kSyncCrossAdapter = DXG_SYNC_CROSS_ADAPTER;
+inline constexpr uint32_t kSyncTopOfPipeline = DXG_SYNC_TOP_OF_PIPELINE;
+inline constexpr uint32_t kSyncNoSignal = DXG_SYNC_NO_SIGNAL;
+inline constexpr uint32_t kSyncNoWait = DXG_SYNC_NO_WAIT;
+inline constexpr uint32_t kSyncNoSignalMaxValueOnTdr = DXG_SYNC_NO_SIGNAL_MAX_VALUE_ON_TDR;
+inline constexpr uint32_t kSyncNoGpuAccess = DXG_SYNC_NO_GPU_ACCESS;
+inline constexpr uint32_t kSyncSignalByKmd = DXG_SYNC_SIGNAL_BY_KMD;
+inline constexpr uint32_t kSyncUnwaitCpuWaitersOnlyOnDestroy = DXG_SYNC_UNWAIT_CPU_WAITERS_ONLY_ON_DESTROY;
 
 // What a synchronization object is, fixed at its creation.
 struct SyncTraits {
@@ -74,9 +75,6 @@ struct SyncPoint {
 // packets of a queue may still point to it. After its end it holds nobody up and takes no signal.
 class SyncObject {
  public:
-  // What a fence is raised to when nobody can raise it any more, so that every wait ends.
-  static constexpr uint64_t kLost = ~0ull;
-
   SyncObject(SyncDomain& domain, const SyncTraits& traits, std::atomic<uint64_t>& count);
   SyncObject(const SyncObject&) = delete;
   SyncObject& operator=(const SyncObject&) = delete;

@@ -5,6 +5,7 @@
 #include "hostsim/machine/commands.h"
 #include "hostsim/machine/rollback.h"
 #include "proto/abi/d3dkmthk.h"
+#include "proto/abi/interface.h"
 #include "proto/abi/ntstatus.h"
 
 namespace dxg::hostsim {
@@ -172,7 +173,7 @@ void LoseFences(Process& process, Device& device, bool stopped, Aftermath* after
     const bool own = handle->object->traits.adapter_luid == device.adapter->info().address;
     const bool may_signal = !handle->of_program() || (handle->CheckSignal() == kStatusSuccess &&
                                                       (handle->flags & kSyncNoSignalMaxValueOnTdr) == 0);
-    if (may_signal || (stopped && own)) domain.Raise(*handle->object, SyncObject::kLost, aftermath);
+    if (may_signal || (stopped && own)) domain.Raise(*handle->object, kFenceLost, aftermath);
   }
   if (stopped) domain.EndCpuWaits(device.cpu_waits, aftermath);
 }

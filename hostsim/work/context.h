@@ -7,6 +7,7 @@
 #include "hostsim/machine/object.h"
 #include "hostsim/work/device.h"
 #include "hostsim/work/gpu_queue.h"
+#include "proto/abi/flags.h"
 
 namespace dxg::hostsim {
 
@@ -16,12 +17,12 @@ class Context : public Object {
   static constexpr ObjectKind kKind = ObjectKind::kContext;
 
   // D3DDDI_CREATECONTEXTFLAGS
-  static constexpr uint32_t kNullRendering = 1u << 0;
-  static constexpr uint32_t kInitialData = 1u << 1;
-  static constexpr uint32_t kDisableGpuTimeout = 1u << 2;
-  static constexpr uint32_t kSynchronizationOnly = 1u << 3;
-  static constexpr uint32_t kHwQueueSupported = 1u << 4;
-  static constexpr uint32_t kNoKmdAccess = 1u << 5;
+  static constexpr uint32_t kNullRendering = DXG_CONTEXT_NULL_RENDERING;
+  static constexpr uint32_t kInitialData = DXG_CONTEXT_INITIAL_DATA;
+  static constexpr uint32_t kDisableGpuTimeout = DXG_CONTEXT_DISABLE_GPU_TIMEOUT;
+  static constexpr uint32_t kSynchronizationOnly = DXG_CONTEXT_SYNCHRONIZATION_ONLY;
+  static constexpr uint32_t kHwQueueSupported = DXG_CONTEXT_HW_QUEUE_SUPPORTED;
+  static constexpr uint32_t kNoKmdAccess = DXG_CONTEXT_NO_KMD_ACCESS;
   static constexpr uint32_t kKnownFlags = (1u << 6) - 1;
 
   Context(Device& device, uint32_t node, uint32_t flags, std::shared_ptr<GpuQueue> queue,

@@ -9,6 +9,7 @@
 #include "hostsim/sync/sync_object.h"
 #include "hostsim/work/engine.h"
 #include "proto/abi/d3dkmthk.h"
+#include "proto/abi/interface.h"
 #include "proto/abi/ntstatus.h"
 
 namespace dxg::hostsim {
@@ -17,9 +18,6 @@ namespace {
 // D3DKMT_CREATEDEVICEFLAGS: legacy mode, vertical sync, no timeout, GDI. Only the third changes anything
 // here.
 constexpr uint32_t kKnownDeviceFlags = 0xF;
-
-// FLUSHDEVICE: the device ends. The only reason that guests have.
-constexpr uint32_t kFlushDeviceTerminate = 4;
 
 constexpr size_t kStateBytes = sizeof(d3dkmt_getdevicestate::alignment);
 // D3DKMT_DEVICEPRESENT_STATE (d3dkmthk.h): the source's number, then D3DKMT_PRESENT_STATS.
@@ -68,7 +66,7 @@ void Device::EraseChild(Process& process, uint32_t handle) {
 void Device::EndPaging(Aftermath* aftermath) {
   for (const PagingWork& work : paging) {
     adapter->paging().Close(*work.lane, aftermath);
-    if (work.fence) work.fence->domain().Raise(*work.fence, SyncObject::kLost, aftermath);
+    if (work.fence) work.fence->domain().Raise(*work.fence, kFenceLost, aftermath);
   }
   paging.clear();
   update_lanes.clear();
@@ -143,6 +141,7 @@ int32_t Commands::Handle(CommandContext& call, const host::DestroyDevice::Reques
 int32_t Commands::Handle(CommandContext& call, const host::FlushDevice::Request& request,
                          host::FlushDevice::Reply*) {
   if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
+  // The only reason that guests have.
   if (request.reason() != kFlushDeviceTerminate) return kStatusInvalidParameter;
   Process& process = *call.process;
   MutexLock lock(process.mutex());

@@ -156,7 +156,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
   std::vector<std::unique_ptr<Node>> nodes_;
   uint32_t left_ DXG_GUARDED_BY(mutex_) = 0;  // commands that the engines went on without
   Rng rng_ DXG_GUARDED_BY(mutex_);
-  uint64_t line_ DXG_GUARDED_BY(mutex_) = 0;  // how often a queue became ready, ever
+  uint64_t times_ready_ DXG_GUARDED_BY(mutex_) = 0;  // how often a queue became ready, ever
   std::deque<GpuMark> marks_ DXG_GUARDED_BY(mutex_);
   std::deque<std::string> private_data_ DXG_GUARDED_BY(mutex_);
   bool stop_ DXG_GUARDED_BY(mutex_) = false;

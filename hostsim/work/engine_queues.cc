@@ -63,7 +63,7 @@ void Engines::SetInLine(GpuQueue& queue, bool in_line) {
   Node& node = *nodes_[queue.node];
   if (in_line == (queue.ready_since_ != 0)) return;
   if (in_line) {
-    queue.ready_since_ = ++line_;
+    queue.ready_since_ = ++times_ready_;
     node.by_priority.insert({queue.priority_, queue.in_process_priority_, queue.ready_since_, &queue});
     node.by_age.emplace(queue.ready_since_, &queue);
   } else {

@@ -9,6 +9,7 @@
 #include "hostsim/work/hw_queue.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/dxg_commands.h"
+#include "proto/abi/flags.h"
 #include "proto/abi/ntstatus.h"
 
 // What goes into queues: commands, and the waits and signals between them.
@@ -17,11 +18,11 @@ namespace dxg::hostsim {
 namespace {
 
 constexpr uint32_t kBroadcastMax = D3DDDI_MAX_BROADCAST_CONTEXT;
-constexpr uint32_t kPrimariesMax = 16;
+constexpr uint32_t kPrimariesMax = D3DDDI_MAX_WRITTEN_PRIMARIES;
 
 // D3DKMT_SUBMITCOMMANDFLAGS
-constexpr uint32_t kNullRendering = 1u << 0;
-constexpr uint32_t kPresentRedirected = 1u << 1;
+constexpr uint32_t kNullRendering = DXG_SUBMIT_NULL_RENDERING;
+constexpr uint32_t kPresentRedirected = DXG_SUBMIT_PRESENT_REDIRECTED;
 
 // The simulated kernel-mode driver reads what its own user-mode driver sends, and lets all other data pass.
 bool ValidPrivateData(const std::string& data, uint32_t size) {

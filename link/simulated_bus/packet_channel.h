@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "link/backlog.h"
 #include "link/simulated_bus/protocol.h"
 #include "link/vmbus/channel.h"
 
@@ -16,7 +17,7 @@ namespace dxg::vmbus {
 class PacketInbox {
  public:
   // What may wait; more of it ends the channel.
-  static constexpr size_t kBytesMax = 64u << 20;
+  static constexpr size_t kBytesMax = kBacklogBytesMax;
 
   void Put(const link::Received& received);
   // What Run is to return once the packets before it are handled. The first one counts.

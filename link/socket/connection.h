@@ -16,6 +16,7 @@
 #include "base/mutex.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "link/backlog.h"
 #include "link/socket/rings.h"
 
 // Frames over a Unix stream socket (proto/dxg/protocol.proto), with descriptors beside them.
@@ -74,7 +75,7 @@ struct Woken {
 class Connection {
  public:
   // What may be kept while the other side does not read.
-  static constexpr size_t kKeptBytesMax = 64u << 20;
+  static constexpr size_t kKeptBytesMax = kBacklogBytesMax;
   static constexpr size_t kKeptDescriptorsMax = 1024;  // each is one of this process until it is sent
 
   // `other` is watched as well, where it is not -1.
@@ -90,7 +91,7 @@ class Connection {
   bool SendPacket(const vmbus::Packet& packet);
   // Waits until something has come, the other descriptor is readable, or so many ms are over (-1: without
   // end); takes what has come, and sends what was kept. Refused: the connection is over, or what came on it
-  // makes no sense.
+  // makes no sense (EPROTO).
   Result<Woken> Wait(int timeout_ms);
   // Whether something waits for the other side to take what it has.
   bool keeps() DXG_EXCLUDES(sending_) {
@@ -149,7 +150,7 @@ class Connection {
   std::deque<UniqueFd> descriptors_;
 };
 
-// A stream socket's address. `option` is for messages.
+// A stream socket's address. `option` is for messages. Errors: as ConnectUnix and ListenUnix.
 Result<UniqueFd> Connect(const std::string& path, const char* option);
 Result<UniqueFd> Listen(const std::string& path, const char* option);
 

@@ -14,10 +14,10 @@ namespace dxg::socket {
 // wake who sleeps. It saves the kernel's two copies and most of its work for each frame.
 class Rings {
  public:
-  static constexpr size_t kRingBytes = 1u << 20;
+  static constexpr size_t kRingBytes = 1u << 20;  // of each direction
   static constexpr size_t kDescriptors = 3;
 
-  // The end of who makes them.
+  // The end of who makes them. Errors: as MakeSharedMemory and eventfd(2).
   static Result<std::unique_ptr<Rings>> Make();
   // What the other end is to get.
   std::array<int, kDescriptors> descriptors() const {

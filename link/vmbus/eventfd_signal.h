@@ -27,7 +27,7 @@ class EventfdSignal final : public Signal {
 // Of a descriptor that somebody else gave as one: a write to anything else could end or stop us.
 bool IsEventfd(int descriptor);
 
-// One eventfd as EventfdSignal wants it, to be given to both sides.
+// One eventfd as EventfdSignal wants it, to be given to both sides. Errors: those of eventfd(2).
 Result<UniqueFd> MakeSignalFile();
 
 }  // namespace dxg::vmbus

@@ -12,6 +12,7 @@
 #include "base/mutex.h"
 #include "base/relay.h"
 #include "link/backend.h"
+#include "link/backlog.h"
 #include "link/vmbus/channel.h"
 
 namespace dxg::vmbus {
@@ -27,7 +28,7 @@ class Port {
   static constexpr std::chrono::microseconds kTryAgain{1000};
   static constexpr int kTriesWithoutEnd = -1;
   // What may be kept of somebody who does not read.
-  static constexpr size_t kKeptBytesMax = 64u << 20;
+  static constexpr size_t kKeptBytesMax = kBacklogBytesMax;
 
   struct Limits {
     std::chrono::microseconds try_again = kTryAgain;

@@ -32,6 +32,7 @@ enum dxg_ntstatus {
   DXG_STATUS_PRIVILEGE_NOT_HELD = (int32_t)0xC0000061,
   DXG_STATUS_INTEGER_OVERFLOW = (int32_t)0xC0000095,
   DXG_STATUS_PRIVILEGED_INSTRUCTION = (int32_t)0xC0000096,
+  DXG_STATUS_INSUFFICIENT_RESOURCES = (int32_t)0xC000009A,
   DXG_STATUS_INTERNAL_ERROR = (int32_t)0xC00000E5,
   DXG_STATUS_GRAPHICS_NO_VIDEO_MEMORY = (int32_t)0xC01E0100,
   DXG_STATUS_GRAPHICS_TOO_MANY_REFERENCES = (int32_t)0xC01E0103,
@@ -67,6 +68,7 @@ constexpr int32_t kStatusUnsuccessful = DXG_STATUS_UNSUCCESSFUL;
 constexpr int32_t kStatusPrivilegeNotHeld = DXG_STATUS_PRIVILEGE_NOT_HELD;
 constexpr int32_t kStatusIntegerOverflow = DXG_STATUS_INTEGER_OVERFLOW;
 constexpr int32_t kStatusPrivilegedInstruction = DXG_STATUS_PRIVILEGED_INSTRUCTION;
+constexpr int32_t kStatusInsufficientResources = DXG_STATUS_INSUFFICIENT_RESOURCES;
 constexpr int32_t kStatusInternalError = DXG_STATUS_INTERNAL_ERROR;
 constexpr int32_t kStatusGraphicsNoVideoMemory = DXG_STATUS_GRAPHICS_NO_VIDEO_MEMORY;
 constexpr int32_t kStatusGraphicsTooManyReferences = DXG_STATUS_GRAPHICS_TOO_MANY_REFERENCES;

@@ -4,6 +4,7 @@
 
 #include <cstring>
 
+#include "base/status.h"
 #include "proto/abi/ntstatus.h"
 #include "proto/abi/qaitype.h"
 #include "proto/dxg/names.pb.h"
@@ -144,9 +145,6 @@ std::string ToText(const Message& message, size_t limit) {
   return text + "}";
 }
 
-// The kernel's own, which it turns into a restarted call or EINTR.
-constexpr int kErestartsys = 512;
-
 std::string ErrnoName(int error) {
   if (error == kErestartsys) return "ERESTARTSYS";
   const char* name = strerrorname_np(error);
@@ -155,7 +153,7 @@ std::string ErrnoName(int error) {
 
 std::string ResultText(int32_t result) {
   if (result == 0) return "0";
-  if (result < 0 && result >= -4095) {
+  if (result < 0 && result >= -kErrnoMax) {
     const char* text = result == -kErestartsys ? "Interrupted by a signal" : strerrordesc_np(-result);
     return fmt::format("-1 {} ({})", ErrnoName(-result), text != nullptr ? text : "?");
   }

@@ -72,7 +72,7 @@ std::string CopyFields(const Descriptor* call, const Descriptor* to, const Descr
   for (const std::string& name : skipped) FieldOf(call, to, name);
   for (int i = 0; i < to->field_count(); ++i) {
     const FieldDescriptor* field = to->field(i);
-    if (passed.count(field->name()) != 0 || skipped.count(field->name()) != 0) continue;
+    if (passed.contains(field->name()) || skipped.contains(field->name())) continue;
     const FieldDescriptor* source = from->FindFieldByName(field->name());
     if (source == nullptr || !SameType(field, source)) {
       missing->push_back(field->name());

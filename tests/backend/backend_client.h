@@ -15,12 +15,14 @@
 #include <thread>
 #include <vector>
 
+#include "base/page.h"
 #include "hostsim/adapter/profile.h"
 #include "hostsim/backend/in_process.h"
 #include "hostsim/machine/bytes.h"
 #include "hostsim/machine/faults.h"
 #include "hostsim/memory/private_data.h"
 #include "link/host_control.h"
+#include "proto/abi/flags.h"
 #include "proto/abi/ntstatus.h"
 #include "proto/contract/host_commands.gen.h"
 #include "proto/dxg/host.pb.h"
@@ -32,7 +34,7 @@
 
 namespace dxg {
 
-inline constexpr uint64_t kPage = 4096;
+inline constexpr uint64_t kPage = kPageBytes;
 
 // Pages of a client, which stay the client's.
 class TestPages final : public ClientPages {
@@ -247,9 +249,9 @@ class BackendClient final : public BackendEvents {
   }
   // Over the client's own pages.
   Memory NewMemoryOf(Device* device, std::shared_ptr<ClientPages> pages) {
-    constexpr uint32_t kResource = 1u << 0, kExistingSysmem = 1u << 5;
+    constexpr uint32_t kResource = DXG_ALLOCATION_CREATE_RESOURCE;
     Memory memory;
-    memory.allocation = NewAllocation(*device, kResource | kExistingSysmem);
+    memory.allocation = NewAllocation(*device, kResource | DXG_ALLOCATION_EXISTING_SYSMEM);
     Result<uint32_t> list = backend_->AddClientPages(std::move(pages));
     if (!list.ok()) return memory;
     host::SetExistingSysmemStore::Request store;

@@ -3,6 +3,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <climits>
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
@@ -12,6 +13,7 @@
 #include "cuse-dxg/control/address.h"
 #include "cuse-dxg/control/ctl.h"
 #include "cuse-dxg/control/server.h"
+#include "hostsim/adapter/profile.h"
 #include "hostsim/backend/in_process.h"
 
 namespace dxg::control {
@@ -81,6 +83,16 @@ TEST_F(ControlTest, MalformedRequestsAreRefusedAndHarmNobody) {
   EXPECT_NE(Ask(peer, std::string(kRequestBytesMax + 1, 'x')).error().find("at most"), std::string::npos);
   EXPECT_NE(Ask(peer, Packet(Fault("no-such"))).error(), "");
   EXPECT_EQ(Ask(peer, StatusPacket()).error(), "") << "the same peer goes on";
+}
+
+TEST_F(ControlTest, TakesTheLargestProfile) {
+  const UniqueFd peer = Connect();
+  ControlRequest request;
+  request.mutable_add_adapter()->set_name(std::string(PATH_MAX, 'p'));
+  std::string* text = request.mutable_add_adapter()->mutable_text();
+  *text = hostsim::ShippedProfiles().front().text + std::string("\n#");
+  text->resize(kProfileBytesMax, 'x');
+  EXPECT_EQ(Ask(peer, Packet(request)).error(), "");
 }
 
 TEST_F(ControlTest, ArmsListsAndClears) {

@@ -3,6 +3,7 @@
 #include <chrono>
 
 #include "hostsim/machine/world.h"
+#include "proto/abi/interface.h"
 #include "tests/backend/backend_client.h"
 
 // What faults of engines do to real work, as a client of the back-end sees it.
@@ -13,7 +14,6 @@ namespace {
 using hostsim::CommandWriter;
 using hostsim::FaultPoint;
 
-constexpr uint64_t kLost = ~0ull;
 constexpr uint32_t kActive = 1, kReset = 2, kHung = 3, kPageFaulted = 7;
 constexpr uint64_t kMs = 1'000'000;
 // Long enough that a command which does not hang is over by then, however busy the machine is.
@@ -75,7 +75,7 @@ TEST_F(HangingEngine, IsResetAndTakesTheGuiltyDeviceAlone) {
   client_.AwaitEvent(1);
   EXPECT_EQ(client_.Struck(FaultPoint::kEngineHang), 1u);
   EXPECT_EQ(client_.StateOf(guilty.device), kHung);
-  EXPECT_EQ(client_.ValueOf(guilty.fence), kLost);
+  EXPECT_EQ(client_.ValueOf(guilty.fence), kFenceLost);
   EXPECT_EQ(client_.Peek(guilty.memory.window), 0u) << "what hangs does nothing";
   EXPECT_FALSE(guilty.Write(4, 4)) << "the device takes no more work";
   client_.AwaitEvent(2);
@@ -97,7 +97,7 @@ TEST_F(HangingEngine, ThatCannotBeResetTakesTheWholeAdapter) {
   EXPECT_EQ(client_.Struck(FaultPoint::kEngineResetFails), 1u);
   EXPECT_EQ(client_.StateOf(guilty.device), kHung);
   EXPECT_EQ(client_.StateOf(innocent.device), kReset);
-  EXPECT_EQ(client_.ValueOf(innocent.fence), kLost);
+  EXPECT_EQ(client_.ValueOf(innocent.fence), kFenceLost);
   EXPECT_EQ(client_.Peek(innocent.memory.window), 0u) << "a reset adapter has forgotten its memory";
   EXPECT_FALSE(innocent.Write(4, 4));
   Worker(client_).WriteAndExpectDone(5, 5);
@@ -127,7 +127,7 @@ TEST_F(EngineFault, PageFaultIsOfTheRulesAddressAndOfOneDevice) {
   EXPECT_EQ(client_.Struck(FaultPoint::kPageFault), 1u);
   EXPECT_EQ(client_.StateOf(guilty.device), kPageFaulted);
   EXPECT_EQ(client_.FaultedAddressOf(guilty.device), 0x123456000u);
-  EXPECT_EQ(client_.ValueOf(guilty.fence), kLost);
+  EXPECT_EQ(client_.ValueOf(guilty.fence), kFenceLost);
   EXPECT_FALSE(guilty.Write(2, 2));
   innocent.WriteAndExpectDone(3, 3);
 }

@@ -2,12 +2,13 @@
 
 #include <vector>
 
+#include "base/page.h"
 #include "proto/abi/d3dkmthk.h"
 #include "tests/bench/bench.h"
 
 namespace dxg::bench {
 
-inline constexpr uint64_t kPageBytes = 4096;
+using dxg::kPageBytes;
 
 // A client with a device; every call of it works or ends the program.
 class Client {

@@ -13,6 +13,7 @@
 #include <cstring>
 #include <thread>
 
+#include "base/page.h"
 #include "proto/abi/d3dkmthk.h"
 
 namespace dxg::bench {
@@ -30,7 +31,6 @@ void Open(fuse_req_t request, fuse_ino_t, fuse_file_info* info) { fuse_reply_ope
 
 // The page of the client's memory that `address` is in, by the one system call that it takes.
 void ReadPage(pid_t client, uint64_t address) {
-  constexpr uint64_t kPageBytes = 4096;
   static char page[kPageBytes];
   const iovec to = {page, kPageBytes};
   const iovec from = {reinterpret_cast<void*>(address & ~(kPageBytes - 1)), kPageBytes};

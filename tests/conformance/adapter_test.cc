@@ -5,6 +5,7 @@
 #include <set>
 #include <vector>
 
+#include "proto/abi/interface.h"
 #include "tests/conformance/limits.h"
 #include "tests/conformance/memory.h"
 #include "tests/conformance/node.h"
@@ -13,8 +14,8 @@
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kFirstAdapterHandle = 0x40000000;
-constexpr uint32_t kAdapterHandleStep = 0x40;
+constexpr uint32_t kFirstAdapterHandle = 1u << kHandleUniqueShift;
+constexpr uint32_t kAdapterHandleStep = 1u << kHandleIndexShift;
 
 uint32_t KnownAdapters(const Node& node) {
   d3dkmt_enumadapters2 args = {};

@@ -9,6 +9,8 @@
 #include <utility>
 #include <vector>
 
+#include "proto/abi/interface.h"
+#include "proto/contract/numbers.gen.h"
 #include "tests/conformance/memory.h"
 #include "tests/conformance/memory_client.h"
 #include "tests/conformance/peer.h"
@@ -17,11 +19,11 @@
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kAllocationsMax = 1024;
-constexpr uint32_t kDataMax = 131071;  // bytes of one piece of private data
+constexpr uint32_t kAllocationsMax = limits::kCreateAllocationAllocationInfoMax;
+constexpr uint32_t kDataMax = limits::kCreateAllocationPrivDrvDataMax;  // bytes of one piece of private data
 // With one allocation, the head and the data fill a message exactly; the header in front of it does not count
 // here.
-constexpr uint32_t kMessageDataMax = 131072 - 64 - 12;
+constexpr uint32_t kMessageDataMax = kMessageBytesMax - 64 - 12;
 
 // ---- CreateAllocation: refusals, in the order in which a call is looked at ----
 

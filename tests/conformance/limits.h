@@ -2,16 +2,22 @@
 
 #include <cstdint>
 
-// Limits of the interface that more than one test goes up to.
+#include "proto/abi/d3dkmthk.h"
+#include "proto/abi/interface.h"
+#include "proto/contract/numbers.gen.h"
+
+// Limits of the interface that more than one test goes up to. A test that pins a limit to its number is
+// tests/guest/refusals_test.cc.
 
 namespace dxg::conformance {
 
 inline constexpr uint32_t kMessageMax =
-    131072;  // bytes of private data, by the first check; the message must fit too
-inline constexpr uint32_t kEnumAdapters3Max = 0xffff;
-inline constexpr uint32_t kObjectsMax = 32;
-inline constexpr uint32_t kContextsMax = 64;
-inline constexpr uint32_t kOperationsMax = 2048;  // of one UpdateGpuVirtualAddress
-inline constexpr uint64_t kReserveUnit = 65536;   // bytes
+    kMessageBytesMax;  // bytes of private data, by the first check; the message must fit too
+inline constexpr uint32_t kEnumAdapters3Max = limits::kEnumAdapters3AdaptersMax;
+inline constexpr uint32_t kObjectsMax = D3DDDI_MAX_OBJECT_SIGNALED;
+inline constexpr uint32_t kContextsMax = D3DDDI_MAX_BROADCAST_CONTEXT;
+inline constexpr uint32_t kOperationsMax =
+    limits::kUpdateGpuVirtualAddressOperationsMax;  // of one UpdateGpuVirtualAddress
+inline constexpr uint64_t kReserveUnit = 65536;     // bytes
 
 }  // namespace dxg::conformance

@@ -7,6 +7,8 @@
 #include <string>
 #include <vector>
 
+#include "base/page.h"
+#include "proto/abi/ntstatus.h"
 #include "tests/conformance/allocation_data.h"
 #include "tests/conformance/node.h"
 
@@ -17,12 +19,11 @@
 
 namespace dxg::conformance {
 
-inline constexpr uint64_t kPageBytes = 4096;
 inline constexpr uint64_t kMiB = 1 << 20;
 inline constexpr uint64_t kGiB = 1 << 30;
-inline constexpr int kPending = 0x103;  // STATUS_PENDING: accepted, and a paging fence says when it is done
+inline constexpr int kPending = DXG_STATUS_PENDING;  // accepted, and a paging fence says when it is done
 inline constexpr int kRawInvalidParameter =
-    static_cast<int>(0xC000000D);  // CreateAllocation gives it as it is
+    DXG_STATUS_INVALID_PARAMETER;  // CreateAllocation gives it as it is
 // Flags of MakeResident and of Evict.
 inline constexpr uint32_t kCantTrimFurther = 1, kMustSucceed = 2;
 inline constexpr uint32_t kOnlyIfNecessary = 1;

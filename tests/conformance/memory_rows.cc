@@ -1,14 +1,15 @@
 // Allocations, residency, GPU addresses and shared resources.
 #include <cstring>
 
+#include "proto/contract/numbers.gen.h"
 #include "tests/conformance/call_rows.h"
 #include "tests/conformance/memory_client.h"
 
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kCreateMax = 1024;
-constexpr uint32_t kListMax = 10240;
+constexpr uint32_t kCreateMax = limits::kCreateAllocationAllocationInfoMax;
+constexpr uint32_t kListMax = limits::kMakeResidentAllocationsMax;
 
 const std::vector<HandleField> kQueueFirst = {{"PagingQueue", 0, ObjectType::kPagingQueue}};
 

@@ -5,14 +5,15 @@
 #include <cstring>
 #include <vector>
 
+#include "proto/contract/numbers.gen.h"
 #include "tests/conformance/memory.h"
 #include "tests/conformance/memory_client.h"
 
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kPrioritiesMax = 131072;  // by the first check
-constexpr uint32_t kSetMessageMax = 16377;   // what a message holds, with the header of version 40
+constexpr uint32_t kPrioritiesMax = limits::kSetAllocationPriorityPrioritiesMax;  // by the first check
+constexpr uint32_t kSetMessageMax = 16377;  // what a message holds, with the header of version 40
 constexpr uint32_t kGetMessageMax = 16376;
 constexpr uint32_t kNormalPriority = 0x78000000;
 

@@ -5,13 +5,14 @@
 #include <cstring>
 #include <vector>
 
+#include "proto/contract/numbers.gen.h"
 #include "tests/conformance/memory.h"
 #include "tests/conformance/memory_client.h"
 
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kOfferedMax = 10240;
+constexpr uint32_t kOfferedMax = limits::kOfferAllocationsAllocationsMax;
 
 constexpr uint32_t kNormalOffer = _D3DKMT_OFFER_PRIORITY_NORMAL;
 

@@ -6,6 +6,7 @@
 #include <thread>
 #include <vector>
 
+#include "proto/contract/numbers.gen.h"
 #include "tests/conformance/memory.h"
 #include "tests/conformance/memory_client.h"
 #include "tests/conformance/peer.h"
@@ -13,8 +14,8 @@
 namespace dxg::conformance {
 namespace {
 
-constexpr uint32_t kResidentMax = 10240;
-constexpr uint32_t kQueryMax = 131072;        // by the first check
+constexpr uint32_t kResidentMax = limits::kMakeResidentAllocationsMax;
+constexpr uint32_t kQueryMax = limits::kQueryAllocationResidencyAllocationsMax;  // by the first check
 constexpr uint32_t kQueryMessageMax = 32750;  // what a message holds, with the header of interface version 40
 
 // ---- MakeResident ----

@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <cstring>
 
+#include "proto/abi/flags.h"
 #include "tests/conformance/peer.h"
 #include "tests/conformance/work_client.h"
 
@@ -113,7 +114,6 @@ TEST(SimDestroyAllocation, WaitsBehindTheScenesForEarlierWork) {
 
 // [ALC] 87: whoever says that nobody uses it, and does, has the fault.
 TEST(SimDestroyAllocation, AssumedUnusedFaultsOnlyWhoUsesIt) {
-  constexpr uint32_t kAssumeNotInUse = 1 << 0;
   const WorkClient client;
   const WorkClient bystander;
   const GpuMemory memory = client.Allocate();
@@ -122,7 +122,7 @@ TEST(SimDestroyAllocation, AssumedUnusedFaultsOnlyWhoUsesIt) {
   client.GpuWait(context, gate, 1);
   client.Submit(context,
                 client.Compile([&](dxg_commands* commands) { dxg_push_write64(commands, memory.gpu, 1); }));
-  ASSERT_EQ(client.TryDestroy({&memory.allocation, 1}, kAssumeNotInUse), 0);
+  ASSERT_EQ(client.TryDestroy({&memory.allocation, 1}, DXG_DESTROY_ASSUME_NOT_IN_USE), 0);
   client.Signal(gate, 1);
   EXPECT_TRUE(Eventually([&] { return client.State() != kActive; }));
   EXPECT_EQ(client.State(), kPageFault);

@@ -8,6 +8,7 @@
 #include <thread>
 #include <vector>
 
+#include "proto/abi/flags.h"
 #include "tests/conformance/memory_client.h"
 
 // A client of fences and queues, and the calls about them by name.
@@ -52,28 +53,29 @@ struct HwQueue {
 };
 
 namespace sync_flags {
-inline constexpr uint32_t kShared = 1 << 0 | 1 << 1;  // and with nt_security_sharing, as every shared object
-inline constexpr uint32_t kCrossAdapter = 1 << 2;
-inline constexpr uint32_t kTopOfPipeline = 1 << 3;
-inline constexpr uint32_t kNoSignal = 1 << 4;
-inline constexpr uint32_t kNoWait = 1 << 5;
-inline constexpr uint32_t kNoSignalMaxValueOnTdr = 1 << 6;
-inline constexpr uint32_t kNoGpuAccess = 1 << 7;
-inline constexpr uint32_t kSignalByKmd = 1 << 8;
-inline constexpr uint32_t kKeepWaitersUntilLast = 1 << 10;
+inline constexpr uint32_t kShared =
+    DXG_SYNC_SHARED | DXG_SYNC_NT_SECURITY_SHARING;  // as every shared object has
+inline constexpr uint32_t kCrossAdapter = DXG_SYNC_CROSS_ADAPTER;
+inline constexpr uint32_t kTopOfPipeline = DXG_SYNC_TOP_OF_PIPELINE;
+inline constexpr uint32_t kNoSignal = DXG_SYNC_NO_SIGNAL;
+inline constexpr uint32_t kNoWait = DXG_SYNC_NO_WAIT;
+inline constexpr uint32_t kNoSignalMaxValueOnTdr = DXG_SYNC_NO_SIGNAL_MAX_VALUE_ON_TDR;
+inline constexpr uint32_t kNoGpuAccess = DXG_SYNC_NO_GPU_ACCESS;
+inline constexpr uint32_t kSignalByKmd = DXG_SYNC_SIGNAL_BY_KMD;
+inline constexpr uint32_t kKeepWaitersUntilLast = DXG_SYNC_UNWAIT_CPU_WAITERS_ONLY_ON_DESTROY;
 }  // namespace sync_flags
 
 namespace signal_flags {
-inline constexpr uint32_t kAtSubmission = 1 << 0;
-inline constexpr uint32_t kEnqueueCpuEvent = 1 << 1;
-inline constexpr uint32_t kAllowRewind = 1 << 2;
+inline constexpr uint32_t kAtSubmission = DXG_SIGNAL_AT_SUBMISSION;
+inline constexpr uint32_t kEnqueueCpuEvent = DXG_SIGNAL_ENQUEUE_CPU_EVENT;
+inline constexpr uint32_t kAllowRewind = DXG_SIGNAL_ALLOW_FENCE_REWIND;
 }  // namespace signal_flags
 
 namespace context_flags {
-inline constexpr uint32_t kNullRendering = 1 << 0;
-inline constexpr uint32_t kDisableGpuTimeout = 1 << 2;
-inline constexpr uint32_t kSynchronizationOnly = 1 << 3;
-inline constexpr uint32_t kHwQueues = 1 << 4;
+inline constexpr uint32_t kNullRendering = DXG_CONTEXT_NULL_RENDERING;
+inline constexpr uint32_t kDisableGpuTimeout = DXG_CONTEXT_DISABLE_GPU_TIMEOUT;
+inline constexpr uint32_t kSynchronizationOnly = DXG_CONTEXT_SYNCHRONIZATION_ONLY;
+inline constexpr uint32_t kHwQueues = DXG_CONTEXT_HW_QUEUE_SUPPORTED;
 }  // namespace context_flags
 
 using Handles = std::span<const d3dkmthandle>;

@@ -13,6 +13,7 @@
 #include <mutex>
 #include <vector>
 
+#include "base/page.h"
 #include "cuse-dxg/backend/socket/socket_backend.h"
 #include "link/socket/connection.h"
 #include "proto/contract/contract.h"
@@ -76,7 +77,6 @@ struct Waiting {
   static void Complete(void* context, Status) {
     auto* waiting = static_cast<Waiting*>(context);
     ++waiting->times;
-    constexpr uint64_t kPageBytes = 4096;
     const auto region = waiting->backend->FindRegion(WindowAddress(kPageBytes));
     FUZZ_CHECK(!region || (region->size != 0 && region->size % kPageBytes == 0 && region->file >= 0));
   }

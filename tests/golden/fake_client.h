@@ -3,6 +3,7 @@
 #include <map>
 #include <set>
 
+#include "base/page.h"
 #include "cuse-dxg/client/access.h"
 #include "tests/golden/record.h"
 
@@ -34,7 +35,7 @@ class FakeClient final : public client::Access {
   uint64_t PidNamespace(pid_t) override { return 1; }
 
  private:
-  static constexpr uint64_t kPage = 4096;
+  static constexpr uint64_t kPage = kPageBytes;
   std::map<std::pair<pid_t, uint64_t>, Bytes> pages_;  // by process and page number
   std::map<pid_t, pid_t> tgid_;
   std::string task_name_;

@@ -39,7 +39,6 @@ int main(int argc, char** argv) {
     std::array<size_t, 5> count{};
     std::map<std::string, size_t> reasons;
     dxg::golden::Replay replay;
-    std::string error;
     const auto each = [&](const dxg::golden::Json& record) {
       const auto verdict = replay.Run(record);
       progress.At(++replayed);
@@ -53,10 +52,10 @@ int main(int argc, char** argv) {
                    record.value("label", ""), kNames[outcome], verdict.why.empty() ? "" : ": ", verdict.why);
       }
     };
-    const bool read = dxg::golden::ForEachRecord(file, each, &error);
+    const dxg::Status status = dxg::golden::ForEachRecord(file, each);
     progress.Clear();
-    if (!read) {
-      fmt::print(stderr, "dxg-golden: {}\n", error);
+    if (!status.ok()) {
+      fmt::print(stderr, "dxg-golden: {}\n", status.why());
       return 2;
     }
     fmt::print("{}:", file);

@@ -3,38 +3,36 @@
 #include <fmt/format.h>
 #include <zstd.h>
 
+#include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <iterator>
+#include <memory>
 
 namespace dxg::golden {
 namespace {
 
-bool ReadFile(const std::string& path, std::string* out, std::string* error) {
+Result<std::string> ReadFile(const std::string& path) {
   std::ifstream file(path, std::ios::binary);
-  if (!file) {
-    *error = fmt::format("{}: cannot be read; expected a .jsonl or .jsonl.zst file of records", path);
-    return false;
-  }
-  out->assign(std::istreambuf_iterator<char>(file), {});
-  return true;
+  if (!file)
+    return Status::Refuse(errno, "{}: cannot be read ({}); expected a .jsonl or .jsonl.zst file of records",
+                          path, std::strerror(errno));
+  return std::string(std::istreambuf_iterator<char>(file), {});
 }
 
-bool Decompress(const std::string& path, const std::string& in, std::string* out, std::string* error) {
-  ZSTD_DStream* stream = ZSTD_createDStream();
+Result<std::string> Decompress(const std::string& path, const std::string& in) {
+  const std::unique_ptr<ZSTD_DStream, decltype(&ZSTD_freeDStream)> stream(ZSTD_createDStream(),
+                                                                          ZSTD_freeDStream);
   ZSTD_inBuffer input{in.data(), in.size(), 0};
-  std::string chunk(ZSTD_DStreamOutSize(), '\0');
+  std::string out, chunk(ZSTD_DStreamOutSize(), '\0');
   while (input.pos < input.size) {
     ZSTD_outBuffer output{chunk.data(), chunk.size(), 0};
-    const size_t result = ZSTD_decompressStream(stream, &output, &input);
-    if (ZSTD_isError(result)) {
-      *error = fmt::format("{}: no valid zstd data ({})", path, ZSTD_getErrorName(result));
-      ZSTD_freeDStream(stream);
-      return false;
-    }
-    out->append(chunk.data(), output.pos);
+    const size_t result = ZSTD_decompressStream(stream.get(), &output, &input);
+    if (ZSTD_isError(result))
+      return Status::Refuse(EINVAL, "{}: no valid zstd data ({})", path, ZSTD_getErrorName(result));
+    out.append(chunk.data(), output.pos);
   }
-  ZSTD_freeDStream(stream);
-  return true;
+  return out;
 }
 
 }  // namespace
@@ -53,14 +51,10 @@ std::string ToHex(std::span<const std::byte> bytes) {
   return hex;
 }
 
-bool ForEachRecord(const std::string& path, const std::function<void(const Json&)>& each,
-                   std::string* error) {
-  std::string text;
-  if (!ReadFile(path, &text, error)) return false;
+Status ForEachRecord(const std::string& path, const std::function<void(const Json&)>& each) {
+  DXG_ASSIGN(std::string text, ReadFile(path));
   if (path.ends_with(".zst")) {
-    std::string plain;
-    if (!Decompress(path, text, &plain, error)) return false;
-    text = std::move(plain);
+    DXG_ASSIGN(text, Decompress(path, text));
   }
   size_t line = 1;
   for (size_t begin = 0; begin < text.size(); ++line) {
@@ -68,14 +62,12 @@ bool ForEachRecord(const std::string& path, const std::function<void(const Json&
     if (end == std::string::npos) end = text.size();
     const Json record =
         Json::parse(text.begin() + begin, text.begin() + end, nullptr, /*allow_exceptions=*/false);
-    if (!record.is_object()) {
-      *error = fmt::format("{}:{}: expected one JSON object on the line", path, line);
-      return false;
-    }
+    if (!record.is_object())
+      return Status::Refuse(EINVAL, "{}:{}: expected one JSON object on the line", path, line);
     each(record);
     begin = end + 1;
   }
-  return true;
+  return Status::Ok();
 }
 
 std::vector<Range> Volatile(const Json& record, const std::string& key) {

@@ -8,6 +8,8 @@
 #include <string>
 #include <vector>
 
+#include "base/status.h"
+
 // Records of what the real driver answered and sent, one JSON object a line, zstd-compressed. This file knows
 // their form; README.md beside it tells what they mean.
 
@@ -19,9 +21,9 @@ using Bytes = std::vector<std::byte>;
 Bytes FromHex(const std::string& hex);
 std::string ToHex(std::span<const std::byte> bytes);
 
-// Runs `each` on every record of a file (.jsonl or .jsonl.zst). False, with a sentence in `error`, where the
-// file cannot be read or a line is no record.
-bool ForEachRecord(const std::string& path, const std::function<void(const Json&)>& each, std::string* error);
+// Runs `each` on every record of a file (.jsonl or .jsonl.zst). ENOENT and the like: the file cannot be read;
+// EINVAL: it is no zstd data, or a line is no record; those before it were run.
+Status ForEachRecord(const std::string& path, const std::function<void(const Json&)>& each);
 
 // The byte ranges of a record that were different in every run, for "out", "bufs[0].out", "events[1].data",
 // ...

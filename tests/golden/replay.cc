@@ -5,16 +5,15 @@
 #include <algorithm>
 #include <climits>
 
+#include "base/status.h"
 #include "link/vmbus/message.h"
+#include "proto/abi/d3dkmthk.h"
 #include "proto/abi/interface.h"
 #include "proto/contract/text.h"
 #include "proto/contract/wire.h"
 
 namespace dxg::golden {
 namespace {
-
-constexpr int32_t kErestartsys = -512;
-constexpr uint32_t kAsyncMessages = 0x40;  // GETINTERNALADAPTERINFO
 
 uint64_t Number(const Json& text) { return std::stoull(text.get<std::string>(), nullptr, 0); }
 
@@ -102,7 +101,7 @@ void TakeAddresses(const contract::CallRow* row, const Bytes& expected, Bytes* a
 
 // A CPU notification shows the number of its event, which depends on how many there were before.
 void TakeEvent(const contract::CallRow* row, uint64_t event, const Bytes& expected, Bytes* actual) {
-  constexpr uint32_t kCpuNotification = 4;
+  constexpr uint32_t kCpuNotification = _D3DDDI_CPU_NOTIFICATION;
   constexpr size_t kType = offsetof(d3dkmt_createsynchronizationobject2, info.type);
   constexpr size_t kEvent = offsetof(d3dkmt_createsynchronizationobject2, info.cpu_notification.event);
   if (row == nullptr || row->code != LX_DXCREATESYNCHRONIZATIONOBJECT ||
@@ -261,7 +260,7 @@ Replay::Verdict Replay::AdapterArrives(const Json& record) {
     if (const auto* info = dynamic_cast<const host::GetInternalAdapterInfo::Reply*>(reply.get())) {
       adapter.host_luid = info->host_adapter_luid();
       vgpu_luid = info->host_vgpu_luid();
-      adapter.async_messages = (info->bits() & kAsyncMessages) != 0;
+      adapter.async_messages = (info->bits() & kAdapterAsyncMessages) != 0;
       answered = true;
     }
   }
@@ -468,7 +467,7 @@ std::string Replay::Signal(const Json& record, const contract::CallRow* row, Ans
   // A signal reached the caller: nothing else is left that could have ended the recorded call.
   if (!answer.answered && answer.interrupt && ExpectedResult(record) == -EINTR) {
     answer.interrupt();
-    if (answer.answered && answer.result == kErestartsys) answer.result = -EINTR;  // the kernel does that
+    if (answer.answered && answer.result == -kErestartsys) answer.result = -EINTR;  // the kernel does that
   }
   return "";
 }

@@ -5,6 +5,8 @@
 #include <algorithm>
 
 #include "link/vmbus/message.h"
+#include "proto/abi/d3dkmthk.h"
+#include "proto/abi/flags.h"
 #include "proto/contract/wire.h"
 
 namespace dxg::golden {
@@ -15,7 +17,8 @@ constexpr uint64_t kWindow = 0x10000000, kWindowBytes = 0x33fff000 - kWindow;
 
 // Where the number of an event is in a command, from the command header on; 0: nowhere.
 size_t EventOffset(const std::string& command, std::span<const std::byte> bytes) {
-  constexpr uint32_t kEnqueueCpuEvent = 2, kCpuNotification = 4;
+  constexpr uint32_t kEnqueueCpuEvent = DXG_SIGNAL_ENQUEUE_CPU_EVENT,
+                     kCpuNotification = _D3DDDI_CPU_NOTIFICATION;
   if (command == "WAITFORSYNCOBJECTFROMCPU") return 40;
   if (command == "SIGNALSYNCOBJECT" && (contract::wire::Get<4>(bytes.data() + 28) & kEnqueueCpuEvent) != 0)
     return 48;
@@ -27,7 +30,8 @@ size_t EventOffset(const std::string& command, std::span<const std::byte> bytes)
 // Where a command has addresses of the client that the records do not tell from numbers, because they are bad
 // ones.
 std::vector<size_t> PointerOffsets(const std::string& command, std::span<const std::byte> bytes) {
-  constexpr uint32_t kMonitoredFence = 5, kPeriodicMonitoredFence = 6;
+  constexpr uint32_t kMonitoredFence = _D3DDDI_MONITORED_FENCE,
+                     kPeriodicMonitoredFence = _D3DDDI_PERIODIC_MONITORED_FENCE;
   if (command == "QUERYALLOCATIONRESIDENCY") return {32, 48};
   if (command == "SUBMITCOMMAND") return {312, 400};
   if (command == "SUBMITCOMMANDTOHWQUEUE") return {56, 72};

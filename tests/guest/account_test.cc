@@ -3,6 +3,7 @@
 
 #include <algorithm>
 
+#include "proto/abi/flags.h"
 #include "tests/guest/rig.h"
 
 namespace dxg::guest {
@@ -124,7 +125,8 @@ TEST_F(LimitsTest, Bytes) {
 }
 
 TEST_F(LimitsTest, FilesOfSharedMemory) {
-  constexpr uint32_t kShared = 1 | 2 | 64;  // create_resource, create_shared, nt_security_sharing
+  constexpr uint32_t kShared =
+      DXG_ALLOCATION_CREATE_RESOURCE | DXG_ALLOCATION_CREATE_SHARED | DXG_ALLOCATION_NT_SECURITY_SHARING;
   Begin({.objects = kPlenty, .descriptors = 4, .bytes = kPlenty}, kUserLimits);
   ASSERT_EQ(Allocate(3, kShared), 0);
   EXPECT_EQ(Allocate(1, kShared), -ENOMEM);
@@ -149,7 +151,8 @@ TEST_F(LimitsTest, PrivateData) {
 
 // Its own, its driver's and its elements', and copies of all that for those who open it.
 TEST_F(LimitsTest, PrivateDataOfASharedResource) {
-  constexpr uint32_t kShared = 1 | 2 | 64;  // create_resource, create_shared, nt_security_sharing
+  constexpr uint32_t kShared =
+      DXG_ALLOCATION_CREATE_RESOURCE | DXG_ALLOCATION_CREATE_SHARED | DXG_ALLOCATION_NT_SECURITY_SHARING;
   with_data = true;
   Begin({.private_data = 8 * kDataBytes - 1}, kUserLimits);
   EXPECT_EQ(Allocate(2, kShared), -ENOMEM);

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "base/page.h"
 #include "base/unique_fd.h"
 #include "tests/guest/rig.h"
 
@@ -15,7 +16,7 @@ constexpr uint64_t kRaised = ~0ull;
 // Fences of every kind, each on a page of its own of the host's memory.
 class HostLostTest : public FenceTest {
  protected:
-  static constexpr size_t kPage = 4096, kWords = 1 << 17;
+  static constexpr size_t kPage = kPageBytes, kWords = 1 << 17;
 
   HostLostTest() : memory_(memfd_create("host memory", MFD_CLOEXEC)) {
     EXPECT_EQ(ftruncate(memory_.get(), kWords * sizeof(uint64_t)), 0);

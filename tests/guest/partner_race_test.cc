@@ -7,6 +7,7 @@
 #include <thread>
 
 #include "base/unique_fd.h"
+#include "proto/abi/flags.h"
 #include "proto/dxg/host.pb.h"
 #include "tests/guest/rig.h"
 
@@ -47,7 +48,7 @@ class PartnerRace : public FenceTest {
     return driver.Poll(delivery.files[static_cast<int>(descriptor)], nullptr) != 0;
   }
 
-  static constexpr uint32_t kShared = 3;  // and nt_security_sharing
+  static constexpr uint32_t kShared = DXG_SYNC_SHARED | DXG_SYNC_NT_SECURITY_SHARING;
   UniqueFd memory;
 };
 

@@ -60,6 +60,7 @@ struct Row {
 
 void PrintTo(const Row& row, std::ostream* out) { *out << row.name; }
 
+// In figures, not by their names in the contract: this is the test that notices when one of those changes.
 constexpr uint32_t kListMax = 10240, kSyncListMax = 131072, kMessageMax = 131072;
 
 #define AT(member) offsetof(Args, member)

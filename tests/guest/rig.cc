@@ -6,6 +6,7 @@
 #include <algorithm>
 #include <numeric>
 
+#include "proto/abi/flags.h"
 #include "tests/guest/counted_memory.h"
 
 namespace dxg::guest {
@@ -277,7 +278,7 @@ void AnswerFences(const HostCall& call, uint32_t handle, std::atomic<uint32_t>* 
 }
 
 uint64_t EventOf(const HostCall& call) {
-  constexpr uint32_t kEnqueueCpuEvent = 2;
+  constexpr uint32_t kEnqueueCpuEvent = DXG_SIGNAL_ENQUEUE_CPU_EVENT;
   if (const auto* wait = dynamic_cast<const host::WaitForSyncObjectFromCpu::Request*>(call.request))
     return wait->guest_event();
   const auto* signal = dynamic_cast<const host::SignalSyncObject::Request*>(call.request);

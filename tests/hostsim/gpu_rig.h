@@ -3,6 +3,7 @@
 #include <string>
 #include <vector>
 
+#include "proto/abi/flags.h"
 #include "tests/hostsim/command_writer.h"
 #include "tests/hostsim/sync_rig.h"
 
@@ -74,7 +75,7 @@ class GpuRig : public SyncRig {
     EXPECT_EQ(reply.status(), kStatusSuccess);
     return reply;
   }
-  static constexpr uint32_t kHwQueueSupported = 1u << 4;
+  static constexpr uint32_t kHwQueueSupported = DXG_CONTEXT_HW_QUEUE_SUPPORTED;
   int32_t DestroyHwQueue(uint32_t queue_handle) {
     host::DestroyHwQueue::Request request;
     request.set_hwqueue(queue_handle);
@@ -106,8 +107,8 @@ class GpuRig : public SyncRig {
     return Ask<host::SignalSyncObject>(caller, GpuSignalRequest(queues, targets, flags, event))
         .reply.status();
   }
-  static constexpr uint32_t kAtSubmission = 1;
-  static constexpr uint32_t kCpuEvent = 2;
+  static constexpr uint32_t kAtSubmission = DXG_SIGNAL_AT_SUBMISSION;
+  static constexpr uint32_t kCpuEvent = DXG_SIGNAL_ENQUEUE_CPU_EVENT;
   int32_t GpuWait(uint32_t on, const Targets& targets) {
     host::WaitForSyncObjectFromGpu::Request request;
     request.set_context(on);

@@ -10,6 +10,7 @@
 
 #include "hostsim/memory/allocation.h"
 #include "hostsim/memory/private_data.h"
+#include "proto/abi/flags.h"
 #include "tests/hostsim/rig.h"
 
 // Memory as a guest asks for it: the Rig with a process, a device and a paging queue, and the commands of
@@ -22,12 +23,12 @@ inline constexpr uint64_t kGiB = 1ull << 30;
 inline constexpr uint64_t kPage = kPageBytes;
 
 // CREATEALLOCATION flags.
-inline constexpr uint32_t kResourceFlag = 1u << 0;
-inline constexpr uint32_t kSharedFlag = 1u << 1;
-inline constexpr uint32_t kExistingSysmemFlag = 1u << 5;
-inline constexpr uint32_t kNtFlag = 1u << 6;
-inline constexpr uint32_t kReadOnlyFlag = 1u << 7;
-inline constexpr uint32_t kStandardFlag = 1u << 16;
+inline constexpr uint32_t kResourceFlag = DXG_ALLOCATION_CREATE_RESOURCE;
+inline constexpr uint32_t kSharedFlag = DXG_ALLOCATION_CREATE_SHARED;
+inline constexpr uint32_t kExistingSysmemFlag = DXG_ALLOCATION_EXISTING_SYSMEM;
+inline constexpr uint32_t kNtFlag = DXG_ALLOCATION_NT_SECURITY_SHARING;
+inline constexpr uint32_t kReadOnlyFlag = DXG_ALLOCATION_READ_ONLY;
+inline constexpr uint32_t kStandardFlag = DXG_ALLOCATION_STANDARD;
 
 // A host whose paging is done when it is asked for.
 inline AdapterProfile ImmediatePaging() {

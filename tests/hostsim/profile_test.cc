@@ -7,6 +7,7 @@
 #include <fstream>
 #include <sstream>
 
+#include "link/profile_file.h"
 #include "tests/hostsim/rig.h"
 
 namespace dxg::hostsim {
@@ -113,6 +114,22 @@ TEST(Profile, LoadsAFile) {
   auto profile = LoadProfile(path);
   ASSERT_TRUE(profile.ok()) << profile.status().why();
   EXPECT_EQ(profile->name(), "x");
+  unlink(path.c_str());
+}
+
+TEST(Profile, MayHaveExactlyTheMostBytes) {
+  const std::string path = testing::TempDir() + "hostsim_profile_" + std::to_string(getpid()) + ".textproto";
+  std::string text = kSmallest;
+  text += '#';
+  text.resize(kProfileBytesMax, 'x');
+  std::ofstream(path) << text;
+  EXPECT_TRUE(LoadProfile(path).ok());
+  EXPECT_TRUE(ReadProfileFile(path, "--profile").ok());
+
+  std::ofstream(path, std::ios::app) << 'x';
+  const Status here = LoadProfile(path).status(), there = ReadProfileFile(path, "--profile").status();
+  EXPECT_EQ(here.value(), -EFBIG);
+  EXPECT_EQ(there.why(), "--profile " + here.why()) << "the same words for whoever reads it";
   unlink(path.c_str());
 }
 

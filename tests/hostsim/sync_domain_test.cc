@@ -9,6 +9,7 @@
 #include <thread>
 
 #include "hostsim/machine/world.h"
+#include "proto/abi/interface.h"
 
 // What holds for waits and signals whoever makes them: queues, CPUs, GPUs. Numbers: the rules of
 // synchronization objects [SYN].
@@ -223,7 +224,7 @@ TEST_P(RandomWaits, EndAsTheModelSays) {
     ASSERT_EQ(Released(), Names{});
     ASSERT_EQ(waits, model.waits.size());
   }
-  for (size_t i = 0; i < kFences; ++i) Signal({{fences[i], SyncObject::kLost}});
+  for (size_t i = 0; i < kFences; ++i) Signal({{fences[i], kFenceLost}});
   EXPECT_EQ(waits, 0u);
   EXPECT_EQ(Released().size(), model.waits.size());
 }
@@ -258,7 +259,7 @@ TEST_F(SyncDomainTest, ASignalFindsItsWaitsAmongMany) {
   const auto busy = New(SyncType::kMonitoredFence);
   for (int i = 0; i < 100'000; ++i) {
     Wait({{quiet, 1}}, i);
-    Wait({{busy, SyncObject::kLost}}, i);
+    Wait({{busy, kFenceLost}}, i);
     Wait({{busy, 1}, {quiet, 1}}, i);
   }
   for (uint64_t value = 1; value <= 1'000'000; ++value) {
@@ -295,12 +296,11 @@ TEST_F(SyncDomainTest, ThreadsMayDoEverythingAtOnce) {
           if (number != 0) ++noted;
           domain.WaitOnCpu(points, false, {1, 1}, cpu, &aftermath);
           auto own = New(SyncType::kMonitoredFence);
-          if (domain.Wait({{{own, 1}, {a, SyncObject::kLost}}}, false, 1, [&ended] { ++ended; }) != 0)
-            ++noted;
+          if (domain.Wait({{{own, 1}, {a, kFenceLost}}}, false, 1, [&ended] { ++ended; }) != 0) ++noted;
           domain.Raise(*a, a->value() + 1, &aftermath);
           domain.Signal(points, rng.Below(8) == 0, &aftermath);
           domain.Drop(*own, true, &aftermath);
-          const uint64_t back = domain.Wait({{{b, SyncObject::kLost}}}, false, 1, [&wrong] { ++wrong; });
+          const uint64_t back = domain.Wait({{{b, kFenceLost}}}, false, 1, [&wrong] { ++wrong; });
           domain.StopWaiting(back);
           for (const auto& call : aftermath.calls) call();
           aftermath.calls.clear();

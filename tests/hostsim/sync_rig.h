@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "hostsim/sync/sync_object.h"
+#include "proto/abi/flags.h"
 #include "tests/hostsim/memory_rig.h"
 
 // Synchronization objects as a guest asks for them: the MemoryRig with their commands.
@@ -100,7 +101,7 @@ class SyncRig : public MemoryRig {
   int32_t Signal(uint32_t handle, uint64_t value, uint32_t flags = 0) {
     return Signal({{handle, value}}, flags);
   }
-  static constexpr uint32_t kRewind = 4;
+  static constexpr uint32_t kRewind = DXG_SIGNAL_ALLOW_FENCE_REWIND;
 
   static host::WaitForSyncObjectFromCpu::Request WaitRequest(uint32_t on, const Targets& targets,
                                                              uint64_t event, bool any = false) {

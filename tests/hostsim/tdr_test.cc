@@ -1,5 +1,6 @@
 #include <gtest/gtest.h>
 
+#include "proto/abi/interface.h"
 #include "tests/hostsim/gpu_rig.h"
 
 // Engines that hang. Numbers in brackets are rules of docs/host-rules.md.
@@ -7,7 +8,6 @@
 namespace dxg::hostsim {
 namespace {
 
-constexpr uint64_t kLost = ~0ull;
 constexpr uint64_t kTimeoutNs = 2000 * kMs;
 constexpr uint32_t kActive = 1, kReset = 2, kHung = 3;
 
@@ -27,7 +27,7 @@ TEST(Timeout, DEV47_49_TakesTheGuiltyDeviceOnly) {
   EXPECT_EQ(rig.StateOf(rig.device), kHung);
   EXPECT_EQ(rig.StateOf(other), kActive);
   EXPECT_EQ(rig.Marks(), std::vector<uint64_t>{2}) << "the other's work goes on, the guilty one's is gone";
-  EXPECT_EQ(rig.ValueOf(fence), kLost) << "[SYN] 161";
+  EXPECT_EQ(rig.ValueOf(fence), kFenceLost) << "[SYN] 161";
   EXPECT_EQ(rig.recorded.changes.size(), 1u) << "[DEV] 45";
   rig.EndAndExpectNothing();
 }
@@ -40,7 +40,7 @@ TEST(Timeout, SYN161_FencesThatKeepTheirValue) {
   rig.Submit(CommandWriter().Hang());
   rig.clock.AdvanceNs(kTimeoutNs);
   EXPECT_EQ(rig.ValueOf(keeps), 3u);
-  EXPECT_EQ(rig.ValueOf(lost), kLost);
+  EXPECT_EQ(rig.ValueOf(lost), kFenceLost);
   EXPECT_EQ(rig.Happened(), GpuRig::Numbers{1});
 }
 

@@ -9,6 +9,8 @@
   calls       every served call has a conformance test and a row in docs/calls.md
   families    a call's row, handler, conformance test and host command are in files with the name of its family
   rule-texts  every [XXX] nn in tests is a rule of docs/host-rules.md
+  sizes       a file with more than 400 lines is in docs/long-files.md, with the reason why it stays whole
+  walk        the newcomer's walk in docs/architecture.md has at most 15 files, and each has what its row says
 
 exceptions.txt beside this file lists what may stay, each with its reason.
 """
@@ -234,8 +236,50 @@ def check_rule_texts(paths):
                 report("docs/host-rules.md", f"{rule} names {path}, which does not name it")
 
 
+LINES_MAX = 400
+
+
+def check_sizes(paths):
+    rows = re.findall(r"^\| `([^`]+)` \| (\S.*) \|$", text("docs/long-files.md"), re.M)
+    reasons = dict(rows)
+    for twice in sorted({path for path, _ in rows if [p for p, _ in rows].count(path) > 1}):
+        breaches.append(f"docs/long-files.md: {twice} stands there twice")
+    long = set()
+    for path in paths:
+        script = path.endswith((".py", ".sh", ".proto", ".cmake", ".txt")) or "." not in os.path.basename(path) and read(path)[:2] == b"#!"
+        if (is_cxx(path) or script and not path.startswith("tests/conformance/expectations/")) and read(path).count(b"\n") > LINES_MAX:
+            long.add(path)
+    for path in sorted(long - set(reasons)):
+        report(path, f"more than {LINES_MAX} lines; split it where there is a seam, or give the reason in docs/long-files.md")
+    for path in sorted(set(reasons) - long):
+        report("docs/long-files.md", f"{path} has no more than {LINES_MAX} lines any more; take its row out")
+
+
+WALK_MAX = 15
+
+
+def check_walk(paths):
+    section = text("docs/architecture.md").partition("### A newcomer's walk\n")[2].partition("\n### ")[0]
+    rows = re.findall(r"^\| (\d+) \| `([^`]+)`[^|]* \| (.*) \|$", section, re.M)
+    if [int(number) for number, _, _ in rows] != list(range(1, len(rows) + 1)) or not 1 < len(rows) <= WALK_MAX:
+        breaches.append(f"docs/architecture.md: the walk has {len(rows)} rows; give 2 to {WALK_MAX}, numbered from 1")
+    for number, path, what in rows:
+        for other in re.findall(r"`([\w/]+\.(?:cc|h|proto))`", what):
+            breaches.append(f"docs/architecture.md: row {number} of the walk sends its reader to one more file, {other}")
+        if path.endswith(".gen.cc"):
+            continue
+        if path not in paths:
+            breaches.append(f"docs/architecture.md: row {number} of the walk names {path}, which is not there")
+            continue
+        words = set(re.findall(r"\w+", text(path)))
+        for name in re.findall(r"`((?:\w+::)*\w+)`", what):
+            for word in name.split("::"):
+                if word not in words:
+                    breaches.append(f"docs/architecture.md: row {number} of the walk says {name}, which {path} has not")
+
+
 checks = {"format": check_format, "text": check_text, "rooms": check_rooms, "machine": check_machine, "one-list": check_one_list,
-          "calls": check_calls, "families": check_families, "rule-texts": check_rule_texts}
+          "calls": check_calls, "families": check_families, "rule-texts": check_rule_texts, "sizes": check_sizes, "walk": check_walk}
 if rule not in checks:
     sys.exit(__doc__)
 with open(os.path.join(HERE, "exceptions.txt"), encoding="ascii") as file:

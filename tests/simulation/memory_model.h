@@ -7,11 +7,13 @@
 #include <set>
 #include <vector>
 
+#include "base/page.h"
+
 // What memory is, without any of the reasons: the least that is needed to say what each call must answer.
 
 namespace dxg::simulation {
 
-constexpr uint64_t kPage = 4096;
+constexpr uint64_t kPage = kPageBytes;
 
 // The bytes behind allocations: one word for each page stands for all of it.
 struct Bytes {

@@ -1,3 +1,4 @@
+#include "proto/abi/interface.h"
 #include "tests/simulation/work_run.h"
 
 namespace dxg::simulation {
@@ -63,7 +64,7 @@ void WorkRun::WaitByCpu() {
     Handle* handle = AnyFence(Chance(70) ? device.get() : nullptr);
     if (handle == nullptr) return;
     objects.push_back(handle->handle);
-    values.push_back(Chance(3) ? kLost : ValueToAwait(*handle->sync));
+    values.push_back(Chance(3) ? kFenceLost : ValueToAwait(*handle->sync));
     wait->points.push_back({handle->sync, values.back()});
   }
   const auto hardware = QueuesOf(*device, Queues::kHardware);
@@ -168,7 +169,7 @@ void WorkRun::Denied() {
 
 void WorkRun::DenyTo(const Handle& handle, bool signal) {
   uint32_t objects[] = {handle.handle};
-  uint64_t values[] = {(handle.sync->seen == kLost ? 0 : handle.sync->seen) + 1};
+  uint64_t values[] = {(handle.sync->seen == kFenceLost ? 0 : handle.sync->seen) + 1};
   auto queues = QueuesOf(*handle.device, Queues::kContexts);
   const auto* queue = Chance(50) ? Pick(queues) : nullptr;
   Say("object {} must not be {} by device {}", handle.sync->id, signal ? "signalled" : "waited for",

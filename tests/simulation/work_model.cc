@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 
+#include "proto/abi/interface.h"
 #include "tests/simulation/run.h"
 
 namespace dxg::simulation {
@@ -185,7 +186,7 @@ bool WorkModel::Explained(const Sync& sync, uint64_t value) const {
 }
 
 void WorkModel::JudgeValue(Sync& sync) {
-  if (sync.lost && sync.now != kLost)
+  if (sync.lost && sync.now != kFenceLost)
     Break("fence {} reads {} although a device that could signal it is lost", sync.id, sync.now);
   if (sync.gpu_adds && !sync.lost) JudgeAdds(sync);
   if (sync.periodic() && !sync.lost) JudgePeriodic(sync);
@@ -333,7 +334,8 @@ bool WorkModel::Retire(ModelQueue& queue) {
       if (packet.number > queue.now)
         Break("queue {} has not run command {} although nothing holds it", queue.id, packet.number);
       for (const Point& add : packet.adds) add.sync->value += add.value;
-      if (packet.progress != 0 && queue.progress->value != kLost) queue.progress->value = packet.progress;
+      if (packet.progress != 0 && queue.progress->value != kFenceLost)
+        queue.progress->value = packet.progress;
       return true;
     case Packet::Kind::kWait:
       return RetireWait(queue, packet);
@@ -433,7 +435,7 @@ void WorkModel::LoseFences(const ModelDevice& device, bool stopped) {
 }
 
 void WorkModel::LoseFence(Sync& sync) {
-  sync.value = kLost;
+  sync.value = kFenceLost;
   sync.lost = sync.certain = true;
   if (sync.visible()) sync.now = *sync.views.front();
 }

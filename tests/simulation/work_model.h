@@ -8,6 +8,7 @@
 #include <string>
 #include <vector>
 
+#include "proto/abi/interface.h"
 #include "tests/simulation/machine.h"
 
 // What queues, fences and waits may do, and what they must have done when nothing is left to happen. The
@@ -20,8 +21,6 @@
 // shows who got one.
 
 namespace dxg::simulation {
-
-constexpr uint64_t kLost = ~0ull;  // of a fence that nobody can signal any more
 
 // Types of synchronization objects, and execution states of devices, as the ABI numbers them.
 enum : uint32_t {
@@ -44,7 +43,7 @@ struct Sync {
   uint64_t limit = ~0ull;      // of the latter
   uint64_t now = 0, seen = 0;  // what clients read, and what they read before
   bool certain = true;         // false: its value is unknown because a device or queue was lost
-  bool lost = false;           // it has to read kLost
+  bool lost = false;           // it has to read kFenceLost
   bool ended = false;          // nothing names it
   int names = 0;               // handles and descriptors
   int event = 0;               // of a CPU notification

@@ -1,5 +1,6 @@
 #include <cstring>
 
+#include "proto/abi/interface.h"
 #include "tests/simulation/work_run.h"
 
 namespace dxg::simulation {
@@ -389,7 +390,8 @@ void WorkRun::Pipeline() {
   auto all = QueuesOf(*device, Queues::kAll);
   const auto consumer = *Pick(all);
   Handle* fence = AnyGrowing(*device, true);
-  if (fence == nullptr || fence->sync->lost || fence->sync->seen == kLost || consumer == producer) return;
+  if (fence == nullptr || fence->sync->lost || fence->sync->seen == kFenceLost || consumer == producer)
+    return;
   if (!SubmitWork(producer, nullptr)) return;
   const Region made = device->regions.back();
   // Higher than anybody but another producer has in mind.

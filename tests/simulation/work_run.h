@@ -7,6 +7,7 @@
 #include "hostsim/machine/faults.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/dxg_commands.h"
+#include "proto/abi/interface.h"
 #include "proto/abi/ntstatus.h"
 #include "tests/simulation/seeded_run.h"
 #include "tests/simulation/work_model.h"
@@ -21,7 +22,7 @@ inline constexpr int kClientsMax = 4;
 inline constexpr size_t kQueuesMax = 6;    // of a device
 inline constexpr size_t kHandlesMax = 12;  // of a client
 inline constexpr int kEventsOfClockMax = 100000;
-inline constexpr uint64_t kJumped = kLost - 1;        // where a rule may bring a fence
+inline constexpr uint64_t kJumped = kFenceLost - 1;   // where a rule may bring a fence
 inline constexpr uint64_t kEverybody = 1ull << 40;    // a fence's value that lets all go
 inline constexpr uint64_t kNowhere = 0x7F0000000000;  // a GPU address that nothing is mapped at
 

@@ -40,13 +40,14 @@
 #include <thread>
 #include <vector>
 
+#include "base/page.h"
 #include "proto/abi/d3dkmthk.h"
 #include "tests/conformance/allocation_data.h"
 #include "tests/system/held_work.h"
 
 namespace {
 
-constexpr size_t kPage = 4096;
+constexpr size_t kPage = dxg::kPageBytes;
 constexpr size_t kFilePages = 4096;
 
 [[noreturn]] void Fail(std::string_view what) {

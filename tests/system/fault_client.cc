@@ -17,7 +17,9 @@
 #include <thread>
 #include <vector>
 
+#include "base/page.h"
 #include "proto/abi/dxg_commands.h"
+#include "proto/abi/interface.h"
 #include "tests/conformance/sync_client.h"
 
 namespace dxg::faults {
@@ -27,13 +29,11 @@ using conformance::Address;
 using conformance::Descriptor;
 using conformance::Event;
 using conformance::Fence;
-using conformance::kPageBytes;
 using conformance::kPending;
 using conformance::PagingQueue;
 using conformance::ResultName;
 using conformance::SyncClient;
 
-constexpr uint64_t kLost = ~0ull;  // what a fence reads when its host is gone
 constexpr size_t kMemoriesMax = 6, kFencesMax = 12, kDevicesMax = 4, kPendingMax = 8;
 constexpr uint32_t kPagesMax = 8;
 constexpr int64_t kStrikeNs = 30'000 * kNsPerMs;
@@ -171,7 +171,7 @@ class Life {
       for (const OwnFence& each : fences_) JudgeFence(each.fence, deadline_ns);
       for (const Fence& each : opened_) JudgeFence(each, deadline_ns);
       JudgeFence(done_.fence, deadline_ns);
-      if (!UntilSeen(deadline_ns, [&] { return paging_.Value() == kLost; }))
+      if (!UntilSeen(deadline_ns, [&] { return paging_.Value() == kFenceLost; }))
         throw Wrong(fmt::format("the fence of a paging queue reads {:#x} after the loss", paging_.Value()));
       if (blocked_ && !blocked_->IsTrue())
         throw Wrong("a blocked wait ended with success before its fence was there");
@@ -245,7 +245,7 @@ class Life {
                             ResultName(expected)));
   }
   void JudgeFence(const Fence& fence, int64_t deadline_ns) {
-    if (UntilSeen(deadline_ns, [&] { return fence.Value() == kLost; })) return;
+    if (UntilSeen(deadline_ns, [&] { return fence.Value() == kFenceLost; })) return;
     throw Wrong(fmt::format("fence {:#x} reads {:#x} after the loss, expected all ones", fence.handle.v,
                             fence.Value()));
   }
@@ -477,7 +477,7 @@ class Life {
     client_.Wait(done_.fence, value);
     const uint64_t reached = done_.fence.Value();
     if (reached < value) throw Wrong("a wait ended with success before its fence was there");
-    if (reached == kLost) throw Refused("the host was lost on the way");
+    if (reached == kFenceLost) throw Refused("the host was lost on the way");
     if (!IsRight(target_.bytes, seed)) throw Wrong("what the GPU has copied is not what the source is");
   }
 

@@ -113,7 +113,6 @@ TEST(GoldenMessages, TooShortForAHead) {
 // Of one action of one run: what concerns the bus, in a BusLog's words.
 std::vector<std::string> Recorded(const std::string& file, const std::string& run, const std::string& label) {
   std::vector<std::string> lines;
-  std::string error;
   const auto add = [&](const Json& record) {
     if (record.at("kind") != "action" || record.at("run") != run || record.at("label") != label) return;
     for (const Json& event : record.at("events")) {
@@ -133,8 +132,8 @@ std::vector<std::string> Recorded(const std::string& file, const std::string& ru
       }
     }
   };
-  EXPECT_TRUE(golden::ForEachRecord(std::string(DXG_GOLDEN_DIR "/") + file + ".jsonl.zst", add, &error))
-      << error;
+  const Status read = golden::ForEachRecord(std::string(DXG_GOLDEN_DIR "/") + file + ".jsonl.zst", add);
+  EXPECT_TRUE(read.ok()) << read.why();
   EXPECT_FALSE(lines.empty()) << file << ", " << run << ", " << label;
   return lines;
 }

@@ -17,6 +17,7 @@
 #include "base/page.h"
 #include "hostsim/serve/vmbus_session.h"
 #include "link/vmbus/message.h"
+#include "proto/abi/ntstatus.h"
 #include "proto/contract/host_commands.gen.h"
 #include "tests/vmbus_backend/directory_count.h"
 
@@ -285,7 +286,7 @@ TEST_F(HostileGuest, TenThousandGpadls) {
     if (i <= kTaken) continue;
     const auto refused = guest.Next<link::GpadlCreated>();
     ASSERT_TRUE(refused);
-    EXPECT_EQ(refused->status, 0xC000009Au);
+    EXPECT_EQ(refused->status, static_cast<uint32_t>(kStatusInsufficientResources));
   }
   guest.ExpectWorks();
 }
@@ -297,7 +298,7 @@ TEST_F(HostileGuest, GpadlsOfMorePagesThanAnyoneHas) {
   header.byte_count = ~0u - kPageBytes + 1;  // nearly 4 GiB
   for (header.gpadl = 1; header.gpadl <= 4; ++header.gpadl) ASSERT_TRUE(guest.Tell(header));
   ASSERT_TRUE(guest.Tell(header));
-  EXPECT_EQ(guest.Next<link::GpadlCreated>()->status, 0xC000009Au);
+  EXPECT_EQ(guest.Next<link::GpadlCreated>()->status, static_cast<uint32_t>(kStatusInsufficientResources));
   guest.ExpectWorks();
 }
 

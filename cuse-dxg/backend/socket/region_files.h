@@ -19,7 +19,7 @@ namespace dxg {
 class RegionFiles {
  public:
   // None: the file does not have what the message says, or a client could not map it.
-  std::optional<HostRegion> Take(const protocol::Region& from, UniqueFd file) DXG_EXCLUDES(mutex_);
+  std::optional<HostRegion> Take(const protocol::Region& from, UniqueFd descriptor) DXG_EXCLUDES(mutex_);
 
  private:
   Mutex mutex_;

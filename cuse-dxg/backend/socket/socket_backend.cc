@@ -18,6 +18,7 @@
 #include "base/patience.h"
 #include "base/printable.h"
 #include "base/relay.h"
+#include "base/status.h"
 #include "cuse-dxg/backend/socket/call_batch.h"
 #include "cuse-dxg/backend/socket/region_files.h"
 #include "cuse-dxg/backend/socket/reply_check.h"
@@ -29,6 +30,7 @@
 #include "link/socket/connection.h"
 #include "link/socket/messages.h"
 #include "link/socket/packets.h"
+#include "proto/abi/interface.h"
 #include "proto/dxg/protocol.pb.h"
 
 namespace dxg {
@@ -39,8 +41,6 @@ using protocol::FromHost;
 using protocol::ToHost;
 using socket::Connection;
 
-constexpr uint32_t kWireVersion = 40;  // of commands that belong to no adapter
-constexpr int kErrnoMax = 4095;
 constexpr std::chrono::seconds kStartMax{10};
 
 Status Lost() { return Status::Refuse(ENODEV, "the host process is gone"); }
@@ -179,7 +179,8 @@ bool SocketBackend::Send(const ToHost& message, std::span<const int> descriptors
 uint32_t SocketBackend::VersionOf(uint64_t adapter) {
   MutexLock lock(mutex_);
   const auto version = versions_.find(adapter);
-  return version != versions_.end() ? version->second : kWireVersion;
+  return version != versions_.end() ? version->second
+                                    : kInterfaceVersionNewest;  // of commands that belong to no adapter
 }
 
 // False: there is no host any more.

@@ -139,7 +139,7 @@ void UioBus::LearnChannels(const Found& found) {
 
 void UioBus::LearnFunctions(const Found& found) {
   for (const PciDevice& device : found.functions) {
-    if (device.driver.empty() && !arrived_.count(device.name)) Arrive(device);
+    if (device.driver.empty() && !arrived_.contains(device.name)) Arrive(device);
     if (!device.driver.empty())
       Complain(fmt::format("PCI function {} has a driver, {}; cuse-dxg vmbus bind takes it away", device.name,
                            device.driver));

@@ -9,6 +9,7 @@
 
 #include "base/patience.h"
 #include "base/relay.h"
+#include "base/status.h"
 #include "proto/contract/wire.h"
 
 namespace dxg::vmbus {
@@ -181,7 +182,6 @@ void CommandChannel::Fail(const Packet& packet) {
   const auto pending = pending_.Take(packet.transaction);
   if (!pending) return;
   const auto error = static_cast<int>(contract::wire::Get<4>(packet.payload.data()));
-  constexpr int kErrnoMax = 4095;
   Status status = Status::Refuse(error > 0 && error <= kErrnoMax ? error : EIO,
                                  "{} did not get through to the host", pending->call.command->name);
   port_.Later([completion = pending->completion, status = std::move(status)] {

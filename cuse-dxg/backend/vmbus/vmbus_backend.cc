@@ -18,14 +18,13 @@
 #include "cuse-dxg/backend/vmbus/page_lists.h"
 #include "cuse-dxg/backend/vmbus/task_queue.h"
 #include "link/vmbus/pci_config.h"
+#include "proto/abi/interface.h"
 #include "proto/contract/host_commands.gen.h"
 
 namespace dxg::vmbus {
 namespace {
 
 constexpr uint32_t kVersionWithoutNegotiation = kInterfaceVersionOldest;
-constexpr uint32_t kLastCompatibleVersion = 16;
-constexpr uint32_t kAsyncMessagesBit = 1u << 6;  // of GETINTERNALADAPTERINFO
 // More of them than any machine has are not remembered.
 constexpr size_t kFunctionsMax = 1024, kOffersMax = 1024;
 // What is begun gets so long to end when we stop; a host that is well answers at once.
@@ -424,7 +423,7 @@ Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
   host::OpenAdapter::Request open;
   host::OpenAdapter::Reply opened;
   open.set_interface_version(negotiated.interface_version);
-  open.set_last_compatible_interface_version(kLastCompatibleVersion);
+  open.set_last_compatible_interface_version(kInterfaceVersionLastCompatible);
   DXG_TRY(Ask(channel, address(negotiated.vgpu_luid), open, &opened));
   if (opened.status() < 0)
     return Status::Refuse(ENODEV, "the host refuses to open it: status {:#010x}",
@@ -440,7 +439,7 @@ Status VmbusBackend::StartAdapter(Adapter& adapter, const ChannelOffer& offer) {
   adapter.info.host_handle = opened.host_adapter_handle();
   adapter.info.interface_version = negotiated.interface_version;
   adapter.info.compute_only = adapter.function->compute_only();
-  adapter.info.async_messages = (info.bits() & kAsyncMessagesBit) != 0;
+  adapter.info.async_messages = (info.bits() & kAdapterAsyncMessages) != 0;
   WriterLock lock(mutex_);
   adapter.info.map_guest_pages = map_guest_pages_;
   async_messages_ = adapter.info.async_messages;

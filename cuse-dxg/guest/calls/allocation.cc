@@ -10,7 +10,9 @@
 #include "cuse-dxg/guest/nt_status.h"
 #include "cuse-dxg/guest/same_mapping.h"
 #include "cuse-dxg/guest/teardown.h"
+#include "proto/abi/d3dkmthk.h"
 #include "proto/abi/ntstatus.h"
+#include "proto/contract/numbers.gen.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest::handlers {
@@ -18,14 +20,10 @@ namespace {
 
 using Create = calls::CreateAllocation;
 
-constexpr uint32_t kPrivateDataBytesMax = kMessageBytesMax - 1;
+constexpr uint32_t kPrivateDataBytesMax = limits::kCreateAllocationPrivDrvDataMax;
 constexpr uint64_t kPagesPerMessage = 15867;
 constexpr uint32_t kMessageHeadBytes = 64, kMessageElementBytes = 12;
 constexpr uint32_t kCachedAllocation = 1u << 19;
-
-// GetStandardAllocationDriverData: all that the driver ever asks for.
-constexpr uint32_t kGdiSurface = 4;
-constexpr uint32_t kTextureCrossAdapter = 7;
 
 // One CreateAllocation on its way through the driver's order of steps.
 struct Creation {
@@ -53,8 +51,9 @@ Status Raw(const char* why) { return Status::Raw(kStatusInvalidParameter, why); 
 
 Status CopyElements(Creation& c) {
   const uint32_t count = c.call.request.alloc_count();
-  if (count == 0 || count > D3DKMT_CREATEALLOCATION_MAX) {
-    return Status::Refuse(EINVAL, "alloc_count is {}; expected 1 to {}", count, D3DKMT_CREATEALLOCATION_MAX);
+  if (count == 0 || count > limits::kCreateAllocationAllocationInfoMax) {
+    return Status::Refuse(EINVAL, "alloc_count is {}; expected 1 to {}", count,
+                          limits::kCreateAllocationAllocationInfoMax);
   }
   std::vector<std::byte> raw;
   DXG_TRY(c.call.CopyIn(Create::In::allocation_info(), &raw));
@@ -113,10 +112,11 @@ Status CheckStandard(Creation& c) {
 Task AskStandardData(Creation& c) {
   host::GetStandardAllocationDriverData::Request request;
   host::GetStandardAllocationDriverData::Reply reply;
-  request.set_alloc_type(kGdiSurface);
+  // All that the driver ever asks for.
+  request.set_alloc_type(_D3DKMDT_STANDARDALLOCATION_GDISURFACE);
   request.set_width(static_cast<uint32_t>(c.call.request.standard_allocation().existing_heap_size()));
   request.set_height(1);
-  request.set_type(kTextureCrossAdapter);
+  request.set_type(_D3DKMDT_GDISURFACE_TEXTURE_CROSSADAPTER);
   for (int round = 0; round < 2; ++round) {
     DXG_CO_TRY(co_await c.call.driver.host().Ask(*c.device->adapter(), c.call.process->host_handle, request,
                                                  &reply));
@@ -564,10 +564,10 @@ Task CreateAllocation(CallOf<Create>& call) {
 
 Task DestroyAllocation2(CallOf<calls::DestroyAllocation2>& call) {
   const uint32_t count = call.request.alloc_count();
-  if (count > D3DKMT_CREATEALLOCATION_MAX || (count == 0) == (call.request.resource() == 0)) {
+  if (count > limits::kDestroyAllocation2AllocationsMax || (count == 0) == (call.request.resource() == 0)) {
     co_return Status::Refuse(
         EINVAL, "alloc_count is {} (at most {}) and resource {:#x}; expected exactly one of the two", count,
-        D3DKMT_CREATEALLOCATION_MAX, call.request.resource());
+        limits::kDestroyAllocation2AllocationsMax, call.request.resource());
   }
   DXG_CO_TRY(call.CopyIn(calls::DestroyAllocation2::In::allocations()));
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(call.request.device()));

@@ -10,10 +10,9 @@
 namespace dxg::guest::handlers {
 namespace {
 
-Status CheckCount(uint32_t count) {
-  if (count != 0 && count <= D3DKMT_MAKERESIDENT_ALLOC_MAX) return Status::Ok();
-  return Status::Refuse(EINVAL, "the list has {} allocations; expected 1 to {}", count,
-                        D3DKMT_MAKERESIDENT_ALLOC_MAX);
+Status CheckListCount(uint32_t count, uint32_t max) {
+  if (count != 0 && count <= max) return Status::Ok();
+  return Status::Refuse(EINVAL, "the list has {} allocations; expected 1 to {}", count, max);
 }
 
 // Offer and reclaim take a list of resources or one of allocations.
@@ -43,7 +42,7 @@ Status CheckLong(uint32_t count) {
 
 Task OfferAllocations(CallOf<calls::OfferAllocations>& call) {
   using Traits = calls::OfferAllocations;
-  DXG_CO_TRY(CheckCount(call.request.allocation_count()));
+  DXG_CO_TRY(CheckListCount(call.request.allocation_count(), limits::kOfferAllocationsAllocationsMax));
   DXG_CO_ASSIGN(const bool resources, ListIsOfResources(call));
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(call.request.device()));
   DXG_CO_TRY(CheckActive(*device->adapter()));
@@ -59,7 +58,7 @@ Task OfferAllocations(CallOf<calls::OfferAllocations>& call) {
 
 Task ReclaimAllocations2(CallOf<calls::ReclaimAllocations2>& call) {
   using Traits = calls::ReclaimAllocations2;
-  DXG_CO_TRY(CheckCount(call.request.allocation_count()));
+  DXG_CO_TRY(CheckListCount(call.request.allocation_count(), limits::kReclaimAllocations2AllocationsMax));
   DXG_CO_ASSIGN(const bool resources, ListIsOfResources(call));
   DXG_CO_ASSIGN(auto found, FindPagingQueueAndDevice(*call.process, call.request.paging_queue()));
   const auto adapter = found.device->adapter();

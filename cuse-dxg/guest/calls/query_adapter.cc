@@ -7,14 +7,12 @@
 
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
+#include "proto/abi/flags.h"
 #include "proto/contract/forward.gen.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest::handlers {
 namespace {
-
-constexpr uint32_t kQueryAdapterType = 15;
-constexpr uint32_t kQueryAdapterTypeRender = 57;
 
 // Members that lie side by side, to be written as one.
 constexpr contract::Member Range(contract::Member first, contract::Member last) {
@@ -61,7 +59,8 @@ Task QueryAdapterInfo(CallOf<calls::QueryAdapterInfo>& call) {
   data->swap(*reply.mutable_private_data());
   data->resize(
       size);  // a host that answers with more or less than was asked for does not change what is copied
-  if (call.request.type() == kQueryAdapterType || call.request.type() == kQueryAdapterTypeRender) {
+  if (call.request.type() == _KMTQAITYPE_ADAPTERTYPE ||
+      call.request.type() == _KMTQAITYPE_ADAPTERTYPE_RENDER) {
     EditAdapterType(*held->adapter, data);
   }
   DXG_CO_TRY(call.CopyOut(calls::QueryAdapterInfo::Out::private_data()));
@@ -147,8 +146,6 @@ Task QueryStatistics(CallOf<calls::QueryStatistics>& call) {
 
 namespace {
 
-constexpr uint32_t kDriverKnownEscape = 1u << 6;
-
 host::Escape::Request HostRequest(const CallOf<calls::Escape>& call, const Adapter& adapter) {
   host::Escape::Request request;
   calls::ToHost(call.request, &request);
@@ -224,7 +221,7 @@ Task Escape(CallOf<calls::Escape>& call) {
   const auto& data = calls::Escape::In::priv_drv_data();
 
   if (call.request.type() == _D3DKMT_ESCAPE_DRIVERPRIVATE &&
-      (call.request.flags() & kDriverKnownEscape) != 0) {
+      (call.request.flags() & DXG_ESCAPE_DRIVER_KNOWN) != 0) {
     uint32_t known = 0;
     if (call.request.priv_drv_data_size() < sizeof(known)) {
       co_return Status::Refuse(EINVAL, "priv_drv_data_size is {}; a known escape begins with its 4-byte type",

@@ -137,7 +137,7 @@ Status Seal(SharedResource& object) {
 }
 
 TaskOf<std::shared_ptr<SharedResource>> FindResourceFile(Call& call, uint64_t descriptor) {
-  auto resource = std::dynamic_pointer_cast<SharedResource>(co_await FindSharedObject(call, descriptor));
+  auto resource = AsKind<SharedResource>(co_await FindSharedObject(call, descriptor));
   if (resource != nullptr) co_return resource;
   co_return Status::Refuse(EINVAL, "descriptor {} of the caller is of no shared resource",
                            static_cast<uint32_t>(descriptor));
@@ -279,7 +279,7 @@ Task ShareObjects(CallOf<calls::ShareObjects>& call) {
   const uint32_t handle = call.request.objects(0);
   DXG_CO_ASSIGN(auto object, FindShareable(*call.process, handle));
   DXG_CO_TRY(co_await AddDescriptor(call, object, handle));
-  if (auto* resource = dynamic_cast<SharedResource*>(object.get())) {
+  if (const auto resource = AsKind<SharedResource>(object)) {
     if (Status sealed = Seal(*resource); !sealed.ok()) {
       (void)co_await DropDescriptor(call.driver.host(), object);
       co_return sealed;

@@ -4,6 +4,7 @@
 #include "cuse-dxg/guest/client_event.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
+#include "proto/abi/flags.h"
 #include "proto/contract/forward.gen.h"
 #include "proto/contract/numbers.gen.h"
 #include "proto/dxg/host.pb.h"
@@ -11,7 +12,7 @@
 namespace dxg::guest::handlers {
 namespace {
 
-constexpr uint32_t kEnqueueCpuEvent = 2;  // flags
+constexpr uint32_t kEnqueueCpuEvent = DXG_SIGNAL_ENQUEUE_CPU_EVENT;
 
 using Signal = host::SignalSyncObject;
 
@@ -91,7 +92,8 @@ Task SignalSynchronizationObject(CallOf<calls::SignalSynchronizationObject>& cal
 Task SignalSynchronizationObjectFromCpu(CallOf<calls::SignalSynchronizationObjectFromCpu>& call) {
   using In = calls::SignalSynchronizationObjectFromCpu::In;
   auto& args = call.request;
-  DXG_CO_TRY(CheckCount("object_count", args.object_count(), D3DDDI_MAX_OBJECT_SIGNALED));
+  DXG_CO_TRY(
+      CheckCount("object_count", args.object_count(), limits::kSignalSynchronizationObjectFromCpuObjectsMax));
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(args.device()));
   DXG_CO_TRY(CheckActive(*device->adapter()));
   DXG_CO_TRY(call.CopyIn({&In::objects(), IfGiven(call, In::fence_values())}));
@@ -146,8 +148,10 @@ Task SignalSynchronizationObjectFromGpu2(CallOf<calls::SignalSynchronizationObje
 Task SubmitSignalSyncObjectsToHwQueue(CallOf<calls::SubmitSignalSyncObjectsToHwQueue>& call) {
   using In = calls::SubmitSignalSyncObjectsToHwQueue::In;
   auto& args = call.request;
-  DXG_CO_TRY(CheckCount("hwqueue_count", args.hwqueue_count(), D3DDDI_MAX_BROADCAST_CONTEXT));
-  DXG_CO_TRY(CheckCount("object_count", args.object_count(), D3DDDI_MAX_OBJECT_SIGNALED));
+  DXG_CO_TRY(CheckCount("hwqueue_count", args.hwqueue_count(),
+                        limits::kSubmitSignalSyncObjectsToHwQueueHwqueuesMax));
+  DXG_CO_TRY(
+      CheckCount("object_count", args.object_count(), limits::kSubmitSignalSyncObjectsToHwQueueObjectsMax));
   DXG_CO_ASSIGN(const uint32_t first, ReadFirst(call, In::hwqueues()));
   DXG_CO_ASSIGN(auto found, FindHwQueueAndDevice(*call.process, first));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));

@@ -19,6 +19,7 @@
 #include "cuse-dxg/guest/holder_call.h"
 #include "cuse-dxg/guest/nt_status.h"
 #include "cuse-dxg/guest/teardown.h"
+#include "proto/abi/flags.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest {
@@ -148,7 +149,7 @@ void SyncFence::End(int32_t status) {
 // -- Files ----------------------------------------------------------------------------------------
 
 SyncFile::SyncFile(std::vector<std::shared_ptr<SyncFence>> fences, std::string name)
-    : fences_(std::move(fences)), name_(std::move(name)) {
+    : SharedObject(kKind), fences_(std::move(fences)), name_(std::move(name)) {
   descriptors = 1;  // its open is the only one; the host has no name for it
 }
 
@@ -285,7 +286,7 @@ std::vector<std::shared_ptr<SyncFence>> Together(const SyncFile& first, const Sy
 Task SyncFileCall::Merge() {
   sync_merge_data args{};
   DXG_CO_TRY(CopyIn(&args));
-  const auto other = std::dynamic_pointer_cast<SyncFile>(
+  const auto other = AsKind<SyncFile>(
       co_await FindSharedObject(driver_, waiting(), identity_, static_cast<uint32_t>(args.fd2)));
   if (other == nullptr)
     co_return Status::Refuse(ENOENT, "descriptor {} is no sync file of this device", args.fd2);
@@ -318,11 +319,12 @@ namespace {
 using CreateFile = calls::CreateSyncFile;
 using OpenFromFile = calls::OpenSyncObjectFromSyncFile;
 
-constexpr uint32_t kOpenFlags = 0x13;  // shared, nt_security_sharing, no_signal: to wait only
+constexpr uint32_t kOpenFlags =
+    DXG_SYNC_SHARED | DXG_SYNC_NT_SECURITY_SHARING | DXG_SYNC_NO_SIGNAL;  // to wait only
 
 // The fence of a sync file that CreateSyncFile gave out. A merged one has no one fence.
 TaskOf<std::shared_ptr<SyncFence>> FindFence(Call& call, uint64_t descriptor) {
-  const auto file = std::dynamic_pointer_cast<SyncFile>(co_await FindSharedObject(call, descriptor));
+  const auto file = AsKind<SyncFile>(co_await FindSharedObject(call, descriptor));
   if (file == nullptr)
     co_return Status::Refuse(EINVAL, "descriptor {} of the caller is no sync file of this device",
                              static_cast<uint32_t>(descriptor));

@@ -76,6 +76,7 @@ class SyncFence : public std::enable_shared_from_this<SyncFence> {
 // One sync file, however many descriptors lead to it. Ready when all of its fences are.
 class SyncFile final : public SharedObject, public std::enable_shared_from_this<SyncFile> {
  public:
+  static constexpr Kind kKind = Kind::kSyncFile;
   static constexpr size_t kFencesMax = 4096;
   static std::shared_ptr<SyncFile> Create(std::vector<std::shared_ptr<SyncFence>> fences, std::string name);
 

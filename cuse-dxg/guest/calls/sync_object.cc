@@ -7,6 +7,7 @@
 #include "cuse-dxg/guest/client_event.h"
 #include "cuse-dxg/guest/handlers.h"
 #include "cuse-dxg/guest/nt_status.h"
+#include "proto/abi/flags.h"
 #include "proto/dxg/host.pb.h"
 
 namespace dxg::guest {
@@ -72,8 +73,8 @@ namespace {
 using CreateObject = calls::CreateSynchronizationObject;
 using Info = d3dkmt_createsynchronizationobject2;
 
-constexpr uint32_t kShared = 1, kNtSecuritySharing = 2;  // flags
-constexpr uint32_t kClientHint = 1;                      // says nothing that a host here needs
+constexpr uint32_t kShared = DXG_SYNC_SHARED, kNtSecuritySharing = DXG_SYNC_NT_SECURITY_SHARING;
+constexpr uint32_t kClientHint = 1;  // says nothing that a host here needs
 constexpr size_t kUnion = offsetof(Info, info.reserved), kUnionBytes = sizeof(Info::info.reserved);
 constexpr contract::Member kFence = CreateObject::Address::info_monitored_fence_fence_cpu_virtual_address;
 constexpr contract::Member kPeriodicFence =
@@ -190,8 +191,7 @@ Task OpenSyncObjectFromNtHandle2(CallOf<calls::OpenSyncObjectFromNtHandle2>& cal
   DXG_CO_ASSIGN(auto device, call.process->FindDevice(call.request.device()));
   DXG_CO_TRY(CheckActive(*device));
   DXG_CO_TRY(CheckActive(*device->adapter()));
-  auto shared =
-      std::dynamic_pointer_cast<SharedSyncObject>(co_await FindSharedObject(call, call.request.nt_handle()));
+  auto shared = AsKind<SharedSyncObject>(co_await FindSharedObject(call, call.request.nt_handle()));
   if (shared == nullptr) {
     co_return Status::Refuse(EINVAL, "descriptor {} of the caller is of no shared sync object",
                              static_cast<uint32_t>(call.request.nt_handle()));
