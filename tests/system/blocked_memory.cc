@@ -35,6 +35,7 @@
 #include <chrono>
 #include <csignal>
 #include <cstring>
+#include <functional>
 #include <stdexcept>
 #include <string_view>
 #include <thread>
@@ -148,8 +149,7 @@ int Share(int node, d3dkmthandle adapter, std::byte* page) {
   return ioctl(node, LX_DXSHAREOBJECTS, &share);
 }
 
-int Touch(const char* node_path, int node, d3dkmthandle adapter, std::string_view kind, std::byte* page) {
-  if (dxg::held::IsWork(kind)) return dxg::held::QueueWork(node_path, kind, page), 0;
+int Touch(int node, d3dkmthandle adapter, std::string_view kind, std::byte* page) {
   if (kind == "share") return Share(node, adapter, page);
   if (kind == "answer") return Ask(node, adapter, page);
   if (kind == "in") {
@@ -199,22 +199,30 @@ int Attack(int argc, char** argv) {
   if (node < 0) Fail("cannot open the node");
   const d3dkmthandle adapter = FirstAdapter(node);
 
+  const auto page = [pages](int i) { return static_cast<std::byte*>(pages) + i * 8 * kPage; };
+  const auto tell_when_blocked = [&] {
+    for (int i = 0; i < blocked; ++i) {
+      if (read(tell[0], &byte, 1) != 1) Fail("the file system ended");
+    }
+    fmt::print("blocked\n");
+    std::fflush(stdout);
+  };
+  if (dxg::held::IsWork(kind)) {
+    std::vector<std::function<void()>> work;
+    for (int i = 0; i < threads; ++i) work.push_back(dxg::held::PrepareWork(path, kind, page(i)));
+    for (const auto& queue : work) queue();
+    tell_when_blocked();
+    for (;;) pause();
+  }
+
   std::atomic<int> succeeded = 0;
   std::vector<std::thread> calls;
   for (int i = 0; i < threads; ++i) {
     calls.emplace_back([&, i] {
-      if (Touch(path, node, adapter, kind, static_cast<std::byte*>(pages) + i * 8 * kPage) >= 0) ++succeeded;
+      if (Touch(node, adapter, kind, page(i)) >= 0) ++succeeded;
     });
   }
-  if (dxg::held::IsWork(kind)) {
-    for (std::thread& call : calls) call.join();
-  }
-  for (int i = 0; i < blocked; ++i) {
-    if (read(tell[0], &byte, 1) != 1) Fail("the file system ended");
-  }
-  fmt::print("blocked\n");
-  std::fflush(stdout);
-  while (dxg::held::IsWork(kind)) pause();
+  tell_when_blocked();
   for (std::thread& call : calls) call.join();
   if (succeeded != 0) Fail("a call succeeded");
   fmt::print("ended\n");
@@ -272,8 +280,7 @@ int Calls(char** argv) {
   for (int i = 0; i < std::atoi(argv[3]); ++i) {
     d3dkmt_adaptertype type = {};
     calls.Add([&] {
-      if (Touch(argv[2], node, adapter, "in", reinterpret_cast<std::byte*>(&type)) != 0)
-        Fail("a call failed");
+      if (Touch(node, adapter, "in", reinterpret_cast<std::byte*>(&type)) != 0) Fail("a call failed");
     });
     echoes.Add([&] {
       char byte = 1;

@@ -16,20 +16,21 @@ bool IsWork(std::string_view kind) {
   return kind == "commands" || kind == "copies" || kind == "writes" || kind == "atomics";
 }
 
-void QueueWork(const char* node, std::string_view kind, std::byte* page) {
+std::function<void()> PrepareWork(const char* node, std::string_view kind, std::byte* page) {
   options().device = node;
   WorkClient& client = *new WorkClient;  // to the process's end, as its work
   const d3dkmthandle heap = client.CreateHeap(page, kPageBytes);
   client.MakeResident(client.paging, {&heap, 1});
   const uint64_t held = client.Map(heap, kPageBytes);
   const d3dkmthandle context = client.CreateContext();
-  if (kind == "commands") return client.Submit(context, {held, 64});
+  if (kind == "commands") return [&client, context, held] { client.Submit(context, {held, 64}); };
   const GpuMemory own = client.Allocate();
-  client.Submit(context, client.Compile([&](dxg_commands* commands) {
-    if (kind == "copies") dxg_push_copy(commands, own.gpu, held, kPageBytes);
-    if (kind == "writes") dxg_push_copy(commands, held, own.gpu, kPageBytes);
-    if (kind == "atomics") dxg_push_atomic_add64(commands, held, 1);
-  }));
+  const Commands commands = client.Compile([&](dxg_commands* list) {
+    if (kind == "copies") dxg_push_copy(list, own.gpu, held, kPageBytes);
+    if (kind == "writes") dxg_push_copy(list, held, own.gpu, kPageBytes);
+    if (kind == "atomics") dxg_push_atomic_add64(list, held, 1);
+  });
+  return [&client, context, commands] { client.Submit(context, commands); };
 }
 
 void WorkBeside(const char* node, int times) {
