@@ -92,7 +92,7 @@ uint64_t Region::machine_bytes() const {
   return static_cast<uint64_t>(status.st_blocks) * 512;
 }
 
-uint8_t* Region::Chunk(uint64_t offset) {
+uint8_t* Region::Chunk(uint64_t offset) const {
   const size_t index = offset / kChunkBytes;
   if (uint8_t* mapped = chunks_[index].load(std::memory_order_acquire)) return mapped;
   MutexLock lock(map_mutex_);
@@ -110,10 +110,23 @@ void Region::Read(uint64_t offset, Bytes bytes) const {
   while (!bytes.empty()) {
     const ssize_t got = pread(info_.file->number(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
     if (got < 0 && errno == EINTR) continue;
-    // Beyond what a client can take away; a device node of a window that has no such call reads zero, too.
-    if (got <= 0) return std::fill(bytes.begin(), bytes.end(), uint8_t{0});
+    if (got < 0) return ReadMapped(offset, bytes);
+    if (got == 0) return std::fill(bytes.begin(), bytes.end(), uint8_t{0});  // behind its end
     bytes = bytes.subspan(static_cast<size_t>(got));
     offset += static_cast<uint64_t>(got);
+  }
+}
+
+// Of a window that is a device without a call to read it.
+void Region::ReadMapped(uint64_t offset, Bytes bytes) const {
+  while (!bytes.empty()) {
+    const uint64_t in_chunk = offset % kChunkBytes;
+    const size_t part = std::min<uint64_t>(bytes.size(), kChunkBytes - in_chunk);
+    const uint8_t* const mapped = Chunk(offset);
+    if (mapped == nullptr) return std::fill(bytes.begin(), bytes.end(), uint8_t{0});  // no address space
+    std::memcpy(bytes.data(), mapped + in_chunk, part);
+    bytes = bytes.subspan(part);
+    offset += part;
   }
 }
 

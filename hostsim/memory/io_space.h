@@ -48,7 +48,8 @@ struct RegionInfo {
 
 // A file that is all of the window, for a guest that chooses where among its physical addresses it finds it.
 struct WindowFile {
-  std::shared_ptr<const FileDescriptor> file;  // can be mapped; where it holds something, that is lost
+  std::shared_ptr<const FileDescriptor>
+      file;            // can be mapped, if not read; where it holds something, that is lost
   uint64_t bytes = 0;  // whole pages; 0: there is no such file, every region is one of its own
 };
 
@@ -86,12 +87,13 @@ class Region {
   struct Taken {};
 
   Region(std::shared_ptr<IoSpace> space, RegionInfo info);
-  uint8_t* Chunk(uint64_t offset);
+  uint8_t* Chunk(uint64_t offset) const;
+  void ReadMapped(uint64_t offset, Bytes bytes) const;
 
   const std::shared_ptr<IoSpace> space_;
   const RegionInfo info_;
-  Mutex map_mutex_;  // so that one thread maps a chunk; a mapped one is read without it
-  std::vector<std::atomic<uint8_t*>> chunks_;  // the host's own view; made when the host writes
+  mutable Mutex map_mutex_;  // so that one thread maps a chunk; a mapped one is read without it
+  mutable std::vector<std::atomic<uint8_t*>> chunks_;  // the host's own view; made when the host writes
   Mutex mutex_;
   RangeTree<Taken> taken_ DXG_GUARDED_BY(mutex_);
 };

@@ -1,7 +1,10 @@
 #include "hostsim/memory/allocation.h"
 
 #include <gtest/gtest.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
+#include "hostsim/memory/io_space.h"
 #include "tests/hostsim/memory_rig.h"
 
 namespace dxg::hostsim {
@@ -576,6 +579,23 @@ TEST(IoSpace, ProcessesHaveRegionsOfTheirOwn) {
   const uint64_t again =
       rig.LockFor(third, third_device, rig.NewFor(third, third_device, kPage)).cpu_visible_buffer_offset();
   EXPECT_EQ(rig.host().FindRegion(again)->window_start, start) << "its place is used again";
+}
+
+// As some device nodes; a file of secret memory has no call to read it, and no other process needs to see it
+// here.
+TEST(IoSpace, AWindowThatCanOnlyBeMappedIsRead) {
+  const auto file = std::make_shared<const FileDescriptor>(static_cast<int>(syscall(SYS_memfd_secret, 0)));
+  if (file->number() < 0) GTEST_SKIP() << "this kernel has no memfd_secret";
+  ASSERT_EQ(ftruncate(file->number(), 2 * kPage), 0);
+  uint64_t word = 0;
+  ASSERT_LT(pread(file->number(), &word, sizeof(word), 0), 0);
+  const auto region =
+      Region::OfWindow(std::make_shared<IoSpace>(1, true), {file, 2 * kPage}, IoSpace::kStart);
+  ASSERT_NE(region, nullptr);
+  const uint64_t written = 0x0123456789abcdef;
+  region->Write(kPage, ConstBytes(reinterpret_cast<const uint8_t*>(&written), sizeof(written)));
+  region->Read(kPage, Bytes(reinterpret_cast<uint8_t*>(&word), sizeof(word)));
+  EXPECT_EQ(word, written);
 }
 
 TEST(IoSpace, FreedMemoryGoesBackToTheMachine) {
