@@ -20,11 +20,13 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <fuse_lowlevel.h>
+#include <sys/eventfd.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -59,7 +61,9 @@ constexpr size_t kFilePages = 4096;
 // -- The file system: a root that is one file ------------------------------------------------------
 
 bool sync_reads = false;
-int told = -1;  // gets a byte for each page that is asked for
+int told = -1;  // gets a byte for each page that is asked for, and each flush that is held
+bool holds_flushes = false;
+pid_t client_pid = 0;
 
 void Init(void*, fuse_conn_info* connection) {
   connection->max_readahead = 0;
@@ -79,11 +83,21 @@ void HoldRead(fuse_req_t, fuse_ino_t, size_t, off_t, fuse_file_info*) {
   if (write(told, "r", 1) != 1) Fail("cannot tell of a read");
 }
 
+// Of a descriptor that somebody else closes. The client itself is not held up.
+void HoldFlush(fuse_req_t request, fuse_ino_t, fuse_file_info*) {
+  if (!holds_flushes || syscall(SYS_tgkill, client_pid, fuse_req_ctx(request)->pid, 0) == 0) {
+    fuse_reply_err(request, 0);
+  } else if (write(told, "f", 1) != 1) {
+    Fail("cannot tell of a flush");
+  }
+}
+
 constexpr fuse_lowlevel_ops kOperations = {
     .init = Init,
     .getattr = GetAttributes,
     .open = [](fuse_req_t request, fuse_ino_t, fuse_file_info* file) { fuse_reply_open(request, file); },
     .read = HoldRead,
+    .flush = HoldFlush,
 };
 
 void ServePages(const char* mount_point, int ready) {
@@ -134,19 +148,52 @@ int Ask(int node, d3dkmthandle adapter, std::byte* page) {
   return ioctl(node, LX_DXGETALLOCATIONPRIORITY, &ask);
 }
 
-// A fence to be shared, and a page for its descriptor.
-int Share(int node, d3dkmthandle adapter, std::byte* page) {
+d3dkmthandle CreateFence(int node, d3dkmthandle device) {
   d3dkmt_createsynchronizationobject2 fence = {};
-  fence.device = CreateDevice(node, adapter);
+  fence.device = device;
   fence.info.type = _D3DDDI_MONITORED_FENCE;
   fence.info.flags.shared = 1;
   fence.info.flags.nt_security_sharing = 1;
   if (ioctl(node, LX_DXCREATESYNCHRONIZATIONOBJECT, &fence) != 0) Fail("no fence");
+  return fence.sync_object;
+}
+
+// A fence to be shared, and a page for its descriptor.
+int Share(int node, d3dkmthandle adapter, std::byte* page) {
+  const d3dkmthandle fence = CreateFence(node, CreateDevice(node, adapter));
   d3dkmt_shareobjects share = {};
   share.object_count = 1;
-  share.objects = reinterpret_cast<uint64_t>(&fence.sync_object);
+  share.objects = reinterpret_cast<uint64_t>(&fence);
   share.shared_handle = reinterpret_cast<uint64_t>(page);
   return ioctl(node, LX_DXSHAREOBJECTS, &share);
+}
+
+// Calls that take a descriptor, while a thread puts now an eventfd and now the held file under its number.
+void BeginFlushes(int node, d3dkmthandle adapter, int held, int threads) {
+  const int event = eventfd(0, EFD_CLOEXEC), number = dup(event);
+  if (event < 0 || number < 0) Fail("no eventfd");
+  std::thread([=] {
+    for (;;) {
+      dup2(held, number);
+      dup2(event, number);
+    }
+  }).detach();
+  const d3dkmthandle device = CreateDevice(node, adapter);
+  const d3dkmthandle fence = CreateFence(node, device);
+  for (int i = 0; i < threads; ++i) {
+    std::thread([=] {
+      for (;;) {
+        const uint64_t reached = 0;
+        d3dkmt_waitforsynchronizationobjectfromcpu wait = {};
+        wait.device = device;
+        wait.object_count = 1;
+        wait.objects = reinterpret_cast<uint64_t>(&fence);
+        wait.fence_values = reinterpret_cast<uint64_t>(&reached);
+        wait.async_event = static_cast<uint64_t>(number);
+        ioctl(node, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &wait);
+      }
+    }).detach();
+  }
 }
 
 int Touch(int node, d3dkmthandle adapter, std::string_view kind, std::byte* page) {
@@ -179,6 +226,8 @@ int Attack(int argc, char** argv) {
   int tell[2];
   if (pipe2(tell, O_CLOEXEC) != 0) Fail("pipe");
   told = tell[1];
+  holds_flushes = kind == "flush";
+  client_pid = getpid();
   if (own_thread) {
     std::thread([=] { ServePages(mount_point, tell[1]); }).detach();
   } else if (fork() == 0) {
@@ -194,7 +243,8 @@ int Attack(int argc, char** argv) {
     Fail("the held file has no pages");
   void* const pages = mmap(nullptr, kFilePages * kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE, file, 0);
   if (pages == MAP_FAILED) Fail("cannot map the held file");
-  close(file);  // by the last thread of a process that is its own file system, that would wait for ever
+  // By the last thread of a process that is its own file system, that would wait for ever.
+  if (!holds_flushes) close(file);
   const int node = open(path, O_RDWR | O_CLOEXEC);
   if (node < 0) Fail("cannot open the node");
   const d3dkmthandle adapter = FirstAdapter(node);
@@ -207,6 +257,11 @@ int Attack(int argc, char** argv) {
     fmt::print("blocked\n");
     std::fflush(stdout);
   };
+  if (holds_flushes) {
+    BeginFlushes(node, adapter, file, threads);
+    tell_when_blocked();
+    for (;;) pause();
+  }
   if (dxg::held::IsWork(kind)) {
     std::vector<std::function<void()>> work;
     for (int i = 0; i < threads; ++i) work.push_back(dxg::held::PrepareWork(path, kind, page(i)));
