@@ -125,7 +125,8 @@ case ${FATE-well} in
     echo "#4000: cov: 12 ft: 12 corp: 2 exec/s 0 oom/timeout/crash: 0/0/2 time: 0s job: 2 dft_time: 0" >&2
     exit 77 ;;
   killed) echo bad >"${prefix}crash-early"; kill -KILL $$ ;;
-  interrupted) statistics; exit 72 ;;
+  power) echo bad >"${prefix}crash-early"; kill -KILL $PPID ;;
+  interrupted) echo bad >"${prefix}crash-early"; statistics; exit 72 ;;
   none) exit "${STATUS-0}" ;;
 esac
 """
@@ -200,17 +201,19 @@ def test_slow_inputs_and_forks(folder):
 
 def test_a_fuzzer_that_dies_or_cannot_start_is_an_error(folder):
     results = os.path.join(folder, "results")
-    _, left, _ = fuzz(137, folder, 0, total=1, FATE="killed")
-    assert (left["complete"], left["runs"]) == (False, None), left
+    _, left, _ = fuzz(137, folder, 0, total=1, name="killed", FATE="killed")
+    assert (left["complete"], left["status"], left["runs"]) == (False, 137, None), left
+    _, left, _ = fuzz(-9, folder, 0, total=1, FATE="power")  # the task dies too, as on a machine that loses its power
+    assert (left["complete"], left["status"], left["artifacts"]) == (False, None, []), left
     text = run(1, REPORT, results, "fuzz")
     assert f"shard 0 of 1 ended early. Its log: {results}/fuzz-fuzz_it-0-0.log\n" in text and "/fuzz-fuzz_it-0-0/crash-early\nAgain: " in text, text
     fuzz(0, folder, 0, total=1, restart=1)
     assert sorted(os.listdir(os.path.join(results, "corpus/fuzz_it-0"))) == ["input-0", "input-1"], "it does not go on with its inputs"
     text = run(1, REPORT, results, "fuzz")  # for what the first attempt has found
-    assert "1001 runs in 1 of 1 shards, artifacts: 1\n" in text and "early." not in text, text
+    assert "fuzz_it: 1001 runs in 1 of 1 shards, artifacts: 1\n" in text and "fuzz_it: shard" not in text, text
     for status, fate, its in ((72, "interrupted", 72), (1, "none", 0), (1, "none", 1), (77, "none", 77)):
         text, left, _ = fuzz(status, folder, 0, total=1, name=f"{fate}-{its}", FATE=fate, STATUS=str(its))
-        assert f"ended with status {its} and left no input that fails" in text and (left["complete"], left["status"]) == (False, its), text
+        assert f"ended early, with status {its};" in text and (left["complete"], left["status"]) == (False, its), text
     number = {"JOB_COMPLETION_INDEX": "0"}
     assert "not found" in run(127, TASK, results, "fuzz", "--shards", "1", os.path.join(folder, "no-such"), **number)
     fuzzer = os.path.join(folder, "fuzz_it")
