@@ -5,11 +5,11 @@
 //         asked for, and ends when the calls have ended: with 0 if none of them succeeded. The file system
 //         is a process of its own, which outlives the program; with `own-thread` a thread. With `sync` a
 //         page is waited for in a way that no signal ends.
-//         KIND: in (a buffer that is read), out (one that is written), answer (one that is written when the
-//         host has answered), share (where what a visit brings goes)
-//     dxg-blocked-memory work-attack NODE DEVICES BLOCKED KIND
-//         The same by what GPUs do on so many devices (held_work.h says the kinds), with pages that
-//         userfaultfd holds. Ends only when it is killed.
+//         KIND: struct (the call's own struct), in (a buffer that is read), out (one that is written), answer
+//         (one that is written when the host has answered), share (where what a visit brings goes), flush (a
+//         descriptor that is an eventfd one moment and the held file the next: who takes and closes it waits
+//         for the file's flush), or what a GPU does (held_work.h says the kinds). The last two end only when
+//         they are killed.
 //     dxg-blocked-memory calls NODE COUNT
 //         Makes calls, and sends as many bytes to a process that sends them back. Says how long both took,
 //         and ends with 0 if all succeeded and 99 of 100 calls took no more than 20 ms, and what 99 of 100 of
@@ -197,6 +197,7 @@ void BeginFlushes(int node, d3dkmthandle adapter, int held, int threads) {
 }
 
 int Touch(int node, d3dkmthandle adapter, std::string_view kind, std::byte* page) {
+  if (kind == "struct") return ioctl(node, LX_DXQUERYADAPTERINFO, page);
   if (kind == "share") return Share(node, adapter, page);
   if (kind == "answer") return Ask(node, adapter, page);
   if (kind == "in") {
