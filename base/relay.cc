@@ -36,15 +36,15 @@ Relay::Pause::~Pause() {
 
 void Relay::StartThread() {
   if (threads_.size() >= kThreadsMax) return;
-  std::thread thread;
+  std::list<std::thread> made(1);  // before it runs: to keep it takes memory
   const auto work = [this] {
     Work();
     MutexLock lock(mutex_);
     --living_;
     left_.NotifyAll();
   };
-  if (!dxg::StartThread(&thread, work)) return;  // nobody watches, until a thread comes back
-  threads_.push_back(std::move(thread));
+  if (!dxg::StartThread(&made.front(), work)) return;  // nobody watches, until a thread comes back
+  threads_.splice(threads_.end(), made);
   ++living_;
   ++idle_;
 }

@@ -1,19 +1,24 @@
 #include "cuse-dxg/cdi.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/fuse.h>
 #include <linux/magic.h>
 #include <sys/stat.h>
 #include <sys/vfs.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <nlohmann/json.hpp>
 #include <string_view>
 #include <system_error>
+
+#include "base/unique_fd.h"
 
 namespace dxg {
 namespace {
@@ -55,8 +60,18 @@ Json Mount(const std::string& from, const std::string& to, const char* access) {
           {"options", {access, "nosuid", "nodev", "rbind", "rprivate"}}};
 }
 
-// The paths are of the machine, and who reads them has another working directory.
-std::string Absolute(const std::string& path) { return std::filesystem::absolute(path).lexically_normal(); }
+// The paths are of the machine, and who reads them has another working directory and follows no links.
+Result<std::string> Canonical(const std::string& path) {
+  std::error_code error;
+  const std::string place = std::filesystem::canonical(path, error);
+  if (error) return Status::Refuse(error.value(), "{}: {}", path, std::strerror(error.value()));
+  return place;
+}
+
+bool IsFolder(const std::string& path) {
+  std::error_code error;
+  return std::filesystem::is_directory(path, error);
+}
 
 // Puts the node into the edits, by what it is.
 Status AddNode(const std::string& path, Json* edits) {
@@ -65,7 +80,7 @@ Status AddNode(const std::string& path, Json* edits) {
     return Status::Refuse(errno,
                           "{}: {}; serve a node first (cuse-dxg serve), or say by --device where it is", path,
                           std::strerror(errno));
-  const std::string place = Absolute(path);
+  DXG_ASSIGN(const std::string place, Canonical(path));
   if (S_ISCHR(node.st_mode)) {
     Json device = {{"path", kNodeInContainer}};
     if (place != kNodeInContainer) device["hostPath"] = place;
@@ -74,8 +89,10 @@ Status AddNode(const std::string& path, Json* edits) {
     return Status::Ok();
   }
   struct statfs system;
-  if (!S_ISREG(node.st_mode) || statfs(path.c_str(), &system) != 0 || system.f_type != FUSE_SUPER_MAGIC)
-    return Status::Refuse(ENODEV, "{} is neither a character device nor a FUSE file; expected a node", path);
+  if (!S_ISREG(node.st_mode) || statfs(path.c_str(), &system) != 0 || system.f_type != FUSE_SUPER_MAGIC ||
+      node.st_ino != FUSE_ROOT_ID)
+    return Status::Refuse(
+        ENODEV, "{} is neither a character device nor a FUSE file system of one file; expected a node", path);
   // A runtime makes no device of a file, and a file that is served shows through a mount.
   (*edits)["mounts"].push_back(Mount(place, kNodeInContainer, "rw"));
   return Status::Ok();
@@ -83,25 +100,56 @@ Status AddNode(const std::string& path, Json* edits) {
 
 Status AddFolders(const std::vector<std::string>& folders, Json* edits) {
   for (const std::string& folder : folders) {
-    if (!std::filesystem::is_directory(folder))
-      return Status::Refuse(ENOTDIR, "--libraries {}: there is no such folder", folder);
-    const std::string place = Absolute(folder);
+    if (!IsFolder(folder))
+      return Status::Refuse(ENOTDIR, "--libraries {}: there is no such folder, or it cannot be reached",
+                            folder);
+    DXG_ASSIGN(const std::string place, Canonical(folder));
     (*edits)["mounts"].push_back(Mount(place, place, "ro"));
   }
   return Status::Ok();
 }
 
+// 0, or an errno.
+int WriteAll(int file, std::string_view text) {
+  while (!text.empty()) {
+    const ssize_t written = write(file, text.data(), text.size());
+    if (written < 0 && errno == EINTR) continue;
+    if (written < 0) return errno;
+    text.remove_prefix(static_cast<size_t>(written));
+  }
+  return 0;
+}
+
 // Whole or not at all: a container's start may read it at any time.
-Status Write(const std::string& path, const std::string& text) {
-  const std::string unfinished = path + ".new";  // no name that a runtime reads
-  std::ofstream file(unfinished, std::ios::trunc);
-  file << text;
-  file.close();
-  const int error = file ? 0 : errno;
-  if (error == 0 && std::rename(unfinished.c_str(), path.c_str()) == 0) return Status::Ok();
-  const int why = error ? error : errno;
-  std::remove(unfinished.c_str());
-  return Status::Refuse(why, "--output {}: {}", path, std::strerror(why));
+int Replace(const std::string& path, std::string_view text) {
+  std::string unfinished = path + ".XXXXXX";  // no name that a runtime reads
+  const UniqueFd file(mkostemp(unfinished.data(), O_CLOEXEC));
+  if (!file.valid()) return errno;
+  int error = WriteAll(file.get(), text);
+  if (error == 0 && (fchmod(file.get(), 0644) != 0 || rename(unfinished.c_str(), path.c_str()) != 0))
+    error = errno;
+  if (error != 0) unlink(unfinished.c_str());
+  return error;
+}
+
+// What is there and is no file, such as a pipe, is written to.
+Status Write(const std::string& path, std::string_view text) {
+  struct stat there;
+  int error = 0;
+  if (stat(path.c_str(), &there) == 0 && !S_ISREG(there.st_mode)) {
+    const UniqueFd file(open(path.c_str(), O_WRONLY | O_CLOEXEC));
+    error = file.valid() ? WriteAll(file.get(), text) : errno;
+  } else {
+    error = Replace(path, text);
+  }
+  if (error == 0) return Status::Ok();
+  return Status::Refuse(error, "--output {}: {}", path, std::strerror(error));
+}
+
+Status Print(std::string_view text) {
+  if (const int error = WriteAll(STDOUT_FILENO, text))
+    return Status::Refuse(error, "stdout: {}", std::strerror(error));
+  return Status::Ok();
 }
 
 }  // namespace
@@ -110,7 +158,7 @@ Result<std::string> CdiSpecification(const CdiOptions& options) {
   std::vector<std::string> folders = options.libraries;
   if (folders.empty()) {
     for (const char* folder : kWslFolders) {
-      if (std::filesystem::is_directory(folder)) folders.push_back(folder);
+      if (IsFolder(folder)) folders.push_back(folder);
     }
   }
   Json edits = Json::object();
@@ -119,7 +167,12 @@ Result<std::string> CdiSpecification(const CdiOptions& options) {
   Json devices = Json::array();
   devices.push_back({{"name", options.name}, {"containerEdits", edits}});
   const Json all = {{"cdiVersion", options.spec_version}, {"kind", options.kind}, {"devices", devices}};
-  return all.dump(2, ' ', false, Json::error_handler_t::replace) + "\n";
+  try {
+    return all.dump(2) + "\n";
+  } catch (const Json::type_error&) {
+    return Status::Refuse(EILSEQ,
+                          "a path of the node or of a folder is no UTF-8, which a specification must be");
+  }
 }
 
 CdiCommand::CdiCommand(CLI::App& app) {
@@ -163,11 +216,7 @@ CdiCommand::CdiCommand(CLI::App& app) {
 int CdiCommand::Run() const {
   Result<std::string> text = CdiSpecification(options_);
   Status status = text.status();
-  if (status.ok() && output_.empty()) {
-    fmt::print("{}", *text);
-  } else if (status.ok()) {
-    status = Write(output_, *text);
-  }
+  if (status.ok()) status = output_.empty() ? Print(*text) : Write(output_, *text);
   if (status.ok()) return 0;
   fmt::print(stderr, "cuse-dxg cdi: {}\n", status.why());
   return 1;

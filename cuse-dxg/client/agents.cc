@@ -125,16 +125,22 @@ void FindThread(Agent* agent) {
     const pid_t tid = std::atoi(thread->path().filename().c_str());
     const auto numbers = ProcStatus(tid).Numbers("NSpid");
     if (numbers.empty() || static_cast<pid_t>(numbers.back()) != agent->own_tid) continue;
-    agent->tid = tid;
     agent->thread_start_time = StartTimeOf(agent->process.tgid, tid);
+    if (agent->thread_start_time != 0) agent->tid = tid;
     return;
   }
+}
+
+bool HasEnded(pid_t tgid, pid_t tid, uint64_t start_time) {
+  const uint64_t now = StartTimeOf(tgid, tid);
+  if (now == start_time) return false;
+  return now != 0 || (syscall(SYS_tgkill, tgid, tid, 0) != 0 && errno == ESRCH);  // 0: we could not look
 }
 
 // Whether it does no more what it is asked, for ever: a filter of system calls has ended its thread, or a
 // signal its process.
 bool IsDead(const Agent& agent) {
-  if (agent.tid != 0 && StartTimeOf(agent.process.tgid, agent.tid) != agent.thread_start_time) return true;
+  if (agent.tid != 0 && HasEnded(agent.process.tgid, agent.tid, agent.thread_start_time)) return true;
   return ProcStatus(agent.errands.front().caller.at.tid).KillIsPending();
 }
 

@@ -5,6 +5,8 @@
 #include <deque>
 #include <functional>
 #include <iterator>
+#include <memory>
+#include <new>
 #include <optional>
 #include <thread>
 #include <unordered_map>
@@ -25,8 +27,13 @@ struct Whose {
   uid_t user;
 };
 
-void RunOn(Strands& strands, Whose whose, std::function<void()> job) {
-  strands.Run(whose.process, whose.user, std::move(job));
+// Here, whatever it costs, where there is no memory to hand it over.
+void RunOn(Strands& strands, Whose whose, const std::function<void()>& job) {
+  try {
+    return strands.Run(whose.process, whose.user, job);
+  } catch (const std::bad_alloc&) {
+  }
+  job();
 }
 
 // Calls `done` with what it is called with, on the strand of that process. It is called once, so what is
@@ -35,8 +42,18 @@ template <class T, class Done>
 auto OnStrand(const std::shared_ptr<Strands>& strands, Whose whose, Done done) {
   return [strands, whose, asker = std::this_thread::get_id(), done = std::move(done)](T value) {
     if (std::this_thread::get_id() == asker) return done(std::move(value));
-    RunOn(*strands, whose,
-          [done, handed = std::make_shared<T>(std::move(value))] { done(std::move(*handed)); });
+    struct Handed {
+      Done done;
+      std::optional<T> value;
+    };
+    std::shared_ptr<Handed> handed;
+    try {
+      handed = std::make_shared<Handed>(Handed{done, std::nullopt});
+    } catch (const std::bad_alloc&) {
+      return done(std::move(value));
+    }
+    handed->value = std::move(value);
+    RunOn(*strands, whose, [handed] { handed->done(std::move(*handed->value)); });
   };
 }
 
@@ -59,7 +76,7 @@ class Visits {
       MutexLock lock(mutex_);
       may = !stopped_;
       if (may && !MayBegin(whose)) {
-        users_[whose.user].waiting.push_back({whose, std::move(begin)});
+        users_[whose.user].waiting.push_back({whose, std::make_shared<Begun>(std::move(begin))});
         return;
       }
       Count(whose);
@@ -87,7 +104,7 @@ class Visits {
       }
     }
     // Elsewhere: this may be the thread that everybody needs.
-    if (next) RunOn(*strands_, next->whose, [begin = std::move(next->begin)] { begin(true); });
+    if (next) RunOn(*strands_, next->whose, [begin = std::move(next->begin)] { (*begin)(true); });
   }
   void Stop() DXG_EXCLUDES(mutex_) {
     std::deque<Waits> waiting;
@@ -100,13 +117,13 @@ class Visits {
       }
       for (const Waits& each : waiting) Count(each.whose);  // each of them ends
     }
-    for (const Waits& each : waiting) each.begin(false);
+    for (const Waits& each : waiting) (*each.begin)(false);
   }
 
  private:
   struct Waits {
     Whose whose;
-    Begun begin;
+    std::shared_ptr<Begun> begin;  // so that to hand it over takes no memory
   };
   struct User {
     int visits = 0;

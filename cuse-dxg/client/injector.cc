@@ -7,6 +7,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -128,6 +129,7 @@ class InjectorState final : public VisitServer, public std::enable_shared_from_t
 
  private:
   Status EnsureProcess() DXG_REQUIRES(mutex_);
+  // Null: the injector does not take one more now.
   Result<std::shared_ptr<Worker>> NewWorker() DXG_REQUIRES(mutex_);
   // One that has nothing to do, made where there may be one more; null: all are busy.
   Result<std::shared_ptr<Worker>> IdleWorker() DXG_REQUIRES(mutex_);
@@ -214,10 +216,13 @@ Status InjectorState::EnsureProcess() {
 
 Result<std::shared_ptr<Worker>> InjectorState::NewWorker() {
   DXG_ASSIGN(auto ends, MakeSocketPair());
-  const std::byte byte{1};
+  char byte = 1;
+  iovec piece = {&byte, 1};
   const int theirs = ends.second.get();
-  if (!SendDatagram(process_.control.get(), std::span(&byte, 1), std::span(&theirs, 1)).ok())
-    return InjectorEnded();
+  const ssize_t told = SendPieces(process_.control.get(), std::span(&piece, 1), std::span(&theirs, 1), false);
+  // An injector that does not read is as busy as one whose workers are.
+  if (told == -EAGAIN && !process_.workers.empty()) return std::shared_ptr<Worker>();
+  if (told < 0) return InjectorEnded();
   auto worker = std::make_shared<Worker>();
   worker->socket = std::move(ends.first);
   const uint64_t number = ++last_number_;

@@ -110,7 +110,7 @@ Status Serve(const Options& options) {
     window = guests.window_file;
     service = ForGuests(std::move(guests));
   }
-  DXG_ASSIGN(auto server, Server::Listen(path, std::move(service)));
+  DXG_ASSIGN(const auto server, Server::Listen(path, std::move(service)));
   DXG_TRY(Confine(options, path, window));
   spdlog::info("listening at {}, pid {}", path, getpid());
   ReportReady(options.ready_fd);
@@ -118,7 +118,7 @@ Status Serve(const Options& options) {
   {
     // An engine, and a session that ends, may be in such memory.
     const StopDeadline deadline(0, [&server = *server] { server.Withdraw(); });
-    server.reset();
+    server->End();
   }
   spdlog::info("stopped");
   return Status::Ok();

@@ -57,10 +57,10 @@ Result<std::unique_ptr<Server>> Server::Listen(const std::string& path, Service 
   return std::unique_ptr<Server>(new Server(path, std::move(listener), std::move(service)));
 }
 
-Server::~Server() {
+void Server::End() {
   for (Running& each : running_) each.connection->End();
   for (Running& each : running_) each.thread.join();
-  Withdraw();
+  running_.clear();
 }
 
 void Server::Withdraw() const {

@@ -36,10 +36,15 @@ class Server {
   static constexpr size_t kSessionsMax = 256;
 
   static Result<std::unique_ptr<Server>> Listen(const std::string& path, Service service);
-  ~Server();  // ends all sessions
+  ~Server() {
+    End();
+    Withdraw();
+  }
 
   // Serves until `stop` is readable.
   void Run(int stop);
+  // Ends all sessions, and waits for them.
+  void End();
   // Nobody finds it any more. Any thread.
   void Withdraw() const;
 

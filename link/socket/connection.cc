@@ -11,6 +11,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <new>
 #include <utility>
 
 #include "base/unix_socket.h"
@@ -77,13 +78,16 @@ void Connection::Watch(int descriptor, uint32_t events, int operation) {
 }
 
 bool Connection::Keep(std::string bytes, size_t sent, std::span<const int> descriptors) {
-  kept_bytes_ += bytes.size() - sent;
-  kept_descriptors_ += descriptors.size();
-  if (kept_bytes_ > kKeptBytesMax || kept_descriptors_ > kKeptDescriptorsMax) return false;
-  Kept& kept = kept_.emplace_back(Kept{std::move(bytes), sent, {}});
+  const size_t left = bytes.size() - sent;
+  if (kept_bytes_ + left > kKeptBytesMax || kept_descriptors_ + descriptors.size() > kKeptDescriptorsMax)
+    return false;
+  Kept kept{std::move(bytes), sent, {}};
   for (const int descriptor : descriptors) {
     if (!kept.descriptors.emplace_back(fcntl(descriptor, F_DUPFD_CLOEXEC, 0)).valid()) return false;
   }
+  kept_.push_back(std::move(kept));
+  kept_bytes_ += left;
+  kept_descriptors_ += descriptors.size();
   const uint64_t one = 1;
   (void)!write(kept_event_.get(), &one, sizeof(one));
   return true;
@@ -136,10 +140,14 @@ bool Connection::Send(const google::protobuf::MessageLite& message, std::span<co
   Taken taken = Taken::kNoRoom;
   if (kept_.empty()) taken = by_rings ? PutIntoRing(PacketOf(bytes)) : SendNow(bytes, descriptors, &sent);
   if (taken == Taken::kYes) return true;
+  if (taken == Taken::kOver) return EndSending();
   const bool rest_only = sent != 0;  // the descriptors have gone
-  if (taken == Taken::kOver ||
-      !Keep(std::move(bytes), sent, rest_only ? std::span<const int>() : descriptors))
-    return EndSending();
+  try {
+    if (!Keep(std::move(bytes), sent, rest_only ? std::span<const int>() : descriptors)) return EndSending();
+  } catch (const std::bad_alloc&) {
+    if (rest_only) return EndSending();  // what follows a part of a frame would be read as its rest
+    throw;
+  }
   kept_.back().by_rings = by_rings;
   return true;
 }

@@ -1,5 +1,6 @@
 #include "link/vmbus/port.h"
 
+#include <new>
 #include <optional>
 #include <utility>
 
@@ -140,7 +141,11 @@ bool Port::KeepTrying() {
     while (!ended_ && errands_.empty() && changed_.WaitUntil(mutex_, *next_try)) {
     }
     if (ended_ || std::chrono::steady_clock::now() < *next_try) continue;
-    TryKept();
+    try {
+      TryKept();
+    } catch (const std::bad_alloc&) {
+      // There is no memory for a packet now. It stays kept.
+    }
     next_try.reset();
   }
 }

@@ -33,6 +33,11 @@ class CallBatch {
     }
     bytes_ += added.request().size();
   }
+  void RemoveLast() {
+    auto& calls = *message_.mutable_calls()->mutable_calls();
+    bytes_ -= calls.rbegin()->request().size();
+    calls.RemoveLast();
+  }
   int size() const { return message_.calls().calls_size(); }
   bool empty() const { return size() == 0; }
   bool full() const { return size() >= kCallsMax || bytes_ >= kBytesMax; }

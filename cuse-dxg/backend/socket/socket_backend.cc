@@ -197,7 +197,7 @@ void SocketBackend::Submit(const HostCall& call, Completion completion) {
   const bool asynchronous = call.asynchronous;  // once it is sent it may be over, and the call gone
   uint64_t number = 0;
   bool entered = false;
-  try {
+  {
     MutexLock lock(sending_);
     if (!asynchronous) number = ++last_number_;
     entered = Enter(call, completion, number);
@@ -205,18 +205,22 @@ void SocketBackend::Submit(const HostCall& call, Completion completion) {
       return SendBatch() && connection_.SendPacket(socket::MakeCall(
                                 {number, call.command->id, call.process, call.adapter, {}}, *call.request));
     };
-    if (entered && (asynchronous || !sent_alone())) {
-      batch_.Add(call, number);
-      if (!asynchronous || batch_.full()) {
-        SendBatch();
-      } else if (batch_.size() == 1) {
-        WakeReader();
+    const int waiting = batch_.size();
+    try {
+      if (entered && (asynchronous || !sent_alone())) {
+        batch_.Add(call, number);
+        if (!asynchronous || batch_.full()) {
+          SendBatch();
+        } else if (batch_.size() == 1) {
+          WakeReader();
+        }
       }
+    } catch (const std::bad_alloc&) {
+      // The caller lets go of the call: neither the host nor an answer may find it.
+      if (batch_.size() > waiting) batch_.RemoveLast();
+      if (asynchronous || pending_.Take(number)) throw;
+      return;
     }
-  } catch (const std::bad_alloc&) {
-    // The caller lets go of what the entry names.
-    if (!entered || asynchronous || pending_.Take(number)) throw;
-    return;
   }
   if (!entered) return completion.run(completion.context, Lost());
   if (!asynchronous) return;
@@ -324,7 +328,11 @@ bool SocketBackend::PollOnce() {
     uint64_t times = 0;
     (void)!read(wake_.get(), &times, sizeof(times));
     MutexLock lock(sending_);
-    (void)SendBatch();
+    try {
+      (void)SendBatch();
+    } catch (const std::bad_alloc&) {
+      WakeReader();  // it waits for memory
+    }
   }
   if (!woken->heard) return CheckAlive();
   liveness_.Heard();
