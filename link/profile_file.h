@@ -5,6 +5,7 @@
 #include <cstring>
 #include <fstream>
 #include <string>
+#include <string_view>
 
 #include "base/status.h"
 #include "proto/dxg/control.pb.h"
@@ -15,6 +16,13 @@ namespace dxg {
 // holds it, and that is one packet, of which a socket's buffer takes about 200 KiB by default.
 inline constexpr size_t kProfileBytesMax = 128 * 1024;
 
+// EFBIG: it has more than kProfileBytesMax bytes. `source` is for the message.
+inline Status CheckProfileSize(std::string_view text, const std::string& source) {
+  if (text.size() <= kProfileBytesMax) return Status::Ok();
+  return Status::Refuse(EFBIG, "{}: is larger than {} bytes; a profile is a short text, see docs/profiles.md",
+                        source, kProfileBytesMax);
+}
+
 // The text of a profile's file, which has to be there. ENOENT and the like: it cannot be opened or read.
 // EFBIG: it has more than kProfileBytesMax bytes. EINVAL: it is empty.
 inline Result<std::string> ReadProfileText(const std::string& path) {
@@ -24,10 +32,7 @@ inline Result<std::string> ReadProfileText(const std::string& path) {
   if (!file.is_open() || file.bad()) return Status::Refuse(errno, "{}: {}", path, std::strerror(errno));
   text.resize(static_cast<size_t>(file.gcount()));
   if (text.empty()) return Status::Refuse(EINVAL, "{}: is empty; give a profile, see docs/profiles.md", path);
-  if (text.size() > kProfileBytesMax)
-    return Status::Refuse(EFBIG,
-                          "{}: is larger than {} bytes; a profile is a short text, see docs/profiles.md",
-                          path, kProfileBytesMax);
+  DXG_TRY(CheckProfileSize(text, path));
   return text;
 }
 

@@ -37,6 +37,7 @@ std::string ShippedNames() {
 }  // namespace
 
 Result<AdapterProfile> ParseProfile(const std::string& text, const std::string& source) {
+  DXG_TRY(CheckProfileSize(text, source));
   ProfileComplaints complaints{.source = source};
   SyntaxErrors syntax(&complaints);
   TextFormat::ParseInfoTree lines;

@@ -21,11 +21,11 @@ std::span<const ShippedProfile> ShippedProfiles();
 
 // Reads a profile's text, fills in the defaults and checks every value, so that the host need not. EINVAL:
 // the Status says, each in a line, where it is (source, line, field), what is wrong, and what would be right.
+// EFBIG: it has more than kProfileBytesMax bytes (link/profile_file.h).
 // `source` only serves the messages.
 Result<AdapterProfile> ParseProfile(const std::string& text, const std::string& source);
 
-// As ParseProfile, of a shipped profile's name or of a file's path. EFBIG: the file has more than
-// kProfileBytesMax bytes (link/profile_file.h).
+// As ParseProfile, of a shipped profile's name or of a file's path.
 Result<AdapterProfile> LoadProfile(const std::string& name_or_file);
 
 }  // namespace dxg::hostsim

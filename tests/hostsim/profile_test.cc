@@ -130,6 +130,7 @@ TEST(Profile, MayHaveExactlyTheMostBytes) {
   const Status here = LoadProfile(path).status(), there = ReadProfileFile(path, "--profile").status();
   EXPECT_EQ(here.value(), -EFBIG);
   EXPECT_EQ(there.why(), "--profile " + here.why()) << "the same words for whoever reads it";
+  EXPECT_EQ(ParseProfile(text + 'x', path).status().why(), here.why()) << "as a device process sends it";
   unlink(path.c_str());
 }
 
