@@ -45,8 +45,9 @@ Variable NumberFrom(const char* name) {
 }
 
 std::optional<std::string> ShardFromEnvironment(int total_given, Shard* shard) {
-  const auto found = std::find_if(std::begin(kBatchSystems), std::end(kBatchSystems),
-                                  [](const BatchSystem& system) { return NumberFrom(system.index).present; });
+  const auto* const found =
+      std::find_if(std::begin(kBatchSystems), std::end(kBatchSystems),
+                   [](const BatchSystem& system) { return NumberFrom(system.index).present; });
   if (found == std::end(kBatchSystems))
     return "--shard-from-env found no shard: expected SLURM_ARRAY_TASK_ID, JOB_COMPLETION_INDEX or "
            "CI_NODE_INDEX in the environment";

@@ -44,7 +44,9 @@ void FuzzCommand(const CommandRow& command, std::span<const uint8_t> packet,
                  std::span<const uint8_t> answer) {
   const std::unique_ptr<Message> request(command.request->New()), same(command.request->New());
   if (!command.decode_request(Copy(packet), request.get())) return;
-  FUZZ_CHECK(command.request_size(*request) <= packet.size());
+  const size_t least =
+      command.request_size(*command.request);  // a padded request may come without its padding
+  FUZZ_CHECK(command.request_size(*request) <= std::max(packet.size(), least));
   std::vector<std::byte> bytes(command.request_size(*request));
   command.encode_request(*request, bytes.data());
   FUZZ_CHECK(command.decode_request(bytes, same.get()));

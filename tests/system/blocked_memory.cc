@@ -62,6 +62,9 @@ constexpr size_t kFilePages = 4096;
 
 bool sync_reads = false;
 int told = -1;  // gets a byte for each page that is asked for, and each flush that is held
+// So many pages are to be asked for before the file system says "blocked" in the client's place, which may be
+// stuck by then: what a process maps waits while somebody waits for one of its pages.
+int reads_to_say = 0;
 bool holds_flushes = false;
 pid_t client_pid = 0;
 
@@ -81,6 +84,8 @@ void GetAttributes(fuse_req_t request, fuse_ino_t, fuse_file_info*) {
 
 void HoldRead(fuse_req_t, fuse_ino_t, size_t, off_t, fuse_file_info*) {
   if (write(told, "r", 1) != 1) Fail("cannot tell of a read");
+  if (reads_to_say > 0 && --reads_to_say == 0 && write(STDOUT_FILENO, "blocked\n", 8) != 8)
+    Fail("cannot say that it is blocked");
 }
 
 // Of a descriptor that somebody else closes. The client itself is not held up.
@@ -228,6 +233,7 @@ int Attack(int argc, char** argv) {
   if (pipe2(tell, O_CLOEXEC) != 0) Fail("pipe");
   told = tell[1];
   holds_flushes = kind == "flush";
+  if (dxg::held::IsWork(kind)) reads_to_say = blocked;
   client_pid = getpid();
   if (own_thread) {
     std::thread([=] { ServePages(mount_point, tell[1]); }).detach();
@@ -267,7 +273,6 @@ int Attack(int argc, char** argv) {
     std::vector<std::function<void()>> work;
     for (int i = 0; i < threads; ++i) work.push_back(dxg::held::PrepareWork(path, kind, page(i)));
     for (const auto& queue : work) queue();
-    tell_when_blocked();
     for (;;) pause();
   }
 
