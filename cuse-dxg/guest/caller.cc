@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cerrno>
 #include <cstring>
 #include <fstream>
 #include <string>
@@ -192,7 +193,9 @@ Task Caller::Enter() {
           if (abandoned_) return;
           answered_ = true;
           OutlivesItsFile();
-          ioctl_->Answer(0, {});
+          // What the call returns where the injector ends before it has the thread. Else a visit's end says
+          // it.
+          ioctl_->Answer(-EIO, {});
         },
         std::move(done));
   });

@@ -132,7 +132,7 @@ class DeliveryDevice final : public attach::Node {
   }
 
   void Answer(const CallPtr& call) {
-    HoldAt(delivery::Hold::kBeforeAnswer, *call, [this, call] { Reply(*call, 0); });
+    HoldAt(delivery::Hold::kBeforeAnswer, *call, [this, call] { Reply(*call, -EIO); });
   }
 
   void Reply(Call& call, int32_t result) {

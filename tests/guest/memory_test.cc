@@ -179,7 +179,8 @@ TEST_F(MemoryTest, LockWhoseAddressCannotBeWrittenDoesNotCount) {
 TEST_F(MemoryTest, ThreadKilledOnItsWayIsAnsweredOnce) {
   const uint32_t allocation = CreateAllocation();
   delivery.kill_after_answer = true;
-  EXPECT_EQ(Lock(allocation), 0);  // the provisional answer, which nobody sees
+  EXPECT_EQ(Lock(allocation),
+            -EIO);  // the provisional answer, seen where the injector is killed and the thread is not
   EXPECT_TRUE(delivery.left.empty());
   EXPECT_EQ(Unlock(allocation), -EINVAL) << "it is locked";
 }

@@ -27,6 +27,9 @@ class TestOpen final : public attach::OpenRequest {
   std::shared_ptr<Outcome> outcome_;
 };
 
+// While a visit is entered: whose call is answered for the time being.
+thread_local std::shared_ptr<Outcome>* entering = nullptr;
+
 class TestIoctl final : public attach::IoctlRequest {
  public:
   TestIoctl(pid_t tid, uint64_t file, uint32_t code, uint64_t argument, size_t restricted_bytes,
@@ -46,7 +49,11 @@ class TestIoctl final : public attach::IoctlRequest {
   uint64_t argument() const override { return argument_; }
   std::span<const std::byte> in() const override { return in_; }
   bool kernel_copies_out() const override { return restricted_; }
-  void Answer(int32_t result, std::span<const std::byte> out) override { outcome_->Done(result, out, 0); }
+  void Answer(int32_t result, std::span<const std::byte> out) override {
+    if (entering == nullptr) return outcome_->Done(result, out, 0);
+    EXPECT_EQ(result, -EIO) << "of a call whose visit does not come about, because the injector ends";
+    *entering = outcome_;
+  }
   void OnInterrupt(std::function<void()> interrupted) override {
     outcome_->SetInterrupt(std::move(interrupted));
   }
@@ -95,7 +102,8 @@ class FakeMap final : public client::AddressMap {
 
 class FakeVisit final : public client::Visit {
  public:
-  explicit FakeVisit(FakeDelivery& delivery) : delivery_(delivery) {}
+  FakeVisit(FakeDelivery& delivery, std::shared_ptr<Outcome> whose)
+      : delivery_(delivery), whose_(std::move(whose)) {}
   void Do(std::vector<client::Step> steps, Done done) override {
     const OutsideCount outside;
     if (delivery_.before_step) std::exchange(delivery_.before_step, nullptr)();
@@ -120,6 +128,7 @@ class FakeVisit final : public client::Visit {
   void Leave(int32_t result) override {
     const OutsideCount outside;
     delivery_.left.push_back(result);
+    if (whose_ != nullptr) std::exchange(whose_, nullptr)->Done(result, {}, 0);
   }
 
  private:
@@ -136,6 +145,7 @@ class FakeVisit final : public client::Visit {
   }
 
   FakeDelivery& delivery_;
+  std::shared_ptr<Outcome> whose_;  // null: its thread is not held
 };
 
 }  // namespace
@@ -150,9 +160,17 @@ void FakeDelivery::Enter(const client::Waiting&, const client::Identity&, std::f
   const OutsideCount outside;
   ++entered;
   if (refuse_enter != 0) return done(Status::Refuse(refuse_enter, "refused by the test"));
-  if (hold_thread) answer();
-  if (kill_after_answer) return done(Status::Refuse(EINTR, "killed by the test"));
-  done(std::unique_ptr<client::Visit>(std::make_unique<FakeVisit>(*this)));
+  std::shared_ptr<Outcome> whose;
+  if (hold_thread) {
+    entering = &whose;
+    answer();
+    entering = nullptr;
+  }
+  if (kill_after_answer) {
+    if (whose != nullptr) whose->Done(-EIO, {}, 0);
+    return done(Status::Refuse(EINTR, "killed by the test"));
+  }
+  done(std::unique_ptr<client::Visit>(std::make_unique<FakeVisit>(*this, std::move(whose))));
 }
 
 std::optional<HostRegion> FakeHost::FindRegion(WindowAddress address) {
