@@ -13,6 +13,7 @@
 #include "hostsim/adapter/adapter.h"
 #include "hostsim/machine/aftermath.h"
 #include "hostsim/machine/faults.h"
+#include "hostsim/machine/fidelity.h"
 #include "hostsim/machine/handle_table.h"
 #include "hostsim/machine/process.h"
 #include "hostsim/machine/world.h"
@@ -69,7 +70,8 @@ struct SharedObject {
 //   7  Storage::slow_word_              the lock of words without an address (gpu_memory.cc)
 //   8  Storage::guest_mutex_             the GuestMemory's own lock is taken inside it
 //   9  SyncDomain::mutex_, MemoryBudget::reserve_mutex_, Adapter::hangs_mutex_, Region::mutex_,
-//      Region::map_mutex_, IoSpace::mutex_, FaultPlan::mutex_, the clock's lock
+//      Region::map_mutex_, IoSpace::mutex_, FaultPlan::mutex_, Fidelity::mutex_,
+//      the clock's lock
 //
 // Locks of one row are never held together. Nobody outside is called under a lock: that is what Aftermath is
 // for. The exceptions are PagingOperation::done(false) under row 3, and the clock and the guest's memory,
@@ -142,6 +144,8 @@ class Machine {
     return faults_.armed(passage.point) ? faults_.Strike(passage, NowNs()) : std::nullopt;
   }
 
+  Fidelity& fidelity() { return fidelity_; }
+
   std::atomic<HostEvents*> events{nullptr};
   Counts counts;  // before the tables: what is in them counts itself out
 
@@ -161,6 +165,7 @@ class Machine {
   Mutex window_mutex_;
   std::shared_ptr<Region> window_ DXG_GUARDED_BY(window_mutex_);  // where it is one file
   FaultPlan own_faults_;
+  Fidelity fidelity_;
   FaultPlan& faults_;
   // The guest's memory, where pages may be gone by a fault.
   class FaultyGuestMemory final : public GuestMemory {

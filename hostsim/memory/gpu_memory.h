@@ -4,7 +4,7 @@
 #include <optional>
 #include <vector>
 
-#include "hostsim/work/command_buffer.h"
+#include "hostsim/work/command_streamer.h"
 
 namespace dxg::hostsim {
 

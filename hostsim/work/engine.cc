@@ -1,5 +1,7 @@
 #include "hostsim/work/engine.h"
 
+#include <fmt/core.h>
+
 #include <algorithm>
 #include <thread>
 #include <utility>
@@ -59,6 +61,13 @@ class Engines::Environment final : public CommandEnvironment {
     if (engines_.marks_.size() > kMarksMax) engines_.marks_.pop_front();
   }
   Aftermath* aftermath() override { return aftermath_; }
+  void Note(FidelityKind kind, std::string_view what) override {
+    engines_.machine_.fidelity().Note(kind, what, engines_.NowNs());
+  }
+  bool LeaveOut(const GpuDispatch& dispatch) override {
+    Note(FidelityKind::kNotExecuted, fmt::format("dispatch of kernel {:016x}", dispatch.kernel_hash));
+    return engines_.skips_dispatches_;
+  }
 
  private:
   Engines& engines_;
@@ -76,10 +85,12 @@ Engines::Engines(Machine& machine, const AdapterProfile& profile, uint64_t guest
       timeout_ns_(uint64_t{profile.engines().timeout_ms()} * 1'000'000),
       resets_adapter_(profile.engines().reset() == AdapterProfile::Engines::ADAPTER),
       threads_(machine.engine_threads()),
+      skips_dispatches_(profile.engines().unexecuted() == AdapterProfile::Engines::SKIP),
       rng_(seed) {
   for (const AdapterProfile::Node& node : profile.nodes()) {
     nodes_.push_back(std::make_unique<Node>(static_cast<uint32_t>(nodes_.size())));
     clock_hz_.push_back(node.clock_hz());
+    formats_.push_back(node.commands());
   }
 }
 
@@ -200,20 +211,22 @@ bool Engines::Step(Node& node, Effort* effort, Errand* errand) {
   Running& running = *node.current;
   const uint64_t now_ns = NowNs();
   const bool over = IsPatienceOver(running, now_ns);
-  const bool executes =
+  const bool runs =
       !running.done && now_ns >= running.resume_ns && !running.trouble && !running.command.null_rendering;
-  if (running.done && now_ns >= running.due_ns) {
+  const bool ends = running.done && now_ns >= running.due_ns;
+  const bool executes = runs || (ends && running.run.writes_fence());
+  if (ends && !executes) {
     Finish(node, true, now_ns, &errand->aftermath);
     errand->DeliverIfAny();
-  } else if (over || (executes && HoldsTooMuch(running))) {
+  } else if ((over && !ends) || (executes && HoldsTooMuch(running))) {
     running.hung = true;
     Condemn(node, {}, errand);
-  } else if (running.done || now_ns < running.resume_ns) {
+  } else if (!executes && (running.done || now_ns < running.resume_ns)) {
     const uint64_t goes_on_ns = running.done ? running.due_ns : running.resume_ns;
     return Pause(node, std::min(goes_on_ns, running.patience.next_look_ns()), effort);
-  } else if (running.trouble) {
+  } else if (!executes && running.trouble) {
     Take(node, *running.trouble, effort, errand);
-  } else if (running.command.null_rendering) {
+  } else if (!executes) {  // null rendering
     Take(node, {}, effort, errand);
   } else if (threads_ && !effort->own_thread && running.queue->work_->of_process->reaches_guest) {
     effort->over = true;  // it may be in memory that does not answer, and gets no thread that others need
@@ -235,7 +248,8 @@ CommandStop Engines::Run(const Node& node, Errand* errand, uint64_t budget_bytes
     Running& running = *errand->command;
     Environment environment(*this, *running.queue->work_, node.index, !threads_ || running.own_thread,
                             &aftermath);
-    stop = running.run.Run(environment, running.cancelled, budget_bytes);
+    stop = running.done ? running.run.WriteFence(environment)
+                        : running.run.RunBuffers(environment, running.cancelled, budget_bytes);
   } else if (errand->kind == Errand::kPunish) {
     Punish(*errand->command, node.index, errand->stop);
   }
@@ -282,7 +296,8 @@ bool Engines::Start(Node& node, Effort* effort, Aftermath* aftermath) {
   GpuQueue& queue = longest_waiting ? *node.by_age.begin()->second : *node.by_priority.begin()->queue;
   SetInLine(queue, false);
   node.current = std::make_shared<Running>(queue.shared_from_this(),
-                                           std::get<GpuCommand>(std::move(queue.packets_.front())));
+                                           std::get<GpuCommand>(std::move(queue.packets_.front())),
+                                           formats_[node.index]);
   PopFront(queue);
   queue.running_ = true;
   Running& running = *node.current;

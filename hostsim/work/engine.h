@@ -12,7 +12,7 @@
 #include "base/mutex.h"
 #include "hostsim/machine/process.h"
 #include "hostsim/machine/world.h"
-#include "hostsim/work/command_buffer.h"
+#include "hostsim/work/command_streamer.h"
 #include "hostsim/work/gpu_queue.h"
 #include "proto/dxg/profile.pb.h"
 
@@ -87,7 +87,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
   // How much a thread does for an engine before it leaves the rest to the engine's own thread.
   struct Left;
   struct Effort {
-    uint64_t bytes = CommandRun::kUnlimited;
+    uint64_t bytes = CommandStreamer::kUnlimited;
     uint32_t commands = ~0u;
     bool over = false;  // that much is done
     bool own_thread = false;
@@ -150,7 +150,9 @@ class Engines : public std::enable_shared_from_this<Engines> {
   const uint64_t timeout_ns_;
   const bool resets_adapter_;
   const bool threads_;
-  std::vector<uint64_t> clock_hz_;  // by node; fixed
+  const bool skips_dispatches_;
+  std::vector<uint64_t> clock_hz_;                      // by node; fixed
+  std::vector<AdapterProfile::CommandFormat> formats_;  // as those
 
   Mutex mutex_;
   std::vector<std::unique_ptr<Node>> nodes_;

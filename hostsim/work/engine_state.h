@@ -14,9 +14,9 @@
 
 #include "base/mutex.h"
 #include "base/patience.h"
-#include "hostsim/work/command_buffer.h"
 #include "hostsim/work/engine.h"
 #include "hostsim/work/gpu_queue.h"
+#include "hostsim/work/submission_run.h"
 
 // What Engines knows about each of its engines: included by the files that implement it, and by no others.
 //
@@ -33,12 +33,14 @@ inline constexpr uint64_t kStopsWithinNs = 100'000'000;
 
 // A command on an engine.
 struct Engines::Running {
-  Running(std::shared_ptr<GpuQueue> of, GpuCommand the_command)
-      : queue(std::move(of)), command(std::move(the_command)), run(command.address, command.bytes) {}
+  Running(std::shared_ptr<GpuQueue> of, GpuCommand the_command, AdapterProfile::CommandFormat format)
+      : queue(std::move(of)),
+        command(std::move(the_command)),
+        run(command, format, &queue->streamer_state_) {}
 
   const std::shared_ptr<GpuQueue> queue;
   GpuCommand command;
-  CommandRun run;
+  SubmissionRun run;
   std::atomic<bool> cancelled{false};
   uint64_t started_ns = 0;
   Patience patience;           // it hangs if it has not ended when that is over
@@ -49,7 +51,7 @@ struct Engines::Running {
   bool executing = false;      // a thread executes it, without the lock
   bool own_thread = false;     // that thread is the engine's own
   bool left = false;           // the engine went on without that thread, which is in it still
-  bool done = false;           // its ops have ended; it lasts until due_ns
+  bool done = false;           // its commands have ended; it lasts until due_ns, and then writes its fence
   bool hung = false;
   bool faulted = false;
   std::optional<CommandStop> trouble;          // a fault of the plan, which happens instead of its ops

@@ -12,6 +12,7 @@
 #include "hostsim/machine/aftermath.h"
 #include "hostsim/memory/gpu_address.h"
 #include "hostsim/sync/sync_domain.h"
+#include "hostsim/work/command_streamer.h"
 
 namespace dxg::hostsim {
 
@@ -91,10 +92,18 @@ class DeviceWork {
   uint32_t holds_ = 0;  // while it is not 0 no command begins: memory of the device is on its way
 };
 
+// A value that the host writes when a command has ended, at a multiple of 8. In the page of a monitored fence
+// it signals the fence.
+struct GpuFenceWrite {
+  GpuAddress address;
+  uint64_t value = 0;
+};
+
 // Packets of a queue. It takes them in their order.
 struct GpuCommand {
-  GpuAddress address;
-  uint32_t bytes = 0;
+  GpuBuffer buffer;
+  std::vector<GpuBuffer> more;  // buffers that are executed after it, in their order
+  std::optional<GpuFenceWrite> fence;
   bool null_rendering = false;  // takes its turn on the engine and executes nothing
   bool no_timeout = false;
   std::shared_ptr<SyncObject> progress;  // null, or what gets the value when the command has ended
@@ -138,6 +147,7 @@ class GpuQueue : public std::enable_shared_from_this<GpuQueue> {
   uint64_t waiting_ = 0;      // the number of a wait that is not over
   uint64_t ready_since_ = 0;  // Engines::times_ready_ when it became ready for the engine; 0: it is not ready
   bool running_ = false;      // its command is on the engine
+  std::unique_ptr<StreamerState> streamer_state_;  // the thread's that executes its command
   bool ended_ = false;
 };
 

@@ -7,7 +7,7 @@
 
 #include "hostsim/machine/bytes.h"
 #include "hostsim/memory/gpu_address.h"
-#include "hostsim/work/command_buffer.h"
+#include "hostsim/work/command_streamer.h"
 
 namespace dxg::hostsim {
 

@@ -76,8 +76,7 @@ int32_t Queue(CommandContext& call, const Target& target, std::span<GpuPacket> p
 GpuCommand CommandFor(const QueueOf& queue, GpuAddress address, uint32_t bytes, bool null_rendering) {
   const Device& device = queue.context->device;
   GpuCommand command;
-  command.address = address;
-  command.bytes = bytes;
+  command.buffer = {address, bytes};
   command.null_rendering = null_rendering || (queue.context->flags & Context::kNullRendering) != 0;
   command.no_timeout = (device.flags & Device::kDisableGpuTimeout) != 0 ||
                        (queue.context->flags & Context::kDisableGpuTimeout) != 0 ||

@@ -48,6 +48,8 @@ class Memory final : public CommandEnvironment {
   uint64_t Timestamp() override { return 1; }
   void Mark(uint64_t) override {}
   Aftermath* aftermath() override { return &after_; }
+  void Note(FidelityKind, std::string_view) override {}
+  bool LeaveOut(const GpuDispatch&) override { return true; }
 
  private:
   std::shared_ptr<Storage> New(uint64_t bytes) {

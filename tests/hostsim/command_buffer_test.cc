@@ -59,6 +59,8 @@ class FakeMemory : public CommandEnvironment {
   uint64_t Timestamp() override { return 4711; }
   void Mark(uint64_t id) override { marks.push_back(id); }
   Aftermath* aftermath() override { return &after_; }
+  void Note(FidelityKind, std::string_view) override {}
+  bool LeaveOut(const GpuDispatch&) override { return true; }
 
   template <class T>
   T At(uint64_t address) {

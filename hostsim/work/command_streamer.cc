@@ -1,0 +1,15 @@
+#include "hostsim/work/command_streamer.h"
+
+#include "hostsim/work/command_buffer.h"
+
+namespace dxg::hostsim {
+
+std::unique_ptr<CommandStreamer> MakeStreamer(AdapterProfile::CommandFormat format, const GpuBuffer& buffer,
+                                              std::unique_ptr<StreamerState>* /*state*/) {
+  switch (format) {
+    default:
+      return std::make_unique<CommandRun>(buffer.address, buffer.bytes);
+  }
+}
+
+}  // namespace dxg::hostsim

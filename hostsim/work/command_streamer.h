@@ -1,0 +1,99 @@
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "hostsim/machine/bytes.h"
+#include "hostsim/machine/fidelity.h"
+#include "hostsim/memory/gpu_address.h"
+#include "hostsim/memory/gpu_va.h"
+#include "proto/dxg/profile.pb.h"
+
+// How an engine executes commands. Each format of commands has a streamer in a file of its own: the
+// simulator's is command_buffer.h, those of vendors are in streamers/.
+
+namespace dxg::hostsim {
+
+// Where commands are.
+struct GpuBuffer {
+  GpuAddress address;
+  uint32_t bytes = 0;
+};
+
+// Commands of which the streamer knows that they would run a program of the GPU or draw. Nothing executes
+// them yet.
+struct GpuDispatch {
+  GpuAddress kernel;         // where the program's instructions begin
+  uint64_t kernel_hash = 0;  // of those instructions; 0: not known
+  uint64_t groups = 0;       // thread groups, or vertices; 0: not known
+  uint32_t simd = 0;         // lanes of a thread; 0: not known
+};
+
+// What a command needs from its host: memory, a clock, a list of markers, an aftermath for what it sets off,
+// and somebody to tell what it does not do as a GPU would.
+class CommandEnvironment {
+ public:
+  virtual ~CommandEnvironment() = default;
+  // As GpuVa::Translate.
+  virtual bool Translate(GpuAddress address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
+                         GpuFault* fault) = 0;
+  virtual uint64_t Timestamp() = 0;  // in ticks of the node (profile: clock_hz)
+  virtual void Mark(uint64_t id) = 0;
+  virtual Aftermath* aftermath() = 0;  // takes the effects of writes to fences
+  // Counts something for the report (machine/fidelity.h); `what` names a kind of thing, not each of them.
+  virtual void Note(FidelityKind kind, std::string_view what) = 0;
+  // Counts a dispatch that is not executed. False: the profile wants the device lost for it.
+  virtual bool LeaveOut(const GpuDispatch& dispatch) = 0;
+};
+
+// Why a command does not go on.
+struct CommandStop {
+  enum Kind {
+    kDone,
+    kPageFault,    // see fault
+    kInvalid,      // there is no valid command at op_address
+    kDeviceFault,  // a command that asks for it, or that is left out and must not be; see code
+    kDelay,        // a command that takes so long; goes on after delay_ns
+    kWaiting,      // a wait for memory whose condition does not hold; goes on by looking again
+    kHang,
+    kBudget,  // the next command is larger than what is left of the budget
+    kCancelled,
+  };
+  Kind kind = kDone;
+  GpuFault fault;
+  GpuAddress op_address;
+  uint32_t code = 0;
+  uint64_t delay_ns = 0;
+};
+
+// What commands leave behind for the next submission of their queue: registers, base addresses. Only the
+// thread that executes the queue's command uses it.
+class StreamerState {
+ public:
+  virtual ~StreamerState() = default;
+};
+
+// One execution of one buffer of commands. It reads the buffer through the page tables command by command,
+// trusts nothing in it, and holds no lock but those that Translate takes. It stops wherever time has to pass;
+// the next Run goes on at the same command, maybe on another thread.
+class CommandStreamer {
+ public:
+  // As a budget: no limit.
+  static constexpr uint64_t kUnlimited = ~0ull;
+
+  virtual ~CommandStreamer() = default;
+
+  // Stops before the first command that costs more than what is left of `budget`: bytes that it touches.
+  // Large commands look at `cancelled` every few MiB.
+  virtual CommandStop Run(CommandEnvironment& environment, const std::atomic<bool>& cancelled,
+                          uint64_t budget) = 0;
+};
+
+// A streamer of that format. `state` is the queue's and outlives the streamer; null before the first one.
+std::unique_ptr<CommandStreamer> MakeStreamer(AdapterProfile::CommandFormat format, const GpuBuffer& buffer,
+                                              std::unique_ptr<StreamerState>* state);
+
+}  // namespace dxg::hostsim
