@@ -58,7 +58,7 @@ struct Accounting {
   uint64_t machine_bytes = 0;     // what they cost the machine
   uint64_t lost_accesses = 0;     // ever, to pages of the guest that were gone
   uint64_t unheard_refusals = 0;  // ever, of asynchronous commands
-  uint64_t ignored_rewinds = 0;   // ever, signals that would have lowered a fence without being allowed to
+  uint64_t ignored_rewinds = 0;   // ever, of queues that would have lowered a fence and were not allowed to
   // All adapters together, by group.
   uint64_t reserved_bytes[kSegmentGroups] = {};
   uint64_t placed_bytes[kSegmentGroups] = {};

@@ -41,7 +41,7 @@ int32_t Signal(CommandContext& call, const host::SignalSyncObject::Request& requ
   }
   SyncDomain& sync = call.machine.sync();
   const bool rewind = (request.flags() & kAllowFenceRewind) != 0;
-  sync.Signal(points, rewind, &call.aftermath);
+  if (!sync.SignalFromCpu(points, rewind, &call.aftermath)) return kStatusInvalidParameter;
   if (const auto storm = call.Strike(FaultPoint::kSignalStorm)) {
     for (uint64_t i = 0; i < storm->value; ++i) sync.Signal(points, rewind, &call.aftermath);
   }
@@ -58,8 +58,9 @@ int32_t SignalFromCpu(CommandContext& call, const host::SignalSyncObject::Reques
   Process& process = *call.process;
   MutexLock lock(process.mutex());
   const uint64_t named = request.event_or_device();
-  Device* device = named <= UINT32_MAX ? FindDevice(call, process, static_cast<uint32_t>(named)) : nullptr;
-  return Heard(call, process, device, Signal(call, request, process, device));
+  const Device* device =
+      named <= UINT32_MAX ? FindDevice(call, process, static_cast<uint32_t>(named)) : nullptr;
+  return Heard(call, Signal(call, request, process, device));
 }
 
 }  // namespace

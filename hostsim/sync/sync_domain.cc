@@ -284,6 +284,20 @@ void SyncDomain::Settle(std::span<SyncObject* const> changed, Aftermath* afterma
 
 void SyncDomain::Signal(std::span<const SyncPoint> points, bool rewind, Aftermath* aftermath) {
   MutexLock lock(mutex_);
+  SignalAll(points, rewind, aftermath);
+}
+
+bool SyncDomain::SignalFromCpu(std::span<const SyncPoint> points, bool rewind, Aftermath* aftermath) {
+  MutexLock lock(mutex_);
+  const auto lowers = [](const SyncPoint& point) {
+    return !point.object->ended_ && point.value < point.object->value();
+  };
+  if (!rewind && std::any_of(points.begin(), points.end(), lowers)) return false;
+  SignalAll(points, rewind, aftermath);
+  return true;
+}
+
+void SyncDomain::SignalAll(std::span<const SyncPoint> points, bool rewind, Aftermath* aftermath) {
   std::vector<SyncObject*> changed;
   for (const SyncPoint& point : points) {
     SignalOne(point, rewind, aftermath);

@@ -225,6 +225,9 @@ class SyncDomain {
   // A fence gets the point's value: where it is lower only if `rewind`. A semaphore goes up by one, at most
   // to its maximum; a mutex is free, whoever has it; a CPU notification's event happens.
   void Signal(std::span<const SyncPoint> points, bool rewind, Aftermath* aftermath);
+  // As above for fences that the CPU signals. False: without `rewind`, one would be lowered, and nothing has
+  // changed.
+  bool SignalFromCpu(std::span<const SyncPoint> points, bool rewind, Aftermath* aftermath);
   // A fence, never downwards. False: it has ended.
   bool Raise(SyncObject& fence, uint64_t value, Aftermath* aftermath);
   // A fence, whatever it had: a GPU wrote to its address.
@@ -244,7 +247,7 @@ class SyncDomain {
   // waits, unless the object's flags say that only its own end does.
   bool Drop(SyncObject& object, bool local, Aftermath* aftermath);
 
-  // Signals that would have lowered a fence without being allowed to. Never falls.
+  // Signals of queues that would have lowered a fence without being allowed to. Never falls.
   std::atomic<uint64_t> ignored_rewinds{0};
 
  private:
@@ -269,6 +272,7 @@ class SyncDomain {
   void ReleaseWaits(SyncObject& object, bool only_cpu, Aftermath* aftermath) DXG_REQUIRES(mutex_);
 
   static void SetValue(SyncObject& object, uint64_t value);
+  void SignalAll(std::span<const SyncPoint> points, bool rewind, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   void SignalOne(const SyncPoint& point, bool rewind, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   void Settle(std::span<SyncObject* const> changed, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   void Judge(uint64_t number, Aftermath* aftermath) DXG_REQUIRES(mutex_);

@@ -67,7 +67,7 @@ bool Parse(const CommandContext& call, const host::CreateSyncObject::Request& re
     case SyncType::kSemaphore:
       traits->count_max = Get<uint32_t>(info, 0);
       traits->initial = Get<uint32_t>(info, 4);
-      return traits->count_max != 0 && traits->initial <= traits->count_max;
+      return traits->initial <= traits->count_max;
     case SyncType::kFence:
       traits->initial = Get<uint64_t>(info, 0);
       return true;

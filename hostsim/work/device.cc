@@ -89,11 +89,15 @@ Device* FindDevice(const CommandContext& call, Process& process, uint32_t handle
   return device && device->adapter == call.adapter ? device : nullptr;
 }
 
-int32_t Heard(CommandContext& call, Process& process, Device* device, int32_t status) {
-  if (!call.caller.asynchronous || status >= 0) return status;
-  ++call.machine.counts.unheard_refusals;
-  if (device) device->Fail(process, ExecutionState::kDmaFault, &call.aftermath);
+int32_t Heard(CommandContext& call, int32_t status) {
+  if (call.caller.asynchronous && status < 0) ++call.machine.counts.unheard_refusals;
   return status;
+}
+
+int32_t HeardOfWork(CommandContext& call, Process& process, Device* device, int32_t status) {
+  const bool unheard = call.caller.asynchronous && status < 0;
+  if (unheard && device) device->Fail(process, ExecutionState::kDmaFault, &call.aftermath);
+  return Heard(call, status);
 }
 
 // The reply has no status: a refusal is handle 0.

@@ -102,9 +102,12 @@ struct CommandContext;
 Device* FindDevice(const CommandContext& call, Process& process, uint32_t handle)
     DXG_REQUIRES(process.mutex());
 
-// What a command comes to that may be asynchronous. Nobody hears of such a one's refusal, so it puts the
-// device into error; null: nobody knows which. The status comes back as it is.
-int32_t Heard(CommandContext& call, Process& process, Device* device, int32_t status)
+// What a signal or wait comes to that may be asynchronous. Nobody hears of such a one's refusal, so it is
+// counted; the device stays as it is. The status comes back as it is.
+int32_t Heard(CommandContext& call, int32_t status);
+// As above for a submission. Its refusal also puts the device into error, because what was to be computed is
+// missing; null: nobody knows which device.
+int32_t HeardOfWork(CommandContext& call, Process& process, Device* device, int32_t status)
     DXG_REQUIRES(process.mutex());
 
 }  // namespace dxg::hostsim

@@ -136,7 +136,7 @@ int32_t Commands::Handle(CommandContext& call, const host::SubmitCommand::Reques
   const auto& all = request.broadcast_context();
   Target target;
   FindTarget(call, process, std::span(all.data(), countable ? count : 0u), &target);
-  return Heard(call, process, target.device, Submit(call, request, target));
+  return HeardOfWork(call, process, target.device, Submit(call, request, target));
 }
 
 namespace {
@@ -171,7 +171,7 @@ int32_t Commands::Handle(CommandContext& call, const host::SubmitCommandToHwQueu
   MutexLock lock(process.mutex());
   Target target;
   FindTarget(call, process, std::array{request.hwqueue()}, &target);
-  return Heard(call, process, target.device, SubmitToHwQueue(call, request, target));
+  return HeardOfWork(call, process, target.device, SubmitToHwQueue(call, request, target));
 }
 
 namespace {
@@ -281,7 +281,7 @@ int32_t SignalFromQueues(CommandContext& call, const host::SignalSyncObject::Req
   const auto& all = request.contexts();
   Target target;
   FindTarget(call, process, std::span(all.data(), countable ? count : 0u), &target);
-  return Heard(call, process, target.device, Signal(call, request, process, target));
+  return Heard(call, Signal(call, request, process, target));
 }
 
 int32_t WaitInQueue(CommandContext& call, const host::WaitForSyncObjectFromGpu::Request& request) {
@@ -289,7 +289,7 @@ int32_t WaitInQueue(CommandContext& call, const host::WaitForSyncObjectFromGpu::
   MutexLock lock(process.mutex());
   Target target;
   FindTarget(call, process, std::array{request.context()}, &target);
-  return Heard(call, process, target.device, Wait(call, request, process, target));
+  return Heard(call, Wait(call, request, process, target));
 }
 
 }  // namespace dxg::hostsim

@@ -64,7 +64,7 @@ TEST(SimHwQueue, ProgressIsThatOfTheLastFinishedCommand) {
 // [CTX] 62
 TEST(SimHwQueue, ProgressOnlyGrows) {
   for (uint64_t id : {0, 1, 5})
-    ExpectHostRefuses(-EINVAL, [&](WorkClient& client) {
+    ExpectHostRefusesWork(-EINVAL, [&](WorkClient& client) {
       const HwQueue queue = client.CreateHwQueue();
       const Commands nothing = client.Nothing();
       client.Submit(queue, 5, nothing);

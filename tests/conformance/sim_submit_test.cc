@@ -224,7 +224,7 @@ TEST(SimBroadcast, EachContextRunsTheCommand) {
 TEST(SimBroadcast, ContextsAreOfOneDevice) {
   const WorkClient other;
   for (d3dkmthandle bad : {other.CreateContext(), other.device, Handle(0x40fff000), Handle(0)})
-    ExpectHostRefuses(-EINVAL, [&](WorkClient& client) {
+    ExpectHostRefusesWork(-EINVAL, [&](WorkClient& client) {
       const Commands nothing = client.Nothing();
       const d3dkmthandle contexts[] = {client.CreateContext(), bad};
       return client.TrySubmit(contexts, nothing.gpu, nothing.bytes);
@@ -336,7 +336,7 @@ TEST(SimContextKinds, ASynchronizationContextCarriesNoCommands) {
   client.GpuSignal(context, done, 1);
   client.Signal(gate, 1);
   client.Wait(done, 1);
-  ExpectHostRefuses(-EINVAL, [](WorkClient& other) {
+  ExpectHostRefusesWork(-EINVAL, [](WorkClient& other) {
     return other.TrySubmitTo(other.CreateContextWith(context_flags::kSynchronizationOnly), other.Nothing());
   });
 }
@@ -384,7 +384,7 @@ TEST(SimSubmit, PrivateDataIsForTheDriverAndNotWrittenBack) {
   bad_size.bytes = 24;
   of_another.magic = 0;
   for (const dxg_submission& bad : {bad_version, bad_size})
-    ExpectHostRefuses(-EINVAL, [&](WorkClient& client) { return SubmitWithData(client, bad); });
+    ExpectHostRefusesWork(-EINVAL, [&](WorkClient& client) { return SubmitWithData(client, bad); });
   const WorkClient client;
   for (const dxg_submission& good : {kGood, of_another}) EXPECT_EQ(SubmitWithData(client, good), 0);
   client.Finish(client.CreateContext());

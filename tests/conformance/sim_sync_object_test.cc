@@ -65,6 +65,7 @@ TEST(SimCreateSyncObject, ASemaphoreBeginsWithinItsMaximum) {
   auto args = client.ObjectArgs(_D3DDDI_SEMAPHORE);
   args.info.semaphore = {.max_count = 1, .initial_count = 2};
   ExpectNoObject(client.TryCreateSync(args), args, 2);
+  client.CreateSemaphore(0, 0);  // nobody ever gets past it
 }
 
 // ---- Values ----
@@ -96,11 +97,48 @@ TEST(SimSignalFromCpu, SignalsManyAtOnce) {
 }
 
 // [SYN] 152
-TEST(SimSignalFromCpu, WithoutTheFlagAValueNeverDrops) {
+TEST(SimSignalFromCpu, WithoutTheFlagALowerValueIsRefused) {
+  for (const uint64_t lower : {9, 0}) {
+    ExpectHostRefuses(-EINVAL, [&](WorkClient& client) {
+      const Fence fence = client.CreateFence(10);
+      const int result = client.TrySignal(fence.handle, lower);
+      client.CreateFence();  // is answered after the signal
+      EXPECT_EQ(fence.Value(), 10u);
+      return result;
+    });
+  }
   const SyncClient client;
   const Fence fence = client.CreateFence(10);
-  client.Signal(fence, 5);
+  client.Signal(fence, 10);
+  EXPECT_EQ(fence.Value(), 10u) << "that is not lower";
+}
+
+// [SYN] 152
+TEST(SimSignalFromCpu, OneLowerValueRefusesTheWholeList) {
+  for (const size_t lower : {0, 1, 2}) {
+    ExpectHostRefuses(-EINVAL, [&](WorkClient& client) {
+      const std::vector<Fence> fences = client.CreateFences(3);
+      for (const Fence& fence : fences) client.Signal(fence, 10);
+      const std::vector<d3dkmthandle> objects = {fences[0].handle, fences[1].handle, fences[2].handle};
+      std::vector<uint64_t> values(3, 11);
+      values[lower] = 9;
+      const int result = client.TrySignal(objects, values);
+      client.CreateFence();  // is answered after the signal
+      for (const Fence& fence : fences) EXPECT_EQ(fence.Value(), 10u) << lower;
+      return result;
+    });
+  }
+}
+
+// [SYN] 152: a queue has nobody to tell.
+TEST(SimSignalFromGpu, WithoutTheFlagALowerValueChangesNothing) {
+  const WorkClient client;
+  const Fence fence = client.CreateFence(10);
+  const d3dkmthandle context = client.CreateContext();
+  client.GpuSignal(context, fence, 5);
+  client.Finish(context);
   EXPECT_EQ(fence.Value(), 10u);
+  EXPECT_EQ(client.State(), kActive);
 }
 
 // [SYN] 152

@@ -59,15 +59,29 @@ bool HostIsAsynchronous() {
   return is;
 }
 
+namespace {
+
+void ExpectRefused(WorkClient& client, int error, const std::function<int(WorkClient&)>& call) {
+  const int result = call(client);
+  EXPECT_EQ(result, HostIsAsynchronous() ? 0 : error) << ResultName(result);
+}
+
+}  // namespace
+
 void ExpectHostRefuses(int error, const std::function<int(WorkClient&)>& call) {
   WorkClient client;
-  const int result = call(client);
+  ExpectRefused(client, error, call);
+  client.Run(client.Nothing());
+  EXPECT_EQ(client.State(), kActive);
+}
+
+void ExpectHostRefusesWork(int error, const std::function<int(WorkClient&)>& call) {
+  WorkClient client;
+  ExpectRefused(client, error, call);
   if (!HostIsAsynchronous()) {
-    EXPECT_EQ(result, error) << ResultName(result);
     EXPECT_EQ(client.State(), kActive);
     return;
   }
-  EXPECT_EQ(result, 0) << ResultName(result);
   EXPECT_TRUE(Eventually([&] { return client.State() != kActive; })) << "the device goes on";
 }
 

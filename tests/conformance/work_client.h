@@ -83,8 +83,11 @@ class WorkClient : public SyncClient {
 // Determined once.
 bool HostIsAsynchronous();
 
-// Makes a call that the host refuses with `error`, and that an asynchronous host does not answer. With such a
-// host the call returns 0 and the client's device stops. Each call has a client of its own.
+// Makes a call that the host refuses with `error`, and that an asynchronous host does not answer: with such a
+// host the call returns 0. The client's device goes on. Each call has a client of its own.
 void ExpectHostRefuses(int error, const std::function<int(WorkClient&)>& call);
+
+// As above for a submission: an asynchronous host stops the client's device.
+void ExpectHostRefusesWork(int error, const std::function<int(WorkClient&)>& call);
 
 }  // namespace dxg::conformance

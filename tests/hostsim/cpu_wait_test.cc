@@ -169,11 +169,11 @@ TEST(CpuWait, ThoseOfOneSignalEndInTheOrderOfTheirRegistration) {
 TEST(CpuSignal, LowersOnlyWithTheFlag) {
   SyncRig rig;
   const auto fence = rig.NewFence(10);
-  EXPECT_EQ(rig.Signal(fence.handle, 5), kStatusSuccess);
+  for (const uint64_t lower : {0, 5, 9}) EXPECT_EQ(rig.Signal(fence.handle, lower), kStatusInvalidParameter);
   EXPECT_EQ(rig.Peek(fence.page), 10u);
-  EXPECT_EQ(rig.host().Account().ignored_rewinds, 1u);
-  EXPECT_EQ(rig.Signal(fence.handle, 10), kStatusSuccess);
-  EXPECT_EQ(rig.host().Account().ignored_rewinds, 1u) << "that is not lower";
+  EXPECT_EQ(rig.Signal(fence.handle, 10), kStatusSuccess) << "that is not lower";
+  EXPECT_EQ(rig.Peek(fence.page), 10u);
+  EXPECT_EQ(rig.host().Account().ignored_rewinds, 0u) << "it was told";
   rig.Wait(fence.handle, 8, 1);
   EXPECT_EQ(rig.Happened(), Numbers{1});
   for (const uint64_t value : {5ull, 0ull, ~0ull, 0ull}) {
@@ -320,8 +320,26 @@ TEST(CpuWait, ForAPagingQueueEndsWithTheQueue) {
   EXPECT_EQ(rig.host().Account().sync_objects, 0u);
 }
 
-// Nobody looks at the answer, so the device hears it.
-TEST(CpuSignal, AsynchronousRefusalPutsTheDeviceIntoError) {
+// [SYN] 152
+TEST(CpuSignal, OneLowerValueRefusesTheWholeList) {
+  SyncRig rig;
+  const auto a = rig.NewFence(10);
+  const auto b = rig.NewFence(10);
+  rig.Wait(a.handle, 11, 1);
+  rig.Wait(b.handle, 11, 2);
+  EXPECT_EQ(rig.Signal({{a.handle, 11}, {b.handle, 9}}), kStatusInvalidParameter);
+  EXPECT_EQ(rig.Signal({{b.handle, 9}, {a.handle, 11}}), kStatusInvalidParameter);
+  EXPECT_EQ(rig.Signal({{a.handle, 11}, {a.handle, 9}}), kStatusInvalidParameter);
+  EXPECT_EQ(rig.Peek(a.page), 10u);
+  EXPECT_EQ(rig.Peek(b.page), 10u);
+  EXPECT_EQ(rig.Happened(), Numbers{});
+  EXPECT_EQ(rig.Signal({{a.handle, 12}, {a.handle, 11}, {b.handle, 10}}), kStatusSuccess)
+      << "no value is below what was there before";
+  EXPECT_EQ(rig.Peek(a.page), 12u);
+  EXPECT_EQ(rig.Happened(), Numbers{1});
+}
+
+TEST(CpuSignal, AsynchronousRefusalIsCountedAndLeavesTheDeviceAlone) {
   SyncRig rig;
   const uint32_t fence = rig.NewFence().handle;
   Caller caller = rig.caller;
@@ -329,10 +347,11 @@ TEST(CpuSignal, AsynchronousRefusalPutsTheDeviceIntoError) {
   EXPECT_EQ(rig.SignalFor(caller, rig.device, {{fence, 1}}), kStatusSuccess);
   EXPECT_EQ(std::get<1>(rig.State(rig.caller, rig.device)), 1u);
   rig.SignalFor(caller, rig.device + 0x4000, {{fence, 2}});
-  EXPECT_EQ(std::get<1>(rig.State(rig.caller, rig.device)), 1u) << "whose it is nobody knows";
+  EXPECT_EQ(std::get<1>(rig.State(rig.caller, rig.device)), 1u);
   rig.SignalFor(caller, rig.device, {{fence + 0x4000, 2}});
-  EXPECT_EQ(std::get<1>(rig.State(rig.caller, rig.device)), 6u);
-  EXPECT_EQ(rig.host().Account().unheard_refusals, 2u);
+  rig.SignalFor(caller, rig.device, {{fence, 0}});
+  EXPECT_EQ(std::get<1>(rig.State(rig.caller, rig.device)), 1u);
+  EXPECT_EQ(rig.host().Account().unheard_refusals, 3u);
 }
 
 TEST(CpuWait, OneProcessHasSoManyAndNoMore) {

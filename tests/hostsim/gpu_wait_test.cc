@@ -210,10 +210,26 @@ TEST(GpuWait, AllOfSeveral) {
 TEST(GpuWait, SYN152_RewindsInAQueue) {
   GpuRig rig;
   const auto fence = rig.NewFence(10);
-  rig.GpuSignal({rig.context}, {{fence.handle, 5}});
+  EXPECT_EQ(rig.GpuSignal({rig.context}, {{fence.handle, 5}}), kStatusSuccess);
   EXPECT_EQ(rig.ValueOf(fence), 10u);
+  EXPECT_EQ(rig.host().Account().ignored_rewinds, 1u);
   rig.GpuSignal({rig.context}, {{fence.handle, 5}}, GpuRig::kRewind);
   EXPECT_EQ(rig.ValueOf(fence), 5u);
+}
+
+// [SYN] 155
+TEST(GpuWait, NobodyGetsPastASemaphoreOfAtMostZero) {
+  GpuRig rig;
+  const auto semaphore = rig.Try(2, 0, 0);
+  ASSERT_NE(semaphore.handle, 0u);
+  EXPECT_EQ(rig.GpuSignal({rig.context}, {{semaphore.handle, 0}}), kStatusSuccess);
+  const uint32_t waiter = rig.NewContext(rig.caller, rig.device);
+  EXPECT_EQ(rig.GpuWait(waiter, {{semaphore.handle, 0}}), kStatusSuccess);
+  EXPECT_EQ(rig.waits(), 1u);
+  EXPECT_EQ(rig.GpuSignal({rig.context}, {{semaphore.handle, 0}}), kStatusSuccess);
+  EXPECT_EQ(rig.waits(), 1u);
+  EXPECT_EQ(rig.DestroySync(semaphore.handle), kStatusSuccess);
+  EXPECT_EQ(rig.waits(), 0u) << "its end ends the wait";
 }
 
 TEST(GpuWait, SYN156_MutexOfADestroyedContextIsFree) {

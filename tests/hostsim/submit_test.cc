@@ -143,6 +143,32 @@ TEST(Submit, RefusedUnheardPutsTheDeviceIntoError) {
   EXPECT_EQ(rig.host().Account().unheard_refusals, 2u);
 }
 
+// [GEN] 15
+TEST(Submit, SignalsAndWaitsRefusedUnheardLeaveTheDeviceAlone) {
+  GpuRig rig;
+  Caller unheard = rig.caller;
+  unheard.asynchronous = true;
+  const auto deaf = rig.NewFence(0, kSyncNoWait);
+  host::WaitForSyncObjectFromGpu::Request wait;
+  wait.set_context(rig.context);
+  wait.set_object_count(1);
+  wait.add_objects(deaf.handle);
+  wait.add_fence_values(1);
+  EXPECT_EQ(rig.Ask<host::WaitForSyncObjectFromGpu>(unheard, wait).reply.status(), kStatusAccessDenied);
+  const auto mute = rig.NewFence(0, kSyncNoSignal);
+  host::SignalSyncObject::Request signal;
+  signal.set_context_count(1);
+  signal.add_contexts(rig.context);
+  signal.set_object_count(1);
+  signal.add_objects(mute.handle);
+  signal.add_fence_values(1);
+  EXPECT_EQ(rig.Ask<host::SignalSyncObject>(unheard, signal).reply.status(), kStatusAccessDenied);
+  EXPECT_EQ(rig.host().Account().unheard_refusals, 2u);
+  EXPECT_EQ(rig.StateOf(rig.device), 1u);
+  rig.Submit(CommandWriter().Marker(1));
+  EXPECT_EQ(rig.Marks(), Ids{1}) << "nothing of them is queued";
+}
+
 // -- What is executed.
 
 TEST(Submit, RunsOnTheGpusAddresses) {

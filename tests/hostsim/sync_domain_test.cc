@@ -34,10 +34,21 @@ class SyncDomainTest : public ::testing::Test {
     for (const GuestEvent& event : aftermath.events) events.push_back(event.event);
     for (const auto& call : aftermath.calls) call();
   }
-  void Signal(const std::vector<SyncPoint>& points, bool rewind = false) {
+  void Signal(const std::vector<SyncPoint>& points) {
     Aftermath aftermath;
-    domain.Signal(points, rewind, &aftermath);
+    domain.Signal(points, false, &aftermath);
     Run(aftermath);
+  }
+  bool Signal(const std::vector<SyncPoint>& points, bool rewind, bool by_cpu) {
+    Aftermath aftermath;
+    bool done = true;
+    if (by_cpu) {
+      done = domain.SignalFromCpu(points, rewind, &aftermath);
+    } else {
+      domain.Signal(points, rewind, &aftermath);
+    }
+    Run(aftermath);
+    return done;
   }
   void End(SyncObject& object) {
     Aftermath aftermath;
@@ -210,15 +221,21 @@ TEST_P(RandomWaits, EndAsTheModelSays) {
       model.waits.erase(model.waits.begin() + static_cast<ptrdiff_t>(taken_back));
     } else {
       const bool rewind = rng.Below(4) == 0;
+      const bool by_cpu = rng.Below(2) == 0;
+      const std::vector<uint64_t> before = model.values;
+      bool lowers = false;
       std::vector<SyncPoint> points;
       for (uint64_t i = 1 + rng.Below(3); i != 0; --i) {
         const size_t fence = rng.Below(kFences);
         uint64_t& value = model.values[fence];
         const uint64_t next = value + rng.Below(8) - std::min<uint64_t>(value, 3);
         points.push_back({fences[fence], next});
+        lowers |= next < before[fence];
         value = rewind ? next : std::max(value, next);
       }
-      Signal(points, rewind);
+      if (by_cpu && lowers && !rewind) model.values = before;
+      ASSERT_EQ(Signal(points, rewind, by_cpu), !by_cpu || !lowers || rewind) << "step " << step;
+      for (size_t i = 0; i < kFences; ++i) ASSERT_EQ(fences[i]->value(), model.values[i]) << "step " << step;
       ASSERT_EQ(Released(), model.TakeSatisfied()) << "step " << step;
     }
     ASSERT_EQ(Released(), Names{});

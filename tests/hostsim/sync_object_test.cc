@@ -27,8 +27,7 @@ TEST(SyncObject, CreateRefusesNonsense) {
     EXPECT_EQ(rig.TryFor(rig.caller, rig.queue.handle, type, 0, 1).handle, 0u) << type;
   }
   EXPECT_EQ(rig.Try(4, 0, 0).handle, 0u) << "a notification without an event";
-  EXPECT_EQ(rig.Try(2, 0, Semaphore(0, 0)).handle, 0u);
-  EXPECT_EQ(rig.Try(2, 0, Semaphore(3, 4)).handle, 0u);
+  for (const uint32_t most : {0u, 3u}) EXPECT_EQ(rig.Try(2, 0, Semaphore(most, most + 1)).handle, 0u);
   EXPECT_EQ(rig.Try(6, 0).handle, 0u) << "no display, no vertical sync";
   EXPECT_EQ(rig.host().Account().sync_objects, 1u) << "the paging queue's";
 }

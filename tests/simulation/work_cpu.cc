@@ -12,6 +12,8 @@ void WorkRun::SignalByCpu() {
   std::vector<uint64_t> values;
   std::vector<Point> points;
   if (!PickToSignal(*device, &objects, &values, &points)) return;
+  if (const size_t one = Below(points.size()); Chance(10) && points[one].sync->seen != 0)
+    points[one].value = values[one] = Below(std::min<uint64_t>(points[one].sync->seen, 1000));
   CpuSignal(device, objects, values, points, false);
 }
 
@@ -25,10 +27,20 @@ bool WorkRun::CpuSignal(const std::shared_ptr<ModelDevice>& device, std::vector<
   args.flags.allow_fence_rewind = rewind;
   Say("the CPU signals object {} and {} more to {}{}", points[0].sync->id, points.size() - 1, values[0],
       rewind ? ", back" : "");
+  std::vector<uint64_t> before;
+  for (const Point& point : points) before.push_back(WorkModel::Shown(*point.sync));
   const int32_t result = Call(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &args);
+  const bool jumps = Struck(hostsim::FaultPoint::kFenceJump) != 0;
+  bool lowers = false;
+  for (size_t i = 0; i < points.size(); ++i) lowers |= (jumps ? kJumped : points[i].value) < before[i];
+  if (lowers && !rewind) {
+    Equal(result, asynchronous_ ? 0 : -EINVAL, "a signal by the CPU below a fence's value");
+    for (size_t i = 0; i < points.size(); ++i)
+      Equal(WorkModel::Shown(*points[i].sync), before[i], "a fence after a refused signal");
+    return false;
+  }
   // Where it was accepted it has happened, even if a command that it let go has lost the device.
   if (!Accepted(*device, result, "SignalSynchronizationObjectFromCpu") && result != 0) return false;
-  const bool jumps = Struck(hostsim::FaultPoint::kFenceJump) != 0;
   for (const Point& point : points) model_.SignalNow({point.sync, jumps ? kJumped : point.value}, rewind);
   return true;
 }
@@ -156,7 +168,8 @@ void WorkRun::Refused() {
   Equal(Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &wait), -EINVAL, "a wait for the object 0");
 }
 
-// What a handle's flags do not allow. Where nobody asks for the answer, the device is in error instead.
+// What a handle's flags do not allow. Where nobody asks for the answer, nobody hears of it, and nothing else
+// comes of it.
 void WorkRun::Denied() {
   const auto device = AnyDevice();
   if (device == nullptr) return;
@@ -174,9 +187,7 @@ void WorkRun::DenyTo(const Handle& handle, bool signal) {
   const auto* queue = Chance(50) ? Pick(queues) : nullptr;
   Say("object {} must not be {} by device {}", handle.sync->id, signal ? "signalled" : "waited for",
       handle.device->id);
-  const bool unheard = asynchronous_ && (signal || queue != nullptr);
-  const int32_t denied = unheard ? 0 : -EACCES;
-  if (unheard && lost_ > 6) return;
+  const int32_t denied = asynchronous_ && (signal || queue != nullptr) ? 0 : -EACCES;
   Observe();
   if (signal && queue == nullptr) {
     d3dkmt_signalsynchronizationobjectfromcpu args{};
@@ -212,9 +223,7 @@ void WorkRun::DenyTo(const Handle& handle, bool signal) {
     Equal(Call(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU, &args), denied,
           "a wait of a queue that is not allowed");
   }
-  if (!unheard) return;
-  ExpectLost(*handle.device, kDmaFault);
-  FindLostDevices();  // its engines have gone on to others' commands
+  Equal(StateOf(*handle.device), uint32_t{kActive}, "the state of a device after what is not allowed");
 }
 
 }  // namespace dxg::simulation

@@ -207,6 +207,8 @@ class WorkModel {
   void SignalNow(const Point& point, bool rewind);
   // Announces that a client is going to take the fence back.
   void Rewind(const Sync& sync);
+  // What a client reads in the fence at this moment.
+  static uint64_t Shown(const Sync& sync) { return sync.visible() ? *sync.views.front() : sync.seen; }
   // Whether no signal or wait of it is pending.
   bool Idle(const Sync& sync) const;
 

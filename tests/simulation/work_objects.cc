@@ -161,8 +161,11 @@ void WorkRun::CreateSyncOn(const std::shared_ptr<ModelDevice>& device) {
       args.info.fence.fence_value = sync->value = Below(4);
       break;
     case kSemaphore:
-      args.info.semaphore.max_count = static_cast<uint32_t>(sync->limit = Chance(70) ? 1000 : 2);
-      args.info.semaphore.initial_count = static_cast<uint32_t>(sync->value = Below(3));
+      args.info.semaphore.max_count = static_cast<uint32_t>(sync->limit = Chance(70)   ? 1000
+                                                                          : Chance(80) ? 2
+                                                                                       : 0);
+      args.info.semaphore.initial_count =
+          static_cast<uint32_t>(sync->value = sync->limit != 0 ? Below(3) : 0);
       break;
     case kMutex:
       sync->limit = sync->value = 1;

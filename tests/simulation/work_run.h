@@ -171,7 +171,8 @@ class WorkRun final : public SeededRun {
   void SubmitBroadcast();
 
   // -- Signals and waits of queues
-  // Of a fence that has come to its end: small ones again, which change nothing.
+  // Of a fence that has come to its end: small ones again, which change nothing and which the CPU may not
+  // signal.
   uint64_t ValueToSignal(const Sync& sync) {
     return std::max(FromSmall(sync.value), FromSmall(sync.seen)) + Below(4);
   }
