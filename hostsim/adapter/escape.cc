@@ -61,8 +61,7 @@ bool DriverPrivate(const Adapter& adapter, Bytes data) {
       if (data.size() < kEscapeQueryVersionBytes) return false;
       Put<uint32_t>(data, 8, kEscapesVersion);
       Put<uint32_t>(data, 12, adapter.profile().driver_version());
-      if (QueryTypes()[KMTQAITYPE_KMD_DRIVER_VERSION].answer(adapter, 0, data.subspan(16)) !=
-          kStatusSuccess) {
+      if (QueryTypes()[KMTQAITYPE_KMD_DRIVER_VERSION].answer(adapter, data.subspan(16)) != kStatusSuccess) {
         return false;
       }
       break;

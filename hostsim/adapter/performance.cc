@@ -1,56 +1,71 @@
 #include "hostsim/adapter/performance.h"
 
+#include <algorithm>
+
+#include "hostsim/machine/recent_amount.h"
 #include "hostsim/machine/utf16.h"
+#include "hostsim/work/engine.h"
 
 namespace dxg::hostsim {
 namespace {
 
-constexpr uint64_t kPeriodNs = 8'000'000'000;
-constexpr uint64_t kPhaseNs = 1'300'000'000;  // between one number and the next
-constexpr uint64_t kPercent = 100;
+constexpr uint64_t kWhole = 1000;  // of a load
 constexpr size_t kVersionFieldUnits = 32;
 
-// Goes from `low_percent` of `high` up to `high` and back, in a straight line, once a period.
-uint64_t Wave(uint64_t now_ns, uint64_t phase, uint64_t high, uint64_t low_percent) {
-  const uint64_t at = (now_ns + phase * kPhaseNs) % kPeriodNs;
-  const uint64_t half = kPeriodNs / 2;
-  const uint64_t rise = at < half ? at : kPeriodNs - at;
-  const uint64_t percent = low_percent + (kPercent - low_percent) * rise / half;
-  return high / kPercent * percent;
+// Of an idle GPU, in percent of the end.
+constexpr uint64_t kIdleClock = 40;
+constexpr uint64_t kIdleVoltage = 70;
+constexpr uint64_t kIdleMemoryClock = 50;
+constexpr uint64_t kIdleFan = 30;
+constexpr uint64_t kIdlePower = 10;
+constexpr uint64_t kIdleTemperature = 50;
+
+// From `idle_percent` of `high` without load up to `high` at full load, in a straight line.
+uint64_t Between(uint64_t idle_percent, uint64_t high, uint32_t load) {
+  constexpr uint64_t kPercent = 100;
+  constexpr uint64_t kParts = kPercent * kWhole;
+  const uint64_t parts = idle_percent * kWhole + (kPercent - idle_percent) * load;
+  return high / kParts * parts + high % kParts * parts / kParts;
 }
 
 }  // namespace
 
-void PutNodePerfData(const Adapter& adapter, uint32_t node, uint64_t now_ns, Bytes data) {
+void PutNodePerfData(const Adapter& adapter, uint32_t node, Bytes data) {
   const AdapterProfile& profile = adapter.profile();
   const uint64_t frequency_hz = profile.nodes(static_cast<int>(node)).frequency_hz();
   const uint32_t voltage_mv = profile.performance().voltage_mv();
+  const uint32_t load = adapter.engines().Load(node, RecentAmount::kShort);
   constexpr uint64_t kTransitionLatency100Ns = 1000;
   Put<uint32_t>(data, 0, node);
   Put<uint32_t>(data, 4, 0);
-  Put<uint64_t>(data, 8, Wave(now_ns, node, frequency_hz, 40));
+  Put<uint64_t>(data, 8, Between(kIdleClock, frequency_hz, load));
   Put<uint64_t>(data, 16, frequency_hz);
   Put<uint64_t>(data, 24, frequency_hz);
-  Put<uint32_t>(data, 32, static_cast<uint32_t>(Wave(now_ns, node, voltage_mv, 70)));
+  Put<uint32_t>(data, 32, static_cast<uint32_t>(Between(kIdleVoltage, voltage_mv, load)));
   Put<uint32_t>(data, 36, voltage_mv);
   Put<uint32_t>(data, 40, voltage_mv);
   Put<uint32_t>(data, 44, 0);
   Put<uint64_t>(data, 48, kTransitionLatency100Ns);
 }
 
-void PutAdapterPerfData(const Adapter& adapter, uint64_t now_ns, Bytes data) {
+// Clocks and power follow at once, temperature and fan slowly.
+void PutAdapterPerfData(const Adapter& adapter, Bytes data) {
   const AdapterProfile::Performance& performance = adapter.profile().performance();
+  const uint32_t load = adapter.engines().Load(RecentAmount::kShort);
+  const uint32_t warm = adapter.engines().Load(RecentAmount::kLong);
   constexpr uint64_t kFullPower = 1000;  // tenths of a percent
   Put<uint64_t>(data, 0, 0);
-  Put<uint64_t>(data, 8, Wave(now_ns, 1, performance.memory_frequency_hz(), 50));
+  Put<uint64_t>(data, 8, Between(kIdleMemoryClock, performance.memory_frequency_hz(), load));
   Put<uint64_t>(data, 16, performance.memory_frequency_hz());
   Put<uint64_t>(data, 24, performance.memory_frequency_hz());
-  Put<uint64_t>(data, 32, Wave(now_ns, 2, performance.memory_bytes_per_second(), 0));
-  Put<uint64_t>(data, 40, Wave(now_ns, 3, performance.pcie_bytes_per_second(), 0));
-  Put<uint32_t>(data, 48, static_cast<uint32_t>(Wave(now_ns, 4, performance.fan_rpm(), 30)));
-  Put<uint32_t>(data, 52, static_cast<uint32_t>(Wave(now_ns, 5, kFullPower, 10)));
-  Put<uint32_t>(data, 56,
-                static_cast<uint32_t>(Wave(now_ns, 6, performance.temperature_warning_decicelsius(), 50)));
+  Put<uint64_t>(data, 32,
+                std::min(adapter.engines().BytesPerSecond(), performance.memory_bytes_per_second()));
+  Put<uint64_t>(data, 40, std::min(adapter.paging().BytesPerSecond(), performance.pcie_bytes_per_second()));
+  Put<uint32_t>(data, 48, static_cast<uint32_t>(Between(kIdleFan, performance.fan_rpm(), warm)));
+  Put<uint32_t>(data, 52, static_cast<uint32_t>(Between(kIdlePower, kFullPower, load)));
+  Put<uint32_t>(
+      data, 56,
+      static_cast<uint32_t>(Between(kIdleTemperature, performance.temperature_warning_decicelsius(), warm)));
   Put<uint32_t>(data, 60, 0);  // PowerStateOverride and padding
 }
 

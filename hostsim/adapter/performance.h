@@ -5,8 +5,9 @@
 #include "hostsim/adapter/adapter.h"
 #include "hostsim/machine/bytes.h"
 
-// Performance data of a GPU that has none: numbers that move with the clock between the ends that the profile
-// gives. The same bytes answer QueryAdapterInfo and QueryStatistics.
+// Performance data of a GPU that has none: numbers between the ends that the profile gives, which follow what
+// the engines and the paging engine have done of late (RecentAmount). The same work at the same times gives
+// the same numbers. The same bytes answer QueryAdapterInfo and QueryStatistics.
 
 namespace dxg::hostsim {
 
@@ -17,8 +18,8 @@ inline constexpr uint32_t kGpuVersionBytes = 132;      // D3DKMT_GPUVERSION
 
 // Each fills one struct, its index members included, at the start of `data`. `node` is one that the adapter
 // has.
-void PutNodePerfData(const Adapter& adapter, uint32_t node, uint64_t now_ns, Bytes data);
-void PutAdapterPerfData(const Adapter& adapter, uint64_t now_ns, Bytes data);
+void PutNodePerfData(const Adapter& adapter, uint32_t node, Bytes data);
+void PutAdapterPerfData(const Adapter& adapter, Bytes data);
 void PutAdapterPerfCaps(const Adapter& adapter, Bytes data);
 void PutGpuVersion(const Adapter& adapter, Bytes data);
 

@@ -28,7 +28,7 @@ constexpr size_t kUmdPrivateBytes = 32;
 
 // An opaque blob has one size; any other is a client of another driver.
 //   magic@0 version@4 nodes@8 flags@12 (bit 0: hardware queues) local bytes@16 non-local bytes@24
-int32_t UmdPrivate(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t UmdPrivate(const Adapter& adapter, Bytes data) {
   const std::string& own = adapter.profile().driver().private_data();
   if (!own.empty()) {
     if (data.size() != own.size()) return kStatusInvalidParameter;
@@ -45,7 +45,7 @@ int32_t UmdPrivate(const Adapter& adapter, uint64_t, Bytes data) {
   return kStatusSuccess;
 }
 
-int32_t UmdName(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t UmdName(const Adapter& adapter, Bytes data) {
   const AdapterProfile::Driver& driver = adapter.profile().driver();
   const std::string* const files[] = {&driver.direct3d_9(), &driver.direct3d_10(), &driver.direct3d_11(),
                                       &driver.direct3d_12()};
@@ -63,7 +63,7 @@ void PutSegmentSizes(const Adapter& adapter, Bytes data, size_t at) {
   Put<uint64_t>(data, at + 16, memory.shared_system_bytes());
 }
 
-int32_t SegmentSize(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t SegmentSize(const Adapter& adapter, Bytes data) {
   PutSegmentSizes(adapter, data, 0);
   return kStatusSuccess;
 }
@@ -79,12 +79,12 @@ void PutGuid(const Adapter& adapter, Bytes data) {
   for (size_t i = 0; i < std::size(d); ++i) Put<uint8_t>(data, 8 + i, static_cast<uint8_t>(d[i]));
 }
 
-int32_t Guid(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t Guid(const Adapter& adapter, Bytes data) {
   PutGuid(adapter, data);
   return kStatusSuccess;
 }
 
-int32_t AdapterAddress(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t AdapterAddress(const Adapter& adapter, Bytes data) {
   const AdapterProfile::Pci& pci = adapter.profile().pci();
   Put<uint32_t>(data, 0, pci.bus());
   Put<uint32_t>(data, 4, pci.slot());
@@ -92,7 +92,7 @@ int32_t AdapterAddress(const Adapter& adapter, uint64_t, Bytes data) {
   return kStatusSuccess;
 }
 
-int32_t AdapterRegistryInfo(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t AdapterRegistryInfo(const Adapter& adapter, Bytes data) {
   const AdapterProfile::Strings& strings = adapter.profile().strings();
   PutUtf16(data, 0, kPathFieldUnits, strings.adapter());
   PutUtf16(data, 520, kPathFieldUnits, strings.bios());
@@ -102,24 +102,24 @@ int32_t AdapterRegistryInfo(const Adapter& adapter, uint64_t, Bytes data) {
 }
 
 // Four bytes of no.
-int32_t False(const Adapter&, uint64_t, Bytes data) {
+int32_t False(const Adapter&, Bytes data) {
   Put<uint32_t>(data, 0, 0);
   return kStatusSuccess;
 }
 
 // Every driver version that a profile may have promises GPU virtual addresses.
-int32_t VirtualAddressInfo(const Adapter&, uint64_t, Bytes data) {
+int32_t VirtualAddressInfo(const Adapter&, Bytes data) {
   constexpr uint32_t kSupported = 1u << 0;
   Put<uint32_t>(data, 0, kSupported);
   return kStatusSuccess;
 }
 
-int32_t DriverVersion(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t DriverVersion(const Adapter& adapter, Bytes data) {
   Put<uint32_t>(data, 0, adapter.profile().driver_version());
   return kStatusSuccess;
 }
 
-int32_t AdapterType(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t AdapterType(const Adapter& adapter, Bytes data) {
   constexpr uint32_t kRender = 1u << 0;
   constexpr uint32_t kHybridDiscrete = 1u << 4;
   constexpr uint32_t kHybridIntegrated = 1u << 5;
@@ -141,7 +141,7 @@ int32_t AdapterType(const Adapter& adapter, uint64_t, Bytes data) {
   return kStatusSuccess;
 }
 
-int32_t Wddm12Caps(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t Wddm12Caps(const Adapter& adapter, Bytes data) {
   constexpr uint32_t kPerEngineTdr = 1u << 2;
   const AdapterProfile::Caps& caps = adapter.profile().caps();
   Put<uint32_t>(data, 0, caps.graphics_preemption());
@@ -151,7 +151,7 @@ int32_t Wddm12Caps(const Adapter& adapter, uint64_t, Bytes data) {
 }
 
 // "32.0.15.1000" is 0x00200000000F03E8: the first number on top.
-int32_t PackedVersion(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t PackedVersion(const Adapter& adapter, Bytes data) {
   unsigned part[4] = {};
   std::sscanf(adapter.profile().driver().version().c_str(), "%u.%u.%u.%u", &part[0], &part[1], &part[2],
               &part[3]);
@@ -161,7 +161,7 @@ int32_t PackedVersion(const Adapter& adapter, uint64_t, Bytes data) {
   return kStatusSuccess;
 }
 
-int32_t Wddm13Caps(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t Wddm13Caps(const Adapter& adapter, Bytes data) {
   constexpr uint32_t kHybridIntegrated = 1u << 1;
   constexpr uint32_t kHybridDiscrete = 1u << 2;
   constexpr uint32_t kCrossAdapterResource = 1u << 5;
@@ -173,7 +173,7 @@ int32_t Wddm13Caps(const Adapter& adapter, uint64_t, Bytes data) {
   return kStatusSuccess;
 }
 
-int32_t Wddm20Caps(const Adapter&, uint64_t, Bytes data) {
+int32_t Wddm20Caps(const Adapter&, Bytes data) {
   constexpr uint32_t k64BitAtomics = 1u << 0;
   constexpr uint32_t kGpuMmu = 1u << 1;
   constexpr uint32_t kSurpriseRemoval = 1u << 5;
@@ -181,7 +181,7 @@ int32_t Wddm20Caps(const Adapter&, uint64_t, Bytes data) {
   return kStatusSuccess;
 }
 
-int32_t NodeMetadata(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t NodeMetadata(const Adapter& adapter, Bytes data) {
   // The progress fence of a hardware queue is written by the GPU: nobody looks into the command buffers of
   // others.
   constexpr uint32_t kContextScheduling = 1u << 0;
@@ -205,7 +205,7 @@ int32_t NodeMetadata(const Adapter& adapter, uint64_t, Bytes data) {
   return kStatusSuccess;
 }
 
-int32_t PhysicalAdapterCount(const Adapter&, uint64_t, Bytes data) {
+int32_t PhysicalAdapterCount(const Adapter&, Bytes data) {
   Put<uint32_t>(data, 0, kPhysicalAdapters);
   return kStatusSuccess;
 }
@@ -213,7 +213,7 @@ int32_t PhysicalAdapterCount(const Adapter&, uint64_t, Bytes data) {
 // The first member of an indexed query.
 bool ValidIndex(Bytes data) { return Get<uint32_t>(data, 0) < kPhysicalAdapters; }
 
-int32_t DeviceIds(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t DeviceIds(const Adapter& adapter, Bytes data) {
   if (!ValidIndex(data)) return kStatusInvalidParameter;
   const AdapterProfile::Pci& pci = adapter.profile().pci();
   Put<uint32_t>(data, 4, pci.vendor());
@@ -225,7 +225,7 @@ int32_t DeviceIds(const Adapter& adapter, uint64_t, Bytes data) {
   return kStatusSuccess;
 }
 
-int32_t GpuMmuCaps(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t GpuMmuCaps(const Adapter& adapter, Bytes data) {
   if (!ValidIndex(data)) return kStatusInvalidParameter;
   const AdapterProfile::Caps& caps = adapter.profile().caps();
   Put<uint32_t>(data, 4,
@@ -237,7 +237,7 @@ int32_t GpuMmuCaps(const Adapter& adapter, uint64_t, Bytes data) {
 
 // Agrees with GETSEGMENTSIZE where there is dedicated memory, and with QueryVideoMemoryInfo always: an
 // adapter of one pool has all of it in the local group.
-int32_t SegmentGroupSize(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t SegmentGroupSize(const Adapter& adapter, Bytes data) {
   if (!ValidIndex(data)) return kStatusInvalidParameter;
   PutSegmentSizes(adapter, data, 8);
   Put<uint64_t>(data, 32, adapter.memory().size(kLocal));
@@ -246,10 +246,10 @@ int32_t SegmentGroupSize(const Adapter& adapter, uint64_t, Bytes data) {
   return kStatusSuccess;
 }
 
-int32_t Registry(const Adapter& adapter, uint64_t, Bytes data) { return QueryRegistry(adapter, data); }
+int32_t Registry(const Adapter& adapter, Bytes data) { return QueryRegistry(adapter, data); }
 
 // Documented as text; clients that give no room for it expect the 16 bytes.
-int32_t UniqueGuid(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t UniqueGuid(const Adapter& adapter, Bytes data) {
   constexpr size_t kTextUnits = 40;
   if (data.size() >= kTextUnits * sizeof(char16_t)) {
     PutUtf16(data, 0, kTextUnits, adapter.guid());
@@ -259,26 +259,26 @@ int32_t UniqueGuid(const Adapter& adapter, uint64_t, Bytes data) {
   return kStatusSuccess;
 }
 
-int32_t NodePerfData(const Adapter& adapter, uint64_t now_ns, Bytes data) {
+int32_t NodePerfData(const Adapter& adapter, Bytes data) {
   const auto node = Get<uint32_t>(data, 0);
   if (node >= adapter.nodes() || Get<uint32_t>(data, 4) >= kPhysicalAdapters) return kStatusInvalidParameter;
-  PutNodePerfData(adapter, node, now_ns, data);
+  PutNodePerfData(adapter, node, data);
   return kStatusSuccess;
 }
 
-int32_t AdapterPerfData(const Adapter& adapter, uint64_t now_ns, Bytes data) {
+int32_t AdapterPerfData(const Adapter& adapter, Bytes data) {
   if (!ValidIndex(data)) return kStatusInvalidParameter;
-  PutAdapterPerfData(adapter, now_ns, data);
+  PutAdapterPerfData(adapter, data);
   return kStatusSuccess;
 }
 
-int32_t AdapterPerfCaps(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t AdapterPerfCaps(const Adapter& adapter, Bytes data) {
   if (!ValidIndex(data)) return kStatusInvalidParameter;
   PutAdapterPerfCaps(adapter, data);
   return kStatusSuccess;
 }
 
-int32_t GpuVersion(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t GpuVersion(const Adapter& adapter, Bytes data) {
   if (!ValidIndex(data)) return kStatusInvalidParameter;
   PutGpuVersion(adapter, data);
   return kStatusSuccess;
@@ -286,17 +286,17 @@ int32_t GpuVersion(const Adapter& adapter, uint64_t, Bytes data) {
 
 constexpr size_t kDriverDescriptionUnits = 4096;
 
-int32_t DriverDescription(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t DriverDescription(const Adapter& adapter, Bytes data) {
   PutUtf16(data, 0, kDriverDescriptionUnits, adapter.profile().description());
   return kStatusSuccess;
 }
 
-int32_t Paravirtualization(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t Paravirtualization(const Adapter& adapter, Bytes data) {
   Put<uint8_t>(data, 0, adapter.profile().policy().secure() ? 1 : 0);
   return kStatusSuccess;
 }
 
-int32_t ServiceName(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t ServiceName(const Adapter& adapter, Bytes data) {
   const std::string& service = adapter.profile().driver().service();
   if (service.empty()) return kStatusObjectNameNotFound;
   const size_t units = ToUtf16(service).size() + 1;
@@ -305,7 +305,7 @@ int32_t ServiceName(const Adapter& adapter, uint64_t, Bytes data) {
   return kStatusSuccess;
 }
 
-int32_t Wddm27Caps(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t Wddm27Caps(const Adapter& adapter, Bytes data) {
   constexpr uint32_t kHwSchSupported = 1u << 0;
   constexpr uint32_t kHwSchEnabled = 1u << 1;
   constexpr uint32_t kHwSchEnabledByDefault = 1u << 2;
@@ -316,13 +316,13 @@ int32_t Wddm27Caps(const Adapter& adapter, uint64_t, Bytes data) {
   return kStatusSuccess;
 }
 
-int32_t TrackedWorkload(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t TrackedWorkload(const Adapter& adapter, Bytes data) {
   if (!ValidIndex(data) || Get<uint32_t>(data, 4) >= adapter.nodes()) return kStatusInvalidParameter;
   Put<uint32_t>(data, 8, 0);
   return kStatusSuccess;
 }
 
-int32_t Wddm29Caps(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t Wddm29Caps(const Adapter& adapter, Bytes data) {
   constexpr uint32_t kStable = 2;  // HwSchSupportState
   constexpr uint32_t kHwSchEnabled = 1u << 2;
   uint32_t caps = 0;
@@ -332,7 +332,7 @@ int32_t Wddm29Caps(const Adapter& adapter, uint64_t, Bytes data) {
   return kStatusSuccess;
 }
 
-int32_t CrossAdapterSupport(const Adapter& adapter, uint64_t, Bytes data) {
+int32_t CrossAdapterSupport(const Adapter& adapter, Bytes data) {
   Put<uint32_t>(data, 0, adapter.profile().caps().cross_adapter_tier());
   return kStatusSuccess;
 }
@@ -463,7 +463,7 @@ int32_t Query(const CommandContext& call, const host::QueryAdapterInfo::Request&
   if (row.refusal != kStatusSuccess) return row.refusal;
   if (adapter.profile().driver_version() < row.driver_version) return kStatusInvalidParameter;
   if (data->size() < row.bytes) return kStatusInvalidParameter;
-  return row.answer(adapter, call.machine.NowNs(), BytesOf(*data));
+  return row.answer(adapter, BytesOf(*data));
 }
 
 }  // namespace

@@ -17,7 +17,7 @@ struct QueryType {
   int32_t refusal;          // the NTSTATUS of a type that render adapters do not have; 0: it has an answer
   // Writes the answer over the caller's data, of which there are at least `bytes`. An NTSTATUS; nothing is
   // written where it is an error.
-  int32_t (*answer)(const Adapter& adapter, uint64_t now_ns, Bytes data);
+  int32_t (*answer)(const Adapter& adapter, Bytes data);
 };
 
 // Row n is type n; every type up to the last one known has a row.

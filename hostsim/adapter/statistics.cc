@@ -110,7 +110,7 @@ struct Statistics {
   int32_t OfNode() {
     if (selector >= adapter.nodes()) return kStatusInvalidParameter;
     PutNodeWork(adapter.engines().Work(selector));
-    PutNodePerfData(adapter, selector, call.machine.NowNs(), result.subspan(kNodePerfData));
+    PutNodePerfData(adapter, selector, result.subspan(kNodePerfData));
     return kStatusSuccess;
   }
 
@@ -138,7 +138,7 @@ struct Statistics {
 
   int32_t OfPhysicalAdapter() {
     if (selector >= kPhysicalAdapters) return kStatusInvalidParameter;
-    PutAdapterPerfData(adapter, call.machine.NowNs(), result);
+    PutAdapterPerfData(adapter, result);
     PutAdapterPerfCaps(adapter, result.subspan(kAdapterPerfDataBytes));
     PutGpuVersion(adapter, result.subspan(kAdapterPerfDataBytes + kAdapterPerfCapsBytes));
     return kStatusSuccess;

@@ -66,6 +66,16 @@ uint64_t PagingEngine::Duration(uint64_t bytes) const {
   return operation_ns_ + seconds * kNsPerSecond + static_cast<uint64_t>(rest * kNsPerSecond);
 }
 
+void PagingEngine::NoteMoved(uint64_t bytes) {
+  MutexLock lock(mutex_);
+  moved_bytes_.Add(machine_.NowNs(), bytes);
+}
+
+uint64_t PagingEngine::BytesPerSecond() {
+  MutexLock lock(mutex_);
+  return moved_bytes_.Over(machine_.NowNs(), RecentAmount::kShort).per_second();
+}
+
 void PagingEngine::Stall(PagingLane* lane, uint64_t until_ns, Aftermath* aftermath) {
   {
     MutexLock lock(mutex_);

@@ -10,6 +10,7 @@
 
 #include "base/mutex.h"
 #include "hostsim/machine/aftermath.h"
+#include "hostsim/machine/recent_amount.h"
 #include "hostsim/sync/sync_domain.h"
 #include "proto/dxg/profile.pb.h"
 
@@ -71,6 +72,10 @@ class PagingEngine : public std::enable_shared_from_this<PagingEngine> {
   size_t Outstanding(const PagingLane& lane);
   uint64_t Duration(uint64_t bytes) const;  // of an operation that moves so many, in ns
 
+  // For statistics: so many bytes have been moved, by an operation or without one.
+  void NoteMoved(uint64_t bytes);
+  uint64_t BytesPerSecond();  // that were moved of late
+
   // Begins nothing before that time: of one lane, or of all where it is null.
   void Stall(PagingLane* lane, uint64_t until_ns, Aftermath* aftermath);
 
@@ -101,6 +106,7 @@ class PagingEngine : public std::enable_shared_from_this<PagingEngine> {
   std::shared_ptr<PagingLane> ending_ DXG_GUARDED_BY(mutex_);  // whose operation is being told
   uint64_t arrivals_ DXG_GUARDED_BY(mutex_) = 0;
   uint64_t stalled_until_ns_ DXG_GUARDED_BY(mutex_) = 0;
+  RecentAmount moved_bytes_ DXG_GUARDED_BY(mutex_);
   bool running_ DXG_GUARDED_BY(mutex_) = false;
   bool again_ DXG_GUARDED_BY(mutex_) = false;
 };

@@ -34,6 +34,7 @@ PagingResult PagingQueue::Submit(CommandContext& call, uint64_t bytes, std::func
   const bool immediate = call.Strike(FaultPoint::kPagingImmediate) && engine.Outstanding(*lane) == 0;
   if (!pending && (immediate || engine.Prompt(*lane))) {
     if (effect) effect();
+    engine.NoteMoved(bytes);
     return Nothing();
   }
   const uint64_t value = ++last_value_;
@@ -42,13 +43,15 @@ PagingResult PagingQueue::Submit(CommandContext& call, uint64_t bytes, std::func
   // What moves memory of the device holds up its commands.
   const std::shared_ptr<DeviceWork> held = effect ? device.work : nullptr;
   if (held) device.adapter->engines().Hold(*held);
-  operation.done = [fence = fence, value, effect = std::move(effect), held,
+  operation.done = [fence = fence, value, bytes, effect = std::move(effect), held,
                     adapter = std::weak_ptr(device.adapter)](bool executed, Aftermath* after) {
+    const auto alive = adapter.lock();
     if (executed) {
       if (effect) effect();
+      if (alive) alive->paging().NoteMoved(bytes);
       fence->domain().Raise(*fence, value, after);
     }
-    if (const auto alive = adapter.lock(); alive && held) alive->engines().LetGo(*held, after);
+    if (alive && held) alive->engines().LetGo(*held, after);
   };
   engine.Enqueue(lane, std::move(operation), &call.aftermath);
   return {kStatusPending, value};

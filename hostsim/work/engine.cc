@@ -39,6 +39,7 @@ class Engines::Environment final : public CommandEnvironment {
 
   bool Translate(GpuAddress address, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
                  GpuFault* fault) override {
+    reached_bytes_ += bytes;
     *fault = {GpuFault::kUnmapped, address, write};
     const std::shared_ptr<Process> process = work_.process.lock();
     if (!process) return false;
@@ -69,12 +70,15 @@ class Engines::Environment final : public CommandEnvironment {
     return engines_.skips_dispatches_;
   }
 
+  uint64_t reached_bytes() const { return reached_bytes_; }  // of all addresses so far
+
  private:
   Engines& engines_;
   const DeviceWork& work_;
   const uint32_t node_;
   const bool guest_memory_;
   Aftermath* const aftermath_;
+  uint64_t reached_bytes_ = 0;
 };
 
 Engines::Engines(Machine& machine, const AdapterProfile& profile, uint64_t guest_luid, uint64_t seed)
@@ -100,14 +104,45 @@ uint64_t Engines::NowNs() const { return machine_.NowNs(); }
 
 // -- What there is to see.
 
-NodeWork Engines::Work(uint32_t node) {
-  MutexLock lock(mutex_);
-  return nodes_[node]->work;
+// How long the engine has had its command.
+uint64_t Engines::RunningNs(const Node& node) const {
+  return node.current ? NowNs() - node.current->started_ns : 0;
 }
 
-NodeWork Engines::Work(const ProcessWork& of, uint32_t node) {
+NodeWork Engines::Work(uint32_t index) {
   MutexLock lock(mutex_);
-  return of.nodes[node];
+  const Node& node = *nodes_[index];
+  NodeWork work = node.work;
+  work.running_ns += RunningNs(node);
+  return work;
+}
+
+NodeWork Engines::Work(const ProcessWork& of, uint32_t index) {
+  MutexLock lock(mutex_);
+  const Node& node = *nodes_[index];
+  NodeWork work = of.nodes[index];
+  if (node.current && node.current->queue->work_->of_process.get() == &of) work.running_ns += RunningNs(node);
+  return work;
+}
+
+uint32_t Engines::Load(uint32_t index, uint64_t slices) {
+  MutexLock lock(mutex_);
+  const Node& node = *nodes_[index];
+  const uint64_t now_ns = NowNs();
+  RecentAmount busy = node.busy;
+  if (node.current) busy.AddTime(node.current->started_ns, now_ns);
+  return busy.Over(now_ns, slices).permille();
+}
+
+uint32_t Engines::Load(uint64_t slices) {
+  uint32_t most = 0;
+  for (uint32_t node = 0; node < nodes_.size(); ++node) most = std::max(most, Load(node, slices));
+  return most;
+}
+
+uint64_t Engines::BytesPerSecond() {
+  MutexLock lock(mutex_);
+  return reached_bytes_.Over(NowNs(), RecentAmount::kShort).per_second();
 }
 
 std::vector<GpuMark> Engines::Marks() {
@@ -250,6 +285,7 @@ CommandStop Engines::Run(const Node& node, Errand* errand, uint64_t budget_bytes
                             &aftermath);
     stop = running.done ? running.run.WriteFence(environment)
                         : running.run.RunBuffers(environment, running.cancelled, budget_bytes);
+    errand->reached_bytes = environment.reached_bytes();
   } else if (errand->kind == Errand::kPunish) {
     Punish(*errand->command, node.index, errand->stop);
   }
@@ -264,6 +300,7 @@ Engines::Errand Engines::AfterErrand(Node& node, const Errand& done, const Comma
   if (done.kind == Errand::kExecute) {
     Running& running = *done.command;
     running.executing = false;
+    reached_bytes_.Add(NowNs(), done.reached_bytes);
     if (running.hung) {
       Condemn(node, {}, &next);
     } else if (running.cancelled) {
@@ -349,6 +386,7 @@ void Engines::Finish(Node& node, bool completed, uint64_t now_ns, Aftermath* aft
     ++counted->commands_completed;
     if (running->faulted) ++counted->commands_faulted;
   }
+  node.busy.AddTime(running->started_ns, now_ns);
   if (completed && running->command.progress) {
     machine_.sync().Raise(*running->command.progress, running->command.progress_value, aftermath);
   }

@@ -11,6 +11,7 @@
 
 #include "base/mutex.h"
 #include "hostsim/machine/process.h"
+#include "hostsim/machine/recent_amount.h"
 #include "hostsim/machine/world.h"
 #include "hostsim/work/command_streamer.h"
 #include "hostsim/work/gpu_queue.h"
@@ -67,9 +68,14 @@ class Engines : public std::enable_shared_from_this<Engines> {
   void Hold(DeviceWork& work);
   void LetGo(DeviceWork& work, Aftermath* aftermath);
 
-  // -- What there is to see.
+  // -- What there is to see. A command that runs still counts up to now.
   NodeWork Work(uint32_t node);
   NodeWork Work(const ProcessWork& of, uint32_t node);
+  // The part of the window of so many slices (RecentAmount) in which the engine had a command, in
+  // thousandths; without a node, that of the engine that had most.
+  uint32_t Load(uint32_t node, uint64_t slices);
+  uint32_t Load(uint64_t slices);
+  uint64_t BytesPerSecond();     // that commands have reached of late
   std::vector<GpuMark> Marks();  // the latest, oldest first
   // Private data of submissions, as it came: the latest, oldest first.
   void NotePrivateData(const std::string& data);
@@ -97,6 +103,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
   static constexpr size_t kPrivateDataMax = 16;
 
   uint64_t NowNs() const;
+  uint64_t RunningNs(const Node& node) const DXG_REQUIRES(mutex_);
 
   // -- Queues (engine_queues.cc).
   void Advance(GpuQueue& queue, Aftermath* aftermath) DXG_REQUIRES(mutex_);
@@ -161,6 +168,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
   uint64_t times_ready_ DXG_GUARDED_BY(mutex_) = 0;  // how often a queue became ready, ever
   std::deque<GpuMark> marks_ DXG_GUARDED_BY(mutex_);
   std::deque<std::string> private_data_ DXG_GUARDED_BY(mutex_);
+  RecentAmount reached_bytes_ DXG_GUARDED_BY(mutex_);
   bool stop_ DXG_GUARDED_BY(mutex_) = false;
 };
 

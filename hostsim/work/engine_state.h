@@ -14,6 +14,7 @@
 
 #include "base/mutex.h"
 #include "base/patience.h"
+#include "hostsim/machine/recent_amount.h"
 #include "hostsim/work/engine.h"
 #include "hostsim/work/gpu_queue.h"
 #include "hostsim/work/submission_run.h"
@@ -93,7 +94,8 @@ struct Engines::Node {
   bool wanted = false;         // the engine's own thread has to drive it
   bool watched = false;        // a timer is set that looks whether the command hangs
   uint64_t timer_ns = kNever;  // when the next timer drives the engine
-  NodeWork work;
+  NodeWork work;               // of commands that have ended
+  RecentAmount busy;           // with them, in ns
   ConditionVariable changed;
   std::thread thread;
   std::list<Left> left;
@@ -111,6 +113,7 @@ struct Engines::Errand {
   std::shared_ptr<Running> command;
   std::optional<CommandStop> stop;
   Aftermath aftermath;
+  uint64_t reached_bytes = 0;  // by the ops of kExecute, when it is done
 
   // The errand is to deliver the aftermath, if there is something in it.
   void DeliverIfAny() {

@@ -373,13 +373,6 @@ TEST(SimNodes, HardwareSchedulingIsOnWhereANodeHasHardwareQueues) {
 }
 
 TEST(SimNodes, PerformanceDataIsBounded) {
-  struct NodePerf {
-    uint32_t node, physical_adapter;
-    uint64_t frequency, frequency_max, frequency_max_overclock;
-    uint32_t voltage, voltage_max, voltage_max_overclock, padding;
-    uint64_t latency;
-  };
-  static_assert(sizeof(NodePerf) == 56);
   struct AdapterPerf {
     uint32_t index, padding;
     uint64_t memory_frequency, memory_frequency_max, memory_frequency_max_overclock, bandwidth,
@@ -390,10 +383,10 @@ TEST(SimNodes, PerformanceDataIsBounded) {
   static_assert(sizeof(AdapterPerf) == 64);
   Node node = OpenNode();
   for (uint32_t i = 0; i < Nodes(node).size(); ++i) {
-    const auto perf = Ask<NodePerf>(node, KMTQAITYPE_NODEPERFDATA, {.node = i});
+    const auto perf = Ask<NodePerformance>(node, KMTQAITYPE_NODEPERFDATA, {.node = i});
     EXPECT_LE(perf.frequency, perf.frequency_max);
   }
-  NodePerf beyond = {.node = static_cast<uint32_t>(Nodes(node).size())};
+  NodePerformance beyond = {.node = static_cast<uint32_t>(Nodes(node).size())};
   EXPECT_EQ(node.TryQuery(node.FirstAdapter(), KMTQAITYPE_NODEPERFDATA, &beyond, sizeof(beyond)), -EINVAL);
   const auto perf = Ask<AdapterPerf>(node, KMTQAITYPE_ADAPTERPERFDATA);
   EXPECT_LE(perf.memory_frequency, perf.memory_frequency_max);

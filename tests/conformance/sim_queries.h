@@ -25,6 +25,15 @@ T Ask(Node& node, uint32_t type, T question = {}) {
   return question;
 }
 
+// D3DKMT_NODE_PERFDATA: frequencies in Hz, voltages in mV, the latency in units of 100 ns.
+struct NodePerformance {
+  uint32_t node, physical_adapter;
+  uint64_t frequency, frequency_max, frequency_max_overclock;
+  uint32_t voltage, voltage_max, voltage_max_overclock, padding;
+  uint64_t latency;
+};
+static_assert(sizeof(NodePerformance) == 56);
+
 inline constexpr size_t kNodeMetadataBytes = 78;
 inline constexpr uint32_t kEngineOther = 0;
 
@@ -99,19 +108,36 @@ struct ProcessSegmentStatistics {
   uint64_t committed, working_set_max;  // bytes
 };
 
-inline int TryStatistics(Node& node, d3dkmt_querystatistics& args, uint32_t type, uint32_t selector) {
+// Of a node, or of a process on a node.
+struct NodeStatistics {
+  struct Packets {
+    uint32_t submitted, completed;
+  };
+  uint64_t running_us;
+  uint32_t context_switches;
+  uint32_t preemptions[16];
+  Packets packets[8];  // by kind; the first are commands
+
+  const Packets& commands() const { return packets[0]; }
+};
+static_assert(offsetof(NodeStatistics, packets) == 76);
+
+// `process`: who is asked about, by its number; 0: the caller.
+inline int TryStatistics(Node& node, d3dkmt_querystatistics& args, uint32_t type, uint32_t selector,
+                         uint64_t process = 0) {
   constexpr size_t kSelectorOffset = 800;  // behind the result
   args = {};
   args.type = type;
   args.adapter_luid = node.FirstLuid();
+  args.process = process;
   std::memcpy(args.size + kSelectorOffset, &selector, sizeof(selector));
   return node.TryIoctl(LX_DXQUERYSTATISTICS, args);
 }
 
 template <typename T>
-T Statistics(Node& node, uint32_t type, uint32_t selector = 0) {
+T Statistics(Node& node, uint32_t type, uint32_t selector = 0, uint64_t process = 0) {
   d3dkmt_querystatistics args;
-  const int result = TryStatistics(node, args, type, selector);
+  const int result = TryStatistics(node, args, type, selector, process);
   if (result != 0)
     throw std::runtime_error(fmt::format("QueryStatistics type {} gave {}", type, ResultName(result)));
   T answer;

@@ -97,10 +97,6 @@ TEST(SimQueryRegistry, RefusesWhatIsNoQuestion) {
 
 // ---- Statistics ----
 
-struct NodeStatistics {
-  uint64_t running_time_us;
-};
-
 TEST(SimQueryStatistics, AdapterCountsWhatOtherQueriesList) {
   Node node = OpenNode();
   const auto adapter = Statistics<AdapterStatistics>(node, _D3DKMT_QUERYSTATISTICS_ADAPTER);
@@ -150,7 +146,7 @@ TEST(SimQueryStatistics, RunningTimeNeverDecreases) {
   for (uint32_t i = 0; i < Nodes(node).size(); ++i) {
     const auto first = Statistics<NodeStatistics>(node, _D3DKMT_QUERYSTATISTICS_NODE, i);
     const auto second = Statistics<NodeStatistics>(node, _D3DKMT_QUERYSTATISTICS_NODE, i);
-    EXPECT_GE(second.running_time_us, first.running_time_us);
+    EXPECT_GE(second.running_us, first.running_us);
   }
 }
 

@@ -420,14 +420,6 @@ TEST(SimPriority, WorkOfLowPriorityIsDoneBesideHigh) {
 // [MSC] 181
 TEST(SimNodeStatistics, GrowWithTheWork) {
   WorkClient client;
-  struct NodeStatistics {
-    uint64_t running_us;
-    uint32_t context_switches;
-    uint32_t preemptions[16];
-    struct {
-      uint32_t submitted, completed;
-    } packets[8];
-  };
   const auto read = [&] { return Statistics<NodeStatistics>(client.node, _D3DKMT_QUERYSTATISTICS_NODE, 0); };
   const NodeStatistics before = read();
   client.Run(client.Compile([](dxg_commands* commands) { dxg_push_delay(commands, 2'000'000); }));
