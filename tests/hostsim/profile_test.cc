@@ -100,7 +100,8 @@ TEST(Profile, LoadSaysWhatThereIs) {
   EXPECT_EQ(
       LoadProfile("no-such-profile").status().why(),
       "no-such-profile: No such file or directory, and no profile of that name is built in; give discrete, "
-      "integrated, compute or the path of a profile file");
+      "integrated, compute, amd-navi, adreno-x1, npu, two-discrete, broken-answers or the path of a profile "
+      "file");
   EXPECT_FALSE(LoadProfile("/").ok()) << "a directory";
   EXPECT_FALSE(LoadProfile("").ok());
   const auto endless = LoadProfile("/dev/zero");
@@ -152,8 +153,11 @@ TEST(Profile, SmallestOneGetsItsDefaults) {
 TEST(Profile, ShippedOnesAreSoundAndNamedAsTheyAre) {
   ASSERT_FALSE(ShippedProfiles().empty());
   EXPECT_STREQ(ShippedProfiles()[0].name, "discrete") << "the default comes first";
-  for (const ShippedProfile& shipped : ShippedProfiles())
-    EXPECT_EQ(Shipped(shipped.name).name(), shipped.name);
+  for (const ShippedProfile& shipped : ShippedProfiles()) {
+    const auto adapters = LoadProfiles(shipped.name);
+    ASSERT_TRUE(adapters.ok()) << adapters.status().why();
+    for (const AdapterProfile& profile : *adapters) EXPECT_EQ(profile.name(), shipped.name);
+  }
 }
 
 // The complete example of the page is the text between ```textproto and ```.
