@@ -86,8 +86,8 @@ void TakeFile(const WantedProfile& wanted, Message* message, const char* field, 
         field,
         fmt::format("'{}' did not come with the profile; give the profile by the path of its file", name));
   if (!file->error().empty())
-    return place.Complain(
-        field, fmt::format("'{}': {}; put a file of that name beside the profile", name, file->error()));
+    return place.Complain(field,
+                          fmt::format("'{}': {}; give a file beside the profile", name, file->error()));
   if (file->data().empty()) return place.Complain(field, fmt::format("'{}' is empty; give it bytes", name));
   reflection->SetString(message, data_field, file->data());
   reflection->ClearField(message, name_field);

@@ -246,7 +246,8 @@ void CheckAnswers(const AdapterProfile& profile, const Place& profile_place) {
       place.Complain("data", fmt::format("{} bytes are too many; no answer is longer than {}",
                                          answer.data().size(), kAnswerBytesMax));
     }
-    const bool answers = !answer.data().empty() || answer.writes_size() != 0;
+    // A file that is still named could not be read, which has been said.
+    const bool answers = !answer.data().empty() || answer.writes_size() != 0 || !answer.data_file().empty();
     if (answers == (answer.refusal() != AdapterProfile::NONE)) {
       place.Complain("data", "exactly one of data (or writes) and refusal is needed; give one");
     }

@@ -32,7 +32,7 @@ class ProfileFolder : public testing::Test {
   }
   // The one complaint about the text, without the folder.
   std::string ComplaintOf(const std::string& text) {
-    const auto loaded = Load(text);
+    auto loaded = Load(text);
     EXPECT_FALSE(loaded.ok()) << text;
     std::string why = loaded.status().why();
     EXPECT_EQ(why.find('\n'), std::string::npos) << why;
@@ -54,7 +54,7 @@ TEST_F(ProfileFolder, FilesLieBesideTheProfile) {
   const std::string bytes("\0\1binary\xFF", 9);
   Write("blob", bytes);
   Write("in/side/blob", "deeper");
-  const auto loaded = Load(
+  auto loaded = Load(
       "driver { private_data_file: \"blob\" }\nanswers { type: 0 data_file: \"in/side/blob\" }\n"
       "answers { type: 1 data_file: \"blob\" writes { at: 0 width: 1 value: 7 } }\n");
   ASSERT_TRUE(loaded.ok()) << loaded.status().why();
@@ -67,7 +67,7 @@ TEST_F(ProfileFolder, FilesLieBesideTheProfile) {
   const auto sent = Sent();
   EXPECT_EQ(sent.files_size(), 2) << "each once";
   std::filesystem::remove_all(folder_);
-  const auto there = ReadProfiles(sent);
+  auto there = ReadProfiles(sent);
   ASSERT_TRUE(there.ok()) << there.status().why();
   EXPECT_EQ(there->front().SerializeAsString(), profile.SerializeAsString());
 }
@@ -124,7 +124,7 @@ TEST_F(ProfileFolder, TextAndFilesHaveAMostTogether) {
 }
 
 TEST_F(ProfileFolder, ABaseGivesWhatIsLeftOut) {
-  const auto loaded = Load("name: \"mine\"\npci { device: 7 }\nnodes { engine: COPY }\n");
+  auto loaded = Load("name: \"mine\"\npci { device: 7 }\nnodes { engine: COPY }\n");
   ASSERT_TRUE(loaded.ok()) << loaded.status().why();
   const AdapterProfile discrete = Shipped("discrete"), &mine = loaded->front();
   EXPECT_EQ(mine.name(), "mine");
@@ -145,7 +145,7 @@ TEST_F(ProfileFolder, ABaseGivesWhatIsLeftOut) {
 }
 
 TEST_F(ProfileFolder, EachOfSeveralAdaptersIsTheProfileWithChanges) {
-  const auto loaded = Load(
+  auto loaded = Load(
       "caps { virtual_address_bits: 40 }\nadapters { name: \"a\" pci { bus: 9 } }\n"
       "adapters { base: \"npu\" }\nadapters {}\n");
   ASSERT_TRUE(loaded.ok()) << loaded.status().why();
@@ -180,7 +180,7 @@ TEST_F(ProfileFolder, DepthHasALimit) {
 
 TEST(Profile, DriverModelsAreCheckedWithLineAndField) {
   const auto complaint = [](const std::string& text) {
-    const auto read = ParseProfile("base: \"discrete\"\ndriver_model {\n" + text + "\n}", "p");
+    auto read = ParseProfile("base: \"discrete\"\ndriver_model {\n" + text + "\n}", "p");
     return read.ok() ? "" : read.status().why();
   };
   const std::pair<std::string, std::string> wrong[] = {
@@ -227,7 +227,7 @@ TEST(Profile, DriverModelsAreCheckedWithLineAndField) {
 }
 
 TEST(Profile, IdsHaveTheBitsOfTheInterface) {
-  const auto read = ParseProfile("base: \"discrete\" pci { vendor: 0x4D4F4351 device: 0xFFFFFFFF }", "p");
+  auto read = ParseProfile("base: \"discrete\" pci { vendor: 0x4D4F4351 device: 0xFFFFFFFF }", "p");
   ASSERT_TRUE(read.ok()) << read.status().why();
   EXPECT_EQ(read->pci().vendor(), 0x4D4F4351u);
 }
@@ -237,7 +237,7 @@ TEST(Profile, IdsHaveTheBitsOfTheInterface) {
 TEST(Scenarios, BefallEveryProfile) {
   for (const ShippedProfile& profile : ShippedProfiles()) {
     for (const ShippedProfile& scenario : ShippedScenarios()) {
-      const auto loaded = LoadProfiles(profile.name, scenario.name);
+      auto loaded = LoadProfiles(profile.name, scenario.name);
       ASSERT_TRUE(loaded.ok()) << profile.name << " " << scenario.name << ": " << loaded.status().why();
       Rig rig(*loaded);
       EXPECT_EQ(rig.host().Adapters().size(), loaded->size());
@@ -247,7 +247,7 @@ TEST(Scenarios, BefallEveryProfile) {
 
 TEST(Scenarios, WhatTheyGiveComesFirst) {
   const AdapterProfile plain = Shipped("broken-answers");
-  const auto loaded = LoadProfiles("broken-answers", "half-filled");
+  auto loaded = LoadProfiles("broken-answers", "half-filled");
   ASSERT_TRUE(loaded.ok()) << loaded.status().why();
   const AdapterProfile& befallen = loaded->front();
   const int more = befallen.answers_size() - plain.answers_size();
@@ -258,7 +258,7 @@ TEST(Scenarios, WhatTheyGiveComesFirst) {
 }
 
 TEST(Scenarios, AnUnknownOneIsRefusedWithTheNames) {
-  const auto loaded = LoadProfiles("discrete", "earthquake");
+  auto loaded = LoadProfiles("discrete", "earthquake");
   EXPECT_NE(loaded.status().why().find("'earthquake' is none; give one of residency-then-timeout, "),
             std::string::npos)
       << loaded.status().why();
