@@ -423,10 +423,11 @@ class Runtime {
 
   // A text of the adapter's key. Asked twice: first without room, to learn the size.
   std::u16string RegistryText(std::u16string_view name) {
-    constexpr size_t kQueryType = 0, kName = 8, kSize = 536, kStatus = 540, kOutput = 544;
-    constexpr uint32_t kAdapterKey = 1, kBufferOverflow = 1;
+    constexpr size_t kQueryType = 0, kName = 8, kType = 528, kSize = 536, kStatus = 540, kOutput = 544;
+    constexpr uint32_t kAdapterKey = 1, kText = 1, kBufferOverflow = 1;
     std::vector<uint8_t> query(kOutput + 8);
     PutAt<uint32_t>(&query, kQueryType, kAdapterKey);
+    PutAt<uint32_t>(&query, kType, kText);
     std::memcpy(query.data() + kName, name.data(), name.size() * sizeof(char16_t));
     Require(node_.TryQuery(adapter_, kRegistry, query.data(), query.size()),
             "QueryAdapterInfo QUERYREGISTRY");
