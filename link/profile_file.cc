@@ -76,7 +76,6 @@ void ReadFiles(const std::string& path, ControlRequest::AddAdapter* wanted) {
   (void)parser.ParseFromString(wanted->text(), &profile);  // what comes before an error is there
   const size_t slash = path.rfind('/');
   const std::string folder = slash == std::string::npos ? "." : path.substr(0, slash + 1);
-  size_t bytes = wanted->text().size();
   ForEachFile(&profile, [&](google::protobuf::Message* message, const char* field, const char*) {
     const auto* descriptor = message->GetDescriptor()->FindFieldByName(field);
     const std::string name = message->GetReflection()->GetString(*message, descriptor);
@@ -85,12 +84,20 @@ void ReadFiles(const std::string& path, ControlRequest::AddAdapter* wanted) {
     if (known) return;
     ControlRequest::AddAdapter::File* file = wanted->add_files();
     file->set_name(name);
-    ReadBeside(folder, name, kProfileBytesMax - bytes, file);
-    bytes += file->data().size();
+    const size_t bytes = ProfileBytes(*wanted);
+    ReadBeside(folder, name, bytes < kProfileBytesMax ? kProfileBytesMax - bytes : 0, file);
   });
 }
 
 }  // namespace
+
+size_t ProfileBytes(const ControlRequest::AddAdapter& wanted) {
+  constexpr size_t kPerFile = 32;
+  size_t bytes = wanted.text().size();
+  for (const auto& file : wanted.files())
+    bytes += file.name().size() + file.data().size() + file.error().size() + kPerFile;
+  return bytes;
+}
 
 Status CheckProfileSize(std::string_view text, const std::string& source) {
   if (text.size() <= kProfileBytesMax) return Status::Ok();

@@ -20,6 +20,9 @@ inline constexpr size_t kProfileBytesMax = 128 * 1024;
 // Messages in messages, more than any field of a profile is deep.
 inline constexpr int kProfileDepthMax = 16;
 
+// What counts for that of a profile with its files: a file also costs its name and what is around it.
+size_t ProfileBytes(const ControlRequest::AddAdapter& wanted);
+
 // EFBIG: it has more than kProfileBytesMax bytes. `source` is for the message.
 Status CheckProfileSize(std::string_view text, const std::string& source);
 

@@ -186,9 +186,7 @@ Status ApplyScenario(const std::string& name, std::vector<AdapterProfile>* adapt
 
 Result<std::vector<AdapterProfile>> ReadText(const WantedProfile& wanted) {
   DXG_TRY(CheckProfileSize(wanted.text(), wanted.name()));
-  size_t bytes = wanted.text().size();
-  for (const WantedProfile::File& file : wanted.files()) bytes += file.data().size();
-  if (bytes > kProfileBytesMax)
+  if (ProfileBytes(wanted) > kProfileBytesMax)
     return Status::Refuse(EFBIG, "{}: with its files it is larger than {} bytes; see docs/profiles.md",
                           wanted.name(), kProfileBytesMax);
   ProfileComplaints complaints{.source = wanted.name()};

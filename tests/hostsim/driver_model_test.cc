@@ -148,7 +148,8 @@ TEST_F(DriverModelSubmission, CommandsAreWhereTheDataSays) {
 TEST_F(DriverModelSubmission, ListedBuffersRunInTheirOrder) {
   GpuRig rig(Described(R"(driver_model { submissions {
     match { magic { at: 0 value: 0xCC } }
-    buffers { count { at: 4 width: 4 } first: 8 entry_bytes: 12 address { at: 4 } length { at: 0 width: 4 } } } })"));
+    buffers { count { at: 4 width: 4 } first: 8 entry_bytes: 12 address { at: 4 }
+              length { at: 0 width: 4 } } } })"));
   const auto list = [&](const std::vector<uint64_t>& ids) {
     std::string data = WithNumber<uint32_t>(WithNumber<uint32_t>(ZeroBytes(8), 0, 0xCC), 4,
                                             static_cast<uint32_t>(ids.size()));
@@ -242,7 +243,8 @@ TEST(DriverModelAnswer, ByTheSizeOfTheBuffer) {
 
 TEST(DriverModelAnswer, WritesFactsOverTheData) {
   AskingClient asking(R"(answers { type: 200 data: "abcdefgh" writes { at: 2 width: 2 value: 0x4241 }
-                             writes { at: 8 fact: LOCAL_BYTES } writes { at: 16 width: 4 fact: PCI_DEVICE } })");
+                             writes { at: 8 fact: LOCAL_BYTES }
+                             writes { at: 16 width: 4 fact: PCI_DEVICE } })");
   const std::string answer = asking.Ask(200, std::string(24, '.'));
   ASSERT_EQ(answer.size(), 24u);
   EXPECT_EQ(answer.substr(0, 8), "abABefgh");
@@ -253,7 +255,8 @@ TEST(DriverModelAnswer, WritesFactsOverTheData) {
 
 TEST(DriverModelAnswer, TurnsAreCountedForEachProcess) {
   AskingClient asking(R"(answers { type: 0 bytes: 4 data: "1st." } answers { type: 0 bytes: 5 data: "other" }
-                   answers { type: 0 bytes: 4 refusal: NOT_SUPPORTED } answers { type: 0 bytes: 4 data: "last" })");
+                   answers { type: 0 bytes: 4 refusal: NOT_SUPPORTED }
+                   answers { type: 0 bytes: 4 data: "last" })");
   EXPECT_EQ(asking.Ask(0, "...."), "1st.");
   EXPECT_EQ(asking.Ask(0, "....."), "other") << "another question";
   EXPECT_EQ(asking.Ask(0, "...."), "");
