@@ -213,9 +213,10 @@ Result<ConnectHost> FindRealVmbus(const NodeOptions& options) {
 }
 
 Result<ConnectHost> FindVmbus(const NodeOptions& options) {
-  if (!options.profiles.empty())
-    return Status::Refuse(
-        EINVAL, "--profile: the host of a VMBus has its adapters; give it to `dxg-hostsim --serve`");
+  if (!options.profiles.empty() || !options.scenario.empty())
+    return Status::Refuse(EINVAL,
+                          "{}: the host of a VMBus has its adapters; give it to `dxg-hostsim --serve`",
+                          options.profiles.empty() ? "--scenario" : "--profile");
   if (options.backend == "vmbus") return FindRealVmbus(options);
   DXG_ASSIGN(const auto place, vmbus::ParseBusAddress(options.backend, "--backend", {"packets"}));
   const auto data = place.has("packets") ? vmbus::LinkData::kPackets : vmbus::LinkData::kRings;
@@ -229,11 +230,14 @@ Result<ConnectHost> FindVmbus(const NodeOptions& options) {
 Result<ConnectHost> FindHost(const NodeOptions& options) {
   constexpr std::string_view kUnix = "unix:";
   if (options.backend == "sim")
-    return ConnectHost([profiles = options.profiles] { return hostsim::CreateInProcessBackend(profiles); });
+    return ConnectHost([profiles = options.profiles, scenario = options.scenario] {
+      return hostsim::CreateInProcessBackend(profiles, scenario);
+    });
   if (options.backend.starts_with(kUnix)) {
     SocketOptions socket;
     socket.path = options.backend.substr(kUnix.size());
     socket.profiles = options.profiles;
+    socket.scenario = options.scenario;
     return ConnectHost([socket] { return CreateSocketBackend(socket); });
   }
   if (options.backend.starts_with("vmbus")) return FindVmbus(options);

@@ -14,6 +14,7 @@ namespace dxg {
 // Options of the command line for what is behind the node. The attach modes do not see them.
 struct NodeOptions {
   std::vector<std::string> profiles;  // adapter profiles, a name or a file each; none: the built-in default
+  std::string scenario;               // that befalls them (docs/scenarios.md); empty: none
   std::string backend = "sim";
   vmbus::UioOptions vmbus;  // of the back-end "vmbus"
   int agents =

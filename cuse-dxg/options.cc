@@ -21,6 +21,12 @@ void AddDeviceOptions(CLI::App* command, Options* options) {
       ->take_all()
       ->allow_extra_args(false);
   command
+      ->add_option("--scenario", options->device.scenario,
+                   "What befalls the adapters: faults and answers as users of real ones have reported them "
+                   "(docs/scenarios.md)")
+      ->type_name(DXG_SCENARIO_NAMES)
+      ->envname("DXG_SCENARIO");
+  command
       ->add_option(
           "--backend", options->device.backend,
           "The host to use: sim, the simulator in this process; unix:PATH, a `dxg-hostsim --listen PATH`; "

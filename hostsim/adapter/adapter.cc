@@ -44,6 +44,27 @@ std::vector<Segment> MakeSegments(const AdapterProfile::Memory& memory) {
   return segments;
 }
 
+// By type, and within a type in the order of the profile.
+std::vector<std::vector<Adapter::Turns>> GroupAnswers(const AdapterProfile& profile) {
+  std::vector<std::vector<Adapter::Turns>> by_type(Adapter::kAnswerTypes);
+  uint32_t groups = 0;
+  for (const AdapterProfile::Answer& answer : profile.answers()) {
+    auto same_question = [&answer](const Adapter::Turns& turns) {
+      const AdapterProfile::Answer& first = *turns.answers.front();
+      return first.has_bytes() == answer.has_bytes() && first.bytes() == answer.bytes() &&
+             first.input() == answer.input();
+    };
+    std::vector<Adapter::Turns>& all = by_type[answer.type()];
+    const auto found = std::find_if(all.begin(), all.end(), same_question);
+    if (found != all.end()) {
+      found->answers.push_back(&answer);
+    } else {
+      all.push_back({groups++, {&answer}});
+    }
+  }
+  return by_type;
+}
+
 std::string Utf16Field(std::string_view text, size_t units) {
   std::string field(units * sizeof(char16_t), '\0');
   PutUtf16(BytesOf(field), 0, units, text);
@@ -56,17 +77,25 @@ Adapter::Adapter(AdapterProfile profile, AdapterInfo info, Machine& machine, uin
     : profile_(std::move(profile)),
       info_(std::move(info)),
       guid_(MakeGuid(profile_, info_)),
-      has_answers_(kAnswerTypes),
+      answers_(GroupAnswers(profile_)),
       memory_(profile_),
       video_memory_(
           std::make_shared<VideoMemory>(MakeSegments(profile_.memory()), memory_, profile_.trouble())),
       paging_(std::make_shared<PagingEngine>(machine, profile_.paging())),
       engines_(std::make_shared<Engines>(machine, profile_, info_.luid, seed)),
-      fail_allocation_(profile_.trouble().fail_allocation()) {
-  for (const AdapterProfile::Answer& answer : profile_.answers()) has_answers_[answer.type()] = true;
-}
+      fail_allocation_(profile_.trouble().fail_allocation()) {}
 
 Adapter::~Adapter() { engines_->Stop(); }
+
+const Adapter::Turns* Adapter::FindAnswers(uint32_t type, std::string_view data) const {
+  if (type >= kAnswerTypes) return nullptr;
+  for (const Turns& turns : answers_[type]) {
+    const AdapterProfile::Answer& question = *turns.answers.front();
+    if (question.has_bytes() && question.bytes() != data.size()) continue;
+    if (data.starts_with(question.input())) return &turns;
+  }
+  return nullptr;
+}
 
 bool Adapter::HangsTooOften(uint64_t now_ns) {
   const AdapterProfile::Engines& engines = profile_.engines();

@@ -5,6 +5,7 @@
 #include <deque>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/mutex.h"
@@ -48,8 +49,13 @@ class Adapter {
   bool unified_memory() const { return profile_.memory().dedicated_video_bytes() == 0; }
   // The path, as the guest may see it, of a file in the driver's folder; the folder itself for an empty name.
   std::string DriverStorePath(const std::string& file) const;
-  // Whether an answer of the profile replaces ours for this QueryAdapterInfo type.
-  bool has_answers(uint32_t type) const { return type < kAnswerTypes && has_answers_[type]; }
+  // Answers of the profile that are for one question: the first one for the first time that a process asks.
+  struct Turns {
+    uint32_t number;  // of the adapter's
+    std::vector<const AdapterProfile::Answer*> answers;
+  };
+  // Those that replace ours for this QueryAdapterInfo type and the caller's data; null: none does.
+  const Turns* FindAnswers(uint32_t type, std::string_view data) const;
 
   MemoryBudget& memory() { return memory_; }
   const MemoryBudget& memory() const { return memory_; }
@@ -81,7 +87,7 @@ class Adapter {
   const AdapterProfile profile_;
   const AdapterInfo info_;
   const std::string guid_;
-  std::vector<bool> has_answers_;
+  std::vector<std::vector<Turns>> answers_;  // by type
   MemoryBudget memory_;
   const std::shared_ptr<VideoMemory> video_memory_;
   const std::shared_ptr<PagingEngine> paging_;

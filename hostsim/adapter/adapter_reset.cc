@@ -1,6 +1,8 @@
 #include "hostsim/adapter/adapter_reset.h"
 
 #include <algorithm>
+#include <set>
+#include <string>
 
 #include "hostsim/machine/host.h"
 #include "proto/contract/contract.h"
@@ -25,15 +27,32 @@ bool OfTheVm(const std::string& command) {
   return false;
 }
 
-// A profile's rules are for its adapter, unless they are for what no adapter takes part in.
-void ArmProfile(Machine& machine, const Adapter& adapter) {
-  for (FaultRule rule : adapter.profile().faults()) {
-    for (const FaultPointInfo& info : FaultPoints()) {
-      if (rule.point() != info.name || (info.takes & kTakesAdapter) == 0 || OfTheVm(rule.command())) continue;
-      rule.set_adapter(adapter.info().luid);
-    }
-    ArmFault(machine, rule);
+// A profile's rule is for its adapter, unless it is for what no adapter takes part in.
+FaultRule ForAdapter(FaultRule rule, const Adapter& adapter) {
+  for (const FaultPointInfo& info : FaultPoints()) {
+    if (rule.point() != info.name || (info.takes & kTakesAdapter) == 0 || OfTheVm(rule.command())) continue;
+    rule.set_adapter(adapter.info().luid);
   }
+  return rule;
+}
+
+void ArmProfile(Machine& machine, const Adapter& adapter) {
+  for (const FaultRule& rule : adapter.profile().faults()) ArmFault(machine, ForAdapter(rule, adapter));
+}
+
+// The profile of an adapter that is going to return: what has struck as often as it may does not return with
+// it, or it would be gone again by the rule that took it away.
+AdapterProfile ProfileOfReturn(Machine& machine, const Adapter& adapter) {
+  std::set<std::string> spent;
+  for (const ArmedFault& armed : machine.faults().Armed()) {
+    if (armed.spent) spent.insert(armed.rule.SerializeAsString());
+  }
+  AdapterProfile profile = adapter.profile();
+  profile.clear_faults();
+  for (const FaultRule& rule : adapter.profile().faults()) {
+    if (!spent.contains(ForAdapter(rule, adapter).SerializeAsString())) *profile.add_faults() = rule;
+  }
+  return profile;
 }
 
 void RemoveAllAdapters(Machine& machine) {
@@ -93,8 +112,9 @@ bool RemoveAdapter(Machine& machine, uint64_t vgpu_luid) {
   if (HostEvents* events = machine.events.load()) events->AdapterRemoved(vgpu_luid);
   const uint64_t guest_luid = adapter->info().luid;
   if (const auto back = machine.Strike({.point = FaultPoint::kAdapterReturn, .adapter = guest_luid})) {
-    machine.CallAt(machine.NowNs() + back->delay_ns,
-                   [&machine, profile = adapter->profile()] { ArriveAdapter(machine, profile); });
+    machine.CallAt(
+        machine.NowNs() + back->delay_ns,
+        [&machine, profile = ProfileOfReturn(machine, *adapter)] { ArriveAdapter(machine, profile); });
   }
   machine.faults().ClearAdapter(guest_luid);  // no adapter ever has this LUID again
   return true;

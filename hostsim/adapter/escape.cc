@@ -1,6 +1,7 @@
 #include "hostsim/adapter/escape.h"
 
 #include "hostsim/adapter/adapter_reset.h"
+#include "hostsim/adapter/driver_model.h"
 #include "hostsim/adapter/query_adapter_info.h"
 #include "hostsim/machine/bytes.h"
 #include "hostsim/machine/call.h"
@@ -51,8 +52,12 @@ bool ValidObjects(const CommandContext& call, const host::Escape::Request& reque
   return context && &context->device == device;
 }
 
+bool HasOwnMagic(ConstBytes data) {
+  return data.size() >= kEscapeHeaderBytes && Get<uint32_t>(data, 0) == kEscapeMagic;
+}
+
 bool DriverPrivate(const Adapter& adapter, Bytes data) {
-  if (data.size() < kEscapeHeaderBytes || Get<uint32_t>(data, 0) != kEscapeMagic) return false;
+  if (!HasOwnMagic(data)) return false;
   const auto op = Get<uint32_t>(data, 4);
   switch (op) {
     case kEscapePing:
@@ -141,6 +146,9 @@ bool MemoryControl(CommandContext& call, Bytes data) {
 }
 
 bool Serve(CommandContext& call, const host::Escape::Request& request, Bytes data) {
+  const DriverModel::Escape* rule = FindRule(call.adapter->profile().driver_model().escapes(), data);
+  if (rule && rule->refuse()) return false;
+  if (rule && !HasOwnMagic(data)) return ApplyWrites(rule->writes(), *call.adapter, 0, data);
   const AdapterProfile::Policy& policy = call.adapter->profile().policy();
   // A secure VM passes only escapes whose form the host knows, and it knows none that gets here.
   if (policy.secure() || (request.flags() & kDriverKnownEscape) != 0) return false;

@@ -8,6 +8,8 @@
 #include <sstream>
 
 #include "hostsim/adapter/adapter.h"
+#include "hostsim/adapter/driver_model_checks.h"
+#include "hostsim/adapter/profile_place.h"
 #include "hostsim/machine/faults.h"
 #include "hostsim/machine/utf16.h"
 #include "hostsim/memory/private_data.h"
@@ -15,8 +17,6 @@
 
 namespace dxg::hostsim {
 namespace {
-
-using google::protobuf::TextFormat;
 
 // -- Limits. Those of strings are the sizes of the fields that they go to, without the NUL.
 
@@ -38,65 +38,8 @@ constexpr size_t kVersionUnits = 31;
 constexpr size_t kRegistryBytesMax = 64 * 1024;
 constexpr size_t kAnswerBytesMax = kMessageBytesMax;
 constexpr size_t kAnswerInputMax = 64;
+constexpr int kAnswersMax = 256;
 constexpr int kFaultsMax = 32;
-
-size_t Units(const std::string& text) { return ToUtf16(text).size(); }
-
-// One message of the profile with the lines that it came from, so that a complaint can name them.
-class Place {
- public:
-  Place(const google::protobuf::Message& message, TextFormat::ParseInfoTree* lines, std::string path,
-        ProfileComplaints* complaints)
-      : message_(message), lines_(lines), path_(std::move(path)), complaints_(complaints) {}
-
-  Place Nested(const char* field, int index = -1) const {
-    const auto* descriptor = message_.GetDescriptor()->FindFieldByName(field);
-    const auto* reflection = message_.GetReflection();
-    const auto& nested = index < 0 ? reflection->GetMessage(message_, descriptor)
-                                   : reflection->GetRepeatedMessage(message_, descriptor, index);
-    auto* lines = lines_ ? lines_->GetTreeForNested(descriptor, index) : nullptr;
-    const std::string name =
-        index < 0 ? fmt::format("{}{}.", path_, field) : fmt::format("{}{}[{}].", path_, field, index);
-    return Place(nested, lines, name, complaints_);
-  }
-
-  // `what`: the value's fault, what is expected, and what to do.
-  void Complain(const char* field, const std::string& what) const {
-    int line = 0;
-    if (lines_) {
-      const auto* descriptor = message_.GetDescriptor()->FindFieldByName(field);
-      line = lines_->GetLocation(descriptor, descriptor->is_repeated() ? 0 : -1).line + 1;
-    }
-    complaints_->Add(line, fmt::format("{}{}: {}", path_, field, what));
-  }
-
-  void Range(const char* field, uint64_t value, uint64_t least, uint64_t most) const {
-    if (value >= least && value <= most) return;
-    Complain(field, fmt::format("{} is out of range; give {} to {}", value, least, most));
-  }
-
-  void Length(const char* field, const std::string& text, size_t units_max) const {
-    if (Units(text) <= units_max) return;
-    Complain(field, fmt::format("{} characters are too long; shorten it to {}", Units(text), units_max));
-  }
-
-  void Required(const char* field, const std::string& text) const {
-    if (text.empty()) Complain(field, "is missing or empty; give it a value");
-  }
-
-  void FileName(const char* field, const std::string& text, size_t units_max) const {
-    Length(field, text, units_max);
-    if (text.find_first_of("/\\:") != std::string::npos || text == "..") {
-      Complain(field, fmt::format("'{}' is a path; give a name without / \\ and :", text));
-    }
-  }
-
- private:
-  const google::protobuf::Message& message_;
-  TextFormat::ParseInfoTree* lines_;
-  std::string path_;
-  ProfileComplaints* complaints_;
-};
 
 void CheckIdentity(const AdapterProfile& profile, const Place& place) {
   place.Required("name", profile.name());
@@ -176,10 +119,6 @@ void CheckNodes(const AdapterProfile& profile, const Place& profile_place) {
 }
 
 void CheckPci(const AdapterProfile::Pci& pci, const Place& place) {
-  place.Range("vendor", pci.vendor(), 0, 0xFFFF);
-  place.Range("device", pci.device(), 0, 0xFFFF);
-  place.Range("subvendor", pci.subvendor(), 0, 0xFFFF);
-  place.Range("subsystem", pci.subsystem(), 0, 0xFFFF);
   place.Range("revision", pci.revision(), 0, 0xFF);
   place.Range("bus_type", pci.bus_type(), 0, 0xFF);
   place.Range("bus", pci.bus(), 0, 0xFF);
@@ -291,6 +230,10 @@ void CheckFeatures(const AdapterProfile& profile, const Place& profile_place) {
 }
 
 void CheckAnswers(const AdapterProfile& profile, const Place& profile_place) {
+  if (profile.answers_size() > kAnswersMax) {
+    profile_place.Complain(
+        "answers", fmt::format("{} are too many; give at most {}", profile.answers_size(), kAnswersMax));
+  }
   for (int i = 0; i < profile.answers_size(); ++i) {
     const AdapterProfile::Answer& answer = profile.answers(i);
     const Place place = profile_place.Nested("answers", i);
@@ -303,9 +246,19 @@ void CheckAnswers(const AdapterProfile& profile, const Place& profile_place) {
       place.Complain("data", fmt::format("{} bytes are too many; no answer is longer than {}",
                                          answer.data().size(), kAnswerBytesMax));
     }
-    if (answer.data().empty() == (answer.refusal() == AdapterProfile::NONE)) {
-      place.Complain("data", "exactly one of data and refusal is needed; give one");
+    // A file that is still named could not be read, which has been said.
+    const bool answers = !answer.data().empty() || answer.writes_size() != 0 || !answer.data_file().empty();
+    if (answers == (answer.refusal() != AdapterProfile::NONE)) {
+      place.Complain("data", "exactly one of data (or writes) and refusal is needed; give one");
     }
+    place.Range("bytes", answer.bytes(), 0, kAnswerBytesMax);
+    const uint64_t room = answer.has_bytes() ? answer.bytes() : kAnswerBytesMax;
+    if (answer.has_bytes() && std::max(answer.data().size(), answer.input().size()) > room) {
+      place.Complain(
+          "bytes",
+          fmt::format("{} bytes have no room for data or input; raise it or shorten those", answer.bytes()));
+    }
+    CheckWrites(answer.writes(), room, false, place);
   }
 }
 
@@ -365,8 +318,12 @@ void CheckFaults(const AdapterProfile& profile, const Place& profile_place) {
 }  // namespace
 
 void ProfileComplaints::Add(int line, const std::string& what) {
+  const std::string complaint =
+      line > 0 ? fmt::format("{}:{}: {}", source, line, what) : fmt::format("{}: {}", source, what);
+  // Of several adapters with one fault in common, one is enough.
+  if (('\n' + text + '\n').find('\n' + complaint + '\n') != std::string::npos) return;
   if (!text.empty()) text += '\n';
-  text += line > 0 ? fmt::format("{}:{}: {}", source, line, what) : fmt::format("{}: {}", source, what);
+  text += complaint;
 }
 
 #define DXG_DEFAULT(message, field, value) \
@@ -421,9 +378,8 @@ void FillProfileDefaults(AdapterProfile* profile) {
 
 #undef DXG_DEFAULT
 
-void CheckProfile(const AdapterProfile& profile, TextFormat::ParseInfoTree* lines,
-                  ProfileComplaints* complaints) {
-  const Place place(profile, lines, "", complaints);
+void CheckProfile(const AdapterProfile& profile, const ProfileLines& lines, ProfileComplaints* complaints) {
+  const Place place(profile, lines, complaints);
   CheckIdentity(profile, place);
   CheckMemory(profile, place.Nested("memory"));
   CheckNodes(profile, place);
@@ -443,6 +399,7 @@ void CheckProfile(const AdapterProfile& profile, TextFormat::ParseInfoTree* line
   }
   CheckTrouble(profile, place.Nested("trouble"));
   CheckFaults(profile, place);
+  CheckDriverModel(profile, place.Nested("driver_model"));
 }
 
 }  // namespace dxg::hostsim

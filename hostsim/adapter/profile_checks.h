@@ -19,11 +19,18 @@ struct ProfileComplaints {
   void Add(int line, const std::string& what);  // line 0: unknown
 };
 
+// Where the values of a profile stand in its text. An adapter of several (AdapterProfile.adapters) has its
+// own part of the text, and takes the rest from the part that they share.
+struct ProfileLines {
+  google::protobuf::TextFormat::ParseInfoTree* own = nullptr;
+  google::protobuf::TextFormat::ParseInfoTree* shared = nullptr;
+  std::string prefix;  // of the fields of its own part: "adapters[1]."
+};
+
 // Sets what the text leaves out, as proto/dxg/profile.proto says.
 void FillProfileDefaults(AdapterProfile* profile);
 
-// Checks every value, so that the host need not. `lines` says where each value stands in the text.
-void CheckProfile(const AdapterProfile& profile, google::protobuf::TextFormat::ParseInfoTree* lines,
-                  ProfileComplaints* complaints);
+// Checks every value, so that the host need not.
+void CheckProfile(const AdapterProfile& profile, const ProfileLines& lines, ProfileComplaints* complaints);
 
 }  // namespace dxg::hostsim

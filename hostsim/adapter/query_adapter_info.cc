@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <string>
 
+#include "hostsim/adapter/driver_model.h"
 #include "hostsim/adapter/performance.h"
 #include "hostsim/adapter/registry.h"
 #include "hostsim/machine/call.h"
@@ -437,13 +438,23 @@ int32_t StatusOf(AdapterProfile::Refusal refusal) {
   }
 }
 
-// The answer that the profile has for this type and input; null: none.
-const AdapterProfile::Answer* FindAnswer(const Adapter& adapter, uint32_t type, const std::string& data) {
-  if (!adapter.has_answers(type)) return nullptr;
-  for (const AdapterProfile::Answer& answer : adapter.profile().answers()) {
-    if (answer.type() == type && data.starts_with(answer.input())) return &answer;
-  }
-  return nullptr;
+// The answer that the profile has for this process; null: none.
+const AdapterProfile::Answer* TakeAnswer(const CommandContext& call, uint32_t type, const std::string& data) {
+  const Adapter::Turns* turns = call.adapter->FindAnswers(type, data);
+  if (!turns) return nullptr;
+  const uint32_t last = static_cast<uint32_t>(turns->answers.size()) - 1;
+  if (last == 0 || !call.process) return turns->answers.front();
+  Process& process = *call.process;
+  MutexLock lock(process.mutex());
+  uint32_t& asked = process.answers_given[{call.adapter->info().address, turns->number}];
+  return turns->answers[asked < last ? asked++ : last];
+}
+
+int32_t Give(const AdapterProfile::Answer& answer, const Adapter& adapter, std::string* data) {
+  if (answer.refusal() != AdapterProfile::NONE) return StatusOf(answer.refusal());
+  if (data->size() < answer.data().size()) return kStatusInvalidParameter;
+  data->replace(0, answer.data().size(), answer.data());
+  return ApplyWrites(answer.writes(), adapter, 0, BytesOf(*data)) ? kStatusSuccess : kStatusInvalidParameter;
 }
 
 int32_t Query(const CommandContext& call, const host::QueryAdapterInfo::Request& request, std::string* data) {
@@ -452,11 +463,11 @@ int32_t Query(const CommandContext& call, const host::QueryAdapterInfo::Request&
     return kStatusInvalidParameter;
   }
   const Adapter& adapter = *call.adapter;
-  if (const AdapterProfile::Answer* answer = FindAnswer(adapter, type, *data)) {
-    if (answer->refusal() != AdapterProfile::NONE) return StatusOf(answer->refusal());
-    if (data->size() < answer->data().size()) return kStatusInvalidParameter;
-    data->replace(0, answer->data().size(), answer->data());
-    return kStatusSuccess;
+  if (const AdapterProfile::Answer* answer = TakeAnswer(call, type, *data)) {
+    std::string given = *data;  // so that a refusal changes nothing
+    const int32_t status = Give(*answer, adapter, &given);
+    if (status == kStatusSuccess) *data = std::move(given);
+    return status;
   }
   if (type >= std::size(kTypes)) return kStatusInvalidParameter;
   const QueryType& row = kTypes[type];

@@ -103,13 +103,16 @@ void InProcessControl::ListAdapters(ControlReply* reply) {
 }
 
 void InProcessControl::AddAdapter(const ControlRequest::AddAdapter& request, ControlReply* reply) {
-  auto profile = ReadProfile(request);
-  if (!profile.ok()) return reply->set_error(profile.status().why());
-  AdapterInfo info;
-  if (!host_.AddAdapter(*profile, &info))
-    return reply->set_error(
-        fmt::format("there are {} adapters, which is the most; remove one", kAdaptersMax));
-  Describe(info, reply);
+  // Only profiles that are built in go by name: a file's text comes from who asks, with that one's rights.
+  auto profiles = ReadProfiles(request);
+  if (!profiles.ok()) return reply->set_error(profiles.status().why());
+  for (const AdapterProfile& profile : *profiles) {
+    AdapterInfo info;
+    if (!host_.AddAdapter(profile, &info))
+      return reply->set_error(
+          fmt::format("there are {} adapters, which is the most; remove one", kAdaptersMax));
+    Describe(info, reply);
+  }
 }
 
 void InProcessControl::RemoveAdapter(uint64_t luid, ControlReply* reply) {
@@ -147,16 +150,6 @@ void InProcessControl::Account(ControlReply* reply) {
   add("bytes of this machine", "machine_bytes", all.machine_bytes);
   add("lost accesses to client pages", "lost_accesses", all.lost_accesses)->set_only_grows(true);
   add("armed faults", "armed_faults", host_.faults().armed_count());
-}
-
-Result<AdapterProfile> ReadProfile(const ControlRequest::AddAdapter& wanted) {
-  std::string text = wanted.text();
-  for (const ShippedProfile& shipped : ShippedProfiles()) {
-    if (text.empty() && wanted.name() == shipped.name) text = shipped.text;
-  }
-  if (!text.empty()) return ParseProfile(text, wanted.name());
-  return Status::Refuse(EINVAL, "'{}' is no profile that is built in; give one of those or a file",
-                        wanted.name());
 }
 
 }  // namespace dxg::hostsim

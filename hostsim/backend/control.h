@@ -6,10 +6,6 @@
 
 namespace dxg::hostsim {
 
-// Only profiles that are built in go by name: a file's text comes from who asks, with that one's rights.
-// EINVAL: there is none, or its text makes no sense.
-Result<AdapterProfile> ReadProfile(const ControlRequest::AddAdapter& wanted);
-
 // What a control socket can do to the simulated host.
 class InProcessControl final : public HostControl {
  public:

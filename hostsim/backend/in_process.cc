@@ -217,28 +217,34 @@ std::unique_ptr<Backend> Make(const std::vector<AdapterProfile>& profiles, const
   return WithFaults(std::move(host), faults);
 }
 
+Status AddAll(Result<std::vector<AdapterProfile>> read, const std::string& name,
+              std::vector<AdapterProfile>* adapters) {
+  if (!read.ok()) return Status::Refuse(EINVAL, "--profile {}: {}", name, read.status().why());
+  for (AdapterProfile& profile : *read) adapters->push_back(std::move(profile));
+  if (adapters->size() <= kAdaptersMax) return Status::Ok();
+  return Status::Refuse(EINVAL, "--profile {}: {} adapters are more than {}, which is the most", name,
+                        adapters->size(), kAdaptersMax);
+}
+
 }  // namespace
 
-Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles) {
+Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles,
+                                                        const std::string& scenario) {
   std::vector<AdapterProfile> adapters;
   for (const auto& name : profiles.empty() ? std::vector<std::string>{kDefaultProfile} : profiles) {
-    auto profile = LoadProfile(name);
-    if (!profile.ok()) return Status::Refuse(EINVAL, "--profile {}: {}", name, profile.status().why());
-    adapters.push_back(*std::move(profile));
+    DXG_TRY(AddAll(LoadProfiles(name, scenario), name, &adapters));
   }
   return Make(adapters, {});
 }
 
-Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(
-    const std::vector<ControlRequest::AddAdapter>& profiles, const GuestMachine& guest) {
-  std::vector<ControlRequest::AddAdapter> all = profiles;
-  if (all.empty()) all.emplace_back().set_name(kDefaultProfile);
+Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(std::vector<ControlRequest::AddAdapter> profiles,
+                                                          const std::string& scenario,
+                                                          const GuestMachine& guest) {
+  if (profiles.empty()) profiles.emplace_back().set_name(kDefaultProfile);
   std::vector<AdapterProfile> adapters;
-  for (const auto& wanted : all) {
-    auto profile = ReadProfile(wanted);
-    if (!profile.ok())
-      return Status::Refuse(EINVAL, "--profile {}: {}", wanted.name(), profile.status().why());
-    adapters.push_back(*std::move(profile));
+  for (ControlRequest::AddAdapter& wanted : profiles) {
+    if (wanted.scenario().empty()) wanted.set_scenario(scenario);
+    DXG_TRY(AddAll(ReadProfiles(wanted), wanted.name(), &adapters));
   }
   return Make(adapters, guest);
 }

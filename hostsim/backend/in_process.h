@@ -11,8 +11,9 @@
 namespace dxg::hostsim {
 
 // The simulated host in this process: no thread in between, no serialization. `profiles` are names of shipped
-// adapter profiles or files; none means the default adapter.
-Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles);
+// adapter profiles or files; none means the default adapter. `scenario`: what befalls them; empty: nothing.
+Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles,
+                                                        const std::string& scenario = "");
 // What a guest on a VMBus shares with its host.
 struct GuestMachine {
   WindowFile window;  // the window's bytes; without them every region is a file of its own
@@ -20,9 +21,10 @@ struct GuestMachine {
   // the back-end.
   GuestMemory* memory = nullptr;
 };
-// The same for somebody who is not trusted with our files: a shipped profile's name, or a name for messages
-// and the text.
-Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(
-    const std::vector<ControlRequest::AddAdapter>& profiles, const GuestMachine& guest = {});
+// The same for somebody who is not trusted with our files: a shipped profile's name, or a name for messages,
+// the text and the files that it names. A profile that has a scenario keeps it.
+Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(std::vector<ControlRequest::AddAdapter> profiles,
+                                                          const std::string& scenario = "",
+                                                          const GuestMachine& guest = {});
 
 }  // namespace dxg::hostsim

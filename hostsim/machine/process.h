@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -87,6 +88,9 @@ class Process {
   uint32_t handle = 0;  // set before anybody else sees the process
   CpuWaitBudget cpu_waits;
   uint32_t periodic_fences DXG_GUARDED_BY(mutex_) = 0;
+  // How often it has asked what a profile answers in turns (Adapter::Turns), up to the last turn: by the
+  // adapter's address and the number of the question.
+  std::map<std::pair<uint64_t, uint32_t>, uint32_t> answers_given DXG_GUARDED_BY(mutex_);
 
  private:
   AdapterUse* FindUse(const Adapter& adapter) DXG_REQUIRES(mutex_);

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/page.h"
+#include "hostsim/adapter/driver_model.h"
 #include "hostsim/machine/bytes.h"
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"
@@ -104,30 +105,57 @@ std::string StandardData(uint64_t bytes, uint32_t flags) {
   return data;
 }
 
+// What private data asks for, before it is checked.
+struct Asked {
+  uint64_t bytes = 0;
+  uint64_t alignment = kPageBytes;  // of the size
+  uint32_t segment = 0;             // counted from 1; 0: the driver's choice
+};
+
+// The simulator's own data.
+bool ReadOwn(ConstBytes data, StorageTraits* traits, Asked* asked) {
+  const auto flags = Get<uint32_t>(data, kAllocationFlagsAt);
+  asked->bytes = Get<uint64_t>(data, kAllocationSizeAt);
+  asked->segment = Get<uint32_t>(data, kAllocationSegmentAt);
+  traits->system_only = traits->system_only || (flags & kAllocationSystemOnly) != 0;
+  traits->cpu_visible = (flags & kAllocationNotCpuVisible) == 0;
+  traits->cached = (flags & kAllocationCached) != 0;
+  return Get<uint32_t>(data, kAllocationVersionAt) == kAllocationVersion &&
+         (flags & ~kAllocationKnownFlags) == 0;
+}
+
+// The data of the driver that the profile describes.
+bool ReadByRule(const DriverModel::Allocation& rule, ConstBytes data, StorageTraits* traits, Asked* asked) {
+  const std::optional<uint64_t> size = rule.has_size() ? Read(rule.size(), data) : rule.bytes();
+  if (!size) return false;
+  asked->bytes = *size;
+  if (rule.has_alignment()) asked->alignment = rule.alignment();
+  traits->system_only = traits->system_only || rule.system_only();
+  traits->cpu_visible = !rule.not_cpu_visible();
+  traits->cached = rule.cached();
+  // A preference, and no demand: the client's own memory is where it is.
+  if (!traits->system_only) asked->segment = rule.segment();
+  return true;
+}
+
 // The simulated kernel-mode driver: reads what it is to make from the private data, and leaves in it what it
 // has made.
 bool Parse(const Adapter& adapter, Wanted* wanted) {
   StorageTraits& traits = wanted->traits;
   const Bytes data = BytesOf(traits.private_data);
   const VideoMemory& memory = *adapter.video_memory();
-  uint32_t segment = 0;
   const bool ours = data.size() >= kAllocationDataBytes && Get<uint32_t>(data, 0) == kAllocationMagic;
-  if (ours) {
-    const auto flags = Get<uint32_t>(data, kAllocationFlagsAt);
-    traits.bytes = Get<uint64_t>(data, kAllocationSizeAt);
-    segment = Get<uint32_t>(data, kAllocationSegmentAt);
-    if (Get<uint32_t>(data, kAllocationVersionAt) != kAllocationVersion) return false;
-    if ((flags & ~kAllocationKnownFlags) != 0) return false;
-    traits.system_only = traits.system_only || (flags & kAllocationSystemOnly) != 0;
-    traits.cpu_visible = (flags & kAllocationNotCpuVisible) == 0;
-    traits.cached = (flags & kAllocationCached) != 0;
-  } else {
-    traits.bytes = adapter.profile().memory().unknown_allocation_bytes();
-  }
-  if (traits.bytes == 0 || traits.bytes > kAllocationBytesMax) return false;
-  traits.bytes = RoundToPages(traits.bytes);
+  const DriverModel::Allocation* rule =
+      ours ? nullptr : FindRule(adapter.profile().driver_model().allocations(), data);
+  Asked asked = {.bytes = adapter.profile().memory().unknown_allocation_bytes()};
+  if (ours && !ReadOwn(data, &traits, &asked)) return false;
+  if (rule && !ReadByRule(*rule, data, &traits, &asked)) return false;
+  if (asked.bytes == 0 || asked.bytes > kAllocationBytesMax) return false;
+  traits.bytes = (asked.bytes + asked.alignment - 1) / asked.alignment * asked.alignment;
   traits.cached = traits.cached || traits.system_only;
   if (ours) Put<uint64_t>(data, kAllocationAllocatedAt, traits.bytes);
+  if (rule && !ApplyWrites(rule->writes(), adapter, traits.bytes, data)) return false;
+  const uint32_t segment = asked.segment;
   wanted->supported = traits.system_only ? memory.ApertureSegments() : memory.AllSegments();
   if (wanted->supported == 0 || segment > memory.segments().size()) return false;
   if (segment != 0 && (wanted->supported >> (segment - 1) & 1) == 0) return false;

@@ -29,6 +29,7 @@ namespace {
 struct Options {
   std::string listen, serve;
   std::vector<std::string> profiles;
+  std::string scenario;
   std::string log_level = "info";
   int ready_fd = -1;
   std::string sandbox = "kill";
@@ -96,16 +97,18 @@ Status Serve(const Options& options) {
   for (const std::string& name : options.profiles) {
     DXG_ASSIGN(adapters.emplace_back(), ReadProfileFile(name, "--profile"));
   }
-  DXG_ASSIGN(const auto tried, CreateInProcessBackendOf(adapters));  // so that a bad profile is heard of now
+  // So that a bad profile is heard of now.
+  DXG_ASSIGN(const auto tried, CreateInProcessBackendOf(adapters, options.scenario));
   std::string path = options.listen, window;
   Service service;
   if (options.serve.empty()) {
-    service = ForDevices(std::move(adapters));
+    service = ForDevices(std::move(adapters), options.scenario);
   } else {
     DXG_ASSIGN(const auto place, vmbus::ParseBusAddress(options.serve, "--serve",
                                                         {"window", "window-mib", "map-guest-memory"}));
     DXG_ASSIGN(VmbusOptions guests, GuestsAt(place));
     guests.adapters = std::move(adapters);
+    guests.scenario = options.scenario;
     path = place.path;
     window = guests.window_file;
     service = ForGuests(std::move(guests));
@@ -145,6 +148,10 @@ int Main(int argc, char** argv) {
       ->envname("DXG_PROFILE")
       ->take_all()
       ->allow_extra_args(false);
+  app.add_option("--scenario", options.scenario,
+                 "What befalls the adapters (docs/scenarios.md). A device may ask for another")
+      ->type_name(DXG_SCENARIO_NAMES)
+      ->envname("DXG_SCENARIO");
   app.add_option("--ready-fd", options.ready_fd, "Write a newline to descriptor N when devices can connect")
       ->type_name("N");
   app.add_option("--log-level", options.log_level, "How much is said on stderr")

@@ -29,10 +29,11 @@ std::pair<dev_t, ino_t> FileAt(const std::string& path) {
 
 }  // namespace
 
-Service ForDevices(std::vector<ControlRequest::AddAdapter> adapters) {
-  return {SOCK_STREAM, "--listen", [adapters = std::move(adapters)](UniqueFd peer, std::string name) {
+Service ForDevices(std::vector<ControlRequest::AddAdapter> adapters, std::string scenario) {
+  return {SOCK_STREAM, "--listen",
+          [adapters = std::move(adapters), scenario = std::move(scenario)](UniqueFd peer, std::string name) {
             fcntl(peer.get(), F_SETFL, O_NONBLOCK);
-            return std::make_unique<SocketSession>(std::move(peer), std::move(name), adapters);
+            return std::make_unique<SocketSession>(std::move(peer), std::move(name), adapters, scenario);
           }};
 }
 

@@ -83,8 +83,11 @@ class SocketSession::FilePages final : public ClientPages {
 // -- The connection -------------------------------------------------------------------------------
 
 SocketSession::SocketSession(UniqueFd connection, std::string name,
-                             std::vector<ControlRequest::AddAdapter> defaults)
-    : connection_(std::move(connection)), name_(std::move(name)), defaults_(std::move(defaults)) {}
+                             std::vector<ControlRequest::AddAdapter> defaults, std::string scenario)
+    : connection_(std::move(connection)),
+      name_(std::move(name)),
+      defaults_(std::move(defaults)),
+      scenario_(std::move(scenario)) {}
 
 SocketSession::~SocketSession() {
   if (backend_) backend_->Stop();
@@ -168,8 +171,13 @@ Status SocketSession::Greet(const protocol::Hello& hello, std::vector<UniqueFd> 
   if (hello.adapters_size() > static_cast<int>(kAdaptersMax))
     return refuse(
         fmt::format("{} adapters are more than {}, which is the most", hello.adapters_size(), kAdaptersMax));
-  const std::vector<ControlRequest::AddAdapter> asked(hello.adapters().begin(), hello.adapters().end());
-  Result<std::unique_ptr<Backend>> backend = CreateInProcessBackendOf(asked.empty() ? defaults_ : asked);
+  std::vector<ControlRequest::AddAdapter> adapters(hello.adapters().begin(), hello.adapters().end());
+  if (adapters.empty()) adapters = defaults_;
+  for (ControlRequest::AddAdapter& adapter : adapters) {
+    if (!hello.scenario().empty()) adapter.set_scenario(hello.scenario());
+  }
+  Result<std::unique_ptr<Backend>> backend =
+      CreateInProcessBackendOf(std::move(adapters), hello.scenario().empty() ? scenario_ : hello.scenario());
   if (!backend.ok()) return refuse(backend.status().why());
   std::unique_ptr<socket::Rings> rings;
   if (socket::Has(hello, socket::kFeatureRings)) {

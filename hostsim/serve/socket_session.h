@@ -28,7 +28,9 @@ class SocketSession final : public GuestSession, private BackendEvents {
   static constexpr uint64_t kWaitingBytesMax = kBacklogBytesMax;
 
   // `defaults` are the adapters where the device asks for none; none there either: the built-in default.
-  SocketSession(UniqueFd connection, std::string name, std::vector<ControlRequest::AddAdapter> defaults);
+  // `scenario` befalls all adapters where the device names none.
+  SocketSession(UniqueFd connection, std::string name, std::vector<ControlRequest::AddAdapter> defaults,
+                std::string scenario = "");
   ~SocketSession() override;
 
   // GuestSession
@@ -63,6 +65,7 @@ class SocketSession final : public GuestSession, private BackendEvents {
   socket::Connection connection_;
   const std::string name_;
   const std::vector<ControlRequest::AddAdapter> defaults_;
+  const std::string scenario_;
   std::unique_ptr<Backend> backend_;                     // from the greeting on
   std::atomic<uint64_t> waiting_{0}, waiting_bytes_{0};  // calls that have no answer yet, and their requests
   std::set<uint32_t> lists_;                             // of client pages

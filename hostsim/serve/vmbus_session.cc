@@ -205,7 +205,7 @@ Status VmbusSession::Begin() {
   DXG_ASSIGN(UniqueFd window, OpenWindow(options_));
   window_ = {std::make_shared<const FileDescriptor>(window.release()),
              uint64_t{options_.window_megabytes} << 20};
-  DXG_ASSIGN(backend_, CreateInProcessBackendOf(options_.adapters,
+  DXG_ASSIGN(backend_, CreateInProcessBackendOf(options_.adapters, options_.scenario,
                                                 {window_, options_.map_guest_memory ? ram_.get() : nullptr}));
   {
     MutexLock lock(mutex_);

@@ -13,6 +13,7 @@ namespace dxg::hostsim::serve {
 // What a guest finds on its VMBus.
 struct VmbusOptions {
   std::vector<ControlRequest::AddAdapter> adapters;  // none: the built-in default
+  std::string scenario;                              // that befalls them; empty: none
   std::string window_file;                           // holds the window's bytes; empty: memory without a name
   uint32_t window_megabytes = 65472;
   bool map_guest_memory = false;  // takes pages by their frame numbers

@@ -1,5 +1,6 @@
 #include "hostsim/work/context.h"
 
+#include "hostsim/adapter/driver_model.h"
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"
 #include "hostsim/machine/rollback.h"
@@ -34,17 +35,18 @@ Context* FindContext(const CommandContext& call, Process& process, uint32_t hand
   return context && context->device.adapter == call.adapter ? context : nullptr;
 }
 
-// The reply has no status: a refusal is handle 0. The simulated driver takes any private data and changes
-// none.
+// The reply has no status: a refusal is handle 0. Without rules in the profile the driver takes any private
+// data and changes none.
 void Commands::Handle(CommandContext& call, const host::CreateContextVirtual::Request& request,
                       host::CreateContextVirtual::Reply* reply) {
-  const std::string& data = request.priv_drv_data();
+  std::string data = request.priv_drv_data();
   if (call.CheckLiveAdapter() != kStatusSuccess) return;
   if (data.size() != request.priv_drv_data_size() || data.size() >= kMessageBytesMax) return;
   if ((request.flags() & ~Context::kKnownFlags) != 0) return;
   if (request.node_ordinal() >= call.adapter->nodes() || request.engine_affinity() > kEngineAffinityMax)
     return;
   if ((request.flags() & Context::kHwQueueSupported) != 0 && !call.adapter->hardware_queues()) return;
+  if (!ApplyCreation(call.adapter->profile().driver_model().contexts(), *call.adapter, BytesOf(data))) return;
   if (call.Strike(FaultPoint::kNoMemoryCreate)) return;
   Process& process = *call.process;
   MutexLock lock(process.mutex());
@@ -53,7 +55,7 @@ void Commands::Handle(CommandContext& call, const host::CreateContextVirtual::Re
   Engines& engines = call.adapter->engines();
   auto queue = engines.AddQueue(device->work, request.node_ordinal());
   Rollback end_queue([&] { engines.End(*queue, nullptr, &call.aftermath); });
-  reply->set_priv_drv_data(data);
+  reply->set_priv_drv_data(std::move(data));
   const uint32_t handle =
       device->InsertChild(process, std::make_unique<Context>(*device, request.node_ordinal(), request.flags(),
                                                              queue, call.machine.counts.contexts));

@@ -1,5 +1,6 @@
 #include "hostsim/work/hw_queue.h"
 
+#include "hostsim/adapter/driver_model.h"
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"
 #include "hostsim/machine/rollback.h"
@@ -32,11 +33,11 @@ QueueOf FindQueue(const CommandContext& call, Process& process, uint32_t handle)
   return {&queue->context, queue};
 }
 
-// The simulated driver takes any private data and changes none.
+// Without rules in the profile the driver takes any private data and changes none.
 int32_t Commands::Handle(CommandContext& call, const host::CreateHwQueue::Request& request,
                          host::CreateHwQueue::Reply* reply) {
   if (const int32_t status = call.CheckCaller(); status != kStatusSuccess) return status;
-  const std::string& data = request.priv_drv_data();
+  std::string data = request.priv_drv_data();
   if (data.size() != request.priv_drv_data_size() || data.size() >= kMessageBytesMax)
     return kStatusInvalidParameter;
   if ((request.flags() & ~(kKnownQueueFlags | HwQueue::kUserModeSubmission)) != 0)
@@ -49,6 +50,8 @@ int32_t Commands::Handle(CommandContext& call, const host::CreateHwQueue::Reques
   if (call.adapter->removed() || !device.active()) return kStatusDeviceRemoved;
   if ((context->flags & Context::kHwQueueSupported) == 0) return kStatusInvalidParameter;
   if ((request.flags() & HwQueue::kUserModeSubmission) != 0) return kStatusNotSupported;
+  if (!ApplyCreation(call.adapter->profile().driver_model().hw_queues(), *call.adapter, BytesOf(data)))
+    return kStatusInvalidParameter;
   if (call.Strike(FaultPoint::kNoMemoryCreate)) return kStatusNoMemory;
   SyncHandle* progress = CreateQueueFence(process, device, SyncHandle::Use::kProgress, true);
   if (!progress) return kStatusNoMemory;
@@ -71,7 +74,7 @@ int32_t Commands::Handle(CommandContext& call, const host::CreateHwQueue::Reques
   reply->set_progress_fence(progress->handle);
   reply->set_progress_fence_cpu_va(progress->page->window_address());
   reply->set_progress_fence_gpu_va(progress->gpu_address.value);
-  reply->set_priv_drv_data(data);
+  reply->set_priv_drv_data(std::move(data));
   end_progress.Keep();
   end_queue.Keep();
   erase.Keep();

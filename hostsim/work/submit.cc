@@ -2,6 +2,7 @@
 #include <array>
 #include <memory_resource>
 
+#include "hostsim/adapter/driver_model.h"
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"
 #include "hostsim/sync/signal.h"
@@ -24,11 +25,16 @@ constexpr uint32_t kPrimariesMax = D3DDDI_MAX_WRITTEN_PRIMARIES;
 constexpr uint32_t kNullRendering = DXG_SUBMIT_NULL_RENDERING;
 constexpr uint32_t kPresentRedirected = DXG_SUBMIT_PRESENT_REDIRECTED;
 
-// The simulated kernel-mode driver reads what its own user-mode driver sends, and lets all other data pass.
+bool IsOwn(ConstBytes data) {
+  return data.size() >= sizeof(uint32_t) && Get<uint32_t>(data, 0) == DXG_SUBMISSION_MAGIC;
+}
+
+// The simulated kernel-mode driver reads what its own user-mode driver sends. All other data is for the rules
+// of the profile, or passes.
 bool ValidPrivateData(const std::string& data, uint32_t size) {
   if (data.size() != size || data.size() >= kMessageBytesMax) return false;
   const ConstBytes bytes = BytesOf(std::string_view(data));
-  if (bytes.size() < sizeof(uint32_t) || Get<uint32_t>(bytes, 0) != DXG_SUBMISSION_MAGIC) return true;
+  if (!IsOwn(bytes)) return true;
   return bytes.size() >= sizeof(dxg_submission) &&
          Get<uint32_t>(bytes, offsetof(dxg_submission, version)) == DXG_SUBMISSION_VERSION &&
          Get<uint32_t>(bytes, offsetof(dxg_submission, bytes)) == bytes.size() &&
@@ -73,10 +79,20 @@ int32_t Queue(CommandContext& call, const Target& target, std::span<GpuPacket> p
   return room ? kStatusSuccess : kStatusNoMemory;
 }
 
-GpuCommand CommandFor(const QueueOf& queue, GpuAddress address, uint32_t bytes, bool null_rendering) {
-  const Device& device = queue.context->device;
+// What the submission is, without the flags of the queue that it goes to; nothing: its private data names
+// what cannot be.
+template <class Request>
+std::optional<GpuCommand> ReadCommand(const Adapter& adapter, const Request& request) {
   GpuCommand command;
-  command.buffer = {address, bytes};
+  command.buffer = {GpuAddress(request.command_buffer()), request.command_length()};
+  const DriverModel& model = adapter.profile().driver_model();
+  const ConstBytes data = BytesOf(std::string_view(request.priv_drv_data()));
+  if (model.submissions().empty() || IsOwn(data)) return command;
+  return ReadSubmission(model, data, &command) ? std::optional(std::move(command)) : std::nullopt;
+}
+
+GpuCommand CommandFor(const QueueOf& queue, GpuCommand command, bool null_rendering) {
+  const Device& device = queue.context->device;
   command.null_rendering = null_rendering || (queue.context->flags & Context::kNullRendering) != 0;
   command.no_timeout = (device.flags & Device::kDisableGpuTimeout) != 0 ||
                        (queue.context->flags & Context::kDisableGpuTimeout) != 0 ||
@@ -109,6 +125,8 @@ int32_t Submit(CommandContext& call, const host::SubmitCommand::Request& request
     return kStatusInvalidParameter;
   }
   if (AnyHardware(target)) return kStatusInvalidParameter;
+  const std::optional<GpuCommand> command = ReadCommand(*call.adapter, request);
+  if (!command) return kStatusInvalidParameter;
   if (call.adapter->removed() || !target.device->active()) return kStatusDeviceRemoved;
   if (SynchronizationOnly(target)) return kStatusInvalidParameter;
   // Each context has its own flags, so each has its own command; together they fit or none does.
@@ -116,8 +134,7 @@ int32_t Submit(CommandContext& call, const host::SubmitCommand::Request& request
   std::pmr::monotonic_buffer_resource memory(few.data(), few.size());
   std::pmr::vector<GpuPacket> packets(&memory);
   for (const QueueOf& queue : target.found) {
-    packets.push_back(CommandFor(queue, GpuAddress(request.command_buffer()), request.command_length(),
-                                 (request.flags() & kNullRendering) != 0));
+    packets.push_back(CommandFor(queue, *command, (request.flags() & kNullRendering) != 0));
   }
   call.adapter->engines().NotePrivateData(request.priv_drv_data());
   return Queue(call, target, std::span(packets));
@@ -148,12 +165,13 @@ int32_t SubmitToHwQueue(CommandContext& call, const host::SubmitCommandToHwQueue
       !ValidPrivateData(request.priv_drv_data(), request.priv_drv_data_size())) {
     return kStatusInvalidParameter;
   }
+  std::optional<GpuCommand> read = ReadCommand(*call.adapter, request);
+  if (!read) return kStatusInvalidParameter;
   HwQueue& queue = *target.found.front().hw_queue;
   if (call.adapter->removed() || !target.device->active()) return kStatusDeviceRemoved;
   if (request.progress_fence_id() <= queue.last_id || SynchronizationOnly(target))
     return kStatusInvalidParameter;
-  GpuCommand command =
-      CommandFor(target.found.front(), GpuAddress(request.command_buffer()), request.command_length(), false);
+  GpuCommand command = CommandFor(target.found.front(), *std::move(read), false);
   command.progress = queue.progress;
   command.progress_value = request.progress_fence_id();
   call.adapter->engines().NotePrivateData(request.priv_drv_data());

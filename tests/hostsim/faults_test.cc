@@ -609,6 +609,20 @@ TEST(ProfileFaults, AreForTheirAdapterAndGoWithIt) {
   EXPECT_EQ(rig.TryDevice({rig.NewProcess(), info.address}), 0u);
 }
 
+TEST(ProfileFaults, WhatTookAnAdapterAwayDoesNotReturnWithIt) {
+  AdapterProfile profile = Shipped("discrete");
+  *profile.add_faults() = Rule("point: 'adapter-removal' command: 'CREATEDEVICE'");
+  *profile.add_faults() = Rule("point: 'adapter-return' delay_ns: 1000");
+  *profile.add_faults() = Rule("point: 'aperture-full' every: 1");
+  Rig rig({profile});
+  EXPECT_EQ(rig.TryDevice(rig.NewCaller()), 0u);
+  EXPECT_TRUE(rig.host().Adapters().empty());
+  rig.clock.AdvanceNs(1000);
+  ASSERT_EQ(rig.host().Adapters().size(), 1u);
+  EXPECT_NE(rig.TryDevice(rig.NewCaller()), 0u);
+  EXPECT_EQ(rig.host().faults().armed_count(), 1u) << "what may strike for ever returns with it";
+}
+
 TEST(ProfileFaults, WrongOnesAreRefusedWithTheirLine) {
   const std::string text =
       R"(name: "a" description: "A" memory { dedicated_video_bytes: 0x100000 } nodes { engine: COPY }

@@ -588,6 +588,7 @@ Result<std::unique_ptr<Backend>> CreateSocketBackend(const SocketOptions& option
   for (const std::string& name : options.profiles) {
     DXG_ASSIGN(*hello.add_adapters(), ReadProfileFile(name, "--profile"));
   }
+  hello.set_scenario(options.scenario);
   DXG_ASSIGN(UniqueFd connected, socket::Connect(options.path, "--backend=unix"));
   std::unique_ptr<socket::Rings> rings;
   if (options.rings) {

@@ -12,7 +12,8 @@ namespace dxg {
 struct SocketOptions {
   std::string path;  // of a `dxg-hostsim --listen`
   std::vector<std::string>
-      profiles;  // of the adapters to ask it for, a name or a file each; none: what it has ready
+      profiles;          // of the adapters to ask it for, a name or a file each; none: what it has ready
+  std::string scenario;  // for those adapters; empty: what it has ready
   // A host that says nothing for so long, although it was asked whether it is there, is taken for lost.
   std::chrono::milliseconds patience{1000};
   bool rings = true;  // frames through shared memory, where the host takes that
