@@ -226,15 +226,30 @@ Status AddAll(Result<std::vector<AdapterProfile>> read, const std::string& name,
                         adapters->size(), kAdaptersMax);
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles,
-                                                        const std::string& scenario) {
+Result<std::vector<AdapterProfile>> LoadAll(const std::vector<std::string>& profiles,
+                                            const std::string& scenario) {
   std::vector<AdapterProfile> adapters;
   for (const auto& name : profiles.empty() ? std::vector<std::string>{kDefaultProfile} : profiles) {
     DXG_TRY(AddAll(LoadProfiles(name, scenario), name, &adapters));
   }
+  return adapters;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles,
+                                                        const std::string& scenario) {
+  DXG_ASSIGN(const auto adapters, LoadAll(profiles, scenario));
   return Make(adapters, {});
+}
+
+Result<std::vector<DriverFolder>> DriversOf(const std::vector<std::string>& profiles) {
+  constexpr uint32_t kMicrosoft = 0x1414;
+  DXG_ASSIGN(const auto adapters, LoadAll(profiles, ""));
+  std::vector<DriverFolder> drivers;
+  for (const AdapterProfile& adapter : adapters)
+    drivers.push_back({adapter.driver().store_directory(), adapter.pci().vendor() != kMicrosoft});
+  return drivers;
 }
 
 Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(std::vector<ControlRequest::AddAdapter> profiles,

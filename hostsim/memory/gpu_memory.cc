@@ -1,6 +1,7 @@
 #include "hostsim/memory/gpu_memory.h"
 
 #include <algorithm>
+#include <atomic>
 #include <cstring>
 
 #include "base/mutex.h"
@@ -130,13 +131,13 @@ bool GpuWindow::Fill(uint64_t at, uint64_t bytes, uint32_t pattern) {
   });
 }
 
-bool GpuWindow::CopyFrom(uint64_t at, GpuWindow& source, uint64_t bytes) {
-  return ForEachRun(at, bytes, [this, at, &source](const Run& run, uint64_t done) {
-    if (run.memory) return source.Read(at + done, run.memory, run.bytes);
+bool GpuWindow::CopyFrom(uint64_t at, GpuWindow& source, uint64_t source_at, uint64_t bytes) {
+  return ForEachRun(at, bytes, [this, source_at, &source](const Run& run, uint64_t done) {
+    if (run.memory) return source.Read(source_at + done, run.memory, run.bytes);
     std::vector<uint8_t> block(std::min(run.bytes, kBounceBytes));
     for (uint64_t copied = 0; copied < run.bytes;) {
       const uint64_t part = std::min(run.bytes - copied, kBounceBytes);
-      if (!source.Read(at + done + copied, block.data(), part)) return false;
+      if (!source.Read(source_at + done + copied, block.data(), part)) return false;
       Put(run, copied, block.data(), part);
       copied += part;
     }
@@ -148,9 +149,9 @@ std::atomic<uint64_t>* GpuWindow::Word(const Run& run) {
   return run.span->storage ? run.span->storage->Word(run.span->offset + run.offset) : nullptr;
 }
 
-std::optional<uint64_t> GpuWindow::Load64() {
-  if (!Cover(0, sizeof(uint64_t))) return std::nullopt;
-  const Run run = RunAt(0);
+std::optional<uint64_t> GpuWindow::Load64(uint64_t at) {
+  if (!Cover(at, sizeof(uint64_t))) return std::nullopt;
+  const Run run = RunAt(at);
   if (run.span->storage && run.span->storage->Blank()) return 0;
   if (const std::atomic<uint64_t>* word = Word(run)) return word->load(std::memory_order_acquire);
   uint64_t value = 0;
@@ -159,9 +160,9 @@ std::optional<uint64_t> GpuWindow::Load64() {
   return value;
 }
 
-bool GpuWindow::Store64(uint64_t value) {
-  if (!Cover(0, sizeof value)) return false;
-  const Run run = RunAt(0);
+bool GpuWindow::Store64(uint64_t value, uint64_t at) {
+  if (!Cover(at, sizeof value)) return false;
+  const Run run = RunAt(at);
   if (std::atomic<uint64_t>* word = Word(run)) {
     word->store(value, std::memory_order_release);
   } else {
@@ -172,20 +173,40 @@ bool GpuWindow::Store64(uint64_t value) {
   return true;
 }
 
+bool GpuWindow::Store32(uint32_t value, uint64_t at) {
+  if (!Cover(at, sizeof value)) return false;
+  const Run run = RunAt(at);
+  if (run.memory) {
+    // Safety: at a multiple of 4, and memory of this kind has no type.
+    std::atomic_ref(*reinterpret_cast<uint32_t*>(run.memory)).store(value, std::memory_order_release);
+  } else {
+    MutexLock lock(SlowWordMutex(*run.span));
+    // Safety: bytes of a number.
+    Put(run, 0, reinterpret_cast<const uint8_t*>(&value), sizeof value);
+  }
+  return true;
+}
+
 bool GpuWindow::Add64(uint64_t value) {
-  if (!Cover(0, sizeof value)) return false;
-  const Run run = RunAt(0);
+  return Change64(0, [value](uint64_t word) { return word + value; }).has_value();
+}
+
+std::optional<uint64_t> GpuWindow::Change64(uint64_t at, const std::function<uint64_t(uint64_t)>& change) {
+  if (!Cover(at, sizeof(uint64_t))) return std::nullopt;
+  const Run run = RunAt(at);
+  uint64_t value = 0;
   if (std::atomic<uint64_t>* word = Word(run)) {
-    word->fetch_add(value, std::memory_order_acq_rel);
-    return true;
+    value = word->load(std::memory_order_acquire);
+    while (!word->compare_exchange_weak(value, change(value), std::memory_order_acq_rel)) {
+    }
+    return value;
   }
   MutexLock lock(SlowWordMutex(*run.span));
-  uint64_t word = 0;
   // Safety: bytes of a number, both times.
-  run.Part(0, sizeof word).Read({reinterpret_cast<uint8_t*>(&word), sizeof word});
-  word += value;
-  Put(run, 0, reinterpret_cast<const uint8_t*>(&word), sizeof word);
-  return true;
+  run.Part(0, sizeof value).Read({reinterpret_cast<uint8_t*>(&value), sizeof value});
+  const uint64_t changed = change(value);
+  Put(run, 0, reinterpret_cast<const uint8_t*>(&changed), sizeof changed);
+  return value;
 }
 
 }  // namespace dxg::hostsim

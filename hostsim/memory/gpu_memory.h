@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <optional>
 #include <vector>
 
@@ -24,13 +25,17 @@ class GpuWindow {
   bool Read(uint64_t at, void* to, uint64_t bytes);
   bool Write(uint64_t at, const void* from, uint64_t bytes);
   bool Fill(uint64_t at, uint64_t bytes, uint32_t pattern);  // at and bytes are multiples of 4
-  // From the same position of the source, which does not overlap.
-  bool CopyFrom(uint64_t at, GpuWindow& source, uint64_t bytes);
+  // From a position of the source, or from the same one. They do not overlap.
+  bool CopyFrom(uint64_t at, GpuWindow& source, uint64_t source_at, uint64_t bytes);
+  bool CopyFrom(uint64_t at, GpuWindow& source, uint64_t bytes) { return CopyFrom(at, source, at, bytes); }
 
-  // Of a range of 8 bytes at a multiple of 8: in one step, as CPUs see it.
-  std::optional<uint64_t> Load64();
-  bool Store64(uint64_t value);
+  // Of a range at a multiple of 8, 8 bytes of it at a multiple of 8 (Store32: 4 at one of 4): in one step, as
+  // CPUs see it. Change64 returns what `change` was given last.
+  std::optional<uint64_t> Load64(uint64_t at = 0);
+  bool Store64(uint64_t value, uint64_t at = 0);
+  bool Store32(uint32_t value, uint64_t at);
   bool Add64(uint64_t value);
+  std::optional<uint64_t> Change64(uint64_t at, const std::function<uint64_t(uint64_t)>& change);
 
   bool failed() const { return failed_; }
   const GpuFault& fault() const { return fault_; }

@@ -16,6 +16,7 @@
 
 #include "proto/abi/dxg_commands.h"
 #include "tests/bench/client.h"
+#include "tests/bench/streamer_bench.h"
 
 using namespace dxg::bench;
 
@@ -227,5 +228,6 @@ int main(int argc, char** argv) {
   ComparePendingWaits(client, echo,
                       smoke ? std::vector<uint64_t>{1, 1000} : std::vector<uint64_t>{1, 1000, 100'000});
   CompareCopy(client, (smoke ? 16ull : 256ull) << 20, smoke ? 1 : 5);
+  CompareStreamers(smoke);
   return 0;
 }

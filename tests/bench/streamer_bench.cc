@@ -1,0 +1,150 @@
+#include "tests/bench/streamer_bench.h"
+
+#include <fcntl.h>
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <vector>
+
+#include "tests/bench/client.h"
+
+namespace dxg::bench {
+namespace {
+
+using Words = std::vector<uint32_t>;
+
+constexpr uint64_t kBatchBytes = 1u << 20;
+constexpr uint64_t kWrittenBytes = 64 * 1024;  // of the memory that small commands write
+constexpr uint64_t kCopiedAtOnce = 2u << 20;   // what a packet of all formats can copy
+
+void Add(Words* words, std::initializer_list<uint32_t> more) { words->insert(words->end(), more); }
+uint32_t Low(uint64_t address) { return static_cast<uint32_t>(address); }
+uint32_t High(uint64_t address) { return static_cast<uint32_t>(address >> 32); }
+
+// -- Formats: the least command that writes a word, and one that copies.
+
+struct Format {
+  const char* name;
+  const char* profile;
+  uint32_t node;
+  void (*write)(Words* words, uint64_t to, uint32_t value);
+  void (*copy)(Words* words, uint64_t to, uint64_t from, uint32_t bytes);
+};
+
+void WritePm4(Words* words, uint64_t to, uint32_t value) {
+  Add(words, {0xC0033700, 0x500, Low(to), High(to), value});  // WRITE_DATA
+}
+void CopyPm4(Words* words, uint64_t to, uint64_t from, uint32_t bytes) {
+  Add(words, {0xC0055000, 0x60300000, Low(from), High(from), Low(to), High(to), bytes});  // DMA_DATA
+}
+void WriteSdma(Words* words, uint64_t to, uint32_t value) {
+  Add(words, {5, Low(to), High(to), value});  // FENCE
+}
+void CopySdma(Words* words, uint64_t to, uint64_t from, uint32_t bytes) {
+  Add(words, {1, bytes - 1, 0, Low(from), High(from), Low(to), High(to)});
+}
+constexpr uint32_t Type7(uint32_t opcode, uint32_t count) {
+  auto parity = [](uint32_t value) { return std::popcount(value) % 2 == 0 ? 1u : 0u; };
+  return 0x70000000 | count | parity(count) << 15 | opcode << 16 | parity(opcode) << 23;
+}
+void WriteAdreno(Words* words, uint64_t to, uint32_t value) {
+  Add(words, {Type7(0x3D, 3), Low(to), High(to), value});  // CP_MEM_WRITE
+}
+void CopyAdreno(Words* words, uint64_t to, uint64_t from, uint32_t bytes) {
+  Add(words, {Type7(0x75, 5), bytes / 4, Low(from), High(from), Low(to), High(to)});  // CP_MEMCPY
+}
+
+constexpr Format kFormats[] = {
+    {"AMD PM4", "amd-navi", 1, WritePm4, CopyPm4},
+    {"AMD SDMA", "amd-navi", 2, WriteSdma, CopySdma},
+    {"Adreno", "adreno-x1", 0, WriteAdreno, CopyAdreno},
+};
+
+// -- What is measured.
+
+struct Buffer {
+  char* memory;
+  uint64_t address;
+};
+
+Buffer NewBuffer(Client& client, uint64_t bytes) {
+  const auto allocation = client.Create(bytes);
+  client.MakeResident(allocation);
+  Buffer buffer = {client.Lock(allocation), client.Map(allocation, bytes / kPageBytes)};
+  std::memset(buffer.memory, 1, bytes);
+  return buffer;
+}
+
+// The fastest of some rounds, from the submission to the end of the wait: the slower ones measure what else
+// the machine does.
+uint64_t FastestNs(Client& client, uint32_t node, const Buffer& batch, const Words& words, int rounds) {
+  std::memcpy(batch.memory, words.data(), words.size() * sizeof words[0]);
+  const auto context = client.CreateContext(node);
+  const auto fence = client.CreateFence();
+  uint64_t fastest_ns = ~0ull;
+  for (int round = 1; round <= rounds; ++round) {
+    const uint64_t start = NowNs();
+    client.Submit(context, batch.address, static_cast<uint32_t>(words.size() * sizeof words[0]));
+    client.SignalFromGpu(context, fence, round);
+    client.Wait(fence, round);
+    fastest_ns = std::min(fastest_ns, NowNs() - start);
+  }
+  return fastest_ns;
+}
+
+void CompareSmallCommands(Client& client, const Format& format, int rounds) {
+  const Buffer batch = NewBuffer(client, kBatchBytes), target = NewBuffer(client, kWrittenBytes);
+  Words words;
+  uint32_t value = 0;
+  while (words.size() * sizeof words[0] + 64 < kBatchBytes) {
+    format.write(&words, target.address + value * sizeof value % kWrittenBytes, value);
+    ++value;
+  }
+  const uint64_t ns = FastestNs(client, format.node, batch, words, rounds);
+  uint32_t last = 0;
+  std::memcpy(&last, target.memory + (value - 1) * sizeof value % kWrittenBytes, sizeof last);
+  if (last != value - 1)
+    Fail(fmt::format("{}: the last word is {}, expected {}", format.name, last, value - 1));
+  PrintAtLeast(fmt::format("{}, 1 MiB of small commands, million words/s", format.name),
+               double(words.size()) * 1e3 / double(ns), 50);
+}
+
+void CompareCopies(Client& client, const Format& format, uint64_t bytes, int rounds) {
+  const Buffer batch = NewBuffer(client, kBatchBytes);
+  const Buffer source = NewBuffer(client, bytes), target = NewBuffer(client, bytes);
+  std::memset(source.memory, 2, bytes);
+  Words words;
+  for (uint64_t at = 0; at < bytes; at += kCopiedAtOnce)
+    format.copy(&words, target.address + at, source.address + at, kCopiedAtOnce);
+  const uint64_t gpu_ns = FastestNs(client, format.node, batch, words, rounds);
+  if (target.memory[bytes - 1] != 2) Fail(fmt::format("{}: the copy did not arrive", format.name));
+  auto* plain =
+      static_cast<char*>(mmap(nullptr, 2 * bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  if (plain == MAP_FAILED) Fail("mmap");
+  std::memset(plain, 1, 2 * bytes);
+  uint64_t plain_ns = ~0ull;
+  for (int round = 0; round < rounds; ++round) {
+    const uint64_t start = NowNs();
+    std::memcpy(plain + bytes, plain, bytes);
+    plain_ns = std::min(plain_ns, NowNs() - start);
+  }
+  munmap(plain, 2 * bytes);
+  PrintAtLeast(fmt::format("{}, copies of 2 MiB, {} MiB, speed / memcpy", format.name, bytes >> 20),
+               double(plain_ns) / double(gpu_ns), 0.85);
+}
+
+}  // namespace
+
+void CompareStreamers(bool smoke) {
+  for (const Format& format : kFormats) {
+    const Server node = Server::Daemon({"--profile", format.profile});
+    Client client(node.fd());
+    client.CreateQueue();
+    CompareSmallCommands(client, format, smoke ? 1 : 20);
+    CompareCopies(client, format, (smoke ? 8ull : 128ull) << 20, smoke ? 1 : 5);
+  }
+}
+
+}  // namespace dxg::bench
