@@ -376,6 +376,35 @@ std::string NumbersHeader() {
       codes, limits);
 }
 
+// For libdxcore.so, which links nothing of this project.
+std::string ThunksHeader() {
+  std::string plain, by_hand, legacy;
+  for (const Descriptor* call : CallMessages()) {
+    const auto& options = call->options().GetExtension(dxg::call);
+    const Thunk& thunk = options.thunk();
+    const std::string& name = thunk.name().empty() ? call->name() : thunk.name();
+    if (thunk.by_hand()) {
+      by_hand += fmt::format(" \\\n  X({}, {})", name, options.ioctl());
+    } else {
+      plain += fmt::format(" \\\n  X({}, {}, {})", name, options.ioctl(), thunk.begins());
+    }
+  }
+  for (const auto& number : Unhandled()) {
+    if (number.legacy_code() != 0)
+      legacy += fmt::format(" \\\n  X({}, {:#x}u)", number.name(), number.legacy_code());
+  }
+  return fmt::format(
+      "// Written by dxg-gen from proto/dxg/*.proto. Do not edit.\n#pragma once\n\n"
+      "#include \"proto/abi/d3dkmthk.h\"\n\n"
+      "// X(name, code, begins) for each call whose function D3DKMT<name> passes its struct on. `begins`: it may be\n"
+      "// the first call of a child after fork().\n#define DXG_FOR_EACH_THUNK(X){}\n\n"
+      "// X(name, code) for each call whose function is written by hand.\n"
+      "#define DXG_FOR_EACH_THUNK_BY_HAND(X){}\n\n"
+      "// X(name, code) for each call that libraries have and no driver answers: ENOTTY.\n"
+      "#define DXG_FOR_EACH_LEGACY_THUNK(X){}\n",
+      plain, by_hand, legacy);
+}
+
 std::string CallsSource() {
   std::string text =
       "// Written by dxg-gen from proto/dxg/*.proto. Do not edit.\n#include "

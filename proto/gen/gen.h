@@ -33,6 +33,7 @@ inline bool IsBuffer(const FieldDescriptor* field) { return field->options().Has
 std::string CallsHeader();
 std::string CallsSource();
 std::string NumbersHeader();
+std::string ThunksHeader();
 std::string HostCommandsHeader();
 std::string HostCommandsSource();
 std::string ForwardHeader();

@@ -104,6 +104,7 @@ int main(int argc, char** argv) {
   const bool written = Write(out + "/calls.gen.h", dxg::gen::CallsHeader()) &&
                        Write(out + "/calls.gen.cc", dxg::gen::CallsSource()) &&
                        Write(out + "/numbers.gen.h", dxg::gen::NumbersHeader()) &&
+                       Write(out + "/thunks.gen.h", dxg::gen::ThunksHeader()) &&
                        Write(out + "/host_commands.gen.h", dxg::gen::HostCommandsHeader()) &&
                        Write(out + "/host_commands.gen.cc", dxg::gen::HostCommandsSource()) &&
                        Write(out + "/forward.gen.h", dxg::gen::ForwardHeader()) &&
