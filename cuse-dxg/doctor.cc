@@ -151,7 +151,7 @@ bool CheckPrivateDev() {
   UniqueFd reads(ends[0]), writes(ends[1]);
   const pid_t child = fork();
   if (child == 0) {
-    Result<UniqueFd> entered = attach::EnterPrivateDev();
+    Result<attach::PrivateDev> entered = attach::EnterPrivateDev();
     const std::string why = entered.ok() ? "" : entered.status().why();
     _exit(write(writes.get(), why.data(), why.size()) == static_cast<ssize_t>(why.size()) ? 0 : 1);
   }

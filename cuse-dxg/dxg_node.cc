@@ -247,6 +247,17 @@ Result<ConnectHost> FindHost(const NodeOptions& options) {
 
 }  // namespace
 
+Result<DriverStore> FindDriverStore(const NodeOptions& options) {
+  DriverStore store;
+  if (options.profiles.empty() && options.backend != "sim") return store;  // the adapters of another process
+  DXG_ASSIGN(const auto drivers, hostsim::DriversOf(options.profiles));
+  for (const hostsim::DriverFolder& driver : drivers) {
+    store.folders.push_back(driver.folder);
+    store.is_vendors |= driver.is_vendors;
+  }
+  return store;
+}
+
 Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   UniqueFd agents(options.agents), control_listener(options.control_listener);
   DXG_TRY(client::CheckProcessVm());

@@ -27,6 +27,14 @@ struct NodeOptions {
 // Makes the node, with its guest driver and its back-end. Refused if the options name no usable host.
 Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options);
 
+// The folders of the adapters' drivers in the driver store, one for each profile. Refused as MakeNode would
+// refuse.
+struct DriverStore {
+  std::vector<std::string> folders;
+  bool is_vendors = false;  // an adapter is one that somebody sells, so its libraries are looked for
+};
+Result<DriverStore> FindDriverStore(const NodeOptions& options);
+
 // Prints every call of the ABI and what this device does with it. Returns the exit status.
 int PrintCalls(bool json);
 

@@ -11,7 +11,9 @@
 #include <algorithm>
 #include <cerrno>
 #include <filesystem>
+#include <fstream>
 #include <iostream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -192,15 +194,38 @@ Result<int> RunServed(Options options, Launch launch) {
   return ended;
 }
 
-// The library is beside the program in a build tree, and in ../lib/cuse-dxg when installed.
-Result<std::string> FindPreloadLibrary() {
+// A library of ours, which is beside the program in a build tree, and in ../lib/cuse-dxg when installed.
+Result<std::string> FindLibrary(const char* option, const std::string& name) {
   const std::filesystem::path here = std::filesystem::read_symlink("/proc/self/exe").parent_path();
-  for (const auto& place :
-       {here / "libdxg-preload.so", here.parent_path() / "lib/cuse-dxg/libdxg-preload.so"}) {
+  for (const auto& place : {here / name, here.parent_path() / "lib/cuse-dxg" / name}) {
     if (std::filesystem::exists(place)) return place.string();
   }
-  return Status::Refuse(ENOENT, "--preload: libdxg-preload.so is neither in {} nor in ../lib/cuse-dxg of it",
+  return Status::Refuse(ENOENT, "{}: {} is neither in {} nor in ../lib/cuse-dxg of it", option, name,
                         here.string());
+}
+
+Result<std::string> ReadLibrary(const std::string& name) {
+  DXG_ASSIGN(const std::string path, FindLibrary("--wsl-libs", name));
+  std::ifstream file(path, std::ios::binary);
+  std::string content(std::istreambuf_iterator<char>(file), {});
+  if (!file) return Status::Refuse(EIO, "--wsl-libs: cannot read {}", path);
+  return content;
+}
+
+// What the program is shown below /usr/lib/wsl. "auto" is on where a runtime of the adapter's vendor would
+// look there.
+Result<std::vector<attach::PrivateFile>> FindWslFiles(const Options& options) {
+  std::vector<attach::PrivateFile> files;
+  if (options.wsl_libs == "off") return files;
+  Result<DriverStore> store = FindDriverStore(options.device);
+  if (options.wsl_libs == "auto" && !(store.ok() && store->is_vendors)) return files;  // MakeNode says why
+  if (!store.ok()) return std::move(store).status();
+  DXG_ASSIGN(const std::string library, ReadLibrary("wsl/libdxcore.so"));
+  DXG_ASSIGN(const std::string helper, ReadLibrary("wsl/libwsl_compute_helper.so"));
+  files.push_back({"lib/libdxcore.so", library});
+  for (const std::string& folder : store->folders)
+    files.push_back({"drivers/" + folder + "/libwsl_compute_helper.so", helper});
+  return files;
 }
 
 // Puts the path of the control socket into the environment of the program, before that is forked. True: the
@@ -221,12 +246,17 @@ int Run(const RunCommand& command, Options options) {
   if (Status status = command.CheckWords(); !status.ok()) return Refused(status, kExitNotStarted);
   std::string library;
   if (options.preload) {
-    Result<std::string> found = FindPreloadLibrary();
+    Result<std::string> found = FindLibrary("--preload", "libdxg-preload.so");
     if (!found.ok()) return Refused(found.status(), kExitNotStarted);
     library = *std::move(found);
   }
+  Result<std::vector<attach::PrivateFile>> wsl_files = FindWslFiles(options);
+  if (!wsl_files.ok()) return Refused(wsl_files.status(), kExitNotStarted);
   const bool control = PlaceControl(&options.device.control);
-  Result<Launch> launch = Launch::Fork(options.command, {.preload = library, .control = control});
+  Result<Launch> launch = Launch::Fork(options.command, {.preload = library,
+                                                         .control = control,
+                                                         .wsl_files = *std::move(wsl_files),
+                                                         .needs_wsl_files = options.wsl_libs == "on"});
   if (!launch.ok()) return Refused(launch.status(), kExitNotStarted);
   Result<int> ended = RunServed(options, *std::move(launch));
   if (ended.ok()) attach::ExitLike(*ended);

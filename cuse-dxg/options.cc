@@ -106,6 +106,11 @@ RunCommand::RunCommand(CLI::App& app, Options* options, int argc, char** argv)
   run_->add_flag(
       "--preload", options->preload,
       "Load a helper library into the program, for runs under a debugger or strace (docs/security.md)");
+  run_->add_flag(
+          "--wsl-libs{on},--no-wsl-libs{off}", options->wsl_libs,
+          "Show the program a libdxcore.so in /usr/lib/wsl/lib, and the folders of the profiles' drivers "
+          "(docs/wsl-libraries.md). Default: with a profile of a real vendor's adapter")
+      ->check(CLI::IsMember({"auto", "on", "off"}));
   program_ = run_->add_option("PROGRAM", options->command, "The program and its arguments, after --");
   program_->configurable(false);
   run_->footer(

@@ -36,6 +36,7 @@ struct Options {
 
   // run
   bool preload = false;
+  std::string wsl_libs = "auto";
   std::vector<std::string> command;
 };
 

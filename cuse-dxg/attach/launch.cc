@@ -74,11 +74,26 @@ void LoadInto(const std::string& library) {
   setenv(preload::kSocketVariable, preload::kSocketPath, 1);
 }
 
+// The folder is in WSL's ld.so.conf. Here no cache can be written, so that is said in the environment.
+Status ShowWslFiles(const Launch::Extras& extras, bool in_chroot) {
+  if (extras.wsl_files.empty()) return Status::Ok();
+  if (Status status = ShowFiles(kWslDirectory, extras.wsl_files, in_chroot); !status.ok()) {
+    if (extras.needs_wsl_files) return status;
+    spdlog::warn("the program has no {}: {}", kWslDirectory, status.why());
+    return Status::Ok();
+  }
+  const std::string libraries = std::string(kWslDirectory) + "/lib";
+  const char* others = getenv("LD_LIBRARY_PATH");
+  setenv("LD_LIBRARY_PATH", (others && *others ? libraries + ":" + others : libraries).c_str(), 1);
+  return Status::Ok();
+}
+
 // Makes the program's /dev and tells the parent.
 Status Prepare(int parent, const Launch::Extras& extras) {
-  DXG_ASSIGN(const UniqueFd fuse, EnterPrivateDev());
+  DXG_ASSIGN(const PrivateDev dev, EnterPrivateDev());
+  DXG_TRY(ShowWslFiles(extras, dev.in_chroot));
   UniqueFd agents, control;
-  std::vector<int> all = {fuse.get()};
+  std::vector<int> all = {dev.fuse.get()};
   if (!extras.preload.empty()) {
     DXG_ASSIGN(agents, ListenForAgents());
     LoadInto(extras.preload);

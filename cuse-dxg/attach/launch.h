@@ -8,6 +8,7 @@
 
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "cuse-dxg/attach/private_files.h"
 
 namespace dxg::attach {
 
@@ -30,6 +31,9 @@ class Launch {
     // its agents. Empty: none.
     std::string preload = {};
     bool control = false;  // a socket listens at kControlPath
+    // Below /usr/lib/wsl, with which the program finds the libraries of WSL; empty: nothing is put there.
+    std::vector<PrivateFile> wsl_files = {};
+    bool needs_wsl_files = true;  // false: the program runs without them where they cannot be put there
   };
   // In the private /dev, so that nothing of it is left however this process ends.
   static constexpr char kControlPath[] = "/dev/dxg-control";

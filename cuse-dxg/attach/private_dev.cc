@@ -18,6 +18,7 @@
 #include "base/confinement/capabilities.h"
 #include "base/container.h"
 #include "cuse-dxg/attach/fuse_file.h"
+#include "cuse-dxg/attach/private_mounts.h"
 
 namespace dxg::attach {
 namespace {
@@ -81,43 +82,6 @@ Result<bool> EnterNamespaces() {
   return true;
 }
 
-Status Mount(const char* source, const std::string& target, const char* type, unsigned long flags,
-             const std::string& options) {
-  if (mount(source, target.c_str(), type, flags, options.c_str()) == 0) return Status::Ok();
-  const int error = errno;
-  // Where a security module empties a new user namespace, unshare works and this is the first thing that
-  // fails.
-  const std::string why = error == EPERM || error == EACCES ? WhyNoUserNamespace(error) : "";
-  return Status::Refuse(error, "cannot mount {} on {}: {}. {}", type ? type : source, target,
-                        std::strerror(error), why);
-}
-
-std::string LinkTarget(const std::string& path) {
-  char target[4096];
-  const ssize_t bytes = readlink(path.c_str(), target, sizeof(target));
-  return std::string(target, bytes > 0 ? static_cast<size_t>(bytes) : 0);
-}
-
-bool MakeEmptyFile(const std::string& path, mode_t mode) {
-  return UniqueFd(open(path.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, mode)).valid();
-}
-
-// One entry of the old /dev. What cannot be carried over is left out: the program may never ask for it.
-void CarryOver(const std::string& from, const std::string& to) {
-  struct stat entry;
-  if (lstat(from.c_str(), &entry) != 0) return;  // gone since it was listed
-  bool done = false;
-  if (S_ISLNK(entry.st_mode)) {
-    done = symlink(LinkTarget(from).c_str(), to.c_str()) == 0;
-  } else if (S_ISDIR(entry.st_mode)) {
-    done = mkdir(to.c_str(), 0755) == 0 &&
-           mount(from.c_str(), to.c_str(), nullptr, MS_BIND | MS_REC, nullptr) == 0;
-  } else {
-    done = MakeEmptyFile(to, 0644) && mount(from.c_str(), to.c_str(), nullptr, MS_BIND, nullptr) == 0;
-  }
-  if (!done) spdlog::debug("{} is not in the program's /dev: {}", from, std::strerror(errno));
-}
-
 Status CarryOverAll(const std::string& stage) {
   std::unique_ptr<DIR, int (*)(DIR*)> dev(opendir("/dev"), closedir);
   if (!dev) return Status::Refuse(errno, "cannot list /dev: {}", std::strerror(errno));
@@ -175,16 +139,6 @@ Result<UniqueFd> MakeDxg(const std::string& stage, bool in_user_namespace) {
   return fuse;
 }
 
-// A directory to build in, before the result is moved over /dev. What is below it is hidden for that moment,
-// for us alone.
-Result<std::string> Stage() {
-  for (const char* directory : {"/tmp", "/mnt", "/run", "/var"}) {
-    struct stat found;
-    if (lstat(directory, &found) == 0 && S_ISDIR(found.st_mode)) return std::string(directory);
-  }
-  return Status::Refuse(ENOENT, "no directory to build a /dev in: expected /tmp, /mnt, /run or /var");
-}
-
 // Mounts made outside later are still seen, ours are not seen outside. In a chroot "/" is no mount point and
 // cannot be told so for all; the mounts below it can, one by one. True: it is such a chroot.
 Result<bool> KeepMountsToOurselves() {
@@ -201,15 +155,6 @@ Result<bool> KeepMountsToOurselves() {
     }
   }
   return true;
-}
-
-// Puts what was built over /dev. A mount below one that is shared cannot be moved, and a chroot may be in
-// such a one: there a second way to it takes its place.
-Status PutOverDev(const std::string& stage, bool in_chroot) {
-  if (!in_chroot) return Mount(stage.c_str(), "/dev", nullptr, MS_MOVE, "");
-  DXG_TRY(Mount(stage.c_str(), "/dev", nullptr, MS_BIND | MS_REC, ""));
-  umount2(stage.c_str(), MNT_DETACH);
-  return Status::Ok();
 }
 
 }  // namespace
@@ -234,7 +179,7 @@ std::string WhyNoUserNamespace(int error) {
   return fmt::format("{}. {}", who, WaysOut());
 }
 
-Result<UniqueFd> EnterPrivateDev() {
+Result<PrivateDev> EnterPrivateDev() {
   DXG_TRY(CheckFuse());
   DXG_ASSIGN(const bool in_user_namespace, EnterNamespaces());
   if (in_user_namespace) spdlog::debug("the program runs in a user namespace of its own");
@@ -246,9 +191,10 @@ Result<UniqueFd> EnterPrivateDev() {
   DXG_TRY(CarryOverAll(stage));
   MakeTerminals(stage);
   ShowTerminal(stage);
-  DXG_ASSIGN(UniqueFd fuse, MakeDxg(stage, in_user_namespace));
-  DXG_TRY(PutOverDev(stage, in_chroot));
-  return fuse;
+  PrivateDev made = {.in_chroot = in_chroot};
+  DXG_ASSIGN(made.fuse, MakeDxg(stage, in_user_namespace));
+  DXG_TRY(PutOver(stage, "/dev", in_chroot));
+  return made;
 }
 
 }  // namespace dxg::attach

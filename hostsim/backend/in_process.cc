@@ -217,16 +217,30 @@ std::unique_ptr<Backend> Make(const std::vector<AdapterProfile>& profiles, const
   return WithFaults(std::move(host), faults);
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles) {
+Result<std::vector<AdapterProfile>> LoadProfiles(const std::vector<std::string>& names) {
   std::vector<AdapterProfile> adapters;
-  for (const auto& name : profiles.empty() ? std::vector<std::string>{kDefaultProfile} : profiles) {
+  for (const auto& name : names.empty() ? std::vector<std::string>{kDefaultProfile} : names) {
     auto profile = LoadProfile(name);
     if (!profile.ok()) return Status::Refuse(EINVAL, "--profile {}: {}", name, profile.status().why());
     adapters.push_back(*std::move(profile));
   }
+  return adapters;
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles) {
+  DXG_ASSIGN(const auto adapters, LoadProfiles(profiles));
   return Make(adapters, {});
+}
+
+Result<std::vector<DriverFolder>> DriversOf(const std::vector<std::string>& profiles) {
+  constexpr uint32_t kMicrosoft = 0x1414;
+  DXG_ASSIGN(const auto adapters, LoadProfiles(profiles));
+  std::vector<DriverFolder> drivers;
+  for (const AdapterProfile& adapter : adapters)
+    drivers.push_back({adapter.driver().store_directory(), adapter.pci().vendor() != kMicrosoft});
+  return drivers;
 }
 
 Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(

@@ -13,6 +13,16 @@ namespace dxg::hostsim {
 // The simulated host in this process: no thread in between, no serialization. `profiles` are names of shipped
 // adapter profiles or files; none means the default adapter.
 Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles);
+
+// A driver's folder in the driver store, and whether the adapter is one that somebody sells: its PCI vendor
+// is not Microsoft's, as that of a simulated GPU is.
+struct DriverFolder {
+  std::string folder;
+  bool is_vendors;
+};
+// Of the adapters that CreateInProcessBackend makes, in their order; refused as there.
+Result<std::vector<DriverFolder>> DriversOf(const std::vector<std::string>& profiles);
+
 // What a guest on a VMBus shares with its host.
 struct GuestMachine {
   WindowFile window;  // the window's bytes; without them every region is a file of its own
