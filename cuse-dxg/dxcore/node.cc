@@ -40,6 +40,7 @@ bool IsNode(int file) {
 bool OpenAnew(int old) {
   const int made = OpenNode();
   if (made < 0) return false;
+  if (made == old) return true;  // somebody had closed it, and its number was the next free one
   if (IsNode(old)) {  // under its number, which other threads may be about to use
     dup3(made, old, O_CLOEXEC);
     close(made);
