@@ -251,7 +251,11 @@ int Run(const RunCommand& command, Options options) {
     library = *std::move(found);
   }
   Result<std::vector<attach::PrivateFile>> wsl_files = FindWslFiles(options);
-  if (!wsl_files.ok()) return Refused(wsl_files.status(), kExitNotStarted);
+  if (!wsl_files.ok()) {
+    if (options.wsl_libs == "on") return Refused(wsl_files.status(), kExitNotStarted);
+    spdlog::warn("the program has no {}: {}", attach::kWslDirectory, wsl_files.status().why());
+    wsl_files = std::vector<attach::PrivateFile>();
+  }
   const bool control = PlaceControl(&options.device.control);
   Result<Launch> launch = Launch::Fork(options.command, {.preload = library,
                                                          .control = control,

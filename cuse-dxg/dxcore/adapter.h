@@ -20,6 +20,16 @@ class Lock {
   pthread_mutex_t* const mutex_;
 };
 
+// D3DKMT_NODEMETADATA
+struct __attribute__((packed)) NodeMetadata {
+  uint32_t node;  // in the low half; the physical adapter in the high one
+  uint32_t engine;
+  char16_t name[32];
+  uint32_t flags;
+  uint8_t gpu_mmu, io_mmu;
+};
+static_assert(sizeof(NodeMetadata) == 78);
+
 // An adapter's handle, for the length of a scope. 0: there is no such adapter.
 class OpenAdapter {
  public:

@@ -41,7 +41,7 @@ bool OpenAnew(int old) {
   const int made = OpenNode();
   if (made < 0) return false;
   if (made == old) return true;  // somebody had closed it, and its number was the next free one
-  if (IsNode(old)) {  // under its number, which other threads may be about to use
+  if (IsNode(old)) {             // under its number, which other threads may be about to use
     dup3(made, old, O_CLOEXEC);
     close(made);
     return true;
@@ -52,21 +52,26 @@ bool OpenAnew(int old) {
   return true;
 }
 
-int32_t StatusOfResult(int result) { return result < 0 ? StatusOf(errno) : result; }
+// A few refusals are statuses and no errno: such a result is none of -1 and the C library leaves it alone.
+int32_t StatusOfResult(int result, int error) { return result == -1 ? StatusOf(error) : result; }
 
 }  // namespace
 
 int32_t Call(uint32_t code, void* args) {
   const int file = Node();
-  return file < 0 ? DXG_STATUS_UNSUCCESSFUL : StatusOfResult(ioctl(file, code, args));
+  if (file < 0) return DXG_STATUS_UNSUCCESSFUL;
+  const int result = ioctl(file, code, args);
+  return StatusOfResult(result, errno);
 }
 
 int32_t CallFirst(uint32_t code, void* args) {
   const int file = Node();
   if (file < 0) return DXG_STATUS_UNSUCCESSFUL;
   const int result = ioctl(file, code, args);
-  if (result < 0 && (errno == ENOTTY || errno == EBADF) && OpenAnew(file)) return Call(code, args);
-  return StatusOfResult(result);
+  const int error = errno;
+  if (result == -1 && (error == ENOTTY || error == EBADF) && OpenAnew(file)) return Call(code, args);
+  errno = error;
+  return StatusOfResult(result, error);
 }
 
 void CloseNode() {

@@ -396,7 +396,8 @@ std::string ThunksHeader() {
   return fmt::format(
       "// Written by dxg-gen from proto/dxg/*.proto. Do not edit.\n#pragma once\n\n"
       "#include \"proto/abi/d3dkmthk.h\"\n\n"
-      "// X(name, code, begins) for each call whose function D3DKMT<name> passes its struct on. `begins`: it may be\n"
+      "// X(name, code, begins) for each call whose function D3DKMT<name> passes its struct on. `begins`: it "
+      "may be\n"
       "// the first call of a child after fork().\n#define DXG_FOR_EACH_THUNK(X){}\n\n"
       "// X(name, code) for each call whose function is written by hand.\n"
       "#define DXG_FOR_EACH_THUNK_BY_HAND(X){}\n\n"

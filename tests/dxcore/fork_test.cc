@@ -68,23 +68,34 @@ TEST(Node, HandleOfTheParentIsRefusedInAChild) {
   }
 }
 
-// As daemons close all they did not open, and a program then has that number for something else.
-TEST(Node, NumberThatIsAnotherFilesByNowIsLeftAlone) {
-  ASSERT_EQ(Count(), DXG_STATUS_SUCCESS);
-  const std::vector<int> before = DescriptorsOfLibrary();
-  ASSERT_EQ(before.size(), 1u);
-  const int other = open("/dev/null", O_RDONLY);
-  ASSERT_EQ(dup2(other, before[0]), before[0]);
-  close(other);
-  EXPECT_EQ(Count(), DXG_STATUS_SUCCESS);
+bool IsNull(int file) {
   struct stat is, null;
-  ASSERT_EQ(fstat(before[0], &is), 0);
-  ASSERT_EQ(stat("/dev/null", &null), 0);
-  EXPECT_EQ(is.st_rdev, null.st_rdev);
+  return fstat(file, &is) == 0 && stat("/dev/null", &null) == 0 && is.st_rdev == null.st_rdev;
+}
+
+// As daemons close all they did not open, and a program then has that number for something else. Returns it.
+int GiveNumberToNull() {
+  EXPECT_EQ(Count(), DXG_STATUS_SUCCESS);
+  const int number = DescriptorsOfLibrary().at(0);
+  const int null = open("/dev/null", O_RDONLY);
+  EXPECT_EQ(dup2(null, number), number);
+  close(null);
+  return number;
+}
+
+TEST(Node, NumberThatIsAnotherFilesByNowIsNotReplaced) {
+  const int number = GiveNumberToNull();
+  EXPECT_EQ(Count(), DXG_STATUS_SUCCESS);
+  EXPECT_TRUE(IsNull(number));
   EXPECT_EQ(DescriptorsOfLibrary().size(), 1u);
+  close(number);
+}
+
+TEST(Node, NumberThatIsAnotherFilesByNowIsNotClosed) {
+  const int number = GiveNumberToNull();
   Close();
-  EXPECT_EQ(fstat(before[0], &is), 0) << "another file was closed";
-  close(before[0]);
+  EXPECT_TRUE(IsNull(number));
+  close(number);
 }
 
 TEST(Node, ClosedOneIsOpenedAnew) {
