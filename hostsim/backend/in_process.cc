@@ -217,36 +217,44 @@ std::unique_ptr<Backend> Make(const std::vector<AdapterProfile>& profiles, const
   return WithFaults(std::move(host), faults);
 }
 
-Result<std::vector<AdapterProfile>> LoadProfiles(const std::vector<std::string>& names) {
+Status AddAll(Result<std::vector<AdapterProfile>> read, const std::string& name,
+              std::vector<AdapterProfile>* adapters) {
+  if (!read.ok()) return Status::Refuse(EINVAL, "--profile {}: {}", name, read.status().why());
+  for (AdapterProfile& profile : *read) adapters->push_back(std::move(profile));
+  if (adapters->size() <= kAdaptersMax) return Status::Ok();
+  return Status::Refuse(EINVAL, "--profile {}: {} adapters are more than {}, which is the most", name,
+                        adapters->size(), kAdaptersMax);
+}
+
+Result<std::vector<AdapterProfile>> LoadAll(const std::vector<std::string>& profiles,
+                                            const std::string& scenario) {
   std::vector<AdapterProfile> adapters;
-  for (const auto& name : names.empty() ? std::vector<std::string>{kDefaultProfile} : names) {
-    auto profile = LoadProfile(name);
-    if (!profile.ok()) return Status::Refuse(EINVAL, "--profile {}: {}", name, profile.status().why());
-    adapters.push_back(*std::move(profile));
-  }
+  for (const auto& name : profiles.empty() ? std::vector<std::string>{kDefaultProfile} : profiles)
+    DXG_TRY(AddAll(LoadProfiles(name, scenario), name, &adapters));
   return adapters;
 }
 
 }  // namespace
 
-Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles) {
-  DXG_ASSIGN(const auto adapters, LoadProfiles(profiles));
+Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles,
+                                                        const std::string& scenario) {
+  DXG_ASSIGN(const auto adapters, LoadAll(profiles, scenario));
   return Make(adapters, {});
 }
 
 Result<std::vector<DriverFolder>> DriversOf(const std::vector<std::string>& profiles) {
   constexpr uint32_t kMicrosoft = 0x1414;
-  DXG_ASSIGN(const auto adapters, LoadProfiles(profiles));
+  DXG_ASSIGN(const auto adapters, LoadAll(profiles, {}));
   std::vector<DriverFolder> drivers;
   for (const AdapterProfile& adapter : adapters)
     drivers.push_back({adapter.driver().store_directory(), adapter.pci().vendor() != kMicrosoft});
   return drivers;
 }
 
-Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(
-    const std::vector<ControlRequest::AddAdapter>& profiles, const GuestMachine& guest) {
-  std::vector<ControlRequest::AddAdapter> all = profiles;
-  if (all.empty()) all.emplace_back().set_name(kDefaultProfile);
+Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(std::vector<ControlRequest::AddAdapter> profiles,
+                                                          const std::string& scenario,
+                                                          const GuestMachine& guest) {
+  if (profiles.empty()) profiles.emplace_back().set_name(kDefaultProfile);
   std::vector<AdapterProfile> adapters;
   for (ControlRequest::AddAdapter& wanted : profiles) {
     if (wanted.scenario().empty()) wanted.set_scenario(scenario);

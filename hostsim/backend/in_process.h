@@ -11,9 +11,9 @@
 namespace dxg::hostsim {
 
 // The simulated host in this process: no thread in between, no serialization. `profiles` are names of shipped
-// adapter profiles or files; none means the default adapter.
-Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles);
-
+// adapter profiles or files; none means the default adapter. `scenario`: what befalls them; empty: nothing.
+Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles,
+                                                        const std::string& scenario = "");
 // A driver's folder in the driver store, and whether the adapter is one that somebody sells: its PCI vendor
 // is not Microsoft's, as that of a simulated GPU is.
 struct DriverFolder {
