@@ -27,7 +27,7 @@ struct Service {
 
 // Device processes (--listen), each with a host of its own; where one asks for no adapters it gets these, and
 // where it asks for no scenario it gets that one.
-Service ForDevices(std::vector<ControlRequest::AddAdapter> adapters, std::string scenario);
+Service ForDevices(std::vector<ControlRequest::AddAdapter> adapters, std::string scenario = "");
 // Guests with a VMBus (--serve=vmbus:PATH).
 Service ForGuests(VmbusOptions options);
 

@@ -7,6 +7,8 @@
 
 #include "hostsim/adapter/profile.h"
 #include "hostsim/machine/host.h"
+#include "proto/dxg/host.pb.h"
+#include "proto/dxg/options.pb.h"
 #include "tests/fuzz/fuzz_check.h"
 
 namespace dxg::hostsim {
@@ -23,38 +25,38 @@ typename Command::Reply Ask(Host& host, const Caller& caller, const typename Com
 // Private data of every kind, for the rules that the profile has.
 void Use(const std::vector<AdapterProfile>& profiles, const std::string& data) {
   VirtualClock clock(0);
-  const auto host = Host::Create(World{.clock = clock}, profiles);
+  const auto machine = Host::Create(World{.clock = clock}, profiles);
   host::CreateProcess::Request process;
   process.set_process_id(1);
-  const Caller caller = {Ask<host::CreateProcess>(*host, {}, process).process(),
-                         host->Adapters().front().address};
+  const Caller caller = {Ask<host::CreateProcess>(*machine, {}, process).process(),
+                         machine->Adapters().front().address};
   const auto bytes = static_cast<uint32_t>(data.size());
   host::QueryAdapterInfo::Request query;
   query.set_query_type(data.empty() ? 0 : static_cast<uint8_t>(data[0]));
   query.set_private_data(data);
   query.set_private_data_size(bytes);
   for (int turn = 0; turn < 3; ++turn)
-    FUZZ_CHECK(Ask<host::QueryAdapterInfo>(*host, caller, query).private_data().size() == data.size());
+    FUZZ_CHECK(Ask<host::QueryAdapterInfo>(*machine, caller, query).private_data().size() == data.size());
   host::Escape::Request escape;
-  escape.set_adapter(host->Adapters().front().host_handle);
+  escape.set_adapter(machine->Adapters().front().host_handle);
   escape.set_priv_drv_data(data);
   escape.set_priv_drv_data_size(bytes);
-  const auto escaped = Ask<host::Escape>(*host, caller, escape).priv_drv_data();
+  const auto escaped = Ask<host::Escape>(*machine, caller, escape).priv_drv_data();
   FUZZ_CHECK(escaped.empty() || escaped.size() == data.size());
   host::CreateDevice::Request device;
-  const uint32_t made = Ask<host::CreateDevice>(*host, caller, device).device();
+  const uint32_t made = Ask<host::CreateDevice>(*machine, caller, device).device();
   host::CreateAllocation::Request allocation;
   allocation.set_device(made);
   allocation.set_alloc_count(1);
   allocation.add_allocations()->set_priv_drv_data_size(bytes);
   allocation.set_allocation_data(data);
-  const auto allocated = Ask<host::CreateAllocation>(*host, caller, allocation);
+  const auto allocated = Ask<host::CreateAllocation>(*machine, caller, allocation);
   FUZZ_CHECK(allocated.allocation_data().empty() || allocated.allocation_data().size() == data.size());
   host::CreateContextVirtual::Request context;
   context.set_device(made);
   context.set_priv_drv_data(data);
   context.set_priv_drv_data_size(bytes);
-  const uint32_t on = Ask<host::CreateContextVirtual>(*host, caller, context).context();
+  const uint32_t on = Ask<host::CreateContextVirtual>(*machine, caller, context).context();
   host::SubmitCommand::Request submit;
   submit.set_command_buffer(0x10000);
   submit.set_command_length(8);
@@ -62,9 +64,9 @@ void Use(const std::vector<AdapterProfile>& profiles, const std::string& data) {
   submit.add_broadcast_context(on);
   submit.set_priv_drv_data(data);
   submit.set_priv_drv_data_size(bytes);
-  Ask<host::SubmitCommand>(*host, caller, submit);
+  Ask<host::SubmitCommand>(*machine, caller, submit);
   host::DestroyProcess::Request end;
-  Ask<host::DestroyProcess>(*host, {caller.process, 0}, end);
+  Ask<host::DestroyProcess>(*machine, {caller.process, 0}, end);
 }
 
 }  // namespace
@@ -84,6 +86,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   file->set_name("f");
   file->set_data(rest);
   if (size % 3 == 0) wanted.set_scenario(ShippedScenarios()[size % ShippedScenarios().size()].name);
+  if (wanted.text().empty()) return 0;  // that is a name
   auto profiles = ReadProfiles(wanted);
   if (!profiles.ok()) {
     FUZZ_CHECK(profiles.status().why().starts_with("fuzz:") ||

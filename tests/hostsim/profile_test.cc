@@ -97,11 +97,12 @@ TEST(Profile, SaysEverythingAtOnce) {
 }
 
 TEST(Profile, LoadSaysWhatThereIs) {
-  EXPECT_EQ(
-      LoadProfile("no-such-profile").status().why(),
-      "no-such-profile: No such file or directory, and no profile of that name is built in; give discrete, "
-      "integrated, compute, amd-navi, adreno-x1, npu, two-discrete, broken-answers or the path of a profile "
-      "file");
+  std::string names;
+  for (const ShippedProfile& shipped : ShippedProfiles())
+    names += (names.empty() ? "" : ", ") + std::string(shipped.name);
+  EXPECT_EQ(LoadProfile("no-such-profile").status().why(),
+            "no-such-profile: No such file or directory, and no profile of that name is built in; give " +
+                names + " or the path of a profile file");
   EXPECT_FALSE(LoadProfile("/").ok()) << "a directory";
   EXPECT_FALSE(LoadProfile("").ok());
   const auto endless = LoadProfile("/dev/zero");

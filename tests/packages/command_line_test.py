@@ -58,6 +58,8 @@ def statuses(folder):
             (["--sandbox", "perhaps", "--", "true"], "--sandbox"),
             (["--vmbus-window", "nowhere", "--", "true"], "--vmbus-window"),
             (["--profile", "no-such", "--", "true"], "no-such"),
+            (["--scenario", "earthquake", "--", "true"], "'earthquake' is none; give one of residency-then-timeout, "),
+            (["--scenario", "half-filled", "--backend", "vmbus:/no/such", "--", "true"], "--scenario: the host of a VMBus"),
             (["--backend", "unix:/no/such", "--", "true"], "/no/such"),
             (["--control", "/no/such/place", "--", "true"], "/no/such/place"),
             ([], "which program?"),
@@ -102,6 +104,8 @@ def settings(folder):
         options.write('[run]\nprofiel = "compute"\n')
     expect(125, "profiel", "cuse-dxg", "--config", wrong, "run", "--", "true")
     expect(125, "/no/such", "cuse-dxg", "run", "--", "true", DXG_BACKEND="unix:/no/such")
+    expect(125, "earthquake", "cuse-dxg", "run", "--", "true", DXG_SCENARIO="earthquake")
+    expect(1, "earthquake", "dxg-hostsim", "--listen", os.path.join(folder, "host"), DXG_SCENARIO="earthquake")
     trace = os.path.join(folder, "trace")
     expect(0, "", "cuse-dxg", "run", "--", "dxg-info", "--check-only", DXG_TRACE=trace)
     check(os.path.exists(trace) and "CreateDevice(" in open(trace, encoding="utf-8").read(), "DXG_TRACE names no trace")
