@@ -21,9 +21,6 @@ constexpr uint64_t kWordsOfACall = 64;  // what a call costs of them
 constexpr uint64_t kHashCost = 16 * 1024;
 constexpr size_t kHashesMax = 1024;
 
-// Of a device that is lost for a dispatch that nothing executes.
-constexpr uint32_t kLeftOutCode = 1;
-
 }  // namespace
 
 CommandStop PacketStreamer::Run(CommandEnvironment& environment, const std::atomic<bool>& cancelled,
@@ -172,10 +169,7 @@ CommandStop PacketStreamer::LeaveOut(GpuDispatch dispatch, bool (*ends)(uint64_t
       if (hashes_.size() < kHashesMax) hashes_.emplace(dispatch.kernel, dispatch.kernel_hash);
     }
   }
-  if (environment().LeaveOut(dispatch)) return Done();
-  CommandStop stop = Stop(CommandStop::kDeviceFault);
-  stop.code = kLeftOutCode;
-  return stop;
+  return environment().LeaveOut(dispatch) ? Done() : Stop(CommandStop::kDeviceFault);
 }
 
 CommandStop PacketStreamer::Call(GpuAddress address, uint32_t words) {
