@@ -100,7 +100,8 @@ TEST(Profile, LoadSaysWhatThereIs) {
   EXPECT_EQ(
       LoadProfile("no-such-profile").status().why(),
       "no-such-profile: No such file or directory, and no profile of that name is built in; give discrete, "
-      "integrated, compute, amd-navi, adreno-x1, npu, two-discrete, broken-answers or the path of a profile "
+      "integrated, compute, intel-tgl, amd-navi, adreno-x1, npu, two-discrete, broken-answers or the path of "
+      "a profile "
       "file");
   EXPECT_FALSE(LoadProfile("/").ok()) << "a directory";
   EXPECT_FALSE(LoadProfile("").ok());

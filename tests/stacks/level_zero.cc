@@ -1,8 +1,8 @@
-// A Level Zero program for whatever driver the loader finds: all kinds of allocations, a command list with copies, fills, barriers
-// and events, and the waits for it. It knows nothing of cuse-dxg.
+// A Level Zero program for whatever driver the loader finds: all kinds of allocations, a command list with
+// copies, fills, barriers and events, and the waits for it. It knows nothing of cuse-dxg.
 //
-// What the CPU writes has to be read back right. Copies and fills are for the GPU: each must be either right or not done at all, and
-// prints "done" or "not executed". Exit status: 0 if nothing was wrong.
+// What the CPU writes has to be read back right. Copies and fills are for the GPU: each must be either right
+// or not done at all, and prints "done" or "not executed". Exit status: 0 if nothing was wrong.
 #include <level_zero/ze_api.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -92,7 +92,9 @@ Memory Allocate(const Session& session) {
   const struct {
     void* address;
     ze_memory_type_t type;
-  } all[] = {{memory.host, ZE_MEMORY_TYPE_HOST}, {memory.device, ZE_MEMORY_TYPE_DEVICE}, {memory.shared, ZE_MEMORY_TYPE_SHARED}};
+  } all[] = {{memory.host, ZE_MEMORY_TYPE_HOST},
+             {memory.device, ZE_MEMORY_TYPE_DEVICE},
+             {memory.shared, ZE_MEMORY_TYPE_SHARED}};
   for (const auto& one : all) {
     ze_memory_allocation_properties_t properties{};
     properties.stype = ZE_STRUCTURE_TYPE_MEMORY_ALLOCATION_PROPERTIES;
@@ -149,7 +151,8 @@ void RunList(const Session& session, const Memory& memory, const Events& events)
   SUCCEEDS(zeCommandListAppendBarrier(list, nullptr, 0, nullptr));
   ze_event_handle_t copied = events.copied;
   SUCCEEDS(zeCommandListAppendMemoryCopy(list, memory.shared, memory.device, kBytes, copied, 0, nullptr));
-  SUCCEEDS(zeCommandListAppendMemoryFill(list, memory.host, &color, sizeof color, kBytes, nullptr, 1, &copied));
+  SUCCEEDS(
+      zeCommandListAppendMemoryFill(list, memory.host, &color, sizeof color, kBytes, nullptr, 1, &copied));
   SUCCEEDS(zeCommandListAppendBarrier(list, nullptr, 0, nullptr));
   SUCCEEDS(zeCommandListAppendSignalEvent(list, events.filled));
   SUCCEEDS(zeCommandListClose(list));
@@ -183,7 +186,8 @@ int main() {
   SUCCEEDS(zeEventDestroy(events.copied));
   SUCCEEDS(zeEventDestroy(events.filled));
   SUCCEEDS(zeEventPoolDestroy(events.pool));
-  for (void* address : {memory.host, memory.device, memory.shared}) SUCCEEDS(zeMemFree(session.context, address));
+  for (void* address : {memory.host, memory.device, memory.shared})
+    SUCCEEDS(zeMemFree(session.context, address));
   SUCCEEDS(zeCommandQueueDestroy(session.queue));
   SUCCEEDS(zeContextDestroy(session.context));
   printf("all right\n");

@@ -1,11 +1,12 @@
-// An OpenCL program as users write them, for the OpenCL that is installed: buffers, transfers, a kernel from source, events, both
-// kinds of queue. It asks for nothing that a vendor's runtime would not do by itself, and knows nothing of cuse-dxg.
+// An OpenCL program as users write them, for the OpenCL that is installed: buffers, transfers, a kernel from
+// source, events, both kinds of queue. It asks for nothing that a vendor's runtime would not do by itself,
+// and knows nothing of cuse-dxg.
 //
 //   stack_opencl [--rounds N]
 //
-// What the runtime copies with the CPU has to be right. What it gives the GPU's execution units to do (kernels; with this runtime
-// non-blocking transfers, copies and fills are kernels too) must be either right or not done at all: each such step prints "done"
-// or "not executed". Exit status: 0 if nothing was wrong.
+// What the runtime copies with the CPU has to be right. What it gives the GPU's execution units to do
+// (kernels; with this runtime non-blocking transfers, copies and fills are kernels too) must be either right
+// or not done at all: each such step prints "done" or "not executed". Exit status: 0 if nothing was wrong.
 #define CL_TARGET_OPENCL_VERSION 200
 #include <CL/cl.h>
 #include <stdio.h>
@@ -38,7 +39,8 @@ using Words = std::vector<cl_uint>;
 
 Words Pattern(cl_uint seed) {
   Words words(kCount);
-  for (size_t i = 0; i < words.size(); ++i) words[i] = seed * 0x9E3779B9u + static_cast<cl_uint>(i) * 2654435761u;
+  for (size_t i = 0; i < words.size(); ++i)
+    words[i] = seed * 0x9E3779B9u + static_cast<cl_uint>(i) * 2654435761u;
   return words;
 }
 
@@ -51,7 +53,8 @@ struct Session {
     cl_int status = 0;
     const cl_mem_flags flags = CL_MEM_READ_WRITE | (content ? CL_MEM_COPY_HOST_PTR : 0);
     // OpenCL takes it without const and only reads it.
-    cl_mem buffer = clCreateBuffer(context, flags, kBytes, content ? const_cast<cl_uint*>(content->data()) : nullptr, &status);
+    cl_mem buffer = clCreateBuffer(context, flags, kBytes,
+                                   content ? const_cast<cl_uint*>(content->data()) : nullptr, &status);
     SUCCEEDS(status);
     return buffer;
   }
@@ -85,7 +88,8 @@ Session Open() {
   SUCCEEDS(clGetPlatformIDs(8, platforms, &count));
   for (cl_uint i = 0; i < count && !session.device; ++i) {
     cl_uint devices = 0;
-    if (clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_GPU, 1, &session.device, &devices) != CL_SUCCESS || devices == 0)
+    if (clGetDeviceIDs(platforms[i], CL_DEVICE_TYPE_GPU, 1, &session.device, &devices) != CL_SUCCESS ||
+        devices == 0)
       session.device = nullptr;
   }
   CHECK(session.device != nullptr);
@@ -113,12 +117,13 @@ void TestTransfers(const Session& session) {
 
   // A part, at odd offsets.
   std::vector<unsigned char> part(777);
-  SUCCEEDS(clEnqueueReadBuffer(session.queue, buffer, CL_TRUE, 1235, part.size(), part.data(), 0, nullptr, nullptr));
+  SUCCEEDS(clEnqueueReadBuffer(session.queue, buffer, CL_TRUE, 1235, part.size(), part.data(), 0, nullptr,
+                               nullptr));
   CHECK(memcmp(part.data(), reinterpret_cast<const char*>(second.data()) + 1235, part.size()) == 0);
 
   cl_int status = 0;
-  auto* mapped = static_cast<cl_uint*>(clEnqueueMapBuffer(session.queue, buffer, CL_TRUE, CL_MAP_READ | CL_MAP_WRITE, 0, kBytes, 0,
-                                                          nullptr, nullptr, &status));
+  auto* mapped = static_cast<cl_uint*>(clEnqueueMapBuffer(
+      session.queue, buffer, CL_TRUE, CL_MAP_READ | CL_MAP_WRITE, 0, kBytes, 0, nullptr, nullptr, &status));
   SUCCEEDS(status);
   CHECK(memcmp(mapped, second.data(), kBytes) == 0);
   memcpy(mapped, first.data(), kBytes);
@@ -197,9 +202,10 @@ void TestKernel(const Session& session, cl_kernel kernel) {
   SUCCEEDS(clFinish(session.queue));
   AwaitEnd(ran);
   cl_ulong times[4];
-  constexpr cl_profiling_info kTimes[] = {CL_PROFILING_COMMAND_QUEUED, CL_PROFILING_COMMAND_SUBMIT, CL_PROFILING_COMMAND_START,
-                                          CL_PROFILING_COMMAND_END};
-  for (size_t i = 0; i < 4; ++i) SUCCEEDS(clGetEventProfilingInfo(ran, kTimes[i], sizeof times[i], &times[i], nullptr));
+  constexpr cl_profiling_info kTimes[] = {CL_PROFILING_COMMAND_QUEUED, CL_PROFILING_COMMAND_SUBMIT,
+                                          CL_PROFILING_COMMAND_START, CL_PROFILING_COMMAND_END};
+  for (size_t i = 0; i < 4; ++i)
+    SUCCEEDS(clGetEventProfilingInfo(ran, kTimes[i], sizeof times[i], &times[i], nullptr));
   CHECK(times[2] <= times[3]);
   SUCCEEDS(clReleaseEvent(ran));
   session.Either("kernel", buffers[2], old, sums);
@@ -212,7 +218,8 @@ void TestKernel(const Session& session, cl_kernel kernel) {
 void TestOutOfOrder(const Session& session, cl_kernel kernel) {
   cl_int status = 0;
   const cl_queue_properties properties[] = {CL_QUEUE_PROPERTIES, CL_QUEUE_OUT_OF_ORDER_EXEC_MODE_ENABLE, 0};
-  cl_command_queue queue = clCreateCommandQueueWithProperties(session.context, session.device, properties, &status);
+  cl_command_queue queue =
+      clCreateCommandQueueWithProperties(session.context, session.device, properties, &status);
   SUCCEEDS(status);
   const Words a = Pattern(9);
   cl_mem buffers[] = {session.New(&a), session.New(&a), session.New(&a)};
@@ -223,7 +230,8 @@ void TestOutOfOrder(const Session& session, cl_kernel kernel) {
   std::vector<cl_event> steps{go};
   for (int i = 0; i < 20; ++i) {
     cl_event step = nullptr;
-    SUCCEEDS(clEnqueueNDRangeKernel(queue, kernel, 1, nullptr, &size, nullptr, 1, &steps[static_cast<size_t>(i / 2)], &step));
+    SUCCEEDS(clEnqueueNDRangeKernel(queue, kernel, 1, nullptr, &size, nullptr, 1,
+                                    &steps[static_cast<size_t>(i / 2)], &step));
     steps.push_back(step);
   }
   cl_event all = nullptr;
