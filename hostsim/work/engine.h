@@ -68,6 +68,8 @@ class Engines : public std::enable_shared_from_this<Engines> {
   void LetGo(DeviceWork& work, Aftermath* aftermath);
 
   // -- What there is to see.
+  // Of the node, in its ticks.
+  uint64_t Timestamp(uint32_t node) const;
   NodeWork Work(uint32_t node);
   NodeWork Work(const ProcessWork& of, uint32_t node);
   std::vector<GpuMark> Marks();  // the latest, oldest first
