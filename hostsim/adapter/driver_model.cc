@@ -35,6 +35,10 @@ uint64_t ValueOf(AdapterProfile::Fact fact, const Adapter& adapter, uint64_t all
       return adapter.profile().pci().revision();
     case AdapterProfile::NODES:
       return adapter.nodes();
+    case AdapterProfile::TIMESTAMP:
+      return adapter.engines().Timestamp(0);
+    case AdapterProfile::TIMESTAMP_HZ:
+      return adapter.profile().nodes(0).clock_hz();
     default:
       return 0;
   }

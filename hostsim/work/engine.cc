@@ -54,7 +54,7 @@ class Engines::Environment final : public CommandEnvironment {
     return std::none_of(spans->begin(), spans->end(),
                         [](const GpuSpan& span) { return span.storage && span.storage->traits.of_guest; });
   }
-  uint64_t Timestamp() override { return ToTicks(engines_.NowNs(), engines_.clock_hz_[node_]); }
+  uint64_t Timestamp() override { return engines_.Timestamp(node_); }
   void Mark(uint64_t id) override {
     const std::shared_ptr<Process> process = work_.process.lock();
     MutexLock lock(engines_.mutex_);
@@ -103,6 +103,8 @@ Engines::~Engines() = default;
 uint64_t Engines::NowNs() const { return machine_.NowNs(); }
 
 // -- What there is to see.
+
+uint64_t Engines::Timestamp(uint32_t node) const { return ToTicks(NowNs(), clock_hz_[node]); }
 
 // How long the engine has had its command.
 uint64_t Engines::RunningNs(const Node& node) const {

@@ -69,6 +69,8 @@ class Engines : public std::enable_shared_from_this<Engines> {
   void LetGo(DeviceWork& work, Aftermath* aftermath);
 
   // -- What there is to see. A command that runs still counts up to now.
+  // Of the node's clock, in its ticks.
+  uint64_t Timestamp(uint32_t node) const;
   NodeWork Work(uint32_t node);
   NodeWork Work(const ProcessWork& of, uint32_t node);
   // The part of the window of so many slices (RecentAmount) in which the engine had a command, in

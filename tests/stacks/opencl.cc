@@ -206,7 +206,7 @@ void TestKernel(const Session& session, cl_kernel kernel) {
                                           CL_PROFILING_COMMAND_START, CL_PROFILING_COMMAND_END};
   for (size_t i = 0; i < 4; ++i)
     SUCCEEDS(clGetEventProfilingInfo(ran, kTimes[i], sizeof times[i], &times[i], nullptr));
-  CHECK(times[2] <= times[3]);
+  for (size_t i = 0; i < 3; ++i) CHECK(times[i] <= times[i + 1]);
   SUCCEEDS(clReleaseEvent(ran));
   session.Either("kernel", buffers[2], old, sums);
   CHECK(session.Read(buffers[0]) == a);

@@ -1,0 +1,95 @@
+#!/usr/bin/python3
+"""Intel's runtimes from the distribution, on a node that has a simulated Tiger Lake. To be run by `cuse-dxg run`.
+
+    intel.py clinfo                  lists everything, and nothing of it is an error
+    intel.py once PROGRAM            the program says that all is right, and leaves nothing behind
+    intel.py parallel PROGRAM        twenty at the same time
+    intel.py killed PROGRAM          fifty that are killed at random points; SEED in the environment repeats a run
+
+In the environment, what `cuse-dxg run` sets: DXG_CONTROL. CUSE_DXG is the program to ask there.
+"""
+
+import os
+import random
+import subprocess
+import sys
+import time
+
+TIMEOUT_S = 300
+
+
+def status():
+    """What is alive in the host, by name."""
+    text = subprocess.run([os.environ["CUSE_DXG"], "ctl", "status"], check=True, capture_output=True, text=True).stdout
+    return {line[:40].strip(): int(line[40:].replace(",", "").split()[0]) for line in text.splitlines() if line.strip()}
+
+
+def expect_nothing_left():
+    """A killed program's calls may still be on their way, so this asks until nothing is left."""
+    deadline = time.monotonic() + 30
+    while True:
+        left = {name: count for name, count in status().items() if count != 0 and name != "adapters"}
+        if not left:
+            return
+        if time.monotonic() > deadline:
+            sys.exit(f"left behind: {left}")
+        time.sleep(0.05)  # there is no event for the end of the last object
+
+
+def expect_right(program, started):
+    output, _ = started.communicate(timeout=TIMEOUT_S)
+    if started.returncode != 0 or "all right" not in output:
+        sys.exit(f"{program}: exit status {started.returncode}\n{output}")
+    return output
+
+
+def start(program):
+    return subprocess.Popen([program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+
+
+def clinfo():
+    text = subprocess.run(["clinfo"], check=True, capture_output=True, text=True, timeout=TIMEOUT_S).stdout
+    for wanted in ["Intel(R) OpenCL HD Graphics", "Intel(R) Graphics [0x9a49]", "PCI-E, 0000:00:02.0", "1300MHz"]:
+        if wanted not in text:
+            sys.exit(f"clinfo does not say {wanted!r}:\n{text}")
+    units = [line.split()[-1] for line in text.splitlines() if "Max compute units" in line]
+    if units != ["96"]:
+        sys.exit(f"compute units: {units}")
+    errors = [line for line in text.splitlines() if "error" in line.lower() and "Error Correction" not in line]
+    if errors:
+        sys.exit("clinfo could not ask:\n" + "\n".join(errors))
+    expect_nothing_left()
+
+
+def once(program):
+    print(expect_right(program, start(program)), end="")
+    expect_nothing_left()
+
+
+def parallel(program):
+    for started in [start(program) for _ in range(20)]:
+        expect_right(program, started)
+    expect_nothing_left()
+
+
+def killed(program):
+    seed = int(os.environ.get("SEED", time.time_ns() % 1_000_000))
+    print(f"SEED={seed}", flush=True)
+    chance = random.Random(seed)
+    begin = time.monotonic()
+    expect_right(program, start(program))
+    whole = time.monotonic() - begin
+    for _ in range(5):
+        all_started = [(start(program), chance.uniform(0, 2 * whole)) for _ in range(10)]
+        begin = time.monotonic()
+        for started, after in sorted(all_started, key=lambda each: each[1]):
+            time.sleep(max(0.0, begin + after - time.monotonic()))
+            started.kill()
+            started.communicate(timeout=TIMEOUT_S)
+    expect_nothing_left()
+    expect_right(program, start(program))
+    expect_nothing_left()
+
+
+if __name__ == "__main__":
+    {"clinfo": clinfo, "once": once, "parallel": parallel, "killed": killed}[sys.argv[1]](*sys.argv[2:])
