@@ -57,6 +57,14 @@ std::vector<UnhandledNumber> Unhandled() {
   return numbers;
 }
 
+std::vector<Difference> Differences() {
+  std::vector<Difference> differences;
+  for (const auto* file : Files()) {
+    for (const auto& row : file->options().GetRepeatedExtension(dxg::difference)) differences.push_back(row);
+  }
+  return differences;
+}
+
 std::string CppName(const Descriptor* message) {
   if (message->containing_type() != nullptr)
     return CppName(message->containing_type()) + "_" + message->name();

@@ -55,8 +55,26 @@ TEST(Calls, HaveMessagesAndALineForPeople) {
     EXPECT_EQ(call.request->GetDescriptor()->containing_type()->name(), call.name);
     EXPECT_EQ(call.reply->GetDescriptor()->containing_type()->name(), call.name);
     EXPECT_NE(std::string(call.summary), "");
-    EXPECT_NE(call.differs, nullptr);
   }
+}
+
+TEST(Differences, NameCallsThatThereAreAndSayWhatHappens) {
+  std::set<std::string> names, occasions;
+  for (const CallRow& call : Calls()) names.insert(call.name);
+  for (const Difference& difference : Differences()) {
+    SCOPED_TRACE(difference.what);
+    EXPECT_TRUE(occasions.insert(difference.what).second) << "twice";
+    EXPECT_NE(std::string(difference.what), "");
+    // What only we have needs no word about the driver, but a reason.
+    EXPECT_EQ(std::string(difference.driver).empty(), difference.place == ONLY_HERE);
+    EXPECT_FALSE(std::string(difference.here).empty() && std::string(difference.why).empty());
+    for (const char* call : difference.calls) {
+      EXPECT_TRUE(names.contains(call)) << call;
+      EXPECT_TRUE(difference.Concerns(call));
+    }
+    EXPECT_FALSE(difference.Concerns("NoCall"));
+  }
+  EXPECT_GT(occasions.size(), 30u);
 }
 
 TEST(Calls, EveryNumberHasExactlyOneRow) {
