@@ -71,7 +71,13 @@ void PrintJson() {
     unhandled.push_back({{"nr", number.nr}, {"name", number.name}});
   nlohmann::json differences = nlohmann::json::array();
   for (const auto& difference : contract::Differences()) differences.push_back(ToJson(difference));
-  const nlohmann::json all = {{"calls", calls}, {"unhandled", unhandled}, {"differences", differences}};
+  nlohmann::json flags = nlohmann::json::array();
+  for (const auto& flag : contract::UnheededFlags())
+    flags.push_back({{"call", flag.call}, {"flag", flag.flag}, {"bit", flag.bit}, {"why", flag.why}});
+  const nlohmann::json all = {{"calls", calls},
+                              {"unhandled", unhandled},
+                              {"differences", differences},
+                              {"flags_without_effect", flags}};
   fmt::print("{}\n", all.dump(1));
 }
 

@@ -471,6 +471,19 @@ int32_t Query(const CommandContext& call, const host::QueryAdapterInfo::Request&
 std::span<const QueryType> QueryTypes() { return kTypes; }
 
 // The data goes back whole; what an answer does not fill stays as the caller had it.
+// In what way an answer is not the one of a GPU; null: it is as the profile describes the GPU.
+static const char* ApproximationOf(uint32_t type) {
+  switch (type) {
+    case KMTQAITYPE_NODEPERFDATA:
+    case KMTQAITYPE_ADAPTERPERFDATA:
+      return "frequency, voltage, temperature, power and fan are a model's";
+    case KMTQAITYPE_TRACKEDWORKLOAD_SUPPORT:
+      return "no workload is ever tracked";
+    default:
+      return nullptr;
+  }
+}
+
 int32_t Commands::Handle(CommandContext& call, const host::QueryAdapterInfo::Request& request,
                          host::QueryAdapterInfo::Reply* reply) {
   int32_t status = call.CheckLiveAdapter();
@@ -483,6 +496,9 @@ int32_t Commands::Handle(CommandContext& call, const host::QueryAdapterInfo::Req
       status = kStatusObjectNameNotFound;
     } else {
       status = Query(call, request, data);
+      const char* const why = ApproximationOf(request.query_type());
+      if (status == kStatusSuccess && why)
+        call.Note(FidelityKind::kApproximated, fidelity::kType, request.query_type(), why);
     }
   }
   return status;

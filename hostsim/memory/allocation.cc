@@ -106,7 +106,8 @@ std::string StandardData(uint64_t bytes, uint32_t flags) {
 
 // The simulated kernel-mode driver: reads what it is to make from the private data, and leaves in it what it
 // has made.
-bool Parse(const Adapter& adapter, Wanted* wanted) {
+bool Parse(const CommandContext& call, Wanted* wanted) {
+  const Adapter& adapter = *call.adapter;
   StorageTraits& traits = wanted->traits;
   const Bytes data = BytesOf(traits.private_data);
   const VideoMemory& memory = *adapter.video_memory();
@@ -123,6 +124,7 @@ bool Parse(const Adapter& adapter, Wanted* wanted) {
     traits.cached = (flags & kAllocationCached) != 0;
   } else {
     traits.bytes = adapter.profile().memory().unknown_allocation_bytes();
+    call.NoteUnread(data.size(), "the allocation gets the profile's unknown_allocation_bytes");
   }
   if (traits.bytes == 0 || traits.bytes > kAllocationBytesMax) return false;
   traits.bytes = RoundToPages(traits.bytes);
@@ -158,7 +160,7 @@ bool PlanAllocations(const CommandContext& call, const host::CreateAllocation::R
     wanted.traits.read_only = (flags & kReadOnly) != 0;
     wanted.traits.creator = call.process->handle;
     if ((flags & kStandardAllocation) != 0 && !ParseStandard(request, &wanted)) return false;
-    if (!Parse(*call.adapter, &wanted)) return false;
+    if (!Parse(call, &wanted)) return false;
     plan->push_back(std::move(wanted));
   }
   return true;

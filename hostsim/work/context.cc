@@ -59,6 +59,7 @@ void Commands::Handle(CommandContext& call, const host::CreateContextVirtual::Re
                                                              queue, call.machine.counts.contexts));
   if (handle == 0) return reply->Clear();
   reply->set_context(handle);
+  call.NoteUnread(data.size());
   end_queue.Keep();
 }
 

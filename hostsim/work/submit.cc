@@ -24,11 +24,16 @@ constexpr uint32_t kPrimariesMax = D3DDDI_MAX_WRITTEN_PRIMARIES;
 constexpr uint32_t kNullRendering = DXG_SUBMIT_NULL_RENDERING;
 constexpr uint32_t kPresentRedirected = DXG_SUBMIT_PRESENT_REDIRECTED;
 
+bool IsOurs(const std::string& data) {
+  const ConstBytes bytes = BytesOf(std::string_view(data));
+  return bytes.size() >= sizeof(uint32_t) && Get<uint32_t>(bytes, 0) == DXG_SUBMISSION_MAGIC;
+}
+
 // The simulated kernel-mode driver reads what its own user-mode driver sends, and lets all other data pass.
 bool ValidPrivateData(const std::string& data, uint32_t size) {
   if (data.size() != size || data.size() >= kMessageBytesMax) return false;
+  if (!IsOurs(data)) return true;
   const ConstBytes bytes = BytesOf(std::string_view(data));
-  if (bytes.size() < sizeof(uint32_t) || Get<uint32_t>(bytes, 0) != DXG_SUBMISSION_MAGIC) return true;
   return bytes.size() >= sizeof(dxg_submission) &&
          Get<uint32_t>(bytes, offsetof(dxg_submission, version)) == DXG_SUBMISSION_VERSION &&
          Get<uint32_t>(bytes, offsetof(dxg_submission, bytes)) == bytes.size() &&
@@ -120,6 +125,7 @@ int32_t Submit(CommandContext& call, const host::SubmitCommand::Request& request
                                  (request.flags() & kNullRendering) != 0));
   }
   call.adapter->engines().NotePrivateData(request.priv_drv_data());
+  if (!IsOurs(request.priv_drv_data())) call.NoteUnread(request.priv_drv_data_size());
   return Queue(call, target, std::span(packets));
 }
 
@@ -157,6 +163,7 @@ int32_t SubmitToHwQueue(CommandContext& call, const host::SubmitCommandToHwQueue
   command.progress = queue.progress;
   command.progress_value = request.progress_fence_id();
   call.adapter->engines().NotePrivateData(request.priv_drv_data());
+  if (!IsOurs(request.priv_drv_data())) call.NoteUnread(request.priv_drv_data_size());
   const int32_t status = Queue(call, target, std::move(command));
   if (status == kStatusSuccess) queue.last_id = request.progress_fence_id();
   return status;

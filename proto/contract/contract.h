@@ -86,6 +86,15 @@ struct Difference {
   bool Concerns(std::string_view call) const;
 };
 
+// A flag that the simulated host takes and that changes nothing.
+struct UnheededFlag {
+  const char* call;   // and the command of that name
+  const char* field;  // of the command's Request
+  uint32_t bit;
+  const char* flag;  // its published name
+  const char* why;
+};
+
 // The struct of an element of a buffer, for the tests that hold its codec to the published layout.
 struct Element {
   const char* name;
@@ -104,6 +113,7 @@ std::span<const CallRow> Calls();  // ascending by number
 std::span<const UnhandledNumber> UnhandledNumbers();
 std::span<const Element> Elements();
 std::span<const Difference> Differences();  // in the order of proto/dxg/differences.proto
+std::span<const UnheededFlag> UnheededFlags();  // those of one call together
 
 // The row whose whole code is `code`, or null. A wrong size, direction or type byte is as unknown as a wrong
 // number.

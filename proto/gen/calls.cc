@@ -396,6 +396,15 @@ std::string DifferenceTable() {
   return names + "const Difference kDifferences[] = {\n" + rows + "};\n\n";
 }
 
+std::string UnheededTable() {
+  std::string rows;
+  for (const UnheededFlag& flag : UnheededFlags()) {
+    rows += fmt::format("    {{\"{}\", \"{}\", {}, \"{}\", {}}},\n", flag.call(), flag.field(), flag.bit(),
+                        flag.flag(), Literal(flag.why()));
+  }
+  return "const UnheededFlag kUnheededFlags[] = {\n" + rows + "};\n\n";
+}
+
 }  // namespace
 
 std::string CallsSource() {
@@ -445,11 +454,12 @@ std::string CallsSource() {
   for (const auto& number : Unhandled()) {
     text += fmt::format("    {{{:#x}, \"{}\", {:#x}u}},\n", number.nr(), number.name(), number.legacy_code());
   }
-  text += "};\n\n" + DifferenceTable() + lookup +
+  text += "};\n\n" + DifferenceTable() + UnheededTable() + lookup +
           "\n}  // namespace\n\nstd::span<const CallRow> Calls() { return kCalls; }\n"
           "std::span<const UnhandledNumber> UnhandledNumbers() { return kUnhandled; }\n"
           "std::span<const Element> Elements() { return kElements; }\n"
-          "std::span<const Difference> Differences() { return kDifferences; }\n\n"
+          "std::span<const Difference> Differences() { return kDifferences; }\n"
+          "std::span<const UnheededFlag> UnheededFlags() { return kUnheededFlags; }\n\n"
           "bool Difference::Concerns(std::string_view call) const {\n"
           "  for (const char* each : calls) {\n    if (call == each) return true;\n  }\n  return false;\n}\n\n"
           "const CallRow* FindCall(uint32_t code) {\n"
