@@ -8,6 +8,7 @@
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/backend/uio/uio_options.h"
 #include "cuse-dxg/client/injector.h"
+#include "proto/dxg/control.pb.h"
 
 namespace dxg {
 
@@ -26,6 +27,10 @@ struct NodeOptions {
 
 // Makes the node, with its guest driver and its back-end. Refused if the options name no usable host.
 Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options);
+
+// What programs asked of that node so far, and how far it was done as by the real device. `node` is one of
+// MakeNode's.
+ControlReply ReportOf(attach::Node& node);
 
 // Prints every call of the ABI and what this device does with it. Returns the exit status.
 int PrintCalls(bool json);

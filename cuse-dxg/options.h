@@ -36,6 +36,8 @@ struct Options {
 
   // run
   bool preload = false;
+  std::string report;         // file; "-" is standard output; empty: none
+  std::string report_format;  // text or json; empty: by the file's name
   std::vector<std::string> command;
 };
 

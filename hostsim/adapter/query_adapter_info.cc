@@ -446,6 +446,19 @@ const AdapterProfile::Answer* FindAnswer(const Adapter& adapter, uint32_t type, 
   return nullptr;
 }
 
+// In what way an answer is not the one of a GPU; null: it is as the profile describes the GPU.
+const char* ApproximationOf(uint32_t type) {
+  switch (type) {
+    case KMTQAITYPE_NODEPERFDATA:
+    case KMTQAITYPE_ADAPTERPERFDATA:
+      return "frequency, voltage, temperature, power and fan are a model's";
+    case KMTQAITYPE_TRACKEDWORKLOAD_SUPPORT:
+      return "no workload is ever tracked";
+    default:
+      return nullptr;
+  }
+}
+
 int32_t Query(const CommandContext& call, const host::QueryAdapterInfo::Request& request, std::string* data) {
   const uint32_t type = request.query_type();
   if (data->size() != request.private_data_size() || data->empty() || data->size() > kMessageBytesMax) {
@@ -463,7 +476,10 @@ int32_t Query(const CommandContext& call, const host::QueryAdapterInfo::Request&
   if (row.refusal != kStatusSuccess) return row.refusal;
   if (adapter.profile().driver_version() < row.driver_version) return kStatusInvalidParameter;
   if (data->size() < row.bytes) return kStatusInvalidParameter;
-  return row.answer(adapter, call.machine.NowNs(), BytesOf(*data));
+  const int32_t status = row.answer(adapter, call.machine.NowNs(), BytesOf(*data));
+  const char* const why = ApproximationOf(type);
+  if (status == kStatusSuccess && why) call.Note(FidelityKind::kApproximated, fidelity::kType, type, why);
+  return status;
 }
 
 }  // namespace
@@ -471,19 +487,6 @@ int32_t Query(const CommandContext& call, const host::QueryAdapterInfo::Request&
 std::span<const QueryType> QueryTypes() { return kTypes; }
 
 // The data goes back whole; what an answer does not fill stays as the caller had it.
-// In what way an answer is not the one of a GPU; null: it is as the profile describes the GPU.
-static const char* ApproximationOf(uint32_t type) {
-  switch (type) {
-    case KMTQAITYPE_NODEPERFDATA:
-    case KMTQAITYPE_ADAPTERPERFDATA:
-      return "frequency, voltage, temperature, power and fan are a model's";
-    case KMTQAITYPE_TRACKEDWORKLOAD_SUPPORT:
-      return "no workload is ever tracked";
-    default:
-      return nullptr;
-  }
-}
-
 int32_t Commands::Handle(CommandContext& call, const host::QueryAdapterInfo::Request& request,
                          host::QueryAdapterInfo::Reply* reply) {
   int32_t status = call.CheckLiveAdapter();
@@ -496,9 +499,6 @@ int32_t Commands::Handle(CommandContext& call, const host::QueryAdapterInfo::Req
       status = kStatusObjectNameNotFound;
     } else {
       status = Query(call, request, data);
-      const char* const why = ApproximationOf(request.query_type());
-      if (status == kStatusSuccess && why)
-        call.Note(FidelityKind::kApproximated, fidelity::kType, request.query_type(), why);
     }
   }
   return status;

@@ -3,9 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <new>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "hostsim/adapter/adapter_reset.h"
 #include "hostsim/machine/commands.h"

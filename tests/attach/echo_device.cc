@@ -214,6 +214,8 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   return std::unique_ptr<attach::Node>(std::make_unique<EchoDevice>());
 }
 
+ControlReply ReportOf(attach::Node&) { return {}; }
+
 int PrintVersion(bool) { return 0; }
 
 int PrintCalls(bool json) {

@@ -305,6 +305,8 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
 }
 
 int PrintCalls(bool) { return 0; }
+ControlReply ReportOf(attach::Node&) { return {}; }
+
 int PrintVersion(bool) { return 0; }
 
 }  // namespace dxg
