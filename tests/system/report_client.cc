@@ -1,5 +1,5 @@
 // dxg-report-client: asks for a little of everything that the report tells apart, always the same
-// (tests/system/report.py compares). The GPU gets commands that it does not know.
+// (tests/system/report.py compares). The GPU gets commands that it does not know; status 3: and has lost the device for it.
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -18,11 +18,13 @@
 namespace {
 
 constexpr size_t kPage = 4096;
+constexpr int kExitLost = 3;
 int node = -1;
 
 [[noreturn]] void Fail(const char* what) {
-  std::fprintf(stderr, "dxg-report-client: %s: %s\n", what, std::strerror(errno));
-  std::exit(1);
+  const int error = errno;
+  std::fprintf(stderr, "dxg-report-client: %s: %s\n", what, std::strerror(error));
+  std::exit(error == ENODEV ? kExitLost : 1);
 }
 
 // 0, or a positive NTSTATUS.
@@ -56,6 +58,7 @@ void Ask(d3dkmthandle adapter) {
   query.private_data_size = sizeof answer;
   query.type = KMTQAITYPE_ADAPTERTYPE;
   CALL(LX_DXQUERYADAPTERINFO, &query);
+  answer[0] = 0;  // of the only physical adapter
   query.type = KMTQAITYPE_ADAPTERPERFDATA;
   CALL(LX_DXQUERYADAPTERINFO, &query);
   query.type = 200;
@@ -75,7 +78,7 @@ void Ask(d3dkmthandle adapter) {
   escape.adapter = adapter;
   escape.priv_drv_data = AddressOf(data);
   escape.priv_drv_data_size = sizeof data;
-  Refused(LX_DXESCAPE, &escape, EINVAL, "an escape");
+  Refused(LX_DXESCAPE, &escape, EOVERFLOW, "an escape");
   Refused(_IO('G', 0x7F), nullptr, ENOTTY, "a code of no call");
 }
 
@@ -145,6 +148,11 @@ void Work(d3dkmthandle adapter) {
   signal.monitored_fence_values = AddressOf(&done);
   CALL(LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU, &signal);
   Wait(device.device, fence.sync_object, done);
+  d3dkmt_getdevicestate state = {};
+  state.device = device.device;
+  state.state_type = _D3DKMT_DEVICESTATE_EXECUTION;
+  CALL(LX_DXGETDEVICESTATE, &state);
+  if (state.execution_state != _D3DKMT_DEVICEEXECUTION_ACTIVE) std::exit(kExitLost);
 }
 
 }  // namespace
