@@ -40,8 +40,12 @@ const char* PlaceText(DifferencePlace place) {
 }
 
 nlohmann::json ToJson(const contract::Difference& difference) {
-  return {{"place", PlaceText(difference.place)}, {"what", difference.what}, {"driver", difference.driver},
-          {"here", difference.here},              {"why", difference.why},   {"calls", difference.calls}};
+  return {{"place", PlaceText(difference.place)},
+          {"what", difference.what},
+          {"driver", difference.driver},
+          {"here", difference.here},
+          {"why", difference.why},
+          {"calls", difference.calls}};
 }
 
 // The occasions, by which the rows of "differences" are found.

@@ -167,12 +167,12 @@ int StatusOfNoProgram(const Status& status) {
 // Where `run --report` goes.
 class ReportFile {
  public:
-  // Opened before the program begins: it is then that the user hears of a bad name, and later we open nothing.
+  // Opened before the program begins: it is then that the user hears of a bad name, and later we open
+  // nothing.
   static Result<ReportFile> Open(const Options& options) {
     ReportFile report;
     const std::string& path = options.report;
-    report.json_ =
-        options.report_format.empty() ? path.ends_with(".json") : options.report_format == "json";
+    report.json_ = options.report_format.empty() ? path.ends_with(".json") : options.report_format == "json";
     if (path.empty() || path == "-") {
       report.descriptor_ = UniqueFd(path.empty() ? -1 : fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0));
       return report;
@@ -193,7 +193,8 @@ class ReportFile {
     for (size_t at = 0; at < text.size();) {
       const ssize_t written = write(descriptor_.get(), text.data() + at, text.size() - at);
       if (written < 0 && errno == EINTR) continue;
-      if (written <= 0) return spdlog::error("--report: not all of it could be written: {}", std::strerror(errno));
+      if (written <= 0)
+        return spdlog::error("--report: not all of it could be written: {}", std::strerror(errno));
       at += static_cast<size_t>(written);
     }
   }

@@ -106,9 +106,10 @@ RunCommand::RunCommand(CLI::App& app, Options* options, int argc, char** argv)
   run_->add_flag(
       "--preload", options->preload,
       "Load a helper library into the program, for runs under a debugger or strace (docs/security.md)");
-  run_->add_option("--report", options->report,
-                   "At the end, write to FILE what the program asked for, and how far that was done as by the "
-                   "real device; - is stdout. JSON where FILE ends in .json (docs/fidelity.md)")
+  run_->add_option(
+          "--report", options->report,
+          "At the end, write to FILE what the program asked for, and how far that was done as by the "
+          "real device; - is stdout. JSON where FILE ends in .json (docs/fidelity.md)")
       ->type_name("FILE")
       ->envname("DXG_REPORT");
   run_->add_option("--report-format", options->report_format, "Whatever FILE is called")

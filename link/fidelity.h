@@ -43,8 +43,8 @@ struct FidelityFirst {
   uint64_t ns = 0;  // by the clock of who notes it
 };
 
-// Counts what programs asked for, for the report (docs/fidelity.md). A client chooses what it asks for and how
-// often, and every call passes here. So the room is fixed, what does not fit is only counted, nothing is
+// Counts what programs asked for, for the report (docs/fidelity.md). A client chooses what it asks for and
+// how often, and every call passes here. So the room is fixed, what does not fit is only counted, nothing is
 // allocated, and counting what was seen before takes no lock. Any thread may use it; the lock is a leaf.
 class Fidelity {
  public:
@@ -116,7 +116,7 @@ class Fidelity {
 
 // The words for what guest and host both speak of, or what the report knows.
 namespace fidelity {
-inline constexpr std::string_view kType = "type {}";  // of QueryAdapterInfo or of an escape
+inline constexpr std::string_view kType = "type {}";                   // of QueryAdapterInfo or of an escape
 inline constexpr std::string_view kRegistryValue = "registry value ";  // and its name
 inline constexpr std::string_view kPrivateData = "private data of {} bytes";
 inline constexpr std::string_view kErrno = "error {}";

@@ -97,7 +97,8 @@ Json FirstJson(const Thing& thing) {
 }
 
 Json ToJson(const Thing& thing) {
-  Json json = {{"call", thing.call().empty() ? Json(nullptr) : Json(thing.call())}, {"what", WhatText(thing)}};
+  Json json = {{"call", thing.call().empty() ? Json(nullptr) : Json(thing.call())},
+               {"what", WhatText(thing)}};
   json["number"] = thing.has_number() ? Json(thing.number()) : Json(nullptr);
   json["count"] = thing.count();
   json["why"] = thing.why();
@@ -207,15 +208,15 @@ std::string NotExecutedText(const ControlReply& report) {
     if (lines++ < kLinesMax) text += fmt::format("{:>10}  {}\n", thing.count(), WhatText(thing));
   }
   if (times == 0) return "";
-  if (lines > kLinesMax) text += fmt::format("{:>10}  more kinds; --report FILE names them\n", lines - kLinesMax);
-  const std::string what =
-      dispatches == 0 ? fmt::format("{} commands or buffers of commands", times)
-      : dispatches == times
-          ? fmt::format("{} dispatches of {} kernels", dispatches, kernels)
-          : fmt::format("{} dispatches of {} kernels, and {} other commands", dispatches, kernels,
-                        times - dispatches);
-  return fmt::format(
-      "the simulated GPU has not executed {}; results in memory are not to be believed:\n{}", what, text);
+  if (lines > kLinesMax)
+    text += fmt::format("{:>10}  more kinds; --report FILE names them\n", lines - kLinesMax);
+  const std::string what = dispatches == 0 ? fmt::format("{} commands or buffers of commands", times)
+                           : dispatches == times
+                               ? fmt::format("{} dispatches of {} kernels", dispatches, kernels)
+                               : fmt::format("{} dispatches of {} kernels, and {} other commands", dispatches,
+                                             kernels, times - dispatches);
+  return fmt::format("the simulated GPU has not executed {}; results in memory are not to be believed:\n{}",
+                     what, text);
 }
 
 }  // namespace dxg::control

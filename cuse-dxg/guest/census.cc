@@ -16,7 +16,8 @@ constexpr size_t kValueName = 8;
 constexpr size_t kValueNameUnits = 260;
 constexpr uint32_t kAdapterKey = 1;  // this key and the one before have values with names
 
-std::string_view NameOfRegistryValue(const std::string& data, std::array<char, Fidelity::kWhatBytesMax>* room) {
+std::string_view NameOfRegistryValue(const std::string& data,
+                                     std::array<char, Fidelity::kWhatBytesMax>* room) {
   size_t length = fidelity::kRegistryValue.copy(room->data(), room->size());
   for (size_t unit = 0; unit < kValueNameUnits && length < room->size(); ++unit) {
     const size_t at = kValueName + 2 * unit;
@@ -67,16 +68,17 @@ void Census::CountQuery(const Answered& call, const QueryAdapterInfo::Request& r
 }
 
 void Census::CountDetail(const Answered& call, std::string_view what, std::optional<uint64_t> number) {
-  things_.Note({.kind = call.status.ok() ? FidelityKind::kExact : FidelityKind::kRefused,
-                .call = call.row != nullptr ? call.row->name : std::string_view(),
-                .what = what,
-                .number = number},
-               [&] {
-                 return FidelityFirst{.process = static_cast<uint64_t>(call.process),
-                                      .thread = static_cast<uint32_t>(call.thread),
-                                      .ns = NowNs()};
-               },
-               call.status.why());
+  things_.Note(
+      {.kind = call.status.ok() ? FidelityKind::kExact : FidelityKind::kRefused,
+       .call = call.row != nullptr ? call.row->name : std::string_view(),
+       .what = what,
+       .number = number},
+      [&] {
+        return FidelityFirst{.process = static_cast<uint64_t>(call.process),
+                             .thread = static_cast<uint32_t>(call.thread),
+                             .ns = NowNs()};
+      },
+      call.status.why());
 }
 
 void Census::AddTo(ControlReply* reply) const {

@@ -16,9 +16,9 @@
 
 namespace dxg::guest {
 
-// The guest's half of the report (docs/fidelity.md): every call that was answered, and what it asked for where
-// calls of one name ask for different things. The guest knows who called and whether it was refused; the host
-// knows how far it did what was asked, and says that of the same thing by the same words.
+// The guest's half of the report (docs/fidelity.md): every call that was answered, and what it asked for
+// where calls of one name ask for different things. The guest knows who called and whether it was refused;
+// the host knows how far it did what was asked, and says that of the same thing by the same words.
 class Census {
  public:
   Census() : start_ns_(NowNs()), things_(start_ns_) {}

@@ -249,12 +249,10 @@ void CommandContext::Note(FidelityKind kind, std::string_view what, std::optiona
   // Commands have the names of their calls.
   const std::string_view name =
       command ? std::string_view(command->request->GetDescriptor()->containing_type()->name()) : "";
-  machine.fidelity().Note({kind, name, what, number},
-                          [this] {
-                            return FidelityFirst{.process = process ? process->process_id : 0,
-                                                 .ns = machine.NowNs()};
-                          },
-                          why);
+  machine.fidelity().Note(
+      {kind, name, what, number},
+      [this] { return FidelityFirst{.process = process ? process->process_id : 0, .ns = machine.NowNs()}; },
+      why);
 }
 
 Passage CommandContext::At(FaultPoint point, std::optional<uint32_t> node,

@@ -81,8 +81,8 @@ struct Difference {
   const char* what;    // the occasion
   const char* driver;  // what the driver does then; empty where the place is ONLY_HERE
   const char* here;
-  const char* why;                           // may be empty
-  std::span<const char* const> calls;        // their names; none: it shows in the node itself
+  const char* why;                     // may be empty
+  std::span<const char* const> calls;  // their names; none: it shows in the node itself
   bool Concerns(std::string_view call) const;
 };
 
@@ -112,7 +112,7 @@ struct Element {
 std::span<const CallRow> Calls();  // ascending by number
 std::span<const UnhandledNumber> UnhandledNumbers();
 std::span<const Element> Elements();
-std::span<const Difference> Differences();  // in the order of proto/dxg/differences.proto
+std::span<const Difference> Differences();      // in the order of proto/dxg/differences.proto
 std::span<const UnheededFlag> UnheededFlags();  // those of one call together
 
 // The row whose whole code is `code`, or null. A wrong size, direction or type byte is as unknown as a wrong

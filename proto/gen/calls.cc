@@ -454,20 +454,21 @@ std::string CallsSource() {
   for (const auto& number : Unhandled()) {
     text += fmt::format("    {{{:#x}, \"{}\", {:#x}u}},\n", number.nr(), number.name(), number.legacy_code());
   }
-  text += "};\n\n" + DifferenceTable() + UnheededTable() + lookup +
-          "\n}  // namespace\n\nstd::span<const CallRow> Calls() { return kCalls; }\n"
-          "std::span<const UnhandledNumber> UnhandledNumbers() { return kUnhandled; }\n"
-          "std::span<const Element> Elements() { return kElements; }\n"
-          "std::span<const Difference> Differences() { return kDifferences; }\n"
-          "std::span<const UnheededFlag> UnheededFlags() { return kUnheededFlags; }\n\n"
-          "bool Difference::Concerns(std::string_view call) const {\n"
-          "  for (const char* each : calls) {\n    if (call == each) return true;\n  }\n  return false;\n}\n\n"
-          "const CallRow* FindCall(uint32_t code) {\n"
-          "  static const auto* const by_number = [] {\n    static const CallRow* table[256] = {};\n"
-          "    for (const CallRow& call : kCalls) table[call.nr] = &call;\n    return table;\n  }();\n"
-          "  const CallRow* call = by_number[code & 0xff];\n  return call != nullptr && call->code == code ? "
-          "call : nullptr;\n}\n\n"
-          "}  // namespace dxg::contract\n";
+  text +=
+      "};\n\n" + DifferenceTable() + UnheededTable() + lookup +
+      "\n}  // namespace\n\nstd::span<const CallRow> Calls() { return kCalls; }\n"
+      "std::span<const UnhandledNumber> UnhandledNumbers() { return kUnhandled; }\n"
+      "std::span<const Element> Elements() { return kElements; }\n"
+      "std::span<const Difference> Differences() { return kDifferences; }\n"
+      "std::span<const UnheededFlag> UnheededFlags() { return kUnheededFlags; }\n\n"
+      "bool Difference::Concerns(std::string_view call) const {\n"
+      "  for (const char* each : calls) {\n    if (call == each) return true;\n  }\n  return false;\n}\n\n"
+      "const CallRow* FindCall(uint32_t code) {\n"
+      "  static const auto* const by_number = [] {\n    static const CallRow* table[256] = {};\n"
+      "    for (const CallRow& call : kCalls) table[call.nr] = &call;\n    return table;\n  }();\n"
+      "  const CallRow* call = by_number[code & 0xff];\n  return call != nullptr && call->code == code ? "
+      "call : nullptr;\n}\n\n"
+      "}  // namespace dxg::contract\n";
   return text;
 }
 

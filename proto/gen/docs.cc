@@ -1,7 +1,6 @@
-// Writes what follows from the finished table of calls: docs/calls.md and the tables of docs/abi.md for people, a
-// dictionary for fuzzers. A
-// program of its own, because dxg-gen writes that table and so cannot read it: only the compiler knows the
-// sizes of the structs.
+// Writes what follows from the finished table of calls: docs/calls.md and the tables of docs/abi.md for
+// people, a dictionary for fuzzers. A program of its own, because dxg-gen writes that table and so cannot
+// read it: only the compiler knows the sizes of the structs.
 #include <fmt/format.h>
 
 #include <algorithm>
@@ -103,7 +102,7 @@ std::string CallsPage() {
 // A column is there where a row of the place has something in it.
 struct Column {
   const char* head;
-  const char* Difference::* text;
+  const char* Difference::*text;
 };
 constexpr Column kColumns[] = {{"what", &Difference::what},
                                {"the driver", &Difference::driver},

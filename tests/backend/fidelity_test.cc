@@ -23,9 +23,10 @@ FidelityFirst At(uint64_t ns, uint32_t thread = 7) {
 
 class FidelityTest : public testing::Test {
  protected:
-  void Note(FidelityKind kind, std::string_view call, std::string_view what, std::optional<uint64_t> number = {},
-            FidelityFirst first = At(0), std::string_view why = {}) {
-    fidelity.Note({kind, call, what, number}, [&] { return first; }, why);
+  void Note(FidelityKind kind, std::string_view call, std::string_view what,
+            std::optional<uint64_t> number = {}, FidelityFirst first = At(0), std::string_view why = {}) {
+    fidelity.Note(
+        {kind, call, what, number}, [&] { return first; }, why);
   }
   Fidelity fidelity{kStartNs};
 };
@@ -118,8 +119,12 @@ TEST_F(FidelityTest, TheLargestReportFitsIntoAPacket) {
   Fidelity full(0);
   for (size_t kind = 0; kind < kFidelityKinds; ++kind) {
     for (uint64_t number = 0; number < 1000; ++number) {
-      full.Note({static_cast<FidelityKind>(kind), std::string(500, 'c'), std::string(500, 'w'), ~number},
-                [] { return FidelityFirst{~0ull, ~0u, ~0ull}; }, std::string(500, 'y'));
+      full.Note(
+          {static_cast<FidelityKind>(kind), std::string(500, 'c'), std::string(500, 'w'), ~number},
+          [] {
+            return FidelityFirst{~0ull, ~0u, ~0ull};
+          },
+          std::string(500, 'y'));
     }
   }
   full.AddTo(&all);
@@ -187,7 +192,8 @@ TEST_F(FidelityTest, TheReportForAPersonNamesWhatIsNotExact) {
       << text;
   EXPECT_NE(text.find("Lock2 EINVAL"), text.npos) << text;
   EXPECT_NE(text.find("         1  of more kinds than are kept apart"), text.npos) << text;
-  EXPECT_NE(text.find("an unlocked allocation's address"), text.npos) << "what Lock2 is known to do: " << text;
+  EXPECT_NE(text.find("an unlocked allocation's address"), text.npos)
+      << "what Lock2 is known to do: " << text;
 }
 
 TEST_F(FidelityTest, WhatIsLeftOutIsSaidWithItsKernels) {

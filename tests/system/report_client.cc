@@ -1,5 +1,6 @@
 // dxg-report-client: asks for a little of everything that the report tells apart, always the same
-// (tests/system/report.py compares). The GPU gets commands that it does not know; status 3: and has lost the device for it.
+// (tests/system/report.py compares). The GPU gets commands that it does not know; status 3: and has lost the
+// device for it.
 #include <fcntl.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -126,8 +127,8 @@ void Work(d3dkmthandle adapter) {
   context.priv_drv_data = AddressOf(data);
   context.priv_drv_data_size = sizeof data;
   CALL(LX_DXCREATECONTEXTVIRTUAL, &context);
-  auto* memory = static_cast<char*>(
-      mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  auto* memory =
+      static_cast<char*>(mmap(nullptr, kPage, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
   std::memset(memory, 0x7A, kPage);
   const uint64_t address = Memory(device.device, memory);
   d3dkmt_createsynchronizationobject2 fence = {};
