@@ -8,9 +8,10 @@
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/backend/uio/uio_options.h"
 #include "cuse-dxg/client/injector.h"
-#include "proto/dxg/control.pb.h"
 
 namespace dxg {
+
+class ControlReply;  // proto/dxg/control.proto
 
 // Options of the command line for what is behind the node. The attach modes do not see them.
 struct NodeOptions {

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "cuse-dxg/dxg_node.h"
+#include "proto/dxg/control.pb.h"
 
 namespace dxg {
 namespace {

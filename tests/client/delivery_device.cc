@@ -23,6 +23,7 @@
 #include "cuse-dxg/client/event_file.h"
 #include "cuse-dxg/client/process_vm.h"
 #include "cuse-dxg/dxg_node.h"
+#include "proto/dxg/control.pb.h"
 
 namespace dxg {
 namespace {
