@@ -24,6 +24,39 @@ const char* ClassText(CallClass call_class) {
   }
 }
 
+const char* PlaceText(DifferencePlace place) {
+  switch (place) {
+    case EVERYWHERE:
+      return "everywhere";
+    case FUSE_FILE:
+      return "fuse_file";
+    case ONLY_HERE:
+      return "only_here";
+    case SYNC_FILES:
+      return "sync_files";
+    default:
+      return "?";
+  }
+}
+
+nlohmann::json ToJson(const contract::Difference& difference) {
+  return {{"place", PlaceText(difference.place)},
+          {"what", difference.what},
+          {"driver", difference.driver},
+          {"here", difference.here},
+          {"why", difference.why},
+          {"calls", difference.calls}};
+}
+
+// The occasions, by which the rows of "differences" are found.
+nlohmann::json OccasionsOf(const contract::CallRow& call) {
+  nlohmann::json occasions = nlohmann::json::array();
+  for (const auto& difference : contract::Differences()) {
+    if (difference.Concerns(call.name)) occasions.push_back(difference.what);
+  }
+  return occasions;
+}
+
 void PrintJson() {
   nlohmann::json calls = nlohmann::json::array();
   for (const auto& call : contract::Calls()) {
@@ -35,12 +68,21 @@ void PrintJson() {
                      {"class", ClassText(call.call_class)},
                      {"served", call.served},
                      {"summary", call.summary},
-                     {"differs", call.differs}});
+                     {"differs", OccasionsOf(call)}});
   }
   nlohmann::json unhandled = nlohmann::json::array();
   for (const auto& number : contract::UnhandledNumbers())
     unhandled.push_back({{"nr", number.nr}, {"name", number.name}});
-  fmt::print("{}\n", nlohmann::json{{"calls", calls}, {"unhandled", unhandled}}.dump(1));
+  nlohmann::json differences = nlohmann::json::array();
+  for (const auto& difference : contract::Differences()) differences.push_back(ToJson(difference));
+  nlohmann::json flags = nlohmann::json::array();
+  for (const auto& flag : contract::UnheededFlags())
+    flags.push_back({{"call", flag.call}, {"flag", flag.flag}, {"bit", flag.bit}, {"why", flag.why}});
+  const nlohmann::json all = {{"calls", calls},
+                              {"unhandled", unhandled},
+                              {"differences", differences},
+                              {"flags_without_effect", flags}};
+  fmt::print("{}\n", all.dump(1));
 }
 
 void PrintTable() {
@@ -50,11 +92,14 @@ void PrintTable() {
     served += call.served;
     fmt::print("{:#04x} {:<40}{:<7}{:<9}{}\n", call.nr, call.name, ClassText(call.call_class),
                call.served ? "yes" : "not yet", call.summary);
-    if (*call.differs != '\0') fmt::print("{:<61}differs from the driver: {}\n", "", call.differs);
+    for (const auto& difference : contract::Differences()) {
+      if (difference.Concerns(call.name)) fmt::print("{:<61}differs: {}\n", "", difference.what);
+    }
   }
   fmt::print(
       "\n{} of {} calls are served, as in the records of the real driver except for the differences "
-      "above.\nThe others answer ENOTTY and are logged once.\nNumbers without a handler in any driver:",
+      "above.\ndocs/abi.md says what happens then, and how the node itself differs; so does --json. "
+      "The others answer ENOTTY and are logged once.\nNumbers without a handler in any driver:",
       served, contract::Calls().size());
   for (const auto& number : contract::UnhandledNumbers()) fmt::print(" {:#04x}", number.nr);
   fmt::print("\n");

@@ -21,7 +21,9 @@
 #include "cuse-dxg/backend/vmbus/vmbus_backend.h"
 #include "cuse-dxg/client/agents.h"
 #include "cuse-dxg/client/process_vm.h"
+#include "cuse-dxg/control/report.h"
 #include "cuse-dxg/control/server.h"
+#include "cuse-dxg/guest/census.h"
 #include "cuse-dxg/guest/driver.h"
 #include "cuse-dxg/trace/text_trace.h"
 #include "hostsim/backend/in_process.h"
@@ -78,6 +80,16 @@ class DxgNode final : public attach::Node, private HostControl {
     return Status::Ok();
   }
 
+  // The guest's half, and that of the host that is there now.
+  void Report(ControlReply* report) {
+    census_.AddTo(report);
+    ControlReply of_host;
+    ControlRequest request;
+    request.mutable_report();
+    if (HostControl* host = current_.load()->backend->control()) host->Serve(request, &of_host);
+    control::AddHostsReport(of_host, report);
+  }
+
   void Open(std::unique_ptr<attach::OpenRequest> request) override {
     current_.load()->driver.Open(std::move(request));
   }
@@ -106,6 +118,7 @@ class DxgNode final : public attach::Node, private HostControl {
     DXG_ASSIGN(auto backend, connect_());
     auto made = std::make_unique<Generation>(std::move(backend), clients_);
     made->driver.set_observer(trace_.get());
+    made->driver.set_census(&census_);
     made->driver.set_delivery(delivery_.get());
     made->driver.set_host_lost([this] { Search(); });
     DXG_TRY(made->backend->Start(&made->driver));
@@ -181,9 +194,11 @@ class DxgNode final : public attach::Node, private HostControl {
 
   // HostControl
   void Serve(const ControlRequest& request, ControlReply* reply) override {
+    if (request.has_report()) return Report(reply);
     current_.load()->backend->control()->Serve(request, reply);
   }
 
+  guest::Census census_;  // before the generations: their drivers know it
   client::ProcessVm clients_;
   std::unique_ptr<client::Delivery> delivery_;  // before the generations: their drivers know it
   std::unique_ptr<trace::TextTrace> trace_;
@@ -274,6 +289,12 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   auto device = std::make_unique<DxgNode>(std::move(delivery), std::move(trace), std::move(connect));
   DXG_TRY(device->Start(options.control, std::move(control_listener)));
   return std::unique_ptr<attach::Node>(std::move(device));
+}
+
+ControlReply ReportOf(attach::Node& node) {
+  ControlReply report;
+  static_cast<DxgNode&>(node).Report(&report);
+  return report;
 }
 
 }  // namespace dxg

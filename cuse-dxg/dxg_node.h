@@ -11,6 +11,8 @@
 
 namespace dxg {
 
+class ControlReply;  // proto/dxg/control.proto
+
 // Options of the command line for what is behind the node. The attach modes do not see them.
 struct NodeOptions {
   std::vector<std::string> profiles;  // adapter profiles, a name or a file each; none: the built-in default
@@ -35,6 +37,10 @@ struct DriverStore {
   bool is_vendors = false;  // an adapter is one that somebody sells, so its libraries are looked for
 };
 Result<DriverStore> FindDriverStore(const NodeOptions& options);
+
+// What programs asked of that node so far, and how far it was done as by the real device. `node` is one of
+// MakeNode's.
+ControlReply ReportOf(attach::Node& node);
 
 // Prints every call of the ABI and what this device does with it. Returns the exit status.
 int PrintCalls(bool json);

@@ -1,3 +1,4 @@
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <linux/capability.h>
 #include <poll.h>
@@ -10,6 +11,7 @@
 #include <CLI/CLI.hpp>
 #include <algorithm>
 #include <cerrno>
+#include <cstring>
 #include <filesystem>
 #include <fstream>
 #include <iostream>
@@ -37,6 +39,7 @@
 #include "cuse-dxg/confinement.h"
 #include "cuse-dxg/control/address.h"
 #include "cuse-dxg/control/ctl.h"
+#include "cuse-dxg/control/report.h"
 #include "cuse-dxg/control/server.h"
 #include "cuse-dxg/doctor.h"
 #include "cuse-dxg/dxg_node.h"
@@ -163,9 +166,56 @@ int StatusOfNoProgram(const Status& status) {
   return status.value() == -ECHILD ? kExitNotStarted : kExitCannotRun;
 }
 
+// Where `run --report` goes.
+class ReportFile {
+ public:
+  // Opened before the program begins: it is then that the user hears of a bad name, and later we open
+  // nothing.
+  static Result<ReportFile> Open(const Options& options) {
+    ReportFile report;
+    const std::string& path = options.report;
+    report.json_ = options.report_format.empty() ? path.ends_with(".json") : options.report_format == "json";
+    if (path.empty() || path == "-") {
+      report.descriptor_ = UniqueFd(path.empty() ? -1 : fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 0));
+      return report;
+    }
+    constexpr mode_t kMode = 0666;
+    report.descriptor_ = UniqueFd(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kMode));
+    if (report.descriptor_.valid()) return report;
+    const int error = errno;
+    return Status::Refuse(
+        error, "--report: cannot write {}: {}; name a file in a directory that can be written, or -", path,
+        std::strerror(error));
+  }
+
+  void Write(const ControlReply& report, const std::vector<std::string>& program) const {
+    if (!descriptor_.valid()) return;
+    const std::string text =
+        json_ ? control::ReportJson(report, program) : control::ReportText(report, program);
+    for (size_t at = 0; at < text.size();) {
+      const ssize_t written = write(descriptor_.get(), text.data() + at, text.size() - at);
+      if (written < 0 && errno == EINTR) continue;
+      if (written <= 0)
+        return spdlog::error("--report: not all of it could be written: {}", std::strerror(errno));
+      at += static_cast<size_t>(written);
+    }
+  }
+
+ private:
+  UniqueFd descriptor_;
+  bool json_ = false;
+};
+
+// What was left out is said in any case: results that nobody computed look like results.
+void Report(const ControlReply& report, const ReportFile& file, const std::vector<std::string>& program) {
+  if (const std::string left_out = control::NotExecutedText(report); !left_out.empty())
+    spdlog::warn("{}", std::string_view(left_out).substr(0, left_out.size() - 1));
+  file.Write(report, program);
+}
+
 // Serves the program until it ends. Everything made here is destroyed when this returns, because ExitLike
 // then ends the process without destructors.
-Result<int> RunServed(Options options, Launch launch) {
+Result<int> RunServed(Options options, Launch launch, const ReportFile& report) {
   RaiseLimits();
   Confinement confinement(options.forbidden());
   DXG_TRY(confinement.GiveUpRights(nullptr, &options.device));
@@ -190,6 +240,7 @@ Result<int> RunServed(Options options, Launch launch) {
     if (!control.empty()) unlink(control.c_str());
   });
   session->Stop();
+  Report(ReportOf(*node), report, options.command);
   node.reset();
   return ended;
 }
@@ -256,13 +307,15 @@ int Run(const RunCommand& command, Options options) {
     spdlog::warn("the program has no {}: {}", attach::kWslDirectory, wsl_files.status().why());
     wsl_files = std::vector<attach::PrivateFile>();
   }
+  Result<ReportFile> report = ReportFile::Open(options);
+  if (!report.ok()) return Refused(report.status(), kExitNotStarted);
   const bool control = PlaceControl(&options.device.control);
   Result<Launch> launch = Launch::Fork(options.command, {.preload = library,
                                                          .control = control,
                                                          .wsl_files = *std::move(wsl_files),
                                                          .needs_wsl_files = options.wsl_libs == "on"});
   if (!launch.ok()) return Refused(launch.status(), kExitNotStarted);
-  Result<int> ended = RunServed(options, *std::move(launch));
+  Result<int> ended = RunServed(options, *std::move(launch), *report);
   if (ended.ok()) attach::ExitLike(*ended);
   return Refused(ended.status(), kExitNotStarted);
 }

@@ -117,6 +117,14 @@ RunCommand::RunCommand(CLI::App& app, Options* options, int argc, char** argv)
           "Show the program a libdxcore.so in /usr/lib/wsl/lib, and the folders of the profiles' drivers "
           "(docs/wsl-libraries.md). Default: with a profile of a real vendor's adapter")
       ->check(CLI::IsMember({"auto", "on", "off"}));
+  run_->add_option(
+          "--report", options->report,
+          "At the end, write to FILE what the program asked for, and how far that was done as by the "
+          "real device; - is stdout. JSON where FILE ends in .json (docs/fidelity.md)")
+      ->type_name("FILE")
+      ->envname("DXG_REPORT");
+  run_->add_option("--report-format", options->report_format, "Whatever FILE is called")
+      ->check(CLI::IsMember({"text", "json"}));
   program_ = run_->add_option("PROGRAM", options->command, "The program and its arguments, after --");
   program_->configurable(false);
   run_->footer(

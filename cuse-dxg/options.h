@@ -37,6 +37,8 @@ struct Options {
   // run
   bool preload = false;
   std::string wsl_libs = "auto";
+  std::string report;         // file; "-" is standard output; empty: none
+  std::string report_format;  // text or json; empty: by the file's name
   std::vector<std::string> command;
 };
 

@@ -17,6 +17,7 @@
 #include "base/unix_socket.h"
 #include "cuse-dxg/control/address.h"
 #include "cuse-dxg/control/print.h"
+#include "cuse-dxg/control/report.h"
 #include "cuse-dxg/control/server.h"
 #include "link/profile_file.h"
 
@@ -195,7 +196,11 @@ Command::Command(CLI::App& app) {
   adapter_remove_->add_option("LUID", luid_, "As `ctl adapters` prints it")->required();
   status_ = ctl_->add_subcommand("status", "How much of everything is alive in the host");
   metrics_ = ctl_->add_subcommand("metrics", "That, the adapters and what the faults did, as OpenMetrics");
-  for (CLI::App* one : {fault_, fault_list_, fault_clear_, adapters_, adapter_add_, adapter_remove_, status_})
+  report_ = ctl_->add_subcommand(
+      "report", "What programs asked for so far, and how far it was done as by the real device");
+  report_->footer("docs/fidelity.md explains the report. `cuse-dxg run --report` writes one of one program.");
+  for (CLI::App* one :
+       {fault_, fault_list_, fault_clear_, adapters_, adapter_add_, adapter_remove_, status_, report_})
     one->add_flag("--json", json_, "As JSON");
 }
 
@@ -233,6 +238,8 @@ Result<ControlRequest> Command::Request() const {
     if (!ParseLuid(luid_, &luid))
       return Status::Refuse(EINVAL, "'{}' is no LUID; give one such as 00000000-00010000", luid_);
     request.mutable_remove_adapter()->set_luid(luid);
+  } else if (*report_) {
+    request.mutable_report();
   } else {
     request.mutable_status();
   }
@@ -309,6 +316,7 @@ int Command::Run() {
     return kFailed;
   }
   if (*metrics_) return fmt::print("{}", ToMetrics(*reply)), 0;
+  if (*report_) return fmt::print("{}", json_ ? ReportJson(*reply, {}) : ReportText(*reply, {})), 0;
   Choose(&*reply);
   if (json_) return fmt::print("{}", ToJson(*reply, part())), 0;
   Print(*reply);

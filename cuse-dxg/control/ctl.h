@@ -45,6 +45,7 @@ class Command {
   CLI::App* adapter_remove_;
   CLI::App* status_;
   CLI::App* metrics_;
+  CLI::App* report_;
 
   std::string path_;
   std::string point_;                          // of fault, fault list and fault clear

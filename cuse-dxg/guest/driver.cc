@@ -1,7 +1,6 @@
 #include "cuse-dxg/guest/driver.h"
 
 #include <spdlog/spdlog.h>
-#include <time.h>
 
 #include <algorithm>
 #include <array>
@@ -16,13 +15,6 @@
 
 namespace dxg::guest {
 namespace {
-
-// Only observers want to know how long a call took.
-uint64_t NowNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
 
 constexpr uint32_t kProcessIsLinux = 8;
 
@@ -76,13 +68,23 @@ class CallRunner {
     // Memory comes before anything is moved: where there is none, the request is still its owner's.
     auto* call = new CallOf<Traits>(driver, row, std::move(process), std::move(ioctl), driver.access_);
     call->set_delivery(driver.delivery_);
-    const uint64_t start_ns = driver.observer_ != nullptr ? NowNs() : 0;
+    // Only observers want to know how long a call took.
+    const uint64_t start_ns = driver.observer_ != nullptr ? Census::NowNs() : 0;
     RunCaller(
         call, [](Call& args) { return args.CopyArgsIn(); }, kHandler,
-        [start_ns](Call& ended, const Status& status) { Finish(ended, start_ns, status); });
+        [start_ns](Call& ended, const Status& status) {
+          Driver& driver = ended.driver;
+          if (driver.census_ != nullptr)
+            driver.census_->Count(Of(ended, status), static_cast<CallOf<Traits>&>(ended).request);
+          Finish(ended, start_ns, status);
+        });
   }
 
  private:
+  static Census::Answered Of(const Call& call, const Status& status) {
+    return {&call.row, call.row.code, call.process->identity.tgid, call.tid(), status};
+  }
+
   static void Finish(Call& call, uint64_t start_ns, const Status& status) {
     // Before the answer: a client that saw its call end finds it in the trace.
     try {
@@ -97,7 +99,7 @@ class CallRunner {
     Driver& driver = call.driver;
     if (driver.observer_ != nullptr) {
       driver.Report({&call.row, call.row.code, call.tid(), &call.request_message(), &call.reply_message(),
-                     &status, NowNs() - start_ns});
+                     &status, Census::NowNs() - start_ns});
     }
     LogRefusal(call.row.name, call.tid(), status);
   }
@@ -188,6 +190,7 @@ void Driver::ServeCall(const std::shared_ptr<Process>& process,
 }
 
 void Driver::Refuse(attach::IoctlRequest& request, const contract::CallRow* row, const Status& status) {
+  if (census_ != nullptr) census_->Count({row, request.code(), 0, request.caller().tid, status});
   if (observer_ != nullptr) Report({row, request.code(), request.caller().tid, nullptr, nullptr, &status, 0});
   LogRefusal(row != nullptr ? row->name : "unknown call", request.caller().tid, status);
   request.Answer(status.value(), {});

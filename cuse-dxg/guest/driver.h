@@ -13,6 +13,7 @@
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/client/delivery.h"
 #include "cuse-dxg/guest/call.h"
+#include "cuse-dxg/guest/census.h"
 #include "cuse-dxg/guest/event_table.h"
 #include "cuse-dxg/guest/host.h"
 #include "cuse-dxg/guest/long_calls.h"
@@ -56,6 +57,8 @@ class Driver final : public attach::Node, public BackendEvents {
   void set_observer(CallObserver* observer) { observer_ = observer; }
   // The way into clients, for calls that bring memory or descriptors there. Outlives the driver.
   void set_delivery(client::Delivery* delivery) { delivery_ = delivery; }
+  // Counts the calls. Outlives the driver; null: nobody does.
+  void set_census(Census* census) { census_ = census; }
   // Runs after HostLost.
   void set_host_lost(std::function<void()> host_lost) { host_lost_ = std::move(host_lost); }
 
@@ -153,6 +156,7 @@ class Driver final : public attach::Node, public BackendEvents {
   EventTable events_;
   client::Access& access_;
   CallObserver* observer_ = nullptr;
+  Census* census_ = nullptr;
   client::Delivery* delivery_ = nullptr;
   std::function<void()> host_lost_;
   LongCalls long_calls_;

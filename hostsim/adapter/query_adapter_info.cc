@@ -457,6 +457,19 @@ int32_t Give(const AdapterProfile::Answer& answer, const Adapter& adapter, std::
   return ApplyWrites(answer.writes(), adapter, 0, BytesOf(*data)) ? kStatusSuccess : kStatusInvalidParameter;
 }
 
+// In what way an answer is not the one of a GPU; null: it is as the profile describes the GPU.
+const char* ApproximationOf(uint32_t type) {
+  switch (type) {
+    case KMTQAITYPE_NODEPERFDATA:
+    case KMTQAITYPE_ADAPTERPERFDATA:
+      return "frequency, voltage, temperature, power and fan are a model's";
+    case KMTQAITYPE_TRACKEDWORKLOAD_SUPPORT:
+      return "no workload is ever tracked";
+    default:
+      return nullptr;
+  }
+}
+
 int32_t Query(const CommandContext& call, const host::QueryAdapterInfo::Request& request, std::string* data) {
   const uint32_t type = request.query_type();
   if (data->size() != request.private_data_size() || data->empty() || data->size() > kMessageBytesMax) {
@@ -474,7 +487,10 @@ int32_t Query(const CommandContext& call, const host::QueryAdapterInfo::Request&
   if (row.refusal != kStatusSuccess) return row.refusal;
   if (adapter.profile().driver_version() < row.driver_version) return kStatusInvalidParameter;
   if (data->size() < row.bytes) return kStatusInvalidParameter;
-  return row.answer(adapter, BytesOf(*data));
+  const int32_t status = row.answer(adapter, BytesOf(*data));
+  const char* const why = ApproximationOf(type);
+  if (status == kStatusSuccess && why) call.Note(FidelityKind::kApproximated, fidelity::kType, type, why);
+  return status;
 }
 
 }  // namespace

@@ -54,6 +54,8 @@ void InProcessControl::Serve(const ControlRequest& request, ControlReply* reply)
       return RemoveAdapter(request.remove_adapter().luid(), reply);
     case ControlRequest::kStatus:
       return Account(reply);
+    case ControlRequest::kReport:
+      return host_.fidelity().AddTo(reply);
     case ControlRequest::REQUEST_NOT_SET:
       break;
   }

@@ -6,12 +6,14 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <string_view>
 #include <vector>
 
 #include "hostsim/adapter/adapter.h"
 #include "hostsim/machine/machine.h"
 #include "hostsim/machine/process.h"
 #include "hostsim/work/device.h"
+#include "link/fidelity.h"
 #include "proto/abi/interface.h"
 #include "proto/contract/contract.h"
 
@@ -63,6 +65,14 @@ struct CommandContext {
   // wants the adapter to be there, or DEVICE_REMOVED.
   int32_t CheckCaller() const;
   int32_t CheckLiveAdapter() const;
+
+  // Counts something for the report that is not done as by a real host; as FidelityThing.
+  void Note(FidelityKind kind, std::string_view what, std::optional<uint64_t> number = {},
+            std::string_view why = {}) const;
+  // Private data for the kernel-mode driver at which the simulated one does not look. No bytes are nothing.
+  void NoteUnread(uint64_t bytes, std::string_view why = "the simulated driver does not look at it") const {
+    if (bytes != 0) Note(FidelityKind::kUnread, fidelity::kPrivateData, bytes, why);
+  }
 
   // Passes a fault point: the fault, if this command is struck there. A node or a query's type narrows what
   // rules cover.

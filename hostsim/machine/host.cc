@@ -3,9 +3,13 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <array>
 #include <iterator>
 #include <new>
+#include <string_view>
+#include <unordered_map>
 #include <utility>
+#include <vector>
 
 #include "hostsim/adapter/adapter_reset.h"
 #include "hostsim/machine/commands.h"
@@ -72,6 +76,50 @@ void RefuseForLackOfMemory(CommandContext& call, google::protobuf::Message* repl
   reply->GetReflection()->SetInt32(reply, status, kStatusNoMemory);
 }
 
+bool IsRefused(const CommandContext& call, const google::protobuf::Message& reply) {
+  const auto* status = reply.GetDescriptor()->FindFieldByName("status");
+  return !call.accepted || (status != nullptr && reply.GetReflection()->GetInt32(reply, status) < 0);
+}
+
+// A flag of a command that changes nothing, and where to find it.
+struct Unheeded {
+  const contract::UnheededFlag* flag;
+  const google::protobuf::FieldDescriptor* field;
+};
+
+// By the command's number. Few commands have some.
+const std::unordered_map<uint32_t, std::vector<Unheeded>>& UnheededFlags() {
+  static const auto* const by_command = [] {
+    auto* found = new std::unordered_map<uint32_t, std::vector<Unheeded>>;
+    for (const contract::CommandRow& row : contract::HostCommands()) {
+      const auto* request = row.request->GetDescriptor();
+      for (const contract::UnheededFlag& flag : contract::UnheededFlags()) {
+        if (request->containing_type()->name() == flag.call)
+          (*found)[row.id].push_back({&flag, request->FindFieldByName(flag.field)});
+      }
+    }
+    return found;
+  }();
+  return *by_command;
+}
+
+void NoteUnheededFlags(const CommandContext& call, uint32_t command_id,
+                       const google::protobuf::Message& request, const google::protobuf::Message& reply) {
+  const auto found = UnheededFlags().find(command_id);
+  if (found == UnheededFlags().end()) return;
+  for (const auto& [flag, field] : found->second) {
+    const auto* reflection = request.GetReflection();
+    const uint64_t bits = field->cpp_type() == google::protobuf::FieldDescriptor::CPPTYPE_UINT32
+                              ? reflection->GetUInt32(request, field)
+                              : reflection->GetUInt64(request, field);
+    if ((bits >> flag->bit & 1) == 0 || IsRefused(call, reply)) continue;
+    std::array<char, Fidelity::kWhatBytesMax> what;
+    const auto text = fmt::format_to_n(what.data(), what.size(), "flag {} without effect", flag->flag);
+    call.Note(FidelityKind::kApproximated,
+              std::string_view(what.data(), static_cast<size_t>(text.out - what.data())), {}, flag->why);
+  }
+}
+
 }  // namespace
 
 void Host::Submit(const Caller& caller, uint32_t command_id, const google::protobuf::Message& request,
@@ -85,6 +133,7 @@ void Host::Submit(const Caller& caller, uint32_t command_id, const google::proto
   Commands commands;
   try {
     if (!contract::DispatchHostCommand(command_id, commands, call, request, reply)) call.Refuse();
+    NoteUnheededFlags(call, command_id, request, *reply);
   } catch (const std::bad_alloc&) {
     RefuseForLackOfMemory(call, reply);
   }

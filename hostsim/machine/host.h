@@ -124,6 +124,8 @@ class Host {
   // Faults on demand (faults.h). Nothing: the rule is armed.
   std::optional<FaultComplaint> ArmFault(const FaultRule& rule);
   FaultPlan& faults() { return machine_.faults(); }
+  // What was not done as by a real host.
+  Fidelity& fidelity() { return machine_.fidelity(); }
   uint64_t NowNs() const { return machine_.NowNs(); }
   // As Clock::CallAt, in so much time; not after End.
   void CallAfter(uint64_t ns, std::function<void()> call) { machine_.CallAt(NowNs() + ns, std::move(call)); }

@@ -244,6 +244,17 @@ std::function<void()> CommandContext::Defer() {
   return [end = deferred] { end->Arrive(); };
 }
 
+void CommandContext::Note(FidelityKind kind, std::string_view what, std::optional<uint64_t> number,
+                          std::string_view why) const {
+  // Commands have the names of their calls.
+  const std::string_view name =
+      command ? std::string_view(command->request->GetDescriptor()->containing_type()->name()) : "";
+  machine.fidelity().Note(
+      {kind, name, what, number},
+      [this] { return FidelityFirst{.process = process ? process->process_id : 0, .ns = machine.NowNs()}; },
+      why);
+}
+
 Passage CommandContext::At(FaultPoint point, std::optional<uint32_t> node,
                            std::optional<uint32_t> type) const {
   Passage passage{.point = point, .node = node, .type = type};

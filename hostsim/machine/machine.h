@@ -13,13 +13,13 @@
 #include "hostsim/adapter/adapter.h"
 #include "hostsim/machine/aftermath.h"
 #include "hostsim/machine/faults.h"
-#include "hostsim/machine/fidelity.h"
 #include "hostsim/machine/handle_table.h"
 #include "hostsim/machine/process.h"
 #include "hostsim/machine/world.h"
 #include "hostsim/memory/io_space.h"
 #include "hostsim/memory/resource.h"
 #include "hostsim/sync/sync_domain.h"
+#include "link/fidelity.h"
 
 namespace dxg::hostsim {
 
@@ -165,7 +165,7 @@ class Machine {
   Mutex window_mutex_;
   std::shared_ptr<Region> window_ DXG_GUARDED_BY(window_mutex_);  // where it is one file
   FaultPlan own_faults_;
-  Fidelity fidelity_;
+  Fidelity fidelity_{world_.clock.NowNs()};
   FaultPlan& faults_;
   // The guest's memory, where pages may be gone by a fault.
   class FaultyGuestMemory final : public GuestMemory {

@@ -140,7 +140,8 @@ bool ReadByRule(const DriverModel::Allocation& rule, ConstBytes data, StorageTra
 
 // The simulated kernel-mode driver: reads what it is to make from the private data, and leaves in it what it
 // has made.
-bool Parse(const Adapter& adapter, Wanted* wanted) {
+bool Parse(const CommandContext& call, Wanted* wanted) {
+  const Adapter& adapter = *call.adapter;
   StorageTraits& traits = wanted->traits;
   const Bytes data = BytesOf(traits.private_data);
   const VideoMemory& memory = *adapter.video_memory();
@@ -150,6 +151,7 @@ bool Parse(const Adapter& adapter, Wanted* wanted) {
   Asked asked = {.bytes = adapter.profile().memory().unknown_allocation_bytes()};
   if (ours && !ReadOwn(data, &traits, &asked)) return false;
   if (rule && !ReadByRule(*rule, data, &traits, &asked)) return false;
+  if (!ours && !rule) call.NoteUnread(data.size(), "the allocation gets the profile's unknown_allocation_bytes");
   if (asked.bytes == 0 || asked.bytes > kAllocationBytesMax) return false;
   traits.bytes = (asked.bytes + asked.alignment - 1) / asked.alignment * asked.alignment;
   traits.cached = traits.cached || traits.system_only;
@@ -186,7 +188,7 @@ bool PlanAllocations(const CommandContext& call, const host::CreateAllocation::R
     wanted.traits.read_only = (flags & kReadOnly) != 0;
     wanted.traits.creator = call.process->handle;
     if ((flags & kStandardAllocation) != 0 && !ParseStandard(request, &wanted)) return false;
-    if (!Parse(*call.adapter, &wanted)) return false;
+    if (!Parse(call, &wanted)) return false;
     plan->push_back(std::move(wanted));
   }
   return true;

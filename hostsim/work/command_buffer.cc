@@ -195,9 +195,12 @@ CommandStop CommandRun::Run(CommandEnvironment& environment, const std::atomic<b
   };
   if (at_ == 0) {
     uint64_t magic = 0;
-    if (bytes_ < sizeof magic) return {};
+    auto foreign = [&] {
+      return environment.LeaveOutForeign() ? CommandStop() : refuse(CommandStop::kDeviceFault);
+    };
+    if (bytes_ < sizeof magic) return foreign();
     if (!buffer.Read(0, &magic, sizeof magic)) return refuse(CommandStop::kPageFault, buffer.fault());
-    if (magic != DXG_COMMANDS_MAGIC) return {};
+    if (magic != DXG_COMMANDS_MAGIC) return foreign();
     at_ = sizeof magic;
   }
   while (at_ < bytes_) {

@@ -7,9 +7,9 @@
 #include <vector>
 
 #include "hostsim/machine/bytes.h"
-#include "hostsim/machine/fidelity.h"
 #include "hostsim/memory/gpu_address.h"
 #include "hostsim/memory/gpu_va.h"
+#include "link/fidelity.h"
 #include "proto/dxg/profile.pb.h"
 
 // How an engine executes commands. Each format of commands has a streamer in a file of its own: the
@@ -43,8 +43,14 @@ class CommandEnvironment {
   virtual uint64_t Timestamp() = 0;  // in ticks of the node (profile: clock_hz)
   virtual void Mark(uint64_t id) = 0;
   virtual Aftermath* aftermath() = 0;  // takes the effects of writes to fences
-  // Counts something for the report (machine/fidelity.h); `what` names a kind of thing, not each of them.
+  // Counts something for the report (link/fidelity.h); `what` names a kind of thing, not each of them.
   virtual void Note(FidelityKind kind, std::string_view what) = 0;
+  // Counts a buffer that is of no format that the simulator knows, and so not executed. False: the profile
+  // wants the device lost for it.
+  virtual bool LeaveOutForeign() {
+    Note(FidelityKind::kNotExecuted, fidelity::kForeignCommands);
+    return true;
+  }
   // Counts a dispatch that is not executed. False: the profile wants the device lost for it.
   virtual bool LeaveOut(const GpuDispatch& dispatch) = 0;
 };

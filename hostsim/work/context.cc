@@ -61,6 +61,8 @@ void Commands::Handle(CommandContext& call, const host::CreateContextVirtual::Re
                                                              queue, call.machine.counts.contexts));
   if (handle == 0) return reply->Clear();
   reply->set_context(handle);
+  if (call.adapter->profile().driver_model().contexts().empty())
+    call.NoteUnread(request.priv_drv_data_size());
   end_queue.Keep();
 }
 

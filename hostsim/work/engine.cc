@@ -62,17 +62,26 @@ class Engines::Environment final : public CommandEnvironment {
     if (engines_.marks_.size() > kMarksMax) engines_.marks_.pop_front();
   }
   Aftermath* aftermath() override { return aftermath_; }
-  void Note(FidelityKind kind, std::string_view what) override {
-    engines_.machine_.fidelity().Note(kind, what, engines_.NowNs());
+  void Note(FidelityKind kind, std::string_view what) override { Note(kind, what, std::nullopt); }
+  bool LeaveOutForeign() override {
+    Note(FidelityKind::kNotExecuted, fidelity::kForeignCommands);
+    return engines_.skips_unexecuted_;
   }
   bool LeaveOut(const GpuDispatch& dispatch) override {
-    Note(FidelityKind::kNotExecuted, fmt::format("dispatch of kernel {:016x}", dispatch.kernel_hash));
-    return engines_.skips_dispatches_;
+    Note(FidelityKind::kNotExecuted, fidelity::kDispatch, dispatch.kernel_hash);
+    return engines_.skips_unexecuted_;
   }
 
   uint64_t reached_bytes() const { return reached_bytes_; }  // of all addresses so far
 
  private:
+  void Note(FidelityKind kind, std::string_view what, std::optional<uint64_t> number) {
+    engines_.machine_.fidelity().Note({kind, {}, what, number}, [this] {
+      const std::shared_ptr<Process> process = work_.process.lock();
+      return FidelityFirst{.process = process ? process->process_id : 0, .ns = engines_.NowNs()};
+    });
+  }
+
   Engines& engines_;
   const DeviceWork& work_;
   const uint32_t node_;
@@ -89,7 +98,7 @@ Engines::Engines(Machine& machine, const AdapterProfile& profile, uint64_t guest
       timeout_ns_(uint64_t{profile.engines().timeout_ms()} * 1'000'000),
       resets_adapter_(profile.engines().reset() == AdapterProfile::Engines::ADAPTER),
       threads_(machine.engine_threads()),
-      skips_dispatches_(profile.engines().unexecuted() == AdapterProfile::Engines::SKIP),
+      skips_unexecuted_(profile.engines().unexecuted() == AdapterProfile::Engines::SKIP),
       rng_(seed) {
   for (const AdapterProfile::Node& node : profile.nodes()) {
     nodes_.push_back(std::make_unique<Node>(static_cast<uint32_t>(nodes_.size())));

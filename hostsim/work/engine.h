@@ -159,7 +159,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
   const uint64_t timeout_ns_;
   const bool resets_adapter_;
   const bool threads_;
-  const bool skips_dispatches_;
+  const bool skips_unexecuted_;
   std::vector<uint64_t> clock_hz_;                      // by node; fixed
   std::vector<AdapterProfile::CommandFormat> formats_;  // as those
 

@@ -75,6 +75,8 @@ int32_t Commands::Handle(CommandContext& call, const host::CreateHwQueue::Reques
   reply->set_progress_fence_cpu_va(progress->page->window_address());
   reply->set_progress_fence_gpu_va(progress->gpu_address.value);
   reply->set_priv_drv_data(std::move(data));
+  if (call.adapter->profile().driver_model().hw_queues().empty())
+    call.NoteUnread(request.priv_drv_data_size());
   end_progress.Keep();
   end_queue.Keep();
   erase.Keep();

@@ -82,12 +82,16 @@ int32_t Queue(CommandContext& call, const Target& target, std::span<GpuPacket> p
 // What the submission is, without the flags of the queue that it goes to; nothing: its private data names
 // what cannot be.
 template <class Request>
-std::optional<GpuCommand> ReadCommand(const Adapter& adapter, const Request& request) {
+std::optional<GpuCommand> ReadCommand(const CommandContext& call, const Request& request) {
   GpuCommand command;
   command.buffer = {GpuAddress(request.command_buffer()), request.command_length()};
-  const DriverModel& model = adapter.profile().driver_model();
+  const DriverModel& model = call.adapter->profile().driver_model();
   const ConstBytes data = BytesOf(std::string_view(request.priv_drv_data()));
-  if (model.submissions().empty() || IsOwn(data)) return command;
+  if (IsOwn(data)) return command;
+  if (!FindRule(model.submissions(), data)) {
+    call.NoteUnread(data.size());
+    return command;
+  }
   return ReadSubmission(model, data, &command) ? std::optional(std::move(command)) : std::nullopt;
 }
 
@@ -125,7 +129,7 @@ int32_t Submit(CommandContext& call, const host::SubmitCommand::Request& request
     return kStatusInvalidParameter;
   }
   if (AnyHardware(target)) return kStatusInvalidParameter;
-  const std::optional<GpuCommand> command = ReadCommand(*call.adapter, request);
+  const std::optional<GpuCommand> command = ReadCommand(call, request);
   if (!command) return kStatusInvalidParameter;
   if (call.adapter->removed() || !target.device->active()) return kStatusDeviceRemoved;
   if (SynchronizationOnly(target)) return kStatusInvalidParameter;
@@ -165,7 +169,7 @@ int32_t SubmitToHwQueue(CommandContext& call, const host::SubmitCommandToHwQueue
       !ValidPrivateData(request.priv_drv_data(), request.priv_drv_data_size())) {
     return kStatusInvalidParameter;
   }
-  std::optional<GpuCommand> read = ReadCommand(*call.adapter, request);
+  std::optional<GpuCommand> read = ReadCommand(call, request);
   if (!read) return kStatusInvalidParameter;
   HwQueue& queue = *target.found.front().hw_queue;
   if (call.adapter->removed() || !target.device->active()) return kStatusDeviceRemoved;

@@ -6,6 +6,7 @@
 #include <cstdint>
 #include <cstring>
 #include <span>
+#include <string_view>
 
 #include "proto/dxg/options.pb.h"
 
@@ -53,7 +54,6 @@ struct CallRow {
   CallClass call_class;
   bool served;
   const char* summary;
-  const char* differs;
   const Message* request;  // default instances
   const Message* reply;
   void (*read_request)(const std::byte* args, Message* request);
@@ -75,6 +75,26 @@ struct UnhandledNumber {
   uint32_t legacy_code;
 };
 
+// What a client can see that the published driver does not do. Text for people.
+struct Difference {
+  DifferencePlace place;
+  const char* what;    // the occasion
+  const char* driver;  // what the driver does then; empty where the place is ONLY_HERE
+  const char* here;
+  const char* why;                     // may be empty
+  std::span<const char* const> calls;  // their names; none: it shows in the node itself
+  bool Concerns(std::string_view call) const;
+};
+
+// A flag that the simulated host takes and that changes nothing.
+struct UnheededFlag {
+  const char* call;   // and the command of that name
+  const char* field;  // of the command's Request
+  uint32_t bit;
+  const char* flag;  // its published name
+  const char* why;
+};
+
 // The struct of an element of a buffer, for the tests that hold its codec to the published layout.
 struct Element {
   const char* name;
@@ -92,6 +112,8 @@ struct Element {
 std::span<const CallRow> Calls();  // ascending by number
 std::span<const UnhandledNumber> UnhandledNumbers();
 std::span<const Element> Elements();
+std::span<const Difference> Differences();      // in the order of proto/dxg/differences.proto
+std::span<const UnheededFlag> UnheededFlags();  // those of one call together
 
 // The row whose whole code is `code`, or null. A wrong size, direction or type byte is as unknown as a wrong
 // number.

@@ -7,6 +7,7 @@
 #include "base/status.h"
 #include "proto/abi/ntstatus.h"
 #include "proto/abi/qaitype.h"
+#include "proto/contract/contract.h"
 #include "proto/dxg/names.pb.h"
 #include "proto/dxg/options.pb.h"
 
@@ -143,6 +144,15 @@ std::string ToText(const Message& message, size_t limit) {
     separator = ", ";
   }
   return text + "}";
+}
+
+const char* ValueName(std::string_view call, const std::string& field, uint64_t value) {
+  for (const CallRow& row : Calls()) {
+    if (call != row.name) continue;
+    const auto* found = row.request->GetDescriptor()->FindFieldByName(field);
+    return found == nullptr ? nullptr : NameOf(found->options().GetExtension(dxg::field).names(), value);
+  }
+  return nullptr;
 }
 
 std::string ErrnoName(int error) {

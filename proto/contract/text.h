@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <string_view>
 
 namespace dxg::contract {
 
@@ -11,6 +12,9 @@ namespace dxg::contract {
 // it, by the formats that its fields declare in the contract. Long bytes and lists are cut after `limit`
 // elements.
 std::string ToText(const google::protobuf::Message& message, size_t limit = 32);
+
+// The name of a value of a field of that call's Request; null: it has none.
+const char* ValueName(std::string_view call, const std::string& field, uint64_t value);
 
 // "ENOTTY", "EINVAL", ...; a number for what has no name. `error` is a positive errno.
 std::string ErrnoName(int error);

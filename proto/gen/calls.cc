@@ -406,6 +406,37 @@ std::string ThunksHeader() {
       plain, by_hand, legacy);
 }
 
+namespace {
+
+// Text for people has quotes and backslashes in it.
+std::string Literal(const std::string& text) { return fmt::format("R\"dxg({})dxg\"", text); }
+
+std::string DifferenceTable() {
+  std::string names, rows;
+  int number = 0;
+  for (const Difference& difference : Differences()) {
+    std::string calls;
+    for (const std::string& call : difference.calls()) calls += fmt::format("\"{}\", ", call);
+    const std::string list = fmt::format("kCallsOfDifference{}", number++);
+    if (!calls.empty()) names += fmt::format("const char* const {}[] = {{{}}};\n", list, calls);
+    rows += fmt::format("    {{{}, {}, {}, {}, {}, {}}},\n", DifferencePlace_Name(difference.place()),
+                        Literal(difference.what()), Literal(difference.driver()), Literal(difference.here()),
+                        Literal(difference.why()), calls.empty() ? "{}" : list);
+  }
+  return names + "const Difference kDifferences[] = {\n" + rows + "};\n\n";
+}
+
+std::string UnheededTable() {
+  std::string rows;
+  for (const UnheededFlag& flag : UnheededFlags()) {
+    rows += fmt::format("    {{\"{}\", \"{}\", {}, \"{}\", {}}},\n", flag.call(), flag.field(), flag.bit(),
+                        flag.flag(), Literal(flag.why()));
+  }
+  return "const UnheededFlag kUnheededFlags[] = {\n" + rows + "};\n\n";
+}
+
+}  // namespace
+
 std::string CallsSource() {
   std::string text =
       "// Written by dxg-gen from proto/dxg/*.proto. Do not edit.\n#include "
@@ -437,12 +468,12 @@ std::string CallsSource() {
             Codec(reply, options.args(), name + "Reply") + BufferTable(request, options.args(), name + "In") +
             BufferTable(reply, options.args(), name + "Out") + tables.text + "\n";
     rows += fmt::format(
-        "    {{{0:#04x}, {1}, sizeof(::{2}), \"{3}\", \"{1}\", {4}, {5}, \"{6}\", \"{7}\",\n"
-        "     &{8}::default_instance(), &{9}::default_instance(),\n"
-        "     Read{3}Request, Write{3}Request, Read{3}Reply, Write{3}Reply, {10}, {11}, {12}, {13}, "
-        "{14}}},\n",
+        "    {{{0:#04x}, {1}, sizeof(::{2}), \"{3}\", \"{1}\", {4}, {5}, \"{6}\",\n"
+        "     &{7}::default_instance(), &{8}::default_instance(),\n"
+        "     Read{3}Request, Write{3}Request, Read{3}Reply, Write{3}Reply, {9}, {10}, {11}, {12}, "
+        "{13}}},\n",
         options.nr(), options.ioctl(), options.args(), name, CallClass_Name(options.class_()),
-        options.served(), options.summary(), options.differs(), CppName(request), CppName(reply),
+        options.served(), options.summary(), CppName(request), CppName(reply),
         SpanOf(!Buffers(request).empty(), name + "In"), SpanOf(!Buffers(reply).empty(), name + "Out"),
         tables.members, tables.addresses, tables.unused);
     lookup += fmt::format("static_assert(({} & 0xff) == {:#x});\n", options.ioctl(), options.nr());
@@ -453,16 +484,21 @@ std::string CallsSource() {
   for (const auto& number : Unhandled()) {
     text += fmt::format("    {{{:#x}, \"{}\", {:#x}u}},\n", number.nr(), number.name(), number.legacy_code());
   }
-  text += "};\n\n" + lookup +
-          "\n}  // namespace\n\nstd::span<const CallRow> Calls() { return kCalls; }\n"
-          "std::span<const UnhandledNumber> UnhandledNumbers() { return kUnhandled; }\n"
-          "std::span<const Element> Elements() { return kElements; }\n\n"
-          "const CallRow* FindCall(uint32_t code) {\n"
-          "  static const auto* const by_number = [] {\n    static const CallRow* table[256] = {};\n"
-          "    for (const CallRow& call : kCalls) table[call.nr] = &call;\n    return table;\n  }();\n"
-          "  const CallRow* call = by_number[code & 0xff];\n  return call != nullptr && call->code == code ? "
-          "call : nullptr;\n}\n\n"
-          "}  // namespace dxg::contract\n";
+  text +=
+      "};\n\n" + DifferenceTable() + UnheededTable() + lookup +
+      "\n}  // namespace\n\nstd::span<const CallRow> Calls() { return kCalls; }\n"
+      "std::span<const UnhandledNumber> UnhandledNumbers() { return kUnhandled; }\n"
+      "std::span<const Element> Elements() { return kElements; }\n"
+      "std::span<const Difference> Differences() { return kDifferences; }\n"
+      "std::span<const UnheededFlag> UnheededFlags() { return kUnheededFlags; }\n\n"
+      "bool Difference::Concerns(std::string_view call) const {\n"
+      "  for (const char* each : calls) {\n    if (call == each) return true;\n  }\n  return false;\n}\n\n"
+      "const CallRow* FindCall(uint32_t code) {\n"
+      "  static const auto* const by_number = [] {\n    static const CallRow* table[256] = {};\n"
+      "    for (const CallRow& call : kCalls) table[call.nr] = &call;\n    return table;\n  }();\n"
+      "  const CallRow* call = by_number[code & 0xff];\n  return call != nullptr && call->code == code ? "
+      "call : nullptr;\n}\n\n"
+      "}  // namespace dxg::contract\n";
   return text;
 }
 

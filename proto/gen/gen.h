@@ -22,6 +22,8 @@ std::vector<const Descriptor*> CommandMessages();
 std::vector<const Descriptor*> RecordMessages();
 std::vector<const Descriptor*> GuestMessages();
 std::vector<UnhandledNumber> Unhandled();
+std::vector<Difference> Differences();
+std::vector<UnheededFlag> UnheededFlags();
 
 // The class protoc makes of a message: "dxg::CreateDevice::Request" is dxg::CreateDevice_Request.
 std::string CppName(const Descriptor* message);

@@ -57,6 +57,22 @@ std::vector<UnhandledNumber> Unhandled() {
   return numbers;
 }
 
+std::vector<Difference> Differences() {
+  std::vector<Difference> differences;
+  for (const auto* file : Files()) {
+    for (const auto& row : file->options().GetRepeatedExtension(dxg::difference)) differences.push_back(row);
+  }
+  return differences;
+}
+
+std::vector<UnheededFlag> UnheededFlags() {
+  std::vector<UnheededFlag> flags;
+  for (const auto* file : Files()) {
+    for (const auto& row : file->options().GetRepeatedExtension(dxg::unheeded)) flags.push_back(row);
+  }
+  return flags;
+}
+
 std::string CppName(const Descriptor* message) {
   if (message->containing_type() != nullptr)
     return CppName(message->containing_type()) + "_" + message->name();

@@ -13,6 +13,7 @@
 #include <utility>
 
 #include "cuse-dxg/dxg_node.h"
+#include "proto/dxg/control.pb.h"
 
 namespace dxg {
 namespace {
@@ -216,6 +217,7 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
 
 // A driver of everybody's.
 Result<DriverStore> FindDriverStore(const NodeOptions&) { return DriverStore{.folders = {"echo.inf"}}; }
+ControlReply ReportOf(attach::Node&) { return {}; }
 
 int PrintVersion(bool) { return 0; }
 

@@ -23,6 +23,7 @@
 #include "cuse-dxg/client/event_file.h"
 #include "cuse-dxg/client/process_vm.h"
 #include "cuse-dxg/dxg_node.h"
+#include "proto/dxg/control.pb.h"
 
 namespace dxg {
 namespace {
@@ -304,7 +305,11 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   return std::unique_ptr<attach::Node>(std::move(device));
 }
 
+Result<DriverStore> FindDriverStore(const NodeOptions&) { return DriverStore(); }
+
 int PrintCalls(bool) { return 0; }
+ControlReply ReportOf(attach::Node&) { return {}; }
+
 int PrintVersion(bool) { return 0; }
 
 }  // namespace dxg

@@ -6,6 +6,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <tuple>
 
 #include "proto/contract/calls.gen.h"
 #include "tests/contract/abi_record.h"
@@ -55,8 +56,48 @@ TEST(Calls, HaveMessagesAndALineForPeople) {
     EXPECT_EQ(call.request->GetDescriptor()->containing_type()->name(), call.name);
     EXPECT_EQ(call.reply->GetDescriptor()->containing_type()->name(), call.name);
     EXPECT_NE(std::string(call.summary), "");
-    EXPECT_NE(call.differs, nullptr);
   }
+}
+
+TEST(Differences, NameCallsThatThereAreAndSayWhatHappens) {
+  std::set<std::string> names, occasions;
+  for (const CallRow& call : Calls()) names.insert(call.name);
+  for (const Difference& difference : Differences()) {
+    SCOPED_TRACE(difference.what);
+    EXPECT_TRUE(occasions.insert(difference.what).second) << "twice";
+    EXPECT_NE(std::string(difference.what), "");
+    // What only we have needs no word about the driver, but a reason.
+    EXPECT_EQ(std::string(difference.driver).empty(), difference.place == ONLY_HERE);
+    EXPECT_FALSE(std::string(difference.here).empty() && std::string(difference.why).empty());
+    for (const char* call : difference.calls) {
+      EXPECT_TRUE(names.contains(call)) << call;
+      EXPECT_TRUE(difference.Concerns(call));
+    }
+    EXPECT_FALSE(difference.Concerns("NoCall"));
+  }
+  EXPECT_GT(occasions.size(), 30u);
+}
+
+TEST(UnheededFlags, AreOfFieldsOfCommands) {
+  std::map<std::string, const Message*> requests;
+  for (const CommandRow& command : HostCommands())
+    requests[command.request->GetDescriptor()->containing_type()->name()] = command.request;
+  std::set<std::string> calls;
+  for (const CallRow& call : Calls()) calls.insert(call.name);
+  std::set<std::tuple<std::string, std::string, uint32_t>> seen;
+  for (const UnheededFlag& flag : UnheededFlags()) {
+    SCOPED_TRACE(flag.flag);
+    EXPECT_TRUE(calls.contains(flag.call)) << flag.call;
+    ASSERT_TRUE(requests.contains(flag.call)) << flag.call;
+    const auto* field = requests[flag.call]->GetDescriptor()->FindFieldByName(flag.field);
+    ASSERT_NE(field, nullptr) << flag.field;
+    using Field = google::protobuf::FieldDescriptor;
+    EXPECT_TRUE(field->cpp_type() == Field::CPPTYPE_UINT32 || field->cpp_type() == Field::CPPTYPE_UINT64);
+    EXPECT_LT(flag.bit, 32u);
+    EXPECT_NE(std::string(flag.why), "");
+    EXPECT_TRUE(seen.insert({flag.call, flag.field, flag.bit}).second) << "twice";
+  }
+  EXPECT_GT(seen.size(), 10u);
 }
 
 TEST(Calls, EveryNumberHasExactlyOneRow) {

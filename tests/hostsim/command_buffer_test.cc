@@ -59,7 +59,7 @@ class FakeMemory : public CommandEnvironment {
   uint64_t Timestamp() override { return 4711; }
   void Mark(uint64_t id) override { marks.push_back(id); }
   Aftermath* aftermath() override { return &after_; }
-  void Note(FidelityKind, std::string_view) override {}
+  void Note(FidelityKind, std::string_view what) override { noted.emplace_back(what); }
   bool LeaveOut(const GpuDispatch&) override { return true; }
 
   template <class T>
@@ -76,6 +76,7 @@ class FakeMemory : public CommandEnvironment {
 
   uint64_t translations = 0;
   std::vector<uint64_t> marks;
+  std::vector<std::string> noted;
 
  private:
   std::shared_ptr<Storage> New(uint64_t bytes) {
@@ -124,11 +125,13 @@ class CommandBuffer : public testing::Test {
 
 // -- Refusals.
 
-TEST_F(CommandBuffer, OfAnotherDriverDoesNothing) {
+TEST_F(CommandBuffer, OfAnotherDriverDoesNothingAndIsCounted) {
   EXPECT_EQ(RunBytes("").kind, CommandStop::kDone);
   EXPECT_EQ(RunBytes("short").kind, CommandStop::kDone);
   EXPECT_EQ(RunBytes(std::string(4096, '\xFF')).kind, CommandStop::kDone);
+  EXPECT_EQ(gpu.noted, std::vector<std::string>(3, std::string(fidelity::kForeignCommands)));
   EXPECT_EQ(Run(CommandWriter()).kind, CommandStop::kDone) << "the magic alone";
+  EXPECT_EQ(gpu.noted.size(), 3u);
 }
 
 TEST_F(CommandBuffer, NotMappedFaultsAtItsAddress) {

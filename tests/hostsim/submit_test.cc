@@ -190,6 +190,39 @@ TEST(Submit, OfAnotherDriverSucceeds) {
   EXPECT_EQ(rig.GpuSignal({rig.context}, {{fence.handle, 1}}), kStatusSuccess);
   EXPECT_EQ(rig.ValueOf(fence), 1u);
   EXPECT_EQ(rig.StateOf(rig.device), 1u);
+  const auto noted = rig.host().fidelity().Read();
+  ASSERT_EQ(noted.size(), 1u);
+  EXPECT_EQ(noted[0].kind, FidelityKind::kNotExecuted);
+  EXPECT_EQ(noted[0].what, fidelity::kForeignCommands);
+  EXPECT_EQ(noted[0].count, 1u);
+}
+
+TEST(Submit, OfAnotherDriverLosesTheDeviceWhereTheProfileWantsThat) {
+  AdapterProfile profile = Shipped("discrete");
+  profile.mutable_engines()->set_unexecuted(AdapterProfile::Engines::FAULT);
+  GpuRig rig(profile);
+  EXPECT_EQ(rig.Submit(rig.SubmitRequest({rig.context}, rig.data, 4096)), kStatusSuccess);
+  EXPECT_EQ(rig.StateOf(rig.device), 6u);
+  EXPECT_EQ(rig.host().fidelity().Read().size(), 1u);
+}
+
+TEST(Submit, FlagsWithoutEffectAndUnreadDataAreCounted) {
+  GpuRig rig;
+  auto request = rig.SubmitRequest({rig.context}, rig.Put(CommandWriter().bytes()), 8);
+  request.set_flags(2);  // PresentRedirected
+  request.set_priv_drv_data("another driver's");
+  request.set_priv_drv_data_size(16);
+  EXPECT_EQ(rig.Submit(request), kStatusSuccess);
+  request.set_flags(4);
+  EXPECT_EQ(rig.Submit(request), kStatusInvalidParameter) << "what is refused is not counted";
+  const auto noted = rig.host().fidelity().Read();
+  ASSERT_EQ(noted.size(), 2u);
+  EXPECT_EQ(noted[0].kind, FidelityKind::kUnread);
+  EXPECT_EQ(noted[0].call, "SubmitCommand");
+  EXPECT_EQ(noted[0].number, 16u);
+  EXPECT_EQ(noted[1].kind, FidelityKind::kApproximated);
+  EXPECT_EQ(noted[1].what, "flag PresentRedirected without effect");
+  EXPECT_EQ(noted[1].count, 1u);
 }
 
 TEST(Submit, CTX55_OrderOfOneContext) {

@@ -154,7 +154,11 @@ def answers(folder):
           "the metrics name no adapter")
     version = json.loads(run("cuse-dxg", "version", "--json").stdout)
     check("cuse-dxg " + version["version"] + "\n" == run("cuse-dxg", "--version").stdout, "version --json differs from --version")
-    check(len(json.loads(run("cuse-dxg", "calls", "--json").stdout)["calls"]) > 60, "calls --json")
+    calls = json.loads(run("cuse-dxg", "calls", "--json").stdout)
+    check(len(calls["calls"]) > 60, "calls --json")
+    check(len(calls["differences"]) > 30 and len(calls["flags_without_effect"]) > 10, "calls --json has no differences")
+    named = {occasion for call in calls["calls"] for occasion in call["differs"]}
+    check(named == {row["what"] for row in calls["differences"] if row["calls"]}, "calls differ in what no row says, or the other way")
 
 
 def parser_is_strict():

@@ -10,7 +10,7 @@
 #include <unordered_map>
 #include <vector>
 
-#include "hostsim/machine/fidelity.h"
+#include "link/fidelity.h"
 #include "hostsim/memory/gpu_memory.h"
 #include "hostsim/work/streamers/intel_commands.h"
 #include "hostsim/work/streamers/intel_memory.h"
