@@ -269,6 +269,7 @@ TEST(Waiting, AnotherThreadOfTheNumberIsToldApart) {
 int main(int argc, char** argv) {
   if (dxg::client::IsInjectorCommand(argc, argv)) return dxg::client::RunInjector();
   if (argc == 3 && std::string_view(argv[1]) == "map-again") return dxg::client::MapAgain(argv[2]);
+  if (argc == 3 && std::string_view(argv[1]) == "stay-untouched") return dxg::client::StayUntouched(argv[2]);
   if (argc == 3 && std::string_view(argv[1]) == "short-lived-agent")
     return dxg::client::BeShortLivedAgent(argv[2]);
   testing::InitGoogleTest(&argc, argv);
