@@ -95,8 +95,7 @@ class InjectorTest : public testing::Test {
   }
   bool Takes(const Waiting& at, const Identity& process, int descriptor) {
     std::promise<bool> taken;
-    injector_->TakeEventFile(at, process, descriptor,
-                             [&](std::shared_ptr<EventFile> file) { taken.set_value(file != nullptr); });
+    injector_->TakeEventFile(at, process, descriptor, [&](auto file) { taken.set_value(file.ok()); });
     return taken.get_future().get();
   }
 

@@ -123,6 +123,7 @@ class FakeDelivery final : public client::Delivery {
   std::function<uint64_t()> open_node;
   std::map<int, uint64_t> files;  // by descriptor
   std::map<int, std::shared_ptr<CountingFile>> eventfds;
+  Status eventfd_refusal;  // of all of them
   std::vector<client::Step> steps;
   std::vector<int32_t> left;  // results that went by a visit
   int entered = 0;
@@ -138,8 +139,10 @@ class FakeDelivery final : public client::Delivery {
   bool IsIdentifyCall(pid_t, uint32_t, uint64_t, uint64_t) override { return false; }
   void TakeEventFile(const client::Waiting&, const client::Identity&, int descriptor,
                      TookEventFile done) override {
+    if (!eventfd_refusal.ok()) return done(eventfd_refusal);
     const auto found = eventfds.find(descriptor);
-    done(found == eventfds.end() ? nullptr : found->second);
+    if (found == eventfds.end()) return done(client::NoEventFile(descriptor));
+    done(std::shared_ptr<client::EventFile>(found->second));
   }
 
   uint64_t token = 0;
