@@ -306,21 +306,6 @@ void Worker::Identify(const Request& request) {
   SendReply(socket_.get(), {.tell = Tell::kIdentified, .job = request.job});
 }
 
-// By the driver's errno: what is no descriptor of the caller is no eventfd either, and where we can open no
-// more there is no memory.
-Status WhyNotTaken(const Status& why) {
-  switch (-why.value()) {
-    case EINTR:
-      return why;
-    case EMFILE:
-    case ENFILE:
-    case ENOMEM:
-      return Status::Refuse(ENOMEM, "{}", why.why());
-    default:
-      return Status::Refuse(EINVAL, "{}", why.why());
-  }
-}
-
 // Nothing but an eventfd goes to the daemon: to close any other file may take as long as somebody likes.
 void Worker::Take(const Request& request) {
   Result<UniqueFd> copy = CopyOf(request.thread.at.tid, request.thread.tgid, request.number);

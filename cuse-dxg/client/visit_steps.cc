@@ -101,6 +101,19 @@ Result<UniqueFd> CopyOf(pid_t tid, pid_t tgid, int descriptor) {
   return copy;
 }
 
+Status WhyNotTaken(const Status& why) {
+  switch (-why.value()) {
+    case EINTR:
+      return why;
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+      return Status::Refuse(ENOMEM, "{}", why.why());
+    default:
+      return Status::Refuse(EINVAL, "{}", why.why());
+  }
+}
+
 Result<injector::NodeIdentity> IdentityOf(int file) {
   struct statx info;
   if (statx(file, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &info) != 0)

@@ -349,23 +349,6 @@ TEST_F(WaitTest, AQueuedEventIsRaisedOnce) {
   EXPECT_EQ(eventfd().count, 1);
 }
 
-// Not for one of them alone: each says why, and nothing is left.
-TEST_F(WaitTest, AnEventfdTooManyIsNoMemory) {
-  delivery.eventfd_refusal = Status::Refuse(ENOMEM, "there are 4096 of it");
-  args.async_event = kEventfd;
-  EXPECT_EQ(StartWait()->Wait(), -ENOMEM);
-  d3dkmt_createsynchronizationobject2 notification{};
-  notification.device.v = device;
-  notification.info.type = _D3DDDI_CPU_NOTIFICATION;
-  notification.info.cpu_notification.event = kEventfd;
-  EXPECT_EQ(Call(file, 100, LX_DXCREATESYNCHRONIZATIONOBJECT, &notification), -ENOMEM);
-  d3dkmt_signalsynchronizationobject2 signal{};
-  signal.flags.enqueue_cpu_event = 1;
-  signal.cpu_event_handle = kEventfd;
-  EXPECT_EQ(Call(file, 100, LX_DXSIGNALSYNCHRONIZATIONOBJECT, &signal), -ENOMEM);
-  EXPECT_EQ(driver.events().size(), 0u);
-}
-
 // The bytes that a parked call has beyond what stands for the kernel's request and the test's own notes.
 TEST_F(WaitTest, AParkedCallIsSmall) {
   constexpr int kCalls = 1000;
