@@ -9,6 +9,7 @@
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <future>
 #include <memory>
 #include <mutex>
 #include <new>
@@ -109,6 +110,33 @@ TEST_F(StrandsWithoutMemory, AJobIsRefusedOrDone) {
   const int all = done();
   strands_.Stop();
   EXPECT_EQ(done(), all) << "a job that was refused was kept";
+}
+
+// Behind those of its key that are under way, more of them than one piece of a list has room for.
+TEST_F(StrandsWithoutMemory, AJobBehindOthersIsRefusedOrDone) {
+  constexpr int kWaiting = 200;
+  std::promise<void> go_on;
+  const std::shared_future<void> may = go_on.get_future().share();
+  for (int i = 0; i < Strands::kAtOnceMax; ++i) strands_.Run(1, 1, [may] { may.wait(); });
+  int taken = 0, refused = 0;
+  for (int i = 0; i < kWaiting; ++i) {
+    FailAllocation(1);
+    try {
+      strands_.Run(1, 1, [this] { Note(); });
+      ++taken;
+    } catch (const std::bad_alloc&) {
+      ++refused;
+      FailAllocation(0);
+      strands_.Run(1, 1, [this] { Note(); });
+      ++taken;
+    }
+    FailAllocation(0);
+  }
+  EXPECT_GE(refused, 2);
+  go_on.set_value();
+  strands_.Stop();
+  EXPECT_EQ(taken, kWaiting);
+  EXPECT_EQ(done(), taken);
 }
 
 // -- Connection ---------------------------------------------------------------------------------

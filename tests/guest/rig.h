@@ -127,6 +127,7 @@ class FakeDelivery final : public client::Delivery {
   std::vector<client::Step> steps;
   std::vector<int32_t> left;  // results that went by a visit
   int entered = 0;
+  uid_t user = 0;  // whom the last visit counts for
   int mapped = 0;  // mappings that the client has
 
   void Enter(const client::Waiting& at, const client::Identity& process, std::function<void()> answer,
@@ -207,7 +208,7 @@ class DriverTest : public testing::Test {
   std::shared_ptr<Outcome> StartRaw(uint64_t file, pid_t tid, uint32_t code, uint64_t argument,
                                     size_t restricted_bytes);
 
-  uid_t opener_uid = 0;
+  uid_t opener_uid = 0, caller_uid = 0;
   // Where not 0, that allocation of the driver's in a call fails (counted_memory.h); how many the last had.
   uint64_t fail_allocation = 0;
   std::atomic<uint64_t> allocations_of_call = 0;
