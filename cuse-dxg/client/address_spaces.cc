@@ -3,16 +3,21 @@
 #include <elf.h>
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cstring>
 #include <string>
 
+#include "base/page.h"
 #include "cuse-dxg/client/process_vm.h"
 #include "cuse-dxg/client/waiting.h"
 
 namespace dxg::client {
 namespace {
+
+constexpr uint64_t kPresent = uint64_t{1} << 63;  // of a pagemap entry
 
 UniqueFd OpenOf(pid_t tid, const char* file, int flags) {
   return UniqueFd(open(fmt::format("/proc/{}/{}", tid, file).c_str(), flags | O_CLOEXEC));
@@ -42,11 +47,48 @@ uint64_t MarkAddressOf(pid_t tid) {
 
 }  // namespace
 
+bool OpenSpace::Read(uint64_t address, std::span<std::byte> to) const {
+  BringIn(address, to.size());
+  return pread(memory.get(), to.data(), to.size(), static_cast<off_t>(address)) ==
+         static_cast<ssize_t>(to.size());
+}
+
+bool OpenSpace::Write(uint64_t address, std::span<const std::byte> from) const {
+  BringIn(address, from.size());
+  return pwrite(memory.get(), from.data(), from.size(), static_cast<off_t>(address)) ==
+         static_cast<ssize_t>(from.size());
+}
+
+// Whoever reads /proc/PID/mem holds the lock of the address space until a page is there that is not yet, and
+// no signal ends that; process_vm_readv gives the lock back meanwhile, and a kill ends it. But it takes a
+// process, and not an address space that is kept. So it only brings such pages in, and a byte that it reads
+// is dropped.
+void OpenSpace::BringIn(uint64_t address, uint64_t size) const {
+  uint64_t at = address;
+  for (const uint64_t end = address + size; at < end; at = (at / kPageBytes + 1) * kPageBytes) {
+    uint64_t entry = 0;
+    // Nothing to read: that address space has ended.
+    if (pread(pagemap.get(), &entry, sizeof(entry), static_cast<off_t>(at / kPageBytes * sizeof(entry))) !=
+        sizeof(entry))
+      return;
+    if ((entry & kPresent) != 0) continue;
+    if (!IsOfItsProcess()) return;
+    std::byte dropped;
+    const iovec here = {&dropped, 1};
+    const iovec there = {reinterpret_cast<void*>(at), 1};  // Safety: followed in the client only
+    (void)process_vm_readv(tgid, &here, 1, &there, 1, 0);
+  }
+}
+
+// As the time of its start and the place of its random bytes say, which is where no other program has them.
+bool OpenSpace::IsOfItsProcess() const {
+  return tgid != 0 && start_time != 0 && StartTimeOf(tgid, tgid) == start_time &&
+         MarkAddressOf(tgid) == mark_address;
+}
+
 std::optional<OpenSpace::Mark> OpenSpace::MarkAt(uint64_t address) const {
   Mark mark{address, {}};
-  const bool read = address != 0 && pread(memory.get(), mark.bytes.data(), mark.bytes.size(),
-                                          static_cast<off_t>(address)) == sizeof(mark.bytes);
-  return read ? std::optional(mark) : std::nullopt;
+  return address != 0 && Read(address, mark.bytes) ? std::optional(mark) : std::nullopt;
 }
 
 std::shared_ptr<OpenSpace> AddressSpaces::Of(pid_t tid) {
@@ -55,9 +97,10 @@ std::shared_ptr<OpenSpace> AddressSpaces::Of(pid_t tid) {
   if (!now->memory.valid()) return nullptr;
   now->pagemap = OpenOf(tid, "pagemap", O_RDONLY);
   now->mark_address = MarkAddressOf(tid);
+  now->tgid = ThreadGroupOf(tid);
+  now->start_time = now->tgid == 0 ? 0 : StartTimeOf(now->tgid, now->tgid);
   const auto mark = now->MarkAt(now->mark_address);
-  const pid_t tgid = ThreadGroupOf(tid);
-  const Key key{tgid, tgid == 0 ? 0 : StartTimeOf(tgid, tgid)};
+  const Key key{now->tgid, now->start_time};
   // Reads of a client's memory may take long, so they are not done under the lock, and another thread may
   // have come with the same address space meanwhile.
   for (std::shared_ptr<OpenSpace> known; (known = KeepUnlessOther(key, known, now)) != now;) {

@@ -8,6 +8,7 @@
 #include <map>
 #include <memory>
 #include <optional>
+#include <span>
 #include <utility>
 
 #include "base/mutex.h"
@@ -21,6 +22,12 @@ namespace dxg::client {
 struct OpenSpace {
   UniqueFd memory, pagemap;
   uint64_t number = 0;  // its own, from 1 on
+  pid_t tgid = 0;       // whose it is, as long as that group executes no other program
+  uint64_t start_time = 0;
+
+  // False: not all of it is there.
+  bool Read(uint64_t address, std::span<std::byte> to) const;
+  bool Write(uint64_t address, std::span<const std::byte> from) const;
 
   // What tells it from the one that its process had before: where its stack had 16 random bytes when it
   // began, and what is there. Both are new with each program; a process that changes them deceives itself.
@@ -30,6 +37,10 @@ struct OpenSpace {
   };
   std::optional<Mark> MarkAt(uint64_t address) const;
   uint64_t mark_address = 0;  // 0: it has none
+
+ private:
+  void BringIn(uint64_t address, uint64_t size) const;
+  bool IsOfItsProcess() const;
 };
 
 // The address spaces that something of a client's is pinned in: one OpenSpace for each, however much that is,

@@ -83,14 +83,15 @@ class Delivery {
   virtual bool IsIdentifyCall(pid_t tid, uint32_t code, uint64_t argument, uint64_t file) = 0;
 
   // The eventfd behind a descriptor number of a client's thread that waits in a call, to be signalled for as
-  // long as it is kept; `done` gets null where the number is no eventfd of that thread, where the thread has
-  // left the call, or where its process has made us keep too many (EventFiles).
+  // long as it is kept; `done` gets EINVAL where the number is no eventfd of that thread, EINTR where the
+  // thread has left the call, ENOMEM where its process or all have made us keep too many (EventFiles), EIO
+  // where nobody can look any more.
   // Nothing happens to the client, and its calls are not visited. `done` runs once: within the call where the
   // same number was taken before and still means the same eventfd, else on any thread.
-  using TookEventFile = std::function<void(std::shared_ptr<EventFile>)>;
-  // A delivery that cannot gives null.
-  virtual void TakeEventFile(const Waiting&, const Identity&, int /*descriptor*/, TookEventFile done) {
-    done(nullptr);
+  using TookEventFile = std::function<void(Result<std::shared_ptr<EventFile>>)>;
+  // A delivery that cannot says that it is none.
+  virtual void TakeEventFile(const Waiting&, const Identity&, int descriptor, TookEventFile done) {
+    done(NoEventFile(descriptor));
   }
 };
 

@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <string_view>
@@ -103,13 +104,17 @@ EventFiles::EventFiles() {
 class EventFiles::Held final : public EventFile {
  public:
   Held(std::shared_ptr<EventFiles> owner, UniqueFd copy, const Identity& first_taker)
-      : owner(std::move(owner)), copy(std::move(copy)), payer(first_taker.tgid, first_taker.start_time) {}
+      : owner(std::move(owner)),
+        copy(std::move(copy)),
+        payer(first_taker.tgid, first_taker.start_time),
+        user(first_taker.user) {}
   ~Held() override { owner->Forget(*this); }
   void Signal() override { owner->signaller_.Signal(copy.get()); }
 
   const std::shared_ptr<EventFiles> owner;
   const UniqueFd copy;
   const std::pair<pid_t, uint64_t> payer;  // the process whose limit it counts towards
+  const uid_t user;                        // likewise
   std::optional<uint64_t> id;
   std::vector<Number> numbers;  // guarded by the owner's mutex, which clang cannot tell to be this one
 };
@@ -131,32 +136,44 @@ std::shared_ptr<EventFiles::Held> EventFiles::FindById(uint64_t id) {
   return found == by_id_.end() ? nullptr : found->second.lock();
 }
 
-std::shared_ptr<EventFile> EventFiles::Add(const Identity& process, int descriptor, UniqueFd copy) {
+// Who is refused leaves no account behind.
+Status EventFiles::CheckRoom(const Identity& process) {
+  const auto held_by = [](const auto& accounts, const auto& whose) -> size_t {
+    const auto account = accounts.find(whose);
+    return account == accounts.end() ? 0 : account->second;
+  };
+  const size_t of_process = held_by(held_by_process_, std::pair(process.tgid, process.start_time));
+  const size_t of_user = held_by(held_by_user_, process.user), user_max = held_max_ / 2;
+  if (of_process < kPerProcessMax && of_user < user_max && held_ < held_max_) return Status::Ok();
+  return Status::Refuse(ENOMEM,
+                        "process {} waits with an eventfd more: there are {} of it (at most {}), {} of its "
+                        "user (at most {}) and {} of all (at most {}; the last two are a quarter and a half "
+                        "of what ulimit -Hn allows the daemon)",
+                        process.tgid, of_process, kPerProcessMax, of_user, user_max, held_, held_max_);
+}
+
+Result<std::shared_ptr<EventFile>> EventFiles::Add(const Identity& process, int descriptor, UniqueFd copy) {
   if (!copy.valid() || KindOf(fmt::format("/proc/self/fd/{}", copy.get())) != FileKind::kEventFile)
-    return nullptr;
+    return NoEventFile(descriptor);
   const auto id = EventFileId(fmt::format("/proc/self/fdinfo/{}", copy.get()));
   const Number number = {process.tgid, process.start_time, descriptor};
   std::shared_ptr<Held> file;
   MutexLock lock(mutex_);
   if (id) file = FindById(*id);
   if (file == nullptr) {
-    // Who is refused leaves no account behind.
-    const auto account = held_by_process_.find({process.tgid, process.start_time});
-    const size_t held = account == held_by_process_.end() ? 0 : account->second;
-    if (held >= kPerProcessMax || held_ >= held_max_) {
-      Warn(process, fmt::format("process {} waits with an eventfd more: refused, there are {} of it (at most "
-                                "{}) and {} of all (at most {}: ulimit -Hn)",
-                                process.tgid, held, kPerProcessMax, held_, held_max_));
-      return nullptr;
+    if (Status room = CheckRoom(process); !room.ok()) {
+      Warn(process, fmt::format("refused: {}", room.why()));
+      return room;
     }
     ++held_by_process_[{process.tgid, process.start_time}];
+    ++held_by_user_[process.user];
     ++held_;
     file = std::make_shared<Held>(shared_from_this(), std::move(copy), process);
     file->id = id;
     if (id) by_id_[*id] = file;
   }
   Remember(number, file);
-  return file;
+  return std::shared_ptr<EventFile>(std::move(file));
 }
 
 void EventFiles::Remember(const Number& number, const std::shared_ptr<Held>& file) {
@@ -183,8 +200,12 @@ void EventFiles::Forget(const Held& file) {
       by_number_.erase(found);
   }
   --held_;
-  const auto held = held_by_process_.find(file.payer);
-  if (--held->second == 0) held_by_process_.erase(held);
+  const auto let_go = [](auto& accounts, const auto& whose) {
+    const auto held = accounts.find(whose);
+    if (--held->second == 0) accounts.erase(held);
+  };
+  let_go(held_by_process_, file.payer);
+  let_go(held_by_user_, file.user);
 }
 
 }  // namespace dxg::client

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <atomic>
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <map>
@@ -10,6 +11,7 @@
 #include <utility>
 
 #include "base/mutex.h"
+#include "base/status.h"
 #include "base/unique_fd.h"
 #include "cuse-dxg/client/access.h"
 
@@ -53,7 +55,8 @@ class Signaller {
 // taken: a hundred thousand waits with one eventfd hold one descriptor.
 class EventFiles : public std::enable_shared_from_this<EventFiles> {
  public:
-  // Descriptors that one client process can make us hold at a time.
+  // Descriptors that one client process can make us hold at a time. All together have half of what we may
+  // have open, and of that half a user has half.
   static constexpr size_t kPerProcessMax = 4096;
 
   EventFiles();
@@ -62,13 +65,14 @@ class EventFiles : public std::enable_shared_from_this<EventFiles> {
   // number before. The kernel compares the two open files, so that a number that was closed and used again is
   // found out; null then.
   std::shared_ptr<EventFile> Find(const Identity& process, pid_t tid, int descriptor) DXG_EXCLUDES(mutex_);
-  // `copy` is a copy of that descriptor. Null where it is no eventfd, or where the process has made us hold
-  // too many.
-  std::shared_ptr<EventFile> Add(const Identity& process, int descriptor, UniqueFd copy) DXG_EXCLUDES(mutex_);
-  // Of how many processes an eventfd is held.
+  // `copy` is a copy of that descriptor. EINVAL where it is no eventfd, ENOMEM where the process, its user or
+  // all together have made us hold as many as they may.
+  Result<std::shared_ptr<EventFile>> Add(const Identity& process, int descriptor, UniqueFd copy)
+      DXG_EXCLUDES(mutex_);
+  // Of how many processes and users an eventfd is held.
   size_t accounts_count() DXG_EXCLUDES(mutex_) {
     MutexLock lock(mutex_);
-    return held_by_process_.size();
+    return held_by_process_.size() + held_by_user_.size();
   }
 
  private:
@@ -83,6 +87,7 @@ class EventFiles : public std::enable_shared_from_this<EventFiles> {
   std::shared_ptr<Held> FindById(uint64_t id) DXG_REQUIRES(mutex_);
   void Remember(const Number& number, const std::shared_ptr<Held>& file) DXG_REQUIRES(mutex_);
   void Forget(const Held& file) DXG_EXCLUDES(mutex_);
+  Status CheckRoom(const Identity& process) DXG_REQUIRES(mutex_);
 
   Signaller signaller_;
   size_t held_max_ = 0;
@@ -90,8 +95,14 @@ class EventFiles : public std::enable_shared_from_this<EventFiles> {
   std::map<uint64_t, std::weak_ptr<Held>> by_id_ DXG_GUARDED_BY(mutex_);
   std::map<Number, std::weak_ptr<Held>> by_number_ DXG_GUARDED_BY(mutex_);
   std::map<std::pair<pid_t, uint64_t>, size_t> held_by_process_ DXG_GUARDED_BY(mutex_);
+  std::map<uid_t, size_t> held_by_user_ DXG_GUARDED_BY(mutex_);
   size_t held_ DXG_GUARDED_BY(mutex_) = 0;
 };
+
+// What is said of a descriptor that is no eventfd: EINVAL, as the driver does.
+inline Status NoEventFile(int descriptor) {
+  return Status::Refuse(EINVAL, "descriptor {} of the caller is no eventfd", descriptor);
+}
 
 // The kernel's number of an eventfd, unique while it lives, by its descriptor's file in an fdinfo folder of
 // /proc. None where it is no eventfd, or before Linux 5.2.

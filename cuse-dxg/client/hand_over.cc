@@ -221,7 +221,7 @@ class HandedDelivery final : public Delivery {
                                     process, descriptor, done = std::move(done)](bool may) {
       auto copied = Copied(strands, copies, Whose(process), done);
       const auto delivery = weak.lock();
-      if (!may || !delivery) return copied(nullptr);
+      if (!may || !delivery) return copied(Status::Refuse(EIO, "the device ends"));
       delivery->TakeEventFile(at, process, descriptor, std::move(copied));
     });
   }

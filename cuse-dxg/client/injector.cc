@@ -342,15 +342,17 @@ void InjectorState::TakeEventFile(const Waiting& at, const Identity& process, in
                                   Delivery::TookEventFile done) {
   if (auto known = event_files_->Find(process, at.tid, descriptor)) return done(std::move(known));
   const auto thread = FindWaiting(at, process);
-  if (!thread) return done(nullptr);
+  if (!thread) return done(Status::Refuse(EINTR, "the caller has left its call"));
   // So that nobody keeps the injector busy with copies of files that are slow to close. The client may race
   // with this, and we may be unable to look.
-  if (KindOf(fmt::format("/proc/{}/fd/{}", at.tid, descriptor)) == FileKind::kOther) return done(nullptr);
+  if (KindOf(fmt::format("/proc/{}/fd/{}", at.tid, descriptor)) == FileKind::kOther)
+    return done(NoEventFile(descriptor));
   Begin(std::make_shared<TakeJob>(
       *thread, descriptor,
-      [files = event_files_, process, descriptor, done = std::move(done)](UniqueFd copy) {
+      [files = event_files_, process, descriptor, done = std::move(done)](Result<UniqueFd> copy) {
+        if (!copy.ok()) return done(std::move(copy).status());
         // What it has no use for is closed before anybody goes on.
-        auto file = files->Add(process, descriptor, std::move(copy));
+        auto file = files->Add(process, descriptor, *std::move(copy));
         done(std::move(file));
       }));
 }

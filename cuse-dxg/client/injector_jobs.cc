@@ -136,22 +136,26 @@ void IdentifyJob::Fail(const Status&, Callbacks* callbacks) {
     callbacks->push_back([identified = std::exchange(identified_, nullptr)] { identified(0); });
 }
 
-TakeJob::TakeJob(const WaitingThread& thread, int descriptor, std::function<void(UniqueFd copy)> taken)
+TakeJob::TakeJob(const WaitingThread& thread, int descriptor,
+                 std::function<void(Result<UniqueFd> copy)> taken)
     : Job({.ask = Ask::kTake, .thread = thread, .number = descriptor}), taken_(std::move(taken)) {}
 
 Job::Next TakeJob::Handle(const Reply& reply, std::vector<UniqueFd> files, Callbacks* callbacks) {
   if (reply.tell != Tell::kTaken) return Next::kWait;
+  Result<UniqueFd> copy =
+      Status::Refuse(ENOMEM, "the daemon can hold no further descriptor; allow it more of them (ulimit -Hn)");
+  if (reply.error != 0) copy = Status::Refuse(reply.error, "{}", reply.why.data());
+  if (!files.empty()) copy = std::move(files.front());
   // A std::function can be copied, and so must be what it holds.
   callbacks->push_back(
-      [taken = std::exchange(taken_, nullptr),
-       copy = std::make_shared<UniqueFd>(files.empty() ? UniqueFd() : std::move(files.front()))] {
+      [taken = std::exchange(taken_, nullptr), copy = std::make_shared<Result<UniqueFd>>(std::move(copy))] {
         taken(std::move(*copy));
       });
   return Next::kFinish;
 }
 
-void TakeJob::Fail(const Status&, Callbacks* callbacks) {
-  if (taken_) callbacks->push_back([taken = std::exchange(taken_, nullptr)] { taken(UniqueFd()); });
+void TakeJob::Fail(const Status& reason, Callbacks* callbacks) {
+  if (taken_) callbacks->push_back([taken = std::exchange(taken_, nullptr), reason] { taken(reason); });
 }
 
 }  // namespace dxg::client

@@ -111,13 +111,13 @@ class IdentifyJob final : public Job {
 // Delivery::TakeEventFile, as far as the copy of the descriptor.
 class TakeJob final : public Job {
  public:
-  TakeJob(const WaitingThread& thread, int descriptor, std::function<void(UniqueFd copy)> taken);
+  TakeJob(const WaitingThread& thread, int descriptor, std::function<void(Result<UniqueFd> copy)> taken);
 
   Next Handle(const injector::Reply& reply, std::vector<UniqueFd> files, Callbacks* callbacks) override;
   void Fail(const Status& reason, Callbacks* callbacks) override;
 
  private:
-  std::function<void(UniqueFd copy)> taken_;
+  std::function<void(Result<UniqueFd> copy)> taken_;
 };
 
 // The bytes of a request that are sent.

@@ -310,10 +310,14 @@ void Worker::Identify(const Request& request) {
 void Worker::Take(const Request& request) {
   Result<UniqueFd> copy = CopyOf(request.thread.at.tid, request.thread.tgid, request.number);
   // Asked after the copy was made: until then the table was that of the thread's own program.
-  const bool taken = copy.ok() && IsAsleepInCall(request.thread) &&
-                     KindOf(fmt::format("/proc/self/fd/{}", copy->get())) == FileKind::kEventFile;
-  const int file = taken ? copy->get() : -1;
-  SendReply(socket_.get(), {.tell = Tell::kTaken, .job = request.job}, std::span(&file, taken ? 1 : 0));
+  if (copy.ok() && !IsAsleepInCall(request.thread))
+    copy = Status::Refuse(EINTR, "the caller has left its call");
+  if (copy.ok() && KindOf(fmt::format("/proc/self/fd/{}", copy->get())) != FileKind::kEventFile)
+    copy = NoEventFile(request.number);
+  Reply reply = {.tell = Tell::kTaken, .job = request.job};
+  if (!copy.ok()) SetError(WhyNotTaken(copy.status()), &reply);
+  const int file = copy.ok() ? copy->get() : -1;
+  SendReply(socket_.get(), reply, std::span(&file, copy.ok() ? 1 : 0));
 }
 
 // What is not needed goes: rights, descriptors, the terminal, the way to more rights. Not seccomp: a process

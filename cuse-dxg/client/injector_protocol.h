@@ -88,7 +88,7 @@ enum class Tell : uint32_t {
 struct Reply {
   Tell tell = Tell::kHello;
   pid_t worker = 0;   // the thread that serves this socket
-  int32_t error = 0;  // kFailed, kDid: 0 or a positive errno
+  int32_t error = 0;  // kFailed, kDid, kTaken: 0 or a positive errno
   uint32_t results_count = 0;
   // A kGone may cross the daemon's kLeave, and is then about a job that the daemon has forgotten.
   uint64_t job = 0;

@@ -17,14 +17,10 @@ class ProcessMemory final : public AddressSpace {
  public:
   explicit ProcessMemory(std::shared_ptr<const OpenSpace> space) : space_(std::move(space)) {}
 
-  bool Read(uint64_t address, std::span<std::byte> to) override {
-    return pread(file(), to.data(), to.size(), static_cast<off_t>(address)) ==
-           static_cast<ssize_t>(to.size());
-  }
+  bool Read(uint64_t address, std::span<std::byte> to) override { return space_->Read(address, to); }
 
   bool Write(uint64_t address, std::span<const std::byte> from) override {
-    return pwrite(file(), from.data(), from.size(), static_cast<off_t>(address)) ==
-           static_cast<ssize_t>(from.size());
+    return space_->Write(address, from);
   }
 
   bool Frames(uint64_t address, std::span<uint64_t> frames) override {

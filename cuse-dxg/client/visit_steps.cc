@@ -101,6 +101,19 @@ Result<UniqueFd> CopyOf(pid_t tid, pid_t tgid, int descriptor) {
   return copy;
 }
 
+Status WhyNotTaken(const Status& why) {
+  switch (-why.value()) {
+    case EINTR:
+      return why;
+    case EMFILE:
+    case ENFILE:
+    case ENOMEM:
+      return Status::Refuse(ENOMEM, "{}", why.why());
+    default:
+      return Status::Refuse(EINVAL, "{}", why.why());
+  }
+}
+
 Result<injector::NodeIdentity> IdentityOf(int file) {
   struct statx info;
   if (statx(file, "", AT_EMPTY_PATH | AT_STATX_DONT_SYNC, STATX_TYPE | STATX_INO, &info) != 0)
@@ -228,10 +241,20 @@ Result<int> VisitSteps::Pass(int file) {
   page.data = {Remote(page_ + offsetof(Page, byte)), 1};
   if (!WriteTo(tracee_.tid(), page_, page))
     return Status::Refuse(EFAULT, "the client's page for a message is gone");
-  DXG_ASSIGN(const uint64_t got, Call("recvmsg", SYS_recvmsg,
-                                      {static_cast<uint64_t>(sockets_[0]), page_ + offsetof(Page, header),
-                                       MSG_CMSG_CLOEXEC | MSG_DONTWAIT}));
-  if (got != 1 || !ReadFrom(tracee_.tid(), page_, &page))
+  Result<uint64_t> got = Call(
+      "recvmsg", SYS_recvmsg,
+      {static_cast<uint64_t>(sockets_[0]), page_ + offsetof(Page, header), MSG_CMSG_CLOEXEC | MSG_DONTWAIT});
+  switch (-got.status().value()) {
+    case EAGAIN:  // the message is in ours
+    case ENOTSOCK:
+    case ENOTCONN:
+      return Status::Refuse(EIO,
+                            "another thread of the client has put a file of its own in a socket's place");
+    default:
+      break;
+  }
+  DXG_TRY(std::move(got).status());
+  if (*got != 1 || !ReadFrom(tracee_.tid(), page_, &page))
     return Status::Refuse(EIO, "the client did not get the message with a file");
   cmsghdr rights;
   int number;

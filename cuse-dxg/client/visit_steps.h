@@ -72,6 +72,9 @@ class VisitSteps {
 
 // A copy of a thread's descriptor. EBADF where it has none of that number.
 Result<UniqueFd> CopyOf(pid_t tid, pid_t tgid, int descriptor);
+// Why there is no copy of an eventfd, by the driver's errno: what is no descriptor of the caller is no
+// eventfd either, and where we can open no more there is no memory.
+Status WhyNotTaken(const Status& why);
 // What tells the file behind it from others. Asks no file system for news: the file may be one that never
 // answers.
 Result<injector::NodeIdentity> IdentityOf(int file);

@@ -281,6 +281,7 @@ Task Driver::CreateProcess(std::shared_ptr<Process> process) {
   request.set_process_id(process->identity.own_pid);
   request.set_process_name(WideName(process->identity.name));
   request.set_process_bits(kProcessIsLinux);
+  request.set_user(process->identity.user);
   DXG_CO_TRY(co_await host_.AskGlobal(0, request, &reply));
   if (reply.process() == 0) co_return Status::Refuse(EBADF, "the host refused to create the process");
   process->host_handle = reply.process();

@@ -121,6 +121,16 @@ uint32_t Machine::AddProcess(std::shared_ptr<Process> process) {
   return handle;
 }
 
+std::shared_ptr<UserBudget> Machine::BudgetOf(uint32_t user) {
+  WriterLock lock(mutex_);
+  std::weak_ptr<UserBudget>& known = users_[user];
+  if (auto budget = known.lock()) return budget;
+  std::erase_if(users_, [user](const auto& each) { return each.first != user && each.second.expired(); });
+  auto budget = std::make_shared<UserBudget>(world_.user_limits);
+  users_[user] = budget;
+  return budget;
+}
+
 std::shared_ptr<Process> Machine::FindProcess(uint32_t handle) {
   ReaderLock lock(mutex_);
   return processes_.Share(handle);

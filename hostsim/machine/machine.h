@@ -93,6 +93,8 @@ class Machine {
 
   // -- Processes.
   uint32_t AddProcess(std::shared_ptr<Process> process);  // 0: there are too many
+  // Lives as long as a process of the user has it.
+  std::shared_ptr<UserBudget> BudgetOf(uint32_t user);
   std::shared_ptr<Process> FindProcess(uint32_t handle);
   std::vector<std::shared_ptr<Process>> Processes();
   // As Engines::End: the last share in `stopped` goes when no engine is at its memory any more.
@@ -192,6 +194,7 @@ class Machine {
   std::unordered_set<uint64_t> guest_luids_ DXG_GUARDED_BY(mutex_);  // all there ever were
   uint64_t adapter_serial_ DXG_GUARDED_BY(mutex_) = 0;
   HandleTable<std::shared_ptr<Process>> processes_ DXG_GUARDED_BY(mutex_){kProcessesMax};
+  std::unordered_map<uint32_t, std::weak_ptr<UserBudget>> users_ DXG_GUARDED_BY(mutex_);
   HandleTable<std::shared_ptr<const SharedObject>> shared_ DXG_GUARDED_BY(mutex_){kSharedMax};
 };
 

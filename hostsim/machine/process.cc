@@ -10,11 +10,13 @@
 
 namespace dxg::hostsim {
 
-Process::Process(uint64_t cookie, uint64_t process_id, std::string name, Machine& machine)
+Process::Process(uint64_t cookie, uint64_t process_id, std::string name, Machine& machine,
+                 std::shared_ptr<UserBudget> user)
     : machine(machine),
       cookie(cookie),
       process_id(process_id),
       name(std::move(name)),
+      user(std::move(user)),
       machine_(machine),
       mappings_(machine.counts.mappings),
       regions_(machine.io_space()),
@@ -46,7 +48,7 @@ AdapterUse* Process::UseAdapter(const std::shared_ptr<Adapter>& adapter) {
     use->adapter->memory().Release(use->memory);
     return true;
   });
-  uses_.push_back(std::make_unique<AdapterUse>(adapter, mappings_));
+  uses_.push_back(std::make_unique<AdapterUse>(adapter, mappings_, user));
   return uses_.back().get();
 }
 
@@ -87,7 +89,8 @@ void Commands::Handle(CommandContext& call, const host::CreateProcess::Request& 
   if (name.size() > kProcessNameBytes || call.Strike(FaultPoint::kNoMemoryCreate)) return;  // handle 0
   const std::u16string text = GetUtf16(BytesOf(std::string_view(name)), 0, name.size() / 2);
   reply->set_process(call.machine.AddProcess(
-      std::make_shared<Process>(request.cookie(), request.process_id(), ToUtf8(text), call.machine)));
+      std::make_shared<Process>(request.cookie(), request.process_id(), ToUtf8(text), call.machine,
+                                request.has_user() ? call.machine.BudgetOf(request.user()) : nullptr)));
 }
 
 int32_t Commands::Handle(CommandContext& call, const host::DestroyProcess::Request&,

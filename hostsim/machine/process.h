@@ -11,6 +11,7 @@
 #include "hostsim/machine/aftermath.h"
 #include "hostsim/machine/handle_table.h"
 #include "hostsim/machine/object.h"
+#include "hostsim/machine/user_budget.h"
 #include "hostsim/memory/gpu_va.h"
 #include "hostsim/memory/io_space.h"
 #include "hostsim/memory/memory_budget.h"
@@ -21,11 +22,12 @@ namespace dxg::hostsim {
 
 // What a process has of an adapter.
 struct AdapterUse {
-  AdapterUse(std::shared_ptr<Adapter> adapter, std::atomic<uint64_t>& mappings)
+  AdapterUse(std::shared_ptr<Adapter> adapter, std::atomic<uint64_t>& mappings,
+             const std::shared_ptr<UserBudget>& user)
       : adapter(std::move(adapter)),
-        work(std::make_shared<ProcessWork>(this->adapter->nodes())),
+        work(std::make_shared<ProcessWork>(this->adapter->nodes(), user)),
         va(*this->adapter->video_memory(), this->adapter->profile().caps().virtual_address_bits(), mappings,
-           work->reaches_guest) {}
+           work->reaches_guest, user) {}
 
   const std::shared_ptr<Adapter> adapter;
   uint32_t devices = 0;
@@ -45,7 +47,9 @@ struct AdapterUse {
 // again under the lock.
 class Process {
  public:
-  Process(uint64_t cookie, uint64_t process_id, std::string name, Machine& machine);
+  // `user`: what his processes have together counts there; null: the guest does not say whose it is.
+  Process(uint64_t cookie, uint64_t process_id, std::string name, Machine& machine,
+          std::shared_ptr<UserBudget> user);
 
   Mutex& mutex() DXG_RETURN_CAPABILITY(mutex_) { return mutex_; }
 
@@ -85,6 +89,7 @@ class Process {
   const uint64_t cookie;  // the guest's name for it
   const uint64_t process_id;
   const std::string name;
+  const std::shared_ptr<UserBudget> user;
   uint32_t handle = 0;  // set before anybody else sees the process
   CpuWaitBudget cpu_waits;
   uint32_t periodic_fences DXG_GUARDED_BY(mutex_) = 0;

@@ -9,6 +9,7 @@
 
 #include "base/mutex.h"
 #include "hostsim/machine/bytes.h"
+#include "hostsim/machine/user_budget.h"
 #include "hostsim/memory/io_space.h"
 
 // What the simulated host takes from outside: time, random numbers and faults. It has none of its own, so a
@@ -112,7 +113,8 @@ struct World {
   FaultPlan* faults = nullptr;          // outlives the host; null: the host has its own
   GuestMemory* guest_memory = nullptr;  // outlives the host; null: there is none to reach
   WindowFile window = {};               // one file for the whole window, if the guest chooses its address
-  uint32_t objects_per_process_max = kObjectsPerProcessMax;  // a test has a lower limit
+  uint32_t objects_per_process_max = kObjectsPerProcessMax;  // a test has lower limits, here and below
+  UserLimits user_limits = {};
   bool engine_threads = false;  // engines execute commands on threads of their own
 };
 

@@ -18,7 +18,10 @@ bool Aligned(GpuAddress address, uint64_t unit) { return IsMultipleOf(address, u
 
 }  // namespace
 
-GpuVa::~GpuVa() { count_ -= ranges_.size(); }
+GpuVa::~GpuVa() {
+  count_ -= ranges_.size();
+  if (user_) user_->va_parts.Give(ranges_.size() + pieces_.size());
+}
 
 // -- Ranges.
 
@@ -43,6 +46,7 @@ void GpuVa::Insert(GpuAddress start, uint64_t bytes, Range range) {
   if (range.owner) range.owner->ranges.insert(start.value);
   ranges_.Insert(start.value, (start + bytes).value, std::move(range));
   ++count_;
+  if (user_) user_->va_parts.Add(1);
 }
 
 void GpuVa::Erase(GpuAddress start) {
@@ -51,6 +55,7 @@ void GpuVa::Erase(GpuAddress start) {
   if (range->value.owner) range->value.owner->ranges.erase(start.value);
   ranges_.Erase(start.value);
   --count_;
+  if (user_) user_->va_parts.Give(1);
 }
 
 int32_t GpuVa::Reserve(const Place& place, uint64_t bytes, ReservationType type, GpuAddress* address) {
@@ -154,6 +159,7 @@ GpuMapping GpuVa::Advanced(GpuMapping mapping, uint64_t bytes) {
 
 GpuVa::Pieces::iterator GpuVa::ErasePiece(Pieces::iterator piece) {
   if (Allocation* allocation = piece->second.mapping.allocation) allocation->pieces.erase(piece->first.value);
+  if (user_) user_->va_parts.Give(1);
   return pieces_.erase(piece);
 }
 
@@ -163,6 +169,7 @@ void GpuVa::InsertPiece(GpuAddress start, Piece piece) {
     if (piece.mapping.allocation->storage->traits.of_guest) reaches_guest_ = true;
   }
   pieces_.emplace(start, std::move(piece));
+  if (user_) user_->va_parts.Add(1);
 }
 
 // A piece that reaches over the address becomes two.

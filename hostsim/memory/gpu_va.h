@@ -5,9 +5,11 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <utility>
 #include <vector>
 
 #include "hostsim/machine/bytes.h"
+#include "hostsim/machine/user_budget.h"
 #include "hostsim/memory/gpu_address.h"
 #include "hostsim/memory/range_tree.h"
 #include "hostsim/memory/storage.h"
@@ -91,7 +93,7 @@ class GpuVa {
  public:
   static constexpr GpuAddress kStart{0x10000};
   static constexpr uint64_t kReserveUnit = 64 * 1024;
-  static constexpr size_t kPartsMax = 1u << 20;  // ranges and pieces
+  static constexpr size_t kPartsMax = 1u << 20;  // ranges and pieces; a user's are limited too
 
   struct Place {
     GpuAddress base;  // 0: anywhere between the other two
@@ -99,17 +101,23 @@ class GpuVa {
     GpuAddress maximum;  // 0: the end; rounded down to the unit
   };
 
-  // `reaches_guest` is set when an address first shows memory of the guest.
+  // `reaches_guest` is set when an address first shows memory of the guest. `user`: null where he is not
+  // known.
   GpuVa(VideoMemory& memory, uint32_t address_bits, std::atomic<uint64_t>& count,
-        std::atomic<bool>& reaches_guest)
-      : memory_(memory), end_(1ull << address_bits), count_(count), reaches_guest_(reaches_guest) {}
+        std::atomic<bool>& reaches_guest, std::shared_ptr<UserBudget> user)
+      : memory_(memory),
+        end_(1ull << address_bits),
+        count_(count),
+        reaches_guest_(reaches_guest),
+        user_(std::move(user)) {}
   ~GpuVa();
 
   // These return an NTSTATUS and, in `address`, where the range is. Sizes are in bytes: multiples of
   // kReserveUnit or of the page. Reserve and Map take effect at once, unless SetEffective says later.
   // INVALID_PARAMETER: wrong alignment, or outside the address space, or taken. NO_MEMORY: no gap is large
-  // enough, or there are kPartsMax. Rules: learn.microsoft.com, D3DKMTReserveGpuVirtualAddress and
-  // D3DKMTMapGpuVirtualAddress; which gap is chosen is the simulator's choice (the lowest).
+  // enough, or there are kPartsMax, or the user has as many as he may. Rules: learn.microsoft.com,
+  // D3DKMTReserveGpuVirtualAddress and D3DKMTMapGpuVirtualAddress; which gap is chosen is the simulator's
+  // choice (the lowest).
   int32_t Reserve(const Place& place, uint64_t bytes, ReservationType type, GpuAddress* address);
   int32_t Map(const Place& place, uint64_t bytes, const GpuMapping& mapping, GpuAddress* address);
   int32_t Free(GpuAddress address, uint64_t bytes);
@@ -156,7 +164,10 @@ class GpuVa {
   using Pieces = std::map<GpuAddress, Piece>;
   static constexpr size_t kPartsOfAShow = 2;  // its own piece, and the second half of one that it parts
 
-  bool HasRoom(size_t parts) const { return ranges_.size() + pieces_.size() + parts <= kPartsMax; }
+  bool HasRoom(size_t parts) const {
+    return ranges_.size() + pieces_.size() + parts <= kPartsMax &&
+           (user_ == nullptr || user_->va_parts.HasRoom(parts));
+  }
   int32_t FindRoom(const Place& place, uint64_t bytes, uint64_t unit, GpuAddress* address) const;
   void Insert(GpuAddress start, uint64_t bytes, Range range);
   void Erase(GpuAddress start);
@@ -173,6 +184,7 @@ class GpuVa {
   const GpuAddress end_;
   std::atomic<uint64_t>& count_;
   std::atomic<bool>& reaches_guest_;
+  const std::shared_ptr<UserBudget> user_;
   RangeTree<Range> ranges_{kReserveUnit};  // by the values of addresses
   Pieces pieces_;
 };

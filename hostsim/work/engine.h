@@ -53,7 +53,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
   void SetPriority(GpuQueue& queue, int32_t priority, int32_t in_process_priority);
 
   // A packet for each queue, or one for all of them. All queues are of the device. False: the process would
-  // have more than kPacketsPerProcessMax packets, and nothing is queued.
+  // have more than kPacketsPerProcessMax packets, or its user too many, and nothing is queued.
   bool Submit(DeviceWork& work, std::span<GpuQueue* const> queues, std::span<GpuPacket> packets,
               Aftermath* aftermath);
 

@@ -33,15 +33,20 @@ void Engines::SetPriority(GpuQueue& queue, int32_t priority, int32_t in_process_
 bool Engines::Submit(DeviceWork& work, std::span<GpuQueue* const> queues, std::span<GpuPacket> packets,
                      Aftermath* aftermath) {
   MutexLock lock(mutex_);
-  if (work.of_process->packets + queues.size() > kPacketsPerProcessMax) return false;
+  ProcessWork& process = *work.of_process;
+  if (process.packets + queues.size() > kPacketsPerProcessMax) return false;
+  if (process.user && !process.user->packets.Take(queues.size())) return false;
   for (size_t i = 0; i < queues.size(); ++i) {
     GpuQueue& queue = *queues[i];
-    if (queue.ended_) continue;
+    if (queue.ended_) {
+      if (process.user) process.user->packets.Give(1);
+      continue;
+    }
     GpuPacket& packet = packets[packets.size() == 1 ? 0 : i];
     Count(queue, std::holds_alternative<GpuCommand>(packet) ? &NodeWork::commands_submitted
                  : std::holds_alternative<GpuWait>(packet)  ? &NodeWork::waits_submitted
                                                             : &NodeWork::signals_submitted);
-    ++work.of_process->packets;
+    ++process.packets;
     const bool last = packets.size() != 1 || i + 1 == queues.size();
     queue.packets_.push_back(last ? std::move(packet) : packet);
     Advance(queue, aftermath);
@@ -56,7 +61,9 @@ void Engines::Count(GpuQueue& queue, uint64_t NodeWork::*counter) {
 
 void Engines::PopFront(GpuQueue& queue) {
   queue.packets_.pop_front();
-  --queue.work_->of_process->packets;
+  ProcessWork& process = *queue.work_->of_process;
+  --process.packets;
+  if (process.user) process.user->packets.Give(1);
 }
 
 void Engines::SetInLine(GpuQueue& queue, bool in_line) {

@@ -6,10 +6,12 @@
 #include <functional>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <variant>
 #include <vector>
 
 #include "hostsim/machine/aftermath.h"
+#include "hostsim/machine/user_budget.h"
 #include "hostsim/memory/gpu_address.h"
 #include "hostsim/sync/sync_domain.h"
 #include "hostsim/work/command_streamer.h"
@@ -44,7 +46,8 @@ struct NodeWork {
 
 // What one process has on one adapter. The engines' lock guards it.
 struct ProcessWork {
-  explicit ProcessWork(size_t nodes) : nodes(nodes) {}
+  ProcessWork(size_t nodes, std::shared_ptr<UserBudget> user) : user(std::move(user)), nodes(nodes) {}
+  const std::shared_ptr<UserBudget> user;  // null: not known
   std::vector<NodeWork> nodes;
   uint64_t packets = 0;  // queued
   uint32_t left = 0;     // commands that an engine went on without, and that a thread is in still

@@ -169,13 +169,14 @@ bool Connection::Flush() {
   };
   while (!closed_ && !kept_.empty()) {
     Kept& front = kept_.front();
-    std::vector<int> descriptors;
+    int descriptors[kDescriptorsMax];
+    size_t count = 0;
     if (front.sent == 0) {
-      for (const UniqueFd& each : front.descriptors) descriptors.push_back(each.get());
+      for (const UniqueFd& each : front.descriptors) descriptors[count++] = each.get();
     }
     const size_t had_sent = front.sent;
-    const Taken taken =
-        front.by_rings ? PutIntoRing(PacketOf(front.bytes)) : SendNow(front.bytes, descriptors, &front.sent);
+    const Taken taken = front.by_rings ? PutIntoRing(PacketOf(front.bytes))
+                                       : SendNow(front.bytes, {descriptors, count}, &front.sent);
     if (taken == Taken::kOver) return false;
     if (front.by_rings && taken == Taken::kYes) front.sent = front.bytes.size();
     kept_bytes_ -= front.sent - had_sent;

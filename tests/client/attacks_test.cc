@@ -354,7 +354,7 @@ class Attack {
     std::promise<std::shared_ptr<EventFile>> taken;
     const auto take = [&] {
       injector_.TakeEventFile(call_, process_, kNamed,
-                              [&](std::shared_ptr<EventFile> file) { taken.set_value(std::move(file)); });
+                              [&](auto file) { taken.set_value(file.ok() ? *std::move(file) : nullptr); });
     };
     at_ == At::kAsked ? WhileTheInjectorIsStopped(take) : take();
     const auto file = taken.get_future().get();

@@ -248,9 +248,9 @@ class DeliveryDevice final : public attach::Node {
     const int number = static_cast<int>(request->argument());
     const client::Waiting at = WaitingOf(*request);
     std::shared_ptr<IoctlRequest> shared = std::move(request);
-    delivery_->TakeEventFile(at, *identity, number, [this, shared](std::shared_ptr<client::EventFile> file) {
-      const int32_t place = file ? Keep(std::move(file))
-                                 : 0;  // no share of it stays here: what the client drops next is closed
+    delivery_->TakeEventFile(at, *identity, number, [this, shared](auto file) {
+      // No share of it stays here: what the client drops next is closed.
+      const int32_t place = file.ok() ? Keep(*std::move(file)) : 0;
       shared->Answer(place, {});
     });
   }

@@ -501,6 +501,39 @@ void CheckIdentify() {
   EXPECT(ioctl(node.get(), kIdentify, -1) == 0);
 }
 
+// Another thread puts a socket of its own, which is full, in the place of those of a visit. The visit gives
+// its file or fails, and nobody waits for room in that socket.
+void CheckAnotherSocketInItsPlace() {
+  constexpr int kRounds = 400;
+  UniqueFd node = Open();
+  int ends[2];
+  EXPECT(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, ends) == 0);
+  const UniqueFd full(ends[0]), unread(ends[1]);
+  char byte = 1;
+  while (send(full.get(), &byte, 1, MSG_DONTWAIT) == 1) {
+  }
+  const int first = dup(node.get());  // where a visit finds room for its sockets
+  close(first);
+  std::atomic<bool> over = false;
+  std::thread other([&] {
+    while (!over) {
+      for (int number = first; number < first + 2; ++number) {
+        if (fcntl(number, F_GETFD) >= 0) dup2(full.get(), number);
+      }
+    }
+  });
+  for (int round = 0; round < kRounds; ++round) {
+    Visit visit = Wanted({GiveFile()});
+    const int result = Ask(node, &visit);
+    EXPECT(result == 0 || errno == EIO || errno == EBADF);
+    for (int number = first; number < first + 8; ++number) close(number);
+  }
+  over = true;
+  other.join();
+  for (int number = first; number < first + 8; ++number) close(number);
+  ExpectUndamaged(node);
+}
+
 }  // namespace
 
 const std::vector<Check> kStates = {
@@ -522,6 +555,7 @@ const std::vector<Check> kStates = {
     {"fork-during-a-visit", CheckForkDuringAVisit},
     {"many-at-once", CheckManyAtOnce},
     {"identify", CheckIdentify},
+    {"another-socket-in-its-place", CheckAnotherSocketInItsPlace},
 };
 
 }  // namespace dxg::client::delivery

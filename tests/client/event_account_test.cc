@@ -5,7 +5,9 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <memory>
+#include <string>
 #include <utility>
 #include <vector>
 
@@ -28,14 +30,27 @@ class DescriptorLimit {
   rlimit before_ = {};
 };
 
-// A new eventfd of that process; the client's own number is closed again.
-std::shared_ptr<EventFile> AddOne(EventFiles& files, pid_t tgid) {
+// A new eventfd of that process and user; the client's own number is closed again.
+Result<std::shared_ptr<EventFile>> TryOne(EventFiles& files, pid_t tgid, uid_t user) {
   Identity process;
   process.tgid = tgid;
+  process.user = user;
   UniqueFd copy(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
   EXPECT_TRUE(copy.valid());
   const int number = copy.get();
   return files.Add(process, number, std::move(copy));
+}
+
+std::shared_ptr<EventFile> AddOne(EventFiles& files, pid_t tgid, uid_t user = 0) {
+  auto added = TryOne(files, tgid, user);
+  return added.ok() ? *std::move(added) : nullptr;
+}
+
+// No memory, as the driver says, and for which of the limits.
+void ExpectRefused(EventFiles& files, pid_t tgid, uid_t user, const std::string& limit) {
+  const auto refused = TryOne(files, tgid, user);
+  EXPECT_EQ(refused.status().value(), -ENOMEM);
+  EXPECT_NE(refused.status().why().find(limit), std::string::npos) << refused.status().why();
 }
 
 TEST(EventAccount, OfAProcess) {
@@ -46,8 +61,8 @@ TEST(EventAccount, OfAProcess) {
     held.push_back(AddOne(*files, 1));
     ASSERT_NE(held.back(), nullptr) << i;
   }
-  EXPECT_EQ(AddOne(*files, 1), nullptr);
-  EXPECT_NE(AddOne(*files, 2), nullptr) << "another process has its own account";
+  ExpectRefused(*files, 1, 0, "there are 4096 of it (at most 4096)");
+  EXPECT_NE(AddOne(*files, 2, 1), nullptr) << "another process has its own account";
   held.pop_back();
   EXPECT_NE(AddOne(*files, 1), nullptr);
 }
@@ -57,15 +72,35 @@ TEST(EventAccount, OfAll) {
   const DescriptorLimit limit(kLimit);
   const auto files = std::make_shared<EventFiles>();
   std::vector<std::shared_ptr<EventFile>> held;
+  constexpr uid_t kUsers = 4;
   for (rlim_t i = 0; i < kLimit / 2; ++i) {
-    held.push_back(AddOne(*files, static_cast<pid_t>(i)));
+    held.push_back(AddOne(*files, static_cast<pid_t>(i), static_cast<uid_t>(i % kUsers)));
     ASSERT_NE(held.back(), nullptr) << i;
   }
-  EXPECT_EQ(AddOne(*files, 1), nullptr);
-  EXPECT_EQ(AddOne(*files, kLimit), nullptr);
-  EXPECT_EQ(files->accounts_count(), kLimit / 2) << "of a process that was refused";
+  ExpectRefused(*files, 1, 1, "128 of all (at most 128");
+  ExpectRefused(*files, kLimit, kUsers, "128 of all (at most 128");
+  EXPECT_EQ(files->accounts_count(), kLimit / 2 + kUsers) << "of who was refused";
   held.pop_back();
   EXPECT_NE(AddOne(*files, 1), nullptr);
+}
+
+// Whose many processes leave others as much.
+TEST(EventAccount, OfAUser) {
+  constexpr rlim_t kLimit = 256;
+  const DescriptorLimit limit(kLimit);
+  const auto files = std::make_shared<EventFiles>();
+  std::vector<std::shared_ptr<EventFile>> held;
+  for (rlim_t i = 0; i < kLimit / 4; ++i) {
+    held.push_back(AddOne(*files, static_cast<pid_t>(i), 1000));
+    ASSERT_NE(held.back(), nullptr) << i;
+  }
+  ExpectRefused(*files, kLimit, 1000, "64 of its user (at most 64)");
+  const auto of_other = AddOne(*files, kLimit, 1001);
+  EXPECT_NE(of_other, nullptr);
+  held.pop_back();
+  EXPECT_NE(AddOne(*files, kLimit, 1000), nullptr);
+  held.clear();
+  EXPECT_EQ(files->accounts_count(), 2u) << "of the other process and its user";
 }
 
 TEST(EventAccount, MoreInTotalNeverAtOnce) {

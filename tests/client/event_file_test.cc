@@ -7,6 +7,7 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <thread>
 #include <vector>
 
@@ -16,7 +17,9 @@ namespace {
 class EventFileTest : public testing::Test {
  protected:
   std::shared_ptr<EventFile> Add(int descriptor) {
-    return files_->Add(me_, descriptor, UniqueFd(dup(descriptor)));
+    auto added = files_->Add(me_, descriptor, UniqueFd(dup(descriptor)));
+    EXPECT_TRUE(added.ok()) << added.status().why();
+    return added.ok() ? *std::move(added) : nullptr;
   }
   static uint64_t Value(int descriptor) {
     uint64_t value = 0;
@@ -31,8 +34,8 @@ class EventFileTest : public testing::Test {
 
 TEST_F(EventFileTest, RefusesWhatIsNoEventfd) {
   const UniqueFd null(open("/dev/null", O_RDWR));
-  EXPECT_EQ(Add(null.get()), nullptr);
-  EXPECT_EQ(files_->Add(me_, 5, UniqueFd()), nullptr);
+  EXPECT_EQ(files_->Add(me_, null.get(), UniqueFd(dup(null.get()))).status().value(), -EINVAL);
+  EXPECT_EQ(files_->Add(me_, 5, UniqueFd()).status().value(), -EINVAL);
   EXPECT_EQ(files_->Find(me_, getpid(), null.get()), nullptr);
 }
 

@@ -28,7 +28,7 @@ class SlowDelivery final : public Delivery {
   }
   bool IsIdentifyCall(pid_t, uint32_t, uint64_t, uint64_t) override { return false; }
   void TakeEventFile(const Waiting&, const Identity& process, int, TookEventFile done) override {
-    Hold(process.user, [done] { done(nullptr); });
+    Hold(process.user, [done] { done(NoEventFile(3)); });
   }
 
   int begun(uid_t user) {

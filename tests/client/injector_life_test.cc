@@ -5,6 +5,7 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -12,9 +13,11 @@
 #include <atomic>
 #include <cerrno>
 #include <chrono>
+#include <csignal>
 #include <functional>
 #include <future>
 #include <memory>
+#include <thread>
 #include <vector>
 
 #include "base/unix_socket.h"
@@ -23,6 +26,7 @@
 #include "cuse-dxg/client/injector_protocol.h"
 #include "cuse-dxg/client/process_vm.h"
 #include "cuse-dxg/client/visit_steps.h"
+#include "tests/client/own_process.h"
 
 namespace dxg::client {
 namespace {
@@ -91,7 +95,8 @@ const Waiting kHere = {getpid(), 0xc0184748, 0x1000};
 class InjectorLife : public testing::Test {
  protected:
   // The errno with which each of so many visits is refused, in order; 0: it was not answered.
-  static std::vector<int> Enter(Injector& injector, size_t count) {
+  static std::vector<int> Enter(Injector& injector, size_t count,
+                                const std::function<void()>& asked_all = {}) {
     struct Asked {
       std::promise<int> refused;
     };
@@ -104,6 +109,7 @@ class InjectorLife : public testing::Test {
             asked->refused.set_value(-visit.status().value());
           });
     }
+    if (asked_all) asked_all();
     std::vector<int> errors;
     const auto patience_end = std::chrono::steady_clock::now() + std::chrono::seconds(20);
     for (const auto& each : all) {
@@ -126,6 +132,25 @@ TEST_F(InjectorLife, WhoWaitedForOneGetsAnother) {
   std::vector<int> errors = Enter(*injector, kWorkersOfOne + kMore);
   EXPECT_EQ(std::count(errors.begin(), errors.end(), EIO), static_cast<ptrdiff_t>(kWorkersOfOne));
   EXPECT_EQ(std::count(errors.begin(), errors.end(), EPERM), static_cast<ptrdiff_t>(kMore));
+}
+
+// An injector that is stopped reads neither the socket by which it gets its workers nor theirs. However many
+// ask then, nobody of them is held up while asking, and all are answered once it goes on.
+TEST_F(InjectorLife, WhoAsksAStoppedInjectorIsNotHeldUp) {
+  constexpr size_t kMany = 1200;  // more than it has workers, and than the socket takes
+  const auto injector = StartPlayed(0, RefuseWithPermission);
+  const pid_t process = OnlyChild();
+  ASSERT_NE(process, 0);
+  ASSERT_EQ(kill(process, SIGSTOP), 0);
+  ASSERT_EQ(waitpid(process, nullptr, WUNTRACED), process);
+  std::promise<void> asked;
+  std::vector<int> errors;
+  std::thread asker([&] { errors = Enter(*injector, kMany, [&] { asked.set_value(); }); });
+  const bool in_time = asked.get_future().wait_for(std::chrono::seconds(20)) == std::future_status::ready;
+  kill(process, SIGCONT);
+  asker.join();
+  EXPECT_TRUE(in_time) << "it is waited for";
+  EXPECT_EQ(errors, std::vector<int>(kMany, EPERM));
 }
 
 // What every request to identify a descriptor takes for our node's files, with an injector that says what the

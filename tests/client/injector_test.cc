@@ -95,8 +95,7 @@ class InjectorTest : public testing::Test {
   }
   bool Takes(const Waiting& at, const Identity& process, int descriptor) {
     std::promise<bool> taken;
-    injector_->TakeEventFile(at, process, descriptor,
-                             [&](std::shared_ptr<EventFile> file) { taken.set_value(file != nullptr); });
+    injector_->TakeEventFile(at, process, descriptor, [&](auto file) { taken.set_value(file.ok()); });
     return taken.get_future().get();
   }
 
@@ -269,6 +268,7 @@ TEST(Waiting, AnotherThreadOfTheNumberIsToldApart) {
 int main(int argc, char** argv) {
   if (dxg::client::IsInjectorCommand(argc, argv)) return dxg::client::RunInjector();
   if (argc == 3 && std::string_view(argv[1]) == "map-again") return dxg::client::MapAgain(argv[2]);
+  if (argc == 3 && std::string_view(argv[1]) == "stay-untouched") return dxg::client::StayUntouched(argv[2]);
   if (argc == 3 && std::string_view(argv[1]) == "short-lived-agent")
     return dxg::client::BeShortLivedAgent(argv[2]);
   testing::InitGoogleTest(&argc, argv);

@@ -31,4 +31,8 @@ int MapAgain(const char* address);
 // goes on.
 int BeShortLivedAgent(const char* path);
 
+// The role of a child in pin_test.cc: maps a page there, and says with its exit status whether somebody has
+// brought it in.
+int StayUntouched(const char* address);
+
 }  // namespace dxg::client

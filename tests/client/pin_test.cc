@@ -1,6 +1,12 @@
 // Memory of a client for longer than a call: what it costs to look, and what is kept open for it.
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <linux/userfaultfd.h>
+#include <sched.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -9,6 +15,7 @@
 #include <csignal>
 #include <cstring>
 #include <fstream>
+#include <iterator>
 #include <memory>
 #include <string>
 #include <thread>
@@ -16,6 +23,7 @@
 #include <vector>
 
 #include "base/page.h"
+#include "base/unique_fd.h"
 #include "cuse-dxg/client/process_vm.h"
 #include "tests/client/own_process.h"
 
@@ -170,5 +178,130 @@ TEST_F(PinTest, AnotherProgramIsAnotherAddressSpace) {
   close(ready[1]);
 }
 
+// A process may share its memory with one that goes on when it executes another program itself: what was
+// pinned is still there, and the process's number names the new program. For a page that is not there yet
+// nothing of that program is touched.
+TEST_F(PinTest, NothingOfAnotherProgramIsBroughtIn) {
+  int ready[2], go[2];
+  ASSERT_EQ(pipe2(ready, O_CLOEXEC), 0);
+  ASSERT_EQ(pipe2(go, O_CLOEXEC), 0);
+  void* const fresh = mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  ASSERT_NE(fresh, MAP_FAILED);
+  const auto address = reinterpret_cast<uint64_t>(fresh);
+  const std::string text = std::to_string(address);
+  const pid_t child = fork();
+  if (child == 0) {
+    dup2(go[0], STDIN_FILENO);
+    dup2(ready[1], STDOUT_FILENO);
+    alignas(16) static std::byte stack[1 << 16];
+    const auto stay = [](void*) -> int {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      for (;;) pause();
+    };
+    char byte = 1;
+    if (clone(stay, std::end(stack), CLONE_VM, nullptr) > 0 && write(STDOUT_FILENO, "m", 1) == 1 &&
+        read(STDIN_FILENO, &byte, 1) == 1)
+      execl("/proc/self/exe", "client_test", "stay-untouched", text.c_str(), nullptr);
+    _exit(2);
+  }
+  char byte;
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);
+  const auto before = access_.Pin(child, address, kPageBytes, true);
+  ASSERT_NE(before, nullptr);
+  ASSERT_EQ(write(go[1], "e", 1), 1);
+  ASSERT_EQ(read(ready[0], &byte, 1), 1);  // the new program has mapped a page of its own there
+  std::byte seen[1];
+  EXPECT_TRUE(before->Read(address, seen));
+  ASSERT_EQ(write(go[1], "l", 1), 1);
+  int status = -1;
+  EXPECT_EQ(waitpid(child, &status, 0), child);
+  EXPECT_EQ(WEXITSTATUS(status), 0) << "1: its page is there";
+  for (const int end : {ready[0], ready[1], go[0], go[1]}) close(end);
+  munmap(fresh, kPageBytes);
+}
+
+// A page that is there when its own process has filled it, and that process maps memory before it does: the
+// lock of its address space is not held while one of us waits for the page.
+class FilledByItsProcess : public testing::Test {
+ protected:
+  void SetUp() override {
+    page_ = static_cast<std::byte*>(
+        mmap(nullptr, kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+    ASSERT_NE(page_, MAP_FAILED);
+    ASSERT_EQ(pipe(ready_), 0);
+    child_ = fork();
+    if (child_ == 0) {
+      Fill(ready_[1]);
+      _exit(1);
+    }
+    char byte = 0;
+    ASSERT_EQ(read(ready_[0], &byte, 1), 1);
+    if (byte == 'n') GTEST_SKIP() << "this kernel or user has no userfaultfd";
+    pinned_ = access_.Pin(child_, Address(), kPageBytes, true);
+    ASSERT_NE(pinned_, nullptr);
+  }
+  void TearDown() override {
+    kill(child_, SIGKILL);
+    waitpid(child_, nullptr, 0);
+    for (const int end : ready_) close(end);
+    munmap(page_, kPageBytes);
+  }
+  uint64_t Address() const { return reinterpret_cast<uint64_t>(page_); }
+
+  ProcessVm access_;
+  pid_t child_ = 0;
+  std::byte* page_ = nullptr;
+  std::unique_ptr<AddressSpace> pinned_;
+
+ private:
+  void Fill(int ready) const {
+    const UniqueFd faults(static_cast<int>(syscall(SYS_userfaultfd, O_CLOEXEC)));
+    uffdio_api api = {.api = UFFD_API, .features = 0, .ioctls = 0};
+    uffdio_register range = {{Address(), kPageBytes}, UFFDIO_REGISTER_MODE_MISSING, 0};
+    const bool has = faults.valid() && ioctl(faults.get(), UFFDIO_API, &api) == 0 &&
+                     ioctl(faults.get(), UFFDIO_REGISTER, &range) == 0;
+    if (write(ready, has ? "y" : "n", 1) != 1) _exit(1);
+    static std::byte filling[kPageBytes];
+    std::memset(filling, 0x77, sizeof(filling));
+    for (uffd_msg asked; read(faults.get(), &asked, sizeof(asked)) == sizeof(asked);) {
+      if (mmap(nullptr, kPageBytes, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED) _exit(1);
+      uffdio_copy copy = {Address(), reinterpret_cast<uint64_t>(filling), kPageBytes, 0, 0};
+      ioctl(faults.get(), UFFDIO_COPY, &copy);
+    }
+  }
+
+  int ready_[2] = {-1, -1};
+};
+
+TEST_F(FilledByItsProcess, IsRead) {
+  std::byte seen[2] = {};
+  EXPECT_TRUE(pinned_->Read(Address() + 10, seen));
+  EXPECT_EQ(seen[1], std::byte{0x77});
+}
+
+TEST_F(FilledByItsProcess, IsWritten) {
+  const std::byte value[1] = {std::byte{0x11}};
+  EXPECT_TRUE(pinned_->Write(Address(), value));
+  std::byte seen[2] = {};
+  EXPECT_TRUE(pinned_->Read(Address(), seen));
+  EXPECT_EQ(seen[0], value[0]);
+  EXPECT_EQ(seen[1], std::byte{0x77});
+}
+
 }  // namespace
+
+int StayUntouched(const char* address) {
+  auto* const at = reinterpret_cast<void*>(std::stoull(address));
+  char byte;
+  if (mmap(at, kPageBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+           0) != at ||
+      write(STDOUT_FILENO, "m", 1) != 1 || read(STDIN_FILENO, &byte, 1) != 1)
+    return 2;
+  const UniqueFd pagemap(open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC));
+  uint64_t entry = 0;
+  const auto where = static_cast<off_t>(std::stoull(address) / kPageBytes * sizeof(entry));
+  if (pread(pagemap.get(), &entry, sizeof(entry), where) != sizeof(entry)) return 2;
+  return entry >> 63 ? 1 : 0;
+}
+
 }  // namespace dxg::client

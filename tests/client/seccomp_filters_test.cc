@@ -11,10 +11,13 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <csignal>
 #include <functional>
 #include <string>
+#include <thread>
 
 #include "base/unique_fd.h"
+#include "cuse-dxg/client/tracee.h"
 #include "tests/client/call_filter.h"
 
 namespace dxg::client {
@@ -69,6 +72,50 @@ const TrialRow kTrialRows[] = {
     {"close_range", {SYS_close_range}},
     {"munmap", {SYS_munmap}, false, true},
 };
+
+// A program in a filter of its own, which an injector that is not may visit only if it can put the filter
+// aside.
+class Filtered {
+ public:
+  Filtered() : child_(fork()) {
+    if (child_ != 0) return;
+    (void)AddFilter({SYS_socketpair}, SECCOMP_RET_KILL_PROCESS);
+    prctl(PR_SET_DUMPABLE, 1);
+    for (;;) pause();
+  }
+  ~Filtered() {
+    kill(child_, SIGKILL);
+    waitpid(child_, nullptr, 0);
+  }
+  Status Seize() const {
+    while (FiltersOf(child_).value_or(SeccompFilters{}).mode == 0) std::this_thread::yield();
+    return Tracee::Seize(child_, child_, {}).status();
+  }
+
+ private:
+  pid_t child_;
+};
+
+// What the injector learns when it starts, as the user with whose rights it has to do.
+Status SeizeAs(uid_t user) {
+  if (user != 0 && (setresuid(user, user, user) != 0 || prctl(PR_SET_DUMPABLE, 1) != 0))
+    return Status::Refuse(EPERM, "cannot become user {}", user);
+  Tracee::LearnRights();
+  if (waitpid(-1, nullptr, WNOHANG) != -1 || errno != ECHILD)
+    return Status::Refuse(EBUSY, "the child that was tried is still there");
+  return Filtered().Seize();
+}
+
+TEST(LearnRights, WithAllRightsFiltersArePutAside) {
+  if (geteuid() != 0) GTEST_SKIP() << "needs root";
+  EXPECT_EQ(InChild([] { return SeizeAs(0); }), "");
+}
+
+TEST(LearnRights, WithoutThemAFilterOfItsOwnIsRefused) {
+  const uid_t user = geteuid() == 0 ? 65534 : geteuid();
+  const std::string said = InChild([&] { return SeizeAs(user); });
+  EXPECT_NE(said.find("filter"), std::string::npos) << said;
+}
 
 TEST(SeccompFilters, ATrialWithoutFiltersIsPassed) {
   EXPECT_EQ(InChild(TryVisitCalls), "");

@@ -31,6 +31,11 @@ TEST(HostCommands, AreInOrderAndFound) {
   EXPECT_EQ(FindHostCommand(~0u), nullptr);
 }
 
+// What the VMBus has no place for.
+bool IsForOurHostsAlone(const FieldDescriptor& field) {
+  return field.full_name() == "dxg.host.CreateProcess.Request.user";
+}
+
 TEST(HostCommands, FieldsLieInsideAndApart) {
   for (const CommandRow& command : HostCommands()) {
     const bool echo = Options(command).echo();
@@ -44,7 +49,8 @@ TEST(HostCommands, FieldsLieInsideAndApart) {
       bool behind_tail = false;
       for (int i = 0; i < message->GetDescriptor()->field_count(); ++i) {
         const FieldDescriptor* field = message->GetDescriptor()->field(i);
-        ASSERT_TRUE(field->options().HasExtension(dxg::wire)) << field->name();
+        ASSERT_NE(field->options().HasExtension(dxg::wire), IsForOurHostsAlone(*field)) << field->full_name();
+        if (IsForOurHostsAlone(*field)) continue;
         if (!Wire(field).tail()) {
           EXPECT_FALSE(behind_tail) << field->name() << ": only tails come behind a tail";
           EXPECT_GE(Wire(field).at(), free_from) << field->name();

@@ -35,7 +35,8 @@ class FakeEventFile final : public client::EventFile {
 
 void FakeDelivery::TakeEventFile(const client::Waiting&, const client::Identity&, int descriptor,
                                  TookEventFile done) {
-  done(descriptor == eventfd_ ? std::make_shared<FakeEventFile>(&signals_) : nullptr);
+  if (descriptor != eventfd_) return done(client::NoEventFile(descriptor));
+  done(std::shared_ptr<client::EventFile>(std::make_shared<FakeEventFile>(&signals_)));
 }
 
 void FakeDelivery::Enter(const client::Waiting&, const client::Identity& process, std::function<void()>,

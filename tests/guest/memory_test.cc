@@ -742,7 +742,9 @@ TEST_F(MemoryTest, SharedResourceIsExportedAsAFile) {
     const int32_t result = Call(object, 200, DXG_IOCTL_EXPORT, &args);  // any process may
     return delivery.left.size() > left ? delivery.left.back() : result;
   };
+  caller_uid = 7;
   ASSERT_EQ(ask(), 0);
+  EXPECT_EQ(delivery.user, 7u) << "whoever holds the descriptor, and not who made it, has the visit";
   EXPECT_EQ(args.size, kSharedBytes);
   EXPECT_EQ(Did(Kind::kGiveFile), 1u);
   args.allocation_index = 1;

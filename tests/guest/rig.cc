@@ -32,7 +32,7 @@ thread_local std::shared_ptr<Outcome>* entering = nullptr;
 
 class TestIoctl final : public attach::IoctlRequest {
  public:
-  TestIoctl(pid_t tid, uint64_t file, uint32_t code, uint64_t argument, size_t restricted_bytes,
+  TestIoctl(pid_t tid, uid_t uid, uint64_t file, uint32_t code, uint64_t argument, size_t restricted_bytes,
             std::shared_ptr<Outcome> outcome)
       : file_(file),
         code_(code),
@@ -40,6 +40,7 @@ class TestIoctl final : public attach::IoctlRequest {
         restricted_(restricted_bytes != 0),
         outcome_(std::move(outcome)) {
     caller_.tid = tid;
+    caller_.uid = uid;
     const auto* bytes = reinterpret_cast<const std::byte*>(argument);
     in_.assign(bytes, bytes + restricted_bytes);
   }
@@ -155,10 +156,11 @@ std::unique_ptr<client::AddressMap> FakeAccess::MapOf(pid_t) {
   return shows ? std::make_unique<FakeMap>(*this) : nullptr;
 }
 
-void FakeDelivery::Enter(const client::Waiting&, const client::Identity&, std::function<void()> answer,
-                         Entered done) {
+void FakeDelivery::Enter(const client::Waiting&, const client::Identity& process,
+                         std::function<void()> answer, Entered done) {
   const OutsideCount outside;
   ++entered;
+  user = process.user;
   if (refuse_enter != 0) return done(Status::Refuse(refuse_enter, "refused by the test"));
   std::shared_ptr<Outcome> whose;
   if (hold_thread) {
@@ -472,7 +474,8 @@ std::shared_ptr<Outcome> DriverTest::StartRaw(uint64_t file, pid_t tid, uint32_t
 
 void DriverTest::StartRawWith(std::shared_ptr<Outcome> outcome, uint64_t file, pid_t tid, uint32_t code,
                               uint64_t argument, size_t restricted_bytes) {
-  auto ioctl = std::make_unique<TestIoctl>(tid, file, code, argument, restricted_bytes, std::move(outcome));
+  auto ioctl = std::make_unique<TestIoctl>(tid, caller_uid, file, code, argument, restricted_bytes,
+                                           std::move(outcome));
   FailAllocation(fail_allocation);
   driver.Ioctl(std::move(ioctl));
   allocations_of_call = AllocationsSince();

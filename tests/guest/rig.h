@@ -123,9 +123,11 @@ class FakeDelivery final : public client::Delivery {
   std::function<uint64_t()> open_node;
   std::map<int, uint64_t> files;  // by descriptor
   std::map<int, std::shared_ptr<CountingFile>> eventfds;
+  Status eventfd_refusal;  // of all of them
   std::vector<client::Step> steps;
   std::vector<int32_t> left;  // results that went by a visit
   int entered = 0;
+  uid_t user = 0;  // whom the last visit counts for
   int mapped = 0;  // mappings that the client has
 
   void Enter(const client::Waiting& at, const client::Identity& process, std::function<void()> answer,
@@ -138,8 +140,10 @@ class FakeDelivery final : public client::Delivery {
   bool IsIdentifyCall(pid_t, uint32_t, uint64_t, uint64_t) override { return false; }
   void TakeEventFile(const client::Waiting&, const client::Identity&, int descriptor,
                      TookEventFile done) override {
+    if (!eventfd_refusal.ok()) return done(eventfd_refusal);
     const auto found = eventfds.find(descriptor);
-    done(found == eventfds.end() ? nullptr : found->second);
+    if (found == eventfds.end()) return done(client::NoEventFile(descriptor));
+    done(std::shared_ptr<client::EventFile>(found->second));
   }
 
   uint64_t token = 0;
@@ -204,7 +208,7 @@ class DriverTest : public testing::Test {
   std::shared_ptr<Outcome> StartRaw(uint64_t file, pid_t tid, uint32_t code, uint64_t argument,
                                     size_t restricted_bytes);
 
-  uid_t opener_uid = 0;
+  uid_t opener_uid = 0, caller_uid = 0;
   // Where not 0, that allocation of the driver's in a call fails (counted_memory.h); how many the last had.
   uint64_t fail_allocation = 0;
   std::atomic<uint64_t> allocations_of_call = 0;

@@ -117,6 +117,28 @@ TEST_F(SyncTest, ACpuNotificationThatFailsHoldsNoEventfd) {
   EXPECT_EQ(delivery.eventfds[kEventfd].use_count(), 1);
 }
 
+// In none of the calls that take one, and nothing is left.
+TEST_F(SyncTest, AnEventfdTooManyIsNoMemory) {
+  delivery.eventfd_refusal = Status::Refuse(ENOMEM, "there are 4096 of it");
+  (void)CreateSync(_D3DDDI_CPU_NOTIFICATION);
+  EXPECT_EQ(result, -ENOMEM);
+  uint32_t object = CreateSync(_D3DDDI_MONITORED_FENCE);
+  uint64_t value = 1;
+  d3dkmt_waitforsynchronizationobjectfromcpu wait{};
+  wait.device.v = device;
+  wait.object_count = 1;
+  wait.objects = reinterpret_cast<uint64_t>(&object);
+  wait.fence_values = reinterpret_cast<uint64_t>(&value);
+  wait.async_event = kEventfd;
+  EXPECT_EQ(Call(file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &wait), -ENOMEM);
+  d3dkmt_signalsynchronizationobject2 signal{};
+  signal.context.v = context;
+  signal.flags.enqueue_cpu_event = 1;
+  signal.cpu_event_handle = kEventfd;
+  EXPECT_EQ(Call(file, 100, LX_DXSIGNALSYNCHRONIZATIONOBJECT, &signal), -ENOMEM);
+  EXPECT_EQ(driver.events().size(), 0u);
+}
+
 TEST_F(SyncTest, AQueuesFenceCanBeWaitedForAndNotDestroyed) {
   const auto queue = CreateHwQueue();
   ASSERT_EQ(result, 0);

@@ -17,8 +17,8 @@ class GpuRig : public SyncRig {
  public:
   explicit GpuRig(AdapterProfile profile = Shipped("discrete"), FaultPlan* faults = nullptr,
                   GuestMemory* guest_memory = nullptr, bool engine_threads = false,
-                  uint32_t objects_max = kObjectsPerProcessMax)
-      : SyncRig(std::move(profile), faults, guest_memory, engine_threads, objects_max),
+                  uint32_t objects_max = kObjectsPerProcessMax, UserLimits user_limits = {})
+      : SyncRig(std::move(profile), faults, guest_memory, engine_threads, objects_max, user_limits),
         context(NewContext(caller, device)) {
     arena_ = Memory(kArenaBytes);
     data = Memory(kMiB);

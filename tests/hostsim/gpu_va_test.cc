@@ -353,7 +353,7 @@ TEST(GpuVaLimits, OfRangesAndPieces) {
   VideoMemory memory({{kLocal, kGiB, false}}, budget, {});
   std::atomic<uint64_t> count{0};
   std::atomic<bool> reaches_guest = false;
-  GpuVa va(memory, 48, count, reaches_guest);
+  GpuVa va(memory, 48, count, reaches_guest, nullptr);
   GpuAddress address;
   while (va.Reserve({}, kUnit, ReservationType::kZero, &address) == kStatusSuccess) {
   }
@@ -384,7 +384,7 @@ TEST(GpuVaCost, GrowsWithTheLogarithm) {
   for (const uint64_t live : {10ull, 1000ull, 1'000'000ull}) {
     std::atomic<uint64_t> count{0};
     std::atomic<bool> reaches_guest = false;
-    GpuVa va(memory, 48, count, reaches_guest);
+    GpuVa va(memory, 48, count, reaches_guest, nullptr);
     GpuAddress address;
     for (uint64_t i = 0; i < live; ++i) va.Reserve({}, kUnit, ReservationType::kZero, &address);
     Rng rng(1);

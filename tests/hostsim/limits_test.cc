@@ -39,6 +39,119 @@ TEST(Limit, ObjectsOfAProcessAreItsOwn) {
   EXPECT_NE(rig.Try(1, 0).handle, 0u) << "of another process";
 }
 
+// Processes of one user share what the host bounds for him; another user has as much.
+class LimitOfAUser : public testing::Test {
+ protected:
+  static constexpr uint64_t kMax = 100;
+  static constexpr uint32_t kUser = 1000, kOther = 1001;
+  // The rig's own process is of nobody who is known, and counts for no user.
+  GpuRig rig_{Shipped("discrete"),
+              nullptr,
+              nullptr,
+              false,
+              kObjectsPerProcessMax,
+              UserLimits{.packets = kMax, .va_parts = kMax}};
+
+  // From here on the rig asks for another process.
+  void Be(const Caller& caller) {
+    rig_.caller = caller;
+    rig_.device = rig_.NewDevice(caller);
+    rig_.context = rig_.NewContext(caller, rig_.device);
+  }
+  void EndIt() { EXPECT_EQ(rig_.Ask<host::DestroyProcess>(rig_.caller, {}).reply.status(), kStatusSuccess); }
+};
+
+TEST_F(LimitOfAUser, PacketsThatWait) {
+  const Caller first = rig_.NewCallerOf(kUser);
+  Be(first);
+  const auto fence = rig_.NewFence();
+  const auto wait = [&] { return rig_.GpuWait(rig_.context, {{fence.handle, 1}}); };
+  for (uint64_t i = 0; i < kMax / 2; ++i) ASSERT_EQ(wait(), kStatusSuccess) << i;
+  const uint32_t first_device = rig_.device;
+  Be(rig_.NewCallerOf(kUser));
+  const auto own = rig_.NewFence();
+  const auto wait_own = [&] { return rig_.GpuWait(rig_.context, {{own.handle, 1}}); };
+  for (uint64_t i = 0; i < kMax / 2; ++i) ASSERT_EQ(wait_own(), kStatusSuccess) << i;
+  EXPECT_EQ(wait_own(), kStatusNoMemory);
+  EXPECT_EQ(rig_.Signal(own.handle, 1), kStatusSuccess);
+  for (uint64_t i = 0; i < kMax / 2; ++i)
+    ASSERT_EQ(rig_.GpuWait(rig_.context, {{own.handle, 2}}), kStatusSuccess) << "what is over does not count";
+  EXPECT_EQ(rig_.GpuWait(rig_.context, {{own.handle, 2}}), kStatusNoMemory);
+  const Caller second = rig_.caller;
+  Be(rig_.NewCallerOf(kOther));
+  const auto of_other = rig_.NewFence();
+  for (uint64_t i = 0; i < kMax; ++i)
+    ASSERT_EQ(rig_.GpuWait(rig_.context, {{of_other.handle, 1}}), kStatusSuccess) << i;
+  EXPECT_EQ(rig_.GpuWait(rig_.context, {{of_other.handle, 1}}), kStatusNoMemory);
+  rig_.caller = second;
+  EndIt();
+  rig_.caller = first;
+  rig_.device = first_device;
+  rig_.context = rig_.NewContext(first, first_device);
+  for (uint64_t i = 0; i < kMax / 2; ++i) ASSERT_EQ(wait(), kStatusSuccess) << "the other process is gone";
+  EXPECT_EQ(wait(), kStatusNoMemory);
+}
+
+// A packet for a queue that has ended is dropped, and counts for nobody.
+TEST_F(LimitOfAUser, PacketsThatAreDropped) {
+  Be(rig_.NewCallerOf(kUser));
+  const auto fence = rig_.NewFence();
+  EXPECT_EQ(rig_.GpuWait(rig_.context, {{fence.handle, 1}}), kStatusSuccess);
+  for (int i = 0; i < 3; ++i) {
+    const uint32_t context = rig_.NewContext(rig_.caller, rig_.device);
+    for (uint64_t j = 1; j < kMax; ++j)
+      ASSERT_EQ(rig_.GpuWait(context, {{fence.handle, 1}}), kStatusSuccess) << i << ' ' << j;
+    EXPECT_EQ(rig_.GpuWait(context, {{fence.handle, 1}}), kStatusNoMemory);
+    EXPECT_EQ(rig_.DestroyContext(rig_.caller, context), kStatusSuccess);
+  }
+}
+
+TEST_F(LimitOfAUser, AddressRanges) {
+  constexpr uint64_t kUnit = GpuVa::kReserveUnit;
+  const auto reserve = [&] { return rig_.TryReserve(kUnit).virtual_address(); };
+  Be(rig_.NewCallerOf(kUser));
+  const Caller first = rig_.caller;
+  uint64_t last = 0;
+  for (uint64_t i = 0; i < kMax - 10; ++i) ASSERT_NE(last = reserve(), 0u) << i;
+  Be(rig_.NewCallerOf(kUser));
+  for (uint64_t i = 0; i < 10; ++i) ASSERT_NE(reserve(), 0u) << i;
+  EXPECT_EQ(reserve(), 0u);
+  const Caller second = rig_.caller;
+  Be(rig_.NewCallerOf(kOther));
+  EXPECT_NE(reserve(), 0u);
+  rig_.caller = first;
+  EXPECT_EQ(rig_.Free(last, kUnit), kStatusSuccess);
+  rig_.caller = second;
+  EXPECT_NE(reserve(), 0u) << "there is room again";
+  EXPECT_EQ(reserve(), 0u);
+  EndIt();
+  rig_.caller = first;
+  for (uint64_t i = 0; i < 11; ++i) ASSERT_NE(reserve(), 0u) << "the other process is gone: " << i;
+  EXPECT_EQ(reserve(), 0u);
+}
+
+// What their pages show counts too: a mapping is a range and a piece of it.
+TEST_F(LimitOfAUser, PiecesOfRanges) {
+  constexpr uint64_t kOfTheQueue = 2;  // its fence may be mapped
+  Be(rig_.NewCallerOf(kUser));
+  rig_.queue = rig_.NewQueue();
+  const uint32_t allocation = rig_.New(kPage);
+  rig_.BringIn({allocation});
+  std::vector<uint64_t> mapped;
+  while (mapped.size() <= kMax) {
+    const auto reply = rig_.TryMap(rig_.MapRequest(allocation, 1));
+    if (reply.status() < 0) break;
+    mapped.push_back(reply.virtual_address());
+  }
+  EXPECT_GE(mapped.size(), (kMax - kOfTheQueue) / 2 - 1);
+  EXPECT_LE(mapped.size(), kMax / 2);
+  for (const uint64_t address : mapped) EXPECT_EQ(rig_.Free(address, kPage), kStatusSuccess);
+  uint64_t reserved = 0;
+  while (reserved <= kMax && rig_.TryReserve(GpuVa::kReserveUnit).virtual_address() != 0) ++reserved;
+  EXPECT_GE(reserved, kMax - kOfTheQueue) << "what was freed still counts";
+  EXPECT_LE(reserved, kMax);
+}
+
 // An address space ends at 2 to the profile's number of bits.
 TEST(Limit, EndOfTheAddressSpace) {
   for (const uint32_t bits : {32u, 48u, 57u}) {

@@ -76,12 +76,13 @@ class Rig {
  public:
   explicit Rig(std::vector<AdapterProfile> profiles = {Shipped("discrete")}, FaultPlan* faults = nullptr,
                GuestMemory* guest_memory = nullptr, bool engine_threads = false,
-               uint32_t objects_max = kObjectsPerProcessMax)
+               uint32_t objects_max = kObjectsPerProcessMax, UserLimits user_limits = {})
       : threads_(engine_threads),
         host_(Host::Create(World{.clock = clock,
                                  .faults = faults,
                                  .guest_memory = guest_memory,
                                  .objects_per_process_max = objects_max,
+                                 .user_limits = user_limits,
                                  .engine_threads = engine_threads},
                            profiles)) {
     host_->SetEvents(&recorded);
@@ -124,6 +125,13 @@ class Rig {
 
   // A new process on an adapter.
   Caller NewCaller(size_t adapter_index = 0) { return {NewProcess(), adapter(adapter_index).address}; }
+  // As above, of that user.
+  Caller NewCallerOf(uint32_t user) {
+    host::CreateProcess::Request request;
+    request.set_process_bits(8);
+    request.set_user(user);
+    return {Ask<host::CreateProcess>({}, request).reply.process(), adapter(0).address};
+  }
 
   uint32_t TryDevice(const Caller& caller, uint32_t flags = 0, uint64_t cookie = 0) {
     host::CreateDevice::Request request;

@@ -346,8 +346,9 @@ void Machine::Identify(const client::Waiting&, const client::Identity&, int desc
 void Machine::TakeEventFile(const client::Waiting&, const client::Identity& process, int descriptor,
                             TookEventFile done) {
   const auto event = events_.find(descriptor);
-  if (event == events_.end() || event->second.owner != process.tgid) return done(nullptr);
-  done(std::make_shared<CountedEvent>(event->second.ticks));
+  if (event == events_.end() || event->second.owner != process.tgid)
+    return done(client::NoEventFile(descriptor));
+  done(std::shared_ptr<client::EventFile>(std::make_shared<CountedEvent>(event->second.ticks)));
 }
 
 Result<uint64_t> Machine::DoStep(pid_t pid, const client::Step& step) {

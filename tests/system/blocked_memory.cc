@@ -9,7 +9,7 @@
 //         (one that is written when the host has answered), share (where what a visit brings goes), flush (a
 //         descriptor that is an eventfd one moment and the held file the next: who takes and closes it waits
 //         for the file's flush), or what a GPU does (held_work.h says the kinds). The last two end only when
-//         they are killed.
+//         they are killed. While a GPU waits, the program maps memory, and prints "goes on" when it has.
 //     dxg-blocked-memory calls NODE COUNT
 //         Makes calls, and sends as many bytes to a process that sends them back. Says how long both took,
 //         and ends with 0 if all succeeded and 99 of 100 calls took no more than 20 ms, and what 99 of 100 of
@@ -63,7 +63,7 @@ constexpr size_t kFilePages = 4096;
 bool sync_reads = false;
 int told = -1;  // gets a byte for each page that is asked for, and each flush that is held
 // So many pages are to be asked for before the file system says "blocked" in the client's place, which may be
-// stuck by then: what a process maps waits while somebody waits for one of its pages.
+// stuck by then: what a process maps waits while a host in another process waits for one of its pages.
 int reads_to_say = 0;
 bool holds_flushes = false;
 pid_t client_pid = 0;
@@ -83,9 +83,9 @@ void GetAttributes(fuse_req_t request, fuse_ino_t, fuse_file_info*) {
 }
 
 void HoldRead(fuse_req_t, fuse_ino_t, size_t, off_t, fuse_file_info*) {
-  if (write(told, "r", 1) != 1) Fail("cannot tell of a read");
   if (reads_to_say > 0 && --reads_to_say == 0 && write(STDOUT_FILENO, "blocked\n", 8) != 8)
     Fail("cannot say that it is blocked");
+  if (write(told, "r", 1) != 1) Fail("cannot tell of a read");
 }
 
 // Of a descriptor that somebody else closes. The client itself is not held up.
@@ -257,22 +257,28 @@ int Attack(int argc, char** argv) {
   const d3dkmthandle adapter = FirstAdapter(node);
 
   const auto page = [pages](int i) { return static_cast<std::byte*>(pages) + i * 8 * kPage; };
-  const auto tell_when_blocked = [&] {
+  const auto wait_until_blocked = [&] {
     for (int i = 0; i < blocked; ++i) {
       if (read(tell[0], &byte, 1) != 1) Fail("the file system ended");
     }
-    fmt::print("blocked\n");
+  };
+  const auto say = [](const char* what) {
+    fmt::print("{}\n", what);
     std::fflush(stdout);
   };
   if (holds_flushes) {
     BeginFlushes(node, adapter, file, threads);
-    tell_when_blocked();
+    wait_until_blocked();
+    say("blocked");
     for (;;) pause();
   }
   if (dxg::held::IsWork(kind)) {
     std::vector<std::function<void()>> work;
     for (int i = 0; i < threads; ++i) work.push_back(dxg::held::PrepareWork(path, kind, page(i)));
     for (const auto& queue : work) queue();
+    wait_until_blocked();
+    if (mmap(nullptr, kPage, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED) Fail("mmap");
+    say("goes on");
     for (;;) pause();
   }
 
@@ -283,11 +289,11 @@ int Attack(int argc, char** argv) {
       if (Touch(node, adapter, kind, page(i)) >= 0) ++succeeded;
     });
   }
-  tell_when_blocked();
+  wait_until_blocked();
+  say("blocked");
   for (std::thread& call : calls) call.join();
   if (succeeded != 0) Fail("a call succeeded");
-  fmt::print("ended\n");
-  std::fflush(stdout);
+  say("ended");
   _exit(0);  // the file system's thread does not end
 }
 

@@ -13,8 +13,8 @@ namespace dxg::held {
 bool IsWork(std::string_view kind);  // "commands", "copies", "writes", "atomics"
 
 // Gives a page of this process to a device of its own. What is returned queues the work in it: not before all
-// is made that the process wants, because what it maps itself waits while something waits for one of its
-// pages. Both throw std::runtime_error where they are refused.
+// is made that the process wants, because what it maps itself waits while a host in another process waits for
+// one of its pages. Both throw std::runtime_error where they are refused.
 std::function<void()> PrepareWork(const char* node, std::string_view kind, std::byte* page);
 
 // Submits so many copies on a device of its own, waits for each, and looks at what it has copied. Throws

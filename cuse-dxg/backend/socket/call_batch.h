@@ -17,6 +17,9 @@ class CallBatch {
   static constexpr int kCallsMax = 64;
   static constexpr size_t kBytesMax = 256 * 1024;
 
+  // The list is there from the beginning: a message that finds no memory for it says that it has one.
+  CallBatch() { message_.mutable_calls(); }
+
   // Throws std::bad_alloc where there is no memory for it; then it is not in here.
   void Add(const HostCall& call, uint64_t number) {
     auto& calls = *message_.mutable_calls()->mutable_calls();
