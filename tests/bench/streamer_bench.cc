@@ -31,6 +31,7 @@ struct Format {
   uint32_t node;
   void (*write)(Words* words, uint64_t to, uint32_t value);
   void (*copy)(Words* words, uint64_t to, uint64_t from, uint32_t bytes);
+  uint32_t end = 0;  // a command without which a buffer has no end
 };
 
 void WritePm4(Words* words, uint64_t to, uint32_t value) {
@@ -55,11 +56,21 @@ void WriteAdreno(Words* words, uint64_t to, uint32_t value) {
 void CopyAdreno(Words* words, uint64_t to, uint64_t from, uint32_t bytes) {
   Add(words, {Type7(0x75, 5), bytes / 4, Low(from), High(from), Low(to), High(to)});  // CP_MEMCPY
 }
+void WriteIntel(Words* words, uint64_t to, uint32_t value) {
+  Add(words, {0x10000002, Low(to), High(to), value});  // MI_STORE_DATA_IMM
+}
+void CopyIntel(Words* words, uint64_t to, uint64_t from, uint32_t bytes) {
+  constexpr uint32_t kStride = 32 * 1024;
+  const uint32_t corner = bytes / kStride << 16 | kStride;  // one byte a pixel
+  Add(words,
+      {0x5040000A, kStride - 1, 0, corner, Low(to), High(to), 0, 0, kStride - 1, Low(from), High(from), 0});
+}
 
 constexpr Format kFormats[] = {
     {"AMD PM4", "amd-navi", 1, WritePm4, CopyPm4},
     {"AMD SDMA", "amd-navi", 2, WriteSdma, CopySdma},
     {"Adreno", "adreno-x1", 0, WriteAdreno, CopyAdreno},
+    {"Intel", "intel-tgl", 0, WriteIntel, CopyIntel, 0x05000000},
 };
 
 // -- What is measured.
@@ -79,9 +90,10 @@ Buffer NewBuffer(Client& client, uint64_t bytes) {
 
 // The fastest of some rounds, from the submission to the end of the wait: the slower ones measure what else
 // the machine does.
-uint64_t FastestNs(Client& client, uint32_t node, const Buffer& batch, const Words& words, int rounds) {
+uint64_t FastestNs(Client& client, const Format& format, const Buffer& batch, Words words, int rounds) {
+  if (format.end != 0) Add(&words, {format.end});
   std::memcpy(batch.memory, words.data(), words.size() * sizeof words[0]);
-  const auto context = client.CreateContext(node);
+  const auto context = client.CreateContext(format.node);
   const auto fence = client.CreateFence();
   uint64_t fastest_ns = ~0ull;
   for (int round = 1; round <= rounds; ++round) {
@@ -102,7 +114,7 @@ void CompareSmallCommands(Client& client, const Format& format, int rounds) {
     format.write(&words, target.address + value * sizeof value % kWrittenBytes, value);
     ++value;
   }
-  const uint64_t ns = FastestNs(client, format.node, batch, words, rounds);
+  const uint64_t ns = FastestNs(client, format, batch, words, rounds);
   uint32_t last = 0;
   std::memcpy(&last, target.memory + (value - 1) * sizeof value % kWrittenBytes, sizeof last);
   if (last != value - 1)
@@ -118,7 +130,7 @@ void CompareCopies(Client& client, const Format& format, uint64_t bytes, int rou
   Words words;
   for (uint64_t at = 0; at < bytes; at += kCopiedAtOnce)
     format.copy(&words, target.address + at, source.address + at, kCopiedAtOnce);
-  const uint64_t gpu_ns = FastestNs(client, format.node, batch, words, rounds);
+  const uint64_t gpu_ns = FastestNs(client, format, batch, words, rounds);
   if (target.memory[bytes - 1] != 2) Fail(fmt::format("{}: the copy did not arrive", format.name));
   auto* plain =
       static_cast<char*>(mmap(nullptr, 2 * bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));

@@ -23,6 +23,7 @@ namespace {
 // the count of jumps again.
 constexpr uint64_t kDwordsMax = 1ull << 28;
 constexpr uint32_t kJumpsMax = 1u << 20;
+constexpr uint64_t kBlitBytesMax = 64ull << 30;
 // Batches in each other: the first one and two nested levels.
 constexpr size_t kLevelsMax = 3;
 constexpr size_t kRegistersMax = 4096;
@@ -125,6 +126,7 @@ class IntelStreamer final : public CommandStreamer {
   bool jumped_ = false;  // the command set at_
   std::vector<uint64_t> returns_;
   uint64_t dwords_ = 0;
+  uint64_t blit_bytes_ = 0;
   uint32_t jumps_ = 0;
 };
 
@@ -319,6 +321,8 @@ CommandStop IntelStreamer::Do(Step& step, uint32_t header, const Body& body) {
         if (bytes > step.budget) return Stop(CommandStop::kBudget);
         step.budget -= bytes;
       }
+      blit_bytes_ += bytes;
+      if (blit_bytes_ > kBlitBytesMax) return Stop(CommandStop::kHang);
       GpuFault fault;
       switch (DoBlt(step.environment, step.cancelled, blt, &fault)) {
         case BltEnd::kDone:
