@@ -151,7 +151,8 @@ bool Parse(const CommandContext& call, Wanted* wanted) {
   Asked asked = {.bytes = adapter.profile().memory().unknown_allocation_bytes()};
   if (ours && !ReadOwn(data, &traits, &asked)) return false;
   if (rule && !ReadByRule(*rule, data, &traits, &asked)) return false;
-  if (!ours && !rule) call.NoteUnread(data.size(), "the allocation gets the profile's unknown_allocation_bytes");
+  if (!ours && !rule)
+    call.NoteUnread(data.size(), "the allocation gets the profile's unknown_allocation_bytes");
   if (asked.bytes == 0 || asked.bytes > kAllocationBytesMax) return false;
   traits.bytes = (asked.bytes + asked.alignment - 1) / asked.alignment * asked.alignment;
   traits.cached = traits.cached || traits.system_only;

@@ -10,10 +10,10 @@
 #include <unordered_map>
 #include <vector>
 
-#include "link/fidelity.h"
 #include "hostsim/memory/gpu_memory.h"
 #include "hostsim/work/streamers/intel_commands.h"
 #include "hostsim/work/streamers/intel_memory.h"
+#include "link/fidelity.h"
 
 namespace dxg::hostsim {
 namespace intel {
