@@ -23,7 +23,7 @@ Command::Command(CLI::App& app) {
                                   "Print counts, errors and times for each call, and for each thread; "
                                   "percentiles are at most 2 % too high");
   for (CLI::App* command : {print_, stats_}) {
-    command->add_option("FILE", file_, "The recording; - is stdin")->required();
+    command->add_option("FILE", file_, "The recording; - is stdin")->type_name("FILE")->required();
     command
         ->add_option("--filter", filter_,
                      "Only these: call=NAME (* is any letters), pid=N, tid=N or errno=NAME, with != for "

@@ -25,7 +25,7 @@ Result<std::unique_ptr<Sink>> FileSink::Create(const std::string& path) {
 }
 
 Status FileSink::Append(std::span<const std::byte> bytes) {
-  const Status written = Overwrite(size_, bytes);
+  Status written = Overwrite(size_, bytes);
   if (written.ok()) {
     size_ += bytes.size();
   } else if (ftruncate(file_.get(), static_cast<off_t>(size_)) != 0) {
