@@ -266,7 +266,8 @@ Ran RunSelf(std::vector<std::string> arguments) {
     dup2(out.get(), STDOUT_FILENO);
     dup2(err.get(), STDERR_FILENO);
     alarm(kPatience_s);
-    for (const char* setting : {"DXG_TRACE", "DXG_CONFIG"}) unsetenv(setting);  // files of the user's
+    for (const char* setting : {"DXG_TRACE", "DXG_RECORD", "DXG_CONFIG"})
+      unsetenv(setting);  // files of the user's
     std::vector<char*> words;
     words.reserve(arguments.size() + 1);
     for (std::string& argument : arguments) words.push_back(argument.data());

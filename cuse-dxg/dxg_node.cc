@@ -25,7 +25,7 @@
 #include "cuse-dxg/control/server.h"
 #include "cuse-dxg/guest/census.h"
 #include "cuse-dxg/guest/driver.h"
-#include "cuse-dxg/trace/text_trace.h"
+#include "cuse-dxg/trace/observers.h"
 #include "hostsim/backend/in_process.h"
 #include "link/host_control.h"
 #include "link/vmbus/bus_address.h"
@@ -47,7 +47,7 @@ struct Generation {
 // the lost host, and what is opened from then on is the new one's.
 class DxgNode final : public attach::Node, private HostControl {
  public:
-  DxgNode(std::unique_ptr<client::Delivery> delivery, std::unique_ptr<trace::TextTrace> trace,
+  DxgNode(std::unique_ptr<client::Delivery> delivery, std::unique_ptr<guest::CallObserver> trace,
           ConnectHost connect)
       : delivery_(std::move(delivery)), trace_(std::move(trace)), connect_(std::move(connect)) {}
 
@@ -201,7 +201,7 @@ class DxgNode final : public attach::Node, private HostControl {
   guest::Census census_;  // before the generations: their drivers know it
   client::ProcessVm clients_;
   std::unique_ptr<client::Delivery> delivery_;  // before the generations: their drivers know it
-  std::unique_ptr<trace::TextTrace> trace_;
+  std::unique_ptr<guest::CallObserver> trace_;  // the same
   const ConnectHost connect_;
   std::atomic<Generation*> current_{nullptr};
 
@@ -281,10 +281,11 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   UniqueFd agents(options.agents), control_listener(options.control_listener);
   DXG_TRY(client::CheckProcessVm());
   DXG_ASSIGN(ConnectHost connect, FindHost(options));
-  std::unique_ptr<trace::TextTrace> trace;
-  if (!options.trace_text.empty()) {
-    DXG_ASSIGN(trace, trace::TextTrace::Create(options.trace_text));
-  }
+  TraceHeader header;
+  header.set_product("cuse-dxg " DXG_VERSION);
+  header.set_node(options.node);
+  header.set_backend(options.backend);
+  DXG_ASSIGN(auto trace, trace::MakeObserver(options.trace_text, options.record, header));
   DXG_ASSIGN(auto delivery, client::StartDelivery(std::move(agents), options.injector));
   auto device = std::make_unique<DxgNode>(std::move(delivery), std::move(trace), std::move(connect));
   DXG_TRY(device->Start(options.control, std::move(control_listener)));

@@ -25,6 +25,8 @@ struct NodeOptions {
   std::string control;        // path of the control socket; empty: none
   int control_listener = -1;  // or that socket, which listens already and which the device takes; -1: none
   std::string trace_text;     // file for the text trace; "-" is stdout; empty: none
+  std::string record;         // file for a recording; empty: none
+  std::string node;           // "cuse /dev/dxg", "fuse /dev/dxg", "run"; for the recording
 };
 
 // Makes the node, with its guest driver and its back-end. Refused if the options name no usable host.

@@ -44,6 +44,7 @@
 #include "cuse-dxg/doctor.h"
 #include "cuse-dxg/dxg_node.h"
 #include "cuse-dxg/options.h"
+#include "cuse-dxg/trace/command.h"
 #include "cuse-dxg/trial.h"
 #include "cuse-dxg/vmbus_command.h"
 
@@ -124,6 +125,7 @@ int Serve(Options options) {
   std::unique_ptr<Attachment> attachment = *std::move(attached);
   if (Status status = confinement.GiveUpRights(attachment.get(), &options.device); !status.ok())
     return Refused(status);
+  options.device.node = fmt::format("{} {}", attachment->kind(), attachment->path());
   Result<std::unique_ptr<Node>> device = MakeNode(options.device);
   if (!device.ok()) return Refused(device.status());
   std::unique_ptr<Node> node = *std::move(device);  // after the attachment: it goes first
@@ -224,6 +226,7 @@ Result<int> RunServed(Options options, Launch launch, const ReportFile& report) 
   options.device.injector.family = client::FamilyOf(launch.child());
   options.device.agents = launch.TakeAgents().release();
   options.device.control_listener = launch.TakeControl().release();
+  options.device.node = "run";
   DXG_ASSIGN(std::unique_ptr<Node> node, MakeNode(options.device));
   DXG_TRY(session->Attach(std::move(connection)));
   DXG_TRY(session->Start(*node, options.workers));
@@ -361,6 +364,7 @@ int Main(int argc, char** argv) {
   control::Command ctl(app);
   VmbusCommand vmbus(app);
   CdiCommand cdi(app);
+  trace::Command trace(app);
 
   command_line::AddPages(app);
   try {
@@ -374,6 +378,7 @@ int Main(int argc, char** argv) {
   if (ctl.given()) return ctl.Run();
   if (vmbus.given()) return vmbus.Run();
   if (cdi.given()) return cdi.Run();
+  if (trace.given()) return trace.Run();
   if (*version) return PrintVersion(json);
   DXG_CHECK(*calls);
   return PrintCalls(json);

@@ -49,6 +49,11 @@ void AddDeviceOptions(CLI::App* command, Options* options) {
                    "Write each call as a line of text to FILE; - is stdout")
       ->type_name("FILE")
       ->envname("DXG_TRACE");
+  command
+      ->add_option("--record", options->device.record,
+                   "Record all calls in FILE, for `cuse-dxg trace` (docs/recording.md)")
+      ->type_name("FILE")
+      ->envname("DXG_RECORD");
   command->add_flag("--no-sandbox", options->no_sandbox,
                     "Keep all rights and make any system call: to debug this process (docs/security.md)");
   command

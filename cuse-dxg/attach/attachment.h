@@ -32,6 +32,7 @@ class Attachment {
   // each call of theirs ends with an error. From any thread; the process is to end next.
   virtual void Withdraw() = 0;
   virtual const std::string& path() const = 0;
+  virtual const char* kind() const = 0;  // "cuse" or "fuse"
 
   virtual Status MakeNode() = 0;
   virtual Status RemoveNode() = 0;

@@ -91,6 +91,7 @@ class CuseNode final : public Attachment {
     if (const Status removed = Remove(); !removed.ok()) spdlog::warn("{}", removed.why());
   }
   const std::string& path() const override { return path_; }
+  const char* kind() const override { return "cuse"; }
 
   Status MakeNode() override {
     // Not by access(), which a device policy (cgroup) refuses for a device that we may not open ourselves.

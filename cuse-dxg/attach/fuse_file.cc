@@ -200,6 +200,7 @@ class FuseFile final : public Attachment {
     RemoveOrSay();
   }
   const std::string& path() const override { return path_; }
+  const char* kind() const override { return "fuse"; }
 
   Status MakeNode() override { return Status::Ok(); }  // it came with the mount
   Status RemoveNode() override {

@@ -47,6 +47,7 @@ class ProcessFile final : public OpenFile {
   void Ioctl(std::unique_ptr<attach::IoctlRequest>& request) override { driver.ServeCall(process_, request); }
   void Released() override { driver.CloseFileOf(process_); }
   uint64_t process() const override { return reinterpret_cast<uint64_t>(process_.get()); }
+  pid_t pid() const override { return process_->identity.tgid; }
 
  private:
   const std::shared_ptr<Process> process_;
@@ -98,8 +99,15 @@ class CallRunner {
   static void Tell(Call& call, uint64_t start_ns, const Status& status) {
     Driver& driver = call.driver;
     if (driver.observer_ != nullptr) {
-      driver.Report({&call.row, call.row.code, call.tid(), &call.request_message(), &call.reply_message(),
-                     &status, Census::NowNs() - start_ns});
+      driver.observer_->OnCall({.row = &call.row,
+                                .code = call.row.code,
+                                .tid = call.tid(),
+                                .request = &call.request_message(),
+                                .reply = &call.reply_message(),
+                                .status = &status,
+                                .duration_ns = Census::NowNs() - start_ns,
+                                .begin_ns = start_ns,
+                                .pid = call.identity().tgid});
     }
     LogRefusal(call.row.name, call.tid(), status);
   }
@@ -163,40 +171,72 @@ void Driver::ServeCall(const std::shared_ptr<Process>& process,
   const contract::CallRow* row = contract::FindCall(request->code());
   if (row == nullptr) {
     return Refuse(
-        *request, nullptr,
+        *request, process.get(), nullptr,
         Status::Refuse(
             ENOTTY,
             "request code {:#010x} is no call of /dev/dxg (number, size, direction and type must all fit)",
             request->code()));
   }
   if (process == nullptr)
-    return Refuse(*request, row,
+    return Refuse(*request, nullptr, row,
                   Status::Refuse(ENOTTY, "this descriptor is of a shared object, which has no calls"));
   if (!access_.InGroup(request->caller().tid, process->identity.tgid)) {
-    return Refuse(*request, row,
+    return Refuse(*request, process.get(), row,
                   Status::Refuse(ENOTTY,
                                  "thread {} is not of process {}, which opened this descriptor; a child has "
                                  "to open the node itself",
-                                 request->caller().tid, process->identity.tgid));
+                                 request->caller().tid, process->identity.tgid),
+                  /*inherited=*/true);
   }
   const auto runner = Runners()[row->nr];
   if (runner == nullptr) {
     LogNotServed(*row);
-    return Refuse(*request, row, Status::Refuse(ENOTTY, "known, not served yet"));
+    return Refuse(*request, process.get(), row, Status::Refuse(ENOTTY, "known, not served yet"));
   }
   const LongCalls::Who who{process->identity.tgid, request->caller().uid};
   long_calls_.ServeInTurn(who, std::move(request),
                           [this, runner, row, process](auto& next) { runner(*this, *row, process, next); });
 }
 
-void Driver::Refuse(attach::IoctlRequest& request, const contract::CallRow* row, const Status& status) {
+void Driver::Refuse(attach::IoctlRequest& request, const Process* process, const contract::CallRow* row,
+                    const Status& status, bool inherited) {
   if (census_ != nullptr) census_->Count({row, request.code(), 0, request.caller().tid, status});
-  if (observer_ != nullptr) Report({row, request.code(), request.caller().tid, nullptr, nullptr, &status, 0});
+  if (observer_ != nullptr) {
+    observer_->OnCall({.row = row,
+                       .code = request.code(),
+                       .tid = request.caller().tid,
+                       .request = nullptr,
+                       .reply = nullptr,
+                       .status = &status,
+                       .duration_ns = 0,
+                       .begin_ns = Census::NowNs(),
+                       .pid = process != nullptr ? process->identity.tgid : 0,
+                       .inherited = inherited,
+                       .argument = request.argument(),
+                       .raw = request.in()});
+  }
   LogRefusal(row != nullptr ? row->name : "unknown call", request.caller().tid, status);
   request.Answer(status.value(), {});
 }
 
-void Driver::Report(const CallReport& report) { observer_->OnCall(report); }
+// Where there is no memory to tell of it, it happens all the same.
+void Driver::ReportFile(FileReport report) {
+  if (observer_ == nullptr) return;
+  report.at_ns = Census::NowNs();
+  try {
+    observer_->OnFile(report);
+  } catch (const std::bad_alloc&) {
+  }
+}
+
+void Driver::ReportAdapter(AdapterReport report) {
+  if (observer_ == nullptr) return;
+  report.at_ns = Census::NowNs();
+  try {
+    observer_->OnAdapter(report);
+  } catch (const std::bad_alloc&) {
+  }
+}
 
 // -- Open and release -----------------------------------------------------------------------------
 
@@ -306,7 +346,7 @@ void Driver::FinishOpen(const std::shared_ptr<Process>& process, const Status& s
     if (status.ok()) {
       Accept(*request, process);
     } else {
-      request->Refuse(EBADF);  // whatever the reason
+      RefuseOpen(*request, *process, EBADF, status.why());  // whatever the reason
     }
   }
 }
@@ -319,7 +359,28 @@ void Driver::Accept(attach::OpenRequest& request, const std::shared_ptr<Process>
     request.Refuse(ENOMEM);
     return CloseFileOf(process);
   }
+  if (observer_ != nullptr) {
+    ReportFile({.what = FileReport::What::kOpen,
+                .file = OpenFile::Of(file).serial,
+                .tid = request.caller().tid,
+                .pid = process->identity.tgid,
+                .name = process->identity.name});
+  }
   request.Accept(file);
+}
+
+void Driver::RefuseOpen(attach::OpenRequest& request, const Process& process, int error,
+                        std::string_view why) {
+  if (observer_ != nullptr) {
+    ReportFile({.what = FileReport::What::kOpen,
+                .file = 0,
+                .tid = request.caller().tid,
+                .pid = process.identity.tgid,
+                .name = process.identity.name,
+                .error = error,
+                .why = why});
+  }
+  request.Refuse(error);
 }
 
 void Driver::Release(uint64_t file) {
@@ -328,6 +389,7 @@ void Driver::Release(uint64_t file) {
     MutexLock lock(mutex_);
     files_.erase(released.get());
   }
+  ReportFile({.what = FileReport::What::kClose, .file = released->serial, .tid = 0, .pid = released->pid()});
   released->Released();
 }
 
@@ -371,7 +433,7 @@ void Driver::FinishEnd(const std::shared_ptr<Process>& process) {
       found->second.state = Entry::State::kCreating;
     }
   }
-  for (const auto& request : refused) request->Refuse(ENOMEM);
+  for (const auto& request : refused) RefuseOpen(*request, *process, ENOMEM, "no memory is left for it");
   if (next != nullptr) StartProcess(next);
 }
 
@@ -419,6 +481,7 @@ void Driver::OpenObject(attach::OpenRequest& request, uint64_t token) {
     files_.insert(file.get());
     expected_objects_.erase(token);  // whoever expected it has it; before that, he takes back what it counts
   }
+  ReportFile({.what = FileReport::What::kOpenShared, .file = file->serial, .tid = 0, .pid = 0});
   request.Accept(file.release()->number());
 }
 
@@ -446,11 +509,16 @@ std::vector<std::shared_ptr<Process>> Driver::Processes() {
 // -- Adapters -------------------------------------------------------------------------------------
 
 void Driver::AdapterArrived(const HostAdapter& adapter) {
+  ReportAdapter({.what = AdapterReport::What::kArrived,
+                 .luid = adapter.luid,
+                 .compute_only = adapter.compute_only,
+                 .interface_version = adapter.interface_version});
   MutexLock lock(mutex_);
   adapters_.push_back(std::make_shared<Adapter>(adapter));
 }
 
 void Driver::AdapterStopped(uint64_t luid) {
+  ReportAdapter({.what = AdapterReport::What::kStopped, .luid = luid});
   MutexLock lock(mutex_);
   for (const auto& adapter : adapters_) {
     if (adapter->info.luid == luid) adapter->active = false;
@@ -459,6 +527,7 @@ void Driver::AdapterStopped(uint64_t luid) {
 
 void Driver::AdapterRemoved(uint64_t luid) {
   AdapterStopped(luid);
+  ReportAdapter({.what = AdapterReport::What::kRemoved, .luid = luid});
   MutexLock lock(mutex_);
   std::erase_if(adapters_, [&](const auto& adapter) { return adapter->info.luid == luid; });
 }

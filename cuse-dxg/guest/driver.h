@@ -4,6 +4,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <string_view>
 #include <unordered_set>
 #include <utility>
 #include <vector>
@@ -17,30 +18,13 @@
 #include "cuse-dxg/guest/event_table.h"
 #include "cuse-dxg/guest/host.h"
 #include "cuse-dxg/guest/long_calls.h"
+#include "cuse-dxg/guest/observer.h"
 #include "cuse-dxg/guest/open_file.h"
 #include "cuse-dxg/guest/process.h"
 #include "cuse-dxg/guest/teardown_thread.h"
 #include "link/backend.h"
 
 namespace dxg::guest {
-
-// What an observer learns of a call that was answered.
-struct CallReport {
-  const contract::CallRow* row;  // null where the code is of no call
-  uint32_t code;
-  pid_t tid;
-  const contract::Message* request;  // null where nothing was decoded
-  const contract::Message* reply;
-  const Status* status;
-  uint64_t duration_ns;
-};
-
-// Sees calls go by; runs on the thread that answers and must be quick.
-class CallObserver {
- public:
-  virtual ~CallObserver() = default;
-  virtual void OnCall(const CallReport& report) = 0;
-};
 
 // Names the VM-wide count of state changes to the host: the same for every device, as in the driver.
 inline constexpr uint64_t kStateCookie = 1;
@@ -140,6 +124,7 @@ class Driver final : public attach::Node, public BackendEvents {
   void ServeIoctl(std::unique_ptr<attach::IoctlRequest>& request);
   // An open that the process counts already.
   void Accept(attach::OpenRequest& request, const std::shared_ptr<Process>& process);
+  void RefuseOpen(attach::OpenRequest& request, const Process& process, int error, std::string_view why);
   void StartProcess(const std::shared_ptr<Process>& process);
   Task CreateProcess(std::shared_ptr<Process> process);
   void FinishEnd(const std::shared_ptr<Process>& process);
@@ -149,8 +134,11 @@ class Driver final : public attach::Node, public BackendEvents {
   // What requests on the file name it by, until Release.
   uint64_t Enter(std::unique_ptr<OpenFile> file);
   void FinishOpen(const std::shared_ptr<Process>& process, const Status& status);
-  void Refuse(attach::IoctlRequest& request, const contract::CallRow* row, const Status& status);
-  void Report(const CallReport& report);
+  // The ioctl on a descriptor of that process, or of none, which no handler sees.
+  void Refuse(attach::IoctlRequest& request, const Process* process, const contract::CallRow* row,
+              const Status& status, bool inherited = false);
+  void ReportFile(FileReport report);
+  void ReportAdapter(AdapterReport report);
 
   Host host_;
   EventTable events_;

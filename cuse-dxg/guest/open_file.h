@@ -1,5 +1,8 @@
 #pragma once
 
+#include <sys/types.h>
+
+#include <atomic>
 #include <cstdint>
 #include <memory>
 #include <utility>
@@ -36,7 +39,14 @@ class OpenFile {
   // What the descriptors lead to; null where they are a process's own.
   virtual std::shared_ptr<SharedObject> object() const { return nullptr; }
 
+  // The process that opened it; 0 of descriptors that several may have.
+  virtual pid_t pid() const { return 0; }
+
   Driver& driver;
+  const uint64_t serial = ++last_serial_;  // no other file has it, of whichever driver
+
+ private:
+  inline static std::atomic<uint64_t> last_serial_{0};
 };
 
 // What ShareObjects gives for a sync object. It has no calls.

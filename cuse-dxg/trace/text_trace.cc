@@ -2,8 +2,6 @@
 
 #include <cstring>
 
-#include "proto/contract/text.h"
-
 namespace dxg::trace {
 
 Result<std::unique_ptr<TextTrace>> TextTrace::Create(const std::string& path) {
@@ -22,22 +20,7 @@ TextTrace::~TextTrace() {
   if (file_ != stdout) std::fclose(file_);
 }
 
-void TextTrace::OnCall(const guest::CallReport& report) {
-  std::string line = fmt::format("[{}] ", report.tid);
-  if (report.row == nullptr) {
-    line += fmt::format("ioctl({:#010x})", report.code);
-  } else {
-    line += fmt::format("{}({})", report.row->name,
-                        report.request != nullptr ? contract::ToText(*report.request) : "");
-  }
-  line += fmt::format(" = {}", contract::ResultText(report.status->value()));
-  if (report.reply != nullptr && report.status->ok() && report.reply->ByteSizeLong() != 0) {
-    line += fmt::format(" {}", contract::ToText(*report.reply));
-  }
-  line +=
-      fmt::format(" <{}.{:06}>", report.duration_ns / 1'000'000'000, report.duration_ns / 1000 % 1'000'000);
-  if (!report.status->why().empty()) line += ": " + report.status->why();
-  line += '\n';
+void TextTrace::Write(const std::string& line) {
   MutexLock lock(mutex_);
   std::fwrite(line.data(), 1, line.size(), file_);
 }

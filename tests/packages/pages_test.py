@@ -86,7 +86,7 @@ if not expected <= set(programs):
     fail(f"only {programs} are installed")
 for line, words in ((["cuse-dxg", "serve", "--attach", ""], ["auto", "cuse", "fuse"]), (["cuse-dxg", "serve", "--attach", "=", "c"], ["cuse"]),
                     (["cuse-dxg", "ctl", "fault", "cl"], ["clear"]), (["cuse-dxg", "run", "--", "dxg-inf"], ["dxg-info"]),
-                    (["cuse-dxg", "run", "--profile", "int"], ["integrated"]), (["cuse-dxg", "--config", "/etc/hostn"], ["/etc/hostname"])):
+                    (["cuse-dxg", "run", "--profile", "integ"], ["integrated"]), (["cuse-dxg", "--config", "/etc/hostn"], ["/etc/hostname"])):
     if sorted(set(completed("cuse-dxg", line))) != sorted(words):
         fail(f"bash completes {line} by {completed('cuse-dxg', line)}, expected {words}")
 print(f"{len(programs)} programs: {' '.join(programs)}")

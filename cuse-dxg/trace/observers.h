@@ -1,0 +1,18 @@
+#pragma once
+
+#include <memory>
+#include <string>
+
+#include "base/status.h"
+#include "cuse-dxg/guest/observer.h"
+#include "proto/dxg/trace.pb.h"
+
+namespace dxg::trace {
+
+// What --trace-text and --record ask for, as one observer; null where they ask for nothing. `header` is of
+// the recording.
+Result<std::unique_ptr<guest::CallObserver>> MakeObserver(const std::string& trace_text,
+                                                          const std::string& record,
+                                                          const TraceHeader& header);
+
+}  // namespace dxg::trace

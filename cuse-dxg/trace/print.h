@@ -1,0 +1,23 @@
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+
+#include "base/status.h"
+#include "cuse-dxg/trace/filter.h"
+#include "cuse-dxg/trace/trace_reader.h"
+
+namespace dxg::trace {
+
+struct PrintOptions {
+  Filter filter;
+  uint64_t limit = 0;  // records; 0: all
+  bool json = false;
+  bool full = false;  // bytes and lists are not cut
+};
+
+// Prints the records, each on a line, and where some are lost. EINVAL: the file is damaged; what is before
+// that was printed. EPIPE and the like: nobody takes the output.
+Status Print(TraceReader& reader, const PrintOptions& options, std::FILE* to);
+
+}  // namespace dxg::trace

@@ -1,0 +1,51 @@
+#include "cuse-dxg/trace/trace_file.h"
+
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+
+namespace dxg::trace {
+
+Result<std::unique_ptr<Sink>> FileSink::Create(const std::string& path) {
+  // Without waiting: a pipe that nobody reads is refused too.
+  UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0600));
+  if (!file.valid()) {
+    const int error = errno;
+    return Status::Refuse(error, "--record: {} cannot be written: {}; name a file in a directory that can be",
+                          path, std::strerror(error));
+  }
+  struct stat found {};
+  if (fstat(file.get(), &found) != 0 || !S_ISREG(found.st_mode))
+    return Status::Refuse(
+        EINVAL, "--record: {} is no regular file; a recording is written to again, and needs one", path);
+  return std::unique_ptr<Sink>(new FileSink(std::move(file), path));
+}
+
+Status FileSink::Append(std::span<const std::byte> bytes) {
+  Status written = Overwrite(size_, bytes);
+  if (written.ok()) {
+    size_ += bytes.size();
+  } else if (ftruncate(file_.get(), static_cast<off_t>(size_)) != 0) {
+    return Status::Refuse(-written.value(), "{}; what is half written stays there", written.why());
+  }
+  return written;
+}
+
+Status FileSink::Overwrite(uint64_t offset, std::span<const std::byte> bytes) {
+  while (!bytes.empty()) {
+    const ssize_t written = pwrite(file_.get(), bytes.data(), bytes.size(), static_cast<off_t>(offset));
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) {
+      const int error = written < 0 ? errno : EIO;
+      return Status::Refuse(error, "{}: {}", path_, std::strerror(error));
+    }
+    bytes = bytes.subspan(static_cast<size_t>(written));
+    offset += static_cast<uint64_t>(written);
+  }
+  return Status::Ok();
+}
+
+}  // namespace dxg::trace
