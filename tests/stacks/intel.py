@@ -2,15 +2,18 @@
 """Intel's runtimes from the distribution, on a node that has a simulated Tiger Lake. To be run by `cuse-dxg run`.
 
     intel.py clinfo                  lists everything, and nothing of it is an error
-    intel.py once PROGRAM            the program says that all is right, and leaves nothing behind
+    intel.py once PROGRAM            the program says that all is right, and leaves nothing behind; the report has what it says was
+                                     not executed
     intel.py parallel PROGRAM        twenty at the same time
     intel.py killed PROGRAM          fifty that are killed at random points; SEED in the environment repeats a run
 
 In the environment, what `cuse-dxg run` sets: DXG_CONTROL. CUSE_DXG is the program to ask there.
 """
 
+import json
 import os
 import random
+import re
 import subprocess
 import sys
 import time
@@ -61,9 +64,20 @@ def clinfo():
     expect_nothing_left()
 
 
+def dispatches():
+    """What the report says was not executed: {kernel: how often}."""
+    text = subprocess.run([os.environ["CUSE_DXG"], "ctl", "report", "--json"], check=True, capture_output=True, text=True).stdout
+    return {thing["what"]: thing["count"] for thing in json.loads(text)["not_executed"]}
+
+
 def once(program):
-    print(expect_right(program, start(program)), end="")
+    output = expect_right(program, start(program))
+    print(output, end="")
     expect_nothing_left()
+    left_out, reported = output.count("not executed"), dispatches()
+    # A step is one dispatch or more; kernels are told apart by their instructions.
+    if left_out == 0 or sum(reported.values()) < left_out or not all(re.fullmatch("dispatch of kernel [0-9a-f]{16}", name) for name in reported):
+        sys.exit(f"{left_out} steps were not executed, and the report has {reported}")
 
 
 def parallel(program):
