@@ -110,7 +110,8 @@ class Fidelity {
   std::array<std::atomic<uint64_t>, kFidelityKinds> lost_{};
   std::array<std::atomic<size_t>, kFidelityKinds> used_{};  // entries; written under the lock
   mutable Mutex mutex_;
-  const std::unique_ptr<Entry[]> entries_ DXG_PT_GUARDED_BY(mutex_);
+  // The lock guards what is in them, which clang can say of plain pointers only.
+  const std::unique_ptr<Entry[]> entries_;
   size_t entry_count_ DXG_GUARDED_BY(mutex_) = 0;
 };
 

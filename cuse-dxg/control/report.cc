@@ -31,7 +31,7 @@ constexpr Kind kKinds[] = {
     {Thing::EXACT, "exact", "Exact"},
     {Thing::APPROXIMATED, "approximated", "Approximated: done, but not as by the real device"},
     {Thing::UNREAD, "unread", "Passed through: nobody looked at it"},
-    {Thing::NOT_RECOGNIZED, "not_recognized", "Not recognized, and read over"},
+    {Thing::NOT_RECOGNIZED, "not_recognized", "Not recognized: the device was lost"},
     {Thing::NOT_EXECUTED, "not_executed", "Not executed: results in memory are not to be believed"},
     {Thing::REFUSED, "refused", "Refused"},
 };

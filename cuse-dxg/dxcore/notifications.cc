@@ -105,7 +105,7 @@ void LookAt(Registration* registration) {
 
 timespec NextLook() {
   timespec when;
-  clock_gettime(CLOCK_REALTIME, &when);
+  clock_gettime(CLOCK_MONOTONIC, &when);
   when.tv_nsec += kLookIntervalMs * 1000000L;
   when.tv_sec += when.tv_nsec / 1000000000L;
   when.tv_nsec %= 1000000000L;
@@ -123,7 +123,7 @@ void* Run(void*) {
     }
     if (stopping) break;
     const timespec when = NextLook();
-    pthread_cond_timedwait(&changed, &mutex, &when);
+    pthread_cond_clockwait(&changed, &mutex, CLOCK_MONOTONIC, &when);
   }
   pthread_mutex_unlock(&mutex);
   return nullptr;

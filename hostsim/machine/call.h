@@ -24,7 +24,8 @@ namespace dxg::hostsim {
 struct Caller {
   uint32_t process = 0;
   uint64_t adapter_luid = 0;  // HostAdapter::address
-  // Nobody looks at the answer, so what it would refuse puts the device into error.
+  // Nobody looks at the answer. A submission that is refused puts the device into error; a signal or a wait
+  // is only counted.
   bool asynchronous = false;
 };
 

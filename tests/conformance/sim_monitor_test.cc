@@ -111,7 +111,6 @@ TEST(SimMonitor, ACommandCountsWhileItRuns) {
   client_process.Join();
 }
 
-// [MSC] 182
 TEST(SimMonitor, SeesWhatAnotherProcessHasResident) {
   Node node = OpenNode();
   node.FirstAdapter();

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -72,6 +73,7 @@ class Memory final : public CommandEnvironment {
 constexpr AdapterProfile::CommandFormat kFormats[] = {AdapterProfile::SIMULATED, AdapterProfile::AMD_PM4,
                                                       AdapterProfile::AMD_SDMA, AdapterProfile::ADRENO,
                                                       AdapterProfile::INTEL_GEN12};
+static_assert(std::size(kFormats) == AdapterProfile::CommandFormat_ARRAYSIZE);
 
 // What is left of the input; zeros behind its end.
 class Choices {

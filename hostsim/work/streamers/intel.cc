@@ -376,10 +376,10 @@ CommandStop IntelStreamer::DoMi(Step& step, uint32_t opcode, const Body& body) {
       step.environment.Note(FidelityKind::kNotExecuted, "Intel command MI_PREDICATE");
       return {};
     case kMiSemaphoreSignal:
-      step.environment.Note(FidelityKind::kNotExecuted, "Intel command MI_SEMAPHORE_SIGNAL");
+      step.environment.Note(FidelityKind::kApproximated, "Intel command MI_SEMAPHORE_SIGNAL");
       return {};
     case kMiReportPerfCount:
-      step.environment.Note(FidelityKind::kNotExecuted, "Intel command MI_REPORT_PERF_COUNT");
+      step.environment.Note(FidelityKind::kApproximated, "Intel command MI_REPORT_PERF_COUNT");
       return {};
     default:
       return Unknown(step, body[0]);
