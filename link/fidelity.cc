@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <functional>
 #include <span>
+#include <utility>
 
 namespace dxg {
 namespace {
@@ -115,11 +116,14 @@ void Fidelity::AddTo(ControlReply* reply) const {
 
 std::string FidelityText(const std::string& what, std::optional<uint64_t> number) {
   if (!number) return what;
-  try {
-    return fmt::format(fmt::runtime(what), *number);
-  } catch (const fmt::format_error&) {
-    return fmt::format("{} {}", what, *number);  // of another version
+  // The text may be of a host that means harm, so it is no format: these are all that there are.
+  for (const auto& [place, text] :
+       {std::pair{"{}", fmt::format("{}", *number)}, std::pair{"{:016x}", fmt::format("{:016x}", *number)},
+        std::pair{"{:#010x}", fmt::format("{:#010x}", *number)}}) {
+    if (const size_t at = what.find(place); at != std::string::npos)
+      return what.substr(0, at) + text + what.substr(at + std::string_view(place).size());
   }
+  return fmt::format("{} {}", what, *number);
 }
 
 }  // namespace dxg

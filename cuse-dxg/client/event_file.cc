@@ -143,12 +143,14 @@ Status EventFiles::CheckRoom(const Identity& process) {
     return account == accounts.end() ? 0 : account->second;
   };
   const size_t of_process = held_by(held_by_process_, std::pair(process.tgid, process.start_time));
-  const size_t of_user = held_by(held_by_user_, process.user), user_max = held_max_ / 2;
+  const size_t of_user = held_by(held_by_user_, process.user);
+  // However many users there are, there is something left for the next one.
+  const size_t user_max = (held_max_ - (held_ - of_user) + 1) / 2;
   if (of_process < kPerProcessMax && of_user < user_max && held_ < held_max_) return Status::Ok();
   return Status::Refuse(ENOMEM,
-                        "process {} waits with an eventfd more: there are {} of it (at most {}), {} of its "
-                        "user (at most {}) and {} of all (at most {}; the last two are a quarter and a half "
-                        "of what ulimit -Hn allows the daemon)",
+                        "process {} waits with one eventfd too many: there are {} of it (at most {}), {} of "
+                        "its user (at most {}) and {} of all (at most {}, half of what ulimit -Hn allows the "
+                        "daemon; of these a user may have half of what the others leave)",
                         process.tgid, of_process, kPerProcessMax, of_user, user_max, held_, held_max_);
 }
 

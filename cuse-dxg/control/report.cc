@@ -8,6 +8,7 @@
 #include <optional>
 #include <tuple>
 
+#include "base/printable.h"
 #include "link/fidelity.h"
 #include "proto/contract/contract.h"
 #include "proto/contract/text.h"
@@ -128,6 +129,10 @@ void AddHostsReport(const ControlReply& host, ControlReply* report) {
   }
   std::vector<Thing> said(host.things().begin(), host.things().end());
   for (Thing& thing : said) {
+    // Texts of a host that we do not trust, for a terminal.
+    thing.set_call(Printable(thing.call()));
+    thing.set_what(Printable(thing.what()));
+    thing.set_why(Printable(thing.why()));
     const auto asked = exact.find(key(thing));
     if (asked == exact.end()) continue;
     Thing& of_guest = *asked->second;

@@ -21,7 +21,7 @@ std::string ToLine(const guest::CallReport& report, size_t limit) {
   }
   line +=
       fmt::format(" <{}.{:06}>", report.duration_ns / 1'000'000'000, report.duration_ns / 1000 % 1'000'000);
-  if (!report.status->why().empty()) line += ": " + report.status->why();
+  if (!report.status->why().empty()) line += ": " + Printable(report.status->why());
   line += '\n';
   return line;
 }
@@ -35,7 +35,8 @@ std::string ToLine(const guest::FileReport& report) {
   if (report.error == 0)
     return fmt::format("[{}] open() = 0 {{file={}, pid={}, name=\"{}\"}}\n", report.tid, report.file,
                        report.pid, Printable(report.name));
-  return fmt::format("[{}] open() = {}: {}\n", report.tid, contract::ResultText(-report.error), report.why);
+  return fmt::format("[{}] open() = {}: {}\n", report.tid, contract::ResultText(-report.error),
+                     Printable(report.why));
 }
 
 std::string ToLine(const guest::AdapterReport& report) {

@@ -172,6 +172,20 @@ TEST_F(FidelityTest, TheHostsWordReplacesTheGuests) {
   EXPECT_EQ(json["program"], nlohmann::json({"program"}));
 }
 
+TEST_F(FidelityTest, AHostsTextsAreNoFormatsAndMoveNoCursor) {
+  ControlReply host, report;
+  ControlReply::Thing* thing = host.add_things();
+  thing->set_kind(ControlReply::Thing::NOT_EXECUTED);
+  thing->set_what("\x1b[2J{:2000000000}");
+  thing->set_why("\x1b[1m");
+  thing->set_number(1);
+  thing->set_count(1);
+  control::AddHostsReport(host, &report);
+  const std::string text = control::ReportText(report, {}) + control::NotExecutedText(report);
+  EXPECT_EQ(text.find('\x1b'), std::string::npos) << text;
+  EXPECT_NE(text.find("{:2000000000} 1"), std::string::npos) << text;
+}
+
 TEST_F(FidelityTest, TheReportForAPersonNamesWhatIsNotExact) {
   Note(FidelityKind::kRefused, "QueryAdapterInfo", fidelity::kType, 200, At(12'000'000, 9), "no such type");
   Note(FidelityKind::kRefused, "Lock2", fidelity::kErrno, 22);
@@ -219,7 +233,9 @@ TEST_F(FidelityTest, WhatIsLeftOutIsSaidWithItsKernels) {
 TEST(FidelityText, TakesAnyFormat) {
   EXPECT_EQ(FidelityText("plain", {}), "plain");
   EXPECT_EQ(FidelityText("name {with} braces", {}), "name {with} braces");
-  EXPECT_EQ(FidelityText("dispatch of kernel {:04x}", 0xAB), "dispatch of kernel 00ab");
+  EXPECT_EQ(FidelityText("dispatch of kernel {:016x}", 0xAB), "dispatch of kernel 00000000000000ab");
+  EXPECT_EQ(FidelityText("request code {:#010x}, refused", 0xAB), "request code 0x000000ab, refused");
+  EXPECT_EQ(FidelityText("{:2000000000}", 1), "{:2000000000} 1") << "a host's text is no format";
   EXPECT_EQ(FidelityText("of a later {version}", 3), "of a later {version} 3");
 }
 

@@ -67,24 +67,31 @@ TEST(EventAccount, OfAProcess) {
   EXPECT_NE(AddOne(*files, 1), nullptr);
 }
 
+bool AddOneAndKeep(EventFiles& files, uid_t user, std::vector<std::shared_ptr<EventFile>>* held) {
+  held->push_back(AddOne(files, static_cast<pid_t>(user), user));
+  if (held->back() != nullptr) return true;
+  held->pop_back();
+  return false;
+}
+
 TEST(EventAccount, OfAll) {
   constexpr rlim_t kLimit = 256;
   const DescriptorLimit limit(kLimit);
   const auto files = std::make_shared<EventFiles>();
   std::vector<std::shared_ptr<EventFile>> held;
-  constexpr uid_t kUsers = 4;
-  for (rlim_t i = 0; i < kLimit / 2; ++i) {
-    held.push_back(AddOne(*files, static_cast<pid_t>(i), static_cast<uid_t>(i % kUsers)));
+  constexpr uid_t kUsers = kLimit / 2;
+  for (uid_t i = 0; i < kUsers; ++i) {
+    held.push_back(AddOne(*files, static_cast<pid_t>(i), i));
     ASSERT_NE(held.back(), nullptr) << i;
   }
   ExpectRefused(*files, 1, 1, "128 of all (at most 128");
   ExpectRefused(*files, kLimit, kUsers, "128 of all (at most 128");
   EXPECT_EQ(files->accounts_count(), kLimit / 2 + kUsers) << "of who was refused";
   held.pop_back();
-  EXPECT_NE(AddOne(*files, 1), nullptr);
+  EXPECT_NE(AddOne(*files, 1, kUsers), nullptr);
 }
 
-// Whose many processes leave others as much.
+// Whose many processes leave others as much, and the next user half of what is left then.
 TEST(EventAccount, OfAUser) {
   constexpr rlim_t kLimit = 256;
   const DescriptorLimit limit(kLimit);
@@ -99,6 +106,14 @@ TEST(EventAccount, OfAUser) {
   EXPECT_NE(of_other, nullptr);
   held.pop_back();
   EXPECT_NE(AddOne(*files, kLimit, 1000), nullptr);
+  // Of one process each, and as many as each gets.
+  size_t users = 0;
+  for (uid_t user = 1002; AddOneAndKeep(*files, user, &held); ++user) {
+    ++users;
+    while (AddOneAndKeep(*files, user, &held)) {
+    }
+  }
+  EXPECT_GE(users, 6u) << "64 of 128 are left: 32, 16, 8, 4, 2, 1";
   held.clear();
   EXPECT_EQ(files->accounts_count(), 2u) << "of the other process and its user";
 }

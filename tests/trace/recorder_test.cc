@@ -5,6 +5,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -245,6 +246,31 @@ TEST_F(FileSinkTest, TakesBackWhatIsHalfWritten) {
   EXPECT_TRUE((*sink)->Append(BytesOf(" last")).ok());
   EXPECT_TRUE((*sink)->Overwrite(1, BytesOf("IR")).ok());
   EXPECT_EQ(Content(), "fIRst last");
+}
+
+// What somebody else may have put where a recording is to be.
+TEST_F(FileSinkTest, TrustsNoFileThatIsThere) {
+  const std::string other = path_ + ".other";
+  ASSERT_EQ(symlink(path_.c_str(), other.c_str()), 0);
+  EXPECT_EQ(FileSink::Create(other).status().value(), -ELOOP);
+  unlink(other.c_str());
+  std::ofstream(path_) << "content";
+  ASSERT_EQ(link(path_.c_str(), other.c_str()), 0);
+  EXPECT_EQ(FileSink::Create(path_).status().value(), -EPERM) << "it has two names";
+  EXPECT_EQ(Content(), "content");
+  unlink(other.c_str());
+  if (geteuid() == 0) {
+    ASSERT_EQ(chown(path_.c_str(), 65534, 65534), 0);
+    EXPECT_EQ(FileSink::Create(path_).status().value(), -EPERM) << "it is another user's";
+    EXPECT_EQ(Content(), "content");
+    ASSERT_EQ(chown(path_.c_str(), 0, 0), 0);
+  }
+  ASSERT_EQ(chmod(path_.c_str(), 0644), 0);
+  EXPECT_TRUE(FileSink::Create(path_).ok());
+  EXPECT_EQ(Content(), "");
+  struct stat found {};
+  ASSERT_EQ(stat(path_.c_str(), &found), 0);
+  EXPECT_EQ(found.st_mode & 0777, 0600u);
 }
 
 TEST_F(FileSinkTest, RefusesWhatCannotBeWrittenToAgain) {
