@@ -30,7 +30,7 @@ class CensusTest : public testing::Test {
     request.set_type(KMTQAITYPE_QUERYREGISTRY);
     std::string data(600, '\0');
     std::memcpy(data.data(), &key, sizeof key);
-    for (size_t i = 0; i < name.size(); ++i) data[8 + 2 * i] = name[i];
+    for (size_t i = 0; i < name.size() && 8 + 2 * i < data.size(); ++i) data[8 + 2 * i] = name[i];
     request.set_private_data(data);
     return request;
   }

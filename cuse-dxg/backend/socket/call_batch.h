@@ -23,6 +23,7 @@ class CallBatch {
   // Throws std::bad_alloc where there is no memory for it; then it is not in here.
   void Add(const HostCall& call, uint64_t number) {
     auto& calls = *message_.mutable_calls()->mutable_calls();
+    calls.Reserve(calls.size() + 1);  // or Add, without memory for the list, loses what it has made
     protocol::Call& added = *calls.Add();
     try {
       added.set_number(number);
