@@ -25,6 +25,9 @@ class Process;
 // Packets of one process that wait on one adapter. A real host stops where its memory does.
 inline constexpr uint64_t kPacketsPerProcessMax = 1u << 20;
 
+// Bytes that commands of one process left in its queues of one adapter (StreamerState).
+inline constexpr uint64_t kStateBytesPerProcessMax = 32ull << 20;
+
 // What an engine has done, for statistics. Commands are those that an engine runs, `waits` and `signals` what
 // a queue does by itself.
 struct NodeWork {
@@ -50,6 +53,7 @@ struct ProcessWork {
   const std::shared_ptr<UserBudget> user;  // null: not known
   std::vector<NodeWork> nodes;
   uint64_t packets = 0;  // queued
+  UserBound state_bytes{kStateBytesPerProcessMax};  // guards itself
   uint32_t left = 0;     // commands that an engine went on without, and that a thread is in still
   // Its GPU addresses have shown memory of the guest, which may never answer. Set under the process's lock.
   std::atomic<bool> reaches_guest{false};

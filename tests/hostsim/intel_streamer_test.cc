@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "hostsim/work/streamers/intel.h"
+#include "hostsim/work/streamers/register_file.h"
 #include "tests/hostsim/streamer_rig.h"
 
 // Streams of Intel's command streamers, written by hand: each header is a number of the manuals.
@@ -246,12 +247,17 @@ TEST_F(IntelStream, ATimestampIsARegister) {
 }
 
 TEST_F(IntelStream, RegistersAreLimited) {
+  constexpr uint32_t kBlockBytes = RegisterFile::kBlock * 4, kMax = RegisterFile::kBlocksMax;
   Words batch;
-  for (uint32_t i = 0; i < 5000; ++i) batch = std::move(batch) + Words{kLoadRegister, i * 4, i};
-  ExpectDone(batch + Words{kStoreRegister, 4 * 4095, Low(kData), 0} +
-             Words{kStoreRegister, 4 * 4999, Low(kData + 4), 0});
-  EXPECT_EQ(gpu.At<uint32_t>(kData), 4095u);
+  for (uint32_t i = 1; i <= kMax; ++i) batch = std::move(batch) + Words{kLoadRegister, i * kBlockBytes, i};
+  ExpectDone(batch);
+  EXPECT_TRUE(gpu.notes.empty());
+  ExpectDone(Words{kLoadRegister, (kMax + 1) * kBlockBytes, 1} +
+             Words{kStoreRegister, kMax * kBlockBytes, Low(kData), 0} +
+             Words{kStoreRegister, (kMax + 1) * kBlockBytes, Low(kData + 4), 0});
+  EXPECT_EQ(gpu.At<uint32_t>(kData), kMax);
   EXPECT_EQ(gpu.At<uint32_t>(kData + 4), 0u);
+  EXPECT_EQ((gpu.notes[{FidelityKind::kApproximated, "Intel: too many registers for a queue"}]), 1);
 }
 
 TEST_F(IntelStream, PipeControlWritesAtItsEnd) {

@@ -7,12 +7,12 @@
 #include <cstring>
 #include <optional>
 #include <type_traits>
-#include <unordered_map>
 #include <vector>
 
 #include "hostsim/memory/gpu_memory.h"
 #include "hostsim/work/streamers/intel_commands.h"
 #include "hostsim/work/streamers/intel_memory.h"
+#include "hostsim/work/streamers/register_file.h"
 #include "link/fidelity.h"
 
 namespace dxg::hostsim {
@@ -26,22 +26,16 @@ constexpr uint32_t kJumpsMax = 1u << 20;
 constexpr uint64_t kBlitBytesMax = 64ull << 30;
 // Batches in each other: the first one and two nested levels.
 constexpr size_t kLevelsMax = 3;
-constexpr size_t kRegistersMax = 4096;
 constexpr uint32_t kBodyDwordsMax = 1026;  // of a command that is looked into: the longest MI_STORE_DATA_IMM
 constexpr uint64_t kSmallCost = 64;        // in bytes, of a command that touches memory
 constexpr uint64_t kKernelBytesMax = 64 * 1024;
 constexpr uint32_t kLooksEvery = 256;  // commands from one look at whether it was cancelled to the next
 
-class IntelState final : public StreamerState {
+class IntelState final : public RegisterFile {
  public:
-  // What is not written reads zero. Beyond kRegistersMax different ones, writes are lost.
-  uint32_t Register(uint32_t offset) const {
-    const auto found = registers_.find(offset);
-    return found == registers_.end() ? 0 : found->second;
-  }
-  void SetRegister(uint32_t offset, uint32_t value) {
-    if (registers_.size() < kRegistersMax || registers_.contains(offset)) registers_[offset] = value;
-  }
+  // By their offset in bytes.
+  uint32_t Register(uint32_t offset) const { return Read(offset / sizeof(uint32_t)); }
+  void SetRegister(uint32_t offset, uint32_t value) { Write(offset / sizeof(uint32_t), value); }
   uint64_t Gpr(uint32_t index) const {
     return Register(kGpr0 + 8 * index) | uint64_t{Register(kGpr0 + 8 * index + 4)} << 32;
   }
@@ -53,9 +47,6 @@ class IntelState final : public StreamerState {
   uint64_t dynamic_base = 0;
   uint64_t instruction_base = 0;
   uint64_t descriptors = 0;  // where MEDIA_INTERFACE_DESCRIPTOR_LOAD last said
-
- private:
-  std::unordered_map<uint32_t, uint32_t> registers_;
 };
 
 // A command that lies in one piece.
@@ -82,6 +73,7 @@ class IntelStreamer final : public CommandStreamer {
     PageMemory memory;
   };
 
+  CommandStop DoCommands(Step& step);
   // Each does the command at at_ and leaves its successor to Run, unless it sets at_ and `jumped_`.
   CommandStop Do(Step& step, uint32_t header, const Body& body);
   CommandStop DoMi(Step& step, uint32_t opcode, const Body& body);
@@ -273,10 +265,17 @@ uint64_t KernelHash(PageMemory& memory, uint64_t address) {
 CommandStop IntelStreamer::Run(CommandEnvironment& environment, const std::atomic<bool>& cancelled,
                                uint64_t budget) {
   Step step{cancelled, budget, environment, PageMemory(environment)};
+  const CommandStop stop = DoCommands(step);
+  if (state_.TakeLost())
+    environment.Note(FidelityKind::kApproximated, "Intel: too many registers for a queue");
+  return stop;
+}
+
+CommandStop IntelStreamer::DoCommands(Step& step) {
   if (at_ % sizeof(uint32_t) != 0) return Invalid();
   std::array<uint32_t, kBodyDwordsMax> straddling;
   for (uint32_t commands = 0; !over_; ++commands) {
-    if (commands % kLooksEvery == 0 && cancelled) return Stop(CommandStop::kCancelled);
+    if (commands % kLooksEvery == 0 && step.cancelled) return Stop(CommandStop::kCancelled);
     uint64_t there = 0;  // dwords from at_ on that lie in one piece
     const uint32_t* words = step.memory.Commands(at_, &there);
     if (!words) return Fault(step.memory.fault());

@@ -40,6 +40,8 @@ CommandStop PacketStreamer::Run(CommandEnvironment& environment, const std::atom
     packet_address_ = buffer.address + uint64_t{buffer.at} * sizeof(uint32_t);
     stop = cancelled ? Stop(CommandStop::kCancelled) : Step();
   }
+  if (registers_.TakeLost())
+    environment.Note(FidelityKind::kApproximated, fmt::format("{}: too many registers for a queue", name_));
   memory_ = nullptr;
   return stop;
 }
