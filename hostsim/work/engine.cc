@@ -343,10 +343,8 @@ bool Engines::Start(Node& node, Effort* effort, Aftermath* aftermath) {
   const bool longest_waiting = ++node.picks % kPicksInTurn == 0;
   GpuQueue& queue = longest_waiting ? *node.by_age.begin()->second : *node.by_priority.begin()->queue;
   SetInLine(queue, false);
-  node.current = std::make_shared<Running>(queue.shared_from_this(),
-                                           std::get<GpuCommand>(std::move(queue.packets_.front())),
+  node.current = std::make_shared<Running>(queue.shared_from_this(), std::get<GpuCommand>(PopFront(queue)),
                                            formats_[node.index]);
-  PopFront(queue);
   queue.running_ = true;
   Running& running = *node.current;
   running.started_ns = NowNs();

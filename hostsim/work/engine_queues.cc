@@ -34,19 +34,21 @@ bool Engines::Submit(DeviceWork& work, std::span<GpuQueue* const> queues, std::s
                      Aftermath* aftermath) {
   MutexLock lock(mutex_);
   ProcessWork& process = *work.of_process;
-  if (process.packets + queues.size() > kPacketsPerProcessMax) return false;
-  if (process.user && !process.user->packets.Take(queues.size())) return false;
+  const auto packet_for = [packets](size_t queue) -> GpuPacket& {
+    return packets[packets.size() == 1 ? 0 : queue];
+  };
+  uint64_t units = 0;
+  for (size_t i = 0; i < queues.size(); ++i) units += queues[i]->ended_ ? 0 : UnitsOf(packet_for(i));
+  if (process.packets + units > kPacketsPerProcessMax) return false;
+  if (process.user && !process.user->packets.Take(units)) return false;
   for (size_t i = 0; i < queues.size(); ++i) {
     GpuQueue& queue = *queues[i];
-    if (queue.ended_) {
-      if (process.user) process.user->packets.Give(1);
-      continue;
-    }
-    GpuPacket& packet = packets[packets.size() == 1 ? 0 : i];
+    if (queue.ended_) continue;
+    GpuPacket& packet = packet_for(i);
     Count(queue, std::holds_alternative<GpuCommand>(packet) ? &NodeWork::commands_submitted
                  : std::holds_alternative<GpuWait>(packet)  ? &NodeWork::waits_submitted
                                                             : &NodeWork::signals_submitted);
-    ++process.packets;
+    process.packets += UnitsOf(packet);
     const bool last = packets.size() != 1 || i + 1 == queues.size();
     queue.packets_.push_back(last ? std::move(packet) : packet);
     Advance(queue, aftermath);
@@ -59,11 +61,14 @@ void Engines::Count(GpuQueue& queue, uint64_t NodeWork::*counter) {
   ++(queue.work_->of_process->nodes[queue.node].*counter);
 }
 
-void Engines::PopFront(GpuQueue& queue) {
+GpuPacket Engines::PopFront(GpuQueue& queue) {
+  GpuPacket front = std::move(queue.packets_.front());
   queue.packets_.pop_front();
+  const uint64_t units = UnitsOf(front);
   ProcessWork& process = *queue.work_->of_process;
-  --process.packets;
-  if (process.user) process.user->packets.Give(1);
+  process.packets -= units;
+  if (process.user) process.user->packets.Give(units);
+  return front;
 }
 
 void Engines::SetInLine(GpuQueue& queue, bool in_line) {

@@ -9,8 +9,8 @@ CommandStop SubmissionRun::RunBuffers(CommandEnvironment& environment, const std
   bool spent = false;
   while (true) {
     if (!streamer_) {
-      if (next_ > command_.more.size()) return {};
-      const GpuBuffer& buffer = next_ == 0 ? command_.buffer : command_.more[next_ - 1];
+      if (next_ != 0 && (!command_.more || next_ > command_.more->size())) return {};
+      const GpuBuffer& buffer = next_ == 0 ? command_.buffer : (*command_.more)[next_ - 1];
       if (spent && budget != CommandStreamer::kUnlimited) {
         CommandStop stop;
         stop.kind = CommandStop::kBudget;
