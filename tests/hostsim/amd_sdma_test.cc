@@ -82,6 +82,19 @@ TEST_F(AmdSdmaStreams, PacketsHaveToFit) {
   ExpectInvalid(Words().Add(2 << 16, 5), "AMD SDMA: packet that is cut off");
 }
 
+// The buffer goes on into memory that is not there, so words are fetched for each packet.
+TEST_F(AmdSdmaStreams, APacketThatIsWrittenOverIsMeasuredAgain) {
+  const uint64_t hole = StreamerMemory::kHole, at = hole - kPageBytes - 4;
+  gpu.Set(at, Words().Add(15).Wide(kData).Add(7).all());  // PRE_EXE of 2 words
+  gpu.on_translate = [&](uint64_t address, uint64_t bytes) {
+    if (address == at && bytes == 8) gpu.Set(at, Fence(kData, 7).all());
+  };
+  const CommandStop stop = Run(at, 2 * kPageBytes);
+  EXPECT_EQ(stop.kind, CommandStop::kPageFault);
+  EXPECT_EQ(stop.fault.address.value, hole);
+  EXPECT_EQ(gpu.At<uint32_t>(kData), 7u);
+}
+
 TEST_F(AmdSdmaStreams, MemoryThatIsNotThereFaults) {
   ExpectFault(Fence(StreamerMemory::kHole, 1), StreamerMemory::kHole, true);
   ExpectFault(Copy(kData, StreamerMemory::kHole, 8), StreamerMemory::kHole, false);
