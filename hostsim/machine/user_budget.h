@@ -34,8 +34,8 @@ class UserBound {
 };
 
 struct UserLimits {
-  uint64_t packets = 1ull << 21;   // queued and not begun: commands, waits and signals of a GPU
-  uint64_t va_parts = 1ull << 21;  // ranges of GPU addresses and their pieces (GpuVa)
+  uint64_t packets = 1ull << 21;       // queued and not begun: commands, waits and signals of a GPU
+  uint64_t va_parts = 1ull << 21;      // ranges of GPU addresses and their pieces (GpuVa)
   uint64_t state_bytes = 64ull << 20;  // that commands left in queues (StreamerState)
 };
 

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "hostsim/machine/machine.h"
+#include "hostsim/machine/rollback.h"
 #include "hostsim/work/engine.h"
 #include "hostsim/work/engine_state.h"
 
@@ -41,17 +42,30 @@ bool Engines::Submit(DeviceWork& work, std::span<GpuQueue* const> queues, std::s
   for (size_t i = 0; i < queues.size(); ++i) units += queues[i]->ended_ ? 0 : UnitsOf(packet_for(i));
   if (process.packets + units > kPacketsPerProcessMax) return false;
   if (process.user && !process.user->packets.Take(units)) return false;
-  for (size_t i = 0; i < queues.size(); ++i) {
-    GpuQueue& queue = *queues[i];
+  const auto counter = std::holds_alternative<GpuCommand>(packets.front()) ? &NodeWork::commands_submitted
+                       : std::holds_alternative<GpuWait>(packets.front())  ? &NodeWork::waits_submitted
+                                                                           : &NodeWork::signals_submitted;
+  size_t pushed = 0;
+  Rollback nothing_is_queued([&] {
+    while (pushed != 0) {
+      GpuQueue& queue = *queues[--pushed];
+      if (!queue.ended_) queue.packets_.pop_back();
+    }
+    if (process.user) process.user->packets.Give(units);
+  });
+  for (; pushed < queues.size(); ++pushed) {
+    GpuQueue& queue = *queues[pushed];
     if (queue.ended_) continue;
-    GpuPacket& packet = packet_for(i);
-    Count(queue, std::holds_alternative<GpuCommand>(packet) ? &NodeWork::commands_submitted
-                 : std::holds_alternative<GpuWait>(packet)  ? &NodeWork::waits_submitted
-                                                            : &NodeWork::signals_submitted);
-    process.packets += UnitsOf(packet);
-    const bool last = packets.size() != 1 || i + 1 == queues.size();
+    GpuPacket& packet = packet_for(pushed);
+    const bool last = packets.size() != 1 || pushed + 1 == queues.size();
     queue.packets_.push_back(last ? std::move(packet) : packet);
-    Advance(queue, aftermath);
+  }
+  nothing_is_queued.Keep();
+  process.packets += units;
+  for (GpuQueue* queue : queues) {
+    if (queue->ended_) continue;
+    Count(*queue, counter);
+    Advance(*queue, aftermath);
   }
   return true;
 }

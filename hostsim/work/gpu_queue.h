@@ -54,8 +54,8 @@ struct ProcessWork {
   const std::shared_ptr<UserBudget> user;  // null: not known
   std::vector<NodeWork> nodes;
   uint64_t packets = 0;  // queued, as UnitsOf counts them
-  UserBound state_bytes{kStateBytesPerProcessMax};  // guards itself
   uint32_t left = 0;     // commands that an engine went on without, and that a thread is in still
+  UserBound state_bytes{kStateBytesPerProcessMax};  // guards itself
   // Its GPU addresses have shown memory of the guest, which may never answer. Set under the process's lock.
   std::atomic<bool> reaches_guest{false};
 };

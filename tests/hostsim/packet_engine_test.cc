@@ -1,6 +1,7 @@
 #include <gtest/gtest.h>
 
 #include "hostsim/work/streamers/register_file.h"
+#include "tests/guest/counted_memory.h"
 #include "tests/hostsim/gpu_rig.h"
 #include "tests/hostsim/packet_rig.h"
 
@@ -86,6 +87,19 @@ TEST_F(PacketsOnAnEngine, MemoryThatIsNotThereLosesTheDevice) {
   Submit(Write(1ull << 40, 1));
   rig.Settle();
   EXPECT_EQ(rig.StateOf(rig.device), kPageFault);
+}
+
+TEST_F(PacketsOnAnEngine, ACommandThatFindsNoMemoryLosesItsDevice) {
+  const uint32_t bytes = 40'000;  // of a copy whose ranges overlap, which takes as much memory
+  guest::FailAllocationsFrom(32 * 1024);
+  Submit(Words().Add(0xC0055000, 0x60300000).Wide(rig.data).Wide(rig.data + 16).Add(bytes));
+  rig.Settle();
+  guest::FailAllocationsFrom(0);
+  EXPECT_EQ(rig.StateOf(rig.device), kDmaFault);
+  rig.context = rig.NewContext(rig.caller, rig.NewDevice(rig.caller));
+  Submit(Write(rig.data + 8, 1));
+  rig.Settle();
+  EXPECT_EQ(rig.DataAt(8), 1u) << "others go on";
 }
 
 TEST_F(PacketsOnAnEngine, DispatchesAreSkipped) {
