@@ -380,7 +380,8 @@ TEST_F(IntelStream, Arithmetic) {
 TEST_F(IntelStream, NotesWhatItLeavesOut) {
   ExpectDone({0x06000000, 0x0D800000, 0, 0x14000002, Low(kData), 0, 0});
   EXPECT_EQ(gpu.notes.size(), 3u);
-  for (const auto& [what, count] : gpu.notes) EXPECT_EQ(what.first, FidelityKind::kNotExecuted);
+  for (const auto& [what, count] : gpu.notes)
+    EXPECT_EQ(what.first == FidelityKind::kNotExecuted, what.second == "Intel command MI_PREDICATE");
 }
 
 // -- Copies and fills.
