@@ -2,6 +2,7 @@
 
 #include <cstring>
 #include <limits>
+#include <memory>
 
 #include "hostsim/adapter/adapter.h"
 
@@ -79,7 +80,8 @@ bool ReadBuffers(const DriverModel::Submission::Buffers& where, ConstBytes data,
   command->buffer.bytes = 0;  // of an empty list
   if (buffers.empty()) return true;
   command->buffer = buffers.front();
-  command->more.assign(buffers.begin() + 1, buffers.end());
+  if (buffers.size() > 1)
+    command->more = std::make_shared<const std::vector<GpuBuffer>>(buffers.begin() + 1, buffers.end());
   return true;
 }
 

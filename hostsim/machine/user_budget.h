@@ -34,13 +34,15 @@ class UserBound {
 };
 
 struct UserLimits {
-  uint64_t packets = 1ull << 21;   // queued and not begun: commands, waits and signals of a GPU
-  uint64_t va_parts = 1ull << 21;  // ranges of GPU addresses and their pieces (GpuVa)
+  uint64_t packets = 1ull << 21;       // queued and not begun: commands, waits and signals of a GPU
+  uint64_t va_parts = 1ull << 21;      // ranges of GPU addresses and their pieces (GpuVa)
+  uint64_t state_bytes = 64ull << 20;  // that commands left in queues (StreamerState)
 };
 
 struct UserBudget {
-  explicit UserBudget(const UserLimits& limits) : packets(limits.packets), va_parts(limits.va_parts) {}
-  UserBound packets, va_parts;
+  explicit UserBudget(const UserLimits& limits)
+      : packets(limits.packets), va_parts(limits.va_parts), state_bytes(limits.state_bytes) {}
+  UserBound packets, va_parts, state_bytes;
 };
 
 }  // namespace dxg::hostsim

@@ -4,9 +4,11 @@
 #include <cstdint>
 #include <memory>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 #include "hostsim/machine/bytes.h"
+#include "hostsim/machine/user_budget.h"
 #include "hostsim/memory/gpu_address.h"
 #include "hostsim/memory/gpu_va.h"
 #include "link/fidelity.h"
@@ -79,7 +81,36 @@ struct CommandStop {
 // thread that executes the queue's command uses it.
 class StreamerState {
  public:
-  virtual ~StreamerState() = default;
+  StreamerState() = default;
+  virtual ~StreamerState() {
+    if (process_) process_->Give(bytes_);
+    if (user_) user_->Give(bytes_);
+  }
+  StreamerState(const StreamerState&) = delete;
+  StreamerState& operator=(const StreamerState&) = delete;
+
+  // Where its memory counts, once for all. Null: nowhere.
+  void ChargeTo(std::shared_ptr<UserBound> process, std::shared_ptr<UserBound> user) {
+    if (process_) return;
+    process_ = std::move(process);
+    user_ = std::move(user);
+  }
+
+ protected:
+  // So many bytes more, until the state ends. False: there is no room for them.
+  [[nodiscard]] bool Take(uint64_t bytes) {
+    if (process_ && !process_->Take(bytes)) return false;
+    if (user_ && !user_->Take(bytes)) {
+      if (process_) process_->Give(bytes);
+      return false;
+    }
+    bytes_ += bytes;
+    return true;
+  }
+
+ private:
+  std::shared_ptr<UserBound> process_, user_;
+  uint64_t bytes_ = 0;
 };
 
 // One execution of one buffer of commands. It reads the buffer through the page tables command by command,

@@ -3,6 +3,7 @@
 #include <fmt/core.h>
 
 #include <algorithm>
+#include <new>
 #include <thread>
 #include <utility>
 
@@ -294,8 +295,14 @@ CommandStop Engines::Run(const Node& node, Errand* errand, uint64_t budget_bytes
     Running& running = *errand->command;
     Environment environment(*this, *running.queue->work_, node.index, !threads_ || running.own_thread,
                             &aftermath);
-    stop = running.done ? running.run.WriteFence(environment)
-                        : running.run.RunBuffers(environment, running.cancelled, budget_bytes);
+    try {
+      stop = running.done ? running.run.WriteFence(environment)
+                          : running.run.RunBuffers(environment, running.cancelled, budget_bytes);
+    } catch (const std::bad_alloc&) {  // it costs the command's device, and nobody else's
+      stop = {};
+      stop.kind = CommandStop::kDeviceFault;
+      stop.op_address = running.command.buffer.address;
+    }
     errand->reached_bytes = environment.reached_bytes();
   } else if (errand->kind == Errand::kPunish) {
     Punish(*errand->command, node.index, errand->stop);
@@ -343,10 +350,8 @@ bool Engines::Start(Node& node, Effort* effort, Aftermath* aftermath) {
   const bool longest_waiting = ++node.picks % kPicksInTurn == 0;
   GpuQueue& queue = longest_waiting ? *node.by_age.begin()->second : *node.by_priority.begin()->queue;
   SetInLine(queue, false);
-  node.current = std::make_shared<Running>(queue.shared_from_this(),
-                                           std::get<GpuCommand>(std::move(queue.packets_.front())),
+  node.current = std::make_shared<Running>(queue.shared_from_this(), std::get<GpuCommand>(PopFront(queue)),
                                            formats_[node.index]);
-  PopFront(queue);
   queue.running_ = true;
   Running& running = *node.current;
   running.started_ns = NowNs();

@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "hostsim/machine/machine.h"
+#include "hostsim/machine/rollback.h"
 #include "hostsim/work/engine.h"
 #include "hostsim/work/engine_state.h"
 
@@ -34,22 +35,37 @@ bool Engines::Submit(DeviceWork& work, std::span<GpuQueue* const> queues, std::s
                      Aftermath* aftermath) {
   MutexLock lock(mutex_);
   ProcessWork& process = *work.of_process;
-  if (process.packets + queues.size() > kPacketsPerProcessMax) return false;
-  if (process.user && !process.user->packets.Take(queues.size())) return false;
-  for (size_t i = 0; i < queues.size(); ++i) {
-    GpuQueue& queue = *queues[i];
-    if (queue.ended_) {
-      if (process.user) process.user->packets.Give(1);
-      continue;
+  const auto packet_for = [packets](size_t queue) -> GpuPacket& {
+    return packets[packets.size() == 1 ? 0 : queue];
+  };
+  uint64_t units = 0;
+  for (size_t i = 0; i < queues.size(); ++i) units += queues[i]->ended_ ? 0 : UnitsOf(packet_for(i));
+  if (process.packets + units > kPacketsPerProcessMax) return false;
+  if (process.user && !process.user->packets.Take(units)) return false;
+  const auto counter = std::holds_alternative<GpuCommand>(packets.front()) ? &NodeWork::commands_submitted
+                       : std::holds_alternative<GpuWait>(packets.front())  ? &NodeWork::waits_submitted
+                                                                           : &NodeWork::signals_submitted;
+  size_t pushed = 0;
+  Rollback nothing_is_queued([&] {
+    while (pushed != 0) {
+      GpuQueue& queue = *queues[--pushed];
+      if (!queue.ended_) queue.packets_.pop_back();
     }
-    GpuPacket& packet = packets[packets.size() == 1 ? 0 : i];
-    Count(queue, std::holds_alternative<GpuCommand>(packet) ? &NodeWork::commands_submitted
-                 : std::holds_alternative<GpuWait>(packet)  ? &NodeWork::waits_submitted
-                                                            : &NodeWork::signals_submitted);
-    ++process.packets;
-    const bool last = packets.size() != 1 || i + 1 == queues.size();
+    if (process.user) process.user->packets.Give(units);
+  });
+  for (; pushed < queues.size(); ++pushed) {
+    GpuQueue& queue = *queues[pushed];
+    if (queue.ended_) continue;
+    GpuPacket& packet = packet_for(pushed);
+    const bool last = packets.size() != 1 || pushed + 1 == queues.size();
     queue.packets_.push_back(last ? std::move(packet) : packet);
-    Advance(queue, aftermath);
+  }
+  nothing_is_queued.Keep();
+  process.packets += units;
+  for (GpuQueue* queue : queues) {
+    if (queue->ended_) continue;
+    Count(*queue, counter);
+    Advance(*queue, aftermath);
   }
   return true;
 }
@@ -59,11 +75,14 @@ void Engines::Count(GpuQueue& queue, uint64_t NodeWork::*counter) {
   ++(queue.work_->of_process->nodes[queue.node].*counter);
 }
 
-void Engines::PopFront(GpuQueue& queue) {
+GpuPacket Engines::PopFront(GpuQueue& queue) {
+  GpuPacket front = std::move(queue.packets_.front());
   queue.packets_.pop_front();
+  const uint64_t units = UnitsOf(front);
   ProcessWork& process = *queue.work_->of_process;
-  --process.packets;
-  if (process.user) process.user->packets.Give(1);
+  process.packets -= units;
+  if (process.user) process.user->packets.Give(units);
+  return front;
 }
 
 void Engines::SetInLine(GpuQueue& queue, bool in_line) {

@@ -37,7 +37,7 @@ struct Engines::Running {
   Running(std::shared_ptr<GpuQueue> of, GpuCommand the_command, AdapterProfile::CommandFormat format)
       : queue(std::move(of)),
         command(std::move(the_command)),
-        run(command, format, &queue->streamer_state_) {}
+        run(command, format, &queue->streamer_state_, queue->work_->of_process) {}
 
   const std::shared_ptr<GpuQueue> queue;
   GpuCommand command;

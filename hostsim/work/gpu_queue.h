@@ -22,8 +22,12 @@ class Engines;
 class GpuQueue;
 class Process;
 
-// Packets of one process that wait on one adapter. A real host stops where its memory does.
+// Packets of one process that wait on one adapter, as UnitsOf counts them. A real host stops where its memory
+// does.
 inline constexpr uint64_t kPacketsPerProcessMax = 1u << 20;
+
+// Bytes that commands of one process left in its queues of one adapter (StreamerState).
+inline constexpr uint64_t kStateBytesPerProcessMax = 32ull << 20;
 
 // What an engine has done, for statistics. Commands are those that an engine runs, `waits` and `signals` what
 // a queue does by itself.
@@ -49,8 +53,9 @@ struct ProcessWork {
   ProcessWork(size_t nodes, std::shared_ptr<UserBudget> user) : user(std::move(user)), nodes(nodes) {}
   const std::shared_ptr<UserBudget> user;  // null: not known
   std::vector<NodeWork> nodes;
-  uint64_t packets = 0;  // queued
+  uint64_t packets = 0;  // queued, as UnitsOf counts them
   uint32_t left = 0;     // commands that an engine went on without, and that a thread is in still
+  UserBound state_bytes{kStateBytesPerProcessMax};  // guards itself
   // Its GPU addresses have shown memory of the guest, which may never answer. Set under the process's lock.
   std::atomic<bool> reaches_guest{false};
 };
@@ -105,7 +110,8 @@ struct GpuFenceWrite {
 // Packets of a queue. It takes them in their order.
 struct GpuCommand {
   GpuBuffer buffer;
-  std::vector<GpuBuffer> more;  // buffers that are executed after it, in their order
+  // Buffers that are executed after it, in their order; null: none. The commands of a broadcast share them.
+  std::shared_ptr<const std::vector<GpuBuffer>> more;
   std::optional<GpuFenceWrite> fence;
   bool null_rendering = false;  // takes its turn on the engine and executes nothing
   bool no_timeout = false;
@@ -128,6 +134,12 @@ struct GpuSignal {
 };
 
 using GpuPacket = std::variant<GpuCommand, GpuWait, std::shared_ptr<GpuSignal>>;
+
+// How many packets it counts for: a command, as many as it has buffers.
+inline uint64_t UnitsOf(const GpuPacket& packet) {
+  const auto* command = std::get_if<GpuCommand>(&packet);
+  return 1 + (command && command->more ? command->more->size() : 0);
+}
 
 // The packets of a context or hardware queue, all for one node. Each begins when the one before has ended. A
 // wait holds up its own queue and nothing else. The engines' lock guards it.

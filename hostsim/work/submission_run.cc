@@ -9,8 +9,8 @@ CommandStop SubmissionRun::RunBuffers(CommandEnvironment& environment, const std
   bool spent = false;
   while (true) {
     if (!streamer_) {
-      if (next_ > command_.more.size()) return {};
-      const GpuBuffer& buffer = next_ == 0 ? command_.buffer : command_.more[next_ - 1];
+      if (next_ != 0 && (!command_.more || next_ > command_.more->size())) return {};
+      const GpuBuffer& buffer = next_ == 0 ? command_.buffer : (*command_.more)[next_ - 1];
       if (spent && budget != CommandStreamer::kUnlimited) {
         CommandStop stop;
         stop.kind = CommandStop::kBudget;
@@ -18,6 +18,7 @@ CommandStop SubmissionRun::RunBuffers(CommandEnvironment& environment, const std
         return stop;
       }
       streamer_ = MakeStreamer(format_, buffer, &state_);
+      if (state_) ChargeState();
       ++next_;
     }
     const CommandStop stop = streamer_->Run(environment, cancelled, budget);
@@ -25,6 +26,12 @@ CommandStop SubmissionRun::RunBuffers(CommandEnvironment& environment, const std
     streamer_ = nullptr;
     spent = true;
   }
+}
+
+void SubmissionRun::ChargeState() {
+  const std::shared_ptr<UserBudget>& user = payer_->user;
+  state_->ChargeTo({payer_, &payer_->state_bytes},
+                   user ? std::shared_ptr<UserBound>(user, &user->state_bytes) : nullptr);
 }
 
 CommandStop SubmissionRun::WriteFence(CommandEnvironment& environment) {

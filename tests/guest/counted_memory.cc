@@ -12,12 +12,13 @@ constexpr int64_t kOverhead = 8;  // of glibc's, each
 
 std::atomic<int64_t> bytes_in_use{0};
 
-thread_local uint64_t allocations = 0, failing = 0, outside = 0;
+thread_local uint64_t allocations = 0, failing = 0, outside = 0, failing_from = 0;
 
 }  // namespace
 
 void* operator new(size_t size) {
   if (outside == 0 && ++allocations == failing) throw std::bad_alloc();
+  if (failing_from != 0 && size >= failing_from) throw std::bad_alloc();
   void* memory = std::malloc(size);
   if (memory == nullptr) std::abort();
   bytes_in_use += static_cast<int64_t>(malloc_usable_size(memory)) + kOverhead;
@@ -43,6 +44,8 @@ void operator delete(void* memory, size_t) noexcept { operator delete(memory); }
 namespace dxg::guest {
 
 int64_t BytesInUse() { return bytes_in_use; }
+
+void FailAllocationsFrom(uint64_t bytes) { failing_from = bytes; }
 
 void FailAllocation(uint64_t number) {
   allocations = 0;

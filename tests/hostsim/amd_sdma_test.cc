@@ -2,6 +2,7 @@
 
 #include <gtest/gtest.h>
 
+#include "hostsim/work/streamers/register_file.h"
 #include "tests/hostsim/packet_rig.h"
 
 // Streams of SDMA packets, written by hand.
@@ -22,6 +23,45 @@ class AmdSdmaStreams : public PacketRig {
   }
 };
 
+// -- Registers.
+
+// A write to one register of each block, from the first given to before the last.
+Words WriteBlocks(uint32_t first, uint32_t end) {
+  Words words;
+  for (uint32_t i = first; i < end; ++i) words.Add(14, i * RegisterFile::kBlock, i);
+  return words;
+}
+
+constexpr char kTooMany[] = "AMD SDMA: too many registers for a queue";
+
+TEST_F(AmdSdmaStreams, RegistersAreLimited) {
+  ExpectDone(WriteBlocks(0, RegisterFile::kBlocksMax));
+  EXPECT_TRUE(gpu.notes.empty());
+  ExpectDone(WriteBlocks(RegisterFile::kBlocksMax, RegisterFile::kBlocksMax + 3));
+  ExpectNote(FidelityKind::kApproximated, kTooMany);
+  const RegisterFile& registers = RegisterFile::Of(&state_);
+  for (uint32_t i = 0; i < RegisterFile::kBlocksMax + 3; ++i)
+    EXPECT_EQ(registers.Read(i * RegisterFile::kBlock), i < RegisterFile::kBlocksMax ? i : 0);
+}
+
+TEST_F(AmdSdmaStreams, RegistersCountForTheirProcessAndUser) {
+  for (const uint64_t of_user : {3000, 10000}) {
+    const auto process = std::make_shared<UserBound>(13000 - of_user);
+    const auto user = std::make_shared<UserBound>(of_user);
+    RegisterFile::Of(&state_).ChargeTo(process, user);
+    ExpectDone(WriteBlocks(1, 4));
+    ExpectNote(FidelityKind::kApproximated, kTooMany);
+    const RegisterFile& registers = RegisterFile::Of(&state_);
+    EXPECT_EQ(registers.Read(2 * RegisterFile::kBlock), 2u);
+    EXPECT_EQ(registers.Read(3 * RegisterFile::kBlock), 0u);
+    EXPECT_GT(user->used(), 2 * 1024u);
+    EXPECT_EQ(process->used(), user->used()) << "what one of them refuses counts for neither";
+    state_ = nullptr;
+    EXPECT_EQ(user->used() + process->used(), 0u);
+    gpu.notes.clear();
+  }
+}
+
 // -- Refusals.
 
 TEST_F(AmdSdmaStreams, UnknownPacketsAreInvalidAndNamed) {
@@ -40,6 +80,19 @@ TEST_F(AmdSdmaStreams, PacketsHaveToFit) {
   ExpectInvalid(Words().Add(2).Wide(kData), "AMD SDMA: packet that is cut off");
   ExpectInvalid(Words().Add(2).Wide(kData).Add(1, 5), "AMD SDMA: packet that is cut off");
   ExpectInvalid(Words().Add(2 << 16, 5), "AMD SDMA: packet that is cut off");
+}
+
+// The buffer goes on into memory that is not there, so words are fetched for each packet.
+TEST_F(AmdSdmaStreams, APacketThatIsWrittenOverIsMeasuredAgain) {
+  const uint64_t hole = StreamerMemory::kHole, at = hole - kPageBytes - 4;
+  gpu.Set(at, Words().Add(15).Wide(kData).Add(7).all());  // PRE_EXE of 2 words
+  gpu.on_translate = [&](uint64_t address, uint64_t bytes) {
+    if (address == at && bytes == 8) gpu.Set(at, Fence(kData, 7).all());
+  };
+  const CommandStop stop = Run(at, 2 * kPageBytes);
+  EXPECT_EQ(stop.kind, CommandStop::kPageFault);
+  EXPECT_EQ(stop.fault.address.value, hole);
+  EXPECT_EQ(gpu.At<uint32_t>(kData), 7u);
 }
 
 TEST_F(AmdSdmaStreams, MemoryThatIsNotThereFaults) {

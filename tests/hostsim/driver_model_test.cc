@@ -5,6 +5,7 @@
 
 #include "hostsim/adapter/escape.h"
 #include "proto/abi/qaitype.h"
+#include "tests/guest/counted_memory.h"
 #include "tests/hostsim/gpu_rig.h"
 
 // The private data of other drivers than the simulator's own, by rules of a profile.
@@ -170,6 +171,31 @@ TEST_F(DriverModelSubmission, ListedBuffersRunInTheirOrder) {
   EXPECT_EQ(Submit(rig, list(std::vector<uint64_t>(kBuffersPerSubmissionMax, 0))), kStatusSuccess);
   EXPECT_EQ(Submit(rig, list(std::vector<uint64_t>(kBuffersPerSubmissionMax + 1, 0))),
             kStatusInvalidParameter);
+}
+
+// A command counts for as many packets as it has buffers, and those of a broadcast share their list.
+TEST_F(DriverModelSubmission, ListedBuffersAreLimited) {
+  GpuRig rig(Described(R"(driver_model { submissions { buffers {
+    count { at: 0 width: 4 } first: 16 entry_bytes: 16 address { at: 0 } length { at: 8 width: 4 } } } })"));
+  constexpr uint32_t kContexts = 64;
+  std::string data = WithNumber<uint32_t>(ZeroBytes(16), 0, kBuffersPerSubmissionMax);
+  for (uint64_t i = 0; i < kBuffersPerSubmissionMax; ++i)
+    data += WithNumber<uint64_t>(WithNumber<uint32_t>(ZeroBytes(16), 8, 64), 0, i);
+  auto request = rig.SubmitRequest(std::vector<uint32_t>(kContexts, rig.context), 0, 8);
+  request.set_flags(DXG_SUBMIT_NULL_RENDERING);
+  request.set_priv_drv_data(data);
+  request.set_priv_drv_data_size(static_cast<uint32_t>(data.size()));
+  const auto fence = rig.NewFence();
+  for (const uint64_t value : {1, 2}) {
+    ASSERT_EQ(rig.GpuWait(rig.context, {{fence.handle, value}}), kStatusSuccess);
+    const int64_t before = guest::BytesInUse();
+    for (uint64_t i = 0; i < kPacketsPerProcessMax / (kContexts * kBuffersPerSubmissionMax) - 1; ++i)
+      ASSERT_EQ(rig.Submit(request), kStatusSuccess) << "beside the wait, " << i;
+    EXPECT_EQ(rig.Submit(request), kStatusNoMemory);
+    EXPECT_LT(guest::BytesInUse() - before, 2 << 20);
+    EXPECT_EQ(rig.Signal(fence.handle, value), kStatusSuccess);
+    EXPECT_EQ(rig.StateOf(rig.device), 1u);
+  }
 }
 
 TEST_F(DriverModelSubmission, FenceIsWrittenWhenTheCommandsHaveEnded) {

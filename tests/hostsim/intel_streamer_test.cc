@@ -1,6 +1,8 @@
 #include <gtest/gtest.h>
 
 #include "hostsim/work/streamers/intel.h"
+#include "hostsim/work/streamers/register_file.h"
+#include "tests/guest/counted_memory.h"
 #include "tests/hostsim/streamer_rig.h"
 
 // Streams of Intel's command streamers, written by hand: each header is a number of the manuals.
@@ -246,12 +248,17 @@ TEST_F(IntelStream, ATimestampIsARegister) {
 }
 
 TEST_F(IntelStream, RegistersAreLimited) {
+  constexpr uint32_t kBlockBytes = RegisterFile::kBlock * 4, kMax = RegisterFile::kBlocksMax;
   Words batch;
-  for (uint32_t i = 0; i < 5000; ++i) batch = std::move(batch) + Words{kLoadRegister, i * 4, i};
-  ExpectDone(batch + Words{kStoreRegister, 4 * 4095, Low(kData), 0} +
-             Words{kStoreRegister, 4 * 4999, Low(kData + 4), 0});
-  EXPECT_EQ(gpu.At<uint32_t>(kData), 4095u);
+  for (uint32_t i = 1; i <= kMax; ++i) batch = std::move(batch) + Words{kLoadRegister, i * kBlockBytes, i};
+  ExpectDone(batch);
+  EXPECT_TRUE(gpu.notes.empty());
+  ExpectDone(Words{kLoadRegister, (kMax + 1) * kBlockBytes, 1} +
+             Words{kStoreRegister, kMax * kBlockBytes, Low(kData), 0} +
+             Words{kStoreRegister, (kMax + 1) * kBlockBytes, Low(kData + 4), 0});
+  EXPECT_EQ(gpu.At<uint32_t>(kData), kMax);
   EXPECT_EQ(gpu.At<uint32_t>(kData + 4), 0u);
+  EXPECT_EQ((gpu.notes[{FidelityKind::kApproximated, "Intel: too many registers for a queue"}]), 1);
 }
 
 TEST_F(IntelStream, PipeControlWritesAtItsEnd) {
@@ -373,7 +380,8 @@ TEST_F(IntelStream, Arithmetic) {
 TEST_F(IntelStream, NotesWhatItLeavesOut) {
   ExpectDone({0x06000000, 0x0D800000, 0, 0x14000002, Low(kData), 0, 0});
   EXPECT_EQ(gpu.notes.size(), 3u);
-  for (const auto& [what, count] : gpu.notes) EXPECT_EQ(what.first, FidelityKind::kNotExecuted);
+  for (const auto& [what, count] : gpu.notes)
+    EXPECT_EQ(what.first == FidelityKind::kNotExecuted, what.second == "Intel command MI_PREDICATE");
 }
 
 // -- Copies and fills.
@@ -424,6 +432,15 @@ TEST_F(IntelStream, Fills) {
   EXPECT_EQ(gpu.At<uint64_t>(kData + 512), 0x5566778855667788u);
   EXPECT_EQ(gpu.At<uint64_t>(kData + 640 + 24), 3 + (4ull << 32));
   EXPECT_EQ(gpu.At<uint64_t>(kData + 768), 0xEEEEEE00u);
+}
+
+TEST_F(IntelStream, AFillTakesMemoryForItsRow) {
+  const Words pixel = {0x51100009, 63, 1u << 16 | 1, 2u << 16 | 2, Low(kData), 0, 0, 0xAB, 0, 0, 0};
+  ExpectDone(pixel);  // memory of the rig comes here
+  guest::FailAllocationsFrom(32 * 1024);
+  ExpectDone(pixel);
+  guest::FailAllocationsFrom(0);
+  EXPECT_EQ(gpu.At<uint64_t>(kData + 68), 0xABu);
 }
 
 TEST_F(IntelStream, RefusesWhatIsTiledOrClipped) {
@@ -508,6 +525,40 @@ TEST_F(IntelStream, AKernelWithoutEndHasNoHash) {
   gpu.Set(kInstructions + 0x100, Words(17000, 0x61));
   ExpectDone(prepared + Walk(1, 1, 1));
   EXPECT_EQ(gpu.dispatches.front().kernel_hash, 0u);
+}
+
+TEST_F(IntelStream, AKernelIsLookedAtOnce) {
+  ExpectDone(Prepare(gpu));
+  EXPECT_EQ(Run(Walk(1, 1, 1) + Words{kEnd}, 10'000).kind, CommandStop::kBudget) << "that costs";
+  EXPECT_TRUE(gpu.dispatches.empty());
+  EXPECT_EQ(Run(Walk(1, 1, 1) + Walk(1, 1, 1) + Words{kEnd}, 20'000).kind, CommandStop::kDone);
+  ASSERT_EQ(gpu.dispatches.size(), 2u);
+  EXPECT_NE(gpu.dispatches[0].kernel_hash, 0u);
+  EXPECT_EQ(gpu.dispatches[0].kernel_hash, gpu.dispatches[1].kernel_hash);
+}
+
+TEST_F(IntelStream, AKernelThatIsLookedAtIsCancelled) {
+  const Words prepared = Prepare(gpu);
+  gpu.Set(kInstructions + 0x100, Words(17000, 0x61));
+  gpu.on_translate = [this](uint64_t address, uint64_t) {
+    if (address == kInstructions + kPageBytes) cancelled = true;
+  };
+  EXPECT_EQ(Run(prepared + Walk(1, 1, 1) + Words{kEnd}).kind, CommandStop::kCancelled);
+  EXPECT_TRUE(gpu.dispatches.empty());
+}
+
+TEST_F(IntelStream, AKernelMayEndBeforeMemoryThatIsNotThere) {
+  const Words prepared = Prepare(gpu);
+  const auto kernel_at = [&](uint64_t address) {
+    gpu.Set<uint32_t>(kDynamic + 0x40 + 32, {Low(address - kInstructions), 0, 0, 0, 0, 0, 0, 0});
+    ExpectDone(prepared + Walk(1, 1, 1));
+    return gpu.dispatches.back().kernel_hash;
+  };
+  const Words ends = {0x31, 4, 0, 0}, goes_on = {0x61, 0, 0, 0};
+  gpu.Set(kHole - 64, goes_on + goes_on + goes_on + ends);
+  EXPECT_NE(kernel_at(kHole - 64), 0u);
+  gpu.Set(kHole - 16, goes_on);
+  EXPECT_EQ(kernel_at(kHole - 64), 0u);
 }
 
 TEST_F(IntelStream, ADispatchNeedsItsDescriptor) {

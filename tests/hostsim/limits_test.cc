@@ -1,11 +1,13 @@
 #include <gtest/gtest.h>
 
 #include <memory>
+#include <new>
 #include <string>
 #include <vector>
 
 #include "hostsim/adapter/vertical_sync.h"
 #include "hostsim/machine/handle_table.h"
+#include "tests/guest/counted_memory.h"
 #include "tests/hostsim/gpu_rig.h"
 
 // Each limit of the host: exactly as much works, and one more is refused. Limits that are checked elsewhere:
@@ -104,6 +106,32 @@ TEST_F(LimitOfAUser, PacketsThatAreDropped) {
     EXPECT_EQ(rig_.GpuWait(context, {{fence.handle, 1}}), kStatusNoMemory);
     EXPECT_EQ(rig_.DestroyContext(rig_.caller, context), kStatusSuccess);
   }
+}
+
+// A packet that finds no memory is not queued, and counts for nobody.
+TEST_F(LimitOfAUser, PacketsThatFindNoMemory) {
+  Be(rig_.NewCallerOf(kUser));
+  const auto fence = rig_.NewFence();
+  const auto wait = [&] { return rig_.GpuWait(rig_.context, {{fence.handle, 1}}); };
+  EXPECT_EQ(wait(), kStatusSuccess);
+  constexpr uint64_t kContexts = 8;
+  const auto request = rig_.SubmitRequest(std::vector<uint32_t>(kContexts, rig_.context), 0, 8);
+  uint64_t queued = 1, refused = 0;
+  bool failed = true;
+  for (uint64_t n = 1; failed; ++n) {
+    int32_t status = kStatusNoMemory;
+    guest::FailAllocation(n);
+    try {
+      status = rig_.Submit(request);
+    } catch (const std::bad_alloc&) {  // the rig's own
+    }
+    failed = guest::AllocationsSince() >= n;
+    guest::FailAllocation(0);
+    (status == kStatusSuccess ? queued : refused) += kContexts;
+  }
+  EXPECT_GT(refused, kContexts);
+  for (; queued < kMax; ++queued) ASSERT_EQ(wait(), kStatusSuccess) << queued;
+  EXPECT_EQ(wait(), kStatusNoMemory);
 }
 
 TEST_F(LimitOfAUser, AddressRanges) {

@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include "hostsim/work/streamers/register_file.h"
+#include "tests/guest/counted_memory.h"
 #include "tests/hostsim/gpu_rig.h"
 #include "tests/hostsim/packet_rig.h"
 
@@ -87,6 +89,19 @@ TEST_F(PacketsOnAnEngine, MemoryThatIsNotThereLosesTheDevice) {
   EXPECT_EQ(rig.StateOf(rig.device), kPageFault);
 }
 
+TEST_F(PacketsOnAnEngine, ACommandThatFindsNoMemoryLosesItsDevice) {
+  const uint32_t bytes = 40'000;  // of a copy whose ranges overlap, which takes as much memory
+  guest::FailAllocationsFrom(32 * 1024);
+  Submit(Words().Add(0xC0055000, 0x60300000).Wide(rig.data).Wide(rig.data + 16).Add(bytes));
+  rig.Settle();
+  guest::FailAllocationsFrom(0);
+  EXPECT_EQ(rig.StateOf(rig.device), kDmaFault);
+  rig.context = rig.NewContext(rig.caller, rig.NewDevice(rig.caller));
+  Submit(Write(rig.data + 8, 1));
+  rig.Settle();
+  EXPECT_EQ(rig.DataAt(8), 1u) << "others go on";
+}
+
 TEST_F(PacketsOnAnEngine, DispatchesAreSkipped) {
   Submit(Words().Add(0xC0031500, 1, 1, 1, 1).Append(Write(rig.data, 1)));
   rig.Settle();
@@ -118,6 +133,42 @@ TEST_F(PacketsOnAnEngine, RegistersAreTheQueues) {
   Submit(copy(rig.data));
   rig.Settle();
   EXPECT_EQ(rig.DataAt(0), 0u) << "of another queue";
+}
+
+TEST(RegistersOnAnEngine, CountForTheirUser) {
+  // As much as one queue may have.
+  GpuRig rig(WithPm4(), nullptr, nullptr, false, kObjectsPerProcessMax, UserLimits{.state_bytes = 70'000});
+  rig.caller = rig.NewCallerOf(1000);
+  rig.device = rig.NewDevice(rig.caller);
+  rig.queue = rig.NewQueue();
+  const uint64_t commands = rig.Memory(4 * kPage), data = rig.Memory(kPage);
+  const auto submit = [&](uint32_t context, const Words& words) {
+    // Safety: bytes of numbers.
+    const ConstBytes bytes(reinterpret_cast<const uint8_t*>(words.all().data()), words.count() * 4);
+    ASSERT_TRUE(rig.host().WriteGpu(rig.caller, commands, bytes, &rig.fault));
+    ASSERT_EQ(rig.Submit(rig.SubmitRequest({context}, commands, bytes.size())), kStatusSuccess);
+    rig.Settle();
+  };
+  const auto copy = [](uint32_t control, uint64_t from, uint64_t to) {  // COPY_DATA
+    return Words().Add(0xC0044000, control).Wide(from).Wide(to);
+  };
+  const auto write_and_read = [&](uint32_t context) {
+    submit(context, copy(5, 77, 0x1234).Append(copy(0 | 5 << 8, 0x1234, data)));
+    uint32_t value = 0;
+    // Safety: bytes of a number.
+    EXPECT_TRUE(
+        rig.host().ReadGpu(rig.caller, data, {reinterpret_cast<uint8_t*>(&value), sizeof value}, &rig.fault));
+    return value;
+  };
+  const uint32_t first = rig.NewContext(rig.caller, rig.device);
+  const uint32_t second = rig.NewContext(rig.caller, rig.device);
+  Words all;
+  for (uint32_t i = 0; i < RegisterFile::kBlocksMax; ++i) all.Append(copy(5, i, i * RegisterFile::kBlock));
+  submit(first, all);
+  EXPECT_EQ(write_and_read(first), 77u);
+  EXPECT_EQ(write_and_read(second), 0u);
+  EXPECT_EQ(rig.DestroyContext(rig.caller, first), kStatusSuccess);
+  EXPECT_EQ(write_and_read(second), 77u);
 }
 
 TEST_F(PacketsOnAnEngine, AReleaseSignalsAFence) {

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <functional>
 #include <map>
 #include <string>
 #include <vector>
@@ -36,6 +37,7 @@ class StreamerMemory final : public CommandEnvironment {
   bool Translate(GpuAddress start, uint64_t bytes, bool write, std::vector<GpuSpan>* spans,
                  GpuFault* fault) override {
     ++translations;
+    if (on_translate) on_translate(start.value, bytes);
     spans->clear();
     uint64_t address = start.value;
     while (bytes != 0) {
@@ -78,6 +80,7 @@ class StreamerMemory final : public CommandEnvironment {
   }
 
   uint64_t translations = 0;
+  std::function<void(uint64_t address, uint64_t bytes)> on_translate;  // what others do meanwhile
   uint64_t timestamp = 0x1'0000'0000;
   bool skips = true;
   std::vector<GpuDispatch> dispatches;

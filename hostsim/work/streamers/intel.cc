@@ -5,14 +5,16 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <map>
 #include <optional>
 #include <type_traits>
-#include <unordered_map>
 #include <vector>
 
+#include "base/page.h"
 #include "hostsim/memory/gpu_memory.h"
 #include "hostsim/work/streamers/intel_commands.h"
 #include "hostsim/work/streamers/intel_memory.h"
+#include "hostsim/work/streamers/register_file.h"
 #include "link/fidelity.h"
 
 namespace dxg::hostsim {
@@ -26,22 +28,19 @@ constexpr uint32_t kJumpsMax = 1u << 20;
 constexpr uint64_t kBlitBytesMax = 64ull << 30;
 // Batches in each other: the first one and two nested levels.
 constexpr size_t kLevelsMax = 3;
-constexpr size_t kRegistersMax = 4096;
 constexpr uint32_t kBodyDwordsMax = 1026;  // of a command that is looked into: the longest MI_STORE_DATA_IMM
 constexpr uint64_t kSmallCost = 64;        // in bytes, of a command that touches memory
 constexpr uint64_t kKernelBytesMax = 64 * 1024;
+// What it costs to look at a kernel for the first time, and of how many it is remembered.
+constexpr uint64_t kHashCost = 16 * 1024;
+constexpr size_t kHashesMax = 1024;
 constexpr uint32_t kLooksEvery = 256;  // commands from one look at whether it was cancelled to the next
 
-class IntelState final : public StreamerState {
+class IntelState final : public RegisterFile {
  public:
-  // What is not written reads zero. Beyond kRegistersMax different ones, writes are lost.
-  uint32_t Register(uint32_t offset) const {
-    const auto found = registers_.find(offset);
-    return found == registers_.end() ? 0 : found->second;
-  }
-  void SetRegister(uint32_t offset, uint32_t value) {
-    if (registers_.size() < kRegistersMax || registers_.contains(offset)) registers_[offset] = value;
-  }
+  // By their offset in bytes.
+  uint32_t Register(uint32_t offset) const { return Read(offset / sizeof(uint32_t)); }
+  void SetRegister(uint32_t offset, uint32_t value) { Write(offset / sizeof(uint32_t), value); }
   uint64_t Gpr(uint32_t index) const {
     return Register(kGpr0 + 8 * index) | uint64_t{Register(kGpr0 + 8 * index + 4)} << 32;
   }
@@ -53,9 +52,6 @@ class IntelState final : public StreamerState {
   uint64_t dynamic_base = 0;
   uint64_t instruction_base = 0;
   uint64_t descriptors = 0;  // where MEDIA_INTERFACE_DESCRIPTOR_LOAD last said
-
- private:
-  std::unordered_map<uint32_t, uint32_t> registers_;
 };
 
 // A command that lies in one piece.
@@ -80,8 +76,17 @@ class IntelStreamer final : public CommandStreamer {
     uint64_t budget;
     CommandEnvironment& environment;
     PageMemory memory;
+
+    // Bytes of the budget; false: it has not as many.
+    bool Spend(uint64_t bytes) {
+      if (budget == kUnlimited) return true;
+      if (bytes > budget) return false;
+      budget -= bytes;
+      return true;
+    }
   };
 
+  CommandStop DoCommands(Step& step);
   // Each does the command at at_ and leaves its successor to Run, unless it sets at_ and `jumped_`.
   CommandStop Do(Step& step, uint32_t header, const Body& body);
   CommandStop DoMi(Step& step, uint32_t opcode, const Body& body);
@@ -128,6 +133,7 @@ class IntelStreamer final : public CommandStreamer {
   uint64_t dwords_ = 0;
   uint64_t blit_bytes_ = 0;
   uint32_t jumps_ = 0;
+  std::map<uint64_t, uint64_t> hashes_;  // of kernels that were dispatched, by address
 };
 
 // The length of a command in dwords; 0: nobody knows.
@@ -250,22 +256,30 @@ uint64_t Hash(const uint8_t* bytes, uint64_t count) {
 // Of the instructions from there to the first that ends a thread, that one included; 0: they cannot be read,
 // or there is none in kKernelBytesMax. Instructions have 16 bytes, or 8 if bit 29 is set; a send ends the
 // thread by bit 34 (Gen12) or bit 127 (Gen9 and Gen11).
-uint64_t KernelHash(PageMemory& memory, uint64_t address) {
+uint64_t KernelHash(PageMemory& memory, const std::atomic<bool>& cancelled, uint64_t address) {
   constexpr uint32_t kSends[] = {0x31, 0x32, 0x33, 0x34};
   std::vector<uint8_t> code;
+  // To the end of a page, since the next one may not be there.
+  const auto read_to = [&](uint64_t end) {
+    while (code.size() < end) {
+      const uint64_t at = code.size(), bytes = kPageBytes - (address + at) % kPageBytes;
+      code.resize(at + bytes);
+      if (cancelled || !memory.Read(address + at, &code[at], bytes)) return false;
+    }
+    return true;
+  };
   for (uint64_t done = 0; done < kKernelBytesMax;) {
-    uint8_t bytes[16];
-    if (!memory.Read(address + done, bytes, 8)) return 0;
+    if (!read_to(done + 8)) return 0;
     uint64_t low;
-    std::memcpy(&low, bytes, sizeof low);
+    std::memcpy(&low, &code[done], sizeof low);
     const bool compact = (low >> 29 & 1) != 0;
     const uint64_t length = compact ? 8 : 16;
-    if (!compact && !memory.Read(address + done + 8, bytes + 8, 8)) return 0;
-    code.insert(code.end(), bytes, bytes + length);
+    if (!read_to(done + length)) return 0;
+    const uint8_t* const bytes = &code[done];
     done += length;
     const bool is_send = std::find(std::begin(kSends), std::end(kSends), low & 0x7F) != std::end(kSends);
     if (is_send && !compact && ((low >> 34 & 1) != 0 || (bytes[15] & 0x80) != 0))
-      return Hash(code.data(), code.size());
+      return Hash(code.data(), done);
   }
   return 0;
 }
@@ -273,10 +287,17 @@ uint64_t KernelHash(PageMemory& memory, uint64_t address) {
 CommandStop IntelStreamer::Run(CommandEnvironment& environment, const std::atomic<bool>& cancelled,
                                uint64_t budget) {
   Step step{cancelled, budget, environment, PageMemory(environment)};
+  const CommandStop stop = DoCommands(step);
+  if (state_.TakeLost())
+    environment.Note(FidelityKind::kApproximated, "Intel: too many registers for a queue");
+  return stop;
+}
+
+CommandStop IntelStreamer::DoCommands(Step& step) {
   if (at_ % sizeof(uint32_t) != 0) return Invalid();
   std::array<uint32_t, kBodyDwordsMax> straddling;
   for (uint32_t commands = 0; !over_; ++commands) {
-    if (commands % kLooksEvery == 0 && cancelled) return Stop(CommandStop::kCancelled);
+    if (commands % kLooksEvery == 0 && step.cancelled) return Stop(CommandStop::kCancelled);
     uint64_t there = 0;  // dwords from at_ on that lie in one piece
     const uint32_t* words = step.memory.Commands(at_, &there);
     if (!words) return Fault(step.memory.fault());
@@ -285,10 +306,7 @@ CommandStop IntelStreamer::Run(CommandEnvironment& environment, const std::atomi
     if (dwords == 0) return Unknown(step, header);
     const bool read_over = IsReadOver(header);
     const uint64_t cost = dwords * sizeof(uint32_t) + (read_over ? 0 : kSmallCost);
-    if (step.budget != kUnlimited) {
-      if (cost > step.budget) return Stop(CommandStop::kBudget);
-      step.budget -= cost;
-    }
+    if (!step.Spend(cost)) return Stop(CommandStop::kBudget);
     dwords_ += dwords;
     if (dwords_ > kDwordsMax || jumps_ > kJumpsMax) return Stop(CommandStop::kHang);
     if (!read_over) {
@@ -317,10 +335,7 @@ CommandStop IntelStreamer::Do(Step& step, uint32_t header, const Body& body) {
       Blt blt;
       if (!DecodeBlt(Bits(header, 28, 22), body.words, body.count, &blt)) return Unknown(step, header);
       const uint64_t bytes = blt.bytes();
-      if (step.budget != kUnlimited) {
-        if (bytes > step.budget) return Stop(CommandStop::kBudget);
-        step.budget -= bytes;
-      }
+      if (!step.Spend(bytes)) return Stop(CommandStop::kBudget);
       blit_bytes_ += bytes;
       if (blit_bytes_ > kBlitBytesMax) return Stop(CommandStop::kHang);
       GpuFault fault;
@@ -636,7 +651,14 @@ CommandStop IntelStreamer::Walker(Step& step, const Body& body) {
   const uint64_t kernel =
       state_.instruction_base + ((descriptor[0] & ~63u) | uint64_t{Bits(descriptor[1], 15, 0)} << 32);
   dispatch.kernel = GpuAddress(kernel);
-  dispatch.kernel_hash = KernelHash(step.memory, kernel);
+  if (const auto known = hashes_.find(kernel); known != hashes_.end()) {
+    dispatch.kernel_hash = known->second;
+  } else {
+    if (!step.Spend(kHashCost)) return Stop(CommandStop::kBudget);
+    dispatch.kernel_hash = KernelHash(step.memory, step.cancelled, kernel);
+    if (step.cancelled) return Stop(CommandStop::kCancelled);
+    if (hashes_.size() < kHashesMax) hashes_.emplace(kernel, dispatch.kernel_hash);
+  }
   return LeaveOut(step, dispatch);
 }
 

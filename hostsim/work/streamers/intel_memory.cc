@@ -199,9 +199,10 @@ BltEnd ForEachPart(const Blt& blt, const std::atomic<bool>& cancelled, Visit vis
   return BltEnd::kDone;
 }
 
-// 64 KiB of a color, for a start at any of its repetitions.
+// A color again and again, for a start at any of its repetitions: a row, or 64 KiB of a longer one.
 std::vector<uint8_t> Repeated(const Blt& blt) {
-  std::vector<uint8_t> block(64 * 1024);
+  constexpr uint64_t kMin = sizeof blt.color, kMax = 64 * 1024;
+  std::vector<uint8_t> block(std::clamp(blt.row_bytes, kMin, kMax));
   for (size_t i = 0; i < block.size(); i += blt.color_bytes)
     std::memcpy(block.data() + i, blt.color.data(), blt.color_bytes);
   return block;

@@ -40,15 +40,18 @@ CommandStop PacketStreamer::Run(CommandEnvironment& environment, const std::atom
     packet_address_ = buffer.address + uint64_t{buffer.at} * sizeof(uint32_t);
     stop = cancelled ? Stop(CommandStop::kCancelled) : Step();
   }
+  if (registers_.TakeLost())
+    environment.Note(FidelityKind::kApproximated, fmt::format("{}: too many registers for a queue", name_));
   memory_ = nullptr;
   return stop;
 }
 
 CommandStop PacketStreamer::Step() {
   if (passed_words_ >= kStreamWordsMax || moved_bytes_ >= kStreamBytesMax) return Stop(CommandStop::kHang);
-  const uint32_t* header = Fetch(1);
-  if (!header) return Fault();
-  const uint32_t words = Measure(*header);
+  const uint32_t* first = Fetch(1);
+  if (!first) return Fault();
+  const uint32_t header = *first;
+  const uint32_t words = Measure(header);
   const size_t depth = buffers_.size();
   Buffer& buffer = buffers_.back();
   if (words == 0) return Stop(CommandStop::kInvalid);
@@ -59,6 +62,7 @@ CommandStop PacketStreamer::Step() {
   }
   const uint32_t* word = Fetch(std::min(words, Packet::kWordsAtHand));
   if (!word) return Fault();
+  if (*word != header) return Done();  // somebody has written over it: what it is now is measured
   const uint32_t at = buffer.at;
   buffer.at += words;
   passed_words_ += words;
@@ -77,7 +81,7 @@ const uint32_t* PacketStreamer::Fetch(uint32_t words) {
     return &fetched_[buffer.at - fetched_at_];
   if (!fetched_ || fetched_room_ < std::min(buffer.words, kFetchedWords)) {
     fetched_room_ = std::min(std::max(buffer.words, Packet::kWordsAtHand), kFetchedWords);
-    fetched_.reset(new uint32_t[fetched_room_]);
+    fetched_ = std::make_unique<uint32_t[]>(fetched_room_);
   }
   auto fetch = [&](uint32_t count) {
     fetched_at_ = buffer.at;

@@ -56,7 +56,8 @@ class PacketStreamer : public CommandStreamer {
   virtual uint32_t Measure(uint32_t header) = 0;
   // A word of the packet, counted from its header; nothing if it is not in the buffer, or cannot be read.
   std::optional<uint32_t> PeekAt(uint32_t index);
-  // The packet is passed already, unless the stop says that it has to be looked at again.
+  // Its header is the one that was measured. The packet is passed already, unless the stop says that it has
+  // to be looked at again.
   virtual CommandStop Execute(const Packet& packet) = 0;
 
   // -- For it, while it executes a packet.
