@@ -27,8 +27,8 @@ enum class FidelityKind : uint8_t {
 };
 inline constexpr size_t kFidelityKinds = 6;
 
-// What is counted together. `what` says it in a few words; where it has a number, "{}", "{:016x}" or "{:#010x}"
-// stands for that. The call is the one that asked for it; empty: not known.
+// What is counted together. `what` says it in a few words; where it has a number, "{}", "{:016x}" or
+// "{:#010x}" stands for that. The call is the one that asked for it; empty: not known.
 struct FidelityThing {
   FidelityKind kind = FidelityKind::kExact;
   std::string_view call;
