@@ -11,6 +11,8 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <string>
+#include <string_view>
 
 #include "base/unique_fd.h"
 #include "cuse-dxg/attach/private_mounts.h"
@@ -54,6 +56,10 @@ Status Write(const std::string& path, const std::string& content) {
   return fchmod(file.get(), 0644) == 0 ? Status::Ok() : Refuse(path);  // whatever the umask
 }
 
+std::string In(std::string_view directory, std::string_view name) {
+  return fmt::format("{}/{}", directory, name);
+}
+
 // Entries that are none of ours, and have none of ours below them.
 void CarryOverOthers(const std::string& from, const std::string& to, const Tree& tree) {
   std::unique_ptr<DIR, int (*)(DIR*)> directory(opendir(from.c_str()), closedir);
@@ -61,18 +67,18 @@ void CarryOverOthers(const std::string& from, const std::string& to, const Tree&
   while (const dirent* entry = readdir(directory.get())) {
     const std::string name = entry->d_name;
     if (name == "." || name == ".." || tree.files.contains(name) || tree.directories.contains(name)) continue;
-    CarryOver(from + "/" + name, to + "/" + name);
+    CarryOver(In(from, name), In(to, name));
   }
 }
 
 // `to` is empty, and in the tmpfs.
 Status Build(const std::string& from, const std::string& to, const Tree& tree) {
   CarryOverOthers(from, to, tree);
-  for (const auto& [name, content] : tree.files) DXG_TRY(Write(to + "/" + name, *content));
+  for (const auto& [name, content] : tree.files) DXG_TRY(Write(In(to, name), *content));
   for (const auto& [name, below] : tree.directories) {
-    const std::string made = to + "/" + name;
+    const std::string made = In(to, name);
     if (mkdir(made.c_str(), 0755) != 0 || chmod(made.c_str(), 0755) != 0) return Refuse(made);
-    DXG_TRY(Build(from + "/" + name, made, below));
+    DXG_TRY(Build(In(from, name), made, below));
   }
   return Status::Ok();
 }
@@ -84,7 +90,7 @@ Status ShowFiles(const std::string& directory, const std::vector<PrivateFile>& f
   while (!IsDirectory(place)) {
     const size_t slash = place.rfind('/');
     if (slash == 0) return Status::Refuse(ENOENT, "cannot show {}: there is no {}", directory, place);
-    below = place.substr(slash + 1) + "/" + below;
+    below = In(std::string_view(place).substr(slash + 1), below);
     place.resize(slash);
   }
   Tree tree;

@@ -17,8 +17,6 @@
 namespace dxg::client {
 namespace {
 
-constexpr uint64_t kPresent = uint64_t{1} << 63;  // of a pagemap entry
-
 UniqueFd OpenOf(pid_t tid, const char* file, int flags) {
   return UniqueFd(open(fmt::format("/proc/{}/{}", tid, file).c_str(), flags | O_CLOEXEC));
 }
@@ -71,7 +69,7 @@ void OpenSpace::BringIn(uint64_t address, uint64_t size) const {
     if (pread(pagemap.get(), &entry, sizeof(entry), static_cast<off_t>(at / kPageBytes * sizeof(entry))) !=
         sizeof(entry))
       return;
-    if ((entry & kPresent) != 0) continue;
+    if ((entry & kPagemapPresent) != 0) continue;
     if (!IsOfItsProcess()) return;
     std::byte dropped;
     const iovec here = {&dropped, 1};

@@ -11,7 +11,6 @@ namespace dxg::client {
 namespace {
 
 constexpr uint64_t kFrameMask = (uint64_t{1} << 55) - 1;  // of a pagemap entry
-constexpr uint64_t kPresent = uint64_t{1} << 63;
 
 class ProcessMemory final : public AddressSpace {
  public:
@@ -29,7 +28,7 @@ class ProcessMemory final : public AddressSpace {
     if (pread(pagemap, frames.data(), frames.size_bytes(), at) != static_cast<ssize_t>(frames.size_bytes()))
       return false;
     for (uint64_t& frame : frames) {
-      if ((frame & kPresent) == 0) return false;
+      if ((frame & kPagemapPresent) == 0) return false;
       frame &= kFrameMask;
     }
     return true;

@@ -6,6 +6,9 @@
 
 namespace dxg::client {
 
+// Of an entry of /proc/PID/pagemap: the page is in memory (Linux, Documentation/admin-guide/mm/pagemap.rst).
+inline constexpr uint64_t kPagemapPresent = uint64_t{1} << 63;
+
 // The clients of this machine: memory by process_vm_readv and process_vm_writev, which honour page
 // protections (a write through /proc/pid/mem would not), identity from /proc.
 class ProcessVm final : public Access {

@@ -253,7 +253,7 @@ Result<int> VisitSteps::Pass(int file) {
     default:
       break;
   }
-  DXG_TRY(std::move(got).status());
+  if (!got.ok()) return got.status();
   if (*got != 1 || !ReadFrom(tracee_.tid(), page_, &page))
     return Status::Refuse(EIO, "the client did not get the message with a file");
   cmsghdr rights;

@@ -128,4 +128,5 @@ DXG_EXPORT int32_t DXCoreCreateAdapterFactory(const dxg::dxcore::Guid& iid, void
 }
 
 // What the compiler puts into the place of a function without a body; nobody calls it.
+// NOLINTNEXTLINE(bugprone-reserved-identifier): the name is the compiler's
 extern "C" __attribute__((visibility("hidden"))) void __cxa_pure_virtual() { abort(); }

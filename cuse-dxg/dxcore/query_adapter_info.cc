@@ -124,6 +124,7 @@ char* DataOf(const d3dkmt_queryadapterinfo& args) {
 }
 
 // The same question with a buffer of ours.
+// NOLINTNEXTLINE(readability-non-const-parameter): the driver writes there
 int32_t Ask(const d3dkmt_queryadapterinfo& args, char* data, size_t bytes) {
   d3dkmt_queryadapterinfo ours = args;
   ours.private_data = reinterpret_cast<uintptr_t>(data);

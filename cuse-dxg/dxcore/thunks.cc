@@ -79,6 +79,7 @@ DXG_EXPORT int32_t D3DKMTQueryAdapterInfo(void* args) {
 }
 
 DXG_EXPORT int32_t D3DKMTShareObjects(uint32_t count, const d3dkmthandle* objects, const void* attributes,
+                                      // NOLINTNEXTLINE(readability-non-const-parameter): the driver writes
                                       uint32_t desired_access, uint64_t* shared_handle) {
   d3dkmt_shareobjects args = {};
   args.object_count = count;

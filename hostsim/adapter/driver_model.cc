@@ -1,5 +1,6 @@
 #include "hostsim/adapter/driver_model.h"
 
+#include <algorithm>
 #include <cstring>
 #include <limits>
 #include <memory>
@@ -116,7 +117,7 @@ bool ApplyWrites(const google::protobuf::RepeatedPtrField<AdapterProfile::Write>
   for (const AdapterProfile::Write& write : writes) {
     uint8_t* const at = data.data() + write.at();
     if (write.has_data()) {
-      if (!write.data().empty()) std::memcpy(at, write.data().data(), write.data().size());
+      std::copy(write.data().begin(), write.data().end(), at);
       continue;
     }
     const uint64_t value = write.has_fact() ? ValueOf(write.fact(), adapter, allocated) : write.value();

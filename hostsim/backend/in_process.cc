@@ -246,6 +246,7 @@ Result<std::vector<DriverFolder>> DriversOf(const std::vector<std::string>& prof
   constexpr uint32_t kMicrosoft = 0x1414;
   DXG_ASSIGN(const auto adapters, LoadAll(profiles, {}));
   std::vector<DriverFolder> drivers;
+  drivers.reserve(adapters.size());
   for (const AdapterProfile& adapter : adapters)
     drivers.push_back({adapter.driver().store_directory(), adapter.pci().vendor() != kMicrosoft});
   return drivers;

@@ -71,11 +71,11 @@ class Engines : public std::enable_shared_from_this<Engines> {
   // -- What there is to see. A command that runs still counts up to now.
   // Of the node's clock, in its ticks.
   uint64_t Timestamp(uint32_t node) const;
-  NodeWork Work(uint32_t node);
-  NodeWork Work(const ProcessWork& of, uint32_t node);
+  NodeWork Work(uint32_t index);
+  NodeWork Work(const ProcessWork& of, uint32_t index);
   // The part of the window of so many slices (RecentAmount) in which the engine had a command, in
   // thousandths; without a node, that of the engine that had most.
-  uint32_t Load(uint32_t node, uint64_t slices);
+  uint32_t Load(uint32_t index, uint64_t slices);
   uint32_t Load(uint64_t slices);
   uint64_t BytesPerSecond();     // that commands have reached of late
   std::vector<GpuMark> Marks();  // the latest, oldest first

@@ -139,8 +139,8 @@ std::optional<std::string> WithDifferences(std::string page) {
         fmt::format("<!-- {}: written by dxg-docs from proto/dxg/differences.proto -->\n",
                     DifferencePlace_Name(static_cast<DifferencePlace>(place)));
     const size_t found = page.find(begin);
-    const size_t end = found == page.npos ? page.npos : page.find(kEnd, found);
-    if (end == page.npos || page.find(begin, found + 1) != page.npos) {
+    const size_t end = found == std::string::npos ? std::string::npos : page.find(kEnd, found);
+    if (end == std::string::npos || page.find(begin, found + 1) != std::string::npos) {
       fmt::print(stderr, "dxg-docs: expected each table once, between these lines:\n{}{}", begin, kEnd);
       return std::nullopt;
     }

@@ -73,7 +73,7 @@ struct Blt {
 bool DecodeBlt(uint32_t opcode, const uint32_t* words, uint32_t count, Blt* blt);
 
 enum class BltEnd { kDone, kFault, kCancelled };
-BltEnd DoBlt(CommandEnvironment& environment, const std::atomic<bool>& cancelled, const Blt& blt,
+BltEnd DoBlt(CommandEnvironment& environment, const std::atomic<bool>& cancelled, const Blt& rows,
              GpuFault* fault);
 
 }  // namespace dxg::hostsim::intel
