@@ -1,5 +1,7 @@
 #pragma once
 
+#include <cstdint>
+
 #include "base/status.h"
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/client/address_spaces.h"
