@@ -20,8 +20,10 @@ struct Registration {
   Callback callback;
   void* context;
   Registration* next = nullptr;
-  bool is_over = false;      // it is called no more: once is enough, or it is unregistered
-  bool is_new = true;        // some are called at once, whatever there is
+  bool is_over = false;  // it is called no more: once is enough, or it is unregistered
+  bool is_new = true;    // some are called at once, whatever there is
+  bool is_left =
+      false;  // its own callback unregistered it, and could not wait for itself: the thread frees it
   uint64_t budgets[2] = {};  // that the callback was told of; the thread's
 };
 
@@ -92,7 +94,7 @@ void LookAt(Registration* registration) {
   called = nullptr;
   const bool is_once = registration->notification == Notification::kListStale ||
                        registration->notification == Notification::kNoLongerValid;
-  if (!Find(registration->cookie)) {  // unregistered by its own callback, which could not wait for itself
+  if (registration->is_left) {
     pthread_mutex_unlock(&mutex);
     registration->object->Release();
     free(registration);
@@ -184,8 +186,9 @@ HResult UnregisterNotification(uint32_t cookie) {
   Unlink(registration);
   const bool is_callback = called == registration && has_thread && pthread_equal(thread, pthread_self());
   while (!is_callback && called == registration) pthread_cond_wait(&changed, &mutex);
+  registration->is_left = is_callback;
   pthread_mutex_unlock(&mutex);
-  if (is_callback) return kOk;  // the thread frees it
+  if (is_callback) return kOk;
   registration->object->Release();
   free(registration);
   return kOk;
