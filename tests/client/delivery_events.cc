@@ -183,12 +183,13 @@ void CheckEventStorm() {
 }
 
 // At the limit the next is refused, and one that is let go makes room. The device keeps half of the files
-// that it may open for events, and may open as many as we: both were started by one.
+// that it may open for events, gives one user half of these, and may open as many as we: both were started by
+// one.
 void CheckTooManyEvents() {
   UniqueFd node = Open();
   rlimit files = {};
   EXPECT(getrlimit(RLIMIT_NOFILE, &files) == 0);
-  const int limit = static_cast<int>(std::min<rlim_t>(4096, files.rlim_max / 2));
+  const int limit = static_cast<int>(std::min<rlim_t>(4096, (files.rlim_max / 2 + 1) / 2));
   int taken = 0;
   while (taken < limit && Take(node, Event().get()) == taken + 1) ++taken;
   EXPECT(taken == limit);
