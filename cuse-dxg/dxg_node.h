@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 #include <vector>
@@ -26,7 +27,8 @@ struct NodeOptions {
   int control_listener = -1;  // or that socket, which listens already and which the device takes; -1: none
   std::string trace_text;     // file for the text trace; "-" is stdout; empty: none
   std::string record;         // file for a recording; empty: none
-  std::string node;           // "cuse /dev/dxg", "fuse /dev/dxg", "run"; for the recording
+  uint64_t record_max = 16ull << 30;  // bytes that the file may have, so that no client fills a disk by it
+  std::string node;                   // "cuse /dev/dxg", "fuse /dev/dxg", "run"; for the recording
 };
 
 // Makes the node, with its guest driver and its back-end. Refused if the options name no usable host.

@@ -54,6 +54,12 @@ void AddDeviceOptions(CLI::App* command, Options* options) {
                    "Record all calls in FILE, for `cuse-dxg trace` (docs/recording.md)")
       ->type_name("FILE")
       ->envname("DXG_RECORD");
+  command
+      ->add_option("--record-max", options->device.record_max,
+                   "The largest size of that file, such as 500MiB; records beyond it are lost and counted")
+      ->type_name("SIZE")
+      ->transform(CLI::AsSizeValue(false).description(""))
+      ->default_str("16GiB");
   command->add_flag("--no-sandbox", options->no_sandbox,
                     "Keep all rights and make any system call: to debug this process (docs/security.md)");
   command

@@ -34,11 +34,11 @@ class Both final : public guest::CallObserver {
 
 }  // namespace
 
-Result<Observer> MakeObserver(const std::string& trace_text, const std::string& record,
+Result<Observer> MakeObserver(const std::string& trace_text, const std::string& record, uint64_t record_max,
                               const TraceHeader& header) {
   Observer text, recorder;
   if (!record.empty()) {
-    DXG_ASSIGN(auto sink, FileSink::Create(record));
+    DXG_ASSIGN(auto sink, FileSink::Create(record, record_max));
     DXG_ASSIGN(recorder, Recorder::Create(std::move(sink), header));
   }
   if (!trace_text.empty()) {

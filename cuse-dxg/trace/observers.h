@@ -1,5 +1,6 @@
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <string>
 
@@ -10,9 +11,9 @@
 namespace dxg::trace {
 
 // What --trace-text and --record ask for, as one observer; null where they ask for nothing. `header` is of
-// the recording.
+// the recording, whose file gets at most `record_max` bytes.
 Result<std::unique_ptr<guest::CallObserver>> MakeObserver(const std::string& trace_text,
-                                                          const std::string& record,
+                                                          const std::string& record, uint64_t record_max,
                                                           const TraceHeader& header);
 
 }  // namespace dxg::trace

@@ -100,6 +100,10 @@ void Recorder::OnFile(const guest::FileReport& report) {
 }
 
 void Recorder::OnAdapter(const guest::AdapterReport& report) {
+  using What = guest::AdapterReport::What;
+  static_assert(static_cast<int>(What::kArrived) == TraceAdapter::ARRIVED &&
+                static_cast<int>(What::kStopped) == TraceAdapter::STOPPED &&
+                static_cast<int>(What::kRemoved) == TraceAdapter::REMOVED);
   TraceItem item;
   TraceRecord& record = *item.mutable_record();
   record.set_begin_ns(report.at_ns);

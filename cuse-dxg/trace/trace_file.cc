@@ -11,7 +11,7 @@ namespace dxg::trace {
 
 constexpr mode_t kMode = 0600;
 
-Result<std::unique_ptr<Sink>> FileSink::Create(const std::string& path) {
+Result<std::unique_ptr<Sink>> FileSink::Create(const std::string& path, uint64_t bytes_max) {
   // Without waiting: a pipe that nobody reads is refused too. Not through a link, and truncated only when it
   // is known to be ours alone: in a directory that others may write, somebody may have put a file there.
   UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, kMode));
@@ -34,10 +34,12 @@ Result<std::unique_ptr<Sink>> FileSink::Create(const std::string& path) {
     const int error = errno;
     return Status::Refuse(error, "--record: {} cannot be made empty: {}", path, std::strerror(error));
   }
-  return std::unique_ptr<Sink>(new FileSink(std::move(file), path));
+  return std::unique_ptr<Sink>(new FileSink(std::move(file), path, bytes_max));
 }
 
 Status FileSink::Append(std::span<const std::byte> bytes) {
+  if (bytes.size() > bytes_max_ - size_)
+    return Status::Refuse(EFBIG, "{} has {} bytes, and may have {} (--record-max)", path_, size_, bytes_max_);
   Status written = Overwrite(size_, bytes);
   if (written.ok()) {
     size_ += bytes.size();

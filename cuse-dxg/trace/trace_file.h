@@ -22,18 +22,21 @@ class Sink {
   virtual Status Overwrite(uint64_t offset, std::span<const std::byte> bytes) = 0;
 };
 
-// A file, which is made or truncated.
+// A file, which is made or truncated. Append refuses with EFBIG what would make it larger than `bytes_max`.
 class FileSink final : public Sink {
  public:
-  static Result<std::unique_ptr<Sink>> Create(const std::string& path);
+  // Refused: with the errno of the system call; EINVAL, it is no regular file; EPERM, it is not ours alone.
+  static Result<std::unique_ptr<Sink>> Create(const std::string& path, uint64_t bytes_max = ~0ull);
   Status Append(std::span<const std::byte> bytes) override;
   Status Overwrite(uint64_t offset, std::span<const std::byte> bytes) override;
 
  private:
-  FileSink(UniqueFd file, std::string path) : file_(std::move(file)), path_(std::move(path)) {}
+  FileSink(UniqueFd file, std::string path, uint64_t bytes_max)
+      : file_(std::move(file)), path_(std::move(path)), bytes_max_(bytes_max) {}
 
   const UniqueFd file_;
   const std::string path_;
+  const uint64_t bytes_max_;
   uint64_t size_ = 0;
 };
 

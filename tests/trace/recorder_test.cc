@@ -248,6 +248,18 @@ TEST_F(FileSinkTest, TakesBackWhatIsHalfWritten) {
   EXPECT_EQ(Content(), "fIRst last");
 }
 
+TEST_F(FileSinkTest, HasALimit) {
+  auto sink = FileSink::Create(path_, 8);
+  ASSERT_TRUE(sink.ok()) << sink.status().why();
+  EXPECT_TRUE((*sink)->Append(BytesOf("12345")).ok());
+  const Status refused = (*sink)->Append(BytesOf("6789"));
+  EXPECT_EQ(refused.value(), -EFBIG);
+  EXPECT_NE(refused.why().find("has 5 bytes, and may have 8 (--record-max)"), std::string::npos);
+  EXPECT_TRUE((*sink)->Append(BytesOf("678")).ok());
+  EXPECT_TRUE((*sink)->Overwrite(0, BytesOf("first")).ok()) << "what is there may change";
+  EXPECT_EQ(Content(), "first678");
+}
+
 // What somebody else may have put where a recording is to be.
 TEST_F(FileSinkTest, TrustsNoFileThatIsThere) {
   const std::string other = path_ + ".other";
