@@ -93,6 +93,13 @@ std::vector<Fidelity::Noted> Fidelity::Read() const {
 }
 
 void Fidelity::AddTo(ControlReply* reply) const {
+  static_assert(static_cast<int>(FidelityKind::kExact) + 1 == ControlReply::Thing::EXACT &&
+                static_cast<int>(FidelityKind::kApproximated) + 1 == ControlReply::Thing::APPROXIMATED &&
+                static_cast<int>(FidelityKind::kUnread) + 1 == ControlReply::Thing::UNREAD &&
+                static_cast<int>(FidelityKind::kNotExecuted) + 1 == ControlReply::Thing::NOT_EXECUTED &&
+                static_cast<int>(FidelityKind::kUnknown) + 1 == ControlReply::Thing::NOT_RECOGNIZED &&
+                static_cast<int>(FidelityKind::kRefused) + 1 == ControlReply::Thing::REFUSED &&
+                kFidelityKinds == ControlReply::Thing::Kind_ARRAYSIZE - 1);
   auto kind_of = [](size_t kind) { return static_cast<ControlReply::Thing::Kind>(kind + 1); };
   for (const Noted& noted : Read()) {
     ControlReply::Thing* thing = reply->add_things();

@@ -225,6 +225,7 @@ void SubmitAndWait(d3dkmthandle context, const Memory& memory, std::vector<Strea
   submit.priv_drv_data_size = static_cast<uint32_t>(bytes.size());
   submit.priv_drv_data = PointerTo(bytes.data());
   CALL(node, LX_DXSUBMITCOMMAND, &submit);
+  // As the program looks: it has no event for the word.
   for (unsigned look = 0; look < kLooksMax && *fence_word == 0; ++look) usleep(1000);
   ExpectEqual("the fence's word", *fence_word, kFenceWord);
 }

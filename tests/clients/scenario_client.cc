@@ -239,6 +239,7 @@ void AdapterLostAndBack() {
     if (adapters.size() == 1 &&
         (adapters[0].adapter_luid.a != gone.a || adapters[0].adapter_luid.b != gone.b))
       break;
+    // A client gets no event for an adapter that arrives.
     std::this_thread::sleep_for(std::chrono::milliseconds(5));
   }
   Worker(&overcome).MustWork(64);

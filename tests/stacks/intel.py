@@ -18,7 +18,7 @@ import subprocess
 import sys
 import time
 
-TIMEOUT_S = 300
+TIMEOUT_S = 100
 
 
 def status():

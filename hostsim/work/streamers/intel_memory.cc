@@ -4,15 +4,14 @@
 #include <cstring>
 #include <vector>
 
+#include "base/page.h"
 #include "hostsim/memory/gpu_address.h"
 #include "hostsim/work/streamers/intel_commands.h"
 
 namespace dxg::hostsim::intel {
 namespace {
 
-constexpr uint64_t kPage = 4096;
-
-constexpr uint64_t PageOf(uint64_t address) { return address / kPage * kPage; }
+constexpr uint64_t PageOf(uint64_t address) { return address / kPageBytes * kPageBytes; }
 
 }  // namespace
 
@@ -20,7 +19,7 @@ GpuWindow& PageMemory::Page(Kept& kept, uint64_t address, bool write) {
   const uint64_t page = PageOf(address);
   if (kept.page != page) {
     kept.page = page;
-    kept.window.emplace(environment_, GpuAddress(page), kPage, write);
+    kept.window.emplace(environment_, GpuAddress(page), kPageBytes, write);
   }
   return *kept.window;
 }
@@ -32,9 +31,9 @@ GpuWindow& PageMemory::PageToWrite(uint64_t address) {
 
 const uint32_t* PageMemory::Commands(uint64_t address, uint64_t* dwords) {
   if (address < commands_start_ || address >= commands_end_) {
-    const uint64_t bytes = PageOf(address) + kPage - address;
+    const uint64_t bytes = PageOf(address) + kPageBytes - address;
     Forget();
-    if (!Result(Page(of_commands_, address, false).Read(address % kPage, commands_.data(), bytes),
+    if (!Result(Page(of_commands_, address, false).Read(address % kPageBytes, commands_.data(), bytes),
                 of_commands_)) {
       return nullptr;
     }
@@ -49,31 +48,31 @@ bool PageMemory::Read(uint64_t address, void* to, uint64_t bytes) {
   auto* out = static_cast<uint8_t*>(to);
   for (uint64_t done = 0; done < bytes;) {
     const uint64_t at = address + done;
-    const uint64_t part = std::min(bytes - done, PageOf(at) + kPage - at);
-    if (!Result(Page(read_, at, false).Read(at % kPage, out + done, part), read_)) return false;
+    const uint64_t part = std::min(bytes - done, PageOf(at) + kPageBytes - at);
+    if (!Result(Page(read_, at, false).Read(at % kPageBytes, out + done, part), read_)) return false;
     done += part;
   }
   return true;
 }
 
 std::optional<uint32_t> PageMemory::Load32(uint64_t address) {
-  const uint64_t in_page = address % kPage;
+  const uint64_t in_page = address % kPageBytes;
   const std::optional<uint64_t> word = Page(read_, address, false).Load64(in_page & ~7ull);
   if (!Result(word.has_value(), read_)) return std::nullopt;
   return static_cast<uint32_t>(*word >> (in_page % sizeof *word * 8));
 }
 
 bool PageMemory::Store32(uint64_t address, uint32_t value) {
-  return Result(PageToWrite(address).Store32(value, address % kPage), written_);
+  return Result(PageToWrite(address).Store32(value, address % kPageBytes), written_);
 }
 
 bool PageMemory::Store64(uint64_t address, uint64_t value) {
-  return Result(PageToWrite(address).Store64(value, address % kPage), written_);
+  return Result(PageToWrite(address).Store64(value, address % kPageBytes), written_);
 }
 
 std::optional<uint64_t> PageMemory::Change64(uint64_t address,
                                              const std::function<uint64_t(uint64_t)>& change) {
-  const std::optional<uint64_t> old = PageToWrite(address).Change64(address % kPage, change);
+  const std::optional<uint64_t> old = PageToWrite(address).Change64(address % kPageBytes, change);
   Result(old.has_value(), written_);
   return old;
 }
