@@ -140,17 +140,17 @@ class IntelStreamer final : public CommandStreamer {
 uint32_t DwordsOf(uint32_t header) {
   switch (ClientOf(header)) {
     case Client::kMi: {
-      const uint32_t opcode = Bits(header, 28, 23);
+      const uint32_t opcode = Field(header, 23, 28);
       if (opcode < kMiHasLength) return 1;
-      return Bits(header, opcode == kMiStoreDataImm ? 9 : 7, 0) + 2;
+      return Field(header, 0, opcode == kMiStoreDataImm ? 9 : 7) + 2;
     }
     case Client::k2d:
-      return Bits(header, 7, 0) + 2;
+      return Field(header, 0, 7) + 2;
     case Client::kGfxPipe: {
-      const uint32_t subtype = Bits(header, 28, 27);
+      const uint32_t subtype = Field(header, 27, 28);
       if (subtype == kPipeSingleDword) return 1;
-      const bool is_long = subtype == kPipeMedia && Bits(header, 28, 16) != kGpgpuWalker;
-      return Bits(header, is_long ? 15 : 7, 0) + 2;
+      const bool is_long = subtype == kPipeMedia && Field(header, 16, 28) != kGpgpuWalker;
+      return Field(header, 0, is_long ? 15 : 7) + 2;
     }
     default:
       return 0;
@@ -160,8 +160,8 @@ uint32_t DwordsOf(uint32_t header) {
 // Whether it is state of media or 3D, or does nothing here: read over by its length.
 bool IsReadOver(uint32_t header) {
   if (ClientOf(header) == Client::kGfxPipe) {
-    const uint32_t subtype = Bits(header, 28, 27), opcode = Bits(header, 26, 24);
-    switch (Bits(header, 28, 16)) {
+    const uint32_t subtype = Field(header, 27, 28), opcode = Field(header, 24, 26);
+    switch (Field(header, 16, 28)) {
       case kStateBaseAddress:
       case kMediaInterfaceDescriptorLoad:
       case kMediaObject:
@@ -174,7 +174,7 @@ bool IsReadOver(uint32_t header) {
     }
   }
   if (ClientOf(header) != Client::kMi) return false;
-  switch (Bits(header, 28, 23)) {
+  switch (Field(header, 23, 28)) {
     case kMiNoop:
     case kMiUserInterrupt:
     case kMiWaitForEvent:
@@ -328,12 +328,12 @@ CommandStop IntelStreamer::DoCommands(Step& step) {
 CommandStop IntelStreamer::Do(Step& step, uint32_t header, const Body& body) {
   switch (ClientOf(header)) {
     case Client::kMi:
-      return DoMi(step, Bits(header, 28, 23), body);
+      return DoMi(step, Field(header, 23, 28), body);
     case Client::kGfxPipe:
-      return DoPipe(step, Bits(header, 28, 16), body);
+      return DoPipe(step, Field(header, 16, 28), body);
     case Client::k2d: {
       Blt blt;
-      if (!DecodeBlt(Bits(header, 28, 22), body.words, body.count, &blt)) return Unknown(step, header);
+      if (!DecodeBlt(Field(header, 22, 28), body.words, body.count, &blt)) return Unknown(step, header);
       const uint64_t bytes = blt.bytes();
       if (!step.Spend(bytes)) return Stop(CommandStop::kBudget);
       blit_bytes_ += bytes;
@@ -372,14 +372,14 @@ CommandStop IntelStreamer::DoMi(Step& step, uint32_t opcode, const Body& body) {
       return LoadRegisterMem(step, body);
     case kMiLoadRegisterReg:
       if (body.count < 3) return Invalid();
-      state_.SetRegister(Bits(body[2], 22, 0), ReadRegister(step, Bits(body[1], 22, 0)));
+      state_.SetRegister(Field(body[2], 0, 22), ReadRegister(step, Field(body[1], 0, 22)));
       return {};
     case kMiCopyMemMem:
       return CopyMemMem(step, body);
     case kMiFlushDw:
-      if (Bits(body[0], 15, 14) == kPostSyncNone) return {};
+      if (Field(body[0], 14, 15) == kPostSyncNone) return {};
       if (body.count < 5) return Invalid();
-      return PostSync(step, Bits(body[0], 15, 14), AddressAt(&body.words[1]) & ~7ull, &body.words[3]);
+      return PostSync(step, Field(body[0], 14, 15), AddressAt(&body.words[1]) & ~7ull, &body.words[3]);
     case kMiSemaphoreWait:
       return SemaphoreWait(step, body);
     case kMiAtomic:
@@ -433,9 +433,9 @@ CommandStop IntelStreamer::DoPipe(Step& step, uint32_t opcode, const Body& body)
 // -- Memory and registers.
 
 CommandStop IntelStreamer::StoreDataImm(Step& step, const Body& body) {
-  if (body.count < 4 || Bits(body[0], 22, 22) != 0) return Invalid();
+  if (body.count < 4 || Field(body[0], 22, 22) != 0) return Invalid();
   const uint64_t address = AddressAt(&body.words[1]) & ~3ull;
-  const bool qwords = Bits(body[0], 21, 21) != 0 && address % sizeof(uint64_t) == 0 && body.count % 2 == 1;
+  const bool qwords = Field(body[0], 21, 21) != 0 && address % sizeof(uint64_t) == 0 && body.count % 2 == 1;
   bool stored = true;
   if (qwords) {
     for (uint32_t i = 3; stored && i < body.count; i += 2)
@@ -449,26 +449,26 @@ CommandStop IntelStreamer::StoreDataImm(Step& step, const Body& body) {
 
 CommandStop IntelStreamer::LoadRegisterImm(const Body& body) {
   if (body.count % 2 == 0) return Invalid();
-  for (uint32_t i = 1; i + 1 < body.count; i += 2) state_.SetRegister(Bits(body[i], 22, 0), body[i + 1]);
+  for (uint32_t i = 1; i + 1 < body.count; i += 2) state_.SetRegister(Field(body[i], 0, 22), body[i + 1]);
   return {};
 }
 
 CommandStop IntelStreamer::StoreRegisterMem(Step& step, const Body& body) {
-  if (body.count < 4 || Bits(body[0], 22, 22) != 0) return Invalid();
-  const uint32_t value = ReadRegister(step, Bits(body[1], 22, 0));
+  if (body.count < 4 || Field(body[0], 22, 22) != 0) return Invalid();
+  const uint32_t value = ReadRegister(step, Field(body[1], 0, 22));
   return Result(step.memory.Store32(AddressAt(&body.words[2]) & ~3ull, value), step);
 }
 
 CommandStop IntelStreamer::LoadRegisterMem(Step& step, const Body& body) {
-  if (body.count < 4 || Bits(body[0], 22, 22) != 0) return Invalid();
+  if (body.count < 4 || Field(body[0], 22, 22) != 0) return Invalid();
   const std::optional<uint32_t> value = step.memory.Load32(AddressAt(&body.words[2]) & ~3ull);
   if (!value) return Fault(step.memory.fault());
-  state_.SetRegister(Bits(body[1], 22, 0), *value);
+  state_.SetRegister(Field(body[1], 0, 22), *value);
   return {};
 }
 
 CommandStop IntelStreamer::CopyMemMem(Step& step, const Body& body) {
-  if (body.count < 5 || Bits(body[0], 22, 21) != 0) return Invalid();
+  if (body.count < 5 || Field(body[0], 21, 22) != 0) return Invalid();
   const std::optional<uint32_t> value = step.memory.Load32(AddressAt(&body.words[3]) & ~3ull);
   return Result(value && step.memory.Store32(AddressAt(&body.words[1]) & ~3ull, *value), step);
 }
@@ -489,21 +489,22 @@ CommandStop IntelStreamer::PostSync(Step& step, uint32_t operation, uint64_t add
 
 CommandStop IntelStreamer::PipeControl(Step& step, const Body& body) {
   if (body.count < 6) return Invalid();
-  if (Bits(body[1], 23, 23) != 0) {  // the post-sync operation is a register
-    state_.SetRegister(Bits(body[2], 22, 0), body[4]);
+  if (Field(body[1], 23, 23) != 0) {  // the post-sync operation is a register
+    state_.SetRegister(Field(body[2], 0, 22), body[4]);
     return {};
   }
-  if (Bits(body[1], 15, 14) == kPostSyncNone) return {};
-  if (Bits(body[1], 24, 24) != 0 || Bits(body[1], 21, 21) != 0) return Invalid();  // not the program's memory
-  return PostSync(step, Bits(body[1], 15, 14), AddressAt(&body.words[2]) & ~7ull, &body.words[4]);
+  if (Field(body[1], 14, 15) == kPostSyncNone) return {};
+  if (Field(body[1], 24, 24) != 0 || Field(body[1], 21, 21) != 0)
+    return Invalid();  // not the program's memory
+  return PostSync(step, Field(body[1], 14, 15), AddressAt(&body.words[2]) & ~7ull, &body.words[4]);
 }
 
 CommandStop IntelStreamer::SemaphoreWait(Step& step, const Body& body) {
-  const uint32_t comparison = Bits(body[0], 14, 12);
-  if (body.count < 4 || comparison >= kComparisons || Bits(body[0], 22, 22) != 0) return Invalid();
+  const uint32_t comparison = Field(body[0], 12, 14);
+  if (body.count < 4 || comparison >= kComparisons || Field(body[0], 22, 22) != 0) return Invalid();
   std::optional<uint32_t> value;
-  if (Bits(body[0], 16, 16) != 0) {
-    value = ReadRegister(step, Bits(body[2], 22, 0));
+  if (Field(body[0], 16, 16) != 0) {
+    value = ReadRegister(step, Field(body[2], 0, 22));
   } else {
     value = step.memory.Load32(AddressAt(&body.words[2]) & ~3ull);
   }
@@ -517,11 +518,11 @@ CommandStop IntelStreamer::SemaphoreWait(Step& step, const Body& body) {
 }
 
 CommandStop IntelStreamer::AtomicOn(Step& step, const Body& body) {
-  const uint32_t operation = Bits(body[0], 12, 8), size = Bits(body[0], 15, 13);
-  const bool has_operands = Bits(body[0], 18, 18) != 0;
+  const uint32_t operation = Field(body[0], 8, 12), size = Field(body[0], 13, 15);
+  const bool has_operands = Field(body[0], 18, 18) != 0;
   const uint64_t address = AddressAt(&body.words[1]) & ~3ull;
   if (body.count < (has_operands ? 11u : 3u) || operation > kAtomicCompareWrite || size > 1 ||
-      Bits(body[0], 22, 22) != 0 || (size == 1 && address % sizeof(uint64_t) != 0)) {
+      Field(body[0], 22, 22) != 0 || (size == 1 && address % sizeof(uint64_t) != 0)) {
     return Invalid();
   }
   const uint64_t first = has_operands ? body[3] | uint64_t{body[5]} << 32 : state_.Gpr(0);
@@ -534,7 +535,7 @@ CommandStop IntelStreamer::AtomicOn(Step& step, const Body& body) {
     return (word & ~(0xFFFFFFFFull << shift)) | uint64_t{result} << shift;
   });
   if (!old) return Fault(step.memory.fault());
-  if (Bits(body[0], 16, 16) != 0) state_.SetGpr(2, size == 1 ? *old : *old >> shift & 0xFFFFFFFF);
+  if (Field(body[0], 16, 16) != 0) state_.SetGpr(2, size == 1 ? *old : *old >> shift & 0xFFFFFFFF);
   return {};
 }
 
@@ -542,8 +543,8 @@ CommandStop IntelStreamer::Math(const Body& body) {
   uint64_t a = 0, b = 0, result = 0;
   bool zero = false, carry = false;
   for (uint32_t i = 1; i < body.count; ++i) {
-    const uint32_t operation = Bits(body[i], 31, 20);
-    const uint32_t left = Bits(body[i], 19, 10), right = Bits(body[i], 9, 0);
+    const uint32_t operation = Field(body[i], 20, 31);
+    const uint32_t left = Field(body[i], 10, 19), right = Field(body[i], 0, 9);
     switch (operation) {
       case kAluNoop:
         continue;
@@ -602,9 +603,9 @@ uint32_t IntelStreamer::ReadRegister(Step& step, uint32_t offset) const {
 
 CommandStop IntelStreamer::BatchBufferStart(const Body& body) {
   // Only a privileged batch may use the global table.
-  if (body.count < 3 || Bits(body[0], 8, 8) == 0) return Invalid();
-  if (Bits(body[0], 15, 15) != 0 && (state_.Register(kPredicateResult) & 1) == 0) return {};
-  if (Bits(body[0], 22, 22) != 0) {
+  if (body.count < 3 || Field(body[0], 8, 8) == 0) return Invalid();
+  if (Field(body[0], 15, 15) != 0 && (state_.Register(kPredicateResult) & 1) == 0) return {};
+  if (Field(body[0], 22, 22) != 0) {
     if (returns_.size() + 1 >= kLevelsMax) return Invalid();
     returns_.push_back(at_ + body.count * sizeof(uint32_t));
   }
@@ -626,8 +627,8 @@ void IntelStreamer::End() {
 
 // Ends the batch, whatever its level, unless the comparison holds.
 CommandStop IntelStreamer::ConditionalEnd(Step& step, const Body& body) {
-  const uint32_t comparison = Bits(body[0], 14, 12);
-  if (body.count < 4 || comparison >= kComparisons || Bits(body[0], 22, 22) != 0) return Invalid();
+  const uint32_t comparison = Field(body[0], 12, 14);
+  if (body.count < 4 || comparison >= kComparisons || Field(body[0], 22, 22) != 0) return Invalid();
   const std::optional<uint32_t> value = step.memory.Load32(AddressAt(&body.words[2]) & ~3ull);
   if (!value) return Fault(step.memory.fault());
   over_ = !Compare(comparison, *value, body[1]);
@@ -642,14 +643,14 @@ CommandStop IntelStreamer::Walker(Step& step, const Body& body) {
     return body[end] > body[first] ? body[end] - body[first] : 0;
   };
   GpuDispatch dispatch;
-  dispatch.simd = 8u << Bits(body[4], 31, 30);
+  dispatch.simd = 8u << Field(body[4], 30, 31);
   dispatch.groups = extent(5, 7) * std::min<uint64_t>(extent(8, 10) * extent(11, 12), 1ull << 31);
   constexpr uint64_t kDescriptorBytes = 32;
   uint32_t descriptor[8];
-  const uint64_t address = state_.dynamic_base + state_.descriptors + Bits(body[1], 5, 0) * kDescriptorBytes;
+  const uint64_t address = state_.dynamic_base + state_.descriptors + Field(body[1], 0, 5) * kDescriptorBytes;
   if (!step.memory.Read(address, descriptor, sizeof descriptor)) return Fault(step.memory.fault());
   const uint64_t kernel =
-      state_.instruction_base + ((descriptor[0] & ~63u) | uint64_t{Bits(descriptor[1], 15, 0)} << 32);
+      state_.instruction_base + ((descriptor[0] & ~63u) | uint64_t{Field(descriptor[1], 0, 15)} << 32);
   dispatch.kernel = GpuAddress(kernel);
   if (const auto known = hashes_.find(kernel); known != hashes_.end()) {
     dispatch.kernel_hash = known->second;

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 
+#include "hostsim/work/streamers/packet_words.h"
+
 // Headers of commands of Intel's Gen9 to Gen12, as the programmer's reference manuals ("Command Reference:
 // Instructions") and the MIT-licensed headers of the compute runtime have them.
 
@@ -11,9 +13,6 @@ namespace dxg::hostsim::intel {
 enum class Client : uint32_t { kMi = 0, k2d = 2, kGfxPipe = 3 };
 
 constexpr Client ClientOf(uint32_t header) { return static_cast<Client>(header >> 29); }
-constexpr uint32_t Bits(uint32_t word, uint32_t high, uint32_t low) {
-  return (word >> low) & ((2u << (high - low)) - 1);
-}
 constexpr uint64_t Qword(const uint32_t* words) { return words[0] | uint64_t{words[1]} << 32; }
 // Of GPU addresses 48 bits count; the ones above repeat the last of them.
 constexpr uint64_t AddressAt(const uint32_t* words) { return Qword(words) & ((1ull << 48) - 1); }

@@ -88,7 +88,7 @@ struct Rectangle {
 };
 
 Rectangle RectangleAt(const uint32_t* words) {
-  return {Bits(words[0], 15, 0), Bits(words[0], 31, 16), Bits(words[1], 15, 0), Bits(words[1], 31, 16)};
+  return {Field(words[0], 0, 15), Field(words[0], 16, 31), Field(words[1], 0, 15), Field(words[1], 16, 31)};
 }
 
 // 0: not done here.
@@ -120,7 +120,7 @@ void SetTarget(const Rectangle& to, uint32_t pixel_bytes, uint64_t base, uint64_
 
 void SetSource(uint32_t corner, uint32_t pixel_bytes, uint64_t base, uint64_t stride, Blt* blt) {
   blt->from_stride = stride;
-  blt->from = base + Bits(corner, 31, 16) * stride + uint64_t{Bits(corner, 15, 0)} * pixel_bytes;
+  blt->from = base + Field(corner, 16, 31) * stride + uint64_t{Field(corner, 0, 15)} * pixel_bytes;
 }
 
 // Older commands have coordinates and strides of 16 bits with a sign.
@@ -129,26 +129,26 @@ bool AnyIsNegative(std::initializer_list<uint32_t> words) {
 }
 
 bool DecodeBlockCopy(const uint32_t* words, uint32_t count, Blt* blt) {
-  const uint32_t pixel = BytesOfDepth(Bits(words[0], 21, 19));
-  if (count < 12 || pixel == 0 || Bits(words[1], 31, 30) != 0 || Bits(words[8], 31, 30) != 0) return false;
-  SetTarget(RectangleAt(&words[2]), pixel, AddressAt(&words[4]), Bits(words[1], 17, 0) + 1, blt);
-  SetSource(words[7], pixel, AddressAt(&words[9]), Bits(words[8], 17, 0) + 1, blt);
+  const uint32_t pixel = BytesOfDepth(Field(words[0], 19, 21));
+  if (count < 12 || pixel == 0 || Field(words[1], 30, 31) != 0 || Field(words[8], 30, 31) != 0) return false;
+  SetTarget(RectangleAt(&words[2]), pixel, AddressAt(&words[4]), Field(words[1], 0, 17) + 1, blt);
+  SetSource(words[7], pixel, AddressAt(&words[9]), Field(words[8], 0, 17) + 1, blt);
   return true;
 }
 
 bool DecodeFastCopy(const uint32_t* words, uint32_t count, Blt* blt) {
   if (count < 10) return false;
-  const uint32_t pixel = BytesOfFastCopyDepth(Bits(words[1], 26, 24));
-  if (pixel == 0 || Bits(words[0], 21, 20) != 0 || Bits(words[0], 14, 13) != 0) return false;
-  SetTarget(RectangleAt(&words[2]), pixel, AddressAt(&words[4]), Bits(words[1], 15, 0), blt);
-  SetSource(words[6], pixel, AddressAt(&words[8]), Bits(words[7], 15, 0), blt);
+  const uint32_t pixel = BytesOfFastCopyDepth(Field(words[1], 24, 26));
+  if (pixel == 0 || Field(words[0], 20, 21) != 0 || Field(words[0], 13, 14) != 0) return false;
+  SetTarget(RectangleAt(&words[2]), pixel, AddressAt(&words[4]), Field(words[1], 0, 15), blt);
+  SetSource(words[6], pixel, AddressAt(&words[8]), Field(words[7], 0, 15), blt);
   return true;
 }
 
 bool DecodeFastColor(const uint32_t* words, uint32_t count, Blt* blt) {
-  const uint32_t pixel = BytesOfDepth(Bits(words[0], 21, 19));
-  if (count < 11 || pixel == 0 || Bits(words[1], 31, 30) != 0) return false;
-  SetTarget(RectangleAt(&words[2]), pixel, AddressAt(&words[4]), Bits(words[1], 17, 0) + 1, blt);
+  const uint32_t pixel = BytesOfDepth(Field(words[0], 19, 21));
+  if (count < 11 || pixel == 0 || Field(words[1], 30, 31) != 0) return false;
+  SetTarget(RectangleAt(&words[2]), pixel, AddressAt(&words[4]), Field(words[1], 0, 17) + 1, blt);
   blt->fills = true;
   std::copy_n(&words[7], blt->color.size(), blt->color.begin());
   return true;
@@ -156,17 +156,17 @@ bool DecodeFastColor(const uint32_t* words, uint32_t count, Blt* blt) {
 
 // Without clipping, tiles, or a mask of channels.
 bool IsPlain(const uint32_t* words, uint32_t pixel, uint32_t raster) {
-  return Bits(words[1], 23, 16) == raster && Bits(words[0], 11, 11) == 0 && Bits(words[0], 15, 15) == 0 &&
-         Bits(words[1], 30, 30) == 0 && (pixel != 4 || Bits(words[0], 21, 20) == 3);
+  return Field(words[1], 16, 23) == raster && Field(words[0], 11, 11) == 0 && Field(words[0], 15, 15) == 0 &&
+         Field(words[1], 30, 30) == 0 && (pixel != 4 || Field(words[0], 20, 21) == 3);
 }
 
 bool DecodeColor(const uint32_t* words, uint32_t count, Blt* blt) {
   if (count < 7) return false;
-  const uint32_t pixel = BytesOfOldDepth(Bits(words[1], 25, 24));
+  const uint32_t pixel = BytesOfOldDepth(Field(words[1], 24, 25));
   if (!IsPlain(words, pixel, kFillRaster) || AnyIsNegative({words[1] & 0xFFFF, words[2], words[3]})) {
     return false;
   }
-  SetTarget(RectangleAt(&words[2]), pixel, AddressAt(&words[4]), Bits(words[1], 15, 0), blt);
+  SetTarget(RectangleAt(&words[2]), pixel, AddressAt(&words[4]), Field(words[1], 0, 15), blt);
   blt->fills = true;
   blt->color[0] = words[6];
   return true;
@@ -174,13 +174,13 @@ bool DecodeColor(const uint32_t* words, uint32_t count, Blt* blt) {
 
 bool DecodeSrcCopy(const uint32_t* words, uint32_t count, Blt* blt) {
   if (count < 10) return false;
-  const uint32_t pixel = BytesOfOldDepth(Bits(words[1], 25, 24));
+  const uint32_t pixel = BytesOfOldDepth(Field(words[1], 24, 25));
   if (!IsPlain(words, pixel, kCopyRaster) ||
       AnyIsNegative({words[1] & 0xFFFF, words[2], words[3], words[6], words[7] & 0xFFFF})) {
     return false;
   }
-  SetTarget(RectangleAt(&words[2]), pixel, AddressAt(&words[4]), Bits(words[1], 15, 0), blt);
-  SetSource(words[6], pixel, AddressAt(&words[8]), Bits(words[7], 15, 0), blt);
+  SetTarget(RectangleAt(&words[2]), pixel, AddressAt(&words[4]), Field(words[1], 0, 15), blt);
+  SetSource(words[6], pixel, AddressAt(&words[8]), Field(words[7], 0, 15), blt);
   return true;
 }
 

@@ -4,7 +4,7 @@
 
 #include "hostsim/memory/gpu_address.h"
 
-// What packets of AMD and of Adreno have in common: their fields, and how they compare.
+// What packets and commands of all vendors have in common: their fields, and how they compare.
 
 namespace dxg::hostsim {
 
