@@ -84,7 +84,7 @@ void AgentEnded(uint32_t action) {
     setrlimit(RLIMIT_CORE, &no_file);
     UniqueFd node = Open();
     ExpectUndamaged(node);
-    EXPECT(AddFilter({SYS_madvise, 2, ~0u, MADV_DONTDUMP}, action, SECCOMP_FILTER_FLAG_TSYNC));
+    EXPECT(AddFilter({SYS_madvise, {2, ~0u, MADV_DONTDUMP}}, action, SECCOMP_FILTER_FLAG_TSYNC));
     Visit visit = Wanted({Map(0, kPageBytes)});
     EXPECT(Fails(Ask(node, &visit), EINTR));
     EXPECT(ioctl(node.get(), kNothing, 0) == 0);

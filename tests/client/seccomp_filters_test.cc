@@ -16,6 +16,7 @@
 #include <string>
 #include <thread>
 
+#include "base/page.h"
 #include "base/unique_fd.h"
 #include "cuse-dxg/client/tracee.h"
 #include "tests/client/call_filter.h"
@@ -60,15 +61,16 @@ struct TrialRow {
   const char* seen_at = nullptr;  // where a false answer is seen, if later
 };
 const TrialRow kTrialRows[] = {
-    {"mmap of a page", {SYS_mmap, 3, ~0u, MAP_PRIVATE | MAP_ANONYMOUS}},
+    // By its length too: a sanitizer maps memory in whoever makes the trial.
+    {"mmap of a page", {SYS_mmap, {3, ~0u, MAP_PRIVATE | MAP_ANONYMOUS}, {1, ~0u, kPageBytes}}},
     {"socketpair", {SYS_socketpair}},
     {"sendmsg", {SYS_sendmsg}, false, false, "recvmsg with a descriptor"},
     {"recvmsg with a descriptor", {SYS_recvmsg}},
-    {"mmap of shared memory", {SYS_mmap, 3, MAP_NORESERVE, MAP_NORESERVE}},
-    {"madvise", {SYS_madvise, 2, ~0u, MADV_DONTDUMP}, true},
-    {"madvise", {SYS_madvise, 2, ~0u, MADV_HUGEPAGE}, true},
+    {"mmap of shared memory", {SYS_mmap, {3, MAP_NORESERVE, MAP_NORESERVE}, {1, ~0u, kPageBytes}}},
+    {"madvise", {SYS_madvise, {2, ~0u, MADV_DONTDUMP}}, true},
+    {"madvise", {SYS_madvise, {2, ~0u, MADV_HUGEPAGE}}, true},
     {"prlimit64", {SYS_prlimit64}},
-    {"fcntl(F_DUPFD)", {SYS_fcntl, 1, ~0u, F_DUPFD_CLOEXEC}},
+    {"fcntl(F_DUPFD)", {SYS_fcntl, {1, ~0u, F_DUPFD_CLOEXEC}}},
     {"close_range", {SYS_close_range}},
     {"munmap", {SYS_munmap}, false, true},
 };

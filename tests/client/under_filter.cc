@@ -15,7 +15,7 @@ int main(int argc, char** argv) {
   using dxg::client::AddFilter;
   const std::string_view kind = argc > 2 ? argv[1] : "";
   const uint32_t action = kind == "kill" ? SECCOMP_RET_KILL_PROCESS : SECCOMP_RET_ALLOW;
-  if ((kind != "kill" && kind != "allow") || !AddFilter({SYS_madvise, 2, ~0u, MADV_DONTDUMP}, action)) {
+  if ((kind != "kill" && kind != "allow") || !AddFilter({SYS_madvise, {2, ~0u, MADV_DONTDUMP}}, action)) {
     std::fprintf(stderr, "usage: under-filter allow|kill COMMAND...\n");
     return 2;
   }
