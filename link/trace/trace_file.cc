@@ -1,4 +1,4 @@
-#include "cuse-dxg/trace/trace_file.h"
+#include "link/trace/trace_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
