@@ -187,12 +187,17 @@ bool IsMeasured(uint32_t type) {
   return type == KMTQAITYPE_NODEPERFDATA || type == KMTQAITYPE_ADAPTERPERFDATA;
 }
 
-void AddAnswers(const AdapterSeen& seen, Trial& trial, size_t number, AdapterProfile* profile, Notes* notes) {
+size_t AddAnswers(const AdapterSeen& seen, Trial& trial, size_t number, AdapterProfile* profile,
+                  Notes* notes) {
+  const int before = profile->answers_size();
   for (const auto& [key, all] : seen.queries) {
-    const auto [type, size] = key;
-    const bool agrees = std::all_of(all.begin(), all.end(), [&, asked = type](const Asked& each) {
-      return Agrees(each, asked, trial, number);
-    });
+    const uint32_t type = key.first, size = key.second;
+    const bool there =
+        std::any_of(profile->answers().begin(), profile->answers().end(),
+                    [&](const Answer& answer) { return answer.type() == type && answer.bytes() == size; });
+    if (there) continue;
+    const bool agrees = std::all_of(all.begin(), all.end(),
+                                    [&](const Asked& asked) { return Agrees(asked, type, trial, number); });
     if (agrees) continue;
     if (type >= kTypes) {
       notes->push_back(
@@ -225,6 +230,7 @@ void AddAnswers(const AdapterSeen& seen, Trial& trial, size_t number, AdapterPro
       *profile->add_answers() = std::move(answer);
     }
   }
+  return static_cast<size_t>(profile->answers_size() - before);
 }
 
 Compared Compare(const AdapterSeen& seen, Trial& trial, size_t number) {

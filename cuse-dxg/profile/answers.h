@@ -14,9 +14,11 @@ namespace dxg::profile {
 // Whether answers of that type move with time and work, so that a profile describes them by their ends.
 bool IsMeasured(uint32_t type);
 
-// Gives the profile answers of its own for each type and size of which the trial's adapter, that number of
-// it, answers otherwise than was seen. `notes` gets what a profile cannot tell apart.
-void AddAnswers(const AdapterSeen& seen, Trial& trial, size_t number, AdapterProfile* profile, Notes* notes);
+// Gives the profile answers of its own for each type and size of which the trial's adapter, that number of it,
+// answers otherwise than was seen, and of which it has none yet. `notes` gets what a profile cannot tell
+// apart. Returns how many it added.
+size_t AddAnswers(const AdapterSeen& seen, Trial& trial, size_t number, AdapterProfile* profile,
+                  Notes* notes);
 
 // How many answers that were seen the trial's adapter gives otherwise; of turns, the first ones are compared.
 struct Compared {

@@ -32,6 +32,12 @@ Bytes BySize(const std::vector<Given>& all, uint32_t leave_out) {
   return sizes;
 }
 
+std::vector<const Given*> PointersTo(const std::vector<Given>& all) {
+  std::vector<const Given*> pointers;
+  for (const Given& given : all) pointers.push_back(&given);
+  return pointers;
+}
+
 std::vector<Pair> PairsOf(const std::vector<const Given*>& group) {
   std::vector<Pair> pairs;
   for (const Given* given : group) {
@@ -57,34 +63,56 @@ void AddBack(const char* what, const std::vector<const Given*>& group,
 
 uint64_t RoundUp(uint64_t value, uint64_t step) { return (value + step - 1) / step * step; }
 
-// Where the data says how large the allocation is: the only place whose number, rounded up, is what was
-// mapped of each, for two sizes or more.
+// Where the data says how large the allocation is: the only place whose number is what was mapped, rounded up
+// to pages, of as many as possible and nowhere less.
 std::optional<AdapterProfile::Number> FindSize(const std::vector<const Given*>& group) {
   constexpr uint64_t kSizeMax = 1ull << 46;
-  std::set<uint64_t> sizes;
-  for (const Given* given : group) {
-    if (given->mapped_bytes != 0) sizes.insert(given->mapped_bytes);
-  }
-  if (sizes.size() < 2) return std::nullopt;
-  std::optional<AdapterProfile::Number> found;
   const size_t bytes = group.front()->before.size();
   for (const uint32_t width : {8u, 4u}) {
+    std::optional<AdapterProfile::Number> found;
+    size_t best = 0, places = 0;
     for (size_t at = 0; at + width <= bytes; at += 4) {
-      const bool fits = std::all_of(group.begin(), group.end(), [&](const Given* given) {
-        if (given->mapped_bytes == 0) return true;
+      size_t equal = 0;
+      bool fits = true;
+      for (const Given* given : group) {
         const uint64_t value =
             width == 8 ? Get<uint64_t>(given->before, at) : Get<uint32_t>(given->before, at);
-        return value != 0 && value <= kSizeMax && RoundUp(value, kPageBytes) == given->mapped_bytes;
-      });
-      if (!fits) continue;
-      if (found) return std::nullopt;
+        const uint64_t whole = value <= kSizeMax ? RoundUp(value, kPageBytes) : 0;
+        if (whole == 0 || whole < given->mapped_bytes) fits = false;
+        if (whole == given->mapped_bytes) ++equal;
+      }
+      if (!fits || equal == 0 || equal < best) continue;
+      places = equal > best ? 1 : places + 1;
+      best = equal;
       found.emplace();
       found->set_at(static_cast<uint32_t>(at));
       found->set_width(width);
     }
-    if (found) return found;
+    if (places == 1) return found;
+    if (places > 1) return std::nullopt;
   }
-  return found;
+  return std::nullopt;
+}
+
+// A place where each gets its size back, which programs read; its bytes are then as they were before.
+std::optional<size_t> FindSizeBack(std::vector<Given>* group, const AdapterProfile::Number& size) {
+  const size_t bytes = group->front().before.size();
+  const auto size_of = [&](const Given& given) {
+    const uint64_t value =
+        size.width() == 8 ? Get<uint64_t>(given.before, size.at()) : Get<uint32_t>(given.before, size.at());
+    return RoundUp(value, kPageBytes);
+  };
+  for (size_t at = 0; at + sizeof(uint64_t) <= bytes; at += 4) {
+    bool changed = false;
+    const bool all = std::all_of(group->begin(), group->end(), [&](const Given& given) {
+      changed |= Get<uint64_t>(given.before, at) != Get<uint64_t>(given.after, at);
+      return Get<uint64_t>(given.after, at) == size_of(given);
+    });
+    if (!all || !changed) continue;
+    for (Given& given : *group) Put(&given.after, at, Get<uint64_t>(given.before, at));
+    return at;
+  }
+  return std::nullopt;
 }
 
 void LearnAllocations(const AdapterSeen& seen, AdapterProfile* profile, Notes* notes) {
@@ -97,7 +125,7 @@ void LearnAllocations(const AdapterSeen& seen, AdapterProfile* profile, Notes* n
       *rule->mutable_size() = *size;
       notes->push_back(
           fmt::format("Allocations with {} bytes of private data: the number at {} is taken for their "
-                      "size, because it is what was mapped of each.",
+                      "size, because it is what was mapped of them.",
                       bytes, size->at()));
     } else {
       uint64_t most = kUnknownBytesMin;
@@ -108,7 +136,16 @@ void LearnAllocations(const AdapterSeen& seen, AdapterProfile* profile, Notes* n
                       "All have {} bytes, the most that was mapped of one; give `size` where you know it.",
                       bytes, rule->bytes()));
     }
-    AddBack("an allocation", group, rule->mutable_writes(), notes);
+    std::vector<Given> back;
+    for (const Given* given : group) back.push_back(*given);
+    if (rule->has_size()) {
+      if (const auto at = FindSizeBack(&back, rule->size())) {
+        AdapterProfile::Write* const write = rule->add_writes();
+        write->set_at(static_cast<uint32_t>(*at));
+        write->set_fact(AdapterProfile::ALLOCATED_BYTES);
+      }
+    }
+    AddBack("an allocation", PointersTo(back), rule->mutable_writes(), notes);
   }
 }
 

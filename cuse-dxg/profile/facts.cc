@@ -111,7 +111,10 @@ class Facts {
   void Scheduling() {
     constexpr uint32_t kHwSchDriverVersion = 2700;
     const std::string* const caps = Find(KMTQAITYPE_WDDM_2_7_CAPS, 4);
-    if (caps == nullptr) return NotAsked("hardware scheduling (WDDM_2_7_CAPS)", "It is OFF.");
+    if (caps == nullptr && seen_.has_hw_queues) profile_.set_hardware_scheduling(AdapterProfile::ENABLED);
+    if (caps == nullptr)
+      return NotAsked("hardware scheduling (WDDM_2_7_CAPS)",
+                      "It is on where a hardware queue was made, else OFF.");
     const uint32_t bits = Get<uint32_t>(*caps, 0);
     if (profile_.has_driver_version() && profile_.driver_version() < kHwSchDriverVersion) return;
     if ((bits & 2) != 0) {
@@ -127,16 +130,22 @@ class Facts {
     AdapterProfile::Memory* const memory = profile_.mutable_memory();
     const std::string* const groups = Find(KMTQAITYPE_GETSEGMENTGROUPSIZE, 56);
     const std::string* sizes = Find(KMTQAITYPE_GETSEGMENTSIZE, 24);
-    const size_t at = sizes != nullptr ? 0 : 8;
-    if (sizes == nullptr) sizes = groups;
+    // Where the two do not agree, one of them is not what programs go by.
+    const auto any = [](const std::string* answer, size_t at) {
+      return answer != nullptr && answer->find_first_not_of('\0', at) < at + 24;
+    };
+    const size_t at = any(groups, 8) || sizes == nullptr ? 8 : 0;
+    if (at == 8) sizes = groups;
     if (sizes != nullptr) {
       memory->set_dedicated_video_bytes(Whole(Get<uint64_t>(*sizes, at)));
       if (memory->dedicated_video_bytes() == 0)
         memory->set_dedicated_system_bytes(Whole(Get<uint64_t>(*sizes, at + 8)));
       memory->set_shared_system_bytes(Whole(Get<uint64_t>(*sizes, at + 16)));
     } else {
-      memory->set_dedicated_video_bytes(Whole(seen_.budget_bytes[0].value_or(0)));
-      memory->set_shared_system_bytes(Whole(seen_.budget_bytes[1].value_or(0)));
+      if (!has_base_) {
+        memory->set_dedicated_video_bytes(Whole(seen_.budget_bytes[0].value_or(0)));
+        memory->set_shared_system_bytes(Whole(seen_.budget_bytes[1].value_or(0)));
+      }
       NotAsked("how much memory there is (GETSEGMENTGROUPSIZE)",
                "It is what QueryVideoMemoryInfo told, or 8 GiB.");
     }
@@ -167,8 +176,7 @@ class Facts {
   }
 
   void Nodes() {
-    constexpr uint32_t kNodesMax = 64;
-    for (uint32_t i = 0; i < kNodesMax; ++i) {
+    for (uint32_t i = 0; i < AdapterSeen::kNodesMax; ++i) {
       std::string input(4, '\0');
       Put<uint32_t>(&input, 0, i);
       const std::string* const metadata = Find(KMTQAITYPE_NODEMETADATA, 78, input);
@@ -190,13 +198,19 @@ class Facts {
         if (Get<uint32_t>(*perf, 36) != 0 && Get<uint32_t>(*perf, 36) <= 100'000)
           profile_.mutable_performance()->set_voltage_mv(Get<uint32_t>(*perf, 36));
       }
-      const auto clock = seen_.clock_hz.find(i);
-      if (clock != seen_.clock_hz.end() && clock->second >= kClockMin && clock->second <= kClockMax)
-        node->set_clock_hz(clock->second);
     }
     if (profile_.nodes().empty()) {
-      NotAsked("the engines (NODEMETADATA)", "There is one, 3D.");
+      NotAsked("the engines (NODEMETADATA)", "There is one, 3D, and others where programs used them.");
       if (!has_base_) profile_.add_nodes()->set_engine(AdapterProfile::ENGINE_3D);
+      for (uint32_t i = 1; i < seen_.nodes_used && !has_base_; ++i) {
+        profile_.add_nodes()->set_engine(AdapterProfile::OTHER);
+        profile_.mutable_nodes()->rbegin()->set_name(fmt::format("Engine {}", i));
+      }
+    }
+    for (int i = 0; i < profile_.nodes_size(); ++i) {
+      const auto clock = seen_.clock_hz.find(static_cast<uint32_t>(i));
+      if (clock != seen_.clock_hz.end() && clock->second >= kClockMin && clock->second <= kClockMax)
+        profile_.mutable_nodes(i)->set_clock_hz(clock->second);
     }
     if (seen_.clock_hz.empty())
       NotAsked("the clocks of the engines (QueryClockCalibration)", "They have 1 GHz.");

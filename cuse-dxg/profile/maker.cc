@@ -127,9 +127,16 @@ class Maker {
     }
     DXG_ASSIGN(Made made, Put());
     DXG_ASSIGN(auto trial, make_trial_(Wanted(made)));
-    for (size_t i = 0; i < seen_.size(); ++i) AddAnswers(seen_[i], *trial, i, &profiles_[i], &notes_of_[i]);
-    DXG_ASSIGN(made, Put());
-    DXG_ASSIGN(trial, make_trial_(Wanted(made)));
+    // Answers of its own take the place of all that a base has, so what those said is looked at again.
+    constexpr int kRoundsMax = 3;
+    for (int round = 0; round < kRoundsMax; ++round) {
+      size_t added = 0;
+      for (size_t i = 0; i < seen_.size(); ++i)
+        added += AddAnswers(seen_[i], *trial, i, &profiles_[i], &notes_of_[i]);
+      if (added == 0) break;
+      DXG_ASSIGN(made, Put());
+      DXG_ASSIGN(trial, make_trial_(Wanted(made)));
+    }
     for (size_t i = 0; i < seen_.size(); ++i) {
       const Compared compared = Compare(seen_[i], *trial, i);
       made.same += compared.same;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <utility>
 
 #include "base/page.h"
 #include "proto/contract/calls.gen.h"
@@ -142,8 +143,9 @@ void Samples::Take<calls::QueryClockCalibration>(const TraceRecord& record,
                                                  const QueryClockCalibration::Request& request,
                                                  const QueryClockCalibration::Reply& reply) {
   AdapterSeen* const adapter = Of(opened_, record, request.adapter());
-  if (adapter != nullptr && record.result() >= 0)
-    adapter->clock_hz[request.node_ordinal()] = reply.gpu_frequency();
+  if (adapter == nullptr || record.result() < 0 || request.node_ordinal() >= AdapterSeen::kNodesMax) return;
+  adapter->clock_hz[request.node_ordinal()] = reply.gpu_frequency();
+  adapter->nodes_used = std::max(adapter->nodes_used, request.node_ordinal() + 1);
 }
 
 template <>
@@ -181,6 +183,8 @@ void Samples::Take<calls::CreateContextVirtual>(const TraceRecord& record,
   AdapterSeen* const adapter = Of(devices_, record, request.device());
   if (adapter == nullptr || record.result() < 0) return;
   Enter(&contexts_, record, reply.context(), adapter->luid);
+  if (request.node_ordinal() < AdapterSeen::kNodesMax)
+    adapter->nodes_used = std::max(adapter->nodes_used, request.node_ordinal() + 1);
   Keep(&adapter->contexts, record, request.priv_drv_data(), reply.priv_drv_data());
 }
 
@@ -190,6 +194,7 @@ void Samples::Take<calls::CreateHwQueue>(const TraceRecord& record, const Create
   AdapterSeen* const adapter = Of(contexts_, record, request.context());
   if (adapter == nullptr || record.result() < 0) return;
   Enter(&hw_queues_, record, reply.queue(), adapter->luid);
+  adapter->has_hw_queues = true;
   Keep(&adapter->hw_queues, record, request.priv_drv_data(), reply.priv_drv_data());
 }
 
@@ -202,13 +207,16 @@ void Samples::Take<calls::CreateAllocation>(const TraceRecord& record,
   for (int i = 0; i < request.allocation_info_size() && i < reply.allocation_info_size(); ++i) {
     const AllocationInfo2& asked = request.allocation_info(i);
     const AllocationInfo2& made = reply.allocation_info(i);
-    const size_t bytes = asked.priv_drv_data().size() + made.priv_drv_data().size();
+    // A driver may give back less than it was given.
+    std::string after = made.priv_drv_data();
+    if (after.size() < asked.priv_drv_data().size()) after += asked.priv_drv_data().substr(after.size());
+    const size_t bytes = 2 * after.size();
     if (asked.priv_drv_data().empty() || asked.has_sysmem()) continue;
     if (adapter->allocations.size() >= kGivenMax) {
       ++left_out_;
     } else if (Fits(bytes)) {
       allocations_[{record.pid(), made.allocation()}] = {adapter->luid, adapter->allocations.size()};
-      adapter->allocations.push_back({asked.priv_drv_data(), made.priv_drv_data(), record.result()});
+      adapter->allocations.push_back({asked.priv_drv_data(), std::move(after), record.result()});
     }
   }
 }

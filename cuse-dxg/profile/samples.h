@@ -33,6 +33,7 @@ struct Given {
 };
 
 struct AdapterSeen {
+  static constexpr uint32_t kNodesMax = 64;  // of a profile
   uint64_t luid = 0;
   bool compute_only = false;
   uint32_t interface_version = 0;  // 0: not known
@@ -47,6 +48,8 @@ struct AdapterSeen {
   std::optional<uint64_t> budget_bytes[2];  // by segment group, the most
   std::vector<Given> allocations, contexts, hw_queues, escapes;
   std::set<size_t> submission_bytes;  // sizes of private data
+  bool has_hw_queues = false;         // one was made
+  uint32_t nodes_used = 0;            // contexts and clocks were of nodes below that
 
   // The answer of the longest buffer to a question of that type that begins with `input`; null: none that has
   // so many bytes.
