@@ -1,14 +1,30 @@
 #include "cuse-dxg/trace/recorder.h"
 
+#include <memory>
 #include <utility>
+
+#include "cuse-dxg/trace/redact.h"
 
 namespace dxg::trace {
 namespace {
 
 constexpr size_t kStringKept = 64u << 10;  // of a large call, in each thread
 
+void Serialize(const contract::Message& message, bool redacted, std::string* to) {
+  if (!redacted) {
+    message.SerializeToString(to);
+    return;
+  }
+  const std::unique_ptr<contract::Message> copy(message.New());
+  copy->CopyFrom(message);
+  Redact(copy.get());
+  copy->SerializeToString(to);
+}
+
+}  // namespace
+
 // The record of a call, in an item that is used again: each of its fields is set.
-void Fill(const guest::CallReport& report, TraceItem* item) {
+void Recorder::Fill(const guest::CallReport& report, TraceItem* item) {
   TraceRecord& record = *item->mutable_record();
   record.set_pid(static_cast<uint32_t>(report.pid));
   record.set_tid(static_cast<uint32_t>(report.tid));
@@ -20,18 +36,23 @@ void Fill(const guest::CallReport& report, TraceItem* item) {
   call.set_code(report.code);
   call.clear_request();
   call.clear_reply();
-  if (report.request != nullptr) report.request->SerializeToString(call.mutable_request());
-  if (report.reply != nullptr) report.reply->SerializeToString(call.mutable_reply());
+  if (report.request != nullptr) Serialize(*report.request, redacted_, call.mutable_request());
+  if (report.reply != nullptr) Serialize(*report.reply, redacted_, call.mutable_reply());
   call.set_argument(report.argument);
   call.set_raw(report.raw.data(), report.raw.size());
+  if (redacted_) call.set_raw(Redacted(call.raw()));
   call.set_inherited(report.inherited);
+  call.clear_memory();
+  if (memory_ != nullptr) memory_->AddTo(report, &call);
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Recorder>> Recorder::Create(std::unique_ptr<Sink> sink, TraceHeader header) {
-  DXG_ASSIGN(auto recording, Recording::Begin(std::move(sink), std::move(header)));
-  return std::unique_ptr<Recorder>(new Recorder(std::move(recording)));
+Result<std::unique_ptr<Recorder>> Recorder::Create(std::unique_ptr<Sink> sink, const TraceHeader& header,
+                                                   ReadClient read_client) {
+  DXG_ASSIGN(auto recording, Recording::Begin(std::move(sink), header));
+  std::unique_ptr<ClientMemory> memory;
+  if (header.memory() != TraceHeader::NONE && read_client != nullptr)
+    memory = std::make_unique<ClientMemory>(header.memory(), std::move(read_client));
+  return std::unique_ptr<Recorder>(new Recorder(std::move(recording), std::move(memory), header.redacted()));
 }
 
 void Recorder::OnCall(const guest::CallReport& report) {
@@ -43,7 +64,8 @@ void Recorder::OnCall(const guest::CallReport& report) {
   }
   recording_->Add(item);
   TraceCall& call = *item.mutable_record()->mutable_call();
-  if (call.request().capacity() + call.reply().capacity() > kStringKept) item.Clear();
+  if (call.request().capacity() + call.reply().capacity() > kStringKept || call.memory_size() != 0)
+    item.Clear();
 }
 
 void Recorder::OnFile(const guest::FileReport& report) {
@@ -60,10 +82,14 @@ void Recorder::OnFile(const guest::FileReport& report) {
     record.mutable_close()->set_file(report.file);
   } else {
     record.mutable_open()->set_file(report.file);
-    record.mutable_open()->set_name(std::string(report.name));
+    record.mutable_open()->set_name(redacted_ ? Redacted(std::string(report.name))
+                                              : std::string(report.name));
     record.mutable_open()->set_shared(report.what == What::kOpenShared);
   }
   recording_->Add(item);
+  if (memory_ == nullptr || report.error != 0) return;
+  if (report.what == What::kOpen) memory_->ProcessOpened(report.pid);
+  if (report.what == What::kClose) memory_->ProcessClosed(report.pid);
 }
 
 void Recorder::OnAdapter(const guest::AdapterReport& report) {

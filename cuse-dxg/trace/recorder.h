@@ -4,6 +4,8 @@
 #include <utility>
 
 #include "cuse-dxg/guest/observer.h"
+#include "cuse-dxg/trace/client_memory.h"
+#include "cuse-dxg/trace/memory_reader.h"
 #include "link/trace/recording.h"
 
 namespace dxg::trace {
@@ -13,17 +15,24 @@ class Recorder final : public guest::CallObserver {
  public:
   static constexpr size_t kPendingBytesMax = Recording::kPendingBytesMax;
 
-  // `header` says what the recorder cannot know: product, node, back-end.
-  static Result<std::unique_ptr<Recorder>> Create(std::unique_ptr<Sink> sink, TraceHeader header);
+  // `header` says what the recorder cannot know: product, node, back-end; and what is to be recorded:
+  // `memory`, for which `read_client` is asked, and `redacted`.
+  static Result<std::unique_ptr<Recorder>> Create(std::unique_ptr<Sink> sink, const TraceHeader& header,
+                                                  ReadClient read_client = nullptr);
 
   void OnCall(const guest::CallReport& report) override;
   void OnFile(const guest::FileReport& report) override;
   void OnAdapter(const guest::AdapterReport& report) override;
+  bool wants_memory() const override { return memory_ != nullptr; }
 
  private:
-  explicit Recorder(std::unique_ptr<Recording> recording) : recording_(std::move(recording)) {}
+  Recorder(std::unique_ptr<Recording> recording, std::unique_ptr<ClientMemory> memory, bool redacted)
+      : recording_(std::move(recording)), memory_(std::move(memory)), redacted_(redacted) {}
+  void Fill(const guest::CallReport& report, TraceItem* item);
 
   const std::unique_ptr<Recording> recording_;
+  const std::unique_ptr<ClientMemory> memory_;  // null: nothing of it is recorded
+  const bool redacted_;
 };
 
 }  // namespace dxg::trace
