@@ -9,6 +9,7 @@
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/backend/uio/uio_options.h"
 #include "cuse-dxg/client/injector.h"
+#include "cuse-dxg/trace/observers.h"
 
 namespace dxg {
 
@@ -26,9 +27,8 @@ struct NodeOptions {
   std::string control;        // path of the control socket; empty: none
   int control_listener = -1;  // or that socket, which listens already and which the device takes; -1: none
   std::string trace_text;     // file for the text trace; "-" is stdout; empty: none
-  std::string record;         // file for a recording; empty: none
-  uint64_t record_max = 16ull << 30;  // bytes that the file may have, so that no client fills a disk by it
-  std::string node;                   // "cuse /dev/dxg", "fuse /dev/dxg", "run"; for the recording
+  trace::RecordOptions record;
+  std::string node;  // "cuse /dev/dxg", "fuse /dev/dxg", "run"; for the recording
 };
 
 // Makes the node, with its guest driver and its back-end. Refused if the options name no usable host.

@@ -44,6 +44,8 @@
 #include "cuse-dxg/doctor.h"
 #include "cuse-dxg/dxg_node.h"
 #include "cuse-dxg/options.h"
+#include "cuse-dxg/profile/command.h"
+#include "cuse-dxg/profile_trial.h"
 #include "cuse-dxg/trace/command.h"
 #include "cuse-dxg/trial.h"
 #include "cuse-dxg/vmbus_command.h"
@@ -365,6 +367,7 @@ int Main(int argc, char** argv) {
   VmbusCommand vmbus(app);
   CdiCommand cdi(app);
   trace::Command trace(app);
+  profile::Command profile(app);
 
   command_line::AddPages(app);
   try {
@@ -379,6 +382,7 @@ int Main(int argc, char** argv) {
   if (vmbus.given()) return vmbus.Run();
   if (cdi.given()) return cdi.Run();
   if (trace.given()) return trace.Run();
+  if (profile.given()) return profile.Run(TryProfile);
   if (*version) return PrintVersion(json);
   DXG_CHECK(*calls);
   return PrintCalls(json);

@@ -50,16 +50,24 @@ void AddDeviceOptions(CLI::App* command, Options* options) {
       ->type_name("FILE")
       ->envname("DXG_TRACE");
   command
-      ->add_option("--record", options->device.record,
+      ->add_option("--record", options->device.record.file,
                    "Record all calls in FILE, for `cuse-dxg trace` (docs/recording.md)")
       ->type_name("FILE")
       ->envname("DXG_RECORD");
   command
-      ->add_option("--record-max", options->device.record_max,
+      ->add_option("--record-max", options->device.record.file_max,
                    "The largest size of that file, such as 500MiB; records beyond it are lost and counted")
       ->type_name("SIZE")
       ->transform(CLI::AsSizeValue(false).description(""))
       ->default_str("16GiB");
+  command
+      ->add_option(
+          "--memory", options->device.record.memory,
+          "What a recording has of the memory that calls name: hash (a hash of it), full (its contents)")
+      ->check(CLI::IsMember({"none", "hash", "full"}))
+      ->capture_default_str();
+  command->add_flag("--redact", options->device.record.redact,
+                    "Record private data and names as their sizes and hashes only");
   command->add_flag("--no-sandbox", options->no_sandbox,
                     "Keep all rights and make any system call: to debug this process (docs/security.md)");
   command

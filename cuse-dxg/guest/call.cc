@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <array>
+#include <new>
 #include <vector>
 
 #include "cuse-dxg/guest/driver.h"
@@ -23,6 +24,16 @@ Status Call::CopyArgsIn() {
   }
   row.read_request(args_, &request_message());
   return Status::Ok();
+}
+
+// Where there is no memory to note it, the call does without.
+void Call::NameMemory(NamedMemory memory) {
+  if (!driver.wants_memory()) return;
+  try {
+    if (named_memory_ == nullptr) named_memory_ = std::make_unique<std::vector<NamedMemory>>();
+    named_memory_->push_back(memory);
+  } catch (const std::bad_alloc&) {
+  }
 }
 
 uint64_t Call::AddressOf(const contract::Buffer& buffer) const {

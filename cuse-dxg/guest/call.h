@@ -3,12 +3,14 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <span>
 #include <utility>
 #include <vector>
 
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/guest/caller.h"
 #include "cuse-dxg/guest/host.h"
+#include "cuse-dxg/guest/observer.h"
 #include "cuse-dxg/guest/process.h"
 #include "cuse-dxg/guest/task.h"
 #include "proto/contract/calls.gen.h"
@@ -36,6 +38,12 @@ class Call : public Caller {
   const contract::CallRow& row;
   const std::shared_ptr<Process> process;
   Charge charge;  // of a handler, for as long as the call is there
+
+  // For an observer that wants to know: memory of the client that this call names.
+  void NameMemory(NamedMemory memory);
+  std::span<const NamedMemory> named_memory() const {
+    return named_memory_ != nullptr ? *named_memory_ : std::span<const NamedMemory>();
+  }
 
   virtual contract::Message& request_message() = 0;
   virtual contract::Message& reply_message() = 0;
@@ -78,6 +86,7 @@ class Call : public Caller {
   void OutlivesItsFile() override { process->CallOutlivesItsFile(); }
   void Ends() override;
 
+  std::unique_ptr<std::vector<NamedMemory>> named_memory_;
   uint16_t out_bytes_ = 0;  // of args_, that the kernel copies with the answer
   std::byte* const args_;
 };

@@ -107,7 +107,8 @@ class CallRunner {
                                 .status = &status,
                                 .duration_ns = Census::NowNs() - start_ns,
                                 .begin_ns = start_ns,
-                                .pid = call.identity().tgid});
+                                .pid = call.identity().tgid,
+                                .memory = call.named_memory()});
     }
     LogRefusal(call.row.name, call.tid(), status);
   }

@@ -39,6 +39,7 @@ class Driver final : public attach::Node, public BackendEvents {
   ~Driver() override;
 
   void set_observer(CallObserver* observer) { observer_ = observer; }
+  bool wants_memory() const { return observer_ != nullptr && observer_->wants_memory(); }
   // The way into clients, for calls that bring memory or descriptors there. Outlives the driver.
   void set_delivery(client::Delivery* delivery) { delivery_ = delivery; }
   // Counts the calls. Outlives the driver; null: nobody does.

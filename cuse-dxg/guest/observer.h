@@ -12,6 +12,13 @@
 
 namespace dxg::guest {
 
+// Memory of the client that a call names: an allocation's, where its process has it.
+struct NamedMemory {
+  uint64_t address;  // in the client
+  uint64_t bytes;
+  uint32_t allocation;
+};
+
 // What an observer learns of a call that was answered. Times are of CLOCK_MONOTONIC.
 struct CallReport {
   const contract::CallRow* row;  // null where the code is of no call
@@ -27,6 +34,9 @@ struct CallReport {
   // Of what was not decoded: where it is in the client, and the bytes there, where the kernel handed them in.
   uint64_t argument = 0;
   std::span<const std::byte> raw = {};
+  // Of CreateAllocation: the client's own memory that it gives; of Lock2: where the allocation shows. Only
+  // where an observer wants it.
+  std::span<const NamedMemory> memory = {};
 };
 
 // What it learns of an open description of the node.
@@ -59,6 +69,7 @@ class CallObserver {
   virtual void OnCall(const CallReport& report) = 0;
   virtual void OnFile(const FileReport& /*report*/) {}
   virtual void OnAdapter(const AdapterReport& /*report*/) {}
+  virtual bool wants_memory() const { return false; }
 };
 
 }  // namespace dxg::guest

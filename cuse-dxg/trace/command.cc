@@ -2,11 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <memory>
 
 #include "base/printable.h"
 #include "cuse-dxg/trace/print.h"
 #include "cuse-dxg/trace/stats.h"
+#include "cuse-dxg/trace/vmbus_capture.h"
+#include "link/trace/trace_writer.h"
 
 namespace dxg::trace {
 
@@ -35,10 +40,17 @@ Command::Command(CLI::App& app) {
   print_->add_flag("--json", json_, "A JSON object on each line");
   print_->add_flag("--full", full_,
                    "All bytes and elements (without it: the first 32); --json has them anyway");
+  convert_ = trace_->add_subcommand("convert", "Make a recording of what others have captured");
+  convert_
+      ->add_option("--vmbus", vmbus_,
+                   "What the bpftrace script of docs/vmbus.md printed on a machine with dxgkrnl; - is stdin")
+      ->type_name("CAPTURE")
+      ->required();
+  convert_->add_option("-o,--output", output_, "The recording")->type_name("FILE")->required();
 }
 
 int Command::Run() const {
-  const Status status = print_->parsed() ? Print() : PrintStats();
+  const Status status = convert_->parsed() ? Convert() : print_->parsed() ? Print() : PrintStats();
   if (status.ok()) return 0;
   fmt::print(stderr, "cuse-dxg trace: {}\n", status.why());
   return 1;
@@ -66,6 +78,43 @@ Status Command::PrintStats() const {
   fmt::print("{}, {}, back-end {}\n{}", Printable(header.product()), Printable(header.node()),
              Printable(header.backend()), stats.Text());
   fmt::print(stderr, "{}", reader->EndText());
+  return Status::Ok();
+}
+
+Status Command::Convert() const {
+  std::FILE* const file = vmbus_ == "-" ? stdin : std::fopen(vmbus_.c_str(), "re");
+  if (file == nullptr) {
+    const int error = errno;
+    return Status::Refuse(error, "{}: {}", vmbus_, std::strerror(error));
+  }
+  const std::unique_ptr<std::FILE, int (*)(std::FILE*)> closing(file,
+                                                                [](std::FILE* f) { return std::fclose(f); });
+  DXG_ASSIGN(const auto sink, FileSink::Create(output_, ~0ull, "-o"));
+  TraceHeader header;
+  header.set_format(kFormat);
+  header.set_version(kVersion);
+  header.set_product("bpftrace");
+  header.set_node("VMBus");
+  header.set_driver("dxgkrnl");
+  header.set_side(TraceHeader::HOST);
+  DXG_ASSIGN(const auto writer, TraceWriter::Begin(*sink, header));
+  Batch batch;
+  VmbusCapture capture([&](const TraceItem& item) {
+    batch.Add(item);
+    if (batch.bytes.size() < kFrameBytesWanted) return Status::Ok();
+    Status written = writer->Write(batch);
+    batch.Clear();
+    return written;
+  });
+  DXG_TRY(capture.Read(file));
+  DXG_TRY(writer->Write(batch));
+  DXG_TRY(writer->Close());
+  if (capture.packets() == 0)
+    return Status::Refuse(
+        EINVAL, "{}: has no packet; expected lines as the script of docs/vmbus.md prints them", vmbus_);
+  if (capture.not_understood() != 0)
+    fmt::print(stderr, "{}: {} lines look like packets and are none; the first one is {}\n", vmbus_,
+               capture.not_understood(), capture.first_not_understood());
   return Status::Ok();
 }
 

@@ -22,11 +22,14 @@ class Command {
  private:
   Status Print() const;
   Status PrintStats() const;
+  Status Convert() const;
 
   CLI::App* trace_;
   CLI::App* print_;
   CLI::App* stats_;
+  CLI::App* convert_;
   std::string file_, filter_;
+  std::string vmbus_, output_;
   uint64_t limit_ = 0;
   bool json_ = false, full_ = false;
 };

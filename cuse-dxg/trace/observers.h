@@ -6,14 +6,23 @@
 
 #include "base/status.h"
 #include "cuse-dxg/guest/observer.h"
+#include "cuse-dxg/trace/memory_reader.h"
 #include "proto/dxg/trace.pb.h"
 
 namespace dxg::trace {
 
+// --record and the options that go with it.
+struct RecordOptions {
+  std::string file;                 // empty: no recording
+  uint64_t file_max = 16ull << 30;  // bytes that it may have, so that no client fills a disk by it
+  std::string memory = "none";      // of clients: none, hash or full
+  bool redact = false;
+};
+
 // What --trace-text and --record ask for, as one observer; null where they ask for nothing. `header` is of
-// the recording, whose file gets at most `record_max` bytes.
+// the recording; `read_client` is asked for memory of clients. EINVAL: the options do not go together.
 Result<std::unique_ptr<guest::CallObserver>> MakeObserver(const std::string& trace_text,
-                                                          const std::string& record, uint64_t record_max,
-                                                          const TraceHeader& header);
+                                                          const RecordOptions& record,
+                                                          const TraceHeader& header, ReadClient read_client);
 
 }  // namespace dxg::trace

@@ -5,7 +5,7 @@
 
 #include "base/status.h"
 #include "cuse-dxg/trace/filter.h"
-#include "cuse-dxg/trace/trace_reader.h"
+#include "link/trace/trace_reader.h"
 
 namespace dxg::trace {
 

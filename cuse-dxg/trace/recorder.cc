@@ -1,29 +1,30 @@
 #include "cuse-dxg/trace/recorder.h"
 
-#include <spdlog/spdlog.h>
-#include <time.h>
-
-#include <cerrno>
-#include <chrono>
+#include <memory>
 #include <utility>
 
-#include "base/start_thread.h"
+#include "cuse-dxg/trace/redact.h"
 
 namespace dxg::trace {
 namespace {
 
-constexpr std::chrono::milliseconds kGather{20};
-constexpr size_t kMuch = Recorder::kPendingBytesMax / 4;  // the thread does not gather longer
-constexpr size_t kStringKept = 64u << 10;                 // of a large call, in each thread
+constexpr size_t kStringKept = 64u << 10;  // of a large call, in each thread
 
-int64_t NowNs(clockid_t clock) {
-  timespec now{};
-  clock_gettime(clock, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
+void Serialize(const contract::Message& message, bool redacted, std::string* to) {
+  if (!redacted) {
+    message.SerializeToString(to);
+    return;
+  }
+  const std::unique_ptr<contract::Message> copy(message.New());
+  copy->CopyFrom(message);
+  Redact(copy.get());
+  copy->SerializeToString(to);
 }
 
+}  // namespace
+
 // The record of a call, in an item that is used again: each of its fields is set.
-void Fill(const guest::CallReport& report, TraceItem* item) {
+void Recorder::Fill(const guest::CallReport& report, TraceItem* item) {
   TraceRecord& record = *item->mutable_record();
   record.set_pid(static_cast<uint32_t>(report.pid));
   record.set_tid(static_cast<uint32_t>(report.tid));
@@ -35,34 +36,23 @@ void Fill(const guest::CallReport& report, TraceItem* item) {
   call.set_code(report.code);
   call.clear_request();
   call.clear_reply();
-  if (report.request != nullptr) report.request->SerializeToString(call.mutable_request());
-  if (report.reply != nullptr) report.reply->SerializeToString(call.mutable_reply());
+  if (report.request != nullptr) Serialize(*report.request, redacted_, call.mutable_request());
+  if (report.reply != nullptr) Serialize(*report.reply, redacted_, call.mutable_reply());
   call.set_argument(report.argument);
   call.set_raw(report.raw.data(), report.raw.size());
+  if (redacted_) call.set_raw(Redacted(call.raw()));
   call.set_inherited(report.inherited);
+  call.clear_memory();
+  if (memory_ != nullptr) memory_->AddTo(report, &call);
 }
 
-}  // namespace
-
-Result<std::unique_ptr<Recorder>> Recorder::Create(std::unique_ptr<Sink> sink, TraceHeader header) {
-  header.set_format(kFormat);
-  header.set_version(kVersion);
-  header.set_begin_ns(static_cast<uint64_t>(NowNs(CLOCK_MONOTONIC)));
-  header.set_unix_ns(NowNs(CLOCK_REALTIME));
-  DXG_ASSIGN(auto writer, TraceWriter::Begin(*sink, header));
-  std::unique_ptr<Recorder> recorder(new Recorder(std::move(sink), std::move(writer)));
-  if (!StartThread(&recorder->thread_, [made = recorder.get()] { made->Write(); }))
-    return Status::Refuse(EAGAIN, "--record: no thread can be had to write the recording");
-  return recorder;
-}
-
-Recorder::~Recorder() {
-  {
-    MutexLock lock(mutex_);
-    stopping_ = true;
-    changed_.NotifyAll();
-  }
-  if (thread_.joinable()) thread_.join();
+Result<std::unique_ptr<Recorder>> Recorder::Create(std::unique_ptr<Sink> sink, const TraceHeader& header,
+                                                   ReadClient read_client) {
+  DXG_ASSIGN(auto recording, Recording::Begin(std::move(sink), header));
+  std::unique_ptr<ClientMemory> memory;
+  if (header.memory() != TraceHeader::NONE && read_client != nullptr)
+    memory = std::make_unique<ClientMemory>(header.memory(), std::move(read_client));
+  return std::unique_ptr<Recorder>(new Recorder(std::move(recording), std::move(memory), header.redacted()));
 }
 
 void Recorder::OnCall(const guest::CallReport& report) {
@@ -70,13 +60,12 @@ void Recorder::OnCall(const guest::CallReport& report) {
   try {
     Fill(report, &item);
   } catch (const std::bad_alloc&) {
-    MutexLock lock(mutex_);
-    ++lost_;
-    return;
+    return recording_->AddLost();
   }
-  Add(item);
+  recording_->Add(item);
   TraceCall& call = *item.mutable_record()->mutable_call();
-  if (call.request().capacity() + call.reply().capacity() > kStringKept) item.Clear();
+  if (call.request().capacity() + call.reply().capacity() > kStringKept || call.memory_size() != 0)
+    item.Clear();
 }
 
 void Recorder::OnFile(const guest::FileReport& report) {
@@ -93,10 +82,14 @@ void Recorder::OnFile(const guest::FileReport& report) {
     record.mutable_close()->set_file(report.file);
   } else {
     record.mutable_open()->set_file(report.file);
-    record.mutable_open()->set_name(std::string(report.name));
+    record.mutable_open()->set_name(redacted_ ? Redacted(std::string(report.name))
+                                              : std::string(report.name));
     record.mutable_open()->set_shared(report.what == What::kOpenShared);
   }
-  Add(item);
+  recording_->Add(item);
+  if (memory_ == nullptr || report.error != 0) return;
+  if (report.what == What::kOpen) memory_->ProcessOpened(report.pid);
+  if (report.what == What::kClose) memory_->ProcessClosed(report.pid);
 }
 
 void Recorder::OnAdapter(const guest::AdapterReport& report) {
@@ -113,79 +106,7 @@ void Recorder::OnAdapter(const guest::AdapterReport& report) {
   adapter.set_change(static_cast<TraceAdapter::Change>(report.what));
   adapter.set_compute_only(report.compute_only);
   adapter.set_interface_version(report.interface_version);
-  Add(item);
-}
-
-void Recorder::Add(const TraceItem& item) {
-  MutexLock lock(mutex_);
-  if (!TryToAdd(item)) ++lost_;
-  if (asleep_ || pending_.bytes.size() >= kMuch) {
-    asleep_ = false;
-    changed_.NotifyOne();
-  }
-}
-
-bool Recorder::TryToAdd(const TraceItem& item) {
-  const size_t size = item.ByteSizeLong();
-  if (size > kItemBytesMax / 2 || pending_.bytes.size() + size > kPendingBytesMax) return false;
-  if (!TryToAddLost()) return false;
-  try {
-    pending_.Add(item);
-    return true;
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
-}
-
-bool Recorder::TryToAddLost() {
-  if (lost_ == 0) return true;
-  try {
-    TraceItem item;
-    item.mutable_lost()->set_records(lost_);
-    pending_.Add(item);
-  } catch (const std::bad_alloc&) {
-    return false;
-  }
-  lost_ = 0;
-  return true;
-}
-
-void Recorder::Write() {
-  Batch writing;
-  for (;;) {
-    bool last = false;
-    {
-      MutexLock lock(mutex_);
-      while (pending_.empty() && lost_ == 0 && !stopping_) {
-        asleep_ = true;
-        changed_.Wait(mutex_);
-      }
-      asleep_ = false;
-      const auto gathered = std::chrono::steady_clock::now() + kGather;
-      while (!stopping_ && pending_.bytes.size() < kMuch && changed_.WaitUntil(mutex_, gathered)) {
-      }
-      last = stopping_;
-      TryToAddLost();
-      std::swap(writing, pending_);
-    }
-    Say(writer_->Write(writing));
-    writing.Clear();
-    if (last) break;
-  }
-  Say(writer_->Close());
-  if (writer_->lost() != 0)
-    spdlog::error("the recording lacks {} records, and has {}", writer_->lost(), writer_->records());
-}
-
-// Once: the file has the count.
-void Recorder::Say(const Status& status) {
-  if (said_ || (status.ok() && writer_->lost() == 0)) return;
-  said_ = true;
-  if (status.ok()) {
-    spdlog::error("the recording loses records: its file is slower than the calls; nothing else is affected");
-  } else {
-    spdlog::error("the recording loses records: {}; nothing else is affected", status.why());
-  }
+  recording_->Add(item);
 }
 
 }  // namespace dxg::trace

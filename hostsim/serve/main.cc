@@ -3,11 +3,13 @@
 #include <linux/capability.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <charconv>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -21,6 +23,7 @@
 #include "hostsim/serve/server.h"
 #include "hostsim/serve/vmbus_session.h"
 #include "link/profile_file.h"
+#include "link/trace/recording.h"
 #include "link/vmbus/bus_address.h"
 
 namespace dxg::hostsim::serve {
@@ -30,6 +33,8 @@ struct Options {
   std::string listen, serve;
   std::vector<std::string> profiles;
   std::string scenario;
+  std::string record;  // file for a recording; empty: none
+  uint64_t record_max = 16ull << 30;
   std::string log_level = "info";
   int ready_fd = -1;
   std::string sandbox = "kill";
@@ -91,6 +96,18 @@ Result<VmbusOptions> GuestsAt(const vmbus::BusAddress& place) {
   return options;
 }
 
+// The file's, which is opened before the confinement. The thread that writes it begins after that, so that it
+// is confined as all threads are.
+Result<std::shared_ptr<trace::Recording>> Begin(std::unique_ptr<trace::Sink> sink, const Options& options) {
+  if (sink == nullptr) return std::shared_ptr<trace::Recording>();
+  TraceHeader header;
+  header.set_product("dxg-hostsim " DXG_VERSION);
+  header.set_node(options.serve.empty() ? "device processes" : "VMBus");
+  header.set_side(TraceHeader::HOST);
+  DXG_ASSIGN(auto recording, trace::Recording::Begin(std::move(sink), header));
+  return std::shared_ptr<trace::Recording>(std::move(recording));
+}
+
 Status Serve(const Options& options) {
   DXG_ASSIGN(const UniqueFd signals, TakeStopSignals());  // before any thread is made
   std::vector<ControlRequest::AddAdapter> adapters;
@@ -100,21 +117,35 @@ Status Serve(const Options& options) {
   // So that a bad profile is heard of now.
   DXG_ASSIGN(const auto tried, CreateInProcessBackendOf(adapters, options.scenario));
   std::string path = options.listen, window;
-  Service service;
-  if (options.serve.empty()) {
-    service = ForDevices(std::move(adapters), options.scenario);
-  } else {
+  VmbusOptions guests;
+  if (!options.serve.empty()) {
     DXG_ASSIGN(const auto place, vmbus::ParseBusAddress(options.serve, "--serve",
                                                         {"window", "window-mib", "map-guest-memory"}));
-    DXG_ASSIGN(VmbusOptions guests, GuestsAt(place));
-    guests.adapters = std::move(adapters);
-    guests.scenario = options.scenario;
+    DXG_ASSIGN(guests, GuestsAt(place));
     path = place.path;
     window = guests.window_file;
+  }
+  std::unique_ptr<trace::Sink> sink;
+  if (!options.record.empty()) {
+    DXG_ASSIGN(sink, trace::FileSink::Create(options.record, options.record_max));
+  }
+  Service service;  // made when the confinement is in force; nobody is served before that
+  DXG_ASSIGN(const auto server, Server::Listen(path, {options.serve.empty() ? SOCK_STREAM : SOCK_SEQPACKET,
+                                                      options.serve.empty() ? "--listen" : "--serve",
+                                                      [&service](UniqueFd peer, std::string name) {
+                                                        return service.connect(std::move(peer),
+                                                                               std::move(name));
+                                                      }}));
+  DXG_TRY(Confine(options, path, window));
+  DXG_ASSIGN(auto recording, Begin(std::move(sink), options));
+  if (options.serve.empty()) {
+    service = ForDevices(std::move(adapters), options.scenario, std::move(recording));
+  } else {
+    guests.adapters = std::move(adapters);
+    guests.scenario = options.scenario;
+    guests.recording = std::move(recording);
     service = ForGuests(std::move(guests));
   }
-  DXG_ASSIGN(const auto server, Server::Listen(path, std::move(service)));
-  DXG_TRY(Confine(options, path, window));
   spdlog::info("listening at {}, pid {}", path, getpid());
   ReportReady(options.ready_fd);
   server->Run(signals.get());
@@ -152,6 +183,16 @@ int Main(int argc, char** argv) {
                  "What befalls the adapters (docs/scenarios.md). A device may ask for another")
       ->type_name(DXG_SCENARIO_NAMES)
       ->envname("DXG_SCENARIO");
+  app.add_option("--record", options.record,
+                 "Record what guests say to the host in FILE, with its packets, for `cuse-dxg trace` "
+                 "(docs/recording.md)")
+      ->type_name("FILE")
+      ->envname("DXG_RECORD_HOST");
+  app.add_option("--record-max", options.record_max,
+                 "The largest size of that file, such as 500MiB; records beyond it are lost and counted")
+      ->type_name("SIZE")
+      ->transform(CLI::AsSizeValue(false).description(""))
+      ->default_str("16GiB");
   app.add_option("--ready-fd", options.ready_fd, "Write a newline to descriptor N when devices can connect")
       ->type_name("N");
   app.add_option("--log-level", options.log_level, "How much is said on stderr")

@@ -29,17 +29,21 @@ std::pair<dev_t, ino_t> FileAt(const std::string& path) {
 
 }  // namespace
 
-Service ForDevices(std::vector<ControlRequest::AddAdapter> adapters, std::string scenario) {
+Service ForDevices(std::vector<ControlRequest::AddAdapter> adapters, std::string scenario,
+                   std::shared_ptr<trace::Recording> recording) {
   return {SOCK_STREAM, "--listen",
-          [adapters = std::move(adapters), scenario = std::move(scenario)](UniqueFd peer, std::string name) {
+          [adapters = std::move(adapters), scenario = std::move(scenario), recording = std::move(recording),
+           guests = 0u](UniqueFd peer, std::string name) mutable {
             fcntl(peer.get(), F_SETFL, O_NONBLOCK);
-            return std::make_unique<SocketSession>(std::move(peer), std::move(name), adapters, scenario);
+            return std::make_unique<SocketSession>(std::move(peer), std::move(name), adapters, scenario,
+                                                   recording, ++guests);
           }};
 }
 
 Service ForGuests(VmbusOptions options) {
-  return {SOCK_SEQPACKET, "--serve", [options = std::move(options)](UniqueFd peer, std::string name) {
-            return std::make_unique<VmbusSession>(std::move(peer), std::move(name), options);
+  return {SOCK_SEQPACKET, "--serve",
+          [options = std::move(options), guests = 0u](UniqueFd peer, std::string name) mutable {
+            return std::make_unique<VmbusSession>(std::move(peer), std::move(name), options, ++guests);
           }};
 }
 

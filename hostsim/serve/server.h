@@ -14,6 +14,7 @@
 #include "base/status.h"
 #include "hostsim/serve/guest_session.h"
 #include "hostsim/serve/vmbus_session.h"
+#include "link/trace/recording.h"
 
 namespace dxg::hostsim::serve {
 
@@ -26,8 +27,9 @@ struct Service {
 };
 
 // Device processes (--listen), each with a host of its own; where one asks for no adapters it gets these, and
-// where it asks for no scenario it gets that one.
-Service ForDevices(std::vector<ControlRequest::AddAdapter> adapters, std::string scenario = "");
+// where it asks for no scenario it gets that one. `recording` is of what they say; null: none.
+Service ForDevices(std::vector<ControlRequest::AddAdapter> adapters, std::string scenario = "",
+                   std::shared_ptr<trace::Recording> recording = nullptr);
 // Guests with a VMBus (--serve=vmbus:PATH).
 Service ForGuests(VmbusOptions options);
 

@@ -12,6 +12,7 @@
 #include "base/printable.h"
 #include "hostsim/backend/in_process.h"
 #include "hostsim/machine/machine.h"
+#include "hostsim/serve/recorded_host.h"
 #include "hostsim/serve/served_call.h"
 #include "link/host_control.h"
 #include "link/socket/messages.h"
@@ -83,11 +84,14 @@ class SocketSession::FilePages final : public ClientPages {
 // -- The connection -------------------------------------------------------------------------------
 
 SocketSession::SocketSession(UniqueFd connection, std::string name,
-                             std::vector<ControlRequest::AddAdapter> defaults, std::string scenario)
+                             std::vector<ControlRequest::AddAdapter> defaults, std::string scenario,
+                             std::shared_ptr<trace::Recording> recording, uint32_t guest)
     : connection_(std::move(connection)),
       name_(std::move(name)),
       defaults_(std::move(defaults)),
-      scenario_(std::move(scenario)) {}
+      scenario_(std::move(scenario)),
+      recording_(std::move(recording)),
+      guest_(guest) {}
 
 SocketSession::~SocketSession() {
   if (backend_) backend_->Stop();
@@ -188,7 +192,7 @@ Status SocketSession::Greet(const protocol::Hello& hello, std::vector<UniqueFd> 
   }
   DXG_TRY(Send(answer));
   if (rings) connection_.UseRings(std::move(rings));
-  backend_ = *std::move(backend);
+  backend_ = Recorded(*std::move(backend), recording_, guest_);
   if (Status status = backend_->Start(this); !status.ok()) return refuse(status.why());
   spdlog::info("{}: {} is served", name_, Printable(hello.program()));
   FromHost started;

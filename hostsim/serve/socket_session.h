@@ -14,6 +14,7 @@
 #include "link/backlog.h"
 #include "link/socket/connection.h"
 #include "link/socket/packets.h"
+#include "link/trace/recording.h"
 #include "proto/dxg/protocol.pb.h"
 
 namespace dxg::hostsim::serve {
@@ -28,9 +29,11 @@ class SocketSession final : public GuestSession, private BackendEvents {
   static constexpr uint64_t kWaitingBytesMax = kBacklogBytesMax;
 
   // `defaults` are the adapters where the device asks for none; none there either: the built-in default.
-  // `scenario` befalls all adapters where the device names none.
+  // `scenario` befalls all adapters where the device names none. `recording`: null: none; `guest` is the
+  // device's number in it.
   SocketSession(UniqueFd connection, std::string name, std::vector<ControlRequest::AddAdapter> defaults,
-                std::string scenario = "");
+                std::string scenario = "", std::shared_ptr<trace::Recording> recording = nullptr,
+                uint32_t guest = 1);
   ~SocketSession() override;
 
   // GuestSession
@@ -66,6 +69,8 @@ class SocketSession final : public GuestSession, private BackendEvents {
   const std::string name_;
   const std::vector<ControlRequest::AddAdapter> defaults_;
   const std::string scenario_;
+  const std::shared_ptr<trace::Recording> recording_;
+  const uint32_t guest_;
   std::unique_ptr<Backend> backend_;                     // from the greeting on
   std::atomic<uint64_t> waiting_{0}, waiting_bytes_{0};  // calls that have no answer yet, and their requests
   std::set<uint32_t> lists_;                             // of client pages

@@ -12,6 +12,7 @@
 
 #include "base/page.h"
 #include "hostsim/backend/in_process.h"
+#include "hostsim/serve/recorded_host.h"
 #include "hostsim/serve/served_call.h"
 #include "link/host_control.h"
 #include "link/simulated_bus/packet_channel.h"
@@ -76,9 +77,10 @@ class VmbusSession::Served final : public ServedCall {
 
 // -- Life -----------------------------------------------------------------------------------------
 
-VmbusSession::VmbusSession(UniqueFd connection, std::string name, const VmbusOptions& options)
+VmbusSession::VmbusSession(UniqueFd connection, std::string name, const VmbusOptions& options, uint32_t guest)
     : name_(std::move(name)),
       options_(options),
+      guest_(guest),
       socket_(std::make_shared<link::Socket>(std::move(connection))) {}
 
 VmbusSession::~VmbusSession() {
@@ -205,8 +207,10 @@ Status VmbusSession::Begin() {
   DXG_ASSIGN(UniqueFd window, OpenWindow(options_));
   window_ = {std::make_shared<const FileDescriptor>(window.release()),
              uint64_t{options_.window_megabytes} << 20};
-  DXG_ASSIGN(backend_, CreateInProcessBackendOf(options_.adapters, options_.scenario,
-                                                {window_, options_.map_guest_memory ? ram_.get() : nullptr}));
+  DXG_ASSIGN(auto host,
+             CreateInProcessBackendOf(options_.adapters, options_.scenario,
+                                      {window_, options_.map_guest_memory ? ram_.get() : nullptr}));
+  backend_ = Recorded(std::move(host), options_.recording, guest_);
   {
     MutexLock lock(mutex_);
     channels_[last_relid_ = kGlobalRelid];

@@ -30,7 +30,8 @@ namespace dxg::hostsim::serve {
 // nothing; on the link it ends the connection, and nothing else.
 class VmbusSession final : public GuestSession, private BackendEvents {
  public:
-  VmbusSession(UniqueFd connection, std::string name, const VmbusOptions& options);
+  // `guest` is its number in a recording.
+  VmbusSession(UniqueFd connection, std::string name, const VmbusOptions& options, uint32_t guest = 1);
   ~VmbusSession() override;
 
   // GuestSession
@@ -93,6 +94,7 @@ class VmbusSession final : public GuestSession, private BackendEvents {
 
   const std::string name_;
   const VmbusOptions options_;
+  const uint32_t guest_;
   const std::shared_ptr<vmbus::link::Socket> socket_;
   const std::shared_ptr<GuestRam> ram_ = std::make_shared<GuestRam>();
   WindowFile window_;

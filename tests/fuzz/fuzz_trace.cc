@@ -9,7 +9,7 @@
 
 #include "cuse-dxg/trace/print.h"
 #include "cuse-dxg/trace/stats.h"
-#include "cuse-dxg/trace/trace_writer.h"
+#include "link/trace/trace_writer.h"
 #include "tests/fuzz/fuzz_check.h"
 
 namespace {

@@ -5,7 +5,7 @@
 #include <string>
 
 #include "base/mutex.h"
-#include "cuse-dxg/trace/trace_file.h"
+#include "link/trace/trace_file.h"
 
 namespace dxg::trace {
 

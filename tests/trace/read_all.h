@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-#include "cuse-dxg/trace/trace_reader.h"
+#include "link/trace/trace_reader.h"
 
 namespace dxg::trace {
 

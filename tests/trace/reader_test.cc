@@ -4,8 +4,8 @@
 #include <algorithm>
 
 #include "cuse-dxg/trace/filter.h"
-#include "cuse-dxg/trace/trace_reader.h"
-#include "cuse-dxg/trace/trace_writer.h"
+#include "link/trace/trace_reader.h"
+#include "link/trace/trace_writer.h"
 #include "proto/contract/calls.gen.h"
 #include "tests/trace/memory_sink.h"
 #include "tests/trace/random_message.h"

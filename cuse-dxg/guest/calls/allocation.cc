@@ -427,8 +427,12 @@ Task FinishElements(Creation& c) {
       }
       pieces.clear();
     }
+    if (c.elements[i].sysmem != 0)
+      c.call.NameMemory({c.elements[i].sysmem, c.allocations[i]->pages * kPageBytes, handles[i]});
     auto* out = c.call.reply.add_allocation_info();
     out->set_allocation(handles[i]);
+    out->set_priv_drv_data_size(static_cast<uint32_t>(data.size()));  // for those who look at the call
+    out->set_priv_drv_data(data.data(), data.size());
   }
   co_return Status::Ok();
 }

@@ -10,7 +10,8 @@ namespace dxg::guest::handlers {
 namespace {
 
 // Written at once: where it fails, the lock is taken back.
-Status PutAddress(CallOf<calls::Lock2>& call, uint64_t address) {
+Status PutAddress(CallOf<calls::Lock2>& call, const Allocation& allocation, uint64_t address) {
+  call.NameMemory({address, allocation.pages * kPageBytes, call.request.allocation()});
   call.SetAddress(calls::Lock2::Address::data, address);
   return call.OutNow(calls::Lock2::Address::data);
 }
@@ -21,7 +22,7 @@ Task Lock2(CallOf<calls::Lock2>& call) {
   DXG_CO_ASSIGN(auto allocation, call.process->FindAllocation(call.request.allocation()));
   if (const uint64_t address = call.process->Lock(*allocation)) {
     // Not even the device handle is looked at.
-    Status status = PutAddress(call, address);
+    Status status = PutAddress(call, *allocation, address);
     bool last = false;
     if (!status.ok() && !allocation->existing_memory) (void)call.process->Unlock(*allocation, &last);
     co_return status;
@@ -45,7 +46,7 @@ Task Lock2(CallOf<calls::Lock2>& call) {
     co_return Status::Refuse(EINVAL, "allocation {:#x} was destroyed while it was locked",
                              call.request.allocation());
   }
-  Status status = PutAddress(call, call.process->Locked(*allocation, mapped, window));
+  Status status = PutAddress(call, *allocation, call.process->Locked(*allocation, mapped, window));
   bool last = false;
   if (!status.ok()) (void)call.process->Unlock(*allocation, &last);
   co_return status;

@@ -10,8 +10,8 @@
 #include <vector>
 
 #include "base/status.h"
-#include "cuse-dxg/trace/format.h"
-#include "cuse-dxg/trace/trace_file.h"
+#include "link/trace/format.h"
+#include "link/trace/trace_file.h"
 #include "proto/dxg/trace.pb.h"
 
 namespace dxg::trace {

@@ -1,4 +1,4 @@
-#include "cuse-dxg/trace/trace_reader.h"
+#include "link/trace/trace_reader.h"
 
 #include <google/protobuf/io/coded_stream.h>
 

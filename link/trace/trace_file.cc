@@ -1,4 +1,4 @@
-#include "cuse-dxg/trace/trace_file.h"
+#include "link/trace/trace_file.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -11,28 +11,29 @@ namespace dxg::trace {
 
 constexpr mode_t kMode = 0600;
 
-Result<std::unique_ptr<Sink>> FileSink::Create(const std::string& path, uint64_t bytes_max) {
+Result<std::unique_ptr<Sink>> FileSink::Create(const std::string& path, uint64_t bytes_max,
+                                               const char* option) {
   // Without waiting: a pipe that nobody reads is refused too. Not through a link, and truncated only when it
   // is known to be ours alone: in a directory that others may write, somebody may have put a file there.
   UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, kMode));
   if (!file.valid()) {
     const int error = errno;
-    return Status::Refuse(error, "--record: {} cannot be written: {}; name a file in a directory that can be",
-                          path, std::strerror(error));
+    return Status::Refuse(error, "{}: {} cannot be written: {}; name a file in a directory that can be",
+                          option, path, std::strerror(error));
   }
   struct stat found {};
   if (fstat(file.get(), &found) != 0 || !S_ISREG(found.st_mode))
-    return Status::Refuse(
-        EINVAL, "--record: {} is not a regular file; a recording is updated in place, so it needs one", path);
+    return Status::Refuse(EINVAL,
+                          "{}: {} is not a regular file; a recording is updated in place, so it needs one",
+                          option, path);
   if (found.st_uid != geteuid() || found.st_nlink != 1)
-    return Status::Refuse(
-        EPERM,
-        "--record: {} belongs to another user, or has another name as well; a recording holds "
-        "what clients say, so name a new file",
-        path);
+    return Status::Refuse(EPERM,
+                          "{}: {} belongs to another user, or has another name as well; a recording holds "
+                          "what clients say, so name a new file",
+                          option, path);
   if (fchmod(file.get(), kMode) != 0 || ftruncate(file.get(), 0) != 0) {
     const int error = errno;
-    return Status::Refuse(error, "--record: {} cannot be made empty: {}", path, std::strerror(error));
+    return Status::Refuse(error, "{}: {} cannot be made empty: {}", option, path, std::strerror(error));
   }
   return std::unique_ptr<Sink>(new FileSink(std::move(file), path, bytes_max));
 }

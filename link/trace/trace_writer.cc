@@ -1,4 +1,4 @@
-#include "cuse-dxg/trace/trace_writer.h"
+#include "link/trace/trace_writer.h"
 
 #include <google/protobuf/io/coded_stream.h>
 

@@ -26,7 +26,9 @@ class Sink {
 class FileSink final : public Sink {
  public:
   // Refused: with the errno of the system call; EINVAL, it is no regular file; EPERM, it is not ours alone.
-  static Result<std::unique_ptr<Sink>> Create(const std::string& path, uint64_t bytes_max = ~0ull);
+  // `option` is what messages begin with.
+  static Result<std::unique_ptr<Sink>> Create(const std::string& path, uint64_t bytes_max = ~0ull,
+                                              const char* option = "--record");
   Status Append(std::span<const std::byte> bytes) override;
   Status Overwrite(uint64_t offset, std::span<const std::byte> bytes) override;
 

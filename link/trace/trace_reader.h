@@ -9,7 +9,7 @@
 #include <vector>
 
 #include "base/status.h"
-#include "cuse-dxg/trace/format.h"
+#include "link/trace/format.h"
 #include "proto/dxg/trace.pb.h"
 
 namespace dxg::trace {
