@@ -285,7 +285,11 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   header.set_product("cuse-dxg " DXG_VERSION);
   header.set_node(options.node);
   header.set_backend(options.backend);
-  DXG_ASSIGN(auto trace, trace::MakeObserver(options.trace_text, options.record, options.record_max, header));
+  DXG_ASSIGN(auto trace, trace::MakeObserver({.trace_text = options.trace_text,
+                                              .trace_json = options.trace_json,
+                                              .record = options.record,
+                                              .record_max = options.record_max},
+                                             header));
   DXG_ASSIGN(auto delivery, client::StartDelivery(std::move(agents), options.injector));
   auto device = std::make_unique<DxgNode>(std::move(delivery), std::move(trace), std::move(connect));
   DXG_TRY(device->Start(options.control, std::move(control_listener)));

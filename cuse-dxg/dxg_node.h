@@ -26,6 +26,7 @@ struct NodeOptions {
   std::string control;        // path of the control socket; empty: none
   int control_listener = -1;  // or that socket, which listens already and which the device takes; -1: none
   std::string trace_text;     // file for the text trace; "-" is stdout; empty: none
+  std::string trace_json;     // the same as JSON objects
   std::string record;         // file for a recording; empty: none
   uint64_t record_max = 16ull << 30;  // bytes that the file may have, so that no client fills a disk by it
   std::string node;                   // "cuse /dev/dxg", "fuse /dev/dxg", "run"; for the recording

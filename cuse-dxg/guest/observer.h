@@ -27,6 +27,7 @@ struct CallReport {
   // Of what was not decoded: where it is in the client, and the bytes there, where the kernel handed them in.
   uint64_t argument = 0;
   std::span<const std::byte> raw = {};
+  std::span<const uint64_t> addresses = {};  // in the client, in the order of row->addresses
 };
 
 // What it learns of an open description of the node.

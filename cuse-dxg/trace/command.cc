@@ -35,6 +35,8 @@ Command::Command(CLI::App& app) {
   print_->add_flag("--json", json_, "A JSON object on each line");
   print_->add_flag("--full", full_,
                    "All bytes and elements (without it: the first 32); --json has them anyway");
+  print_->add_flag("--follow", follow_,
+                   "Wait for more where the file is still being written, until its recorder closes it");
 }
 
 int Command::Run() const {
@@ -45,7 +47,8 @@ int Command::Run() const {
 }
 
 Status Command::Print() const {
-  PrintOptions options{.limit = limit_, .json = json_, .full = full_};
+  PrintOptions options{
+      .filter = {}, .limit = limit_, .json = json_, .full = full_, .follow = follow_, .wanted = {}};
   DXG_ASSIGN(options.filter, Filter::Parse(filter_));
   DXG_ASSIGN(const auto reader, TraceReader::Open(file_));
   DXG_TRY(trace::Print(*reader, options, stdout));

@@ -28,7 +28,7 @@ class Command {
   CLI::App* stats_;
   std::string file_, filter_;
   uint64_t limit_ = 0;
-  bool json_ = false, full_ = false;
+  bool json_ = false, full_ = false, follow_ = false;
 };
 
 }  // namespace dxg::trace

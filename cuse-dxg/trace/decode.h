@@ -1,10 +1,12 @@
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
+#include <utility>
 
 #include "cuse-dxg/guest/observer.h"
+#include "cuse-dxg/trace/line.h"
 #include "proto/abi/interface.h"
 #include "proto/dxg/trace.pb.h"
 
@@ -31,16 +33,23 @@ class Decoder {
   guest::CallReport call_{};
   Status status_;
   uint32_t interface_version_ = kInterfaceVersionNewest;
-  std::map<uint32_t, std::pair<Owned, Owned>> messages_;  // request and reply, by the call's code
+  uint32_t large_ = 0;  // the code of the last call, where it was a large one
+  std::unordered_map<uint32_t, std::pair<Owned, Owned>> messages_;  // request and reply, by the call's code
 };
 
 // "CreateDevice", "ioctl", "open", "close", "adapter", "process", "descriptor", "event", "host".
 const char* NameOf(const TraceRecord& record);
 
 // The record as a line, as --trace-text has it. It is decoded.
-std::string LineOf(const TraceRecord& record, const Decoder& decoder, size_t limit);
+void AppendLineOf(const TraceRecord& record, const Decoder& decoder, const LineOptions& options,
+                  std::string* out);
+std::string LineOf(const TraceRecord& record, const Decoder& decoder, const LineOptions& options = {});
+inline std::string LineOf(const TraceRecord& record, const Decoder& decoder, size_t elements) {
+  return LineOf(record, decoder, LineOptions{.elements = elements});
+}
 
 // The same as a JSON object, with its newline.
+void AppendJsonOf(const TraceRecord& record, const Decoder& decoder, std::string* out);
 std::string JsonOf(const TraceRecord& record, const Decoder& decoder);
 
 }  // namespace dxg::trace

@@ -1,5 +1,7 @@
 #include "cuse-dxg/trace/observers.h"
 
+#include <time.h>
+
 #include <utility>
 
 #include "cuse-dxg/trace/recorder.h"
@@ -34,19 +36,28 @@ class Both final : public guest::CallObserver {
 
 }  // namespace
 
-Result<Observer> MakeObserver(const std::string& trace_text, const std::string& record, uint64_t record_max,
-                              const TraceHeader& header) {
-  Observer text, recorder;
-  if (!record.empty()) {
-    DXG_ASSIGN(auto sink, FileSink::Create(record, record_max));
-    DXG_ASSIGN(recorder, Recorder::Create(std::move(sink), header));
+Result<Observer> MakeObserver(const ObserverFiles& files, TraceHeader header) {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  header.set_begin_ns(static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec));
+  Observer all;
+  const auto add = [&all](Observer one) {
+    all = all == nullptr ? std::move(one) : std::make_unique<Both>(std::move(all), std::move(one));
+  };
+  if (!files.record.empty()) {
+    DXG_ASSIGN(auto sink, FileSink::Create(files.record, files.record_max));
+    DXG_ASSIGN(auto recorder, Recorder::Create(std::move(sink), header));
+    add(std::move(recorder));
   }
-  if (!trace_text.empty()) {
-    DXG_ASSIGN(text, TextTrace::Create(trace_text));
+  if (!files.trace_text.empty()) {
+    DXG_ASSIGN(auto text, TextTrace::Create(files.trace_text, TextTrace::Form::kLines, header.begin_ns()));
+    add(std::move(text));
   }
-  if (text != nullptr && recorder != nullptr)
-    return Observer(std::make_unique<Both>(std::move(recorder), std::move(text)));
-  return text != nullptr ? std::move(text) : std::move(recorder);
+  if (!files.trace_json.empty()) {
+    DXG_ASSIGN(auto json, TextTrace::Create(files.trace_json, TextTrace::Form::kJson));
+    add(std::move(json));
+  }
+  return all;
 }
 
 }  // namespace dxg::trace

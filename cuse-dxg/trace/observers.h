@@ -10,10 +10,16 @@
 
 namespace dxg::trace {
 
-// What --trace-text and --record ask for, as one observer; null where they ask for nothing. `header` is of
-// the recording, whose file gets at most `record_max` bytes.
-Result<std::unique_ptr<guest::CallObserver>> MakeObserver(const std::string& trace_text,
-                                                          const std::string& record, uint64_t record_max,
-                                                          const TraceHeader& header);
+// Files, "-" for standard output; empty: none.
+struct ObserverFiles {
+  std::string trace_text;
+  std::string trace_json;
+  std::string record;
+  uint64_t record_max = ~0ull;  // bytes that the recording may have
+};
+
+// What --trace-text, --trace-json and --record ask for, as one observer; null where they ask for nothing.
+// `header` is of the recording.
+Result<std::unique_ptr<guest::CallObserver>> MakeObserver(const ObserverFiles& files, TraceHeader header);
 
 }  // namespace dxg::trace

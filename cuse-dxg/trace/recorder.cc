@@ -39,6 +39,7 @@ void Fill(const guest::CallReport& report, TraceItem* item) {
   if (report.reply != nullptr) report.reply->SerializeToString(call.mutable_reply());
   call.set_argument(report.argument);
   call.set_raw(report.raw.data(), report.raw.size());
+  call.mutable_addresses()->Assign(report.addresses.begin(), report.addresses.end());
   call.set_inherited(report.inherited);
 }
 
@@ -47,7 +48,7 @@ void Fill(const guest::CallReport& report, TraceItem* item) {
 Result<std::unique_ptr<Recorder>> Recorder::Create(std::unique_ptr<Sink> sink, TraceHeader header) {
   header.set_format(kFormat);
   header.set_version(kVersion);
-  header.set_begin_ns(static_cast<uint64_t>(NowNs(CLOCK_MONOTONIC)));
+  if (header.begin_ns() == 0) header.set_begin_ns(static_cast<uint64_t>(NowNs(CLOCK_MONOTONIC)));
   header.set_unix_ns(NowNs(CLOCK_REALTIME));
   DXG_ASSIGN(auto writer, TraceWriter::Begin(*sink, header));
   std::unique_ptr<Recorder> recorder(new Recorder(std::move(sink), std::move(writer)));

@@ -21,7 +21,8 @@ class Recorder final : public guest::CallObserver {
  public:
   static constexpr size_t kPendingBytesMax = 8u << 20;
 
-  // `header` says what the recorder cannot know: product, node, back-end.
+  // `header` says what the recorder cannot know: product, node, back-end; and when it began, where that is
+  // not now.
   static Result<std::unique_ptr<Recorder>> Create(std::unique_ptr<Sink> sink, TraceHeader header);
   // Writes what is there, and closes the file.
   ~Recorder() override;

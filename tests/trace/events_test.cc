@@ -16,7 +16,7 @@ namespace {
 std::string LineOf(const TraceRecord& record) {
   Decoder decoder;
   const Status status = decoder.Decode(record);
-  return status.ok() ? trace::LineOf(record, decoder, 32) : std::string(status.why());
+  return status.ok() ? trace::LineOf(record, decoder) : std::string(status.why());
 }
 
 nlohmann::json JsonOf(const TraceRecord& record) {
@@ -32,16 +32,16 @@ TEST(Events, ProcessesAreLines) {
   record.set_pid(12);
   TraceProcess& process = *record.mutable_process();
   process.set_child(13);
-  EXPECT_EQ(LineOf(record), "--- process 12 forked 13\n");
+  EXPECT_EQ(LineOf(record), "0.000000 --- process 12 forked 13\n");
   process.set_change(TraceProcess::THREAD);
-  EXPECT_EQ(LineOf(record), "--- process 12 began thread 13\n");
+  EXPECT_EQ(LineOf(record), "0.000000 --- process 12 began thread 13\n");
   process.set_change(TraceProcess::EXECUTED);
   process.set_program("/bin/a\x1b[2J");
-  EXPECT_EQ(LineOf(record), "--- process 12 executes \"/bin/a\\x1b[2J\"\n");
+  EXPECT_EQ(LineOf(record), "0.000000 --- process 12 executes \"/bin/a\\x1b[2J\"\n");
   EXPECT_EQ(JsonOf(record)["change"], "EXECUTED");
   process.set_change(TraceProcess::EXITED);
   process.set_status(9);
-  EXPECT_EQ(LineOf(record), "--- process 12 ended with status 0x9\n");
+  EXPECT_EQ(LineOf(record), "0.000000 --- process 12 ended with status 0x9\n");
   EXPECT_TRUE(Passes(record, "call=process"));
 }
 
@@ -51,9 +51,9 @@ TEST(Events, DescriptorsThatMoveAreLines) {
   record.mutable_moved()->set_fd(5);
   record.mutable_moved()->set_file(3);
   record.mutable_moved()->set_from_fd(4);
-  EXPECT_EQ(LineOf(record), "--- process 12 duplicated into descriptor 5 of file 3, from 4\n");
+  EXPECT_EQ(LineOf(record), "0.000000 --- process 12 duplicated into descriptor 5 of file 3, from 4\n");
   record.mutable_moved()->set_change(TraceMove::TAKEN);
-  EXPECT_EQ(LineOf(record), "--- process 12 took descriptor 5 of file 3\n");
+  EXPECT_EQ(LineOf(record), "0.000000 --- process 12 took descriptor 5 of file 3\n");
   EXPECT_EQ(JsonOf(record)["fd"], 5);
   EXPECT_TRUE(Passes(record, "call=descriptor"));
 }
@@ -66,9 +66,9 @@ TEST(Events, EventsAreLines) {
   event.set_value(7);
   event.set_node(1);
   event.set_kind(TraceEvent::FENCE);
-  EXPECT_EQ(LineOf(record), "--- event FENCE {process=3, object=0x40, value=7}\n");
+  EXPECT_EQ(LineOf(record), "0.000000 --- event FENCE {process=3, object=0x40, value=7}\n");
   event.set_kind(TraceEvent::WORK_BEGAN);
-  EXPECT_EQ(LineOf(record), "--- event WORK_BEGAN {process=3, object=0x40, value=7, node=1}\n");
+  EXPECT_EQ(LineOf(record), "0.000000 --- event WORK_BEGAN {process=3, object=0x40, value=7, node=1}\n");
   EXPECT_EQ(JsonOf(record)["kind"], "WORK_BEGAN");
   EXPECT_TRUE(Passes(record, "call=event"));
 }
@@ -86,13 +86,14 @@ TEST(Events, HostCommandsAreDecoded) {
   TraceRecord record;
   record.mutable_host_command()->set_command(row->id);
   record.mutable_host_command()->set_packet(packet);
-  EXPECT_NE(LineOf(record).find("--- host command CREATEDEVICE({"), std::string::npos) << LineOf(record);
+  EXPECT_NE(LineOf(record).find("0.000000 --- host command CREATEDEVICE({"), std::string::npos)
+      << LineOf(record);
   EXPECT_NE(LineOf(record).find("flags=5"), std::string::npos) << LineOf(record);
   EXPECT_EQ(JsonOf(record)["request"]["flags"], 5);
   record.mutable_host_command()->set_packet("short");
-  EXPECT_EQ(LineOf(record), "--- host command CREATEDEVICE(5 bytes)\n");
+  EXPECT_EQ(LineOf(record), "0.000000 --- host command CREATEDEVICE(5 bytes)\n");
   record.mutable_host_command()->set_command(0xfffff);
-  EXPECT_EQ(LineOf(record), "--- host command 0xfffff(5 bytes)\n");
+  EXPECT_EQ(LineOf(record), "0.000000 --- host command 0xfffff(5 bytes)\n");
   EXPECT_TRUE(Passes(record, "call=host"));
 }
 
