@@ -47,14 +47,13 @@ void AppendHead(const char* name, pid_t pid, pid_t tid, uint64_t begin_ns, uint6
 
 void AppendAddresses(const guest::CallReport& report, std::string* out) {
   if (report.addresses.empty() || report.row == nullptr) return;
-  const auto& names = contract::AddressNames(*report.row);
   *out += ",\"addresses\":{";
   const char* separator = "";
-  for (size_t i = 0; i < report.addresses.size() && i < names.size(); ++i) {
-    if (report.addresses[i] == 0) continue;
-    Append(out, R"({}"{}":"{:#x}")", separator, names[i], report.addresses[i]);
-    separator = ",";
-  }
+  contract::ForEachAddress(*report.row, report.request, report.addresses,
+                           [&](const std::string& name, uint64_t address) {
+                             Append(out, R"({}"{}":"{:#x}")", separator, name, address);
+                             separator = ",";
+                           });
   *out += '}';
 }
 

@@ -36,17 +36,16 @@ void AppendTid(pid_t tid, std::string* out) {
 // " at {data=0x7f0000001000}": those that there are.
 void AppendAddresses(const guest::CallReport& report, std::string* out) {
   if (report.addresses.empty() || report.row == nullptr) return;
-  const auto& names = contract::AddressNames(*report.row);
   const char* separator = " at {";
-  for (size_t i = 0; i < report.addresses.size() && i < names.size(); ++i) {
-    if (report.addresses[i] == 0) continue;
-    *out += separator;
-    *out += names[i];
-    *out += "=0x";
-    char text[16];
-    out->append(text, std::to_chars(text, std::end(text), report.addresses[i], 16).ptr);
-    separator = ", ";
-  }
+  contract::ForEachAddress(*report.row, report.request, report.addresses,
+                           [&](const std::string& name, uint64_t address) {
+                             char text[16];
+                             *out += separator;
+                             *out += name;
+                             *out += "=0x";
+                             out->append(text, std::to_chars(text, std::end(text), address, 16).ptr);
+                             separator = ", ";
+                           });
   if (*separator == ',') *out += '}';
 }
 

@@ -215,15 +215,19 @@ const char* ValueName(std::string_view call, const std::string& field, uint64_t 
   return nullptr;
 }
 
-const std::vector<std::string>& AddressNames(const CallRow& row) {
-  thread_local std::unordered_map<const CallRow*, std::vector<std::string>> names;
-  std::vector<std::string>& of_row = names[&row];
-  if (of_row.empty() && !row.addresses.empty()) {
-    const auto& options = row.request->GetDescriptor()->containing_type()->options().GetExtension(dxg::call);
-    of_row.assign(options.addresses().begin(), options.addresses().end());
-    for (const auto buffers : {row.in, row.out}) {
-      for (const Buffer& buffer : buffers) of_row.emplace_back(buffer.name);
-    }
+const std::vector<AddressName>& AddressNames(const CallRow& row) {
+  thread_local std::unordered_map<const CallRow*, std::vector<AddressName>> names;
+  std::vector<AddressName>& of_row = names[&row];
+  if (!of_row.empty() || row.addresses.empty()) return of_row;
+  const auto* const request = row.request->GetDescriptor();
+  for (const std::string& path : request->containing_type()->options().GetExtension(dxg::call).addresses()) {
+    const size_t last = path.rfind('.');
+    const std::string group = last == std::string::npos ? "" : path.substr(0, last);
+    const FieldDescriptor* const arm = request->FindFieldByName(group.substr(group.rfind('.') + 1));
+    of_row.push_back({last == std::string::npos ? path : path.substr(last + 1), arm});
+  }
+  for (const auto buffers : {row.in, row.out}) {
+    for (const Buffer& buffer : buffers) of_row.push_back({buffer.name, nullptr});
   }
   return of_row;
 }

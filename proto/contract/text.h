@@ -3,6 +3,7 @@
 #include <google/protobuf/message.h>
 
 #include <cstdint>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,9 +20,32 @@ std::string ToText(const google::protobuf::Message& message, size_t limit = 32);
 void AppendText(const google::protobuf::Message& message, size_t limit, const DecodedField& decoded,
                 std::string* out);
 
-// The names of the members of a call's struct that have an address in the client, in the order of
-// row.addresses: "data", "info.monitored_fence.fence_cpu_virtual_address", "allocation_info".
-const std::vector<std::string>& AddressNames(const CallRow& row);
+// What the members of a call's struct that have an address in the client are called, in the order of
+// row.addresses: "data", "fence_cpu_virtual_address", "allocation_info".
+struct AddressName {
+  std::string name;
+  const google::protobuf::FieldDescriptor* arm;  // of a union: the Request's field that says which one it is
+};
+const std::vector<AddressName>& AddressNames(const CallRow& row);
+
+// Those that there are: not 0, of the union's arm that the Request has, each once. `shown` is called with
+// name and address.
+template <typename Shown>
+void ForEachAddress(const CallRow& row, const google::protobuf::Message* request,
+                    std::span<const uint64_t> addresses, const Shown& shown) {
+  const std::vector<AddressName>& names = AddressNames(row);
+  for (size_t i = 0; i < addresses.size() && i < names.size(); ++i) {
+    const AddressName& name = names[i];
+    if (addresses[i] == 0) continue;
+    if (name.arm != nullptr &&
+        (request == nullptr || !request->GetReflection()->HasField(*request, name.arm)))
+      continue;
+    // A buffer of the Reply can be one of the Request too.
+    bool twice = false;
+    for (size_t k = 0; k < i; ++k) twice |= names[k].name == name.name && addresses[k] == addresses[i];
+    if (!twice) shown(name.name, addresses[i]);
+  }
+}
 
 // The name of a value of a field of that call's Request; null: it has none.
 const char* ValueName(std::string_view call, const std::string& field, uint64_t value);
