@@ -1,7 +1,10 @@
 #include "proto/contract/plan.h"
 
+#include <array>
+#include <cstdint>
 #include <memory>
 #include <unordered_map>
+#include <utility>
 
 #include "proto/abi/qaitype.h"
 #include "proto/dxg/answers.pb.h"
@@ -48,6 +51,12 @@ const char* QueryAdapterInfoTypeName(uint64_t value) {
 }
 
 const MessagePlan& PlanOf(const Descriptor* descriptor) {
+  // The latest ones at hand: a map is slow beside what is done with a plan.
+  constexpr size_t kAtHand = 64;
+  thread_local std::array<std::pair<const Descriptor*, const MessagePlan*>, kAtHand> at_hand;
+  auto& here =
+      at_hand[reinterpret_cast<uintptr_t>(descriptor) / sizeof(Descriptor) % kAtHand];  // Safety: a number
+  if (here.first == descriptor) return *here.second;
   thread_local std::unordered_map<const Descriptor*, std::unique_ptr<MessagePlan>> plans;
   auto& plan = plans[descriptor];
   if (plan == nullptr) {
@@ -55,6 +64,7 @@ const MessagePlan& PlanOf(const Descriptor* descriptor) {
     for (int i = 0; i < descriptor->field_count(); ++i)
       plan->push_back(PlanOfField(descriptor, descriptor->field(i)));
   }
+  here = {descriptor, plan.get()};
   return *plan;
 }
 

@@ -156,7 +156,7 @@ void AppendValue(const Message& message, const FieldPlan& plan, int index, size_
 }
 
 void AppendList(const Message& message, const FieldPlan& plan, int count, size_t limit, std::string* out) {
-  const int shown = std::min<size_t>(count, limit) == limit ? static_cast<int>(limit) : count;
+  const int shown = static_cast<int>(std::min<size_t>(static_cast<size_t>(count), limit));
   for (int i = 0; i < shown; ++i) {
     out->append(i == 0 ? "[" : ", ");
     AppendValue(message, plan, i, limit, out);

@@ -2,6 +2,7 @@
 
 #include <google/protobuf/message.h>
 
+#include <algorithm>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -33,6 +34,7 @@ const std::vector<AddressName>& AddressNames(const CallRow& row);
 template <typename Shown>
 void ForEachAddress(const CallRow& row, const google::protobuf::Message* request,
                     std::span<const uint64_t> addresses, const Shown& shown) {
+  if (std::ranges::all_of(addresses, [](uint64_t address) { return address == 0; })) return;
   const std::vector<AddressName>& names = AddressNames(row);
   for (size_t i = 0; i < addresses.size() && i < names.size(); ++i) {
     const AddressName& name = names[i];
