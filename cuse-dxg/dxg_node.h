@@ -27,6 +27,7 @@ struct NodeOptions {
   std::string control;        // path of the control socket; empty: none
   int control_listener = -1;  // or that socket, which listens already and which the device takes; -1: none
   std::string trace_text;     // file for the text trace; "-" is stdout; empty: none
+  std::string trace_json;     // the same as JSON objects
   trace::RecordOptions record;
   std::string node;  // "cuse /dev/dxg", "fuse /dev/dxg", "run"; for the recording
 };

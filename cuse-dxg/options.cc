@@ -50,6 +50,12 @@ void AddDeviceOptions(CLI::App* command, Options* options) {
       ->type_name("FILE")
       ->envname("DXG_TRACE");
   command
+      ->add_option(
+          "--trace-json", options->device.trace_json,
+          "Write each call as a JSON object on a line, as `cuse-dxg trace print --json` does; - is stdout")
+      ->type_name("FILE")
+      ->envname("DXG_TRACE_JSON");
+  command
       ->add_option("--record", options->device.record.file,
                    "Record all calls in FILE, for `cuse-dxg trace` (docs/recording.md)")
       ->type_name("FILE")

@@ -96,9 +96,21 @@ class CallRunner {
     call.Answer(status);
   }
 
+  static constexpr size_t kAddressesMax = 16;
+
+  // As the struct has them when the call ends.
+  static std::span<const uint64_t> AddressesOf(Call& call, std::array<uint64_t, kAddressesMax>* room) {
+    const std::span<const contract::Member> members = call.row.addresses;
+    DXG_CHECK(members.size() <= room->size());
+    for (size_t i = 0; i < members.size(); ++i)
+      (*room)[i] = contract::Load<0, sizeof(uint64_t)>(call.args() + members[i].offset);
+    return {room->data(), members.size()};
+  }
+
   static void Tell(Call& call, uint64_t start_ns, const Status& status) {
     Driver& driver = call.driver;
     if (driver.observer_ != nullptr) {
+      std::array<uint64_t, kAddressesMax> addresses;
       driver.observer_->OnCall({.row = &call.row,
                                 .code = call.row.code,
                                 .tid = call.tid(),
@@ -108,7 +120,8 @@ class CallRunner {
                                 .duration_ns = Census::NowNs() - start_ns,
                                 .begin_ns = start_ns,
                                 .pid = call.identity().tgid,
-                                .memory = call.named_memory()});
+                                 .addresses = AddressesOf(call, &addresses),
+                                 .memory = call.named_memory()});
     }
     LogRefusal(call.row.name, call.tid(), status);
   }

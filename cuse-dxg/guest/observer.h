@@ -34,6 +34,7 @@ struct CallReport {
   // Of what was not decoded: where it is in the client, and the bytes there, where the kernel handed them in.
   uint64_t argument = 0;
   std::span<const std::byte> raw = {};
+  std::span<const uint64_t> addresses = {};  // in the client, in the order of row->addresses
   // Of CreateAllocation: the client's own memory that it gives; of Lock2: where the allocation shows. Only
   // where an observer wants it.
   std::span<const NamedMemory> memory = {};

@@ -2,6 +2,7 @@
 
 #include <CLI/CLI.hpp>
 #include <cstdint>
+#include <cstdio>
 #include <string>
 
 #include "base/status.h"
@@ -16,22 +17,26 @@ class Command {
   Command& operator=(const Command&) = delete;
 
   bool given() const { return trace_->parsed(); }
-  // Returns the exit status: 0, or 1 with the reason on stderr.
+  // Returns the exit status; where something was refused, the reason is on stderr.
   int Run() const;
 
  private:
-  Status Print() const;
-  Status PrintStats() const;
-  Status Convert() const;
+  void AddFilter(CLI::App* command);
+  Result<int> Print() const;
+  Result<int> Grep() const;
+  Result<int> PrintStats() const;
+  Result<int> PrintObjects() const;
+  Result<int> PrintDiff() const;
+  Result<int> Export() const;
+  Status ExportTo(std::FILE* to) const;
+  Result<int> Convert() const;
 
   CLI::App* trace_;
-  CLI::App* print_;
-  CLI::App* stats_;
-  CLI::App* convert_;
-  std::string file_, filter_;
-  std::string vmbus_, output_;
+  CLI::App *print_, *grep_, *stats_, *objects_, *diff_, *export_, *convert_;
+  std::string file_, other_, filter_, pattern_, perfetto_, csv_, vmbus_, output_;
   uint64_t limit_ = 0;
-  bool json_ = false, full_ = false;
+  bool json_ = false, full_ = false, follow_ = false, ignore_case_ = false, all_ = false, dot_ = false,
+       exact_ = false;
 };
 
 }  // namespace dxg::trace

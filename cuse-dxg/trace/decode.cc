@@ -1,57 +1,21 @@
 #include "cuse-dxg/trace/decode.h"
 
-#include <fmt/format.h>
-#include <google/protobuf/util/json_util.h>
-
 #include <cerrno>
-#include <nlohmann/json.hpp>
 
-#include "cuse-dxg/trace/line.h"
-#include "proto/contract/text.h"
+#include "link/trace/bounds.h"
+#include "cuse-dxg/trace/events.h"
+#include "cuse-dxg/trace/json.h"
 
 namespace dxg::trace {
-namespace {
-
-std::string JsonOf(const contract::Message* message) {
-  if (message == nullptr) return "null";
-  google::protobuf::util::JsonPrintOptions options;
-  options.always_print_primitive_fields = true;
-  options.preserve_proto_field_names = true;
-  std::string text;
-  if (!google::protobuf::util::MessageToJsonString(*message, &text, options).ok()) return "null";
-  return text;
-}
-
-// Bytes of a client's, of which not all need be text.
-std::string Quoted(const std::string& text) {
-  return nlohmann::json(text).dump(-1, ' ', true, nlohmann::json::error_handler_t::replace);
-}
-
-std::string Hex(const std::string& bytes) {
-  std::string hex;
-  for (const unsigned char byte : bytes) hex += fmt::format("{:02x}", byte);
-  return hex;
-}
-
-}  // namespace
 
 Status Decoder::Decode(const TraceRecord& record) {
   record_ = &record;
-  switch (record.what_case()) {
-    case TraceRecord::kCall:
-      return DecodeCall(record);
-    case TraceRecord::kAdapter:
-      if (record.adapter().change() > TraceAdapter::REMOVED ||
-          record.adapter().change() < TraceAdapter::ARRIVED)
-        return Status::Refuse(EINVAL, "an adapter that does what no adapter does ({})",
-                              static_cast<int>(record.adapter().change()));
-      return Status::Ok();
-    case TraceRecord::kOpen:
-    case TraceRecord::kClose:
-      return Status::Ok();
-    default:
-      return Status::Refuse(EINVAL, "a record of nothing that this version knows");
-  }
+  if (record.has_call()) return DecodeCall(record);
+  if (record.what_case() == TraceRecord::WHAT_NOT_SET)
+    return Status::Refuse(EINVAL, "a record of nothing that this version knows");
+  if (record.has_adapter() && record.adapter().interface_version() != 0)
+    interface_version_ = record.adapter().interface_version();
+  return CheckEvent(record);
 }
 
 Status Decoder::DecodeCall(const TraceRecord& record) {
@@ -68,19 +32,25 @@ Status Decoder::DecodeCall(const TraceRecord& record) {
   status_ = record.reason().empty() ? Status(record.result())
                                     : Status::Raw(record.result(), record.reason().c_str());
   call_.status = &status_;
+  call_.argument = call.argument();
+  call_.raw = std::as_bytes(std::span(call.raw()));
+  call_.addresses = {call.addresses().data(), static_cast<size_t>(call.addresses_size())};
   if (row == nullptr) return Status::Ok();
+  // What a large call needed is not kept for each of the others.
+  if (large_ != 0) messages_.erase(large_);
+  large_ = call.request().size() + call.reply().size() > kLargeBytes ? call.code() : 0;
   auto& [request, reply] = messages_[call.code()];
   if (request == nullptr) {
     request.reset(row->request->New());
     reply.reset(row->reply->New());
   }
   if (call.has_request()) {
-    if (!request->ParseFromString(call.request()))
+    if (!IsBounded(*request, call.request()) || !request->ParseFromString(call.request()))
       return Status::Refuse(EINVAL, "the request of {} cannot be read", row->name);
     call_.request = request.get();
   }
   if (call.has_reply()) {
-    if (!reply->ParseFromString(call.reply()))
+    if (!IsBounded(*reply, call.reply()) || !reply->ParseFromString(call.reply()))
       return Status::Refuse(EINVAL, "the reply of {} cannot be read", row->name);
     call_.reply = reply.get();
   }
@@ -114,41 +84,54 @@ guest::AdapterReport Decoder::adapter() const {
 }
 
 const char* NameOf(const TraceRecord& record) {
-  if (record.has_open()) return "open";
-  if (record.has_close()) return "close";
-  if (record.has_adapter()) return "adapter";
+  switch (record.what_case()) {
+    case TraceRecord::kOpen:
+      return "open";
+    case TraceRecord::kClose:
+      return "close";
+    case TraceRecord::kAdapter:
+      return "adapter";
+    case TraceRecord::kProcess:
+      return "process";
+    case TraceRecord::kMoved:
+      return "descriptor";
+    case TraceRecord::kEvent:
+      return "event";
+    case TraceRecord::kHostCommand:
+      return "host";
+    default:
+      break;
+  }
   const contract::CallRow* const row = contract::FindCall(record.call().code());
   return row != nullptr ? row->name : "ioctl";
 }
 
-std::string LineOf(const TraceRecord& record, const Decoder& decoder, size_t limit) {
-  if (record.has_call()) return ToLine(decoder.call(), limit);
-  return record.has_adapter() ? ToLine(decoder.adapter()) : ToLine(decoder.file());
+void AppendLineOf(const TraceRecord& record, const Decoder& decoder, const LineOptions& options,
+                  std::string* out) {
+  if (record.has_call()) return AppendLine(decoder.call(), options, out);
+  if (record.has_open() || record.has_close()) return AppendLine(decoder.file(), options, out);
+  if (record.has_adapter()) return AppendLine(decoder.adapter(), options, out);
+  AppendTime(record.begin_ns(), options, out);
+  *out += EventLine(record, decoder.interface_version(), options.elements);
+}
+
+std::string LineOf(const TraceRecord& record, const Decoder& decoder, const LineOptions& options) {
+  std::string line;
+  AppendLineOf(record, decoder, options, &line);
+  return line;
+}
+
+void AppendJsonOf(const TraceRecord& record, const Decoder& decoder, std::string* out) {
+  if (record.has_call()) return AppendJson(decoder.call(), out);
+  if (record.has_open() || record.has_close()) return AppendJson(decoder.file(), out);
+  if (record.has_adapter()) return AppendJson(decoder.adapter(), out);
+  AppendEventJson(record, decoder.interface_version(), out);
 }
 
 std::string JsonOf(const TraceRecord& record, const Decoder& decoder) {
-  std::string json =
-      fmt::format(R"({{"call":"{}","pid":{},"tid":{},"begin_ns":{},"end_ns":{},"result":{})", NameOf(record),
-                  record.pid(), record.tid(), record.begin_ns(), record.end_ns(), record.result());
-  if (record.result() < 0 && record.result() >= -kErrnoMax)
-    json += fmt::format(R"(,"errno":"{}")", contract::ErrnoName(-record.result()));
-  if (!record.reason().empty()) json += fmt::format(R"(,"reason":{})", Quoted(record.reason()));
-  if (record.has_call()) {
-    json += fmt::format(R"(,"code":{},"request":{},"reply":{})", record.call().code(),
-                        JsonOf(decoder.call().request), JsonOf(decoder.call().reply));
-    if (record.call().inherited()) json += R"(,"inherited":true)";
-    if (record.call().argument() != 0) json += fmt::format(R"(,"argument":{})", record.call().argument());
-    if (!record.call().raw().empty()) json += fmt::format(R"(,"raw":"{}")", Hex(record.call().raw()));
-  } else if (record.has_adapter()) {
-    json += fmt::format(R"(,"luid":{},"change":"{}")", record.adapter().luid(),
-                        TraceAdapter::Change_Name(record.adapter().change()));
-  } else if (record.has_open()) {
-    json += fmt::format(R"(,"file":{},"name":{},"shared":{})", record.open().file(),
-                        Quoted(record.open().name()), record.open().shared());
-  } else {
-    json += fmt::format(R"(,"file":{})", record.close().file());
-  }
-  return json + "}\n";
+  std::string json;
+  AppendJsonOf(record, decoder, &json);
+  return json;
 }
 
 }  // namespace dxg::trace

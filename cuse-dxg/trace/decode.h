@@ -1,10 +1,13 @@
 #pragma once
 
-#include <map>
 #include <memory>
 #include <string>
+#include <unordered_map>
+#include <utility>
 
 #include "cuse-dxg/guest/observer.h"
+#include "cuse-dxg/trace/line.h"
+#include "proto/abi/interface.h"
 #include "proto/dxg/trace.pb.h"
 
 namespace dxg::trace {
@@ -15,10 +18,12 @@ class Decoder {
   // EINVAL: it does not hold what its call has.
   Status Decode(const TraceRecord& record);
 
-  // One of the three, by record.what_case().
+  // One of the three, by record.what_case(); the other sorts of records need no more than themselves.
   const guest::CallReport& call() const { return call_; }
   guest::FileReport file() const;
   guest::AdapterReport adapter() const;
+  // Of the host's commands: as the last adapter said that has one.
+  uint32_t interface_version() const { return interface_version_; }
 
  private:
   using Owned = std::unique_ptr<contract::Message>;
@@ -27,16 +32,24 @@ class Decoder {
   const TraceRecord* record_ = nullptr;
   guest::CallReport call_{};
   Status status_;
-  std::map<uint32_t, std::pair<Owned, Owned>> messages_;  // request and reply, by the call's code
+  uint32_t interface_version_ = kInterfaceVersionNewest;
+  uint32_t large_ = 0;  // the code of the last call, where it was a large one
+  std::unordered_map<uint32_t, std::pair<Owned, Owned>> messages_;  // request and reply, by the call's code
 };
 
-// "CreateDevice", "ioctl", "open", "close", "adapter".
+// "CreateDevice", "ioctl", "open", "close", "adapter", "process", "descriptor", "event", "host".
 const char* NameOf(const TraceRecord& record);
 
 // The record as a line, as --trace-text has it. It is decoded.
-std::string LineOf(const TraceRecord& record, const Decoder& decoder, size_t limit);
+void AppendLineOf(const TraceRecord& record, const Decoder& decoder, const LineOptions& options,
+                  std::string* out);
+std::string LineOf(const TraceRecord& record, const Decoder& decoder, const LineOptions& options = {});
+inline std::string LineOf(const TraceRecord& record, const Decoder& decoder, size_t elements) {
+  return LineOf(record, decoder, LineOptions{.elements = elements});
+}
 
 // The same as a JSON object, with its newline.
+void AppendJsonOf(const TraceRecord& record, const Decoder& decoder, std::string* out);
 std::string JsonOf(const TraceRecord& record, const Decoder& decoder);
 
 }  // namespace dxg::trace

@@ -2,47 +2,120 @@
 
 #include <fmt/format.h>
 
+#include <charconv>
+#include <iterator>
+
 #include "base/printable.h"
+#include "proto/contract/answers.h"
 #include "proto/contract/text.h"
 
 namespace dxg::trace {
+namespace {
 
-std::string ToLine(const guest::CallReport& report, size_t limit) {
-  std::string line = fmt::format("[{}] ", report.tid);
+void AppendNumber(uint64_t number, std::string* out) {
+  char text[20];
+  out->append(text, std::to_chars(text, std::end(text), number).ptr);
+}
+
+// "0.001234"
+void AppendSeconds(uint64_t ns, std::string* out) {
+  AppendNumber(ns / 1'000'000'000, out);
+  char text[] = ".000000";
+  auto micros = static_cast<uint32_t>(ns / 1000 % 1'000'000);
+  for (size_t i = sizeof(text) - 2; micros != 0; --i, micros /= 10)
+    text[i] = static_cast<char>('0' + micros % 10);
+  out->append(text, sizeof(text) - 1);
+}
+
+void AppendTid(pid_t tid, std::string* out) {
+  *out += '[';
+  AppendNumber(static_cast<uint32_t>(tid), out);
+  *out += "] ";
+}
+
+// " at {data=0x7f0000001000}": those that there are.
+void AppendAddresses(const guest::CallReport& report, std::string* out) {
+  if (report.addresses.empty() || report.row == nullptr) return;
+  const char* separator = " at {";
+  contract::ForEachAddress(*report.row, report.request, report.addresses,
+                           [&](const std::string& name, uint64_t address) {
+                             char text[16];
+                             *out += separator;
+                             *out += name;
+                             *out += "=0x";
+                             out->append(text, std::to_chars(text, std::end(text), address, 16).ptr);
+                             separator = ", ";
+                           });
+  if (*separator == ',') *out += '}';
+}
+
+}  // namespace
+
+void AppendTime(uint64_t at_ns, const LineOptions& options, std::string* out) {
+  AppendSeconds(at_ns > options.begin_ns ? at_ns - options.begin_ns : 0, out);
+  *out += ' ';
+}
+
+void AppendLine(const guest::CallReport& report, const LineOptions& options, std::string* out) {
+  thread_local contract::AnswerDecoder answers;
+  AppendTime(report.begin_ns, options, out);
+  AppendTid(report.tid, out);
   if (report.row == nullptr) {
-    line += fmt::format("ioctl({:#010x})", report.code);
+    *out += fmt::format("ioctl({:#010x})", report.code);
   } else {
-    line += fmt::format("{}({})", report.row->name,
-                        report.request != nullptr ? contract::ToText(*report.request, limit) : "");
+    *out += report.row->name;
+    *out += '(';
+    if (report.request != nullptr)
+      contract::AppendText(*report.request, options.elements, answers.OfRequest(*report.row, *report.request),
+                           out);
+    *out += ')';
   }
-  line += fmt::format(" = {}", contract::ResultText(report.status->value()));
+  *out += " = ";
+  const int32_t result = report.status->value();
+  if (result == 0) {
+    *out += '0';
+  } else {
+    *out += contract::ResultText(result);
+  }
   if (report.reply != nullptr && report.status->ok() && report.reply->ByteSizeLong() != 0) {
-    line += fmt::format(" {}", contract::ToText(*report.reply, limit));
+    *out += ' ';
+    const bool asked = report.row != nullptr && report.request != nullptr;
+    contract::AppendText(
+        *report.reply, options.elements,
+        asked ? answers.OfReply(*report.row, *report.request, *report.reply) : contract::DecodedField{}, out);
   }
-  line +=
-      fmt::format(" <{}.{:06}>", report.duration_ns / 1'000'000'000, report.duration_ns / 1000 % 1'000'000);
-  if (!report.status->why().empty()) line += ": " + Printable(report.status->why());
-  line += '\n';
-  return line;
+  AppendAddresses(report, out);
+  *out += " <";
+  AppendSeconds(report.duration_ns, out);
+  *out += '>';
+  if (!report.status->why().empty()) {
+    *out += ": ";
+    *out += Printable(report.status->why());
+  }
+  *out += '\n';
 }
 
-std::string ToLine(const guest::FileReport& report) {
+void AppendLine(const guest::FileReport& report, const LineOptions& options, std::string* out) {
   using What = guest::FileReport::What;
-  if (report.what == What::kClose)
-    return fmt::format("[{}] close({{file={}, pid={}}}) = 0\n", report.tid, report.file, report.pid);
-  if (report.what == What::kOpenShared)
-    return fmt::format("[{}] open({{shared=true}}) = 0 {{file={}}}\n", report.tid, report.file);
-  if (report.error == 0)
-    return fmt::format("[{}] open() = 0 {{file={}, pid={}, name=\"{}\"}}\n", report.tid, report.file,
-                       report.pid, Printable(report.name));
-  return fmt::format("[{}] open() = {}: {}\n", report.tid, contract::ResultText(-report.error),
-                     Printable(report.why));
+  AppendTime(report.at_ns, options, out);
+  AppendTid(report.tid, out);
+  if (report.what == What::kClose) {
+    *out += fmt::format("close({{file={}, pid={}}}) = 0\n", report.file, report.pid);
+  } else if (report.what == What::kOpenShared) {
+    *out += fmt::format("open({{shared=true}}) = 0 {{file={}}}\n", report.file);
+  } else if (report.error == 0) {
+    *out += fmt::format("open() = 0 {{file={}, pid={}, name=\"{}\"}}\n", report.file, report.pid,
+                        Printable(report.name));
+  } else {
+    *out += fmt::format("open() = {}: {}\n", contract::ResultText(-report.error), Printable(report.why));
+  }
 }
 
-std::string ToLine(const guest::AdapterReport& report) {
+void AppendLine(const guest::AdapterReport& report, const LineOptions& options, std::string* out) {
   constexpr const char* kWhat[] = {"arrived", "stopped", "removed"};
-  return fmt::format("--- adapter {:08x}-{:08x} {}\n", report.luid >> 32, report.luid & 0xffffffff,
-                     kWhat[static_cast<size_t>(report.what)]);
+  AppendTime(report.at_ns, options, out);
+  *out += fmt::format("--- adapter {:08x}-{:08x} {}\n", report.luid >> 32, report.luid & 0xffffffff,
+                      kWhat[static_cast<size_t>(report.what)]);
 }
 
 }  // namespace dxg::trace

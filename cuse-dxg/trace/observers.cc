@@ -1,5 +1,7 @@
 #include "cuse-dxg/trace/observers.h"
 
+#include <time.h>
+
 #include <cerrno>
 #include <utility>
 
@@ -40,28 +42,37 @@ TraceHeader::Memory MemoryOf(const std::string& name) {
 
 }  // namespace
 
-Result<Observer> MakeObserver(const std::string& trace_text, const RecordOptions& record,
-                              const TraceHeader& header, ReadClient read_client) {
-  Observer text, recorder;
+Result<Observer> MakeObserver(const ObserverFiles& files, TraceHeader header, ReadClient read_client) {
+  const RecordOptions& record = files.record;
   const TraceHeader::Memory memory = MemoryOf(record.memory);
   if (record.file.empty() && (record.redact || memory != TraceHeader::NONE))
     return Status::Refuse(EINVAL, "--memory and --redact are of a recording; give --record FILE as well");
   if (record.redact && memory == TraceHeader::FULL)
     return Status::Refuse(EINVAL,
                           "--redact leaves contents out, which --memory full asks for; give --memory hash");
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  header.set_begin_ns(static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec));
+  Observer all;
+  const auto add = [&all](Observer one) {
+    all = all == nullptr ? std::move(one) : std::make_unique<Both>(std::move(all), std::move(one));
+  };
   if (!record.file.empty()) {
-    TraceHeader said = header;
-    said.set_memory(memory);
-    said.set_redacted(record.redact);
+    header.set_memory(memory);
+    header.set_redacted(record.redact);
     DXG_ASSIGN(auto sink, FileSink::Create(record.file, record.file_max));
-    DXG_ASSIGN(recorder, Recorder::Create(std::move(sink), said, std::move(read_client)));
+    DXG_ASSIGN(auto recorder, Recorder::Create(std::move(sink), header, std::move(read_client)));
+    add(std::move(recorder));
   }
-  if (!trace_text.empty()) {
-    DXG_ASSIGN(text, TextTrace::Create(trace_text));
+  if (!files.trace_text.empty()) {
+    DXG_ASSIGN(auto text, TextTrace::Create(files.trace_text, TextTrace::Form::kLines, header.begin_ns()));
+    add(std::move(text));
   }
-  if (text != nullptr && recorder != nullptr)
-    return Observer(std::make_unique<Both>(std::move(recorder), std::move(text)));
-  return text != nullptr ? std::move(text) : std::move(recorder);
+  if (!files.trace_json.empty()) {
+    DXG_ASSIGN(auto json, TextTrace::Create(files.trace_json, TextTrace::Form::kJson));
+    add(std::move(json));
+  }
+  return all;
 }
 
 }  // namespace dxg::trace

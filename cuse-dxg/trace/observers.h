@@ -19,10 +19,17 @@ struct RecordOptions {
   bool redact = false;
 };
 
-// What --trace-text and --record ask for, as one observer; null where they ask for nothing. `header` is of
-// the recording; `read_client` is asked for memory of clients. EINVAL: the options do not go together.
-Result<std::unique_ptr<guest::CallObserver>> MakeObserver(const std::string& trace_text,
-                                                          const RecordOptions& record,
-                                                          const TraceHeader& header, ReadClient read_client);
+// Files, "-" for standard output; empty: none.
+struct ObserverFiles {
+  std::string trace_text;
+  std::string trace_json;
+  RecordOptions record;
+};
+
+// What --trace-text, --trace-json and --record ask for, as one observer; null where they ask for nothing.
+// `header` is of the recording; `read_client` is asked for memory of clients. EINVAL: the options do not go
+// together.
+Result<std::unique_ptr<guest::CallObserver>> MakeObserver(const ObserverFiles& files, TraceHeader header,
+                                                          ReadClient read_client);
 
 }  // namespace dxg::trace

@@ -13,6 +13,9 @@
 namespace dxg::trace {
 namespace {
 
+constexpr size_t kTextWanted = 64u << 10;  // written at once
+constexpr size_t kTextKept = 1u << 20;     // of a long line
+
 std::string LostText(uint64_t records, bool json) {
   return json ? fmt::format("{{\"lost\":{}}}\n", records)
               : fmt::format("--- {} records are lost here\n", records);
@@ -27,22 +30,48 @@ Status Put(const std::string& text, std::FILE* to) {
 }  // namespace
 
 Status Print(TraceReader& reader, const PrintOptions& options, std::FILE* to) {
-  const size_t elements = options.full ? std::numeric_limits<int>::max() : kElementsShown;
+  const LineOptions line{.elements = options.full ? size_t{std::numeric_limits<int>::max()} : kElementsShown,
+                         .begin_ns = reader.header().begin_ns()};
   Decoder decoder;
+  std::string text;
+  const auto put = [&]() {
+    Status status = Put(text, to);
+    if (text.capacity() > kTextKept) text.shrink_to_fit();
+    text.clear();
+    return status;
+  };
+  if (options.follow) reader.Follow([&] { return put().ok() && std::fflush(to) == 0; });
   for (uint64_t printed = 0; options.limit == 0 || printed < options.limit;) {
-    DXG_ASSIGN(const TraceReader::What what, reader.Next());
-    if (what == TraceReader::What::kEnd) break;
-    if (what == TraceReader::What::kLost) {
-      DXG_TRY(Put(LostText(reader.lost_here(), options.json), to));
+    Result<TraceReader::What> what = reader.Next();
+    if (!what.ok()) {
+      DXG_TRY(put());
+      return what.status();
+    }
+    if (*what == TraceReader::What::kEnd) break;
+    if (*what == TraceReader::What::kLost) {
+      text += LostText(reader.lost_here(), options.json);
       continue;
     }
     const TraceRecord& record = reader.record();
     if (!options.filter.Passes(record)) continue;
-    if (Status decoded = decoder.Decode(record); !decoded.ok())
+    if (Status decoded = decoder.Decode(record); !decoded.ok()) {
+      DXG_TRY(put());
       return Status::Refuse(EINVAL, "record {}: {}", reader.records(), decoded.why());
-    DXG_TRY(Put(options.json ? JsonOf(record, decoder) : LineOf(record, decoder, elements), to));
+    }
+    const size_t before = text.size();
+    if (options.json) {
+      AppendJsonOf(record, decoder, &text);
+    } else {
+      AppendLineOf(record, decoder, line, &text);
+    }
+    if (options.wanted && !options.wanted(std::string_view(text).substr(before))) {
+      text.resize(before);
+      continue;
+    }
     ++printed;
+    if (text.size() >= kTextWanted) DXG_TRY(put());
   }
+  DXG_TRY(put());
   if (std::fflush(to) == 0) return Status::Ok();
   const int error = errno;
   return Status::Refuse(error, "the output cannot be written: {}", std::strerror(error));

@@ -2,6 +2,8 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <functional>
+#include <string_view>
 
 #include "base/status.h"
 #include "cuse-dxg/trace/filter.h"
@@ -13,7 +15,9 @@ struct PrintOptions {
   Filter filter;
   uint64_t limit = 0;  // records; 0: all
   bool json = false;
-  bool full = false;  // bytes and lists are not cut
+  bool full = false;                                  // bytes and lists are not cut
+  bool follow = false;                                // waits for what is still written
+  std::function<bool(std::string_view line)> wanted;  // unset: each
 };
 
 // Prints the records, each on a line, and where some are lost. EINVAL: the file is damaged; what is before

@@ -41,6 +41,7 @@ void Recorder::Fill(const guest::CallReport& report, TraceItem* item) {
   call.set_argument(report.argument);
   call.set_raw(report.raw.data(), report.raw.size());
   if (redacted_) call.set_raw(Redacted(call.raw()));
+  call.mutable_addresses()->Assign(report.addresses.begin(), report.addresses.end());
   call.set_inherited(report.inherited);
   call.clear_memory();
   if (memory_ != nullptr) memory_->AddTo(report, &call);

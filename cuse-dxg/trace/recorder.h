@@ -15,8 +15,8 @@ class Recorder final : public guest::CallObserver {
  public:
   static constexpr size_t kPendingBytesMax = Recording::kPendingBytesMax;
 
-  // `header` says what the recorder cannot know: product, node, back-end; and what is to be recorded:
-  // `memory`, for which `read_client` is asked, and `redacted`.
+  // `header` says what the recorder cannot know: product, node, back-end; when it began, where that is not
+  // now; and what is to be recorded: `memory`, for which `read_client` is asked, and `redacted`.
   static Result<std::unique_ptr<Recorder>> Create(std::unique_ptr<Sink> sink, const TraceHeader& header,
                                                   ReadClient read_client = nullptr);
 

@@ -4,9 +4,12 @@
 
 #include <algorithm>
 #include <bit>
+#include <regex>
 #include <vector>
 
+#include "base/printable.h"
 #include "cuse-dxg/trace/decode.h"
+#include "proto/contract/names.h"
 #include "proto/contract/text.h"
 
 namespace dxg::trace {
@@ -18,14 +21,24 @@ double Share(uint64_t part, uint64_t whole) {
   return whole == 0 ? 0 : 100 * static_cast<double>(part) / static_cast<double>(whole);
 }
 
+std::string ErrorName(int32_t result) {
+  if (result == 0) return "others";
+  if (result < 0 && result >= -kErrnoMax) return contract::ErrnoName(-result);
+  const char* const name = contract::NtStatusName(result);
+  return name != nullptr ? name : fmt::format("{:#x}", static_cast<uint32_t>(result));
+}
+
 std::string ErrorsText(const std::map<int32_t, uint64_t>& errors) {
   std::string text;
-  for (const auto& [result, count] : errors) {
-    std::string name = result == 0 ? "others" : fmt::format("{:#x}", static_cast<uint32_t>(result));
-    if (result < 0 && result >= -kErrnoMax) name = contract::ErrnoName(-result);
-    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, name);
-  }
+  for (const auto& [result, count] : errors)
+    text += fmt::format("{}{} {}", text.empty() ? "" : ", ", count, ErrorName(result));
   return text;
+}
+
+// A reason that names a handle is the same one for another handle.
+std::string WithoutNumbers(const std::string& reason) {
+  static const std::regex number("\\b(0x[0-9a-f]+|[0-9]+)\\b");
+  return std::regex_replace(reason, number, "#");
 }
 
 }  // namespace
@@ -74,6 +87,7 @@ void Stats::Add(const TraceRecord& record) {
   if (record.result() < 0) {
     const bool is_known = call.errors.contains(record.result()) || call.errors.size() < kErrorsMax;
     ++call.errors[is_known ? record.result() : 0];
+    if (!record.reason().empty()) AddReason(record);
   }
   if (!threads_.contains(record.tid()) && threads_.size() == kThreadsMax) {
     ++threadless_;
@@ -90,7 +104,25 @@ std::string Stats::Text() const {
   const uint64_t span_ns = records_ == 0 ? 0 : last_ns_ - first_ns_;
   return fmt::format("{} records in {}.{:06} s\n\n", records_, span_ns / 1'000'000'000,
                      span_ns / 1000 % 1'000'000) +
-         CallsText() + "\n" + ThreadsText();
+         CallsText() + ReasonsText() + "\n" + ThreadsText();
+}
+
+void Stats::AddReason(const TraceRecord& record) {
+  const Reason reason{NameOf(record), record.result(), WithoutNumbers(Printable(record.reason()))};
+  if (reasons_.size() < kReasonsMax || reasons_.contains(reason)) ++reasons_[reason];
+}
+
+// Those that were given most often first.
+std::string Stats::ReasonsText() const {
+  if (reasons_.empty()) return "";
+  std::vector<const std::pair<const Reason, uint64_t>*> order;
+  for (const auto& reason : reasons_) order.push_back(&reason);
+  std::ranges::stable_sort(order, std::greater<>(), [](const auto* reason) { return reason->second; });
+  std::string text = fmt::format("\n{:>9}  {:<40}{:<12}{}\n", "count", "call", "error", "reason");
+  for (const auto* reason : order)
+    text += fmt::format("{:>9}  {:<40}{:<12}{}\n", reason->second, reason->first.call,
+                        ErrorName(reason->first.result), reason->first.text);
+  return text;
 }
 
 std::string Stats::CallsText() const {

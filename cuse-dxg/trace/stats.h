@@ -1,6 +1,7 @@
 #pragma once
 
 #include <array>
+#include <compare>
 #include <cstdint>
 #include <map>
 #include <string>
@@ -31,6 +32,7 @@ class Durations {
 class Stats {
  public:
   static constexpr size_t kErrorsMax = 64;       // different ones of a call; the others count together
+  static constexpr size_t kReasonsMax = 256;     // different ones; the others are not listed
   static constexpr size_t kThreadsMax = 65'536;  // the others are left out
 
   void Add(const TraceRecord& record);
@@ -46,10 +48,19 @@ class Stats {
     uint32_t pid = 0;
     uint64_t count = 0, errors = 0, sum_ns = 0;
   };
+  struct Reason {
+    std::string call;
+    int32_t result;
+    std::string text;  // with # for each number
+    auto operator<=>(const Reason&) const = default;
+  };
+  void AddReason(const TraceRecord& record);
   std::string CallsText() const;
+  std::string ReasonsText() const;
   std::string ThreadsText() const;
 
   std::map<std::string, OfCall> calls_;
+  std::map<Reason, uint64_t> reasons_;
   std::map<uint32_t, OfThread> threads_;
   uint64_t records_ = 0, sum_ns_ = 0, threadless_ = 0;
   uint64_t first_ns_ = UINT64_MAX, last_ns_ = 0;

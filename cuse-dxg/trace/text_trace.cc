@@ -4,7 +4,7 @@
 
 namespace dxg::trace {
 
-Result<std::unique_ptr<TextTrace>> TextTrace::Create(const std::string& path) {
+Result<std::unique_ptr<TextTrace>> TextTrace::Create(const std::string& path, Form form, uint64_t begin_ns) {
   std::FILE* file = path == "-" ? stdout : std::fopen(path.c_str(), "we");
   if (file == nullptr) {
     const int error = errno;
@@ -13,14 +13,14 @@ Result<std::unique_ptr<TextTrace>> TextTrace::Create(const std::string& path) {
         std::strerror(error));
   }
   std::setvbuf(file, nullptr, _IOLBF, 0);  // a line is there when its call was answered
-  return std::unique_ptr<TextTrace>(new TextTrace(file));
+  return std::unique_ptr<TextTrace>(new TextTrace(file, form, begin_ns));
 }
 
 TextTrace::~TextTrace() {
   if (file_ != stdout) std::fclose(file_);
 }
 
-void TextTrace::Write(const std::string& line) {
+void TextTrace::Put(const std::string& line) {
   MutexLock lock(mutex_);
   std::fwrite(line.data(), 1, line.size(), file_);
 }

@@ -26,7 +26,7 @@ int64_t NowNs(clockid_t clock) {
 Result<std::unique_ptr<Recording>> Recording::Begin(std::unique_ptr<Sink> sink, TraceHeader header) {
   header.set_format(kFormat);
   header.set_version(kVersion);
-  header.set_begin_ns(static_cast<uint64_t>(NowNs(CLOCK_MONOTONIC)));
+  if (header.begin_ns() == 0) header.set_begin_ns(static_cast<uint64_t>(NowNs(CLOCK_MONOTONIC)));
   header.set_unix_ns(NowNs(CLOCK_REALTIME));
   DXG_ASSIGN(auto writer, TraceWriter::Begin(*sink, header));
   std::unique_ptr<Recording> recording(new Recording(std::move(sink), std::move(writer)));

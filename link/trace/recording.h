@@ -22,7 +22,7 @@ class Recording {
  public:
   static constexpr size_t kPendingBytesMax = 8u << 20;
 
-  // Sets the format, the version and the times of `header`.
+  // Sets the format and the version of `header`, and its times; begin_ns where it has none.
   static Result<std::unique_ptr<Recording>> Begin(std::unique_ptr<Sink> sink, TraceHeader header);
   // Writes what is there, and closes the file.
   ~Recording();

@@ -1,6 +1,9 @@
 #include "link/trace/trace_reader.h"
 
 #include <google/protobuf/io/coded_stream.h>
+#include <poll.h>
+#include <sys/inotify.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -8,6 +11,7 @@
 #include <utility>
 
 #include "base/printable.h"
+#include "link/trace/bounds.h"
 
 namespace dxg::trace {
 namespace {
@@ -88,6 +92,7 @@ std::string TraceReader::EndText() const {
 // A file that was closed says what it has. Of one that was not, the counts may be older.
 Status TraceReader::CheckEnd() {
   ended_ = true;
+  if (about_to_wait_) ReadTotalsAgain();
   complete_ = !in_frame_ && totals_.closed() != 0 && totals_.records() == records_;
   if (indexed_ && totals_.records() != records_)
     return Damaged("its totals have {} records", totals_.records());
@@ -119,9 +124,42 @@ Result<bool> TraceReader::TakeItem() {
     return Damaged("an item of {} bytes; at most {} are allowed", size, kItemBytesMax);
   const auto head = static_cast<size_t>(in.CurrentPosition());
   if (out_.size() - out_at_ - head < size) return false;
-  if (!item_.ParseFromArray(data + head, static_cast<int>(size)))
+  const std::string_view bytes(out_.data() + out_at_ + head, size);
+  if (!IsBounded(item_, bytes) || !item_.ParseFromArray(bytes.data(), static_cast<int>(size)))
     return Damaged("an item of {} bytes that cannot be read", size);
   out_at_ += head + size;
+  return true;
+}
+
+// They are written in place, so what was read at the beginning of a file that grew is old.
+void TraceReader::ReadTotalsAgain() {
+  char bytes[kSkippableHeadBytes + kTotalsBytes];
+  if (totals_at_ == 0 || pread(fileno(file_.get()), bytes, sizeof(bytes), static_cast<off_t>(totals_at_)) !=
+                             static_cast<ssize_t>(sizeof(bytes)))
+    return;
+  TraceTotals totals;
+  if (totals.ParseFromArray(bytes + kSkippableHeadBytes, kTotalsBytes)) totals_ = totals;
+}
+
+// Until the file changes; at most a moment, because not every file system tells. False: nothing will come.
+bool TraceReader::WaitForMore() {
+  constexpr int kAtMostMs = 200;
+  // Closed is said before the index is written.
+  const bool was_closed = totals_.closed() != 0;
+  ReadTotalsAgain();
+  if (indexed_ || was_closed || !about_to_wait_()) return false;
+  if (!watch_.valid()) {
+    watch_ = UniqueFd(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
+    inotify_add_watch(watch_.get(), fmt::format("/proc/self/fd/{}", fileno(file_.get())).c_str(),
+                      IN_MODIFY | IN_CLOSE_WRITE);
+  } else {
+    pollfd ready{.fd = watch_.get(), .events = POLLIN, .revents = 0};
+    poll(&ready, 1, kAtMostMs);
+    char events[4096];
+    while (read(watch_.get(), events, sizeof(events)) > 0) {
+    }
+  }
+  std::clearerr(file_.get());
   return true;
 }
 
@@ -131,7 +169,11 @@ Result<bool> TraceReader::Fill(size_t bytes) {
   in_at_ = 0;
   const size_t had = in_.size();
   in_.resize(std::max(bytes, kChunkBytes));
-  const size_t got = std::fread(in_.data() + had, 1, in_.size() - had, file_.get());
+  size_t got = 0;
+  for (;;) {
+    got += std::fread(in_.data() + had + got, 1, in_.size() - had - got, file_.get());
+    if (had + got >= bytes || std::ferror(file_.get()) != 0 || !about_to_wait_ || !WaitForMore()) break;
+  }
   in_.resize(had + got);
   read_ += got;
   if (std::ferror(file_.get()) != 0) {
@@ -165,6 +207,7 @@ Result<bool> TraceReader::ReadSkippable(uint32_t magic) {
   DXG_ASSIGN(const bool there, Fill(kSkippableHeadBytes + length));
   if (!there) return false;
   const char* const content = in_.data() + in_at_ + kSkippableHeadBytes;
+  if (magic == kTotalsMagic) totals_at_ = position();
   if (magic == kTotalsMagic && !totals_.ParseFromArray(content, static_cast<int>(length)))
     return Damaged("its totals cannot be read");
   if (magic == kIndexMagic) {

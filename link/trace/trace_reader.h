@@ -4,11 +4,13 @@
 
 #include <cstdint>
 #include <cstdio>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
 
 #include "base/status.h"
+#include "base/unique_fd.h"
 #include "link/trace/format.h"
 #include "proto/dxg/trace.pb.h"
 
@@ -32,6 +34,10 @@ class TraceReader {
   const TraceRecord& record() const { return item_.record(); }   // after kRecord
   uint64_t lost_here() const { return item_.lost().records(); }  // after kLost
 
+  // From now on, where the file ends and was not closed, Next() waits until there is more. `about_to_wait` is
+  // called before that; false ends the file there.
+  void Follow(std::function<bool()> about_to_wait) { about_to_wait_ = std::move(about_to_wait); }
+
   bool ended() const { return ended_; }
   // After kEnd.
   bool complete() const { return complete_; }  // it was closed, and nothing of it is missing
@@ -52,6 +58,8 @@ class TraceReader {
   // False: the file ends before that.
   Result<bool> Fill(size_t bytes);
   Result<bool> NextItem();
+  bool WaitForMore();
+  void ReadTotalsAgain();
   Result<bool> TakeItem();
   Result<bool> BeginFrame();
   Result<bool> ReadSkippable(uint32_t magic);
@@ -73,6 +81,9 @@ class TraceReader {
   TraceItem item_;
   uint64_t records_ = 0, lost_ = 0;
   bool indexed_ = false;
+  uint64_t totals_at_ = 0;  // in the file; 0: they were not read
+  std::function<bool()> about_to_wait_;
+  UniqueFd watch_;  // of inotify
   bool ended_ = false, complete_ = false;
 };
 

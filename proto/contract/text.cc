@@ -2,14 +2,16 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <charconv>
 #include <cstring>
+#include <iterator>
+#include <unordered_map>
 
 #include "base/status.h"
-#include "proto/abi/ntstatus.h"
-#include "proto/abi/qaitype.h"
 #include "proto/contract/contract.h"
-#include "proto/dxg/names.pb.h"
-#include "proto/dxg/options.pb.h"
+#include "proto/contract/names.h"
+#include "proto/contract/plan.h"
 
 namespace dxg::contract {
 namespace {
@@ -18,141 +20,216 @@ using google::protobuf::FieldDescriptor;
 using google::protobuf::Message;
 using google::protobuf::Reflection;
 
-const char* QueryAdapterInfoTypeName(uint64_t value) {
-  switch (value) {
-#define DXG_NAME(name, number) \
-  case number:                 \
-    return #name;
-    DXG_FOR_EACH_QUERY_ADAPTER_INFO_TYPE(DXG_NAME)
-#undef DXG_NAME
-    default:
-      return nullptr;
+constexpr char kDigits[] = "0123456789abcdef";
+
+void AppendDecimal(uint64_t value, std::string* out) {
+  char text[20];
+  out->append(text, std::to_chars(text, std::end(text), value).ptr);
+}
+
+void AppendSigned(int64_t value, std::string* out) {
+  char text[20];
+  out->append(text, std::to_chars(text, std::end(text), value).ptr);
+}
+
+void AppendHex(uint64_t value, std::string* out) {
+  char text[18] = {'0', 'x'};
+  out->append(text, std::to_chars(text + 2, std::end(text), value, 16).ptr);
+}
+
+void AppendHalf(uint32_t value, std::string* out) {
+  for (int shift = 28; shift >= 0; shift -= 4) *out += kDigits[value >> shift & 0xf];
+}
+
+// "0x5(create_resource|non_secure)"
+void AppendBits(BitNames bits, uint64_t value, std::string* out) {
+  AppendHex(value, out);
+  char before = '(';
+  for (const BitName& bit : bits) {
+    const uint64_t part = value >> bit.shift & (~0ull >> (64 - bit.bits));
+    if (part == 0) continue;
+    *out += before;
+    *out += bit.name;
+    if (bit.bits > 1) {
+      *out += '=';
+      AppendDecimal(part, out);
+    }
+    before = '|';
   }
+  if (before == '|') *out += ')';
 }
 
-// The name of a value, or null.
-const char* NameOf(const std::string& names, uint64_t value) {
-  if (names == "QueryAdapterInfoType") return QueryAdapterInfoTypeName(value);
-  const auto* type = FeatureId_descriptor()->file()->FindEnumTypeByName(names);
-  const auto* name = type ? type->FindValueByNumber(static_cast<int>(value)) : nullptr;
-  return name != nullptr ? name->name().c_str() : nullptr;
-}
-
-std::string Number(const FieldRule& rule, uint64_t value, bool is_signed) {
-  if (const char* name = NameOf(rule.names(), value)) return name;
-  switch (rule.format()) {
+void AppendNumber(const FieldPlan& plan, uint64_t value, std::string* out) {
+  if (!plan.bits.empty()) return AppendBits(plan.bits, value, out);
+  if (const char* name = NameOf(plan, value)) {
+    *out += name;
+    return;
+  }
+  switch (plan.format) {
     case HANDLE:
     case HEX:
-      return fmt::format("{:#x}", value);
+      return AppendHex(value, out);
     case LUID:
-      return fmt::format("{:08x}-{:08x}", value >> 32, value & 0xffffffff);
+      AppendHalf(static_cast<uint32_t>(value >> 32), out);
+      *out += '-';
+      return AppendHalf(static_cast<uint32_t>(value), out);
     default:
-      return is_signed ? fmt::format("{}", static_cast<int64_t>(value)) : fmt::format("{}", value);
+      return AppendDecimal(value, out);
   }
 }
 
-std::string Bytes(const std::string& bytes, size_t limit) {
-  std::string text = "\"";
+void AppendBytes(const std::string& bytes, size_t limit, std::string* out) {
+  *out += '"';
   for (size_t i = 0; i < bytes.size() && i < limit; ++i) {
     const unsigned char c = bytes[i];
     if (c >= 0x20 && c < 0x7f && c != '"' && c != '\\') {
-      text += static_cast<char>(c);
+      *out += static_cast<char>(c);
     } else {
-      text += fmt::format("\\x{:02x}", c);
+      const char text[] = {'\\', 'x', kDigits[c >> 4], kDigits[c & 0xf]};
+      out->append(text, sizeof(text));
     }
   }
-  text += '"';
-  if (bytes.size() > limit) text += fmt::format("... {} bytes", bytes.size());
-  return text;
+  *out += '"';
+  if (bytes.size() <= limit) return;
+  *out += "... ";
+  AppendDecimal(bytes.size(), out);
+  *out += " bytes";
 }
 
-std::string Value(const Message& message, const FieldDescriptor* field, int index, size_t limit) {
-  const Reflection* reflection = message.GetReflection();
-  const FieldRule& rule = field->options().GetExtension(dxg::field);
-  const bool repeated = field->is_repeated();
-  switch (field->cpp_type()) {
+void AppendEnum(const FieldPlan& plan, int value, std::string* out) {
+  const auto* name = plan.field->enum_type()->FindValueByNumber(value);
+  if (name != nullptr) {
+    *out += name->name();
+  } else {
+    AppendSigned(value, out);
+  }
+}
+
+// `index` is of a list; -1: it is none.
+void AppendValue(const Message& message, const FieldPlan& plan, int index, size_t limit, std::string* out) {
+  const Reflection* const reflection = message.GetReflection();
+  const FieldDescriptor* const field = plan.field;
+  const bool repeated = index >= 0;
+  switch (plan.type) {
     case FieldDescriptor::CPPTYPE_UINT32:
-      return Number(rule,
-                    repeated ? reflection->GetRepeatedUInt32(message, field, index)
-                             : reflection->GetUInt32(message, field),
-                    false);
+      return AppendNumber(plan,
+                          repeated ? reflection->GetRepeatedUInt32(message, field, index)
+                                   : reflection->GetUInt32(message, field),
+                          out);
     case FieldDescriptor::CPPTYPE_UINT64:
-      return Number(rule,
-                    repeated ? reflection->GetRepeatedUInt64(message, field, index)
-                             : reflection->GetUInt64(message, field),
-                    false);
+      return AppendNumber(plan,
+                          repeated ? reflection->GetRepeatedUInt64(message, field, index)
+                                   : reflection->GetUInt64(message, field),
+                          out);
     case FieldDescriptor::CPPTYPE_INT32:
-      return Number(rule,
-                    static_cast<uint64_t>(
-                        static_cast<int64_t>(repeated ? reflection->GetRepeatedInt32(message, field, index)
-                                                      : reflection->GetInt32(message, field))),
-                    true);
+      return AppendSigned(repeated ? reflection->GetRepeatedInt32(message, field, index)
+                                   : reflection->GetInt32(message, field),
+                          out);
+    case FieldDescriptor::CPPTYPE_INT64:
+      return AppendSigned(repeated ? reflection->GetRepeatedInt64(message, field, index)
+                                   : reflection->GetInt64(message, field),
+                          out);
     case FieldDescriptor::CPPTYPE_BOOL:
-      return reflection->GetBool(message, field) ? "true" : "false";
+      *out += (repeated ? reflection->GetRepeatedBool(message, field, index)
+                        : reflection->GetBool(message, field))
+                  ? "true"
+                  : "false";
+      return;
+    case FieldDescriptor::CPPTYPE_ENUM:
+      return AppendEnum(plan,
+                        repeated ? reflection->GetRepeatedEnumValue(message, field, index)
+                                 : reflection->GetEnumValue(message, field),
+                        out);
     case FieldDescriptor::CPPTYPE_STRING: {
       std::string scratch;
-      return Bytes(repeated ? reflection->GetRepeatedStringReference(message, field, index, &scratch)
-                            : reflection->GetStringReference(message, field, &scratch),
-                   limit);
+      return AppendBytes(repeated ? reflection->GetRepeatedStringReference(message, field, index, &scratch)
+                                  : reflection->GetStringReference(message, field, &scratch),
+                         limit, out);
     }
     case FieldDescriptor::CPPTYPE_MESSAGE:
-      return ToText(repeated ? reflection->GetRepeatedMessage(message, field, index)
-                             : reflection->GetMessage(message, field),
-                    limit);
+      return AppendText(repeated ? reflection->GetRepeatedMessage(message, field, index)
+                                 : reflection->GetMessage(message, field),
+                        limit, {}, out);
     default:
-      return "?";
+      *out += '?';
   }
 }
 
-// The statuses that a client can meet as a result; the others are turned into an errno before.
-const char* NtStatusName(int32_t status) {
-  switch (status) {
-    case kStatusTimeout:
-      return "STATUS_TIMEOUT";
-    case kStatusPending:
-      return "STATUS_PENDING";
-    case kStatusInvalidParameter:
-      return "STATUS_INVALID_PARAMETER";
-    default:
-      return nullptr;
+void AppendList(const Message& message, const FieldPlan& plan, int count, size_t limit, std::string* out) {
+  const int shown = static_cast<int>(std::min<size_t>(static_cast<size_t>(count), limit));
+  for (int i = 0; i < shown; ++i) {
+    out->append(i == 0 ? "[" : ", ");
+    AppendValue(message, plan, i, limit, out);
   }
+  if (shown == 0) *out += '[';
+  if (count > shown) {
+    *out += shown == 0 ? "... " : ", ... ";
+    AppendDecimal(static_cast<uint64_t>(count), out);
+    *out += " in all";
+  }
+  *out += ']';
 }
 
 }  // namespace
 
-std::string ToText(const Message& message, size_t limit) {
-  const Reflection* reflection = message.GetReflection();
-  std::string text = "{";
-  const char* separator = "";
-  for (int i = 0; i < message.GetDescriptor()->field_count(); ++i) {
-    const FieldDescriptor* field = message.GetDescriptor()->field(i);
-    if (field->is_repeated()) {
-      const int count = reflection->FieldSize(message, field);
+void AppendText(const Message& message, size_t limit, const DecodedField& decoded, std::string* out) {
+  const Reflection* const reflection = message.GetReflection();
+  const char* separator = "{";
+  for (const FieldPlan& plan : PlanOf(message.GetDescriptor())) {
+    int count = 0;
+    if (plan.repeated) {
+      count = reflection->FieldSize(message, plan.field);
       if (count == 0) continue;
-      text += fmt::format("{}{}=[", separator, field->name());
-      for (int k = 0; k < count && k < static_cast<int>(limit); ++k) {
-        text += fmt::format("{}{}", k == 0 ? "" : ", ", Value(message, field, k, limit));
-      }
-      text += count > static_cast<int>(limit) ? fmt::format(", ... {} in all]", count) : "]";
+    } else if (plan.needs_presence && !reflection->HasField(message, plan.field)) {
+      continue;
+    }
+    *out += separator;
+    *out += plan.name;
+    *out += '=';
+    if (decoded.message != nullptr && plan.field->number() == decoded.number) {
+      AppendText(*decoded.message, limit, {}, out);
+    } else if (plan.repeated) {
+      AppendList(message, plan, count, limit, out);
     } else {
-      // Zero is worth showing for a number, not for memory that is not there.
-      const bool is_number = field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE &&
-                             field->cpp_type() != FieldDescriptor::CPPTYPE_STRING;
-      if (!is_number && !reflection->HasField(message, field)) continue;
-      text += fmt::format("{}{}={}", separator, field->name(), Value(message, field, 0, limit));
+      AppendValue(message, plan, -1, limit, out);
     }
     separator = ", ";
   }
-  return text + "}";
+  *out += *separator == '{' ? "{}" : "}";
+}
+
+std::string ToText(const Message& message, size_t limit) {
+  std::string text;
+  AppendText(message, limit, {}, &text);
+  return text;
 }
 
 const char* ValueName(std::string_view call, const std::string& field, uint64_t value) {
   for (const CallRow& row : Calls()) {
     if (call != row.name) continue;
-    const auto* found = row.request->GetDescriptor()->FindFieldByName(field);
-    return found == nullptr ? nullptr : NameOf(found->options().GetExtension(dxg::field).names(), value);
+    for (const FieldPlan& plan : PlanOf(row.request->GetDescriptor())) {
+      if (plan.name == field) return NameOf(plan, value);
+    }
+    return nullptr;
   }
   return nullptr;
+}
+
+const std::vector<AddressName>& AddressNames(const CallRow& row) {
+  thread_local std::unordered_map<const CallRow*, std::vector<AddressName>> names;
+  std::vector<AddressName>& of_row = names[&row];
+  if (!of_row.empty() || row.addresses.empty()) return of_row;
+  const auto* const request = row.request->GetDescriptor();
+  for (const std::string& path : request->containing_type()->options().GetExtension(dxg::call).addresses()) {
+    const size_t last = path.rfind('.');
+    const std::string group = last == std::string::npos ? "" : path.substr(0, last);
+    const FieldDescriptor* const arm = request->FindFieldByName(group.substr(group.rfind('.') + 1));
+    of_row.push_back({last == std::string::npos ? path : path.substr(last + 1), arm});
+  }
+  for (const auto buffers : {row.in, row.out}) {
+    for (const Buffer& buffer : buffers) of_row.push_back({buffer.name, nullptr});
+  }
+  return of_row;
 }
 
 std::string ErrnoName(int error) {

@@ -41,5 +41,7 @@ std::string HostCommandsSource();
 std::string ForwardHeader();
 std::string ForwardSource();
 std::string PlainCallsSource();
+// `abi` is the folder of the published headers.
+std::string NamesSource(const std::string& abi);
 
 }  // namespace dxg::gen

@@ -102,13 +102,15 @@ bool Write(const std::string& path, const std::string& text) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc < 4 || std::string_view(argv[1]) != "--out") {
-    fmt::print(stderr,
-               "usage: dxg-gen --out DIRECTORY PROTO...\nWrites the tables and codecs of the calls and host "
-               "commands in these files, such as proto/dxg/host.proto.\n");
+  if (argc < 6 || std::string_view(argv[1]) != "--out" || std::string_view(argv[3]) != "--abi") {
+    fmt::print(
+        stderr,
+        "usage: dxg-gen --out DIRECTORY --abi DIRECTORY PROTO...\nWrites the tables and codecs of the calls "
+        "and host "
+        "commands in these files, such as proto/dxg/host.proto, and the names of the published headers.\n");
     return 2;
   }
-  for (int i = 3; i < argc; ++i) {
+  for (int i = 5; i < argc; ++i) {
     const auto* file = google::protobuf::DescriptorPool::generated_pool()->FindFileByName(argv[i]);
     if (file == nullptr) {
       fmt::print(stderr, "dxg-gen: {} is not linked in; expected a file of the contract\n", argv[i]);
@@ -125,6 +127,7 @@ int main(int argc, char** argv) {
                        Write(out + "/host_commands.gen.cc", dxg::gen::HostCommandsSource()) &&
                        Write(out + "/forward.gen.h", dxg::gen::ForwardHeader()) &&
                        Write(out + "/forward.gen.cc", dxg::gen::ForwardSource()) &&
-                       Write(out + "/plain_calls.gen.cc", dxg::gen::PlainCallsSource());
+                       Write(out + "/plain_calls.gen.cc", dxg::gen::PlainCallsSource()) &&
+                       Write(out + "/names.gen.cc", dxg::gen::NamesSource(argv[4]));
   return written ? 0 : 1;
 }

@@ -7,8 +7,12 @@
 #include <cstdio>
 #include <string>
 
+#include "cuse-dxg/trace/csv.h"
+#include "cuse-dxg/trace/diff.h"
+#include "cuse-dxg/trace/objects.h"
 #include "cuse-dxg/trace/print.h"
 #include "cuse-dxg/trace/stats.h"
+#include "cuse-dxg/trace/timeline.h"
 #include "link/trace/trace_writer.h"
 #include "tests/fuzz/fuzz_check.h"
 
@@ -35,6 +39,32 @@ dxg::Result<std::unique_ptr<TraceReader>> Open(std::string& bytes) {
   return TraceReader::Read(fmemopen(bytes.data(), bytes.size(), "r"), "input");
 }
 
+// The questions that look at each record's fields.
+void Ask(std::string bytes) {
+  static std::FILE* const nowhere = std::fopen("/dev/null", "w");
+  auto reader = Open(bytes);
+  dxg::trace::Decoder decoder;
+  dxg::trace::Objects objects;
+  dxg::trace::PerfettoWriter writer(nowhere, 0, 0);
+  dxg::trace::Timeline timeline(writer);
+  std::string rows;
+  for (;;) {
+    auto what = (*reader)->Next();
+    if (!what.ok() || *what == TraceReader::What::kEnd) break;
+    if (*what != TraceReader::What::kRecord || !decoder.Decode((*reader)->record()).ok()) continue;
+    const uint64_t number = (*reader)->records();
+    objects.Add((*reader)->record(), decoder, number);
+    timeline.Add((*reader)->record(), decoder, number);
+    dxg::trace::AppendCsv((*reader)->record(), decoder, number, 0, &rows);
+  }
+  FUZZ_CHECK(writer.Close().ok());
+  FUZZ_CHECK(!objects.Text(true, 0).empty() && !objects.Dot().empty());
+  std::string again = bytes;
+  auto a = Open(bytes), b = Open(again);
+  auto result = dxg::trace::Diff::Run(**a, **b, {}, nowhere);
+  FUZZ_CHECK(!result.ok() || !(*result).differs());
+}
+
 void ReadThrough(std::string bytes) {
   static std::FILE* const nowhere = std::fopen("/dev/null", "w");
   for (const bool json : {false, true}) {
@@ -55,6 +85,7 @@ void ReadThrough(std::string bytes) {
     if (*what == TraceReader::What::kRecord) stats.Add((*reader)->record());
   }
   FUZZ_CHECK(!stats.Text().empty());
+  Ask(bytes);
 }
 
 }  // namespace

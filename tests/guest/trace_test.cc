@@ -42,7 +42,7 @@ TEST_F(TraceTest, TimesAreInSecondsWithMicroseconds) {
                                  {1'000'000'000, "<1.000000>"},
                                  {61'002'003'999, "<61.002003>"}}) {
     report.duration_ns = ns;
-    EXPECT_EQ(LineOf(report), std::string("[77] CreateDevice() = 0 ") + text + "\n");
+    EXPECT_EQ(LineOf(report), std::string("0.000000 [77] CreateDevice() = 0 ") + text + "\n");
   }
 }
 
@@ -54,16 +54,18 @@ TEST_F(TraceTest, SaysWhatWasAskedAnsweredAndRefused) {
   const Status ok = Status::Ok(), refused = Status::Refuse(EINVAL, "no such adapter");
   guest::CallReport report{
       contract::FindCall(LX_DXCREATEDEVICE), LX_DXCREATEDEVICE, 5, &request, &reply, &ok, 2'000};
-  EXPECT_EQ(LineOf(report),
-            "[5] CreateDevice({adapter=0x40000000, flags=0x0}) = 0 {device=0x40000040} <0.000002>\n");
+  EXPECT_EQ(
+      LineOf(report),
+      "0.000000 [5] CreateDevice({adapter=0x40000000, flags=0x0}) = 0 {device=0x40000040} <0.000002>\n");
   report.status = &refused;
   EXPECT_EQ(LineOf(report),
-            "[5] CreateDevice({adapter=0x40000000, flags=0x0}) = -1 EINVAL (Invalid argument) <0.000002>: no "
+            "0.000000 [5] CreateDevice({adapter=0x40000000, flags=0x0}) = -1 EINVAL (Invalid argument) "
+            "<0.000002>: no "
             "such adapter\n");
   report.row = nullptr;
   report.code = 0x12;
   EXPECT_EQ(LineOf(report),
-            "[5] ioctl(0x00000012) = -1 EINVAL (Invalid argument) <0.000002>: no such adapter\n");
+            "0.000000 [5] ioctl(0x00000012) = -1 EINVAL (Invalid argument) <0.000002>: no such adapter\n");
 }
 
 TEST_F(TraceTest, SaysWhereItCannotBeWritten) {

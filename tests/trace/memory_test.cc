@@ -260,7 +260,7 @@ TEST(Redaction, NothingOfItIsInTheFile) {
 
 TEST(RecordOptions, ThatDoNotGoTogetherAreRefused) {
   const auto make = [](const RecordOptions& options) {
-    return MakeObserver("", options, {}, nullptr).status();
+    return MakeObserver({.record = options}, {}, nullptr).status();
   };
   EXPECT_EQ(make({.memory = "hash"}).value(), -EINVAL);
   EXPECT_EQ(make({.redact = true}).value(), -EINVAL);

@@ -64,7 +64,7 @@ TEST(Recorder, EveryCallIsReadAsItWasRecorded) {
         report.pid = 5;
         if (random() % 8 == 0) report.request = report.reply = nullptr;
         recorder->OnCall(report);
-        lines.push_back(ToLine(report, 1000));
+        lines.push_back(ToLine(report, LineOptions{.elements = 1000}));
         requests.push_back(report.request != nullptr ? request->SerializeAsString() : "none");
         replies.push_back(report.reply != nullptr ? reply->SerializeAsString() : "none");
       }
@@ -79,7 +79,7 @@ TEST(Recorder, EveryCallIsReadAsItWasRecorded) {
   for (size_t i = 0; i < lines.size(); ++i) {
     const TraceRecord& record = read.records[i];
     ASSERT_TRUE(decoder.Decode(record).ok());
-    EXPECT_EQ(LineOf(record, decoder, 1000), lines[i]);
+    EXPECT_EQ(LineOf(record, decoder, LineOptions{.elements = 1000}), lines[i]);
     EXPECT_EQ(record.call().has_request() ? record.call().request() : "none", requests[i]);
     EXPECT_EQ(record.call().has_reply() ? record.call().reply() : "none", replies[i]);
     EXPECT_EQ(record.pid(), 5u);
@@ -135,7 +135,7 @@ TEST(Recorder, OpensClosesAndAdaptersAreReadAsTheyWere) {
   Decoder decoder;
   for (const TraceRecord& record : ReadAll(file.bytes()).records) {
     EXPECT_TRUE(decoder.Decode(record).ok());
-    read_lines += LineOf(record, decoder, kElementsShown);
+    read_lines += LineOf(record, decoder);
   }
   EXPECT_EQ(read_lines, lines);
 }

@@ -59,6 +59,9 @@ Status CopyElements(Creation& c) {
   DXG_TRY(c.call.CopyIn(Create::In::allocation_info(), &raw));
   c.elements.resize(count);
   std::memcpy(c.elements.data(), raw.data(), raw.size());
+  // The address is in no message; that there is one shows in recordings.
+  for (uint32_t i = 0; i < count; ++i)
+    c.call.request.mutable_allocation_info(static_cast<int>(i))->set_has_sysmem(c.elements[i].sysmem != 0);
   for (const auto& element : c.elements) {
     if (c.flags.standard_allocation && element.priv_drv_data_size != 0) {
       return Status::Refuse(EINVAL, "a standard allocation has private data of {} bytes; expected none",
@@ -430,6 +433,7 @@ Task FinishElements(Creation& c) {
     if (c.elements[i].sysmem != 0)
       c.call.NameMemory({c.elements[i].sysmem, c.allocations[i]->pages * kPageBytes, handles[i]});
     auto* out = c.call.reply.add_allocation_info();
+    out->set_has_sysmem(c.has_sysmem());
     out->set_allocation(handles[i]);
     out->set_priv_drv_data_size(static_cast<uint32_t>(data.size()));  // for those who look at the call
     out->set_priv_drv_data(data.data(), data.size());

@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <cstdio>
+#include <map>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "cuse-dxg/trace/filter.h"
+#include "link/trace/trace_reader.h"
+
+namespace dxg::trace {
+
+// A call as two recordings can be compared by it: what may have another name stands aside.
+struct Comparable {
+  struct Name {
+    char kind;  // 'A' a handle of an adapter, 'h' another one, 'l' a LUID, 'a' an address, 'd' a descriptor
+    uint64_t value;
+    bool given;  // by the Reply
+    bool operator==(const Name&) const = default;
+  };
+  std::string text;  // call, Request, result, Reply; a place for each name
+  std::vector<Name> names;
+  std::string line;  // for people
+};
+
+// The names of one recording that those of another one are. Each has one partner.
+class Renaming {
+ public:
+  // Whether the calls are the same under it; if so, it has their names from now on.
+  bool Agree(const Comparable& a, const Comparable& b);
+
+ private:
+  using Key = std::pair<char, uint64_t>;
+  std::map<Key, uint64_t> to_b_, to_a_;
+};
+
+struct DiffOptions {
+  Filter filter;
+  bool exact = false;  // also measured values, such as clocks
+};
+
+struct DiffResult {
+  uint64_t same = 0, only_a = 0, only_b = 0;
+  bool differs() const { return only_a + only_b != 0; }
+};
+
+// Compares the calls thread by thread, in the order in which the threads appear; prints those that only one
+// of the two has, as diff(1) does. EINVAL: a recording is damaged; EFBIG: it has too many calls.
+class Diff {
+ public:
+  static constexpr size_t kCallsMax = 2'000'000;
+  static constexpr size_t kAheadMax = 256;  // calls that are looked at to find where both agree again
+
+  static Result<DiffResult> Run(TraceReader& a, TraceReader& b, const DiffOptions& options, std::FILE* to);
+};
+
+}  // namespace dxg::trace

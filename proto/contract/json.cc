@@ -1,0 +1,173 @@
+#include "proto/contract/json.h"
+
+#include <charconv>
+#include <iterator>
+
+#include "proto/contract/plan.h"
+
+namespace dxg::contract {
+namespace {
+
+using google::protobuf::FieldDescriptor;
+using google::protobuf::Message;
+using google::protobuf::Reflection;
+
+template <typename Number>
+void AppendNumber(Number value, std::string* out) {
+  char text[24];
+  out->append(text, std::to_chars(text, std::end(text), value).ptr);
+}
+
+// As protobuf has it: many readers hold a number as a double.
+template <typename Number>
+void AppendQuoted(Number value, std::string* out) {
+  *out += '"';
+  AppendNumber(value, out);
+  *out += '"';
+}
+
+void AppendBase64(std::string_view bytes, std::string* out) {
+  constexpr char kLetters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  *out += '"';
+  for (size_t at = 0; at < bytes.size(); at += 3) {
+    uint32_t group = 0;
+    const size_t count = std::min<size_t>(3, bytes.size() - at);
+    for (size_t i = 0; i < count; ++i)
+      group |= uint32_t{static_cast<unsigned char>(bytes[at + i])} << (16 - 8 * i);
+    for (size_t i = 0; i < 4; ++i) *out += i <= count ? kLetters[group >> (18 - 6 * i) & 63] : '=';
+  }
+  *out += '"';
+}
+
+void AppendUnit(uint32_t unit, std::string* out) {
+  constexpr char kDigits[] = "0123456789abcdef";
+  *out += "\\u";
+  for (int shift = 12; shift >= 0; shift -= 4) *out += kDigits[unit >> shift & 0xf];
+}
+
+// The bytes of the character at `at`, and its number; 0: there is none.
+size_t DecodeUtf8(std::string_view text, size_t at, uint32_t* rune) {
+  const auto lead = static_cast<unsigned char>(text[at]);
+  const size_t bytes = lead < 0x80                   ? 1
+                       : lead >= 0xc2 && lead < 0xe0 ? 2
+                       : lead >= 0xe0 && lead < 0xf0 ? 3
+                       : lead >= 0xf0 && lead < 0xf5 ? 4
+                                                     : 0;
+  if (bytes == 0 || at + bytes > text.size()) return 0;
+  *rune = bytes == 1 ? lead : lead & (0x7fu >> bytes);
+  for (size_t i = 1; i < bytes; ++i) {
+    const auto next = static_cast<unsigned char>(text[at + i]);
+    if ((next & 0xc0) != 0x80) return 0;
+    *rune = *rune << 6 | (next & 0x3f);
+  }
+  constexpr uint32_t kLeast[] = {0, 0, 0x80, 0x800, 0x10000};
+  const bool surrogate = *rune >= 0xd800 && *rune < 0xe000;
+  return *rune < kLeast[bytes] || *rune > 0x10ffff || surrogate ? 0 : bytes;
+}
+
+void AppendRune(uint32_t rune, std::string* out) {
+  if (rune == '"' || rune == '\\') {
+    *out += '\\';
+    *out += static_cast<char>(rune);
+  } else if (rune >= 0x20 && rune < 0x7f) {
+    *out += static_cast<char>(rune);
+  } else if (rune < 0x10000) {
+    AppendUnit(rune, out);
+  } else {
+    AppendUnit(0xd800 + ((rune - 0x10000) >> 10), out);
+    AppendUnit(0xdc00 + (rune & 0x3ff), out);
+  }
+}
+
+// `index` is of a list; -1: it is none.
+void AppendValue(const Message& message, const FieldPlan& plan, int index, std::string* out) {
+  const Reflection* const reflection = message.GetReflection();
+  const FieldDescriptor* const field = plan.field;
+  const bool repeated = index >= 0;
+  switch (plan.type) {
+    case FieldDescriptor::CPPTYPE_UINT32:
+      return AppendNumber(repeated ? reflection->GetRepeatedUInt32(message, field, index)
+                                   : reflection->GetUInt32(message, field),
+                          out);
+    case FieldDescriptor::CPPTYPE_INT32:
+      return AppendNumber(repeated ? reflection->GetRepeatedInt32(message, field, index)
+                                   : reflection->GetInt32(message, field),
+                          out);
+    case FieldDescriptor::CPPTYPE_UINT64:
+      return AppendQuoted(repeated ? reflection->GetRepeatedUInt64(message, field, index)
+                                   : reflection->GetUInt64(message, field),
+                          out);
+    case FieldDescriptor::CPPTYPE_INT64:
+      return AppendQuoted(repeated ? reflection->GetRepeatedInt64(message, field, index)
+                                   : reflection->GetInt64(message, field),
+                          out);
+    case FieldDescriptor::CPPTYPE_BOOL:
+      *out += (repeated ? reflection->GetRepeatedBool(message, field, index)
+                        : reflection->GetBool(message, field))
+                  ? "true"
+                  : "false";
+      return;
+    case FieldDescriptor::CPPTYPE_ENUM: {
+      const int value = repeated ? reflection->GetRepeatedEnumValue(message, field, index)
+                                 : reflection->GetEnumValue(message, field);
+      const auto* name = field->enum_type()->FindValueByNumber(value);
+      if (name == nullptr) return AppendNumber(value, out);
+      return AppendJsonString(name->name(), out);
+    }
+    case FieldDescriptor::CPPTYPE_STRING: {
+      std::string scratch;
+      const std::string& text = repeated
+                                    ? reflection->GetRepeatedStringReference(message, field, index, &scratch)
+                                    : reflection->GetStringReference(message, field, &scratch);
+      if (field->type() == FieldDescriptor::TYPE_STRING) return AppendJsonString(text, out);
+      return AppendBase64(text, out);
+    }
+    case FieldDescriptor::CPPTYPE_MESSAGE:
+      return AppendJson(repeated ? reflection->GetRepeatedMessage(message, field, index)
+                                 : reflection->GetMessage(message, field),
+                        out);
+    default:
+      *out += "null";
+  }
+}
+
+}  // namespace
+
+void AppendJsonString(std::string_view text, std::string* out) {
+  constexpr uint32_t kReplacement = 0xfffd;
+  *out += '"';
+  for (size_t at = 0; at < text.size();) {
+    uint32_t rune = kReplacement;
+    const size_t bytes = DecodeUtf8(text, at, &rune);
+    AppendRune(bytes == 0 ? kReplacement : rune, out);
+    at += bytes == 0 ? 1 : bytes;
+  }
+  *out += '"';
+}
+
+void AppendJson(const Message& message, std::string* out) {
+  const Reflection* const reflection = message.GetReflection();
+  char separator = '{';
+  for (const FieldPlan& plan : PlanOf(message.GetDescriptor())) {
+    if (!plan.repeated && plan.field->has_presence() && !reflection->HasField(message, plan.field)) continue;
+    *out += separator;
+    *out += '"';
+    *out += plan.name;
+    *out += "\":";
+    if (plan.repeated) {
+      const int count = reflection->FieldSize(message, plan.field);
+      *out += '[';
+      for (int i = 0; i < count; ++i) {
+        if (i != 0) *out += ',';
+        AppendValue(message, plan, i, out);
+      }
+      *out += ']';
+    } else {
+      AppendValue(message, plan, -1, out);
+    }
+    separator = ',';
+  }
+  *out += separator == '{' ? "{}" : "}";
+}
+
+}  // namespace dxg::contract
