@@ -29,11 +29,12 @@ class Recorder final : public guest::CallObserver {
   void OnCall(const guest::CallReport& report) override;
   void OnFile(const guest::FileReport& report) override;
   void OnAdapter(const guest::AdapterReport& report) override;
+  // A record of another observer's.
+  void Add(const TraceItem& item) DXG_EXCLUDES(mutex_);
 
  private:
   Recorder(std::unique_ptr<Sink> sink, std::unique_ptr<TraceWriter> writer)
       : sink_(std::move(sink)), writer_(std::move(writer)) {}
-  void Add(const TraceItem& item) DXG_EXCLUDES(mutex_);
   bool TryToAdd(const TraceItem& item) DXG_REQUIRES(mutex_);
   bool TryToAddLost() DXG_REQUIRES(mutex_);
   void Write() DXG_EXCLUDES(mutex_);
