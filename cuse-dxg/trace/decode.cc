@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <nlohmann/json.hpp>
 
+#include "cuse-dxg/trace/events.h"
 #include "cuse-dxg/trace/line.h"
 #include "proto/contract/text.h"
 
@@ -33,25 +34,42 @@ std::string Hex(const std::string& bytes) {
   return hex;
 }
 
+std::string EventJson(const TraceRecord& record, uint32_t interface_version) {
+  if (record.has_host_command()) {
+    const TraceHostCommand& command = record.host_command();
+    const HostCommandText text = DecodeHostCommand(command, interface_version);
+    return fmt::format(
+        R"(,"command":{},"name":"{}","process":{},"channel":{},"to_guest":{},"request":{},"reply":{})",
+        command.command(), text.name, command.process(), command.channel(), command.to_guest(),
+        JsonOf(text.request.get()), JsonOf(text.reply.get()));
+  }
+  if (record.has_event()) {
+    const TraceEvent& event = record.event();
+    return fmt::format(R"(,"kind":"{}","process":{},"object":{},"value":{},"node":{})",
+                       TraceEvent::Kind_Name(event.kind()), event.process(), event.object(), event.value(),
+                       event.node());
+  }
+  if (record.has_moved()) {
+    const TraceMove& move = record.moved();
+    return fmt::format(R"(,"change":"{}","file":{},"fd":{},"from_fd":{})",
+                       TraceMove::Change_Name(move.change()), move.file(), move.fd(), move.from_fd());
+  }
+  const TraceProcess& process = record.process();
+  return fmt::format(R"(,"change":"{}","child":{},"program":{},"status":{})",
+                     TraceProcess::Change_Name(process.change()), process.child(), Quoted(process.program()),
+                     process.status());
+}
+
 }  // namespace
 
 Status Decoder::Decode(const TraceRecord& record) {
   record_ = &record;
-  switch (record.what_case()) {
-    case TraceRecord::kCall:
-      return DecodeCall(record);
-    case TraceRecord::kAdapter:
-      if (record.adapter().change() > TraceAdapter::REMOVED ||
-          record.adapter().change() < TraceAdapter::ARRIVED)
-        return Status::Refuse(EINVAL, "an adapter that does what no adapter does ({})",
-                              static_cast<int>(record.adapter().change()));
-      return Status::Ok();
-    case TraceRecord::kOpen:
-    case TraceRecord::kClose:
-      return Status::Ok();
-    default:
-      return Status::Refuse(EINVAL, "a record of nothing that this version knows");
-  }
+  if (record.has_call()) return DecodeCall(record);
+  if (record.what_case() == TraceRecord::WHAT_NOT_SET)
+    return Status::Refuse(EINVAL, "a record of nothing that this version knows");
+  if (record.has_adapter() && record.adapter().interface_version() != 0)
+    interface_version_ = record.adapter().interface_version();
+  return CheckEvent(record);
 }
 
 Status Decoder::DecodeCall(const TraceRecord& record) {
@@ -114,16 +132,33 @@ guest::AdapterReport Decoder::adapter() const {
 }
 
 const char* NameOf(const TraceRecord& record) {
-  if (record.has_open()) return "open";
-  if (record.has_close()) return "close";
-  if (record.has_adapter()) return "adapter";
+  switch (record.what_case()) {
+    case TraceRecord::kOpen:
+      return "open";
+    case TraceRecord::kClose:
+      return "close";
+    case TraceRecord::kAdapter:
+      return "adapter";
+    case TraceRecord::kProcess:
+      return "process";
+    case TraceRecord::kMoved:
+      return "descriptor";
+    case TraceRecord::kEvent:
+      return "event";
+    case TraceRecord::kHostCommand:
+      return "host";
+    default:
+      break;
+  }
   const contract::CallRow* const row = contract::FindCall(record.call().code());
   return row != nullptr ? row->name : "ioctl";
 }
 
 std::string LineOf(const TraceRecord& record, const Decoder& decoder, size_t limit) {
   if (record.has_call()) return ToLine(decoder.call(), limit);
-  return record.has_adapter() ? ToLine(decoder.adapter()) : ToLine(decoder.file());
+  if (record.has_open() || record.has_close()) return ToLine(decoder.file());
+  if (record.has_adapter()) return ToLine(decoder.adapter());
+  return EventLine(record, decoder.interface_version(), limit);
 }
 
 std::string JsonOf(const TraceRecord& record, const Decoder& decoder) {
@@ -145,8 +180,10 @@ std::string JsonOf(const TraceRecord& record, const Decoder& decoder) {
   } else if (record.has_open()) {
     json += fmt::format(R"(,"file":{},"name":{},"shared":{})", record.open().file(),
                         Quoted(record.open().name()), record.open().shared());
-  } else {
+  } else if (record.has_close()) {
     json += fmt::format(R"(,"file":{})", record.close().file());
+  } else {
+    json += EventJson(record, decoder.interface_version());
   }
   return json + "}\n";
 }

@@ -11,9 +11,8 @@ namespace dxg::trace {
 
 // Which records somebody wants to see: terms with commas between them, all of which have to hold.
 //
-//     call=CreateDevice     a name, with * for any letters; also open, close, adapter, ioctl
-//     pid=1234   tid=1234
-//     errno=EINVAL          a name or a number; 0 is a success
+//     call=CreateDevice     a name, with * for any letters; also open, close, adapter, process, descriptor,
+//     event, host, ioctl pid=1234   tid=1234 errno=EINVAL          a name or a number; 0 is a success
 //     errno!=0              with != it must not be so
 class Filter {
  public:
