@@ -43,6 +43,11 @@ std::string NameOf(pid_t tid) {
 
 }  // namespace
 
+bool NodePath::HasNameOf(std::string_view path) const {
+  const auto last = [](std::string_view whole) { return whole.substr(whole.rfind('/') + 1); };
+  return last(path) == last(path_);
+}
+
 bool NodePath::IsOf(pid_t tid, int fd) const {
   struct statx node, file;
   return fd >= 0 && Look(fmt::format("/proc/{}/fd/{}", tid, fd), &file) && Look(path_, &node) &&

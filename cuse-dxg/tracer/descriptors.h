@@ -7,6 +7,7 @@
 #include <map>
 #include <set>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -19,6 +20,8 @@ class NodePath {
  public:
   explicit NodePath(std::string path) : path_(std::move(path)) {}
   const std::string& path() const { return path_; }
+  // Whether that name may lead to it: links of other names are found when they are used.
+  bool HasNameOf(std::string_view path) const;
   // Whether that descriptor of the thread is of the node, under whatever name it was opened there.
   bool IsOf(pid_t tid, int fd) const;
 
@@ -46,6 +49,7 @@ class Descriptors {
   };
   File Of(const Who& who, int fd);
 
+  bool MayBeNode(std::string_view path) const { return node_.HasNameOf(path); }
   // open() has returned.
   void Opened(const Who& who, int fd);
   void OpenRefused(const Who& who, const std::string& path, int error);

@@ -96,16 +96,23 @@ void ObservedCall::ReadElements(const Buffer& buffer, const std::byte* elements,
   buffer.read(elements, count, message);
   const FieldDescriptor* const field = FieldOf(buffer, *message);
   const contract::Element* const element = ElementOf(field->message_type());
-  if (element == nullptr || !field->is_repeated() || message != request_.get()) return;
+  if (element == nullptr || !field->is_repeated()) return;
   for (uint32_t i = 0; i < count; ++i) {
     const std::byte* const args = elements + size_t{i} * buffer.element_size;
     contract::Message* const each =
         message->GetReflection()->MutableRepeatedMessage(message, field, static_cast<int>(i));
-    ReadBuffers(element->buffers, args, each);
-    // What no member says, and the guest fills in likewise.
-    if (auto* const info = dynamic_cast<AllocationInfo2*>(each))
-      info->set_has_sysmem(AddressAt(args, offsetof(d3dddi_allocationinfo2, sysmem)) != 0);
+    if (message == request_.get()) ReadBuffers(element->buffers, args, each);
+    if (auto* const info = dynamic_cast<AllocationInfo2*>(each)) Adapt(args, info);
   }
+}
+
+// Of an answer only the handle is the node's. What no member says of a question, the guest fills in likewise.
+void ObservedCall::Adapt(const std::byte* element, AllocationInfo2* info) const {
+  if (reply_ == nullptr)
+    return info->set_has_sysmem(AddressAt(element, offsetof(d3dddi_allocationinfo2, sysmem)) != 0);
+  const uint32_t allocation = info->allocation();
+  info->Clear();
+  info->set_allocation(allocation);
 }
 
 // The word that is an address of values for monitored fences is the first of eight values for legacy ones.
@@ -138,9 +145,11 @@ void ObservedCall::Ended(int32_t result, TraceCall* call) {
   std::vector<std::byte> after(args_.size());
   if (!ReadMemory(tid_, argument_, after)) after = args_;
   // Of a refusal only what it changed is an answer: the rest is what the caller had there.
-  if (result < 0) ClearUnchanged(*row_, args_, &after);
-  row_->read_reply(after.data(), reply_.get());
-  if (result >= 0) ReadBuffers(row_->out, after.data(), reply_.get());
+  const bool is_refused = result < 0;
+  const bool is_answered = !is_refused || after != args_;
+  if (is_refused) ClearUnchanged(*row_, args_, &after);
+  if (is_answered) row_->read_reply(after.data(), reply_.get());
+  if (!is_refused) ReadBuffers(row_->out, after.data(), reply_.get());
   reply_->SerializeToString(call->mutable_reply());
 }
 

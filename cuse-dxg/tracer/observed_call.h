@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "proto/contract/contract.h"
+#include "proto/dxg/allocation.pb.h"
 #include "proto/dxg/trace.pb.h"
 
 namespace dxg::tracer {
@@ -38,6 +39,7 @@ class ObservedCall {
                    contract::Message* message);
   void ReadElements(const contract::Buffer& buffer, const std::byte* elements, uint32_t count,
                     contract::Message* message);
+  void Adapt(const std::byte* element, AllocationInfo2* info) const;
   void TakeInlineValues();
 
   const pid_t tid_;

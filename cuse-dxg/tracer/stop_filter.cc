@@ -57,13 +57,13 @@ int Install() {
 }  // namespace
 
 std::vector<sock_filter> StopFilter() {
-  constexpr uint32_t kOpenMask = O_ACCMODE | O_CREAT;
+  constexpr uint32_t kMakesOrLooks = O_CREAT | O_DIRECTORY | O_PATH;
   std::vector<sock_filter> program = {Load(offsetof(seccomp_data, arch)),
                                       BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, AUDIT_ARCH_X86_64, 1, 0), kPass,
                                       Load(offsetof(seccomp_data, nr))};
   When(SYS_ioctl, IfArgument(1, kTypeMask, kDxgType), &program);
-  When(SYS_openat, IfArgument(2, kOpenMask, O_RDWR), &program);
-  When(SYS_open, IfArgument(1, kOpenMask, O_RDWR), &program);
+  When(SYS_openat, IfArgument(2, kMakesOrLooks, 0), &program);
+  When(SYS_open, IfArgument(1, kMakesOrLooks, 0), &program);
   constexpr uint32_t kDuplicate = F_DUPFD, kDuplicateCloexec = F_DUPFD_CLOEXEC;
   When(SYS_fcntl,
        {Load(Argument(1)), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, kDuplicate, 1, 0),

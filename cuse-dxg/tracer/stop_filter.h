@@ -15,7 +15,7 @@ inline constexpr uint16_t kStopMark = 0x0d69;
 // needs, and runs on at all others without a stop:
 //
 //     ioctl                     only where the request's type is 'G', as that of all calls of /dev/dxg
-//     open, openat              only for reading and writing, and not to create: as clients open the node
+//     open, openat              not to create a file, nor a directory: as clients open the node
 //     openat2, pidfd_getfd      always; they are rare
 //     dup, dup2, dup3, fcntl    fcntl only where it duplicates
 //

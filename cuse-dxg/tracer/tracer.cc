@@ -12,6 +12,8 @@
 #include <unistd.h>
 
 #include <cerrno>
+#include <fstream>
+#include <string>
 #include <utility>
 
 #include "base/printable.h"
@@ -59,6 +61,15 @@ uint64_t EventMessage(pid_t tid) {
 pid_t ProcessOf(pid_t tid) {
   const std::vector<uint64_t> numbers = ProcStatus(tid).Numbers("Tgid");
   return numbers.empty() ? tid : static_cast<pid_t>(numbers.front());
+}
+
+// O_PATH: a descriptor that no call goes through.
+bool NamesAPlaceOnly(pid_t tid, int fd) {
+  std::ifstream lines(fmt::format("/proc/{}/fdinfo/{}", tid, fd));
+  for (std::string line; std::getline(lines, line);) {
+    if (line.starts_with("flags:")) return (std::stoul(line.substr(6), nullptr, 8) & O_PATH) != 0;
+  }
+  return false;
 }
 
 // The stop is of a filter of the program's own, whose tracer is not there: what the kernel answers then.
@@ -202,8 +213,10 @@ bool Tracer::EnterOther(pid_t tid, Thread& thread, const __ptrace_syscall_info& 
     case SYS_open:
     case SYS_openat:
     case SYS_openat2:
+      // A filter cannot look at names, so this is as often as any file is opened: one stop is enough for
+      // those.
       pending.path = ReadString(tid, argument(pending.number == SYS_open ? 0 : 1), PATH_MAX);
-      return true;
+      return descriptors_.MayBeNode(pending.path);
     case SYS_dup2:
     case SYS_dup3:
       pending.fd = static_cast<int>(argument(0));
@@ -235,22 +248,30 @@ void Tracer::OnExit(pid_t tid, Thread& thread) {
   thread.pending = {};
 }
 
-void Tracer::LeaveIoctl(pid_t tid, Thread& thread, int64_t value, uint64_t now) {
-  Pending& pending = thread.pending;
+TraceRecord Tracer::RecordOf(pid_t tid, const Thread& thread) {
+  const Pending& pending = thread.pending;
   TraceRecord record;
   record.set_pid(static_cast<uint32_t>(pending.file.opener));
   record.set_tid(static_cast<uint32_t>(tid));
+  TraceCall& call = *record.mutable_call();
+  call.set_file(pending.file.number);
+  call.set_fd(pending.fd);
+  call.set_inherited(thread.tgid != pending.file.opener);
+  return record;
+}
+
+void Tracer::LeaveIoctl(pid_t tid, Thread& thread, int64_t value, uint64_t now) {
+  Pending& pending = thread.pending;
+  // The kernel's own answer, where the call has not reached the node: the descriptor names a place only.
+  if (value == -EBADF && NamesAPlaceOnly(tid, pending.fd)) return;
+  TraceRecord record = RecordOf(tid, thread);
   auto result = static_cast<int32_t>(value);
   if (value <= kRestartsFirst && value >= kRestartsLast) {
     result = -EINTR;
     record.set_reason("a signal ended it; it begins again where the signal's handler says so (SA_RESTART)");
   }
   record.set_result(result);
-  TraceCall& call = *record.mutable_call();
-  pending.call->Ended(result, &call);
-  call.set_file(pending.file.number);
-  call.set_fd(pending.fd);
-  call.set_inherited(thread.tgid != pending.file.opener);
+  pending.call->Ended(result, record.mutable_call());
   TellRecord(record, pending.begin_ns, now);
 }
 
@@ -326,16 +347,10 @@ void Tracer::OnEnd(pid_t tid, int status) {
   if (found == threads_.end()) return;
   Thread& thread = found->second;
   if (thread.pending.call != nullptr) {
-    TraceRecord record;
-    record.set_pid(static_cast<uint32_t>(thread.pending.file.opener));
-    record.set_tid(static_cast<uint32_t>(tid));
+    TraceRecord record = RecordOf(tid, thread);
     record.set_result(-EINTR);
     record.set_reason("the thread was killed during the call");
-    TraceCall& call = *record.mutable_call();
-    thread.pending.call->Lost(&call);
-    call.set_file(thread.pending.file.number);
-    call.set_fd(thread.pending.fd);
-    call.set_inherited(thread.tgid != thread.pending.file.opener);
+    thread.pending.call->Lost(record.mutable_call());
     TellRecord(record, thread.pending.begin_ns, NowNs());
   }
   const pid_t tgid = thread.tgid;
@@ -355,6 +370,8 @@ void Tracer::OnEnd(pid_t tid, int status) {
 
 void Tracer::TellProcess(const Descriptors::Who& who, TraceProcess::Change change, uint32_t child,
                          const std::string& program, int status) {
+  if (change == TraceProcess::EXECUTED) is_executed_ = true;
+  if (!is_executed_) return;  // what this process's own child does before it is the program
   TraceRecord record;
   record.set_pid(static_cast<uint32_t>(who.tgid));
   record.set_tid(static_cast<uint32_t>(who.tid));

@@ -73,6 +73,8 @@ class Tracer {
   bool EnterOther(pid_t tid, Thread& thread, const __ptrace_syscall_info& info);
   void LeaveIoctl(pid_t tid, Thread& thread, int64_t value, uint64_t now);
   void LeaveOther(pid_t tid, const Thread& thread, int64_t value);
+  // With all that is known before the call has ended.
+  static TraceRecord RecordOf(pid_t tid, const Thread& thread);
   // A thread whose first stop was there before its parent's event.
   void Adopt(pid_t tid, pid_t tgid);
   void AdoptOrphans();
@@ -93,6 +95,7 @@ class Tracer {
   std::set<uint32_t> said_raw_;
   std::set<std::string> said_of_;
   pid_t program_ = 0;
+  bool is_executed_ = false;
   bool program_ended_ = false;
   bool program_stopped_ = false;  // by job control
   bool stop_wanted_ = false;      // the terminal has told all of its job to stop
