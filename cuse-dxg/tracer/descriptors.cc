@@ -56,6 +56,7 @@ bool NodePath::IsOf(pid_t tid, int fd) const {
 
 Descriptors::File Descriptors::Of(const Who& who, int fd) {
   const Key key{who.tgid, fd};
+  last_threads_[who.tgid] = who.tid;
   if (!node_.IsOf(who.tid, fd)) {
     Drop(key, who.tid);
     return {};
@@ -75,11 +76,12 @@ uint64_t Descriptors::Find(const Who& who, const Key& key, TraceMove::Change how
   bool elsewhere = false;  // `before` has another descriptor, which is not this one
   for (const auto& [other, file] : files_of_) {
     if (other == key) continue;
-    if (!node_.IsOf(other.first, other.second)) {
+    const pid_t other_tid = ThreadOf(other.first);
+    if (!node_.IsOf(other_tid, other.second)) {
       gone.push_back(other);
       continue;
     }
-    const Compared compared = Compare(who.tid, key.second, other.first, other.second);
+    const Compared compared = Compare(who.tid, key.second, other_tid, other.second);
     if (compared == Compared::kSame) {
       found = file;
       break;
@@ -106,6 +108,7 @@ uint64_t Descriptors::Find(const Who& who, const Key& key, TraceMove::Change how
 }
 
 void Descriptors::Opened(const Who& who, int fd) {
+  last_threads_[who.tgid] = who.tid;
   if (!node_.IsOf(who.tid, fd)) return;
   Sweep(who);
   Drop({who.tgid, fd}, who.tid);
@@ -151,6 +154,16 @@ void Descriptors::Sweep(const Who& who) {
     if (!node_.IsOf(who.tid, at->first.second)) gone.push_back(at->first);
   }
   for (const Key& key : gone) Drop(key, who.tid);
+}
+
+pid_t Descriptors::ThreadOf(pid_t tgid) const {
+  const auto last = last_threads_.find(tgid);
+  return last == last_threads_.end() ? tgid : last->second;
+}
+
+void Descriptors::ThreadEnded(const Who& who) {
+  const auto last = last_threads_.find(who.tgid);
+  if (last != last_threads_.end() && last->second == who.tid) last_threads_.erase(last);
 }
 
 void Descriptors::Ended(pid_t tgid) {

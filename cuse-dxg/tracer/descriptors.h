@@ -62,6 +62,7 @@ class Descriptors {
   void Forked(pid_t parent, pid_t child);
   // Finds out which descriptors of the process are left: after an exec, before an open.
   void Sweep(const Who& who);
+  void ThreadEnded(const Who& who);
   void Ended(pid_t tgid);
 
  private:
@@ -71,6 +72,8 @@ class Descriptors {
     std::set<Key> descriptors;
   };
 
+  // A thread of that process that lives, as far as is known: the first one may have ended before the others.
+  pid_t ThreadOf(pid_t tgid) const;
   void Enter(const Key& key, uint64_t file);
   // The descriptor is another one, or none. Where it was the last of its description, that is closed, unless
   // it is in `keep`: it may be on its way.
@@ -84,6 +87,7 @@ class Descriptors {
   const Tell tell_;
   std::map<Key, uint64_t> files_of_;
   std::map<uint64_t, Known> files_;
+  std::map<pid_t, pid_t> last_threads_;  // of each process: who was looked at last
   uint64_t last_file_ = 0;
 };
 

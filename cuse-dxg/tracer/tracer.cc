@@ -4,21 +4,19 @@
 #include <fmt/format.h>
 #include <limits.h>
 #include <spdlog/spdlog.h>
-#include <sys/ptrace.h>
 #include <sys/syscall.h>
 #include <sys/user.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstring>
 #include <fstream>
 #include <string>
 #include <utility>
 
 #include "base/printable.h"
-#include "base/proc_status.h"
-#include "cuse-dxg/tracer/executable.h"
+#include "cuse-dxg/tracer/ptrace_call.h"
 #include "cuse-dxg/tracer/stop_filter.h"
 #include "cuse-dxg/tracer/tracee_memory.h"
 
@@ -29,39 +27,6 @@ constexpr int kSyscallStop = SIGTRAP | 0x80;  // by PTRACE_O_TRACESYSGOOD
 // The kernel's own results of a call that a signal ended (ERESTARTSYS to ERESTART_RESTARTBLOCK). The program
 // never sees one: the call begins again, or returns EINTR.
 constexpr int64_t kRestartsFirst = -512, kRestartsLast = -516;
-
-// The ones that a user or a supervisor sends to end, or to tell something to, the program.
-constexpr int kPassedOn[] = {SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGCONT};
-constexpr int kTerminalStops[] = {SIGTSTP, SIGTTIN, SIGTTOU};
-
-long Trace(int request, pid_t tid, uint64_t address, uint64_t data) {
-  // Safety: the kernel knows by the request whether these are addresses, and whose.
-  return ptrace(static_cast<__ptrace_request>(request), tid, reinterpret_cast<void*>(address),
-                reinterpret_cast<void*>(data));
-}
-
-uint64_t AddressOf(void* here) { return reinterpret_cast<uint64_t>(here); }  // Safety: for Trace only
-
-uint64_t NowNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
-
-bool IsGroupStop(int signal) {
-  return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
-}
-
-uint64_t EventMessage(pid_t tid) {
-  uint64_t message = 0;
-  Trace(PTRACE_GETEVENTMSG, tid, 0, AddressOf(&message));
-  return message;
-}
-
-pid_t ProcessOf(pid_t tid) {
-  const std::vector<uint64_t> numbers = ProcStatus(tid).Numbers("Tgid");
-  return numbers.empty() ? tid : static_cast<pid_t>(numbers.front());
-}
 
 // O_PATH: a descriptor that no call goes through.
 bool NamesAPlaceOnly(pid_t tid, int fd) {
@@ -89,15 +54,6 @@ Tracer::Tracer(std::string node, Tell tell)
         counts_.descriptions += record.has_open() && record.result() == 0;
         TellRecord(record, now, now);
       }) {}
-
-sigset_t Tracer::HandledSignals() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, SIGCHLD);
-  for (const int signal : kPassedOn) sigaddset(&set, signal);
-  for (const int signal : kTerminalStops) sigaddset(&set, signal);
-  return set;
-}
 
 int Tracer::Run(Program& program) {
   program_ = program.pid();
@@ -173,12 +129,17 @@ void Tracer::OnGroupStop(pid_t tid) {
 
 void Tracer::OnEntry(pid_t tid, Thread& thread) {
   thread.pending = {};
-  if (EventMessage(tid) != kStopMark) {
+  __ptrace_syscall_info info{};
+  if (Trace(PTRACE_GET_SYSCALL_INFO, tid, sizeof(info), AddressOf(&info)) <= 0) {
+    if (errno != ESRCH && !std::exchange(said_old_kernel_, true))
+      spdlog::error("nothing can be recorded: this kernel is older than Linux 5.3 ({})",
+                    std::strerror(errno));
+    return Resume(tid);
+  }
+  if (info.op != PTRACE_SYSCALL_INFO_SECCOMP || info.seccomp.ret_data != kStopMark) {
     RefuseAsWithoutTracer(tid);
     return Resume(tid);
   }
-  __ptrace_syscall_info info{};
-  if (Trace(PTRACE_GET_SYSCALL_INFO, tid, sizeof(info), AddressOf(&info)) <= 0) return Resume(tid);
   thread.pending.number = static_cast<long>(info.seccomp.nr);
   const bool is_ioctl = thread.pending.number == SYS_ioctl;
   const bool to_record = is_ioctl ? EnterIoctl(tid, thread, info) : EnterOther(tid, thread, info);
@@ -293,96 +254,7 @@ void Tracer::LeaveOther(pid_t tid, const Thread& thread, int64_t value) {
   }
 }
 
-// -- Threads and processes --
-
-void Tracer::OnNew(pid_t tid, const Thread& parent) {
-  const auto child = static_cast<pid_t>(EventMessage(tid));
-  if (child == 0 || threads_.contains(child)) return;
-  const pid_t tgid = ProcessOf(child);
-  const bool is_thread = tgid == parent.tgid;
-  ++(is_thread ? counts_.threads : counts_.processes);
-  TellProcess({tid, parent.tgid}, is_thread ? TraceProcess::THREAD : TraceProcess::FORKED,
-              static_cast<uint32_t>(child));
-  if (!is_thread) descriptors_.Forked(parent.tgid, tgid);
-  Adopt(child, tgid);
-}
-
-void Tracer::Adopt(pid_t tid, pid_t tgid) {
-  threads_[tid].tgid = tgid;
-  if (early_.erase(tid) != 0) Resume(tid);
-}
-
-// The parent was killed before its event was taken.
-void Tracer::AdoptOrphans() {
-  const std::set<pid_t> early = early_;
-  for (const pid_t tid : early) {
-    const std::vector<uint64_t> parents = ProcStatus(tid).Numbers("PPid");
-    const pid_t tgid = ProcessOf(tid);
-    const bool has_parent = threads_.contains(tgid) ||
-                            (!parents.empty() && threads_.contains(static_cast<pid_t>(parents.front())));
-    if (!has_parent) Adopt(tid, tgid);
-  }
-}
-
-// The other threads are gone by now, and the one that did it has the number of the process.
-void Tracer::OnExec(pid_t tid) {
-  const auto before = static_cast<pid_t>(EventMessage(tid));
-  std::erase_if(threads_, [&](const auto& each) {
-    return each.first != tid && (each.first == before || each.second.tgid == tid);
-  });
-  Thread& thread = threads_[tid];
-  thread.tgid = tid;
-  thread.pending = {};
-  const std::string program = ProgramOf(tid);
-  descriptors_.Sweep({tid, tid});
-  TellProcess({tid, tid}, TraceProcess::EXECUTED, 0, program);
-  if (const std::string what = WhatIsOtherwiseFor(tid, program);
-      !what.empty() && said_of_.insert(what).second)
-    spdlog::warn("{}", what);
-}
-
-void Tracer::OnEnd(pid_t tid, int status) {
-  early_.erase(tid);
-  const auto found = threads_.find(tid);
-  if (found == threads_.end()) return;
-  Thread& thread = found->second;
-  if (thread.pending.call != nullptr) {
-    TraceRecord record = RecordOf(tid, thread);
-    record.set_result(-EINTR);
-    record.set_reason("the thread was killed during the call");
-    thread.pending.call->Lost(record.mutable_call());
-    TellRecord(record, thread.pending.begin_ns, NowNs());
-  }
-  const pid_t tgid = thread.tgid;
-  threads_.erase(found);
-  if (tid == tgid) {
-    descriptors_.Ended(tgid);
-    TellProcess({tid, tgid}, TraceProcess::EXITED, 0, {}, status);
-  }
-  AdoptOrphans();
-  if (tid != program_) return;
-  program_ended_ = true;
-  if (!threads_.empty())
-    spdlog::warn("the program has ended; what it has started goes on, and is recorded until it ends");
-}
-
 // -- What is told --
-
-void Tracer::TellProcess(const Descriptors::Who& who, TraceProcess::Change change, uint32_t child,
-                         const std::string& program, int status) {
-  if (change == TraceProcess::EXECUTED) is_executed_ = true;
-  if (!is_executed_) return;  // what this process's own child does before it is the program
-  TraceRecord record;
-  record.set_pid(static_cast<uint32_t>(who.tgid));
-  record.set_tid(static_cast<uint32_t>(who.tid));
-  TraceProcess& process = *record.mutable_process();
-  process.set_change(change);
-  process.set_child(child);
-  process.set_program(program);
-  process.set_status(status);
-  const uint64_t now = NowNs();
-  TellRecord(record, now, now);
-}
 
 void Tracer::TellRecord(TraceRecord& record, uint64_t begin_ns, uint64_t end_ns) {
   record.set_begin_ns(begin_ns);
@@ -401,58 +273,6 @@ void Tracer::SayOfRaw(const ObservedCall& call, uint32_t code) {
   } else {
     spdlog::warn("{}: its argument cannot be read: it is recorded without", call.row()->name);
   }
-}
-
-// -- Signals to this process --
-
-// Waits for one. A stop or an end of a tracee is SIGCHLD.
-void Tracer::TakeSignal() {
-  const sigset_t handled = HandledSignals();
-  siginfo_t signal;
-  if (sigwaitinfo(&handled, &signal) < 0 || signal.si_signo == SIGCHLD) return;
-  if (IsGroupStop(signal.si_signo)) {
-    stop_wanted_ = true;
-    return StopWithProgram();
-  }
-  if (signal.si_signo == SIGCONT) {
-    stop_wanted_ = false;
-    if (!program_stopped_ || IsContinuing()) return;  // its job was told, and so it knows
-  }
-  // A key on the terminal signals the whole process group, the program included.
-  if (signal.si_code == SI_KERNEL) return;
-  if (!program_ended_) {
-    kill(program_, signal.si_signo);
-    return;
-  }
-  for (const auto& [tid, thread] : threads_) {
-    if (tid == thread.tgid) kill(tid, signal.si_signo);
-  }
-}
-
-bool Tracer::IsContinuing() const {
-  siginfo_t event{};
-  return waitid(P_PID, static_cast<id_t>(program_), &event, WSTOPPED | WNOHANG | WNOWAIT | __WALL) == 0 &&
-         event.si_pid != 0;
-}
-
-// The terminal has stopped the job, and the program did what it does then: so its shell is to see this
-// process stopped as well.
-void Tracer::StopWithProgram() {
-  sigset_t pending;
-  sigpending(&pending);
-  for (const int stop : kTerminalStops) stop_wanted_ |= sigismember(&pending, stop) == 1;
-  if (!stop_wanted_ || !program_stopped_ || sigismember(&pending, SIGCONT) == 1) return;
-  const sigset_t stops = [] {
-    sigset_t set;
-    sigemptyset(&set);
-    for (const int stop : kTerminalStops) sigaddset(&set, stop);
-    return set;
-  }();
-  const timespec at_once{};
-  while (sigtimedwait(&stops, nullptr, &at_once) > 0) {
-  }
-  stop_wanted_ = false;
-  raise(SIGSTOP);
 }
 
 }  // namespace dxg::tracer

@@ -75,6 +75,8 @@ class Tracer {
   void LeaveOther(pid_t tid, const Thread& thread, int64_t value);
   // With all that is known before the call has ended.
   static TraceRecord RecordOf(pid_t tid, const Thread& thread);
+  // Its call has no answer.
+  void TellKilled(pid_t tid, const Thread& thread);
   // A thread whose first stop was there before its parent's event.
   void Adopt(pid_t tid, pid_t tgid);
   void AdoptOrphans();
@@ -94,6 +96,7 @@ class Tracer {
   std::set<pid_t> early_;  // stopped, and nobody has said yet whose they are
   std::set<uint32_t> said_raw_;
   std::set<std::string> said_of_;
+  bool said_old_kernel_ = false;
   pid_t program_ = 0;
   bool is_executed_ = false;
   bool program_ended_ = false;

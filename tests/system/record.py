@@ -5,6 +5,9 @@ What is recorded is what the program itself has noted, thread by thread, and wha
 import collections
 import importlib
 import os
+import pty
+import select
+import signal
 import subprocess
 import sys
 import tempfile
@@ -125,7 +128,7 @@ def main():
         clients = {"": CLIENT, "static.": STATIC}
         recorded, said = {}, {}
         for prefix, client in clients.items():
-            for mode in ("calls", "reopen", "duplicates", "forks", "passes", "threads", "exec", "signals", "filter", "daemon", "counted"):
+            for mode in ("calls", "reopen", "duplicates", "forks", "passes", "threads", "exec", "leaderless", "signals", "filter", "daemon", "counted"):
                 name = prefix + mode
                 log = f"{scratch}/{name}.log"
                 recorded[name], said[name] = record(trace, scratch, name, client, mode, log, log=log)
@@ -140,6 +143,7 @@ def main():
         assert sum(map(len, by_thread(records).values())) == 16 * 50 * 2
 
         check_statuses(scratch)
+        check_terminal(scratch)
 
 
 def check_modes(trace, prefix, recorded, said):
@@ -179,6 +183,10 @@ def check_modes(trace, prefix, recorded, said):
     records = recorded[prefix + "exec"]
     assert sum(p.change == process.EXECUTED for p in of_kind(records, "process")) == 2, of_kind(records, "process")
 
+    records = recorded[prefix + "leaderless"]
+    assert len(of_kind(records, "open")) == len(of_kind(records, "close")) == 2, of_kind(records, "open")
+    assert [r.call.file for r in records if r.HasField("call") and r.call.code & 255 == 0x3e] == 4 * [1, 2]
+
     records = recorded[prefix + "signals"]
     exits = sorted(p.status for p in of_kind(records, "process") if p.change == process.EXITED)
     assert exits == [0, 9, 42 << 8], exits
@@ -210,6 +218,46 @@ def check_statuses(scratch):
     # A program that traces others finds a tracer; one that has none to trace is told so.
     out = run(*command, "--", PATH, "record", "-o", f"{scratch}/inner.dxg", "--", "true", status=125)
     assert "cannot be traced" in out.stderr, out.stderr
+
+
+def check_terminal(scratch):
+    """^Z stops the program and what records it, as a shell expects of a job, and SIGCONT lets both go on; the program gets ^Z itself,
+    and SIGCONT once."""
+    script = "import os, signal, time\n" \
+        "for each in (signal.SIGTSTP, signal.SIGCONT): signal.signal(each, lambda number, frame: (" \
+        "os.write(1, b'got %d\\n' % number), number == signal.SIGTSTP and os.kill(os.getpid(), signal.SIGSTOP)))\n" \
+        "os.write(1, b'ready\\n')\n" \
+        "while True: signal.pause()\n"
+    pid, terminal = pty.fork()
+    if pid == 0:
+        os.execl(PATH, PATH, "record", "-o", f"{scratch}/terminal.dxg", "--", sys.executable, "-c", script)
+    told = b""
+
+    def until(what, times=1):
+        nonlocal told
+        while told.count(what) < times:
+            assert select.select([terminal], [], [], 60)[0], (what, told)
+            told += os.read(terminal, 1000)
+
+    try:
+        until(b"ready")
+        for round in (1, 2, 3):
+            os.write(terminal, b"\x1a")
+            _, status = os.waitpid(pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status), status
+            os.killpg(pid, signal.SIGCONT)
+            until(b"got %d" % signal.SIGCONT, round)
+        os.write(terminal, b"\x03")
+        until(b"KeyboardInterrupt")
+        _, status = os.waitpid(pid, 0)
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGINT, status
+        assert (told.count(b"got %d" % signal.SIGTSTP), told.count(b"got %d" % signal.SIGCONT)) == (3, 3), told
+        pid = 0
+    finally:
+        if pid:
+            os.kill(pid, signal.SIGKILL)
+            os.waitpid(pid, 0)
+        os.close(terminal)
 
 
 main()

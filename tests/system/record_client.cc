@@ -241,6 +241,35 @@ void Threads() {
   for (std::thread& thread : threads) thread.join();
 }
 
+// The first thread ends, and the others go on.
+void Leaderless() {
+  const int one = Open(), other = Open();
+  Speak(one, 1);
+  Speak(other, 2);
+  pthread_t thread;
+  static int both[2];
+  both[0] = one, both[1] = other;
+  pthread_create(
+      &thread, nullptr,
+      [](void*) -> void* {
+        char state = 'R';
+        while (state != 'Z') {
+          const std::string path = "/proc/self/task/" + std::to_string(getpid()) + "/stat";
+          FILE* const file = fopen(path.c_str(), "re");
+          Require(file != nullptr && std::fscanf(file, "%*d (%*[^)]) %c", &state) == 1,
+                  "no state of a thread");
+          fclose(file);
+        }
+        for (unsigned i = 0; i < 3; ++i) {
+          Speak(both[0], i);
+          Speak(both[1], i);
+        }
+        _exit(0);
+      },
+      nullptr);
+  pthread_exit(nullptr);
+}
+
 // A thread that is not the first executes another program: it gets the number of the process.
 void Exec() {
   const int fd = Open(O_RDWR);  // not closed by it
@@ -339,10 +368,10 @@ struct Mode {
   const char* name;
   void (*run)();
 };
-constexpr Mode kModes[] = {{"calls", Calls},   {"reopen", Reopen},   {"duplicates", Duplicates},
-                           {"forks", Forks},   {"passes", Passes},   {"threads", Threads},
-                           {"exec", Exec},     {"signals", Signals}, {"filter", Filter},
-                           {"daemon", Daemon}, {"counted", Counted}};
+constexpr Mode kModes[] = {{"calls", Calls},   {"reopen", Reopen},         {"duplicates", Duplicates},
+                           {"forks", Forks},   {"passes", Passes},         {"threads", Threads},
+                           {"exec", Exec},     {"leaderless", Leaderless}, {"signals", Signals},
+                           {"filter", Filter}, {"daemon", Daemon},         {"counted", Counted}};
 
 }  // namespace
 
