@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cstring>
 #include <map>
+#include <string_view>
 
 #include "base/status.h"
 #include "cuse-dxg/tracer/tracee_memory.h"
@@ -37,6 +38,8 @@ const FieldDescriptor* FieldOf(const Buffer& buffer, const contract::Message& me
   DXG_CHECK(field != nullptr);
   return field;
 }
+
+uint64_t Low(uint64_t count) { return static_cast<uint32_t>(count); }
 
 uint64_t AddressAt(const std::byte* args, uint16_t offset) {
   uint64_t address = 0;
@@ -71,7 +74,11 @@ void ObservedCall::ReadBuffers(std::span<const Buffer> buffers, const std::byte*
                                contract::Message* message) {
   for (const Buffer& buffer : buffers) {
     if (!buffer.present(args)) continue;
-    const uint64_t count = buffer.count(args);
+    uint64_t count = buffer.count(args);
+    // Where the node wrote how many there are, the caller had said how many there is room for. Of a count of
+    // 64 bits it writes the low half (EnumProcesses).
+    if (message == reply_.get()) count = std::min(Low(count), Low(buffer.count(args_.data())));
+    if (count == 0 && IsOfResource(buffer)) count = 1;
     const uint64_t address = AddressAt(args, buffer.pointer);
     if (count == 0 || address == 0 || count > buffer.max || count * buffer.element_size > room_) continue;
     const auto elements = static_cast<uint32_t>(count);
@@ -89,6 +96,14 @@ void ObservedCall::ReadBuffers(std::span<const Buffer> buffers, const std::byte*
     }
     room_ -= std::min(room_, bytes);
   }
+}
+
+// One element for a whole resource, whose caller names no allocations of it.
+bool ObservedCall::IsOfResource(const Buffer& buffer) const {
+  const std::string_view name = buffer.name;
+  if (name != "priorities" && name != "residency_status") return false;
+  const FieldDescriptor* const resource = request_->GetDescriptor()->FindFieldByName("resource");
+  return resource != nullptr && request_->GetReflection()->GetUInt32(*request_, resource) != 0;
 }
 
 void ObservedCall::ReadElements(const Buffer& buffer, const std::byte* elements, uint32_t count,

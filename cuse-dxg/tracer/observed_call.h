@@ -37,6 +37,7 @@ class ObservedCall {
   // What is in the buffers at the addresses that `args` has.
   void ReadBuffers(std::span<const contract::Buffer> buffers, const std::byte* args,
                    contract::Message* message);
+  bool IsOfResource(const contract::Buffer& buffer) const;
   void ReadElements(const contract::Buffer& buffer, const std::byte* elements, uint32_t count,
                     contract::Message* message);
   void Adapt(const std::byte* element, AllocationInfo2* info) const;
