@@ -45,8 +45,8 @@
 #include "cuse-dxg/dxg_node.h"
 #include "cuse-dxg/options.h"
 #include "cuse-dxg/program_words.h"
-#include "cuse-dxg/tracer/command.h"
 #include "cuse-dxg/trace/command.h"
+#include "cuse-dxg/tracer/command.h"
 #include "cuse-dxg/trial.h"
 #include "cuse-dxg/vmbus_command.h"
 
@@ -332,16 +332,6 @@ int Record(tracer::Command& command) {
   return Refused(ended.status(), StatusOfNoProgram(ended.status()));
 }
 
-// What a command that runs a program says of its command line, where that is wrong: words of the program are
-// the likeliest reason.
-int ExplainWords(const CLI::App& app, const ProgramWords& words, const CLI::ParseError& error) {
-  const Status status = words.Check();
-  if (error.get_exit_code() == 0 || status.ok() || !words.has_bare_program())
-    return command_line::Explain(app, error, kExitNotStarted);
-  fmt::print(stderr, "{}\nRun with --help for more information.\n", status.why());
-  return kExitNotStarted;
-}
-
 int Main(int argc, char** argv) {
   Options to_serve, to_run;
   bool json = false;
@@ -383,7 +373,7 @@ int Main(int argc, char** argv) {
   try {
     app.parse(words.argc(), argv);
   } catch (const CLI::ParseError& error) {
-    return words.is_asked_for() ? ExplainWords(app, words, error) : command_line::Explain(app, error);
+    return words.is_asked_for() ? words.Explain(app, error) : command_line::Explain(app, error);
   }
   if (*serve) return Serve(to_serve);
   if (*run) return Run(run_words, to_run);

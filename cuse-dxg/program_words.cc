@@ -1,8 +1,13 @@
 #include "cuse-dxg/program_words.h"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <string_view>
+
+#include "base/command_line/parse.h"
 
 namespace dxg {
 
@@ -47,6 +52,15 @@ Status ProgramWords::Check() const {
   }
   return Status::Refuse(EINVAL, "{0}: put -- before the program: cuse-dxg {0}{1} --{2}", command_, ours,
                         theirs);
+}
+
+int ProgramWords::Explain(const CLI::App& app, const CLI::ParseError& error) const {
+  const Status status = Check();
+  const bool has_bare_program = !option_->results().empty();  // one that no "--" is before
+  if (error.get_exit_code() == 0 || status.ok() || !has_bare_program)
+    return command_line::Explain(app, error, kExitNotStarted);
+  fmt::print(stderr, "{}\nRun with --help for more information.\n", status.why());
+  return kExitNotStarted;
 }
 
 }  // namespace dxg

@@ -25,10 +25,12 @@ class ProgramWords {
   void AddTo(CLI::App* command, std::vector<std::string>* program);
 
   bool is_asked_for() const { return word_ != 0; }
-  bool has_bare_program() const { return !option_->results().empty(); }  // one that no "--" is before
-  int argc() const { return argc_; }                                     // of what the parser reads
+  int argc() const { return argc_; }  // of what the parser reads
   // Refuses words that look like the program's among those of ours, after the parser was there.
   Status Check() const;
+  // What is said where the command line is wrong: words of the program are the likeliest reason. The exit
+  // status.
+  int Explain(const CLI::App& app, const CLI::ParseError& error) const;
 
  private:
   const char* command_;

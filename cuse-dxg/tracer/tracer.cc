@@ -193,7 +193,10 @@ bool Tracer::EnterOther(pid_t tid, Thread& thread, const __ptrace_syscall_info& 
 }
 
 void Tracer::OnExit(pid_t tid, Thread& thread) {
-  if (thread.pending.number == 0) return;
+  if (thread.pending.number == 0) {
+    ++counts_.other_stops;  // that nothing asked for
+    return;
+  }
   const uint64_t now = NowNs();
   __ptrace_syscall_info info{};
   const bool known = Trace(PTRACE_GET_SYSCALL_INFO, tid, sizeof(info), AddressOf(&info)) > 0 &&
