@@ -46,7 +46,9 @@
 #include "cuse-dxg/options.h"
 #include "cuse-dxg/profile/command.h"
 #include "cuse-dxg/profile_trial.h"
+#include "cuse-dxg/program_words.h"
 #include "cuse-dxg/trace/command.h"
+#include "cuse-dxg/tracer/command.h"
 #include "cuse-dxg/trial.h"
 #include "cuse-dxg/vmbus_command.h"
 
@@ -297,9 +299,9 @@ bool PlaceControl(std::string* path) {
   return path->empty();
 }
 
-int Run(const RunCommand& command, Options options) {
+int Run(const ProgramWords& words, Options options) {
   StartLog(options.log_level, spdlog::level::warn);
-  if (Status status = command.CheckWords(); !status.ok()) return Refused(status, kExitNotStarted);
+  if (Status status = words.Check(); !status.ok()) return Refused(status, kExitNotStarted);
   std::string library;
   if (options.preload) {
     Result<std::string> found = FindLibrary("--preload", "libdxg-preload.so");
@@ -325,13 +327,11 @@ int Run(const RunCommand& command, Options options) {
   return Refused(ended.status(), kExitNotStarted);
 }
 
-// What `run` says of its command line, where that is wrong: words of the program are the likeliest reason.
-int ExplainRun(const CLI::App& app, const RunCommand& run, const CLI::ParseError& error) {
-  const Status words = run.CheckWords();
-  if (error.get_exit_code() == 0 || words.ok() || !run.has_bare_program())
-    return command_line::Explain(app, error, kExitNotStarted);
-  fmt::print(stderr, "{}\nRun with --help for more information.\n", words.why());
-  return kExitNotStarted;
+int Record(tracer::Command& command) {
+  StartLog({}, spdlog::level::warn);
+  const Result<int> ended = command.Run();
+  if (ended.ok()) attach::ExitLike(*Result<int>(ended));
+  return Refused(ended.status(), StatusOfNoProgram(ended.status()));
 }
 
 int Main(int argc, char** argv) {
@@ -347,11 +347,12 @@ int Main(int argc, char** argv) {
       "What works on this machine:     cuse-dxg doctor\n"
       "Exit status: 0; 1 if something is refused, with the reason on stderr; 2 if the command line is "
       "wrong.\n"
-      "`run` has others.");
+      "`run` and `record` have others.");
 
   AddConfig(app);
   CLI::App* serve = AddServe(app, &to_serve);
-  RunCommand run(app, &to_run, argc, argv);
+  ProgramWords run_words("run", argc, argv);
+  CLI::App* run = AddRun(app, &to_run, &run_words);
   CLI::App* doctor =
       app.add_subcommand("doctor", "Print what works on this machine, what does not, and how to fix it");
   doctor->add_flag("--json", json, "As JSON");
@@ -368,21 +369,24 @@ int Main(int argc, char** argv) {
   CdiCommand cdi(app);
   trace::Command trace(app);
   profile::Command profile(app);
+  tracer::Command record(app, argc, argv);
 
   command_line::AddPages(app);
+  const ProgramWords& words = record.words().is_asked_for() ? record.words() : run_words;
   try {
-    app.parse(run.argc(), argv);
+    app.parse(words.argc(), argv);
   } catch (const CLI::ParseError& error) {
-    return run.is_asked_for() ? ExplainRun(app, run, error) : command_line::Explain(app, error);
+    return words.is_asked_for() ? words.Explain(app, error) : command_line::Explain(app, error);
   }
   if (*serve) return Serve(to_serve);
-  if (run.given()) return Run(run, to_run);
+  if (*run) return Run(run_words, to_run);
   if (*doctor) return Doctor(json);
   if (ctl.given()) return ctl.Run();
   if (vmbus.given()) return vmbus.Run();
   if (cdi.given()) return cdi.Run();
   if (trace.given()) return trace.Run();
   if (profile.given()) return profile.Run(TryProfile);
+  if (record.given()) return Record(record);
   if (*version) return PrintVersion(json);
   DXG_CHECK(*calls);
   return PrintCalls(json);

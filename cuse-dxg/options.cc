@@ -1,9 +1,7 @@
 #include "cuse-dxg/options.h"
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
-#include <string_view>
 
 #include "cuse-dxg/vmbus_command.h"
 
@@ -118,65 +116,32 @@ CLI::App* AddServe(CLI::App& app, Options* options) {
   return serve;
 }
 
-RunCommand::RunCommand(CLI::App& app, Options* options, int argc, char** argv)
-    : options_(options), argv_(argv), argc_(argc) {
-  // The first word that is no option of the program itself; of those, --config and --completion take a word.
-  int at = 1;
-  for (; at < argc && argv[at][0] == '-'; ++at) {
-    const std::string_view word = argv[at];
-    if (word == "--config" || word == "--completion") ++at;
-  }
-  if (at < argc && argv[at] == std::string_view("run")) word_ = at;
-  char** const separator =
-      is_asked_for() ? std::find(argv + at, argv + argc, std::string_view("--")) : argv + argc;
-  argc_ = static_cast<int>(separator - argv);
-  if (argc_ != argc) options->command.assign(separator + 1, argv + argc);
-
-  run_ = app.add_subcommand("run", "Run one program with a private /dev that has a dxg; needs no root");
-  AddDeviceOptions(run_, options);
-  run_->add_flag(
+CLI::App* AddRun(CLI::App& app, Options* options, ProgramWords* words) {
+  CLI::App* run =
+      app.add_subcommand("run", "Run one program with a private /dev that has a dxg; needs no root");
+  AddDeviceOptions(run, options);
+  run->add_flag(
       "--preload", options->preload,
       "Load a helper library into the program, for runs under a debugger or strace (docs/security.md)");
-  run_->add_flag(
-          "--wsl-libs{on},--no-wsl-libs{off}", options->wsl_libs,
-          "Show the program a libdxcore.so in /usr/lib/wsl/lib, and the folders of the profiles' drivers "
-          "(docs/wsl-libraries.md). Default: with a profile of a real vendor's adapter")
+  run->add_flag(
+         "--wsl-libs{on},--no-wsl-libs{off}", options->wsl_libs,
+         "Show the program a libdxcore.so in /usr/lib/wsl/lib, and the folders of the profiles' drivers "
+         "(docs/wsl-libraries.md). Default: with a profile of a real vendor's adapter")
       ->check(CLI::IsMember({"auto", "on", "off"}));
-  run_->add_option(
-          "--report", options->report,
-          "At the end, write to FILE what the program asked for, and how far that was done as by the "
-          "real device; - is stdout. JSON where FILE ends in .json (docs/fidelity.md)")
+  run->add_option("--report", options->report,
+                  "At the end, write to FILE what the program asked for, and how far that was done as by the "
+                  "real device; - is stdout. JSON where FILE ends in .json (docs/fidelity.md)")
       ->type_name("FILE")
       ->envname("DXG_REPORT");
-  run_->add_option("--report-format", options->report_format, "Whatever FILE is called")
+  run->add_option("--report-format", options->report_format, "Whatever FILE is called")
       ->check(CLI::IsMember({"text", "json"}));
-  program_ = run_->add_option("PROGRAM", options->command, "The program and its arguments, after --");
-  program_->configurable(false);
-  run_->footer(
+  words->AddTo(run, &options->command);
+  run->footer(
       "Usage: cuse-dxg run [OPTIONS] -- PROGRAM [ARGS...]\n"
       "Exit status: that of PROGRAM; a signal that ends it also ends cuse-dxg. 125 if cuse-dxg itself "
       "fails,\n"
       "whatever the reason; 126 if PROGRAM is there and cannot be run; 127 if it is not found.");
-}
-
-Status RunCommand::CheckWords() const {
-  const std::vector<std::string>& program = program_->results();
-  if (program.empty()) {
-    if (!options_->command.empty()) return Status::Ok();
-    return Status::Refuse(EINVAL, "run: which program? cuse-dxg run [OPTIONS] -- PROGRAM [ARGS...]");
-  }
-  // Without "--" the program has to be all that is left: else an option of its own would be one of ours, or
-  // unknown.
-  const std::vector<std::string> words(argv_ + word_ + 1, argv_ + argc_);
-  if (argv_[argc_] == nullptr && std::equal(program.rbegin(), program.rend(), words.rbegin()))
-    return Status::Ok();
-  std::string ours, theirs;
-  bool is_theirs = false;
-  for (char** word = argv_ + word_ + 1; *word != nullptr; ++word) {
-    is_theirs |= *word == program.front();
-    (is_theirs ? theirs : ours) += std::string(" ") + *word;
-  }
-  return Status::Refuse(EINVAL, "run: put -- before the program: cuse-dxg run{} --{}", ours, theirs);
+  return run;
 }
 
 void AddConfig(CLI::App& app) {

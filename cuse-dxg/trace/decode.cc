@@ -2,9 +2,9 @@
 
 #include <cerrno>
 
-#include "link/trace/bounds.h"
 #include "cuse-dxg/trace/events.h"
 #include "cuse-dxg/trace/json.h"
+#include "link/trace/bounds.h"
 
 namespace dxg::trace {
 

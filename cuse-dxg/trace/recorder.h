@@ -24,6 +24,8 @@ class Recorder final : public guest::CallObserver {
   void OnFile(const guest::FileReport& report) override;
   void OnAdapter(const guest::AdapterReport& report) override;
   bool wants_memory() const override { return memory_ != nullptr; }
+  // A record of another observer's.
+  void Add(const TraceItem& item) { recording_->Add(item); }
 
  private:
   Recorder(std::unique_ptr<Recording> recording, std::unique_ptr<ClientMemory> memory, bool redacted)

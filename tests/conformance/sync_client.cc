@@ -392,10 +392,10 @@ bool SleepsInIoctl(pid_t tid) {
     long number = -1;
     const int fields = fscanf(file, "%ld", &number);
     fclose(file);
-    return fields == 1 && number == SYS_ioctl;
+    if (fields != 1 || number != SYS_ioctl) return false;
   }
-  // User Mode Linux has no such file. Whether the thread sleeps at all is in `stat`, after the name in
-  // brackets.
+  // User Mode Linux has no such file, and one that its tracer has stopped is not asleep. Whether the thread
+  // sleeps at all is in `stat`, after the name in brackets.
   FILE* file = fopen((task + "stat").c_str(), "re");
   if (file == nullptr) return true;  // it has ended
   char state = 0;
