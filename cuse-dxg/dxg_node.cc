@@ -25,6 +25,7 @@
 #include "cuse-dxg/control/server.h"
 #include "cuse-dxg/guest/census.h"
 #include "cuse-dxg/guest/driver.h"
+#include "cuse-dxg/replay/replay_host.h"
 #include "cuse-dxg/trace/observers.h"
 #include "hostsim/backend/in_process.h"
 #include "link/host_control.h"
@@ -118,6 +119,8 @@ class DxgNode final : public attach::Node, private HostControl {
     DXG_ASSIGN(auto backend, connect_());
     auto made = std::make_unique<Generation>(std::move(backend), clients_);
     made->driver.set_observer(trace_.get());
+    // Of a recording, which answers whole calls.
+    made->driver.set_answerer(dynamic_cast<guest::CallAnswerer*>(made->backend.get()));
     made->driver.set_census(&census_);
     made->driver.set_delivery(delivery_.get());
     made->driver.set_host_lost([this] { Search(); });
@@ -241,9 +244,21 @@ Result<ConnectHost> FindVmbus(const NodeOptions& options) {
   });
 }
 
+Result<ConnectHost> FindRecording(const NodeOptions& options, const std::string& text) {
+  if (!options.profiles.empty() || !options.scenario.empty())
+    return Status::Refuse(EINVAL,
+                          "{}: a recording has its adapters; leave that out with --backend replay:FILE",
+                          options.profiles.empty() ? "--scenario" : "--profile");
+  return ConnectHost([given = replay::ReplayHost::Parse(
+                          text, options.recorded_times)]() -> Result<std::unique_ptr<Backend>> {
+    DXG_ASSIGN(auto host, replay::ReplayHost::Create(given));
+    return std::unique_ptr<Backend>(std::move(host));
+  });
+}
+
 // What --backend names.
 Result<ConnectHost> FindHost(const NodeOptions& options) {
-  constexpr std::string_view kUnix = "unix:";
+  constexpr std::string_view kUnix = "unix:", kReplay = "replay:";
   if (options.backend == "sim")
     return ConnectHost([profiles = options.profiles, scenario = options.scenario] {
       return hostsim::CreateInProcessBackend(profiles, scenario);
@@ -255,12 +270,15 @@ Result<ConnectHost> FindHost(const NodeOptions& options) {
     socket.scenario = options.scenario;
     return ConnectHost([socket] { return CreateSocketBackend(socket); });
   }
+  if (options.backend.starts_with(kReplay))
+    return FindRecording(options, options.backend.substr(kReplay.size()));
   if (options.backend.starts_with("vmbus")) return FindVmbus(options);
   return Status::Refuse(
       EINVAL,
       "--backend {}: no such back-end; \"sim\" is the simulator in this process, \"unix:PATH\" one that "
       "listens there, "
-      "\"vmbus\" the host of this machine, \"vmbus:PATH\" a simulated one that serves a VMBus there",
+      "\"vmbus\" the host of this machine, \"vmbus:PATH\" a simulated one that serves a VMBus there, "
+      "\"replay:FILE\" a recording",
       options.backend);
 }
 

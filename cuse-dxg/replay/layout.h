@@ -1,0 +1,72 @@
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "base/status.h"
+#include "proto/contract/contract.h"
+
+// Calls between their messages and the memory of a client, by the contract's tables: for a client's side that
+// has messages, and for a node's side that answers with some.
+
+namespace dxg::replay {
+
+using contract::Message;
+
+// Copies to or from a client. False: some byte is not there.
+struct ClientMemory {
+  std::function<bool(uint64_t address, std::span<std::byte> to)> read;
+  std::function<bool(uint64_t address, std::span<const std::byte> from)> write;
+};
+
+// -- The node's side: `args` has the fixed struct as the client gave it --
+
+// The buffers of the Request. One that cannot be read, or has more elements than are allowed, stays empty: a
+// driver has refused such a call before, or has not looked.
+void ReadBuffers(const contract::CallRow& row, const std::byte* args, const ClientMemory& memory,
+                 Message* request);
+
+// The buffers of the Reply. What the client's elements have and the Reply does not stays. EFAULT: one cannot
+// be written; EPROTO: it has more than the client has room for.
+Status WriteBuffers(const contract::CallRow& row, const std::byte* args, const ClientMemory& memory,
+                    const Message& reply);
+
+// -- The client's side --
+
+// A call's fixed struct, and the memory that it leads to, in this process.
+class ClientCall {
+ public:
+  // `reply` is the one that is recorded, which tells what the client gave room for. `fault` is an address
+  // that cannot be touched, for what the client named and the driver could not read.
+  ClientCall(const contract::CallRow& row, const Message& request, const Message& reply, int32_t result,
+             uint64_t fault);
+
+  // For ioctl(2).
+  void* args() { return args_.data(); }
+  uint32_t code() const { return row_.code; }
+  // What is there after the call.
+  std::unique_ptr<Message> ReadReply() const;
+  // The member with an address at which the call shows memory; 0: none.
+  uint64_t AddressIn(const contract::Member& member) const;
+
+ private:
+  // Of 8 bytes, because the structs want to lie so. It stays where it is while this lives.
+  using Block = std::vector<uint64_t>;
+  std::byte* NewBlock(size_t bytes);
+  void PutIn(const contract::Buffer& buffer, const Message& request, std::byte* at);
+  void PutElements(const contract::Buffer& buffer, const Message& request, std::byte* to, uint32_t count);
+  void PutOut(const contract::Buffer& buffer, const Message& reply);
+
+  const contract::CallRow& row_;
+  const int32_t result_;
+  const uint64_t fault_;
+  Block args_;
+  std::vector<std::unique_ptr<Block>> blocks_;
+  std::vector<std::pair<const contract::Buffer*, const std::byte*>> out_;
+};
+
+}  // namespace dxg::replay
