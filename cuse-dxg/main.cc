@@ -44,6 +44,7 @@
 #include "cuse-dxg/doctor.h"
 #include "cuse-dxg/dxg_node.h"
 #include "cuse-dxg/options.h"
+#include "cuse-dxg/replay/command.h"
 #include "cuse-dxg/trace/command.h"
 #include "cuse-dxg/trial.h"
 #include "cuse-dxg/vmbus_command.h"
@@ -365,6 +366,7 @@ int Main(int argc, char** argv) {
   VmbusCommand vmbus(app);
   CdiCommand cdi(app);
   trace::Command trace(app);
+  replay::Command replay(app);
 
   command_line::AddPages(app);
   try {
@@ -379,6 +381,7 @@ int Main(int argc, char** argv) {
   if (vmbus.given()) return vmbus.Run();
   if (cdi.given()) return cdi.Run();
   if (trace.given()) return trace.Run();
+  if (replay.given()) return replay.Run();
   if (*version) return PrintVersion(json);
   DXG_CHECK(*calls);
   return PrintCalls(json);

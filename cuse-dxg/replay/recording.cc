@@ -7,9 +7,6 @@
 namespace dxg::replay {
 namespace {
 
-// Where objects stand in a question, out of the way of handles that nobody gave.
-constexpr uint64_t kObjects = 0xe0000000;
-
 constexpr uint64_t kOwnProcess = 1;  // the caller's own process id, in a question
 
 bool Has(const std::vector<Made>& made, uint64_t name) {
@@ -39,11 +36,11 @@ std::string QuestionOf(const contract::CallRow& row, const Message& request, con
     switch (value.kind) {
       case Kind::kHandle: {
         const uint32_t object = value.number == 0 ? 0 : handles.Of(value.number);
-        return object == 0 ? value.number : kObjects | object;
+        return object == 0 ? value.number : kObjectMark | object;
       }
       case Kind::kDescriptor: {
         const uint32_t object = descriptor(value.number);
-        return object == 0 ? value.number : kObjects << 32 | object;
+        return object == 0 ? value.number : kObjectMark << 32 | object;
       }
       case Kind::kEvent:
         return value.number != 0;
@@ -82,6 +79,7 @@ Result<std::unique_ptr<Recording>> Recording::Read(trace::TraceReader& reader, c
       return Status::Refuse(-added.value(), "{}: record {}: {}", name, reader.records(), added.why());
   }
   recording->end_text_ = reader.EndText();
+  recording->objects_ = recording->reading_.objects;
   recording->reading_ = {};
   return recording;
 }
@@ -116,14 +114,16 @@ Status Recording::Add(const TraceRecord& record, uint64_t number) {
                         (reading_.open_files[known->second] == 0 && !processes_[known->second].calls.empty());
     const uint32_t process = begins ? NewProcess(record.pid(), record.open().name()) : known->second;
     if (processes_[process].name.empty()) processes_[process].name = record.open().name();
-    ++reading_.open_files[process];
+    if (++reading_.open_files[process] == 1 && processes_[process].opened_ns == 0)
+      processes_[process].opened_ns = record.begin_ns();
     return Status::Ok();
   }
   if (record.has_close()) {
     const auto known = reading_.process_of_pid.find(record.pid());
     if (record.pid() != 0 && known != reading_.process_of_pid.end() &&
-        reading_.open_files[known->second] != 0)
-      --reading_.open_files[known->second];
+        reading_.open_files[known->second] != 0) {
+      if (--reading_.open_files[known->second] == 0) processes_[known->second].closed_ns = record.begin_ns();
+    }
     return Status::Ok();
   }
   if (!record.has_call()) return Status::Ok();

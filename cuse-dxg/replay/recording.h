@@ -49,9 +49,13 @@ struct RecordedCall {
 struct RecordedProcess {
   uint32_t pid = 0;
   std::string name;
-  std::vector<uint32_t> threads;  // by first appearance
-  std::vector<size_t> calls;      // in the order in which they were answered
+  std::vector<uint32_t> threads;          // by first appearance
+  std::vector<size_t> calls;              // in the order in which they were answered
+  uint64_t opened_ns = 0, closed_ns = 0;  // its first open, and its last close; 0: not known
 };
+
+// An object in a question: what stands for a handle, or for a descriptor, which has it in its upper half too.
+inline constexpr uint64_t kObjectMark = 0xe0000000, kObjectMask = 0x1fffffff;
 
 // What somebody knows of the objects of one process: which is meant by a name at the moment.
 class Objects {
@@ -87,6 +91,7 @@ class Recording {
   const std::vector<RecordedCall>& calls() const { return calls_; }
   const std::vector<RecordedProcess>& processes() const { return processes_; }
   const std::vector<TraceAdapter>& adapters() const { return adapters_; }
+  uint32_t objects() const { return objects_; }  // how many were made; they are numbered from 1
   // Records that are no question: ioctls that are no call, calls of another process than the one that
   // opened the descriptor, calls that a signal ended, opens that were refused.
   uint64_t left_out() const { return left_out_; }
@@ -113,6 +118,7 @@ class Recording {
   std::vector<RecordedCall> calls_;
   std::vector<RecordedProcess> processes_;
   std::vector<TraceAdapter> adapters_;
+  uint32_t objects_ = 0;
   uint64_t left_out_ = 0;
   std::string end_text_;
   Reading reading_;

@@ -20,21 +20,36 @@
 #include "proto/dxg/meaning.pb.h"
 
 namespace dxg::replay {
+
+// A descriptor's other end: an object of the recording, which is ready to be read when its fence is reached,
+// and at once where it waits for none.
+struct ReplayedObject final : guest::SharedObject {
+  explicit ReplayedObject(uint32_t object, bool is_ready)
+      : SharedObject(Kind::kSyncObject), object(object), ready(is_ready) {}
+  std::unique_ptr<guest::OpenFile> Open(guest::Driver& driver, std::shared_ptr<SharedObject> self) override;
+
+  uint32_t Poll(std::unique_ptr<attach::PollWaiter> next) DXG_EXCLUDES(waiting) {
+    MutexLock lock(waiting);
+    if (next != nullptr) waiter.swap(next);
+    return ready ? POLLIN : 0;
+  }
+  void BecomeReady() DXG_EXCLUDES(waiting) {
+    MutexLock lock(waiting);
+    ready = true;
+    if (waiter != nullptr) waiter->Wake();
+  }
+
+  const uint32_t object;
+  Mutex waiting;
+  bool ready DXG_GUARDED_BY(waiting);
+  std::unique_ptr<attach::PollWaiter> waiter DXG_GUARDED_BY(waiting);
+};
+
 namespace {
 
 constexpr uint64_t kFileBytes = 256ull << 30;         // of which only what is touched is there
 constexpr uint64_t kUnknownBytes = 64ull << 20;       // an allocation of which no call tells the size
 constexpr uint64_t kWindowBegins = 0x1000'0000'0000;  // anywhere
-constexpr uint32_t kObjectMask = 0x1fffffff;          // as QuestionOf puts objects into handles
-
-// A descriptor's other end. All that it says is which object of the recording it is.
-struct ReplayedObject final : guest::SharedObject {
-  explicit ReplayedObject(uint32_t object) : SharedObject(Kind::kSyncObject), object(object) {}
-  std::unique_ptr<guest::OpenFile> Open(guest::Driver& driver, std::shared_ptr<SharedObject> self) override {
-    return std::make_unique<guest::SharedObjectFile>(driver, std::move(self));
-  }
-  const uint32_t object;
-};
 
 ClientMemory MemoryOf(guest::Call& call) {
   ClientMemory memory;
@@ -46,6 +61,18 @@ ClientMemory MemoryOf(guest::Call& call) {
   };
   return memory;
 }
+
+class ReplayedFile final : public guest::SharedObjectFile {
+ public:
+  ReplayedFile(guest::Driver& driver, const std::shared_ptr<ReplayedObject>& object)
+      : SharedObjectFile(driver, object), object_(object) {}
+  uint32_t Poll(std::unique_ptr<attach::PollWaiter> waiter) override {
+    return object_->Poll(std::move(waiter));
+  }
+
+ private:
+  const std::shared_ptr<ReplayedObject> object_;
+};
 
 std::vector<uint64_t> Numbers(const Message& message, const Message& request, Kind kind) {
   std::vector<uint64_t> numbers;
@@ -95,6 +122,11 @@ std::string NarrowName(const std::string& wide) {
 }
 
 }  // namespace
+
+std::unique_ptr<guest::OpenFile> ReplayedObject::Open(guest::Driver& driver,
+                                                      std::shared_ptr<SharedObject> self) {
+  return std::make_unique<ReplayedFile>(driver, std::static_pointer_cast<ReplayedObject>(self));
+}
 
 ReplayHost::Options ReplayHost::Parse(const std::string& text, bool recorded_times) {
   constexpr std::string_view kStrict = ",strict";
@@ -277,7 +309,7 @@ guest::Task ReplayHost::Give(guest::Call& call, const RecordedCall& recorded, Me
 guest::Task ReplayHost::GiveDescriptors(guest::Call& call, const RecordedCall& recorded, Message& reply) {
   std::map<uint64_t, uint64_t> given;
   for (const Made& made : recorded.descriptors) {
-    auto object = std::make_shared<ReplayedObject>(made.object);
+    std::shared_ptr<ReplayedObject> object = ObjectFor(call, made.object);
     {
       MutexLock lock(object->mutex);
       object->descriptors = 1;
@@ -285,8 +317,6 @@ guest::Task ReplayHost::GiveDescriptors(guest::Call& call, const RecordedCall& r
     auto descriptor = co_await guest::GiveDescriptor(call.driver, call, std::move(object));
     if (!descriptor.ok()) co_return descriptor.status();
     given[made.name] = *descriptor;
-    Note(call, FidelityKind::kApproximated, "a descriptor",
-         "it leads to an object of the recording, and polls as ready");
   }
   if (!given.empty()) {
     Rewrite(&reply, call.request_message(), [&](const Value& value) {
@@ -295,6 +325,30 @@ guest::Task ReplayHost::GiveDescriptors(guest::Call& call, const RecordedCall& r
     });
   }
   co_return Status::Ok();
+}
+
+// Of a call that names a fence and a value of it, the object waits for that.
+std::shared_ptr<ReplayedObject> ReplayHost::ObjectFor(guest::Call& call, uint32_t number) {
+  const Message& request = call.request_message();
+  const uint64_t value = NumberIn(request, "fence_value");
+  MutexLock lock(mutex_);
+  for (const uint64_t handle : Numbers(request, request, Kind::kHandle)) {
+    const auto fence =
+        memory_.find({call.process->host_handle, answers_.ObjectOf(call.process->host_handle, handle)});
+    if (fence == memory_.end() || request.GetDescriptor()->FindFieldByName("fence_value") == nullptr)
+      continue;
+    auto object = std::make_shared<ReplayedObject>(number, ValueAt(fence->second) >= value);
+    std::erase_if(waiting_, [](const auto& each) { return each.second.object.expired(); });
+    waiting_.emplace(fence->second.offset, Waiting{value, object});
+    return object;
+  }
+  return std::make_shared<ReplayedObject>(number, true);
+}
+
+uint64_t ReplayHost::ValueAt(const Memory& memory) const {
+  uint64_t value = 0;
+  const ssize_t got = pread(file_->get(), &value, sizeof(value), static_cast<off_t>(memory.offset));
+  return got == sizeof(value) ? value : 0;
 }
 
 guest::Task ReplayHost::ShowMemory(guest::Call& call, const RecordedCall& recorded, const Message& reply,
@@ -338,14 +392,21 @@ guest::Task ReplayHost::ShowMemory(guest::Call& call, const RecordedCall& record
 }
 
 void ReplayHost::Raise(OfProcess object, uint64_t value) {
-  MutexLock lock(mutex_);
-  const auto found = memory_.find(object);
-  if (found == memory_.end()) return;
-  uint64_t now = 0;
-  const auto at = static_cast<off_t>(found->second.offset);
-  if (pread(file_->get(), &now, sizeof(now), at) != sizeof(now) || now >= value) return;
-  if (pwrite(file_->get(), &value, sizeof(value), at) < 0)
-    spdlog::error("a fence of the replay cannot be raised");
+  std::vector<std::shared_ptr<ReplayedObject>> ready;
+  {
+    MutexLock lock(mutex_);
+    const auto found = memory_.find(object);
+    if (found == memory_.end() || ValueAt(found->second) >= value) return;
+    const auto at = static_cast<off_t>(found->second.offset);
+    if (pwrite(file_->get(), &value, sizeof(value), at) < 0)
+      spdlog::error("a fence of the replay cannot be raised");
+    const auto [begin, end] = waiting_.equal_range(found->second.offset);
+    for (auto each = begin; each != end; ++each) {
+      if (auto still = each->second.value <= value ? each->second.object.lock() : nullptr)
+        ready.push_back(std::move(still));
+    }
+  }
+  for (const auto& each : ready) each->BecomeReady();
 }
 
 // Lists of values are beside lists of objects; a value that stands alone is of whatever the call names.

@@ -19,6 +19,8 @@
 
 namespace dxg::replay {
 
+struct ReplayedObject;
+
 // A recording as the host's side of programs that live (`--backend=replay:FILE`). It answers whole calls in
 // place of the guest's handlers, since that is what a recording holds; of a host it is only the processes,
 // and the memory that calls show to their clients:
@@ -64,6 +66,11 @@ class ReplayHost final : public Backend, public guest::CallAnswerer, private Hos
     uint64_t offset;  // in the file
     uint64_t size;
   };
+  // A descriptor that becomes ready with a fence.
+  struct Waiting {
+    uint64_t value;
+    std::weak_ptr<ReplayedObject> object;
+  };
   using OfProcess = std::pair<uint32_t, uint32_t>;  // the process, and the object
 
   ReplayHost(std::unique_ptr<Recording> recording, const Options& options, UniqueFd file);
@@ -76,6 +83,8 @@ class ReplayHost final : public Backend, public guest::CallAnswerer, private Hos
   Result<Memory> MemoryFor(OfProcess object, uint64_t size, bool* is_new) DXG_EXCLUDES(mutex_);
   void BringFences(guest::Call& call, const Message& reply) DXG_EXCLUDES(mutex_);
   void Raise(OfProcess object, uint64_t value) DXG_EXCLUDES(mutex_);
+  std::shared_ptr<ReplayedObject> ObjectFor(guest::Call& call, uint32_t number) DXG_EXCLUDES(mutex_);
+  uint64_t ValueAt(const Memory& memory) const;
   uint64_t SizeOf(uint32_t object) const;
   void Note(const guest::Call& call, FidelityKind kind, std::string_view what, std::string_view why);
 
@@ -92,8 +101,9 @@ class ReplayHost final : public Backend, public guest::CallAnswerer, private Hos
 
   Mutex mutex_;
   std::map<OfProcess, Memory> memory_ DXG_GUARDED_BY(mutex_);
-  std::map<uint64_t, uint64_t> regions_ DXG_GUARDED_BY(mutex_);  // sizes by offset
-  uint64_t end_ DXG_GUARDED_BY(mutex_);                          // of what is used of the file
+  std::multimap<uint64_t, Waiting> waiting_ DXG_GUARDED_BY(mutex_);  // by the fence's offset
+  std::map<uint64_t, uint64_t> regions_ DXG_GUARDED_BY(mutex_);      // sizes by offset
+  uint64_t end_ DXG_GUARDED_BY(mutex_);                              // of what is used of the file
 };
 
 }  // namespace dxg::replay
