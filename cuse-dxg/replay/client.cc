@@ -24,6 +24,13 @@ uint64_t Untouchable() {
   return reinterpret_cast<uint64_t>(page);  // Safety: a number
 }
 
+// Pages of this process's own, for as long as it lives: a host may work with them. 0: there is no room.
+uint64_t NewMemory(uint64_t bytes) {
+  void* const pages =
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return pages == MAP_FAILED ? 0 : reinterpret_cast<uint64_t>(pages);  // Safety: a number
+}
+
 std::vector<uint64_t> NumbersOf(const Message& message, const Message& request) {
   std::vector<uint64_t> numbers;
   ForEachValue(message, request, [&](const Value& value) { numbers.push_back(value.number); });
@@ -57,7 +64,8 @@ Result<std::unique_ptr<Client>> Client::Open(const Recording& recording, Order& 
 Outcome Client::Make(const RecordedCall& call) {
   Outcome outcome;
   outcome.request = RequestFor(call);
-  ClientCall made(*call.row, *outcome.request, *call.Reply(), call.result, Untouchable());
+  ClientCall made(*call.row, *outcome.request, *call.Reply(), call.result, Untouchable(),
+                  [](uint64_t bytes) { return NewMemory(bytes); });
   // Where not even the struct could be read, nothing is known of it.
   const bool unreadable = call.result == -EFAULT && call.request.empty() && call.row->args_size != 0;
   void* const argument =

@@ -3,9 +3,11 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <utility>
 
 #include "base/page.h"
 #include "cuse-dxg/replay/values.h"
+#include "proto/dxg/options.pb.h"
 
 namespace dxg::replay {
 namespace {
@@ -39,6 +41,30 @@ const contract::Element* ElementOf(const FieldDescriptor* field) {
     if (field != nullptr && field->message_type() == element.message->GetDescriptor()) return &element;
   }
   return nullptr;
+}
+
+// Where elements of the struct have the address of memory that is the client's own; none: they have no such.
+const contract::Member* OwnMemoryOf(const contract::Element& element) {
+  constexpr const char* kName = "sysmem";
+  const auto& options = element.message->GetDescriptor()->options().GetExtension(dxg::element);
+  // The first addresses of the row are those that its option has.
+  for (int i = 0; i < options.addresses_size(); ++i) {
+    if (options.addresses(i) == kName) return &element.addresses[static_cast<size_t>(i)];
+  }
+  return nullptr;
+}
+
+// How much of it a request is about, where an element says that it has some or the request that it exists.
+uint64_t OwnBytes(const Message& request, const Message& element) {
+  constexpr uint64_t kUnknownBytes = 16ull << 20;
+  const auto* const standard = request.GetDescriptor()->FindFieldByName("standard_allocation");
+  if (standard != nullptr && request.GetReflection()->HasField(request, standard)) {
+    const uint64_t bytes =
+        NumberIn(request.GetReflection()->GetMessage(request, standard), "existing_heap_size");
+    if (bytes != 0) return bytes;
+  }
+  const auto* const has = element.GetDescriptor()->FindFieldByName("has_sysmem");
+  return has != nullptr && element.GetReflection()->GetBool(element, has) ? kUnknownBytes : 0;
 }
 
 Message* ElementAt(Message* message, const FieldDescriptor* field, int i) {
@@ -115,11 +141,31 @@ Status WriteBuffers(const contract::CallRow& row, const std::byte* args, const C
   return Status::Ok();
 }
 
+std::vector<uint64_t> OwnMemoryIn(const contract::CallRow& row, const std::byte* args,
+                                  const ClientMemory& memory) {
+  std::vector<uint64_t> addresses;
+  for (const Buffer& buffer : row.in) {
+    const contract::Element* const element = ElementOf(ElementsField(*row.request, buffer));
+    const contract::Member* const own = element != nullptr ? OwnMemoryOf(*element) : nullptr;
+    const uint64_t count = own != nullptr && buffer.present(args) ? buffer.count(args) : 0;
+    if (count == 0 || count > buffer.max) continue;
+    std::vector<std::byte> bytes(count * buffer.element_size);
+    if (!memory.read(Word(args + buffer.pointer), bytes)) continue;
+    for (uint64_t i = 0; i < count; ++i)
+      addresses.push_back(Word(bytes.data() + i * buffer.element_size + own->offset));
+  }
+  return addresses;
+}
+
 // -- The client's side ----------------------------------------------------------------------------
 
 ClientCall::ClientCall(const contract::CallRow& row, const Message& request, const Message& reply,
-                       int32_t result, uint64_t fault)
-    : row_(row), result_(result), fault_(fault), args_((row.args_size + kWordBytes - 1) / kWordBytes) {
+                       int32_t result, uint64_t fault, std::function<uint64_t(uint64_t)> own_memory)
+    : row_(row),
+      result_(result),
+      fault_(fault),
+      own_memory_(std::move(own_memory)),
+      args_((row.args_size + kWordBytes - 1) / kWordBytes) {
   std::byte* const args = Bytes(args_.data());
   row.write_request(request, args);
   for (const Buffer& buffer : row.in) PutIn(buffer, request, args);
@@ -159,6 +205,9 @@ void ClientCall::PutElements(const Buffer& buffer, const Message& request, std::
                               ? reflection->GetRepeatedMessage(request, field, static_cast<int>(i))
                               : reflection->GetMessage(request, field);
     for (const Buffer& inner : element->buffers) PutIn(inner, each, to + size_t{i} * buffer.element_size);
+    const contract::Member* const own = OwnMemoryOf(*element);
+    const uint64_t bytes = own != nullptr ? OwnBytes(request, each) : 0;
+    if (bytes != 0) PutWord(to + size_t{i} * buffer.element_size + own->offset, own_memory_(bytes));
   }
 }
 

@@ -35,15 +35,21 @@ void ReadBuffers(const contract::CallRow& row, const std::byte* args, const Clie
 Status WriteBuffers(const contract::CallRow& row, const std::byte* args, const ClientMemory& memory,
                     const Message& reply);
 
+// Memory of the client's own that elements of the Request name, as it is in the client's structs: the address
+// for each element, 0 where there is none. Empty: the call has no such elements.
+std::vector<uint64_t> OwnMemoryIn(const contract::CallRow& row, const std::byte* args,
+                                  const ClientMemory& memory);
+
 // -- The client's side --
 
 // A call's fixed struct, and the memory that it leads to, in this process.
 class ClientCall {
  public:
   // `reply` is the one that is recorded, which tells what the client gave room for. `fault` is an address
-  // that cannot be touched, for what the client named and the driver could not read.
+  // that cannot be touched, for what the client named and the driver could not read. `own_memory` gives whole
+  // pages of the client's own that the call is to name.
   ClientCall(const contract::CallRow& row, const Message& request, const Message& reply, int32_t result,
-             uint64_t fault);
+             uint64_t fault, std::function<uint64_t(uint64_t bytes)> own_memory);
 
   // For ioctl(2).
   void* args() { return args_.data(); }
@@ -64,6 +70,7 @@ class ClientCall {
   const contract::CallRow& row_;
   const int32_t result_;
   const uint64_t fault_;
+  const std::function<uint64_t(uint64_t)> own_memory_;
   Block args_;
   std::vector<std::unique_ptr<Block>> blocks_;
   std::vector<std::pair<const contract::Buffer*, const std::byte*>> out_;

@@ -192,6 +192,7 @@ void ReplayHost::Submit(const HostCall& call, Completion completion) {
   } else if (dynamic_cast<const host::DestroyProcess::Request*>(call.request) != nullptr) {
     answers_.End(call.process);
     MutexLock lock(mutex_);
+    std::erase_if(own_memory_, [&](const auto& each) { return each.first.first == call.process; });
     std::erase_if(memory_, [&](const auto& each) { return each.first.first == call.process; });
   }
   completion.run(completion.context, Status::Ok());
@@ -291,6 +292,8 @@ guest::Task ReplayHost::Give(guest::Call& call, const RecordedCall& recorded, Me
     bool shown = false;
     DXG_CO_TRY(co_await ShowMemory(call, recorded, reply, &shown));
     write |= shown;
+    // Before what is there is written over.
+    KeepOwnMemory(call, OwnMemoryIn(call.row, call.args(), MemoryOf(call)), reply);
     DXG_CO_TRY(WriteBuffers(call.row, call.args(), MemoryOf(call), reply));
   }
   call.reply_message().CopyFrom(reply);
@@ -362,6 +365,11 @@ guest::Task ReplayHost::ShowMemory(guest::Call& call, const RecordedCall& record
     const uint64_t handle = NumberIn(fence ? reply : call.request_message(), maps.of());
     const uint32_t object = answers_.ObjectOf(process, handle);
     if (object == 0) continue;
+    if (const uint64_t address = OwnMemory({process, object}); address != 0) {
+      call.SetAddress(MemberOf(call.row, maps.member()), address);
+      *shown = true;
+      continue;
+    }
     bool is_new = false;
     const uint64_t size = fence ? kPageBytes : SizeOf(object);
     DXG_CO_ASSIGN(const Memory memory, MemoryFor({process, object}, size, &is_new));
@@ -389,6 +397,28 @@ guest::Task ReplayHost::ShowMemory(guest::Call& call, const RecordedCall& record
     *shown = true;
   }
   co_return Status::Ok();
+}
+
+// The elements of a reply are in the order of the request's.
+void ReplayHost::KeepOwnMemory(guest::Call& call, const std::vector<uint64_t>& addresses,
+                               const Message& reply) {
+  if (addresses.empty()) return;
+  const uint32_t process = call.process->host_handle;
+  std::vector<uint32_t> objects;
+  ForEachValue(reply, call.request_message(), [&](const Value& value) {
+    if (value.kind == Kind::kHandle && value.field.name() == "allocation")
+      objects.push_back(answers_.ObjectOf(process, value.number));
+  });
+  MutexLock lock(mutex_);
+  for (size_t i = 0; i < std::min(objects.size(), addresses.size()); ++i) {
+    if (addresses[i] != 0) own_memory_[{process, objects[i]}] = addresses[i];
+  }
+}
+
+uint64_t ReplayHost::OwnMemory(OfProcess object) {
+  MutexLock lock(mutex_);
+  const auto found = own_memory_.find(object);
+  return found == own_memory_.end() ? 0 : found->second;
 }
 
 void ReplayHost::Raise(OfProcess object, uint64_t value) {

@@ -83,6 +83,10 @@ class ReplayHost final : public Backend, public guest::CallAnswerer, private Hos
   Result<Memory> MemoryFor(OfProcess object, uint64_t size, bool* is_new) DXG_EXCLUDES(mutex_);
   void BringFences(guest::Call& call, const Message& reply) DXG_EXCLUDES(mutex_);
   void Raise(OfProcess object, uint64_t value) DXG_EXCLUDES(mutex_);
+  // Allocations of the client's own memory.
+  void KeepOwnMemory(guest::Call& call, const std::vector<uint64_t>& addresses, const Message& reply)
+      DXG_EXCLUDES(mutex_);
+  uint64_t OwnMemory(OfProcess object) DXG_EXCLUDES(mutex_);  // 0: none
   std::shared_ptr<ReplayedObject> ObjectFor(guest::Call& call, uint32_t number) DXG_EXCLUDES(mutex_);
   uint64_t ValueAt(const Memory& memory) const;
   uint64_t SizeOf(uint32_t object) const;
@@ -100,6 +104,7 @@ class ReplayHost final : public Backend, public guest::CallAnswerer, private Hos
   std::atomic<guest::Driver*> driver_{nullptr};
 
   Mutex mutex_;
+  std::map<OfProcess, uint64_t> own_memory_ DXG_GUARDED_BY(mutex_);  // of the client's, by its address there
   std::map<OfProcess, Memory> memory_ DXG_GUARDED_BY(mutex_);
   std::multimap<uint64_t, Waiting> waiting_ DXG_GUARDED_BY(mutex_);  // by the fence's offset
   std::map<uint64_t, uint64_t> regions_ DXG_GUARDED_BY(mutex_);      // sizes by offset
