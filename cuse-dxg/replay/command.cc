@@ -68,7 +68,7 @@ int Command::Play() const {
   auto played = replay::Play(**recording, {.device = device_, .recorded_times = timing_ == "recorded"});
   if (!played.ok()) return Refused(played.status().why());
   if (!played->first.empty()) fmt::print("The first answer that differs:\n{}", played->first);
-  fmt::print("{}\n", played->counts.Text());
+  fmt::print("{}", played->counts.Text());
   if ((*recording)->left_out() != 0)
     fmt::print(
         "{} records are not played: ioctls that are no call, calls of inherited descriptors, calls that a "

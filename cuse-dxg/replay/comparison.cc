@@ -1,6 +1,7 @@
 #include "cuse-dxg/replay/comparison.h"
 
 #include <fmt/format.h>
+#include <fmt/ranges.h>
 
 #include <algorithm>
 #include <set>
@@ -120,20 +121,32 @@ std::string DifferenceText(const RecordedCall& recorded, int32_t result, const M
                      contract::ResultText(result), Brief(reply));
 }
 
-void Counts::Add(const Verdict& verdict) {
+void Counts::Add(const RecordedCall& recorded, int32_t result, const Verdict& verdict) {
   ++calls_;
-  if (!verdict.same) {
-    ++different_;
+  if (verdict.same) {
+    renamed_ += verdict.renamed;
+    may_differ_ += verdict.differs_as_it_may;
     return;
   }
-  renamed_ += verdict.renamed;
-  may_differ_ += verdict.differs_as_it_may;
+  ++different_;
+  const std::string what =
+      result == recorded.result
+          ? fmt::format("{}: {}", recorded.row->name, fmt::join(verdict.fields, ", "))
+          : fmt::format("{}: {} instead of {}", recorded.row->name, contract::ResultText(result),
+                        contract::ResultText(recorded.result));
+  const auto known = kinds_.find(what);
+  if (known == kinds_.end() && kinds_.size() >= kKindsMax) return;
+  Kind& kind = known == kinds_.end() ? kinds_[what] : known->second;
+  if (++kind.count == 1) kind.first = recorded.record;
 }
 
 std::string Counts::Text() const {
-  return fmt::format(
-      "{} calls compared: {} the same ({} with other names, {} with values that may differ), {} different",
+  std::string text = fmt::format(
+      "{} calls compared: {} the same ({} with other names, {} with values that may differ), {} different\n",
       calls_, calls_ - different_, renamed_, may_differ_, different_);
+  for (const auto& [what, kind] : kinds_)
+    text += fmt::format("{:>8}  {}, first in record {}\n", kind.count, what, kind.first);
+  return text;
 }
 
 std::vector<const RecordedCall*> HistoryOf(const Recording& recording, const RecordedCall& call,

@@ -46,13 +46,20 @@ std::string DifferenceText(const RecordedCall& recorded, int32_t result, const M
 // How often what was found.
 class Counts {
  public:
-  void Add(const Verdict& verdict);
+  void Add(const RecordedCall& recorded, int32_t result, const Verdict& verdict);
   uint64_t calls() const { return calls_; }
   uint64_t different() const { return different_; }
   // "45 calls compared: 45 the same (3 with other names, 2 with values that may differ), 0 different"
+  // and a line for each kind of difference, of which it has at most kKindsMax.
   std::string Text() const;
 
+  static constexpr size_t kKindsMax = 64;
+
  private:
+  struct Kind {
+    uint64_t count = 0, first = 0;  // how often, and the record of the first
+  };
+  std::map<std::string, Kind> kinds_;
   uint64_t calls_ = 0, renamed_ = 0, may_differ_ = 0, different_ = 0;
 };
 

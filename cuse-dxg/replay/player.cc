@@ -243,7 +243,7 @@ Status Playing::Run() {
       continue;
     }
     quiet_ms += kLookMs;
-    const bool stuck = players_.empty() && !todo_.empty();
+    const bool stuck = players_.empty() && !todo_.empty() && !order_.IsTime(TimeOf(todo_.back()));
     if (quiet_ms < patience_ms && !stuck && !cannot_open_) continue;
     if (why_.empty()) why_ = cannot_open_ ? "" : Silent();
     break;
@@ -278,7 +278,7 @@ Played Playing::Compare() {
     (void)request->ParseFromString(told_[i]->call().request());
     (void)reply->ParseFromString(told_[i]->call().reply());
     const Verdict verdict = comparison.Compare(call.process + 1, call, *request, told_[i]->result(), *reply);
-    played.counts.Add(verdict);
+    played.counts.Add(call, told_[i]->result(), verdict);
     if (verdict.same || !played.first.empty()) continue;
     played.first = fmt::format(
         "record {} ({}): {}({})\n{}  other:    {}\n", call.record, WhoOf(recording_, call), call.row->name,
