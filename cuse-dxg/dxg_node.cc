@@ -26,6 +26,7 @@
 #include "cuse-dxg/guest/census.h"
 #include "cuse-dxg/guest/driver.h"
 #include "cuse-dxg/replay/replay_host.h"
+#include "cuse-dxg/replay/shadow.h"
 #include "cuse-dxg/trace/observers.h"
 #include "hostsim/backend/in_process.h"
 #include "link/host_control.h"
@@ -256,6 +257,23 @@ Result<ConnectHost> FindRecording(const NodeOptions& options, const std::string&
   });
 }
 
+// What --shadow names; null: nothing.
+Result<std::unique_ptr<guest::CallObserver>> FindShadow(const NodeOptions& options) {
+  constexpr std::string_view kReplay = "replay:";
+  std::unique_ptr<guest::CallObserver> none;
+  if (options.shadow.empty()) return none;
+  if (!options.shadow.starts_with(kReplay))
+    return Status::Refuse(
+        EINVAL,
+        "--shadow {}: expected \"replay:FILE\"; to compare with another back-end, record the program "
+        "and play it there: cuse-dxg replay FILE --backend {}",
+        options.shadow, options.shadow);
+  const auto given = replay::ReplayHost::Parse(options.shadow.substr(kReplay.size()), false);
+  DXG_ASSIGN(auto recording, replay::Recording::Open(given.file));
+  DXG_ASSIGN(auto shadow, replay::Shadow::Create(std::move(recording), given.strict));
+  return std::unique_ptr<guest::CallObserver>(std::move(shadow));
+}
+
 // What --backend names.
 Result<ConnectHost> FindHost(const NodeOptions& options) {
   constexpr std::string_view kUnix = "unix:", kReplay = "replay:";
@@ -304,6 +322,8 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   header.set_node(options.node);
   header.set_backend(options.backend);
   DXG_ASSIGN(auto trace, trace::MakeObserver(options.trace_text, options.record, options.record_max, header));
+  DXG_ASSIGN(auto shadow, FindShadow(options));
+  trace = trace::Together(std::move(trace), std::move(shadow));
   DXG_ASSIGN(auto delivery, client::StartDelivery(std::move(agents), options.injector));
   auto device = std::make_unique<DxgNode>(std::move(delivery), std::move(trace), std::move(connect));
   DXG_TRY(device->Start(options.control, std::move(control_listener)));

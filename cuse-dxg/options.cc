@@ -38,6 +38,11 @@ void AddDeviceOptions(CLI::App* command, Options* options) {
       ->envname("DXG_BACKEND")
       ->capture_default_str();
   command
+      ->add_option(
+          "--shadow", options->device.shadow,
+          "Compare all answers with those of a recording, and say in the log what differs (docs/replay.md)")
+      ->type_name("replay:FILE");
+  command
       ->add_option_function<std::string>(
           "--timing",
           [options](const std::string& timing) { options->device.recorded_times = timing == "recorded"; },

@@ -25,6 +25,25 @@ std::unique_ptr<Message> WithoutBuffers(const contract::CallRow& row, const Mess
   return brief;
 }
 
+// What is made from here on: as recorded, or as somebody else named it.
+void NameHandles(const RecordedCall& call, const Answers::Question& question, Objects* handles) {
+  if (question.live_reply == nullptr) {
+    for (const Made& made : call.handles) handles->Name(made);
+    return;
+  }
+  std::vector<uint64_t> names;
+  ForEachValue(*question.live_reply, question.request,
+               [&](const Value& value) { names.push_back(NameOf(value.kind, value.number)); });
+  size_t at = 0;
+  ForEachValue(*call.Reply(), question.request, [&](const Value& value) {
+    const size_t here = at++;
+    for (const Made& made : call.handles) {
+      if (IsHandle(value.kind) && made.name == NameOf(value.kind, value.number) && here < names.size())
+        handles->Name({names[here], made.object});
+    }
+  });
+}
+
 }  // namespace
 
 Answers::Answers(std::unique_ptr<Recording> recording, bool strict)
@@ -85,7 +104,7 @@ Result<Answers::Found> Answers::Find(const Question& question) {
       QuestionOf(question.row, *without, live.handles, question.pid, question.descriptor);
   DXG_ASSIGN(const Found answer,
              strict_ ? FindNext(live, question, full, brief) : FindAny(live, question, full, brief));
-  for (const Made& made : answer.call->handles) live.handles.Name(made);
+  NameHandles(*answer.call, question, &live.handles);
   return answer;
 }
 

@@ -42,6 +42,9 @@ class Answers {
     const contract::CallRow& row;
     const Message& request;
     std::function<uint32_t(uint64_t)> descriptor;  // the object of a descriptor of the caller's, or 0
+    // What the caller is answered, where somebody else answers him: the handles in it are his. Null: it is
+    // what is found here.
+    const Message* live_reply = nullptr;
   };
   struct Found {
     const RecordedCall* call;  // lives as long as this

@@ -58,16 +58,17 @@ Result<std::unique_ptr<Client>> Client::Open(const Recording& recording, Order& 
         error, "{} cannot be opened: {}; expected a node of /dev/dxg's kind, as `cuse-dxg serve` makes it",
         device, std::strerror(error));
   order.PidOf(process) = getpid();
-  return std::unique_ptr<Client>(new Client(recording, order, std::move(node)));
+  return std::unique_ptr<Client>(new Client(recording, order, process, std::move(node)));
 }
 
 Outcome Client::Make(const RecordedCall& call) {
   Outcome outcome;
   outcome.request = RequestFor(call);
-  ClientCall made(*call.row, *outcome.request, *call.Reply(), call.result, Untouchable(),
-                  [](uint64_t bytes) { return NewMemory(bytes); });
-  // Where not even the struct could be read, nothing is known of it.
-  const bool unreadable = call.result == -EFAULT && call.request.empty() && call.row->args_size != 0;
+  // A refusal says what it could not read or write: "private_data at 0x1000 cannot be read (4 bytes)".
+  const std::string fault =
+      call.result == -EFAULT ? call.reason.substr(0, call.reason.find(" at ")) : std::string();
+  ClientCall made(*call.row, *outcome.request, *call.Reply(), call.result, {Untouchable(), fault}, NewMemory);
+  const bool unreadable = fault == "the argument";
   void* const argument =
       unreadable ? reinterpret_cast<void*>(Untouchable()) : made.args();  // Safety: never touched
   const int result = ioctl(node_.get(), made.code(), argument);
@@ -90,7 +91,8 @@ std::unique_ptr<Message> Client::RequestFor(const RecordedCall& call) {
     const uint64_t object = at < objects.size() ? objects[at] : 0;
     ++at;
     switch (value.kind) {
-      case Kind::kHandle: {
+      case Kind::kHandle:
+      case Kind::kAdapter: {
         const auto found = handles_.find(static_cast<uint32_t>(object & kObjectMask));
         return (object & kObjectMark) != kObjectMark || found == handles_.end() ? value.number
                                                                                 : found->second;
@@ -159,11 +161,13 @@ uint64_t Client::AddressFor(uint64_t recorded) {
   return to + (recorded - from);
 }
 
+// One number may have been that of several, one after another: the last one that was begun is meant.
 uint64_t Client::ProcessFor(uint64_t recorded) const {
-  for (uint32_t i = 0; i < recording_.processes().size(); ++i) {
-    const int live = order_.PidOf(i);
-    if (recorded != 0 && recording_.processes()[i].pid == recorded && live != 0)
-      return static_cast<uint64_t>(live);
+  if (recorded == 0) return 0;
+  if (recorded == recording_.processes()[process_].pid) return static_cast<uint64_t>(getpid());
+  for (uint32_t i = static_cast<uint32_t>(recording_.processes().size()); i > 0; --i) {
+    const int live = order_.PidOf(i - 1);
+    if (recording_.processes()[i - 1].pid == recorded && live != 0) return static_cast<uint64_t>(live);
   }
   return recorded;
 }
@@ -180,7 +184,7 @@ void Client::Learn(const RecordedCall& call, const Message& request, const Messa
     if (value.kind == Kind::kLuid && value.number != 0) luids_[value.number] = live;
     if (value.kind == Kind::kGpuAddress && value.number != 0 && live != 0) addresses_[value.number] = live;
     for (const Made& made : call.handles) {
-      if (value.kind == Kind::kHandle && made.name == value.number) handles_[made.object] = live;
+      if (IsHandle(value.kind) && made.name == NameOf(value.kind, value.number)) handles_[made.object] = live;
     }
     for (const Made& made : call.descriptors) {
       if (value.kind != Kind::kDescriptor || made.name != value.number) continue;

@@ -33,8 +33,8 @@ class Client {
   Outcome Make(const RecordedCall& call) DXG_EXCLUDES(mutex_);
 
  private:
-  Client(const Recording& recording, Order& order, UniqueFd node)
-      : recording_(recording), order_(order), node_(std::move(node)) {}
+  Client(const Recording& recording, Order& order, uint32_t process, UniqueFd node)
+      : recording_(recording), order_(order), process_(process), node_(std::move(node)) {}
 
   std::unique_ptr<Message> RequestFor(const RecordedCall& call) DXG_EXCLUDES(mutex_);
   void Learn(const RecordedCall& call, const Message& request, const Message& reply) DXG_EXCLUDES(mutex_);
@@ -46,6 +46,7 @@ class Client {
 
   const Recording& recording_;
   Order& order_;
+  const uint32_t process_;  // of the recording
   const UniqueFd node_;
   Mutex mutex_;
   std::unordered_map<uint32_t, uint64_t> handles_ DXG_GUARDED_BY(mutex_);      // by object

@@ -36,6 +36,41 @@ void ClearBytesThatMayDiffer(Message* message, const Message& request) {
   }
 }
 
+bool IsDefault(const Message& message, const FieldDescriptor* field) {
+  return field->is_repeated() ? message.GetReflection()->FieldSize(message, field) == 0
+                              : !message.GetReflection()->HasField(message, field);
+}
+
+// What the call did not write is in the client's struct as the client had it: where the recorded reply has
+// nothing and the other one what was asked, it is nothing either.
+void ForgetWhatWasAsked(const Message& recorded, const Message& request, Message* live) {
+  for (int i = 0; i < recorded.GetDescriptor()->field_count(); ++i) {
+    const FieldDescriptor* const field = recorded.GetDescriptor()->field(i);
+    const FieldDescriptor* const asked = request.GetDescriptor()->FindFieldByName(field->name());
+    if (asked == nullptr || asked->cpp_type() != field->cpp_type() ||
+        asked->is_repeated() != field->is_repeated())
+      continue;
+    const auto* const reflection = live->GetReflection();
+    if (field->cpp_type() == FieldDescriptor::CPPTYPE_MESSAGE) {
+      if (!field->is_repeated() || asked->message_type() != field->message_type()) continue;
+      const int count = std::min({reflection->FieldSize(recorded, field), reflection->FieldSize(*live, field),
+                                  request.GetReflection()->FieldSize(request, asked)});
+      for (int k = 0; k < count; ++k)
+        ForgetWhatWasAsked(reflection->GetRepeatedMessage(recorded, field, k),
+                           request.GetReflection()->GetRepeatedMessage(request, asked, k),
+                           reflection->MutableRepeatedMessage(live, field, k));
+      continue;
+    }
+    if (field->is_repeated() || !IsDefault(recorded, field)) continue;
+    const bool number = field->cpp_type() == FieldDescriptor::CPPTYPE_UINT32 ||
+                        field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64;
+    const bool bytes = field->cpp_type() == FieldDescriptor::CPPTYPE_STRING;
+    if ((number && NumberIn(*live, field->name()) == NumberIn(request, field->name())) ||
+        (bytes && reflection->GetString(*live, field) == request.GetReflection()->GetString(request, asked)))
+      reflection->ClearField(live, field);
+  }
+}
+
 bool IsWaiting(int32_t result) { return result == 0 || result == kStatusPending; }
 
 }  // namespace
@@ -73,6 +108,7 @@ Verdict Comparison::Compare(uint64_t process, const RecordedCall& call, const Me
 
   const std::unique_ptr<Message> live(reply.New());
   live->CopyFrom(reply);
+  ForgetWhatWasAsked(*recorded, request, live.get());
   const std::vector<Value> theirs = ValuesOf(*recorded, request), ours = ValuesOf(*live, request);
   std::vector<bool> fits(theirs.size());
   if (theirs.size() == ours.size()) {
@@ -90,7 +126,7 @@ Verdict Comparison::Compare(uint64_t process, const RecordedCall& call, const Me
         const bool of_machine = theirs[i].kind == Kind::kLuid;
         const bool made =
             theirs[i].kind == Kind::kDescriptor || std::ranges::any_of(call.handles, [&](const Made& each) {
-              return theirs[i].kind == Kind::kHandle && each.name == a;
+              return IsHandle(theirs[i].kind) && each.name == NameOf(theirs[i].kind, a);
             });
         // The same address may be given again when it is free.
         const bool anew = made || theirs[i].kind == Kind::kGpuAddress;
@@ -165,8 +201,8 @@ std::vector<const RecordedCall*> HistoryOf(const Recording& recording, const Rec
     const std::unique_ptr<Message> question(next->row->request->New());
     if (!question->ParseFromString(next->question.substr(1))) continue;
     ForEachValue(*question, *question, [&](const Value& value) {
-      if (value.kind != Kind::kHandle && value.kind != Kind::kDescriptor) return;
-      const uint64_t mark = value.kind == Kind::kHandle ? kObjectMark : kObjectMark << 32;
+      if (!IsHandle(value.kind) && value.kind != Kind::kDescriptor) return;
+      const uint64_t mark = IsHandle(value.kind) ? kObjectMark : kObjectMark << 32;
       const auto maker = makers.find(static_cast<uint32_t>(value.number & kObjectMask));
       if ((value.number & mark) != mark || maker == makers.end()) return;
       if (!seen.insert(maker->second->record).second) return;

@@ -160,10 +160,10 @@ std::vector<uint64_t> OwnMemoryIn(const contract::CallRow& row, const std::byte*
 // -- The client's side ----------------------------------------------------------------------------
 
 ClientCall::ClientCall(const contract::CallRow& row, const Message& request, const Message& reply,
-                       int32_t result, uint64_t fault, std::function<uint64_t(uint64_t)> own_memory)
+                       int32_t result, Fault fault, std::function<uint64_t(uint64_t)> own_memory)
     : row_(row),
       result_(result),
-      fault_(fault),
+      fault_(std::move(fault)),
       own_memory_(std::move(own_memory)),
       args_((row.args_size + kWordBytes - 1) / kWordBytes) {
   std::byte* const args = Bytes(args_.data());
@@ -183,7 +183,8 @@ void ClientCall::PutIn(const Buffer& buffer, const Message& request, std::byte* 
   const uint64_t announced = buffer.count(args);
   const uint32_t there = buffer.size(request);
   if (announced == 0) return;
-  if (there == 0) return PutWord(args + buffer.pointer, result_ < 0 ? fault_ : 0);
+  if (fault_.buffer == buffer.name) return PutWord(args + buffer.pointer, fault_.address);
+  if (there == 0) return PutWord(args + buffer.pointer, result_ < 0 ? fault_.address : 0);
   std::byte* const to =
       NewBlock(std::max<uint64_t>(std::min<uint64_t>(announced, buffer.max), there) * buffer.element_size);
   PutElements(buffer, request, to, there);
@@ -219,7 +220,8 @@ void ClientCall::PutOut(const Buffer& buffer, const Message& reply) {
   const uint32_t there = buffer.size(reply);
   uint64_t address = Word(args + buffer.pointer);
   if (address == 0 && there == 0 && result_ >= 0) return;  // it asked for the number only, or for nothing
-  if (address == fault_ && address != 0) return;
+  if (fault_.buffer == buffer.name) return PutWord(args + buffer.pointer, fault_.address);
+  if (address == fault_.address) return;
   if (address == 0) {
     // The number that is asked for may be what is returned, so there may be more than is announced.
     address = AddressOf(NewBlock(std::max<uint64_t>(announced, there) * buffer.element_size + kWordBytes));

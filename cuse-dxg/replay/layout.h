@@ -5,6 +5,7 @@
 #include <functional>
 #include <memory>
 #include <span>
+#include <string>
 #include <vector>
 
 #include "base/status.h"
@@ -45,11 +46,15 @@ std::vector<uint64_t> OwnMemoryIn(const contract::CallRow& row, const std::byte*
 // A call's fixed struct, and the memory that it leads to, in this process.
 class ClientCall {
  public:
-  // `reply` is the one that is recorded, which tells what the client gave room for. `fault` is an address
-  // that cannot be touched, for what the client named and the driver could not read. `own_memory` gives whole
+  // An address that cannot be touched, and the buffer that the client had there; empty: none is known.
+  struct Fault {
+    uint64_t address;
+    std::string buffer;
+  };
+  // `reply` is the one that is recorded, which tells what the client gave room for. `own_memory` gives whole
   // pages of the client's own that the call is to name.
   ClientCall(const contract::CallRow& row, const Message& request, const Message& reply, int32_t result,
-             uint64_t fault, std::function<uint64_t(uint64_t bytes)> own_memory);
+             Fault fault, std::function<uint64_t(uint64_t bytes)> own_memory);
 
   // For ioctl(2).
   void* args() { return args_.data(); }
@@ -69,7 +74,7 @@ class ClientCall {
 
   const contract::CallRow& row_;
   const int32_t result_;
-  const uint64_t fault_;
+  const Fault fault_;
   const std::function<uint64_t(uint64_t)> own_memory_;
   Block args_;
   std::vector<std::unique_ptr<Block>> blocks_;

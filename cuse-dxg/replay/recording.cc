@@ -14,14 +14,16 @@ bool Has(const std::vector<Made>& made, uint64_t name) {
 }
 
 // Names that are in the reply and were not in the request: of what the call made.
-std::vector<uint64_t> NewNames(const Message& request, const Message& reply, Kind kind) {
+std::vector<uint64_t> NewNames(const Message& request, const Message& reply, bool handles) {
   std::vector<uint64_t> asked, made;
+  const auto is_meant = [handles](Kind kind) { return handles ? IsHandle(kind) : kind == Kind::kDescriptor; };
   ForEachValue(request, request, [&](const Value& value) {
-    if (value.kind == kind) asked.push_back(value.number);
+    if (is_meant(value.kind)) asked.push_back(NameOf(value.kind, value.number));
   });
   ForEachValue(reply, request, [&](const Value& value) {
-    if (value.kind != kind || (kind == Kind::kHandle && value.number == 0)) return;
-    if (std::ranges::find(asked, value.number) == asked.end()) made.push_back(value.number);
+    if (!is_meant(value.kind) || (handles && value.number == 0)) return;
+    const uint64_t name = NameOf(value.kind, value.number);
+    if (std::ranges::find(asked, name) == asked.end()) made.push_back(name);
   });
   return made;
 }
@@ -34,8 +36,9 @@ std::string QuestionOf(const contract::CallRow& row, const Message& request, con
   copy->CopyFrom(request);
   Rewrite(copy.get(), request, [&](const Value& value) -> uint64_t {
     switch (value.kind) {
-      case Kind::kHandle: {
-        const uint32_t object = value.number == 0 ? 0 : handles.Of(value.number);
+      case Kind::kHandle:
+      case Kind::kAdapter: {
+        const uint32_t object = value.number == 0 ? 0 : handles.Of(value.kind, value.number);
         return object == 0 ? value.number : kObjectMark | object;
       }
       case Kind::kDescriptor: {
@@ -163,18 +166,23 @@ Status Recording::AddCall(const TraceRecord& record, uint64_t number, const cont
   Objects& descriptors = reading_.descriptors[call.process];
   call.question = QuestionOf(row, *request, handles, process.pid, [&](uint64_t name) {
     const uint32_t own = descriptors.Of(name);
-    return own != 0 ? own : reading_.any_descriptor.Of(name);
+    if (own != 0 || call.result < 0) return own;
+    // It came from another process, by a way that is not recorded: under the same number by fork(), under any
+    // other in a message, where the last one that was given is the likeliest.
+    const uint32_t same_number = reading_.any_descriptor.Of(name);
+    return same_number != 0 ? same_number : reading_.last_descriptor;
   });
   if (call.result >= 0) {
-    for (const uint64_t name : NewNames(*request, *reply, Kind::kHandle)) {
+    for (const uint64_t name : NewNames(*request, *reply, true)) {
       if (Has(call.handles, name)) continue;
       call.handles.push_back({name, ++reading_.objects});
       handles.Name(call.handles.back());
     }
-    for (const uint64_t name : NewNames(*request, *reply, Kind::kDescriptor)) {
+    for (const uint64_t name : NewNames(*request, *reply, false)) {
       call.descriptors.push_back({name, ++reading_.objects});
       descriptors.Name(call.descriptors.back());
       reading_.any_descriptor.Name(call.descriptors.back());
+      reading_.last_descriptor = reading_.objects;
     }
   }
   for (const TraceMemory& memory : record.call().memory()) {

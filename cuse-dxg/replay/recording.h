@@ -16,7 +16,7 @@ namespace dxg::replay {
 // An object of a process as a recording or a program that lives knows it: a handle, or a descriptor, and the
 // number under which both sides speak of it.
 struct Made {
-  uint64_t name;
+  uint64_t name;  // of a handle: as NameOf has it
   uint32_t object;
 };
 
@@ -66,6 +66,11 @@ class Objects {
     const auto found = by_name_.find(name);
     return found == by_name_.end() ? 0 : found->second;
   }
+  // Of a handle, which is not 0.
+  uint32_t Of(Kind kind, uint64_t number) const {
+    const uint32_t object = Of(NameOf(kind, number));
+    return object == 0 && kind == Kind::kAdapter ? Of(number) : object;
+  }
 
  private:
   std::unordered_map<uint64_t, uint32_t> by_name_;
@@ -109,6 +114,7 @@ class Recording {
     std::unordered_map<uint32_t, uint64_t> open_files;  // by process
     std::vector<Objects> handles, descriptors;          // by process
     Objects any_descriptor;                             // of whichever process
+    uint32_t last_descriptor = 0;                       // the object of the last that was given
     uint32_t objects = 0;
     uint64_t bytes = 0;
   };

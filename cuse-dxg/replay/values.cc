@@ -91,6 +91,8 @@ Kind KindOf(const FieldDescriptor& field, const Message& request) {
     switch (meaning.kind()) {
       case Meaning::DESCRIPTOR:
         return Kind::kDescriptor;
+      case Meaning::ADAPTER:
+        return Kind::kAdapter;
       case Meaning::GPU_ADDRESS:
         return Kind::kGpuAddress;
       case Meaning::PROCESS:

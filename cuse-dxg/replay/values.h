@@ -19,6 +19,7 @@ enum class Kind : uint8_t {
   kExact,
   // Names.
   kHandle,
+  kAdapter,  // a handle of an adapter
   kLuid,
   kDescriptor,
   kGpuAddress,
@@ -41,6 +42,12 @@ struct Value {
   int index;  // in a list; else 0
   uint64_t number;
 };
+
+// A handle as a name of its own: those of adapters have numbers that other handles have too.
+inline bool IsHandle(Kind kind) { return kind == Kind::kHandle || kind == Kind::kAdapter; }
+inline uint64_t NameOf(Kind kind, uint64_t number) {
+  return kind == Kind::kAdapter ? number | 1ull << 32 : number;
+}
 
 // Each number of the message that is not exact becomes what `rewrite` says; lists, and messages inside, too.
 // Of a list inside the struct those beyond its count are room. Bytes and bools that are room are emptied.

@@ -44,9 +44,13 @@ Result<Observer> MakeObserver(const std::string& trace_text, const std::string& 
   if (!trace_text.empty()) {
     DXG_ASSIGN(text, TextTrace::Create(trace_text));
   }
-  if (text != nullptr && recorder != nullptr)
-    return Observer(std::make_unique<Both>(std::move(recorder), std::move(text)));
-  return text != nullptr ? std::move(text) : std::move(recorder);
+  return Together(std::move(recorder), std::move(text));
+}
+
+Observer Together(Observer first, Observer second) {
+  if (first != nullptr && second != nullptr)
+    return std::make_unique<Both>(std::move(first), std::move(second));
+  return first != nullptr ? std::move(first) : std::move(second);
 }
 
 }  // namespace dxg::trace

@@ -16,4 +16,8 @@ Result<std::unique_ptr<guest::CallObserver>> MakeObserver(const std::string& tra
                                                           const std::string& record, uint64_t record_max,
                                                           const TraceHeader& header);
 
+// Both, the first one first; either may be null.
+std::unique_ptr<guest::CallObserver> Together(std::unique_ptr<guest::CallObserver> first,
+                                              std::unique_ptr<guest::CallObserver> second);
+
 }  // namespace dxg::trace
