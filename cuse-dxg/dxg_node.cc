@@ -25,6 +25,8 @@
 #include "cuse-dxg/control/server.h"
 #include "cuse-dxg/guest/census.h"
 #include "cuse-dxg/guest/driver.h"
+#include "cuse-dxg/replay/replay_host.h"
+#include "cuse-dxg/replay/shadow.h"
 #include "cuse-dxg/trace/observers.h"
 #include "hostsim/backend/in_process.h"
 #include "link/host_control.h"
@@ -118,6 +120,8 @@ class DxgNode final : public attach::Node, private HostControl {
     DXG_ASSIGN(auto backend, connect_());
     auto made = std::make_unique<Generation>(std::move(backend), clients_);
     made->driver.set_observer(trace_.get());
+    // Of a recording, which answers whole calls.
+    made->driver.set_answerer(dynamic_cast<guest::CallAnswerer*>(made->backend.get()));
     made->driver.set_census(&census_);
     made->driver.set_delivery(delivery_.get());
     made->driver.set_host_lost([this] { Search(); });
@@ -241,9 +245,38 @@ Result<ConnectHost> FindVmbus(const NodeOptions& options) {
   });
 }
 
+Result<ConnectHost> FindRecording(const NodeOptions& options, const std::string& text) {
+  if (!options.profiles.empty() || !options.scenario.empty())
+    return Status::Refuse(EINVAL,
+                          "{}: a recording has its adapters; leave that out with --backend replay:FILE",
+                          options.profiles.empty() ? "--scenario" : "--profile");
+  return ConnectHost([given = replay::ReplayHost::Parse(
+                          text, options.recorded_times)]() -> Result<std::unique_ptr<Backend>> {
+    DXG_ASSIGN(auto host, replay::ReplayHost::Create(given));
+    return std::unique_ptr<Backend>(std::move(host));
+  });
+}
+
+// What --shadow names; null: nothing.
+Result<std::unique_ptr<guest::CallObserver>> FindShadow(const NodeOptions& options) {
+  constexpr std::string_view kReplay = "replay:";
+  std::unique_ptr<guest::CallObserver> none;
+  if (options.shadow.empty()) return none;
+  if (!options.shadow.starts_with(kReplay))
+    return Status::Refuse(
+        EINVAL,
+        "--shadow {}: expected \"replay:FILE\"; to compare with another back-end, record the program "
+        "and play it there: cuse-dxg replay FILE --backend {}",
+        options.shadow, options.shadow);
+  const auto given = replay::ReplayHost::Parse(options.shadow.substr(kReplay.size()), false);
+  DXG_ASSIGN(auto recording, replay::Recording::Open(given.file));
+  DXG_ASSIGN(auto shadow, replay::Shadow::Create(std::move(recording), given.strict));
+  return std::unique_ptr<guest::CallObserver>(std::move(shadow));
+}
+
 // What --backend names.
 Result<ConnectHost> FindHost(const NodeOptions& options) {
-  constexpr std::string_view kUnix = "unix:";
+  constexpr std::string_view kUnix = "unix:", kReplay = "replay:";
   if (options.backend == "sim")
     return ConnectHost([profiles = options.profiles, scenario = options.scenario] {
       return hostsim::CreateInProcessBackend(profiles, scenario);
@@ -255,12 +288,15 @@ Result<ConnectHost> FindHost(const NodeOptions& options) {
     socket.scenario = options.scenario;
     return ConnectHost([socket] { return CreateSocketBackend(socket); });
   }
+  if (options.backend.starts_with(kReplay))
+    return FindRecording(options, options.backend.substr(kReplay.size()));
   if (options.backend.starts_with("vmbus")) return FindVmbus(options);
   return Status::Refuse(
       EINVAL,
       "--backend {}: no such back-end; \"sim\" is the simulator in this process, \"unix:PATH\" one that "
       "listens there, "
-      "\"vmbus\" the host of this machine, \"vmbus:PATH\" a simulated one that serves a VMBus there",
+      "\"vmbus\" the host of this machine, \"vmbus:PATH\" a simulated one that serves a VMBus there, "
+      "\"replay:FILE\" a recording",
       options.backend);
 }
 
@@ -291,6 +327,8 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
                                              header, [](pid_t tid, uint64_t address, std::span<std::byte> to) {
                                                return client::ProcessVm().Read(tid, address, to);
                                              }));
+  DXG_ASSIGN(auto shadow, FindShadow(options));
+  trace = trace::Together(std::move(trace), std::move(shadow));
   DXG_ASSIGN(auto delivery, client::StartDelivery(std::move(agents), options.injector));
   auto device = std::make_unique<DxgNode>(std::move(delivery), std::move(trace), std::move(connect));
   DXG_TRY(device->Start(options.control, std::move(control_listener)));

@@ -47,6 +47,7 @@
 #include "cuse-dxg/profile/command.h"
 #include "cuse-dxg/profile_trial.h"
 #include "cuse-dxg/program_words.h"
+#include "cuse-dxg/replay/command.h"
 #include "cuse-dxg/trace/command.h"
 #include "cuse-dxg/tracer/command.h"
 #include "cuse-dxg/trial.h"
@@ -370,6 +371,7 @@ int Main(int argc, char** argv) {
   trace::Command trace(app);
   profile::Command profile(app);
   tracer::Command record(app, argc, argv);
+  replay::Command replay(app);
 
   command_line::AddPages(app);
   const ProgramWords& words = record.words().is_asked_for() ? record.words() : run_words;
@@ -387,6 +389,7 @@ int Main(int argc, char** argv) {
   if (trace.given()) return trace.Run();
   if (profile.given()) return profile.Run(TryProfile);
   if (record.given()) return Record(record);
+  if (replay.given()) return replay.Run();
   if (*version) return PrintVersion(json);
   DXG_CHECK(*calls);
   return PrintCalls(json);

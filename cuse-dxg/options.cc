@@ -29,10 +29,24 @@ void AddDeviceOptions(CLI::App* command, Options* options) {
           "--backend", options->device.backend,
           "The host to use: sim, the simulator in this process; unix:PATH, a `dxg-hostsim --listen PATH`; "
           "vmbus, the host of this Hyper-V guest (docs/vmbus.md); vmbus:PATH, a `dxg-hostsim "
-          "--serve=vmbus:PATH`, over rings, or over the socket with \",packets\"")
-      ->type_name("sim|unix:PATH|vmbus|vmbus:PATH")
+          "--serve=vmbus:PATH`, over rings, or over the socket with \",packets\"; replay:FILE, what a "
+          "recording "
+          "has, in its order with \",strict\" (docs/replay.md)")
+      ->type_name("sim|unix:PATH|vmbus|vmbus:PATH|replay:FILE")
       ->envname("DXG_BACKEND")
       ->capture_default_str();
+  command
+      ->add_option(
+          "--shadow", options->device.shadow,
+          "Compare all answers with those of a recording, and say in the log what differs (docs/replay.md)")
+      ->type_name("replay:FILE");
+  command
+      ->add_option_function<std::string>(
+          "--timing",
+          [options](const std::string& timing) { options->device.recorded_times = timing == "recorded"; },
+          "With --backend replay:FILE: answers take as long as they took (recorded), or no time (fast)")
+      ->check(CLI::IsMember({"recorded", "fast"}))
+      ->default_str("fast");
   AddUioOptions(command, &options->device.vmbus);
   command
       ->add_option("--control", options->device.control,

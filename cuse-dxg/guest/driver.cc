@@ -72,7 +72,11 @@ class CallRunner {
     // Only observers want to know how long a call took.
     const uint64_t start_ns = driver.observer_ != nullptr ? Census::NowNs() : 0;
     RunCaller(
-        call, [](Call& args) { return args.CopyArgsIn(); }, kHandler,
+        call, [](Call& args) { return args.CopyArgsIn(); },
+        [](CallOf<Traits>& begun) {
+          CallAnswerer* const answerer = begun.driver.answerer_;
+          return answerer != nullptr ? answerer->Answer(begun) : kHandler(begun);
+        },
         [start_ns](Call& ended, const Status& status) {
           Driver& driver = ended.driver;
           if (driver.census_ != nullptr)

@@ -13,6 +13,7 @@
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/client/delivery.h"
+#include "cuse-dxg/guest/answerer.h"
 #include "cuse-dxg/guest/call.h"
 #include "cuse-dxg/guest/census.h"
 #include "cuse-dxg/guest/event_table.h"
@@ -40,6 +41,8 @@ class Driver final : public attach::Node, public BackendEvents {
 
   void set_observer(CallObserver* observer) { observer_ = observer; }
   bool wants_memory() const { return observer_ != nullptr && observer_->wants_memory(); }
+  // Answers instead of the handlers; null: they do. Outlives the driver's calls.
+  void set_answerer(CallAnswerer* answerer) { answerer_ = answerer; }
   // The way into clients, for calls that bring memory or descriptors there. Outlives the driver.
   void set_delivery(client::Delivery* delivery) { delivery_ = delivery; }
   // Counts the calls. Outlives the driver; null: nobody does.
@@ -145,6 +148,7 @@ class Driver final : public attach::Node, public BackendEvents {
   EventTable events_;
   client::Access& access_;
   CallObserver* observer_ = nullptr;
+  CallAnswerer* answerer_ = nullptr;
   Census* census_ = nullptr;
   client::Delivery* delivery_ = nullptr;
   std::function<void()> host_lost_;

@@ -55,7 +55,7 @@ Result<Observer> MakeObserver(const ObserverFiles& files, TraceHeader header, Re
   header.set_begin_ns(static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec));
   Observer all;
   const auto add = [&all](Observer one) {
-    all = all == nullptr ? std::move(one) : std::make_unique<Both>(std::move(all), std::move(one));
+    all = Together(std::move(all), std::move(one));
   };
   if (!record.file.empty()) {
     header.set_memory(memory);
@@ -73,6 +73,12 @@ Result<Observer> MakeObserver(const ObserverFiles& files, TraceHeader header, Re
     add(std::move(json));
   }
   return all;
+}
+
+Observer Together(Observer first, Observer second) {
+  if (first != nullptr && second != nullptr)
+    return std::make_unique<Both>(std::move(first), std::move(second));
+  return first != nullptr ? std::move(first) : std::move(second);
 }
 
 }  // namespace dxg::trace

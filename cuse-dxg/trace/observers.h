@@ -32,4 +32,8 @@ struct ObserverFiles {
 Result<std::unique_ptr<guest::CallObserver>> MakeObserver(const ObserverFiles& files, TraceHeader header,
                                                           ReadClient read_client);
 
+// Both, the first one first; either may be null.
+std::unique_ptr<guest::CallObserver> Together(std::unique_ptr<guest::CallObserver> first,
+                                              std::unique_ptr<guest::CallObserver> second);
+
 }  // namespace dxg::trace

@@ -1,0 +1,199 @@
+#include "cuse-dxg/replay/client.h"
+
+#include <fcntl.h>
+#include <sys/eventfd.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
+#include <iterator>
+#include <utility>
+
+#include "base/page.h"
+
+namespace dxg::replay {
+namespace {
+
+// An address at which nobody can read or write.
+uint64_t Untouchable() {
+  static void* const page = mmap(nullptr, kPageBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  return reinterpret_cast<uint64_t>(page);  // Safety: a number
+}
+
+// Pages of this process's own, for as long as it lives: a host may work with them. 0: there is no room.
+uint64_t NewMemory(uint64_t bytes) {
+  void* const pages =
+      mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  return pages == MAP_FAILED ? 0 : reinterpret_cast<uint64_t>(pages);  // Safety: a number
+}
+
+std::vector<uint64_t> NumbersOf(const Message& message, const Message& request) {
+  std::vector<uint64_t> numbers;
+  ForEachValue(message, request, [&](const Value& value) { numbers.push_back(value.number); });
+  return numbers;
+}
+
+void ReplaceWord(std::string* bytes, uint64_t from, uint64_t to) {
+  char old[sizeof(from)], now[sizeof(to)];
+  std::memcpy(old, &from, sizeof(from));
+  std::memcpy(now, &to, sizeof(to));
+  for (size_t at = 0; (at = bytes->find(old, at, sizeof(old))) != std::string::npos; at += sizeof(old))
+    bytes->replace(at, sizeof(old), now, sizeof(now));
+}
+
+}  // namespace
+
+Result<std::unique_ptr<Client>> Client::Open(const Recording& recording, Order& order, uint32_t process,
+                                             const std::string& device) {
+  const RecordedProcess& recorded = recording.processes()[process];
+  if (!recorded.name.empty()) prctl(PR_SET_NAME, recorded.name.c_str());
+  UniqueFd node(open(device.c_str(), O_RDWR | O_CLOEXEC));
+  const int error = errno;
+  if (!node.valid())
+    return Status::Refuse(
+        error, "{} cannot be opened: {}; expected a node of /dev/dxg's kind, as `cuse-dxg serve` makes it",
+        device, std::strerror(error));
+  order.PidOf(process) = getpid();
+  return std::unique_ptr<Client>(new Client(recording, order, process, std::move(node)));
+}
+
+Outcome Client::Make(const RecordedCall& call) {
+  Outcome outcome;
+  outcome.request = RequestFor(call);
+  // A refusal says what it could not read or write: "private_data at 0x1000 cannot be read (4 bytes)".
+  const std::string fault =
+      call.result == -EFAULT ? call.reason.substr(0, call.reason.find(" at ")) : std::string();
+  ClientCall made(*call.row, *outcome.request, *call.Reply(), call.result, {Untouchable(), fault}, NewMemory);
+  const bool unreadable = fault == "the argument";
+  void* const argument =
+      unreadable ? reinterpret_cast<void*>(Untouchable()) : made.args();  // Safety: never touched
+  const int result = ioctl(node_.get(), made.code(), argument);
+  outcome.result = result == -1 && errno != 0 ? -errno : result;
+  outcome.reply = made.ReadReply();
+  if (outcome.result >= 0) Learn(call, *outcome.request, *outcome.reply);
+  return outcome;
+}
+
+// The question has objects where the request has names, one for one.
+std::unique_ptr<Message> Client::RequestFor(const RecordedCall& call) {
+  std::unique_ptr<Message> request = call.Request();
+  const std::unique_ptr<Message> question(call.row->request->New());
+  if (!question->ParseFromString(call.question.substr(1))) return request;
+  const std::vector<uint64_t> objects = NumbersOf(*question, *question);
+  const std::unique_ptr<Message> recorded = call.Request();
+  size_t at = 0;
+  MutexLock lock(mutex_);
+  Rewrite(request.get(), *recorded, [&](const Value& value) DXG_REQUIRES(mutex_) -> uint64_t {
+    const uint64_t object = at < objects.size() ? objects[at] : 0;
+    ++at;
+    switch (value.kind) {
+      case Kind::kHandle:
+      case Kind::kAdapter: {
+        const auto found = handles_.find(static_cast<uint32_t>(object & kObjectMask));
+        return (object & kObjectMark) != kObjectMark || found == handles_.end() ? value.number
+                                                                                : found->second;
+      }
+      case Kind::kDescriptor:
+        return (object >> 32) == kObjectMark ? DescriptorOf(static_cast<uint32_t>(object), value.number)
+                                             : value.number;
+      case Kind::kLuid: {
+        const auto found = luids_.find(value.number);
+        return found == luids_.end() ? value.number : found->second;
+      }
+      case Kind::kGpuAddress:
+        return AddressFor(value.number);
+      case Kind::kEvent:
+        return value.number == 0 ? 0 : EventFor(value.number);
+      case Kind::kProcess:
+        return ProcessFor(value.number);
+      default:
+        return value.number;
+    }
+  });
+  PutLuids(request.get());
+  return request;
+}
+
+// Programs hand LUIDs to their drivers in private data.
+void Client::PutLuids(Message* message) {
+  for (int i = 0; i < message->GetDescriptor()->field_count(); ++i) {
+    const FieldDescriptor* const field = message->GetDescriptor()->field(i);
+    if (field->cpp_type() != FieldDescriptor::CPPTYPE_STRING || field->is_repeated()) continue;
+    std::string bytes = message->GetReflection()->GetString(*message, field);
+    const std::string before = bytes;
+    for (const auto& [recorded, live] : luids_) {
+      if (recorded != live) ReplaceWord(&bytes, recorded, live);
+    }
+    if (bytes != before) message->GetReflection()->SetString(message, field, std::move(bytes));
+  }
+}
+
+// Its own, or that of the process that has it: how it was passed on is not recorded.
+uint64_t Client::DescriptorOf(uint32_t object, uint64_t recorded) {
+  const auto own = descriptors_.find(object);
+  if (own != descriptors_.end()) return own->second;
+  if (object == 0 || object > recording_.objects()) return recorded;
+  const Order::Place& place = order_.PlaceOf(object);
+  const int pid = place.pid;
+  if (pid == 0) return recorded;
+  const UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
+  const int taken = static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), place.descriptor.load(), 0));
+  if (taken < 0) return recorded;
+  descriptors_[object] = static_cast<uint64_t>(taken);
+  return static_cast<uint64_t>(taken);
+}
+
+uint64_t Client::EventFor(uint64_t recorded) {
+  UniqueFd& event = events_[recorded];
+  if (!event.valid()) event = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  return static_cast<uint64_t>(event.get());
+}
+
+// As far behind one that the node gave as it was behind the one that was recorded.
+uint64_t Client::AddressFor(uint64_t recorded) {
+  const auto after = addresses_.upper_bound(recorded);
+  if (after == addresses_.begin()) return recorded;
+  const auto& [from, to] = *std::prev(after);
+  return to + (recorded - from);
+}
+
+// One number may have been that of several, one after another: the last one that was begun is meant.
+uint64_t Client::ProcessFor(uint64_t recorded) const {
+  if (recorded == 0) return 0;
+  if (recorded == recording_.processes()[process_].pid) return static_cast<uint64_t>(getpid());
+  for (uint32_t i = static_cast<uint32_t>(recording_.processes().size()); i > 0; --i) {
+    const int live = order_.PidOf(i - 1);
+    if (recording_.processes()[i - 1].pid == recorded && live != 0) return static_cast<uint64_t>(live);
+  }
+  return recorded;
+}
+
+void Client::Learn(const RecordedCall& call, const Message& request, const Message& reply) {
+  if (call.result < 0) return;
+  const std::unique_ptr<Message> recorded = call.Reply();
+  const std::vector<uint64_t> numbers = NumbersOf(reply, request);
+  size_t at = 0;
+  MutexLock lock(mutex_);
+  ForEachValue(*recorded, request, [&](const Value& value) DXG_REQUIRES(mutex_) {
+    const uint64_t live = at < numbers.size() ? numbers[at] : 0;
+    ++at;
+    if (value.kind == Kind::kLuid && value.number != 0) luids_[value.number] = live;
+    if (value.kind == Kind::kGpuAddress && value.number != 0 && live != 0) addresses_[value.number] = live;
+    for (const Made& made : call.handles) {
+      if (IsHandle(value.kind) && made.name == NameOf(value.kind, value.number)) handles_[made.object] = live;
+    }
+    for (const Made& made : call.descriptors) {
+      if (value.kind != Kind::kDescriptor || made.name != value.number) continue;
+      descriptors_[made.object] = live;
+      Order::Place& place = order_.PlaceOf(made.object);
+      place.descriptor = static_cast<int32_t>(live);
+      place.pid = getpid();
+    }
+  });
+}
+
+}  // namespace dxg::replay

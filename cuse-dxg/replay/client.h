@@ -1,0 +1,59 @@
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/unique_fd.h"
+#include "cuse-dxg/replay/layout.h"
+#include "cuse-dxg/replay/order.h"
+#include "cuse-dxg/replay/recording.h"
+
+namespace dxg::replay {
+
+// What came of a call that was played.
+struct Outcome {
+  int32_t result = 0;
+  std::unique_ptr<Message> request;  // as it was made
+  std::unique_ptr<Message> reply;
+};
+
+// One process of a recording, played in this one: the names that it uses, and its calls.
+class Client {
+ public:
+  // ENOENT and the like: the node cannot be opened. `order` and `recording` outlive it.
+  static Result<std::unique_ptr<Client>> Open(const Recording& recording, Order& order, uint32_t process,
+                                              const std::string& device);
+
+  // Makes that call. Any thread.
+  Outcome Make(const RecordedCall& call) DXG_EXCLUDES(mutex_);
+
+ private:
+  Client(const Recording& recording, Order& order, uint32_t process, UniqueFd node)
+      : recording_(recording), order_(order), process_(process), node_(std::move(node)) {}
+
+  std::unique_ptr<Message> RequestFor(const RecordedCall& call) DXG_EXCLUDES(mutex_);
+  void Learn(const RecordedCall& call, const Message& request, const Message& reply) DXG_EXCLUDES(mutex_);
+  uint64_t DescriptorOf(uint32_t object, uint64_t recorded) DXG_REQUIRES(mutex_);
+  uint64_t EventFor(uint64_t recorded) DXG_REQUIRES(mutex_);
+  uint64_t AddressFor(uint64_t recorded) DXG_REQUIRES(mutex_);
+  uint64_t ProcessFor(uint64_t recorded) const;
+  void PutLuids(Message* message) DXG_REQUIRES(mutex_);
+
+  const Recording& recording_;
+  Order& order_;
+  const uint32_t process_;  // of the recording
+  const UniqueFd node_;
+  Mutex mutex_;
+  std::unordered_map<uint32_t, uint64_t> handles_ DXG_GUARDED_BY(mutex_);      // by object
+  std::unordered_map<uint32_t, uint64_t> descriptors_ DXG_GUARDED_BY(mutex_);  // by object
+  std::map<uint64_t, uint64_t> addresses_ DXG_GUARDED_BY(mutex_);              // of the GPU, by recorded one
+  std::map<uint64_t, uint64_t> luids_ DXG_GUARDED_BY(mutex_);                  // by recorded one
+  std::unordered_map<uint64_t, UniqueFd> events_ DXG_GUARDED_BY(mutex_);       // by recorded number
+};
+
+}  // namespace dxg::replay

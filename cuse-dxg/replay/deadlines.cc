@@ -1,0 +1,67 @@
+#include "cuse-dxg/replay/deadlines.h"
+
+#include <time.h>
+
+#include <cerrno>
+#include <utility>
+
+#include "base/start_thread.h"
+
+namespace dxg::replay {
+
+uint64_t Deadlines::NowNs() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+Status Deadlines::Start(Resume resume) {
+  resume_ = std::move(resume);
+  {
+    MutexLock lock(mutex_);
+    stopping_ = false;
+  }
+  if (StartThread(&thread_, [this] { Run(); })) return Status::Ok();
+  MutexLock lock(mutex_);
+  stopping_ = true;
+  return Status::Refuse(EAGAIN, "no thread can be had for the recorded times");
+}
+
+void Deadlines::Stop() {
+  {
+    MutexLock lock(mutex_);
+    stopping_ = true;
+    changed_.NotifyAll();
+  }
+  if (thread_.joinable()) thread_.join();
+}
+
+bool Deadlines::Add(uint64_t at_ns, uint32_t process, std::coroutine_handle<> waiter) {
+  MutexLock lock(mutex_);
+  if (stopping_ || at_ns <= NowNs()) return false;
+  waiting_.emplace(at_ns, Waiter{process, waiter});
+  changed_.NotifyAll();
+  return true;
+}
+
+void Deadlines::Run() {
+  MutexLock lock(mutex_);
+  for (;;) {
+    const uint64_t now_ns = NowNs();
+    while (!waiting_.empty() && (stopping_ || waiting_.begin()->first <= now_ns)) {
+      const Waiter next = waiting_.begin()->second;
+      waiting_.erase(waiting_.begin());
+      lock.Unlock();
+      resume_(next.process, next.handle);
+      lock.Lock();
+    }
+    if (stopping_) return;
+    if (waiting_.empty()) {
+      changed_.Wait(mutex_);
+    } else {
+      changed_.WaitForNs(mutex_, waiting_.begin()->first - now_ns);
+    }
+  }
+}
+
+}  // namespace dxg::replay

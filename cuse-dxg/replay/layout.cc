@@ -1,0 +1,255 @@
+#include "cuse-dxg/replay/layout.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/page.h"
+#include "cuse-dxg/replay/values.h"
+#include "proto/dxg/options.pb.h"
+
+namespace dxg::replay {
+namespace {
+
+using contract::Buffer;
+
+constexpr size_t kWordBytes = sizeof(uint64_t);
+
+uint64_t Word(const std::byte* at) {
+  uint64_t word = 0;
+  std::memcpy(&word, at, sizeof(word));
+  return word;
+}
+
+void PutWord(std::byte* at, uint64_t word) { std::memcpy(at, &word, sizeof(word)); }
+
+std::byte* Bytes(uint64_t* words) { return reinterpret_cast<std::byte*>(words); }  // Safety: bytes
+const std::byte* Bytes(const uint64_t* words) {
+  return reinterpret_cast<const std::byte*>(words);  // Safety: bytes
+}
+uint64_t AddressOf(const std::byte* at) { return reinterpret_cast<uint64_t>(at); }  // Safety: a number
+
+// The field with the elements of such a buffer, where those have a struct of their own.
+const FieldDescriptor* ElementsField(const Message& message, const Buffer& buffer) {
+  if (buffer.data != nullptr) return nullptr;
+  return message.GetDescriptor()->FindFieldByName(buffer.name);
+}
+
+const contract::Element* ElementOf(const FieldDescriptor* field) {
+  for (const contract::Element& element : contract::Elements()) {
+    if (field != nullptr && field->message_type() == element.message->GetDescriptor()) return &element;
+  }
+  return nullptr;
+}
+
+// Where elements of the struct have the address of memory that is the client's own; none: they have no such.
+const contract::Member* OwnMemoryOf(const contract::Element& element) {
+  constexpr const char* kName = "sysmem";
+  const auto& options = element.message->GetDescriptor()->options().GetExtension(dxg::element);
+  // The first addresses of the row are those that its option has.
+  for (int i = 0; i < options.addresses_size(); ++i) {
+    if (options.addresses(i) == kName) return &element.addresses[static_cast<size_t>(i)];
+  }
+  return nullptr;
+}
+
+// How much of it a request is about, where an element says that it has some or the request that it exists.
+uint64_t OwnBytes(const Message& request, const Message& element) {
+  constexpr uint64_t kUnknownBytes = 16ull << 20;
+  const auto* const standard = request.GetDescriptor()->FindFieldByName("standard_allocation");
+  if (standard != nullptr && request.GetReflection()->HasField(request, standard)) {
+    const uint64_t bytes =
+        NumberIn(request.GetReflection()->GetMessage(request, standard), "existing_heap_size");
+    if (bytes != 0) return bytes;
+  }
+  const auto* const has = element.GetDescriptor()->FindFieldByName("has_sysmem");
+  return has != nullptr && element.GetReflection()->GetBool(element, has) ? kUnknownBytes : 0;
+}
+
+Message* ElementAt(Message* message, const FieldDescriptor* field, int i) {
+  const auto* const reflection = message->GetReflection();
+  return field->is_repeated() ? reflection->MutableRepeatedMessage(message, field, i)
+                              : reflection->MutableMessage(message, field);
+}
+
+void ReadInto(const Buffer& buffer, const std::byte* args, const ClientMemory& memory, Message* message) {
+  if (!buffer.present(args)) return;
+  const uint64_t count = buffer.count(args);
+  const uint64_t address = Word(args + buffer.pointer);
+  if (count == 0 || count > buffer.max || address == 0) return;
+  const auto elements = static_cast<uint32_t>(count);
+  std::vector<std::byte> bytes(count * buffer.element_size);
+  if (!memory.read(address, bytes)) return;
+  if (buffer.resize != nullptr) {
+    std::copy(bytes.begin(), bytes.end(), buffer.resize(message, elements));
+    return;
+  }
+  buffer.read(bytes.data(), elements, message);
+  const FieldDescriptor* const field = ElementsField(*message, buffer);
+  const contract::Element* const element = ElementOf(field);
+  if (element == nullptr) return;
+  for (uint32_t i = 0; i < elements; ++i) {
+    for (const Buffer& inner : element->buffers)
+      ReadInto(inner, bytes.data() + size_t{i} * buffer.element_size, memory,
+               ElementAt(message, field, static_cast<int>(i)));
+  }
+}
+
+Status WriteFrom(const Buffer& buffer, const std::byte* args, const ClientMemory& memory,
+                 const Message& message) {
+  const uint32_t count = buffer.size(message);
+  if (count == 0) return Status::Ok();
+  if (!buffer.present(args) || count > std::min<uint64_t>(buffer.count(args), buffer.max))
+    return Status::Refuse(EPROTO, "the recorded {} has {} elements; the client gave room for {}", buffer.name,
+                          count, buffer.present(args) ? buffer.count(args) : 0);
+  const uint64_t address = Word(args + buffer.pointer);
+  const size_t size = size_t{count} * buffer.element_size;
+  const auto fault = [&] {
+    return Status::Refuse(EFAULT, "{} at {:#x} cannot be written ({} bytes)", buffer.name, address, size);
+  };
+  if (buffer.data != nullptr)
+    return memory.write(address, {buffer.data(message), size}) ? Status::Ok() : fault();
+  std::vector<std::byte> bytes(size);
+  if (!memory.read(address, bytes)) return fault();
+  buffer.write(message, bytes.data());
+  if (!memory.write(address, bytes)) return fault();
+  const FieldDescriptor* const field = ElementsField(message, buffer);
+  const contract::Element* const element = ElementOf(field);
+  if (element == nullptr) return Status::Ok();
+  const auto* const reflection = message.GetReflection();
+  for (uint32_t i = 0; i < count; ++i) {
+    const Message& each = field->is_repeated()
+                              ? reflection->GetRepeatedMessage(message, field, static_cast<int>(i))
+                              : reflection->GetMessage(message, field);
+    for (const Buffer& inner : element->buffers)
+      DXG_TRY(WriteFrom(inner, bytes.data() + size_t{i} * buffer.element_size, memory, each));
+  }
+  return Status::Ok();
+}
+
+}  // namespace
+
+void ReadBuffers(const contract::CallRow& row, const std::byte* args, const ClientMemory& memory,
+                 Message* request) {
+  for (const Buffer& buffer : row.in) ReadInto(buffer, args, memory, request);
+}
+
+Status WriteBuffers(const contract::CallRow& row, const std::byte* args, const ClientMemory& memory,
+                    const Message& reply) {
+  for (const Buffer& buffer : row.out) DXG_TRY(WriteFrom(buffer, args, memory, reply));
+  return Status::Ok();
+}
+
+std::vector<uint64_t> OwnMemoryIn(const contract::CallRow& row, const std::byte* args,
+                                  const ClientMemory& memory) {
+  std::vector<uint64_t> addresses;
+  for (const Buffer& buffer : row.in) {
+    const contract::Element* const element = ElementOf(ElementsField(*row.request, buffer));
+    const contract::Member* const own = element != nullptr ? OwnMemoryOf(*element) : nullptr;
+    const uint64_t count = own != nullptr && buffer.present(args) ? buffer.count(args) : 0;
+    if (count == 0 || count > buffer.max) continue;
+    std::vector<std::byte> bytes(count * buffer.element_size);
+    if (!memory.read(Word(args + buffer.pointer), bytes)) continue;
+    for (uint64_t i = 0; i < count; ++i)
+      addresses.push_back(Word(bytes.data() + i * buffer.element_size + own->offset));
+  }
+  return addresses;
+}
+
+// -- The client's side ----------------------------------------------------------------------------
+
+ClientCall::ClientCall(const contract::CallRow& row, const Message& request, const Message& reply,
+                       int32_t result, Fault fault, std::function<uint64_t(uint64_t)> own_memory)
+    : row_(row),
+      result_(result),
+      fault_(std::move(fault)),
+      own_memory_(std::move(own_memory)),
+      args_((row.args_size + kWordBytes - 1) / kWordBytes) {
+  std::byte* const args = Bytes(args_.data());
+  row.write_request(request, args);
+  for (const Buffer& buffer : row.in) PutIn(buffer, request, args);
+  for (const Buffer& buffer : row.out) PutOut(buffer, reply);
+}
+
+std::byte* ClientCall::NewBlock(size_t bytes) {
+  blocks_.push_back(std::make_unique<Block>((bytes + kWordBytes - 1) / kWordBytes));
+  return Bytes(blocks_.back()->data());
+}
+
+// A list that is announced and was not read: the driver could not, or refused before.
+void ClientCall::PutIn(const Buffer& buffer, const Message& request, std::byte* args) {
+  if (!buffer.present(args)) return;
+  const uint64_t announced = buffer.count(args);
+  const uint32_t there = buffer.size(request);
+  if (announced == 0) return;
+  if (fault_.buffer == buffer.name) return PutWord(args + buffer.pointer, fault_.address);
+  if (there == 0) return PutWord(args + buffer.pointer, result_ < 0 ? fault_.address : 0);
+  std::byte* const to =
+      NewBlock(std::max<uint64_t>(std::min<uint64_t>(announced, buffer.max), there) * buffer.element_size);
+  PutElements(buffer, request, to, there);
+  PutWord(args + buffer.pointer, AddressOf(to));
+}
+
+void ClientCall::PutElements(const Buffer& buffer, const Message& request, std::byte* to, uint32_t count) {
+  if (buffer.data != nullptr) {
+    std::memcpy(to, buffer.data(request), size_t{count} * buffer.element_size);
+    return;
+  }
+  buffer.write(request, to);
+  const FieldDescriptor* const field = ElementsField(request, buffer);
+  const contract::Element* const element = ElementOf(field);
+  if (element == nullptr) return;
+  for (uint32_t i = 0; i < count; ++i) {
+    const auto* const reflection = request.GetReflection();
+    const Message& each = field->is_repeated()
+                              ? reflection->GetRepeatedMessage(request, field, static_cast<int>(i))
+                              : reflection->GetMessage(request, field);
+    for (const Buffer& inner : element->buffers) PutIn(inner, each, to + size_t{i} * buffer.element_size);
+    const contract::Member* const own = OwnMemoryOf(*element);
+    const uint64_t bytes = own != nullptr ? OwnBytes(request, each) : 0;
+    if (bytes != 0) PutWord(to + size_t{i} * buffer.element_size + own->offset, own_memory_(bytes));
+  }
+}
+
+// Where a list is asked for and returned, the client has memory for it; the same where it is also read.
+void ClientCall::PutOut(const Buffer& buffer, const Message& reply) {
+  std::byte* const args = Bytes(args_.data());
+  if (!buffer.present(args)) return;
+  const uint64_t announced = std::min<uint64_t>(buffer.count(args), buffer.max);
+  const uint32_t there = buffer.size(reply);
+  uint64_t address = Word(args + buffer.pointer);
+  if (address == 0 && there == 0 && result_ >= 0) return;  // it asked for the number only, or for nothing
+  if (fault_.buffer == buffer.name) return PutWord(args + buffer.pointer, fault_.address);
+  if (address == fault_.address) return;
+  if (address == 0) {
+    // The number that is asked for may be what is returned, so there may be more than is announced.
+    address = AddressOf(NewBlock(std::max<uint64_t>(announced, there) * buffer.element_size + kWordBytes));
+    PutWord(args + buffer.pointer, address);
+  }
+  out_.emplace_back(&buffer, reinterpret_cast<const std::byte*>(address));  // Safety: a block of ours
+}
+
+std::unique_ptr<Message> ClientCall::ReadReply() const {
+  std::unique_ptr<Message> reply(row_.reply->New());
+  const std::byte* const args = Bytes(args_.data());
+  row_.read_reply(args, reply.get());
+  ClientMemory memory;
+  memory.read = [this](uint64_t address, std::span<std::byte> to) {
+    for (const auto& block : blocks_) {
+      const uint64_t begin = AddressOf(Bytes(block->data())), bytes = block->size() * kWordBytes;
+      if (address < begin || address - begin > bytes || to.size() > bytes - (address - begin)) continue;
+      std::memcpy(to.data(), Bytes(block->data()) + (address - begin), to.size());
+      return true;
+    }
+    return false;
+  };
+  for (const auto& [buffer, at] : out_) ReadInto(*buffer, args, memory, reply.get());
+  return reply;
+}
+
+uint64_t ClientCall::AddressIn(const contract::Member& member) const {
+  return member.size == kWordBytes ? Word(Bytes(args_.data()) + member.offset) : 0;
+}
+
+}  // namespace dxg::replay

@@ -1,0 +1,302 @@
+#include "cuse-dxg/replay/player.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <poll.h>
+#include <sys/prctl.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstring>
+#include <numeric>
+#include <thread>
+
+#include "base/mutex.h"
+#include "base/printable.h"
+#include "base/start_thread.h"
+#include "base/unique_fd.h"
+#include "cuse-dxg/replay/client.h"
+#include "cuse-dxg/replay/order.h"
+#include "proto/contract/text.h"
+
+namespace dxg::replay {
+namespace {
+
+constexpr int kPatienceMs = 30'000;  // beyond what the recording says, for a call that does not end
+constexpr size_t kHistoryMax = 12;
+constexpr int kCannotOpen = 3;  // the exit status of a player, which has said why
+
+uint64_t NowNs() {
+  timespec now{};
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
+}
+
+void SleepUntil(uint64_t ns) {
+  const timespec at{.tv_sec = static_cast<time_t>(ns / 1'000'000'000),
+                    .tv_nsec = static_cast<long>(ns % 1'000'000'000)};
+  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, nullptr) == EINTR) {
+  }
+}
+
+// What a player says of a call: its number, and a record with what was asked and answered.
+void Tell(int to, Mutex& mutex, size_t call, const Outcome& outcome) {
+  TraceRecord record;
+  record.set_begin_ns(call);
+  record.set_result(outcome.result);
+  outcome.request->SerializeToString(record.mutable_call()->mutable_request());
+  outcome.reply->SerializeToString(record.mutable_call()->mutable_reply());
+  std::string bytes = record.SerializeAsString();
+  const auto size = static_cast<uint32_t>(bytes.size());
+  bytes.insert(0, reinterpret_cast<const char*>(&size), sizeof(size));  // Safety: bytes
+  MutexLock lock(mutex);
+  for (size_t at = 0; at < bytes.size();) {
+    const ssize_t written = write(to, bytes.data() + at, bytes.size() - at);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return;  // nobody listens any more
+    at += static_cast<size_t>(written);
+  }
+}
+
+// A process of the recording, until its last call is over and its node was closed.
+int PlayProcess(const Recording& recording, Order& order, uint32_t number, const PlayOptions& options,
+                uint64_t begin_ns, int tell) {
+  const RecordedProcess& process = recording.processes()[number];
+  prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);  // so that the others may take descriptors
+  auto client = Client::Open(recording, order, number, options.device);
+  if (!client.ok()) {
+    fmt::print(stderr, "cuse-dxg replay: {}\n", client.status().why());
+    return kCannotOpen;
+  }
+  std::vector<std::vector<size_t>> calls(process.threads.size());
+  for (const size_t each : process.calls) calls[recording.calls()[each].thread].push_back(each);
+  const uint64_t recorded_begin_ns = recording.header().begin_ns();
+  Mutex telling;
+  const auto play = [&](size_t thread) {
+    for (const size_t each : calls[thread]) {
+      const RecordedCall& call = recording.calls()[each];
+      if (!order.WaitFor(each)) return;
+      if (options.recorded_times && call.begin_ns > recorded_begin_ns)
+        SleepUntil(begin_ns + (call.begin_ns - recorded_begin_ns));
+      const Outcome outcome = (*client)->Make(call);
+      Tell(tell, telling, each, outcome);
+      order.Done(each);
+    }
+  };
+  std::vector<std::thread> threads(calls.size());
+  for (size_t i = 1; i < calls.size(); ++i) {
+    // The first is this one.
+    if (!StartThread(&threads[i], [&play, i] { play(i); }))
+      fmt::print(stderr, "cuse-dxg replay: no thread can be had\n");
+  }
+  if (!calls.empty()) play(0);
+  for (std::thread& thread : threads) {
+    if (thread.joinable()) thread.join();
+  }
+  if (process.closed_ns != 0) order.WaitForTime(process.closed_ns);
+  return 0;
+}
+
+// The parent of the players, which hears them.
+class Playing {
+ public:
+  Playing(const Recording& recording, const PlayOptions& options, Order& order)
+      : recording_(recording), options_(options), order_(order), told_(recording.calls().size()) {}
+
+  Status Run();
+  Played Compare();
+
+ private:
+  // The processes whose time has come.
+  Status StartDue();
+  bool Hear();  // false: nobody is left who could say something
+  void Reap();
+  void EndAll();
+  std::string Silent() const;
+  uint64_t TimeOf(uint32_t process) const;
+
+  const Recording& recording_;
+  const PlayOptions& options_;
+  Order& order_;
+  UniqueFd hear_, tell_;
+  std::vector<std::unique_ptr<TraceRecord>> told_;  // by call
+  std::vector<uint32_t> todo_;                      // processes by their beginning, the next one at the end
+  std::vector<pid_t> players_;
+  std::string heard_, why_;
+  uint64_t begin_ns_ = 0;
+  bool cannot_open_ = false;
+};
+
+uint64_t Playing::TimeOf(uint32_t process) const {
+  const RecordedProcess& each = recording_.processes()[process];
+  if (each.opened_ns != 0 || each.calls.empty()) return each.opened_ns;
+  uint64_t first = ~0ull;
+  for (const size_t call : each.calls) first = std::min(first, recording_.calls()[call].begin_ns);
+  return first;
+}
+
+Status Playing::StartDue() {
+  while (!todo_.empty() && order_.IsTime(TimeOf(todo_.back()))) {
+    const uint32_t number = todo_.back();
+    todo_.pop_back();
+    const pid_t player = fork();
+    if (player < 0) {
+      const int error = errno;
+      return Status::Refuse(error, "no process can be had to play one of the recording: {}",
+                            std::strerror(error));
+    }
+    if (player == 0) {
+      prctl(PR_SET_PDEATHSIG, SIGKILL);
+      hear_.reset();
+      _exit(PlayProcess(recording_, order_, number, options_, begin_ns_, tell_.get()));
+    }
+    players_.push_back(player);
+  }
+  return Status::Ok();
+}
+
+void Playing::Reap() {
+  std::erase_if(players_, [this](pid_t player) {
+    int status = 0;
+    if (waitpid(player, &status, WNOHANG) != player) return false;
+    if (WIFEXITED(status) && WEXITSTATUS(status) == kCannotOpen) cannot_open_ = true;
+    if (WIFSIGNALED(status) && why_.empty())
+      why_ = fmt::format("a process that played ended by signal {}", WTERMSIG(status));
+    return true;
+  });
+}
+
+bool Playing::Hear() {
+  char bytes[64 << 10];
+  const ssize_t got = read(hear_.get(), bytes, sizeof(bytes));
+  if (got < 0 && errno == EINTR) return true;
+  if (got <= 0) return false;
+  heard_.append(bytes, static_cast<size_t>(got));
+  size_t at = 0;
+  for (uint32_t size = 0; heard_.size() - at >= sizeof(size);) {
+    std::memcpy(&size, heard_.data() + at, sizeof(size));
+    if (heard_.size() - at - sizeof(size) < size) break;
+    auto record = std::make_unique<TraceRecord>();
+    if (record->ParseFromArray(heard_.data() + at + sizeof(size), static_cast<int>(size)) &&
+        record->begin_ns() < told_.size())
+      told_[record->begin_ns()] = std::move(record);
+    at += sizeof(size) + size;
+  }
+  heard_.erase(0, at);
+  return true;
+}
+
+std::string Playing::Silent() const {
+  for (size_t i = 0; i < told_.size(); ++i) {
+    if (told_[i] == nullptr && order_.IsUnderWay(i))
+      return fmt::format("it has not ended, {} s after the last one did: {}", kPatienceMs / 1000,
+                         LineOf(recording_.calls()[i]));
+  }
+  return "nothing happens any more";
+}
+
+void Playing::EndAll() {
+  order_.Stop();
+  for (const pid_t player : players_) {
+    kill(player, SIGKILL);
+    waitpid(player, nullptr, 0);
+  }
+  players_.clear();
+}
+
+Status Playing::Run() {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC) != 0)
+    return Status::Refuse(errno, "no pipe can be had: {}", std::strerror(errno));
+  hear_ = UniqueFd(ends[0]);
+  tell_ = UniqueFd(ends[1]);
+  todo_.resize(recording_.processes().size());
+  std::iota(todo_.begin(), todo_.end(), 0);
+  std::ranges::stable_sort(todo_, std::greater<>(), [this](uint32_t each) { return TimeOf(each); });
+  begin_ns_ = NowNs();
+  uint64_t longest_ns = 0, last_ns = recording_.header().begin_ns();
+  for (const RecordedCall& call : recording_.calls()) {
+    longest_ns =
+        std::max({longest_ns, call.duration_ns(), call.begin_ns > last_ns ? call.begin_ns - last_ns : 0});
+    last_ns = std::max(last_ns, call.end_ns);
+  }
+  constexpr int kLookMs = 20;  // for those that end, and say nothing
+  const int64_t patience_ms = kPatienceMs + static_cast<int64_t>(longest_ns / 1'000'000);
+  int64_t quiet_ms = 0;
+  for (;;) {
+    if (Status started = StartDue(); !started.ok()) {
+      EndAll();
+      return started;
+    }
+    if (todo_.empty()) tell_.reset();
+    pollfd events{hear_.get(), POLLIN, 0};
+    const int ready = poll(&events, 1, kLookMs);
+    Reap();
+    if (ready > 0) {
+      quiet_ms = 0;
+      if (!Hear()) break;
+      continue;
+    }
+    quiet_ms += kLookMs;
+    const bool stuck = players_.empty() && !todo_.empty() && !order_.IsTime(TimeOf(todo_.back()));
+    if (quiet_ms < patience_ms && !stuck && !cannot_open_) continue;
+    if (why_.empty()) why_ = cannot_open_ ? "" : Silent();
+    break;
+  }
+  // Who has told all may be about to end.
+  if (why_.empty() && !cannot_open_) {
+    for (const pid_t player : players_) waitpid(player, nullptr, 0);
+    players_.clear();
+  }
+  EndAll();
+  if (cannot_open_) return Status::Refuse(ENODEV, "{} cannot be played on", options_.device);
+  return Status::Ok();
+}
+
+// "dxg-info, process 1234, thread 1234".
+std::string WhoOf(const Recording& recording, const RecordedCall& call) {
+  const RecordedProcess& process = recording.processes()[call.process];
+  return fmt::format("{}, process {}, thread {}", Printable(process.name.empty() ? "?" : process.name),
+                     process.pid, process.threads[call.thread]);
+}
+
+Played Playing::Compare() {
+  Played played;
+  Comparison comparison;
+  for (size_t i = 0; i < told_.size(); ++i) {
+    const RecordedCall& call = recording_.calls()[i];
+    if (told_[i] == nullptr) {
+      if (++played.missing == 1) played.why_missing = why_.empty() ? "not made: " + LineOf(call) : why_;
+      continue;
+    }
+    const std::unique_ptr<Message> request(call.row->request->New()), reply(call.row->reply->New());
+    (void)request->ParseFromString(told_[i]->call().request());
+    (void)reply->ParseFromString(told_[i]->call().reply());
+    const Verdict verdict = comparison.Compare(call.process + 1, call, *request, told_[i]->result(), *reply);
+    played.counts.Add(call, told_[i]->result(), verdict);
+    if (verdict.same || !played.first.empty()) continue;
+    played.first = fmt::format(
+        "record {} ({}): {}({})\n{}  other:    {}\n", call.record, WhoOf(recording_, call), call.row->name,
+        Brief(*request), DifferenceText(call, told_[i]->result(), *reply), fmt::join(verdict.fields, ", "));
+    const auto history = HistoryOf(recording_, call, kHistoryMax);
+    if (!history.empty()) played.first += "  what it names was made by\n";
+    for (const RecordedCall* each : history) played.first += fmt::format("    {}\n", LineOf(*each));
+  }
+  return played;
+}
+
+}  // namespace
+
+Result<Played> Play(const Recording& recording, const PlayOptions& options) {
+  DXG_ASSIGN(const auto order, Order::Create(recording));
+  Playing playing(recording, options, *order);
+  DXG_TRY(playing.Run());
+  return playing.Compare();
+}
+
+}  // namespace dxg::replay

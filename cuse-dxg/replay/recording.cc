@@ -1,0 +1,202 @@
+#include "cuse-dxg/replay/recording.h"
+
+#include <algorithm>
+#include <cerrno>
+#include <utility>
+
+namespace dxg::replay {
+namespace {
+
+constexpr uint64_t kOwnProcess = 1;  // the caller's own process id, in a question
+
+bool Has(const std::vector<Made>& made, uint64_t name) {
+  return std::ranges::any_of(made, [name](const Made& each) { return each.name == name; });
+}
+
+// Names that are in the reply and were not in the request: of what the call made.
+std::vector<uint64_t> NewNames(const Message& request, const Message& reply, bool handles) {
+  std::vector<uint64_t> asked, made;
+  const auto is_meant = [handles](Kind kind) { return handles ? IsHandle(kind) : kind == Kind::kDescriptor; };
+  ForEachValue(request, request, [&](const Value& value) {
+    if (is_meant(value.kind)) asked.push_back(NameOf(value.kind, value.number));
+  });
+  ForEachValue(reply, request, [&](const Value& value) {
+    if (!is_meant(value.kind) || (handles && value.number == 0)) return;
+    const uint64_t name = NameOf(value.kind, value.number);
+    if (std::ranges::find(asked, name) == asked.end()) made.push_back(name);
+  });
+  return made;
+}
+
+}  // namespace
+
+std::string QuestionOf(const contract::CallRow& row, const Message& request, const Objects& handles,
+                       uint32_t pid, const std::function<uint32_t(uint64_t)>& descriptor) {
+  const std::unique_ptr<Message> copy(request.New());
+  copy->CopyFrom(request);
+  Rewrite(copy.get(), request, [&](const Value& value) -> uint64_t {
+    switch (value.kind) {
+      case Kind::kHandle:
+      case Kind::kAdapter: {
+        const uint32_t object = value.number == 0 ? 0 : handles.Of(value.kind, value.number);
+        return object == 0 ? value.number : kObjectMark | object;
+      }
+      case Kind::kDescriptor: {
+        const uint32_t object = descriptor(value.number);
+        return object == 0 ? value.number : kObjectMark << 32 | object;
+      }
+      case Kind::kEvent:
+        return value.number != 0;
+      case Kind::kProcess:
+        return value.number == pid && pid != 0 ? kOwnProcess : value.number;
+      case Kind::kRoom:
+        return 0;
+      default:
+        return value.number;
+    }
+  });
+  return std::string(1, static_cast<char>(row.nr)) + copy->SerializeAsString();
+}
+
+Result<std::unique_ptr<Recording>> Recording::Open(const std::string& path) {
+  DXG_ASSIGN(const auto reader, trace::TraceReader::Open(path));
+  return Read(*reader, path);
+}
+
+Result<std::unique_ptr<Recording>> Recording::Read(trace::TraceReader& reader, const std::string& name) {
+  std::unique_ptr<Recording> recording(new Recording(name));
+  recording->header_ = reader.header();
+  if (reader.header().side() == TraceHeader::HOST)
+    return Status::Refuse(
+        EINVAL, "{}: a recording of host commands; expected one of calls, as of `cuse-dxg run --record`",
+        name);
+  if (reader.header().redacted())
+    return Status::Refuse(
+        EINVAL, "{}: private data and names were left out of it; record it without --redact to replay it",
+        name);
+  for (;;) {
+    DXG_ASSIGN(const auto what, reader.Next());
+    if (what == trace::TraceReader::What::kEnd) break;
+    if (what == trace::TraceReader::What::kLost) continue;
+    if (Status added = recording->Add(reader.record(), reader.records()); !added.ok())
+      return Status::Refuse(-added.value(), "{}: record {}: {}", name, reader.records(), added.why());
+  }
+  recording->end_text_ = reader.EndText();
+  recording->objects_ = recording->reading_.objects;
+  recording->reading_ = {};
+  return recording;
+}
+
+uint32_t Recording::NewProcess(uint32_t pid, std::string name) {
+  const auto number = static_cast<uint32_t>(processes_.size());
+  processes_.push_back({.pid = pid, .name = std::move(name), .threads = {}, .calls = {}});
+  reading_.handles.emplace_back();
+  reading_.descriptors.emplace_back();
+  reading_.process_of_pid[pid] = number;
+  return number;
+}
+
+uint32_t Recording::ProcessOf(uint32_t pid) {
+  const auto found = reading_.process_of_pid.find(pid);
+  return found != reading_.process_of_pid.end() ? found->second : NewProcess(pid, "");
+}
+
+Status Recording::Add(const TraceRecord& record, uint64_t number) {
+  if (record.has_adapter()) {
+    if (record.adapter().change() == TraceAdapter::ARRIVED) adapters_.push_back(record.adapter());
+    return Status::Ok();
+  }
+  if (record.has_open() && !record.open().shared()) {
+    if (record.result() < 0) {
+      ++left_out_;
+      return Status::Ok();
+    }
+    const auto known = reading_.process_of_pid.find(record.pid());
+    // With no open file left a number is another process's, or this one's from the beginning on.
+    const bool begins = known == reading_.process_of_pid.end() ||
+                        (reading_.open_files[known->second] == 0 && !processes_[known->second].calls.empty());
+    const uint32_t process = begins ? NewProcess(record.pid(), record.open().name()) : known->second;
+    if (processes_[process].name.empty()) processes_[process].name = record.open().name();
+    if (++reading_.open_files[process] == 1 && processes_[process].opened_ns == 0)
+      processes_[process].opened_ns = record.begin_ns();
+    return Status::Ok();
+  }
+  if (record.has_close()) {
+    const auto known = reading_.process_of_pid.find(record.pid());
+    if (record.pid() != 0 && known != reading_.process_of_pid.end() &&
+        reading_.open_files[known->second] != 0) {
+      if (--reading_.open_files[known->second] == 0) processes_[known->second].closed_ns = record.begin_ns();
+    }
+    return Status::Ok();
+  }
+  if (!record.has_call()) return Status::Ok();
+  const contract::CallRow* const row = contract::FindCall(record.call().code());
+  const bool question = row != nullptr && record.call().has_request() && record.call().has_reply() &&
+                        !record.call().inherited() && record.pid() != 0 && record.result() != -kErestartsys &&
+                        record.result() != -EINTR;
+  if (question) return AddCall(record, number, *row);
+  ++left_out_;
+  return Status::Ok();
+}
+
+Status Recording::AddCall(const TraceRecord& record, uint64_t number, const contract::CallRow& row) {
+  RecordedCall call{.record = number,
+                    .row = &row,
+                    .process = ProcessOf(record.pid()),
+                    .thread = 0,
+                    .result = record.result(),
+                    .reason = record.reason(),
+                    .begin_ns = record.begin_ns(),
+                    .end_ns = record.end_ns(),
+                    .request = record.call().request(),
+                    .reply = record.call().reply(),
+                    .question = {},
+                    .handles = {},
+                    .descriptors = {},
+                    .memory = {}};
+  const std::unique_ptr<Message> request(row.request->New()), reply(row.reply->New());
+  if (!request->ParseFromString(call.request) || !reply->ParseFromString(call.reply))
+    return Status::Refuse(EINVAL, "the messages of {} cannot be read", row.name);
+  RecordedProcess& process = processes_[call.process];
+  const auto thread = std::ranges::find(process.threads, record.tid());
+  call.thread = static_cast<uint32_t>(thread - process.threads.begin());
+  if (thread == process.threads.end()) process.threads.push_back(record.tid());
+
+  Objects& handles = reading_.handles[call.process];
+  Objects& descriptors = reading_.descriptors[call.process];
+  call.question = QuestionOf(row, *request, handles, process.pid, [&](uint64_t name) {
+    const uint32_t own = descriptors.Of(name);
+    if (own != 0 || call.result < 0) return own;
+    // It came from another process, by a way that is not recorded: under the same number by fork(), under any
+    // other in a message, where the last one that was given is the likeliest.
+    const uint32_t same_number = reading_.any_descriptor.Of(name);
+    return same_number != 0 ? same_number : reading_.last_descriptor;
+  });
+  if (call.result >= 0) {
+    for (const uint64_t name : NewNames(*request, *reply, true)) {
+      if (Has(call.handles, name)) continue;
+      call.handles.push_back({name, ++reading_.objects});
+      handles.Name(call.handles.back());
+    }
+    for (const uint64_t name : NewNames(*request, *reply, false)) {
+      call.descriptors.push_back({name, ++reading_.objects});
+      descriptors.Name(call.descriptors.back());
+      reading_.any_descriptor.Name(call.descriptors.back());
+      reading_.last_descriptor = reading_.objects;
+    }
+  }
+  for (const TraceMemory& memory : record.call().memory()) {
+    if (memory.has_contents()) call.memory.emplace_back(memory.address(), memory.contents());
+  }
+  constexpr uint64_t kOverhead = 512;  // of a record in memory
+  reading_.bytes += record.ByteSizeLong() + call.question.size() + kOverhead;
+  if (reading_.bytes > kBytesMax)
+    return Status::Refuse(
+        EFBIG, "the records up to here need more than {} bytes of memory; replay a shorter recording",
+        kBytesMax);
+  process.calls.push_back(calls_.size());
+  calls_.push_back(std::move(call));
+  return Status::Ok();
+}
+
+}  // namespace dxg::replay
