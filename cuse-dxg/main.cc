@@ -44,6 +44,7 @@
 #include "cuse-dxg/doctor.h"
 #include "cuse-dxg/dxg_node.h"
 #include "cuse-dxg/options.h"
+#include "cuse-dxg/top/command.h"
 #include "cuse-dxg/trace/command.h"
 #include "cuse-dxg/trial.h"
 #include "cuse-dxg/vmbus_command.h"
@@ -364,6 +365,7 @@ int Main(int argc, char** argv) {
   control::Command ctl(app);
   VmbusCommand vmbus(app);
   CdiCommand cdi(app);
+  top::Command top(app);
   trace::Command trace(app);
 
   command_line::AddPages(app);
@@ -378,6 +380,7 @@ int Main(int argc, char** argv) {
   if (ctl.given()) return ctl.Run();
   if (vmbus.given()) return vmbus.Run();
   if (cdi.given()) return cdi.Run();
+  if (top.given()) return top.Run();
   if (trace.given()) return trace.Run();
   if (*version) return PrintVersion(json);
   DXG_CHECK(*calls);
