@@ -37,7 +37,6 @@ void GiveBack(int signal) {
 }
 
 void PrepareForCrashes() {
-  tcgetattr(STDIN_FILENO, &before_us);
   farewell_bytes = 0;
   for (const char* name : {"sgr0", "cnorm", "rmkx", "rmcup"}) {
     const char* const text = tigetstr(name);
@@ -79,6 +78,7 @@ chtype AttributesOf(Tone tone, bool colours) {
 Result<std::unique_ptr<Screen>> Screen::Open() {
   if (isatty(STDIN_FILENO) == 0 || isatty(STDOUT_FILENO) == 0)
     return Status::Refuse(EINVAL, "standard input and output have to be a terminal; without one, use --once or --json");
+  tcgetattr(STDIN_FILENO, &before_us);
   const char* const kind = std::getenv("TERM");
   // newterm, because initscr ends the process where it does not know the terminal.
   if (kind == nullptr || *kind == '\0' || newterm(nullptr, stdout, stdin) == nullptr)
@@ -89,7 +89,6 @@ Result<std::unique_ptr<Screen>> Screen::Open() {
   std::unique_ptr<Screen> screen(new Screen);
   // From here on its destructor puts everything back.
   for (const int each : {SIGINT, SIGTERM, SIGTSTP, SIGWINCH}) signal(each, SIG_DFL);  // they come through a file
-  def_shell_mode();
   PrepareForCrashes();
   cbreak();
   noecho();
