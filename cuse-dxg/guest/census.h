@@ -93,7 +93,7 @@ class Census {
   Fidelity things_;
   Refusals refusals_;
   std::atomic<uint64_t> unknown_{0};  // codes of no call
-  std::array<OfCall, 256> calls_;  // by number
+  std::array<OfCall, 256> calls_;     // by number
 };
 
 }  // namespace dxg::guest

@@ -42,8 +42,7 @@ void Driver::AddTo(const ControlRequest::Live& wanted, ControlReply::Live* live)
              live->add_guest_processes());
     bytes += live->guest_processes().rbegin()->ByteSizeLong();
   }
-  if (listed < page.size())
-    live->set_guest_next(static_cast<uint64_t>(page[listed - 1]->identity.tgid));
+  if (listed < page.size()) live->set_guest_next(static_cast<uint64_t>(page[listed - 1]->identity.tgid));
 }
 
 }  // namespace dxg::guest

@@ -61,7 +61,8 @@ size_t ColumnsOfOutput() {
 Result<UniqueFd> TakeSignals() {
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int each : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH}) sigaddset(&signals, each);
+  for (const int each : {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGTSTP, SIGCONT, SIGWINCH})
+    sigaddset(&signals, each);
   sigprocmask(SIG_BLOCK, &signals, nullptr);
   UniqueFd file(signalfd(-1, &signals, SFD_CLOEXEC | SFD_NONBLOCK));
   if (!file.valid()) return Status::Refuse(errno, "no signalfd can be had: {}", std::strerror(errno));
@@ -199,7 +200,8 @@ class Display {
 }  // namespace
 
 Command::Command(CLI::App& app) {
-  top_ = app.add_subcommand("top", "Show adapters, engines, processes and refusals of a running daemon, live");
+  top_ =
+      app.add_subcommand("top", "Show adapters, engines, processes and refusals of a running daemon, live");
   path_ = control::kPathDefault;
   top_->add_option("--control", path_, "The daemon's socket; `run` sets the variable")
       ->type_name("PATH")
@@ -214,7 +216,9 @@ Command::Command(CLI::App& app) {
   CLI::Option* once =
       top_->add_flag("--once", once_, "One picture as text, after one interval; no terminal is needed");
   top_->add_flag("--json", json_, "A JSON object for each interval, on a line of its own");
-  top_->add_option("--count", count_, "End after N objects or texts; 0: never")->type_name("N")->excludes(once);
+  top_->add_option("--count", count_, "End after N objects or texts; 0: never")
+      ->type_name("N")
+      ->excludes(once);
   std::vector<std::string> keys;
   for (const SortBy key : kSortKeys) keys.emplace_back(SortName(key));
   top_->add_option("--sort", sort_, "What the processes are sorted by")

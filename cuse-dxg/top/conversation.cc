@@ -54,9 +54,9 @@ Result<bool> Conversation::GoOn(Clock::time_point now) {
   const ReceivedPiece got = ReceivePiece(socket_.get(), packet_, 0, false);
   if (got.bytes == -EAGAIN) {
     if (now < deadline_) return false;
-    return Status::Refuse(ETIMEDOUT,
-                          "the daemon at {} has not answered for {} s; it may be stopped (ps shows T) or hang",
-                          path_, kAnswerMax.count());
+    return Status::Refuse(
+        ETIMEDOUT, "the daemon at {} has not answered for {} s; it may be stopped (ps shows T) or hang",
+        path_, kAnswerMax.count());
   }
   if (got.bytes == 0 || got.bytes == -ECONNRESET)
     return Status::Refuse(ECONNRESET, "the daemon at {} ended", path_);

@@ -14,7 +14,7 @@ struct SortKey {
   int key;
   SortBy by;
 };
-constexpr SortKey kKeys[] = {{'M', SortBy::kMemory}, {'G', SortBy::kGpu}, {'C', SortBy::kCalls},
+constexpr SortKey kKeys[] = {{'M', SortBy::kMemory},  {'G', SortBy::kGpu},   {'C', SortBy::kCalls},
                              {'R', SortBy::kRefused}, {'W', SortBy::kWaits}, {'P', SortBy::kPid},
                              {'N', SortBy::kName}};
 

@@ -41,12 +41,9 @@ Json ToJson(const Adapter& adapter) {
 }
 
 Json ToJson(const Process& process) {
-  Json json = {{"pid", process.pid},
-               {"name", process.name},
-               {"local_bytes", process.local},
-               {"non_local_bytes", process.non_local},
-               {"load", process.load},
-               {"running_ns", process.running_ns},
+  Json json = {{"pid", process.pid},           {"name", process.name},
+               {"local_bytes", process.local}, {"non_local_bytes", process.non_local},
+               {"load", process.load},         {"running_ns", process.running_ns},
                {"queued", process.queued}};
   if (!process.has_guest) return json;
   json["user"] = process.user;

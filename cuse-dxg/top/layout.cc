@@ -12,7 +12,7 @@ namespace dxg::top {
 namespace {
 
 constexpr size_t kEndless = 1u << 20;  // more rows than there are lines
-constexpr double kBusy = 0.9;  // from here on a bar warns
+constexpr double kBusy = 0.9;          // from here on a bar warns
 
 // At most 8 letters.
 std::string RateText(double per_second) {
@@ -74,7 +74,8 @@ Frame AdapterLines(const Picture& picture, size_t columns) {
     std::string head = fmt::format("{}  {}", control::LuidText(adapter.luid), adapter.description);
     Line line = {{std::move(head), Tone::kTitle}};
     if (adapter.resets != 0)
-      line.push_back({fmt::format("  {} reset{}", adapter.resets, adapter.resets == 1 ? "" : "s"), Tone::kBad});
+      line.push_back(
+          {fmt::format("  {} reset{}", adapter.resets, adapter.resets == 1 ? "" : "s"), Tone::kBad});
     frame.push_back(std::move(line));
     AddMemory("local", adapter.local, bar, &frame);
     AddMemory("non-local", adapter.non_local, bar, &frame);
@@ -134,7 +135,8 @@ std::string Row(size_t fit, Cell cell) {
     const Column& column = kColumns[i];
     const std::string text = cell(column).substr(0, column.width);
     row += i == 0 ? "" : " ";
-    row += column.left ? fmt::format("{:<{}}", text, column.width) : fmt::format("{:>{}}", text, column.width);
+    row +=
+        column.left ? fmt::format("{:<{}}", text, column.width) : fmt::format("{:>{}}", text, column.width);
   }
   return row;
 }
@@ -202,8 +204,7 @@ void AddAll(const Picture& picture, const View& view, size_t columns, size_t row
   Append(ProcessLines(picture, view, columns, rows - of_adapters - of_refusals),
          rows - of_adapters - of_refusals, frame);
   // They stand at the bottom, so that nothing jumps when a process comes or goes.
-  if (fixed && of_refusals != 0)
-    frame->resize(std::max(frame->size(), rows - of_refusals + 1));
+  if (fixed && of_refusals != 0) frame->resize(std::max(frame->size(), rows - of_refusals + 1));
   Append(std::move(refusals), of_refusals, frame);
 }
 
@@ -225,15 +226,15 @@ Frame ProcessPage(const Picture& picture, uint64_t pid) {
     return {{{fmt::format("Process {} has closed the node.", pid), Tone::kWarn}}};
   const Process& process = *found;
   Frame frame;
-  frame.push_back({{fmt::format("Process {}  {}  user {}", process.pid, process.name, process.user),
-                    Tone::kTitle}});
-  frame.push_back({{fmt::format("  memory   {} local, {} non-local resident; {} allocated",
-                                BytesText(process.local), BytesText(process.non_local),
-                                BytesText(process.bytes))}});
+  frame.push_back(
+      {{fmt::format("Process {}  {}  user {}", process.pid, process.name, process.user), Tone::kTitle}});
+  frame.push_back(
+      {{fmt::format("  memory   {} local, {} non-local resident; {} allocated", BytesText(process.local),
+                    BytesText(process.non_local), BytesText(process.bytes))}});
   constexpr double kPercent = 100, kNsPerMs = 1e6;
-  frame.push_back({{fmt::format("  GPU      {:.1f} %, {:.1f} ms so far, {} packets queued",
-                                kPercent * process.load, static_cast<double>(process.running_ns) / kNsPerMs,
-                                process.queued)}});
+  frame.push_back(
+      {{fmt::format("  GPU      {:.1f} %, {:.1f} ms so far, {} packets queued", kPercent * process.load,
+                    static_cast<double>(process.running_ns) / kNsPerMs, process.queued)}});
   frame.push_back({{fmt::format("  calls    {} ({}/s), {} refused, {} objects, {} points waited for",
                                 process.calls, RateText(process.calls_per_second), process.refused,
                                 process.objects, process.wait_points)}});

@@ -34,7 +34,8 @@ struct Before {
   explicit Before(const Live& live) {
     for (const auto& adapter : live.adapters()) adapters[adapter.luid()] = &adapter;
     for (const auto& process : live.host_processes()) host[process.handle()] = &process;
-    for (const auto& process : live.guest_processes()) guest[{process.process_id(), process.started()}] = &process;
+    for (const auto& process : live.guest_processes())
+      guest[{process.process_id(), process.started()}] = &process;
   }
   std::unordered_map<uint64_t, const Live::Adapter*> adapters;
   std::unordered_map<uint32_t, const Live::HostProcess*> host;
@@ -58,21 +59,21 @@ Adapter ToAdapter(const Live::Adapter& now, const Live::Adapter* before, double 
     const bool known = before != nullptr && i < before->engines_size();
     const double since = known ? seconds : 0;
     const Live::Engine& was = known ? before->engines(i) : Live::Engine::default_instance();
-    adapter.engines.push_back(
-        {.name = Printable(engine.name()),
-         .load = Load(was.running_ns(), engine.running_ns(), since),
-         .commands_per_second = Rate(was.completed(), engine.completed(), since),
-         .running_ns = engine.running_ns(),
-         .queues = engine.queues(),
-         .ready = engine.ready(),
-         .submitted = engine.submitted(),
-         .completed = engine.completed(),
-         .faulted = engine.faulted()});
+    adapter.engines.push_back({.name = Printable(engine.name()),
+                               .load = Load(was.running_ns(), engine.running_ns(), since),
+                               .commands_per_second = Rate(was.completed(), engine.completed(), since),
+                               .running_ns = engine.running_ns(),
+                               .queues = engine.queues(),
+                               .ready = engine.ready(),
+                               .submitted = engine.submitted(),
+                               .completed = engine.completed(),
+                               .faulted = engine.faulted()});
   }
   return adapter;
 }
 
-void AddHost(const Live::HostProcess& now, const Live::HostProcess* before, double seconds, Process* process) {
+void AddHost(const Live::HostProcess& now, const Live::HostProcess* before, double seconds,
+             Process* process) {
   // One that has another's handle is not that one.
   if (before != nullptr && before->process_id() != now.process_id()) before = nullptr;
   for (const Live::Use& use : now.uses()) {
@@ -110,10 +111,10 @@ void AddCalls(const Live::GuestProcess& now, const Live::GuestProcess* before, d
                                 .refused = call.refused(),
                                 .per_second = Rate(counts[call.name()], call.count(), known ? seconds : 0)});
   }
-  std::stable_sort(process->by_name.begin(), process->by_name.end(),
-                   [](const NamedCount& one, const NamedCount& other) {
-                     return std::pair(-one.per_second, ~one.count) < std::pair(-other.per_second, ~other.count);
-                   });
+  std::stable_sort(
+      process->by_name.begin(), process->by_name.end(), [](const NamedCount& one, const NamedCount& other) {
+        return std::pair(-one.per_second, ~one.count) < std::pair(-other.per_second, ~other.count);
+      });
 }
 
 Process ToProcess(const Live::GuestProcess& now) {

@@ -40,13 +40,13 @@ struct Process {
   uint64_t started = 0;
   uint32_t user = 0;
   std::string name;
-  bool has_guest = false;  // else nothing is known of its calls, its user and its objects
+  bool has_guest = false;             // else nothing is known of its calls, its user and its objects
   uint64_t local = 0, non_local = 0;  // bytes that are resident
   uint64_t bytes = 0;                 // of allocations, as they were asked for
   uint64_t objects = 0, wait_points = 0, queued = 0;
   uint64_t calls = 0, refused = 0, running_ns = 0;
   double calls_per_second = 0, refused_per_second = 0;
-  double load = 0;  // of the engine that it used most, 0 to 1
+  double load = 0;                  // of the engine that it used most, 0 to 1
   std::vector<NamedCount> waiting;  // calls that have no answer yet
   std::vector<NamedCount> by_name;  // only of the process that is opened
 
@@ -79,8 +79,8 @@ struct Picture {
 Picture MakePicture(const ControlReply::Live& before, const ControlReply::Live& now);
 
 enum class SortBy : uint8_t { kMemory, kGpu, kCalls, kRefused, kWaits, kPid, kName };
-inline constexpr SortBy kSortKeys[] = {SortBy::kMemory,  SortBy::kGpu,   SortBy::kCalls, SortBy::kRefused,
-                                       SortBy::kWaits, SortBy::kPid, SortBy::kName};
+inline constexpr SortBy kSortKeys[] = {SortBy::kMemory, SortBy::kGpu, SortBy::kCalls, SortBy::kRefused,
+                                       SortBy::kWaits,  SortBy::kPid, SortBy::kName};
 const char* SortName(SortBy key);  // "memory", ...
 // The most first; numbers and names ascending. Equals by number.
 void Sort(std::vector<Process>* processes, SortBy key);

@@ -41,8 +41,8 @@ void PrepareForCrashes() {
   for (const char* name : {"sgr0", "cnorm", "rmkx", "rmcup"}) {
     const char* const text = tigetstr(name);
     if (text == nullptr || text == reinterpret_cast<char*>(-1)) continue;  // Safety: only compared
-    farewell_bytes += std::string_view(text).copy(farewell.data() + farewell_bytes,
-                                                  farewell.size() - farewell_bytes);
+    farewell_bytes +=
+        std::string_view(text).copy(farewell.data() + farewell_bytes, farewell.size() - farewell_bytes);
   }
   struct sigaction action = {};
   action.sa_handler = GiveBack;
@@ -77,18 +77,21 @@ chtype AttributesOf(Tone tone, bool colours) {
 
 Result<std::unique_ptr<Screen>> Screen::Open() {
   if (isatty(STDIN_FILENO) == 0 || isatty(STDOUT_FILENO) == 0)
-    return Status::Refuse(EINVAL, "standard input and output have to be a terminal; without one, use --once or --json");
+    return Status::Refuse(
+        EINVAL, "standard input and output have to be a terminal; without one, use --once or --json");
   tcgetattr(STDIN_FILENO, &before_us);
   const char* const kind = std::getenv("TERM");
   // newterm, because initscr ends the process where it does not know the terminal.
   if (kind == nullptr || *kind == '\0' || newterm(nullptr, stdout, stdin) == nullptr)
-    return Status::Refuse(EINVAL,
-                          "TERM is '{}', which is no terminal that ncurses knows; set it to xterm for example, or "
-                          "use --once or --json",
-                          kind == nullptr ? "" : kind);
+    return Status::Refuse(
+        EINVAL,
+        "TERM is '{}', which is no terminal that ncurses knows; set it to xterm for example, or "
+        "use --once or --json",
+        kind == nullptr ? "" : kind);
   std::unique_ptr<Screen> screen(new Screen);
   // From here on its destructor puts everything back.
-  for (const int each : {SIGINT, SIGTERM, SIGTSTP, SIGWINCH}) signal(each, SIG_DFL);  // they come through a file
+  for (const int each : {SIGINT, SIGTERM, SIGTSTP, SIGWINCH})
+    signal(each, SIG_DFL);  // they come through a file
   PrepareForCrashes();
   cbreak();
   noecho();
@@ -118,7 +121,8 @@ Screen::~Screen() {
 }
 
 Size Screen::size() const {
-  return {static_cast<size_t>(std::max(getmaxx(stdscr), 1)), static_cast<size_t>(std::max(getmaxy(stdscr), 1))};
+  return {static_cast<size_t>(std::max(getmaxx(stdscr), 1)),
+          static_cast<size_t>(std::max(getmaxy(stdscr), 1))};
 }
 
 void Screen::Draw(const Frame& frame) {

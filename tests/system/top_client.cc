@@ -40,8 +40,8 @@ int Obey() {
       (void)client.Attach(client.Create(amount), amount);
     } else if (what == "work") {
       constexpr uint64_t kNsPerMs = 1'000'000;
-      client.Run(client.Compile(
-          [amount](dxg_commands* commands) { dxg_push_delay(commands, amount * kNsPerMs); }));
+      client.Run(
+          client.Compile([amount](dxg_commands* commands) { dxg_push_delay(commands, amount * kNsPerMs); }));
     } else if (what == "refuse") {
       d3dkmt_destroydevice none = {};
       for (uint64_t i = 0; i < amount; ++i) (void)client.node.TryIoctl(LX_DXDESTROYDEVICE, none);

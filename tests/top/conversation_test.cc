@@ -75,7 +75,8 @@ TEST(TopConversation, PagesBecomeOne) {
     EXPECT_EQ(live->calls(), 42u);
     ASSERT_EQ(live->guest_processes_size(), 5);
     ASSERT_EQ(live->host_processes_size(), 3);
-    for (int i = 0; i < 5; ++i) EXPECT_EQ(live->guest_processes(i).process_id(), static_cast<uint64_t>(i + 1));
+    for (int i = 0; i < 5; ++i)
+      EXPECT_EQ(live->guest_processes(i).process_id(), static_cast<uint64_t>(i + 1));
   }
 }
 
