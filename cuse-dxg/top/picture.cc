@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/printable.h"
+#include "base/status.h"
 #include "proto/contract/text.h"
 
 namespace dxg::top {
