@@ -199,7 +199,16 @@ class DxgNode final : public attach::Node, private HostControl {
   // HostControl
   void Serve(const ControlRequest& request, ControlReply* reply) override {
     if (request.has_report()) return Report(reply);
-    current_.load()->backend->control()->Serve(request, reply);
+    Generation& now = *current_.load();
+    now.backend->control()->Serve(request, reply);
+    if (!reply->error().empty()) return;
+    if (request.has_live()) {
+      const ControlRequest::Live& wanted = request.live();
+      if (wanted.guest_after() == 0 && wanted.host_after() == 0) census_.AddTo(reply->mutable_live());
+      now.driver.AddTo(wanted, reply->mutable_live());
+    } else if (request.has_status()) {
+      census_.AddTotalsTo(reply);
+    }
   }
 
   guest::Census census_;  // before the generations: their drivers know it

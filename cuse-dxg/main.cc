@@ -48,6 +48,7 @@
 #include "cuse-dxg/profile_trial.h"
 #include "cuse-dxg/program_words.h"
 #include "cuse-dxg/replay/command.h"
+#include "cuse-dxg/top/command.h"
 #include "cuse-dxg/trace/command.h"
 #include "cuse-dxg/tracer/command.h"
 #include "cuse-dxg/trial.h"
@@ -368,6 +369,7 @@ int Main(int argc, char** argv) {
   control::Command ctl(app);
   VmbusCommand vmbus(app);
   CdiCommand cdi(app);
+  top::Command top(app);
   trace::Command trace(app);
   profile::Command profile(app);
   tracer::Command record(app, argc, argv);
@@ -386,6 +388,7 @@ int Main(int argc, char** argv) {
   if (ctl.given()) return ctl.Run();
   if (vmbus.given()) return vmbus.Run();
   if (cdi.given()) return cdi.Run();
+  if (top.given()) return top.Run();
   if (trace.given()) return trace.Run();
   if (profile.given()) return profile.Run(TryProfile);
   if (record.given()) return Record(record);

@@ -44,6 +44,17 @@ void Census::CountCall(const Answered& call) {
 }
 
 void Census::Count(const Answered& call) {
+  NoteRefusal(call);
+  CountPlain(call);
+}
+
+void Census::NoteRefusal(const Answered& call) {
+  if (call.row == nullptr) unknown_.fetch_add(1, std::memory_order_relaxed);
+  if (!call.status.ok())
+    refusals_.Note({call.row, call.code, call.process, call.thread, call.name, call.status}, NowNs());
+}
+
+void Census::CountPlain(const Answered& call) {
   if (call.row != nullptr) CountCall(call);
   if (call.status.ok()) return;
   if (call.row == nullptr) {
@@ -92,6 +103,38 @@ void Census::AddTo(ControlReply* reply) const {
     call->set_refused(of.refused);
   }
   reply->set_age_ns(NowNs() - start_ns_);
+}
+
+Census::Totals Census::totals() const {
+  Totals totals{unknown_, unknown_};
+  for (const OfCall& of : calls_) {
+    totals.refused += of.refused;
+    totals.calls += of.count;
+  }
+  return totals;
+}
+
+void Census::AddTo(ControlReply::Live* live) const {
+  constexpr int kRefusalsMax = 64;
+  live->set_has_guest(true);
+  live->set_guest_ns(NowNs());
+  const Totals all = totals();
+  live->set_calls(all.calls);
+  live->set_refused(all.refused);
+  refusals_.AddTo(live, kRefusalsMax);
+}
+
+void Census::AddTotalsTo(ControlReply* reply) const {
+  const Totals all = totals();
+  auto add = [reply](const char* name, const char* metric, uint64_t value) {
+    ControlReply::Count* count = reply->add_counts();
+    count->set_name(name);
+    count->set_metric(metric);
+    count->set_value(value);
+    count->set_only_grows(true);
+  };
+  add("calls", "calls", all.calls);
+  add("refused calls", "refused_calls", all.refused);
 }
 
 }  // namespace dxg::guest

@@ -11,6 +11,7 @@
 #include <type_traits>
 
 #include "base/status.h"
+#include "cuse-dxg/guest/refusals.h"
 #include "link/fidelity.h"
 #include "proto/contract/calls.gen.h"
 
@@ -30,12 +31,31 @@ class Census {
     uint32_t code;
     pid_t process, thread;
     const Status& status;
+    std::string_view name = {};  // of the process
   };
 
   // One whose request is not known.
   void Count(const Answered& call);
   template <class Request>
   void Count(const Answered& call, const Request& request) {
+    NoteRefusal(call);
+    CountRequest(call, request);
+  }
+
+  // Without the host's half.
+  void AddTo(ControlReply* reply) const;
+  // How many calls there were, and the latest refusals.
+  void AddTo(ControlReply::Live* live) const;
+  // How many calls there were, as counts of `ctl status`.
+  void AddTotalsTo(ControlReply* reply) const;
+
+ private:
+  struct OfCall {
+    std::atomic<uint64_t> count{0}, refused{0};
+  };
+
+  template <class Request>
+  void CountRequest(const Answered& call, const Request& request) {
     // What could not be read says nothing.
     const bool read = call.status.value() != -EFAULT;
     if constexpr (std::is_same_v<Request, QueryAdapterInfo::Request>) {
@@ -52,17 +72,15 @@ class Census {
         for (const auto& info : request.allocation_info()) CountPrivateData(call, info.priv_drv_data_size());
       }
     }
-    Count(call);
+    CountPlain(call);
   }
 
-  // Without the host's half.
-  void AddTo(ControlReply* reply) const;
-
- private:
-  struct OfCall {
-    std::atomic<uint64_t> count{0}, refused{0};
+  struct Totals {
+    uint64_t calls, refused;
   };
-
+  Totals totals() const;
+  void NoteRefusal(const Answered& call);
+  void CountPlain(const Answered& call);
   void CountCall(const Answered& call);
   void CountQuery(const Answered& call, const QueryAdapterInfo::Request& request);
   // Exact until the host says something else of it, or refused.
@@ -73,7 +91,9 @@ class Census {
 
   const uint64_t start_ns_;
   Fidelity things_;
-  std::array<OfCall, 256> calls_;  // by number
+  Refusals refusals_;
+  std::atomic<uint64_t> unknown_{0};  // codes of no call
+  std::array<OfCall, 256> calls_;     // by number
 };
 
 }  // namespace dxg::guest

@@ -69,6 +69,7 @@ class CallRunner {
     // Memory comes before anything is moved: where there is none, the request is still its owner's.
     auto* call = new CallOf<Traits>(driver, row, std::move(process), std::move(ioctl), driver.access_);
     call->set_delivery(driver.delivery_);
+    call->process->activity.Begins(row);
     // Only observers want to know how long a call took.
     const uint64_t start_ns = driver.observer_ != nullptr ? Census::NowNs() : 0;
     RunCaller(
@@ -79,6 +80,7 @@ class CallRunner {
         },
         [start_ns](Call& ended, const Status& status) {
           Driver& driver = ended.driver;
+          ended.process->activity.Ends(ended.row, !status.ok());
           if (driver.census_ != nullptr)
             driver.census_->Count(Of(ended, status), static_cast<CallOf<Traits>&>(ended).request);
           Finish(ended, start_ns, status);
@@ -87,7 +89,8 @@ class CallRunner {
 
  private:
   static Census::Answered Of(const Call& call, const Status& status) {
-    return {&call.row, call.row.code, call.process->identity.tgid, call.tid(), status};
+    const client::Identity& identity = call.process->identity;
+    return {&call.row, call.row.code, identity.tgid, call.tid(), status, identity.name};
   }
 
   static void Finish(Call& call, uint64_t start_ns, const Status& status) {
@@ -216,9 +219,14 @@ void Driver::ServeCall(const std::shared_ptr<Process>& process,
                           [this, runner, row, process](auto& next) { runner(*this, *row, process, next); });
 }
 
-void Driver::Refuse(attach::IoctlRequest& request, const Process* process, const contract::CallRow* row,
+void Driver::Refuse(attach::IoctlRequest& request, Process* process, const contract::CallRow* row,
                     const Status& status, bool inherited) {
-  if (census_ != nullptr) census_->Count({row, request.code(), 0, request.caller().tid, status});
+  if (process != nullptr) process->activity.Refused(row);
+  if (census_ != nullptr) {
+    const bool known = process != nullptr && !inherited;
+    census_->Count({row, request.code(), known ? process->identity.tgid : 0, request.caller().tid, status,
+                    known ? std::string_view(process->identity.name) : std::string_view()});
+  }
   if (observer_ != nullptr) {
     observer_->OnCall({.row = row,
                        .code = request.code(),

@@ -24,6 +24,7 @@
 #include "cuse-dxg/guest/process.h"
 #include "cuse-dxg/guest/teardown_thread.h"
 #include "link/backend.h"
+#include "proto/dxg/control.pb.h"
 
 namespace dxg::guest {
 
@@ -105,6 +106,9 @@ class Driver final : public attach::Node, public BackendEvents {
   // One of the files of a process is closed.
   void CloseFileOf(const std::shared_ptr<Process>& process);
 
+  // The page of processes that is wanted.
+  void AddTo(const ControlRequest::Live& wanted, ControlReply::Live* live);
+
   // -- For tests --
   size_t process_count() { return Processes().size(); }
 
@@ -139,7 +143,7 @@ class Driver final : public attach::Node, public BackendEvents {
   uint64_t Enter(std::unique_ptr<OpenFile> file);
   void FinishOpen(const std::shared_ptr<Process>& process, const Status& status);
   // The ioctl on a descriptor of that process, or of none, which no handler sees.
-  void Refuse(attach::IoctlRequest& request, const Process* process, const contract::CallRow* row,
+  void Refuse(attach::IoctlRequest& request, Process* process, const contract::CallRow* row,
               const Status& status, bool inherited = false);
   void ReportFile(FileReport report);
   void ReportAdapter(AdapterReport report);

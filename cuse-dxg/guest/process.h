@@ -9,6 +9,7 @@
 #include "base/status.h"
 #include "cuse-dxg/client/access.h"
 #include "cuse-dxg/guest/account.h"
+#include "cuse-dxg/guest/activity.h"
 #include "cuse-dxg/guest/arena.h"
 #include "cuse-dxg/guest/interrupted_waits.h"
 #include "cuse-dxg/guest/objects.h"
@@ -29,6 +30,7 @@ class Process {
   // Its memory file; empty where the user has no room for it, and the process is refused.
   Charge memory_file{account, Charged::kDescriptors, 1};
   std::atomic<uint32_t> host_handle{0};
+  Activity activity;
 
   // -- Look-ups, each with the sentence that explains its refusal (EINVAL) --
   Result<std::shared_ptr<ProcessAdapter>> FindAdapter(uint32_t handle);

@@ -56,6 +56,8 @@ void InProcessControl::Serve(const ControlRequest& request, ControlReply* reply)
       return Account(reply);
     case ControlRequest::kReport:
       return host_.fidelity().AddTo(reply);
+    case ControlRequest::kLive:
+      return host_.AddTo(request.live(), reply->mutable_live());
     case ControlRequest::REQUEST_NOT_SET:
       break;
   }

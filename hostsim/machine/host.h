@@ -16,6 +16,7 @@
 #include "hostsim/memory/gpu_va.h"
 #include "hostsim/work/device.h"
 #include "hostsim/work/engine.h"
+#include "proto/dxg/control.pb.h"
 #include "proto/dxg/profile.pb.h"
 
 namespace dxg::hostsim {
@@ -144,6 +145,8 @@ class Host {
   std::vector<std::string> SubmittedPrivateData(uint64_t vgpu_luid);
 
   Accounting Account();
+  // What there is to see of adapters, with the first page, and of the page of processes that is wanted.
+  void AddTo(const ControlRequest::Live& wanted, ControlReply::Live* live);
 
  private:
   explicit Host(World world) : machine_(std::move(world)) {}

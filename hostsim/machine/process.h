@@ -76,6 +76,11 @@ class Process {
   // Of an adapter that the process does not use yet: nothing used, nothing reserved.
   const ProcessMemory& MemoryOn(const Adapter& adapter) DXG_REQUIRES(mutex_);
 
+  template <class Visit>
+  void ForEachUse(Visit visit) DXG_REQUIRES(mutex_) {
+    for (const auto& use : uses_) visit(*use);
+  }
+
   // What statistics of the adapter say about the process; null: it does not use it.
   std::shared_ptr<ProcessWork> WorkOn(const Adapter& adapter) DXG_REQUIRES(mutex_);
 

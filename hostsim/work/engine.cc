@@ -137,6 +137,18 @@ NodeWork Engines::Work(const ProcessWork& of, uint32_t index) {
   return work;
 }
 
+Engines::InUse Engines::Queues(uint32_t index) {
+  MutexLock lock(mutex_);
+  const Node& node = *nodes_[index];
+  // A queue whose command runs is not in line.
+  return {node.queues, node.by_priority.size() + (node.current ? 1 : 0)};
+}
+
+uint64_t Engines::Queued(const ProcessWork& of) {
+  MutexLock lock(mutex_);
+  return of.packets;
+}
+
 uint32_t Engines::Load(uint32_t index, uint64_t slices) {
   MutexLock lock(mutex_);
   const Node& node = *nodes_[index];

@@ -73,6 +73,14 @@ class Engines : public std::enable_shared_from_this<Engines> {
   uint64_t Timestamp(uint32_t node) const;
   NodeWork Work(uint32_t index);
   NodeWork Work(const ProcessWork& of, uint32_t index);
+  // Of the node, the queues that there are, and those of them that have a command for the engine or on it.
+  struct InUse {
+    uint64_t queues = 0;
+    uint64_t ready = 0;
+  };
+  InUse Queues(uint32_t index);
+  // Packets of the process that have not ended.
+  uint64_t Queued(const ProcessWork& of);
   // The part of the window of so many slices (RecentAmount) in which the engine had a command, in
   // thousandths; without a node, that of the engine that had most.
   uint32_t Load(uint32_t index, uint64_t slices);

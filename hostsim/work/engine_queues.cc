@@ -15,6 +15,7 @@ std::shared_ptr<GpuQueue> Engines::AddQueue(std::shared_ptr<DeviceWork> work, ui
   MutexLock lock(mutex_);
   auto queue = std::make_shared<GpuQueue>(std::move(work), node, machine_.NewQueueNumber());
   queue->work_->queues_.push_back(queue.get());
+  ++nodes_[node]->queues;
   return queue;
 }
 
@@ -158,6 +159,7 @@ void Engines::Arrive(GpuSignal& signal, Aftermath* aftermath) {
 void Engines::Clear(GpuQueue& queue, Aftermath* aftermath) {
   if (queue.ended_) return;
   queue.ended_ = true;
+  --nodes_[queue.node]->queues;
   SetInLine(queue, false);
   if (queue.waiting_ != 0) machine_.sync().StopWaiting(queue.waiting_);
   queue.waiting_ = 0;

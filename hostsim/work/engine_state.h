@@ -85,6 +85,7 @@ struct Engines::Node {
   const uint32_t index;
   std::set<InLine> by_priority;
   std::map<uint64_t, GpuQueue*> by_age;  // the same, by place
+  uint64_t queues = 0;                   // that have not ended
   uint64_t picks = 0;
   std::shared_ptr<Running> current;
   uint64_t last_queue = 0;
