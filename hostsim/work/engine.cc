@@ -113,7 +113,7 @@ Engines::Engines(Machine& machine, const AdapterProfile& profile, uint64_t guest
     nodes_.push_back(std::make_unique<Node>(static_cast<uint32_t>(nodes_.size())));
     clock_hz_.push_back(node.clock_hz());
     formats_.push_back(node.commands());
-    execution_.push_back({node.execution_units() != AdapterProfile::NONE, node.frequency_hz(),
+    execution_.push_back({node.execution_units() != AdapterProfile::NO_UNITS, node.frequency_hz(),
                           profile.engines().dispatch_instructions_max()});
   }
 }

@@ -36,7 +36,7 @@ class Kernel {
   uint64_t hash() const { return hash_; }
   // Whether the same instructions are there still. Reads all of them.
   bool IsStill(const Fetch& fetch) const;
-  size_t instructions() const { return steps_.size(); }
+  size_t instructions() const { return instructions_.size(); }
   // Host memory, for whoever limits a cache.
   size_t memory_bytes() const;
 
