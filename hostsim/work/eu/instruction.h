@@ -204,7 +204,7 @@ struct SendFields {
   bool extended_in_a0 = false;
   uint8_t sfid = 0;
   uint8_t src1_registers = 0;   // of an immediate extended descriptor
-  uint8_t extended_subreg = 0;  // of a0, in words
+  uint8_t extended_subreg = 0;  // of a0, in dwords
   uint32_t descriptor = 0;
   uint32_t extended_descriptor = 0;  // without function and length
   bool eot = false;

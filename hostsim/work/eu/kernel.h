@@ -3,6 +3,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <functional>
+#include <map>
 #include <memory>
 #include <span>
 #include <string>
@@ -13,6 +14,7 @@
 namespace dxg::hostsim::eu {
 
 struct Step;  // step.h: an instruction made ready for execution
+enum class Handlers : uint8_t;
 
 // A program of the EU, decoded once. It is found by following the flow from its first instruction to its
 // ends, because what lies behind a kernel is not instructions. What cannot be decoded or executed is kept as
@@ -24,9 +26,11 @@ class Kernel {
   using Fetch = std::function<size_t(int64_t offset, std::span<std::byte> to)>;
 
   // Instructions of one kernel; what is reached beyond that is refused.
-  static constexpr size_t kInstructionsMax = 1 << 20;
+  static constexpr size_t kInstructionsMax = 1 << 16;
 
   static std::shared_ptr<const Kernel> Load(const Fetch& fetch);
+  // For tests: with handlers that are not the best of this processor.
+  static std::shared_ptr<const Kernel> Load(const Fetch& fetch, Handlers handlers);
 
   ~Kernel();
   Kernel(const Kernel&) = delete;
@@ -47,6 +51,9 @@ class Kernel {
   uint32_t StepAt(int32_t offset) const;
   const Step* steps() const { return steps_.data(); }
   const Instruction& instruction(uint32_t step) const { return instructions_[step]; }
+  // Of a refused one that could not be decoded: its words.
+  std::string TextOf(uint32_t step) const;
+  const std::string& why(uint32_t step) const { return whys_[step]; }
 
  private:
   struct Block {
@@ -54,7 +61,12 @@ class Kernel {
     std::vector<std::byte> bytes;
   };
 
+  struct Found;
+
   Kernel();
+  void Fill(std::map<int32_t, Found> found);
+  void Resolve(Step* step);
+  void MarkWaking(uint32_t step);
 
   std::vector<Step> steps_;                // by offset
   std::vector<Instruction> instructions_;  // of the same indices

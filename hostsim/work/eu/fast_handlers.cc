@@ -1,0 +1,4 @@
+#include "hostsim/work/eu/step.h"
+namespace dxg::hostsim::eu {
+Handler FastHandler(const Step&, Handlers) { return nullptr; }
+}  // namespace dxg::hostsim::eu
