@@ -38,7 +38,7 @@ const char* NameOfFunction(uint8_t sfid) {
   return kNames[sfid & 15];
 }
 
-std::string Arf(uint8_t reg) {
+std::string ArfName(uint8_t reg) {
   constexpr const char* kNames[] = {"null", "a", "acc", "f",   "ce", "msg", "sp", "sr",
                                     "cr",   "n", "ip",  "tdr", "tm", "fc",  "?",  "dbg"};
   constexpr uint16_t kNumbered = 0b1011101110111110;
@@ -51,7 +51,7 @@ std::string Register(File file, uint8_t reg, uint8_t subreg_bytes, uint32_t elem
   if (reg >> 4 == static_cast<uint8_t>(Arf::kNull)) return "null";
   if (reg >> 4 == static_cast<uint8_t>(Arf::kIp)) return "ip";
   if (reg >> 4 == static_cast<uint8_t>(Arf::kChannelEnable)) return "ce";
-  return fmt::format("{}.{}", Arf(reg), subreg_bytes / element_bytes);
+  return fmt::format("{}.{}", ArfName(reg), subreg_bytes / element_bytes);
 }
 
 std::string Indirect(uint8_t subreg, int16_t offset) {
