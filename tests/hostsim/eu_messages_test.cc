@@ -150,7 +150,7 @@ TEST_F(EuMessages, BytesAreExtendedWithZeros) {
 TEST_F(EuMessages, LocalMemoryIsTheGroups) {
   Message store = Make(kCache0, 12, 2u << 10, 0xFE, 8);
   store.src0_registers = store.src1_registers = 1;
-  Put<uint32_t>(kSrc0, {0, 252, 253, 256, 4, 8, 12, 16});
+  Put<uint32_t>(kSrc0, {0, 252 | 1u << 28, 253, 256, 4, 8, 12, 16});
   Put(kSrc1, Offsets(8, 1, 1));
   ASSERT_EQ(Send(store).kind, MessageResult::kDone);
   Message load = Make(kCache0, 4, 2u << 10, 0xFE, 8);

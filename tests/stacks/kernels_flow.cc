@@ -105,7 +105,7 @@ void RunJumps(const Session& session, Kernel& kernel, const Shape& shape) {
 }
 
 const char* JumpsSource() {
-  static const std::string source = std::string(kJumpsText) + R"(
+  static const std::string source = "inline __attribute__((always_inline)) " + std::string(kJumpsText) + R"(
 kernel void run_jumps(global const uint* in, global uint* out, int n) {
   const int i = get_global_id(0);
   if (i < n) out[i] = jumps(in[i]);

@@ -82,7 +82,11 @@ Kernel::Kernel(const Session& session, const char* name, const char* source, con
   cl_int status = 0;
   program_ = clCreateProgramWithSource(session.context, 1, &source, nullptr, &status);
   SUCCEEDS(status);
-  status = clBuildProgram(program_, 1, &session.device, options, nullptr, nullptr);
+  // Only programs of OpenCL C 2.0 and later may have groups of different sizes.
+  std::string all_options = options;
+  if (session.exact_shapes() && all_options.find("-cl-std") == std::string::npos)
+    all_options += " -cl-std=CL2.0";
+  status = clBuildProgram(program_, 1, &session.device, all_options.c_str(), nullptr, nullptr);
   if (status != CL_SUCCESS) {
     std::vector<char> log(1 << 16);
     SUCCEEDS(clGetProgramBuildInfo(program_, session.device, CL_PROGRAM_BUILD_LOG, log.size(), log.data(),

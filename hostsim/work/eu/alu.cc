@@ -539,7 +539,7 @@ Handler GenericHandler(const Step& step, std::string* why) {
   }
   if (step.op == Op::kMath && kind == Class::kInteger) {
     const bool divides = step.math == Math::kIqot || step.math == Math::kIrem;
-    const bool same = step.from[0].type == step.from[1].type && step.from[0].type == step.to.type;
+    const bool same = step.from[0].type == step.from[1].type && IsDword(step.from[0].type);
     if (!divides || !same || !IsDword(step.to.type) || step.saturate) *why = "a math function of these types";
     return why->empty() ? ExecuteIntegerMath : nullptr;
   }

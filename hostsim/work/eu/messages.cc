@@ -133,7 +133,8 @@ MessageResult Messages::DataCache1(const Message& message, Thread& thread) {
 std::optional<Messages::Target> Messages::FindTarget(uint32_t index, MessageResult* result) {
   switch (index) {
     case kLocalMemory:
-      return Target{Target::kLocal, 0, group_->local.size()};
+      // Compilers begin local memory at 2^28, so that no pointer into it is null.
+      return Target{Target::kLocal, 0, group_->local.size(), (1u << 28) - 1};
     case kStateless:
     case kStatelessNonCoherent:
       return Target{Target::kMemory, bases_.general, 1ull << 32};
@@ -177,6 +178,7 @@ bool Messages::ReadSurface(uint32_t index, Surface* surface) {
 }
 
 bool Messages::Load(const Target& target, uint64_t offset, void* to, uint32_t bytes) {
+  offset &= target.offset_mask;
   if (target.kind == Target::kNothing || offset >= target.bytes || bytes > target.bytes - offset) {
     std::memset(to, 0, bytes);
     return true;
@@ -187,6 +189,7 @@ bool Messages::Load(const Target& target, uint64_t offset, void* to, uint32_t by
 }
 
 bool Messages::Store(const Target& target, uint64_t offset, const void* from, uint32_t bytes) {
+  offset &= target.offset_mask;
   if (target.kind == Target::kNothing || offset >= target.bytes || bytes > target.bytes - offset) return true;
   if (target.kind == Target::kMemory) return pages_->Write(target.base + offset, from, bytes);
   std::memcpy(group_->local.data() + offset, from, bytes);

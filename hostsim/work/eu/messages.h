@@ -45,6 +45,7 @@ class Messages final : public MessagePort {
     enum Kind { kMemory, kLocal, kNothing } kind = kNothing;
     uint64_t base = 0;
     uint64_t bytes = 0;
+    uint64_t offset_mask = ~0ull;  // of offsets, what counts
   };
   // What a message brings and where its answer goes, register by register.
   class Payload {

@@ -59,7 +59,7 @@ bool IsAccumulator(File file, uint8_t reg) {
 }
 
 // Whether the accumulator's bytes are known to have elements of this type where a register has them.
-bool FitsAccumulator(Type type) { return BytesOf(type) == 4 || type == Type::kUw || type == Type::kHf; }
+bool FitsAccumulator(Type type) { return BytesOf(type) == 4 || BytesOf(type) == 2; }
 
 const char* CheckType(Type type) {
   return BytesOf(type) == 8 ? "a type of 64 bits" : type == Type::kVf ? "a vector of floats" : nullptr;
