@@ -458,8 +458,9 @@ const char* CheckIntegers(const Step& step) {
     case Op::kLzd:
     case Op::kBfrev:
       return a == Type::kUd ? nullptr : "of another type than ud";
-    case Op::kFbh:
     case Op::kFbl:
+      return all_dwords || a == Type::kUw ? nullptr : "of other types than dwords";
+    case Op::kFbh:
     case Op::kBfe:
     case Op::kBfi1:
     case Op::kBfi2:
