@@ -392,11 +392,31 @@ const char* ExecuteChooseIntegers(Thread& thread, const Step& step, uint32_t lan
   return StoreIntegers(thread, step, lanes, values[0]);
 }
 
+// The bits of floats, with at most the sign changed.
+const char* FetchSigned(const Thread& thread, const Step& step, const Place& from, uint32_t lanes,
+                        uint64_t* bits) {
+  if (const char* why = FetchBits(thread, step, from, lanes, bits)) return why;
+  const uint64_t sign = uint64_t{1} << (8 * BytesOf(from.type) - 1);
+  for (uint32_t lane = 0; lane < step.lanes; ++lane) {
+    if (from.absolute) bits[lane] &= ~sign;
+    if (from.negate) bits[lane] ^= sign;
+  }
+  return nullptr;
+}
+
 const char* ExecuteChooseFloats(Thread& thread, const Step& step, uint32_t lanes) {
   float values[3][kLanesMax] = {};
   for (uint32_t i = 0; i < step.sources; ++i)
     if (const char* why = FetchFloats(thread, step, step.from[i], lanes, values[i])) return why;
   const uint32_t first = Choice(thread, step, values[0], values[1], values[2]);
+  if (!step.saturate && step.from[0].type == step.to.type && step.from[1].type == step.to.type) {
+    uint64_t bits[2][kLanesMax];
+    for (int i = 0; i < 2; ++i)
+      if (const char* why = FetchSigned(thread, step, step.from[i], lanes, bits[i])) return why;
+    for (uint32_t lane = 0; lane < step.lanes; ++lane)
+      if (!(first >> lane & 1)) bits[0][lane] = bits[1][lane];
+    return StoreBits(thread, step, lanes, bits[0]);
+  }
   for (uint32_t lane = 0; lane < step.lanes; ++lane)
     if (!(first >> lane & 1)) values[0][lane] = values[1][lane];
   return StoreFloats(thread, step, lanes, values[0]);
@@ -405,12 +425,7 @@ const char* ExecuteChooseFloats(Thread& thread, const Step& step, uint32_t lanes
 // A move between equal types copies bits, and changes at most the sign.
 const char* ExecuteCopy(Thread& thread, const Step& step, uint32_t lanes) {
   uint64_t bits[kLanesMax];
-  if (const char* why = FetchBits(thread, step, step.from[0], lanes, bits)) return why;
-  const uint64_t sign = uint64_t{1} << (8 * BytesOf(step.to.type) - 1);
-  for (uint32_t lane = 0; lane < step.lanes; ++lane) {
-    if (step.from[0].absolute) bits[lane] &= ~sign;
-    if (step.from[0].negate) bits[lane] ^= sign;
-  }
+  if (const char* why = FetchSigned(thread, step, step.from[0], lanes, bits)) return why;
   return StoreBits(thread, step, lanes, bits);
 }
 

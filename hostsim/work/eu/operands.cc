@@ -78,6 +78,7 @@ float Flush(float value) {
 }
 
 constexpr float kSmallestNormalHalf = 0x1p-14f;
+const float kNotANumber = std::bit_cast<float>(0x7fc00000u);
 
 // The accumulator's bits above a dword.
 void StoreHigh(Thread& thread, const Step& step, uint32_t at, int64_t value) {
@@ -222,7 +223,9 @@ const char* StoreFloats(Thread& thread, const Step& step, uint32_t lanes, float*
   uint64_t bits[kLanesMax];
   for (uint32_t lane = 0; lane < step.lanes; ++lane) {
     float value = values[lane];
-    if (step.saturate) value = value > 0 ? std::min(value, 1.0f) : 0.0f;  // not a number: 0
+    // What is not a number has the same bits whatever it came from.
+    if (std::isnan(value)) value = kNotANumber;
+    if (step.saturate) value = value > 0 ? std::min(value, 1.0f) : 0.0f;
     if (step.to.type == Type::kHf) {
       bits[lane] = HalfOfDouble(value, modes.rounding);
       value = FloatOfHalf(static_cast<uint16_t>(bits[lane]));

@@ -74,6 +74,9 @@ const char* PlaceRegion(const Storage& storage, uint32_t offset, uint32_t lanes,
   if (end > storage.bytes) return "a region beyond its registers";
   place->kind = Place::kRegion;
   place->base = storage.begin + offset;
+  place->is_linear =
+      rows == 0 || place->width_log2 == 0 || place->row_bytes == place->column_bytes << place->width_log2;
+  place->lane_bytes = place->width_log2 == 0 ? place->row_bytes : place->column_bytes;
   return nullptr;
 }
 
@@ -86,6 +89,8 @@ const char* PlaceSource(const Source& source, uint32_t lanes, Place* place) {
   if (source.file == File::kImmediate) {
     place->kind = source.type == Type::kV || source.type == Type::kUv ? Place::kPattern : Place::kImmediate;
     place->value = bytes == 2 ? source.immediate & 0xffff : source.immediate;
+    place->dword = source.type == Type::kW ? static_cast<uint32_t>(static_cast<int16_t>(place->value))
+                                           : static_cast<uint32_t>(place->value);
     return nullptr;
   }
   place->width_log2 = static_cast<uint8_t>(std::countr_zero(source.width));

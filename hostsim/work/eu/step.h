@@ -31,6 +31,10 @@ struct Place {
   int16_t address_offset = 0;
   uint32_t base = 0;
   uint64_t value = 0;
+  // Of regions whose lanes are all as far apart: so many bytes.
+  bool is_linear = false;
+  uint16_t lane_bytes = 0;
+  uint32_t dword = 0;  // an immediate, extended as its type says
 };
 
 struct Step;
@@ -96,6 +100,7 @@ std::string Prepare(const Instruction& instruction, Handlers handlers, Step* ste
 Handler GenericHandler(const Step& step, std::string* why);
 // Null: there is none for it. The best ones are those for AVX2 if this processor has that.
 Handler FastHandler(const Step& step, Handlers handlers);
+bool HasAvx2();
 
 // The lanes whose predicate holds, of all lanes of the step.
 uint32_t PredicateOf(const Thread& thread, const Step& step);
