@@ -80,8 +80,9 @@ struct CommandStop {
     // As kDelay, of a command of which a part was computed: the delay began when that did, and how long the
     // host took for it is not the command's time.
     kSlice,
-    kWaiting,      // a wait for memory whose condition does not hold; goes on by looking again
+    kWaiting,  // a wait for memory whose condition does not hold; goes on by looking again
     kHang,
+    kHung,    // as kHang, and nobody waits any longer, whether there is a time limit or not
     kBudget,  // the next command is larger than what is left of the budget
     kCancelled,
   };

@@ -76,7 +76,8 @@ class Engines::Environment final : public CommandEnvironment {
   void Executed(const GpuDispatch& dispatch, uint64_t instructions) override {
     Note(FidelityKind::kApproximated, fidelity::kKernel, dispatch.kernel_hash,
          "its instructions were executed; the last bits of math functions are not those of silicon");
-    Note(FidelityKind::kExact, fidelity::kInstructions, std::nullopt, {}, instructions);
+    Note(FidelityKind::kApproximated, fidelity::kInstructions, std::nullopt,
+         "of execution units; the time that they take is a model's", instructions);
   }
 
   uint64_t reached_bytes() const { return reached_bytes_; }  // of all addresses so far
@@ -397,6 +398,9 @@ void Engines::Take(Node& node, const CommandStop& stop, Effort* effort, Errand* 
     case CommandStop::kHang:
       running.resume_ns = kNever;
       return;
+    case CommandStop::kHung:
+      running.hung = true;
+      return Condemn(node, {}, errand);
     case CommandStop::kBudget:
       effort->over = true;
       return;

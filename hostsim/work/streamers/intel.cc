@@ -712,7 +712,7 @@ CommandStop IntelStreamer::Execute(Step& step, const GpuDispatch& walker, const 
     case eu::Dispatch::Stop::kCancelled:
       return Stop(CommandStop::kCancelled);
     case eu::Dispatch::Stop::kHang:
-      return Stop(CommandStop::kHang);
+      return Stop(CommandStop::kHung);
     case eu::Dispatch::Stop::kPageFault:
       dispatch.why = where;
       dispatch_ = nullptr;
