@@ -116,7 +116,7 @@ void CheckNodes(const AdapterProfile& profile, const Place& profile_place) {
     place.Range("clock_hz", node.clock_hz(), kClockHzMin, kClockHzMax);
     place.Range("frequency_hz", node.frequency_hz(), kClockHzMin, kClockHzMax);
     if (node.execution_units() == AdapterProfile::GEN12LP && node.commands() != AdapterProfile::INTEL_GEN12)
-      place.Complain("execution_units", "GEN12LP are driven by commands INTEL_GEN12; set those, or leave it out");
+      place.Complain("execution_units", "GEN12LP goes with commands INTEL_GEN12; set those, or leave it out");
   }
 }
 

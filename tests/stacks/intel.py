@@ -5,6 +5,7 @@
     intel.py once PROGRAM...         the program says that all is right, and leaves nothing behind; the report says that all of its
                                      kernels were executed
     intel.py parallel N PROGRAM...   so many at the same time
+    intel.py trouble PROGRAM HEALTHY kernels of the one end as they should, and the other is right beside them
     intel.py killed PROGRAM...       fifty that are killed at random points; SEED in the environment repeats a run
 
 In the environment, what `cuse-dxg run` sets: DXG_CONTROL. CUSE_DXG is the program to ask there.
@@ -88,6 +89,22 @@ def parallel(count, *program):
     expect_nothing_left()
 
 
+def trouble(program, healthy):
+    """Kernels that do what none should: the runtime hears of it, and others go on."""
+    for name, wanted in [("wild", "failed with"), ("barrier", "failed with"), ("endless", "failed with"), ("call", "completed")]:
+        started = start([program, name])
+        beside = start([healthy, "--only", "add", "--group", "64"])
+        output, _ = started.communicate(timeout=TIMEOUT_S)
+        if wanted not in output:
+            sys.exit(f"{name}: {output}")
+        expect_right([healthy], beside)
+    expect_nothing_left()
+    why = [thing["why"] for thing in reported()["not_executed"]]
+    # Of the two that hang no instruction is to blame.
+    if len(why) != 2 or not re.match("at 0x[0-9a-f]+, send.dc1", why[0]) or not re.match("at 0x[0-9a-f]+, .*not known", why[1]):
+        sys.exit(f"the report says: {why}")
+
+
 def killed(*program):
     seed = int(os.environ.get("SEED", time.time_ns() % 1_000_000))
     print(f"SEED={seed}", flush=True)
@@ -108,4 +125,4 @@ def killed(*program):
 
 
 if __name__ == "__main__":
-    {"clinfo": clinfo, "once": once, "parallel": parallel, "killed": killed}[sys.argv[1]](*sys.argv[2:])
+    {"clinfo": clinfo, "once": once, "parallel": parallel, "killed": killed, "trouble": trouble}[sys.argv[1]](*sys.argv[2:])

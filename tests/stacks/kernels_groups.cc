@@ -94,7 +94,8 @@ void RunTiles(const Session& session, Kernel& kernel, const Shape& shape) {
 
 constexpr const char* kAtomics = R"(
 kernel void atomics(global const uint* in, global uint* counts, volatile global uint* most,
-                    volatile global int* least, volatile global uint* by_exchange, local uint* of_group, int n) {
+                    volatile global int* least, volatile global uint* by_exchange,
+                    local uint* of_group, int n) {
   const int i = get_global_id(0);
   for (int k = get_local_id(0); k < 16; k += get_local_size(0)) of_group[k] = 0;
   barrier(CLK_LOCAL_MEM_FENCE);
