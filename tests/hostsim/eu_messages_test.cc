@@ -115,6 +115,42 @@ TEST_F(EuMessages, UntypedWritesBehindTheEndAreDropped) {
   EXPECT_EQ(gpu_.At<uint32_t>(kBuffer - 4), 0u);
 }
 
+// Lanes side by side are moved in one piece, which nobody is to notice.
+TEST_F(EuMessages, RowsOfDwords) {
+  Message store = Make(kCache1, 9, 1u << 12 | 0b1110u << 8, 0, 16);
+  store.src0_registers = store.src1_registers = 2;
+  Put(kSrc0, Offsets(16, 8, 4));
+  Put(kSrc1, Offsets(16, 500, 1));
+  ASSERT_EQ(Send(store).kind, MessageResult::kDone);
+  EXPECT_EQ(gpu_.At<uint32_t>(kBuffer + 4), 0u);
+  EXPECT_EQ(gpu_.At<uint32_t>(kBuffer + 8), 500u);
+  EXPECT_EQ(gpu_.At<uint32_t>(kBuffer + 68), 515u);
+  Message load = Make(kCache1, 1, 1u << 12 | 0b1110u << 8, 0, 16);
+  load.src0_registers = 2;
+  Answers(&load, 2);
+  Put(kSrc0, Offsets(16, 44, 4));  // the last two lanes are behind the end
+  ASSERT_EQ(Send(load).kind, MessageResult::kDone);
+  EXPECT_EQ(Get(kTo, 6), 515u);
+  EXPECT_EQ(Get(kTo + 1, 6), 0u);
+  Put(kSrc0, Offsets(16, 36, 4));  // all in it
+  ASSERT_EQ(Send(load).kind, MessageResult::kDone);
+  EXPECT_EQ(Get(kTo, 0), 507u);
+  load.lane_mask = 0xFFFE;
+  Put(kSrc0, Offsets(16, 32, 4));
+  ASSERT_EQ(Send(load).kind, MessageResult::kDone);
+  EXPECT_EQ(Get(kTo, 0), 507u) << "a lane that is off keeps what it had";
+  EXPECT_EQ(Get(kTo, 1), 507u);
+  // Data of which a half is in each source.
+  store.src0_registers = 3;
+  store.src1_registers = 1;
+  Put(kSrc0, Offsets(16, 8, 4));
+  Put(kSrc0 + 2, Offsets(8, 600, 1));
+  Put(kSrc1, Offsets(8, 700, 1));
+  ASSERT_EQ(Send(store).kind, MessageResult::kDone);
+  EXPECT_EQ(gpu_.At<uint32_t>(kBuffer + 8), 600u);
+  EXPECT_EQ(gpu_.At<uint32_t>(kBuffer + 40), 700u);
+}
+
 TEST_F(EuMessages, OtherSurfaces) {
   Message message = Make(kCache1, 1, 2u << 12 | 0b1110u << 8, 1, 8);
   message.src0_registers = 1;

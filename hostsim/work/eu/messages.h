@@ -120,6 +120,8 @@ class Messages final : public MessagePort {
   MessageResult ByteScattered(const Message& message, Thread& thread, bool write);
   MessageResult Untyped(const Message& message, Thread& thread, bool write, bool wide_addresses);
   MessageResult ScatteredByAddress(const Message& message, Thread& thread, bool write);
+  static std::optional<uint64_t> RowOf(const Payload& payload, uint32_t header, const Scattered& how,
+                                       uint32_t active);
   MessageResult Transfer(const Message& message, Thread& thread, const Target& target, const Scattered& how,
                          bool write);
   // messages_block.cc

@@ -3,6 +3,7 @@
 #include <array>
 #include <bit>
 #include <cstring>
+#include <optional>
 
 #include "hostsim/work/eu/messages.h"
 
@@ -18,6 +19,23 @@ constexpr uint32_t RegistersOf(uint32_t bytes) { return (bytes + kRegisterBytes 
 
 }  // namespace
 
+// Where it begins, if all lanes take dwords that lie side by side in memory as in registers: most messages
+// do.
+std::optional<uint64_t> Messages::RowOf(const Payload& payload, uint32_t header, const Scattered& how,
+                                        uint32_t active) {
+  if (how.components != 1 || how.skipped % 2 != 0 || how.element_bytes != 4 || how.slot_bytes != 4 ||
+      active != (1u << how.lanes) - 1)
+    return std::nullopt;
+  const auto offset_of = [&](uint32_t lane) -> uint64_t {
+    return how.wide_addresses ? payload.Get<uint64_t>(header, lane) : payload.Get<uint32_t>(header, lane);
+  };
+  const uint64_t first = offset_of(0);
+  if (first % how.align_bytes != 0) return std::nullopt;
+  for (uint32_t lane = 1; lane < how.lanes; ++lane)
+    if (offset_of(lane) != first + lane * sizeof(uint32_t)) return std::nullopt;
+  return first;
+}
+
 MessageResult Messages::Transfer(const Message& message, Thread& thread, const Target& target,
                                  const Scattered& how, bool write) {
   const Payload payload(message, thread);
@@ -32,10 +50,24 @@ MessageResult Messages::Transfer(const Message& message, Thread& thread, const T
                               payload.registers(), message.destination_registers, brought,
                               write ? 0 : of_data));
   }
+  const uint32_t active = message.lane_mask & (how.lanes >= 32 ? ~0u : (1u << how.lanes) - 1);
+  const uint32_t data = header + of_addresses;
+  // The registers of one source lie together.
+  const bool in_one = message.src0_registers <= data || message.src0_registers >= data + of_component;
+  const std::optional<uint64_t> row = write && !in_one ? std::nullopt : RowOf(payload, header, how, active);
+  const uint64_t row_offset = row.value_or(0) & target.offset_mask;
+  if (row && row_offset < target.bytes && how.lanes * 4 <= target.bytes - row_offset) {
+    const uint32_t bytes = how.lanes * how.element_bytes;
+    std::array<uint8_t, 2 * kRegisterBytes> read;
+    if (!(write ? Store(target, row_offset, payload.At(data), bytes)
+                : Load(target, row_offset, read.data(), bytes)))
+      return Fault();
+    if (!write) std::memcpy(payload.Answer(), read.data(), bytes);
+    return {};
+  }
   // What no lane wrote stays as it was.
   std::array<uint8_t, kAnswerRegistersMax * kRegisterBytes> answer;
   if (!write) std::memcpy(answer.data(), payload.Answer(), of_data * kRegisterBytes);
-  const uint32_t active = message.lane_mask & (how.lanes >= 32 ? ~0u : (1u << how.lanes) - 1);
   for (uint32_t left = active; left != 0; left &= left - 1) {
     const auto lane = static_cast<uint32_t>(std::countr_zero(left));
     uint64_t offset =
@@ -48,8 +80,7 @@ MessageResult Messages::Transfer(const Message& message, Thread& thread, const T
       const uint32_t slot = in_answer * of_component * kRegisterBytes + lane * how.slot_bytes;
       ++in_answer;
       if (write) {
-        const uint8_t* const from =
-            payload.At(header + of_addresses + slot / kRegisterBytes) + slot % kRegisterBytes;
+        const uint8_t* const from = payload.At(data + slot / kRegisterBytes) + slot % kRegisterBytes;
         if (!Store(target, at, from, how.element_bytes)) return Fault();
       } else {
         if (how.element_bytes < how.slot_bytes) std::memset(&answer[slot], 0, how.slot_bytes);
