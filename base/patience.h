@@ -32,6 +32,8 @@ class Patience {
     seen_ns_ = std::max(seen_ns_, now_ns);
     return left_ns_ == 0;
   }
+  // What has passed until now was not the other one's time.
+  void Skip(uint64_t now_ns) { seen_ns_ = std::max(seen_ns_, now_ns); }
   // When to look again at the latest.
   uint64_t next_look_ns() const { return endless() ? kEndless : seen_ns_ + std::min(left_ns_, step_ns_); }
 

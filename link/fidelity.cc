@@ -42,29 +42,30 @@ Fidelity::Slot& Fidelity::Find(uint64_t key) {
   }
 }
 
-bool Fidelity::Count(const FidelityThing& thing) {
+bool Fidelity::Count(const FidelityThing& thing, uint64_t times) {
   const auto kind = static_cast<size_t>(thing.kind);
   const uint64_t key = KeyOf(thing);
   Slot& slot = Find(key);
   if (slot.key.load(std::memory_order_acquire) == key) {
-    slot.count.fetch_add(1, std::memory_order_relaxed);
+    slot.count.fetch_add(times, std::memory_order_relaxed);
     return true;
   }
   if (used_[kind] < RoomFor(thing.kind)) return false;
-  lost_[kind].fetch_add(1, std::memory_order_relaxed);
+  lost_[kind].fetch_add(times, std::memory_order_relaxed);
   return true;
 }
 
-void Fidelity::Enter(const FidelityThing& thing, const FidelityFirst& first, std::string_view why) {
+void Fidelity::Enter(const FidelityThing& thing, const FidelityFirst& first, std::string_view why,
+                     uint64_t times) {
   const auto kind = static_cast<size_t>(thing.kind);
   const uint64_t key = KeyOf(thing);
   MutexLock lock(mutex_);
   Slot& slot = Find(key);
   if (slot.key == 0 && used_[kind] == RoomFor(thing.kind)) {  // somebody else was quicker
-    ++lost_[kind];
+    lost_[kind] += times;
     return;
   }
-  ++slot.count;
+  slot.count += times;
   if (slot.key == key) return;
   Entry& entry = entries_[entry_count_++];
   ++used_[kind];

@@ -61,8 +61,8 @@ class Fidelity {
   // `first` is called where the thing is new, for a FidelityFirst. `why` explains it to a person; the first
   // one is kept.
   template <class First>
-  void Note(const FidelityThing& thing, First first, std::string_view why = {}) {
-    if (!Count(thing)) Enter(thing, first(), why);
+  void Note(const FidelityThing& thing, First first, std::string_view why = {}, uint64_t times = 1) {
+    if (!Count(thing, times)) Enter(thing, first(), why, times);
   }
 
   struct Noted {
@@ -102,8 +102,8 @@ class Fidelity {
   // The slot with that key, or the empty one where it belongs.
   Slot& Find(uint64_t key);
   // False: it is new, and there is room.
-  bool Count(const FidelityThing& thing);
-  void Enter(const FidelityThing& thing, const FidelityFirst& first, std::string_view why);
+  bool Count(const FidelityThing& thing, uint64_t times);
+  void Enter(const FidelityThing& thing, const FidelityFirst& first, std::string_view why, uint64_t times);
 
   const uint64_t start_ns_;
   std::array<Slot, kSlots> slots_;
@@ -123,6 +123,8 @@ inline constexpr std::string_view kPrivateData = "private data of {} bytes";
 inline constexpr std::string_view kErrno = "error {}";
 inline constexpr std::string_view kRequestCode = "request code {:#010x}";
 inline constexpr std::string_view kDispatch = "dispatch of kernel {:016x}";
+inline constexpr std::string_view kKernel = "kernel {:016x}";
+inline constexpr std::string_view kInstructions = "instructions of kernels";
 inline constexpr std::string_view kForeignCommands = "commands of a foreign format";
 }  // namespace fidelity
 

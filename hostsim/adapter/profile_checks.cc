@@ -115,6 +115,8 @@ void CheckNodes(const AdapterProfile& profile, const Place& profile_place) {
     place.Length("name", node.name(), kNodeNameUnits);
     place.Range("clock_hz", node.clock_hz(), kClockHzMin, kClockHzMax);
     place.Range("frequency_hz", node.frequency_hz(), kClockHzMin, kClockHzMax);
+    if (node.execution_units() == AdapterProfile::GEN12LP && node.commands() != AdapterProfile::INTEL_GEN12)
+      place.Complain("execution_units", "GEN12LP goes with commands INTEL_GEN12; set those, or leave it out");
   }
 }
 
@@ -283,12 +285,14 @@ void CheckPaging(const AdapterProfile::Paging& paging, const Place& place) {
 
 void CheckEngines(const AdapterProfile::Engines& engines, const Place& place) {
   constexpr uint64_t kCommandNsMax = 60'000'000'000;
+  constexpr uint64_t kInstructionsMax = 1ull << 48;
   constexpr uint32_t kTimeoutMsMax = 3'600'000, kTdrLimitCountMax = 1000, kTdrLimitSecondsMax = 86'400;
   place.Range("command_ns", engines.command_ns(), 0, kCommandNsMax);
   place.Range("jitter_ns", engines.jitter_ns(), 0, kCommandNsMax);
   place.Range("timeout_ms", engines.timeout_ms(), 1, kTimeoutMsMax);
   place.Range("tdr_limit_count", engines.tdr_limit_count(), 0, kTdrLimitCountMax);
   place.Range("tdr_limit_seconds", engines.tdr_limit_seconds(), 1, kTdrLimitSecondsMax);
+  place.Range("dispatch_instructions_max", engines.dispatch_instructions_max(), 1, kInstructionsMax);
 }
 
 void CheckTrouble(const AdapterProfile& profile, const Place& place) {
@@ -374,6 +378,7 @@ void FillProfileDefaults(AdapterProfile* profile) {
   DXG_DEFAULT(engines, timeout_ms, 2000);
   DXG_DEFAULT(engines, tdr_limit_count, 5);
   DXG_DEFAULT(engines, tdr_limit_seconds, 60);
+  DXG_DEFAULT(engines, dispatch_instructions_max, 1ull << 28);
 }
 
 #undef DXG_DEFAULT

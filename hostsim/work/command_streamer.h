@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <memory>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -25,13 +26,20 @@ struct GpuBuffer {
   uint32_t bytes = 0;
 };
 
-// Commands of which the streamer knows that they would run a program of the GPU or draw. Nothing executes
-// them yet.
+// Commands of which the streamer knows that they run a program of the GPU or draw.
 struct GpuDispatch {
   GpuAddress kernel;         // where the program's instructions begin
   uint64_t kernel_hash = 0;  // of those instructions; 0: not known
   uint64_t groups = 0;       // thread groups, or vertices; 0: not known
   uint32_t simd = 0;         // lanes of a thread; 0: not known
+  std::string why;           // it is not executed; empty: nothing executes such programs
+};
+
+// Whether and how execution units are simulated.
+struct ExecutionRules {
+  bool executes = false;
+  uint64_t frequency_hz = 1'000'000'000;
+  uint64_t instructions_max = 1ull << 28;  // that pass without the end of a thread until the dispatch hangs
 };
 
 // What a command needs from its host: memory, a clock, a list of markers, an aftermath for what it sets off,
@@ -53,8 +61,12 @@ class CommandEnvironment {
     Note(FidelityKind::kNotExecuted, fidelity::kForeignCommands);
     return true;
   }
-  // Counts a dispatch that is not executed. False: the profile wants the device lost for it.
+  // Counts a dispatch that is not executed, or not to its end. False: the profile wants the device lost for
+  // it.
   virtual bool LeaveOut(const GpuDispatch& dispatch) = 0;
+  virtual ExecutionRules Execution() { return {}; }
+  // Counts a dispatch that was executed, by so many instructions of the execution units.
+  virtual void Executed(const GpuDispatch& /*dispatch*/, uint64_t /*instructions*/) {}
 };
 
 // Why a command does not go on.
@@ -65,8 +77,12 @@ struct CommandStop {
     kInvalid,      // there is no valid command at op_address
     kDeviceFault,  // a command that asks for it, or that is left out and must not be; see code
     kDelay,        // a command that takes so long; goes on after delay_ns
-    kWaiting,      // a wait for memory whose condition does not hold; goes on by looking again
+    // As kDelay, of a command of which a part was computed: the delay began when that did, and how long the
+    // host took for it is not the command's time.
+    kSlice,
+    kWaiting,  // a wait for memory whose condition does not hold; goes on by looking again
     kHang,
+    kHung,    // as kHang, and nobody waits any longer, whether there is a time limit or not
     kBudget,  // the next command is larger than what is left of the budget
     kCancelled,
   };

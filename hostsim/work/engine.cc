@@ -69,18 +69,27 @@ class Engines::Environment final : public CommandEnvironment {
     return engines_.skips_unexecuted_;
   }
   bool LeaveOut(const GpuDispatch& dispatch) override {
-    Note(FidelityKind::kNotExecuted, fidelity::kDispatch, dispatch.kernel_hash);
+    Note(FidelityKind::kNotExecuted, fidelity::kDispatch, dispatch.kernel_hash, dispatch.why);
     return engines_.skips_unexecuted_;
+  }
+  ExecutionRules Execution() override { return engines_.execution_[node_]; }
+  void Executed(const GpuDispatch& dispatch, uint64_t instructions) override {
+    Note(FidelityKind::kApproximated, fidelity::kKernel, dispatch.kernel_hash,
+         "its instructions were executed; the last bits of math functions are not those of silicon");
+    Note(FidelityKind::kApproximated, fidelity::kInstructions, std::nullopt,
+         "of execution units; the time that they take is a model's", instructions);
   }
 
   uint64_t reached_bytes() const { return reached_bytes_; }  // of all addresses so far
 
  private:
-  void Note(FidelityKind kind, std::string_view what, std::optional<uint64_t> number) {
-    engines_.machine_.fidelity().Note({kind, {}, what, number}, [this] {
+  void Note(FidelityKind kind, std::string_view what, std::optional<uint64_t> number,
+            std::string_view why = {}, uint64_t times = 1) {
+    const auto first = [this] {
       const std::shared_ptr<Process> process = work_.process.lock();
       return FidelityFirst{.process = process ? process->process_id : 0, .ns = engines_.NowNs()};
-    });
+    };
+    engines_.machine_.fidelity().Note({kind, {}, what, number}, first, why, times);
   }
 
   Engines& engines_;
@@ -105,6 +114,8 @@ Engines::Engines(Machine& machine, const AdapterProfile& profile, uint64_t guest
     nodes_.push_back(std::make_unique<Node>(static_cast<uint32_t>(nodes_.size())));
     clock_hz_.push_back(node.clock_hz());
     formats_.push_back(node.commands());
+    execution_.push_back({node.execution_units() != AdapterProfile::NO_UNITS, node.frequency_hz(),
+                          profile.engines().dispatch_instructions_max()});
   }
 }
 
@@ -292,6 +303,7 @@ bool Engines::Step(Node& node, Effort* effort, Errand* errand) {
     return false;
   } else {
     running.executing = true;
+    running.executing_since_ns = now_ns;
     running.own_thread = effort->own_thread;
     if (effort->own_thread) Watch(node, running.patience.next_look_ns());
     *errand = {Errand::kExecute, node.current, {}, {}};
@@ -379,12 +391,17 @@ bool Engines::Start(Node& node, Effort* effort, Aftermath* aftermath) {
 // What becomes of a command that has stopped.
 void Engines::Take(Node& node, const CommandStop& stop, Effort* effort, Errand* errand) {
   Running& running = *node.current;
+  running.computes = stop.kind == CommandStop::kSlice;
   switch (stop.kind) {
     case CommandStop::kDone:
       running.done = true;
       return;
     case CommandStop::kDelay:
       running.resume_ns = NowNs() + stop.delay_ns;
+      return;
+    case CommandStop::kSlice:
+      running.patience.Skip(NowNs());
+      running.resume_ns = running.executing_since_ns + stop.delay_ns;
       return;
     case CommandStop::kWaiting:
       running.poll_ns = std::clamp(running.poll_ns * 2, kPollMinNs, kPollMaxNs);
@@ -393,6 +410,9 @@ void Engines::Take(Node& node, const CommandStop& stop, Effort* effort, Errand* 
     case CommandStop::kHang:
       running.resume_ns = kNever;
       return;
+    case CommandStop::kHung:
+      running.hung = true;
+      return Condemn(node, {}, errand);
     case CommandStop::kBudget:
       effort->over = true;
       return;

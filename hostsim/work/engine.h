@@ -170,6 +170,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
   const bool skips_unexecuted_;
   std::vector<uint64_t> clock_hz_;                      // by node; fixed
   std::vector<AdapterProfile::CommandFormat> formats_;  // as those
+  std::vector<ExecutionRules> execution_;               // as those
 
   Mutex mutex_;
   std::vector<std::unique_ptr<Node>> nodes_;

@@ -50,9 +50,11 @@ struct Engines::Running {
   uint64_t poll_ns = 0;        // how long it last waited for memory; 0: it does not wait
   uint64_t leave_ns = kNever;  // when the engine goes on without it, if it does not stop
   bool executing = false;      // a thread executes it, without the lock
-  bool own_thread = false;     // that thread is the engine's own
-  bool left = false;           // the engine went on without that thread, which is in it still
-  bool done = false;           // its commands have ended; it lasts until due_ns, and then writes its fence
+  uint64_t executing_since_ns = 0;
+  bool computes = false;    // it is amid a dispatch, which takes the host longer than a GPU
+  bool own_thread = false;  // that thread is the engine's own
+  bool left = false;        // the engine went on without that thread, which is in it still
+  bool done = false;        // its commands have ended; it lasts until due_ns, and then writes its fence
   bool hung = false;
   bool faulted = false;
   std::optional<CommandStop> trouble;          // a fault of the plan, which happens instead of its ops

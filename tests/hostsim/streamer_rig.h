@@ -7,6 +7,7 @@
 #include <functional>
 #include <map>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "hostsim/memory/io_space.h"
@@ -65,6 +66,11 @@ class StreamerMemory final : public CommandEnvironment {
     return skips;
   }
 
+  ExecutionRules Execution() override { return execution; }
+  void Executed(const GpuDispatch& dispatch, uint64_t instructions) override {
+    executed.emplace_back(dispatch, instructions);
+  }
+
   template <class T>
   T At(uint64_t address) {
     T value;
@@ -84,6 +90,8 @@ class StreamerMemory final : public CommandEnvironment {
   uint64_t timestamp = 0x1'0000'0000;
   bool skips = true;
   std::vector<GpuDispatch> dispatches;
+  ExecutionRules execution;
+  std::vector<std::pair<GpuDispatch, uint64_t>> executed;  // and by how many instructions
   std::map<std::pair<FidelityKind, std::string>, int> notes;
 
  private:

@@ -2,10 +2,11 @@
 """Intel's runtimes from the distribution, on a node that has a simulated Tiger Lake. To be run by `cuse-dxg run`.
 
     intel.py clinfo                  lists everything, and nothing of it is an error
-    intel.py once PROGRAM            the program says that all is right, and leaves nothing behind; the report has what it says was
-                                     not executed
-    intel.py parallel PROGRAM        twenty at the same time
-    intel.py killed PROGRAM          fifty that are killed at random points; SEED in the environment repeats a run
+    intel.py once PROGRAM...         the program says that all is right, and leaves nothing behind; the report says that all of its
+                                     kernels were executed
+    intel.py parallel N PROGRAM...   so many at the same time
+    intel.py trouble PROGRAM HEALTHY kernels of the one end as they should, and the other is right beside them
+    intel.py killed PROGRAM...       fifty that are killed at random points; SEED in the environment repeats a run
 
 In the environment, what `cuse-dxg run` sets: DXG_CONTROL. CUSE_DXG is the program to ask there.
 """
@@ -47,7 +48,7 @@ def expect_right(program, started):
 
 
 def start(program):
-    return subprocess.Popen([program], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
 def clinfo():
@@ -64,29 +65,47 @@ def clinfo():
     expect_nothing_left()
 
 
-def dispatches():
-    """What the report says was not executed: {kernel: how often}."""
+def reported():
     text = subprocess.run([os.environ["CUSE_DXG"], "ctl", "report", "--json"], check=True, capture_output=True, text=True).stdout
-    return {thing["what"]: thing["count"] for thing in json.loads(text)["not_executed"]}
+    return json.loads(text)
 
 
-def once(program):
+def once(*program):
     output = expect_right(program, start(program))
     print(output, end="")
     expect_nothing_left()
-    left_out, reported = output.count("not executed"), dispatches()
-    # A step is one dispatch or more; kernels are told apart by their instructions.
-    if left_out == 0 or sum(reported.values()) < left_out or not all(re.fullmatch("dispatch of kernel [0-9a-f]{16}", name) for name in reported):
-        sys.exit(f"{left_out} steps were not executed, and the report has {reported}")
+    report = reported()
+    if "not executed" in output or report["not_executed"]:
+        sys.exit(f"not executed: {report['not_executed']}")
+    kernels = {thing["what"]: thing["count"] for thing in report["approximated"] if re.fullmatch("kernel [0-9a-f]{16}", thing["what"])}
+    instructions = [thing["count"] for thing in report["approximated"] if thing["what"] == "instructions of kernels"]
+    if not kernels or len(instructions) != 1 or instructions[0] < 10 * sum(kernels.values()):
+        sys.exit(f"the report has the kernels {kernels} and {instructions} instructions")
 
 
-def parallel(program):
-    for started in [start(program) for _ in range(20)]:
+def parallel(count, *program):
+    for started in [start(program) for _ in range(int(count))]:
         expect_right(program, started)
     expect_nothing_left()
 
 
-def killed(program):
+def trouble(program, healthy):
+    """Kernels that do what none should: the runtime hears of it, and others go on."""
+    for name, wanted in [("wild", "failed with"), ("barrier", "failed with"), ("endless", "failed with"), ("call", "completed")]:
+        started = start([program, name])
+        beside = start([healthy, "--only", "add", "--group", "64"])
+        output, _ = started.communicate(timeout=TIMEOUT_S)
+        if wanted not in output:
+            sys.exit(f"{name}: {output}")
+        expect_right([healthy], beside)
+    expect_nothing_left()
+    why = [thing["why"] for thing in reported()["not_executed"]]
+    # Of the two that hang no instruction is to blame.
+    if len(why) != 2 or not re.match("at 0x[0-9a-f]+, send.dc1", why[0]) or not re.match("at 0x[0-9a-f]+, .*not known", why[1]):
+        sys.exit(f"the report says: {why}")
+
+
+def killed(*program):
     seed = int(os.environ.get("SEED", time.time_ns() % 1_000_000))
     print(f"SEED={seed}", flush=True)
     chance = random.Random(seed)
@@ -106,4 +125,4 @@ def killed(program):
 
 
 if __name__ == "__main__":
-    {"clinfo": clinfo, "once": once, "parallel": parallel, "killed": killed}[sys.argv[1]](*sys.argv[2:])
+    {"clinfo": clinfo, "once": once, "parallel": parallel, "killed": killed, "trouble": trouble}[sys.argv[1]](*sys.argv[2:])

@@ -6,13 +6,17 @@
 #include <array>
 #include <cstring>
 #include <map>
+#include <memory>
 #include <optional>
+#include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 #include "base/page.h"
 #include "hostsim/memory/gpu_memory.h"
 #include "hostsim/work/streamers/intel_commands.h"
+#include "hostsim/work/streamers/intel_dispatch.h"
 #include "hostsim/work/streamers/intel_memory.h"
 #include "hostsim/work/streamers/register_file.h"
 #include "link/fidelity.h"
@@ -49,9 +53,10 @@ class IntelState final : public RegisterFile {
     SetRegister(kGpr0 + 8 * index + 4, static_cast<uint32_t>(value >> 32));
   }
 
-  uint64_t dynamic_base = 0;
-  uint64_t instruction_base = 0;
-  uint64_t descriptors = 0;  // where MEDIA_INTERFACE_DESCRIPTOR_LOAD last said
+  bool HasRoomFor(uint64_t bytes) { return Take(bytes); }
+
+  ComputeState compute;
+  KernelCache kernels;
 };
 
 // A command that lies in one piece.
@@ -104,6 +109,7 @@ class IntelStreamer final : public CommandStreamer {
   CommandStop BatchBufferStart(const Body& body);
   CommandStop ConditionalEnd(Step& step, const Body& body);
   CommandStop Walker(Step& step, const Body& body);
+  CommandStop Execute(Step& step, const GpuDispatch& dispatch, const Body& body);
   void End();
 
   uint32_t ReadRegister(Step& step, uint32_t offset) const;
@@ -133,7 +139,8 @@ class IntelStreamer final : public CommandStreamer {
   uint64_t dwords_ = 0;
   uint64_t blit_bytes_ = 0;
   uint32_t jumps_ = 0;
-  std::map<uint64_t, uint64_t> hashes_;  // of kernels that were dispatched, by address
+  std::unique_ptr<eu::Dispatch> dispatch_;  // that the command at at_ has begun
+  std::map<uint64_t, uint64_t> hashes_;     // of kernels that were dispatched, by address
 };
 
 // The length of a command in dwords; 0: nobody knows.
@@ -163,6 +170,7 @@ bool IsReadOver(uint32_t header) {
     const uint32_t subtype = Field(header, 27, 28), opcode = Field(header, 24, 26);
     switch (Field(header, 16, 28)) {
       case kStateBaseAddress:
+      case kMediaVfeState:
       case kMediaInterfaceDescriptorLoad:
       case kMediaObject:
       case kMediaObjectPrt:
@@ -407,12 +415,15 @@ CommandStop IntelStreamer::DoPipe(Step& step, uint32_t opcode, const Body& body)
       return PipeControl(step, body);
     case kStateBaseAddress:
       if (body.count < 12) return Invalid();
-      if ((body[6] & 1) != 0) state_.dynamic_base = AddressAt(&body.words[6]) & ~0xFFFull;
-      if ((body[10] & 1) != 0) state_.instruction_base = AddressAt(&body.words[10]) & ~0xFFFull;
+      state_.compute.SetBases(body.words, body.count);
+      return {};
+    case kMediaVfeState:
+      if (body.count < 3) return Invalid();
+      state_.compute.SetFrontEnd(body.words);
       return {};
     case kMediaInterfaceDescriptorLoad:
       if (body.count < 4) return Invalid();
-      state_.descriptors = body[3];
+      state_.compute.descriptors = body[3];
       return {};
     case kGpgpuWalker:
       return Walker(step, body);
@@ -645,12 +656,14 @@ CommandStop IntelStreamer::Walker(Step& step, const Body& body) {
   GpuDispatch dispatch;
   dispatch.simd = 8u << Field(body[4], 30, 31);
   dispatch.groups = extent(5, 7) * std::min<uint64_t>(extent(8, 10) * extent(11, 12), 1ull << 31);
+  if (dispatch_ || step.environment.Execution().executes) return Execute(step, dispatch, body);
   constexpr uint64_t kDescriptorBytes = 32;
   uint32_t descriptor[8];
-  const uint64_t address = state_.dynamic_base + state_.descriptors + Field(body[1], 0, 5) * kDescriptorBytes;
+  const uint64_t address =
+      state_.compute.dynamic + state_.compute.descriptors + Field(body[1], 0, 5) * kDescriptorBytes;
   if (!step.memory.Read(address, descriptor, sizeof descriptor)) return Fault(step.memory.fault());
   const uint64_t kernel =
-      state_.instruction_base + ((descriptor[0] & ~63u) | uint64_t{Field(descriptor[1], 0, 15)} << 32);
+      state_.compute.instruction + ((descriptor[0] & ~63u) | uint64_t{Field(descriptor[1], 0, 15)} << 32);
   dispatch.kernel = GpuAddress(kernel);
   if (const auto known = hashes_.find(kernel); known != hashes_.end()) {
     dispatch.kernel_hash = known->second;
@@ -661,6 +674,65 @@ CommandStop IntelStreamer::Walker(Step& step, const Body& body) {
     if (hashes_.size() < kHashesMax) hashes_.emplace(kernel, dispatch.kernel_hash);
   }
   return LeaveOut(step, dispatch);
+}
+
+// Begins a dispatch, or goes on with it.
+CommandStop IntelStreamer::Execute(Step& step, const GpuDispatch& walker, const Body& body) {
+  GpuDispatch dispatch = walker;
+  const ExecutionRules rules = step.environment.Execution();
+  if (!dispatch_) {
+    if (step.budget != kUnlimited) return Stop(CommandStop::kBudget);  // this takes long
+    eu::DispatchOrder order;
+    std::string refusal;
+    if (!ReadOrder(step.memory, state_.compute, body.words, &order, &refusal))
+      return Fault(step.memory.fault());
+    dispatch.kernel = GpuAddress(order.kernel);
+    std::shared_ptr<const eu::Kernel> kernel =
+        state_.kernels.Find(step.memory, step.cancelled, order.kernel,
+                            [this](uint64_t bytes) { return state_.HasRoomFor(bytes); });
+    if (step.cancelled) return Stop(CommandStop::kCancelled);
+    if (!refusal.empty()) {
+      dispatch.kernel_hash = kernel->hash();
+      dispatch.why = refusal;
+      return LeaveOut(step, dispatch);
+    }
+    dispatch_ = std::make_unique<eu::Dispatch>(std::move(order), std::move(kernel), rules.instructions_max);
+  }
+  const eu::Dispatch::Stop stop = dispatch_->Run(step.environment, step.cancelled);
+  step.memory.Forget();
+  dispatch.kernel = GpuAddress(dispatch_->order().kernel);
+  dispatch.kernel_hash = dispatch_->kernel().hash();
+  const std::string where = fmt::format("at {:#x}, {}", stop.offset, stop.why);
+  CommandStop result;
+  switch (stop.kind) {
+    case eu::Dispatch::Stop::kSlice:
+      result = Stop(CommandStop::kSlice);
+      result.delay_ns = dispatch_->TakeTimeNs(rules.frequency_hz);
+      return result;
+    case eu::Dispatch::Stop::kCancelled:
+      return Stop(CommandStop::kCancelled);
+    case eu::Dispatch::Stop::kHang:
+      return Stop(CommandStop::kHung);
+    case eu::Dispatch::Stop::kPageFault:
+      dispatch.why = where;
+      dispatch_ = nullptr;
+      (void)step.environment.LeaveOut(dispatch);
+      return Fault(stop.fault);
+    case eu::Dispatch::Stop::kRefused:
+      dispatch.why = where;
+      dispatch_ = nullptr;
+      return LeaveOut(step, dispatch);
+    case eu::Dispatch::Stop::kDone:
+      break;
+  }
+  if (const uint64_t took_ns = dispatch_->TakeTimeNs(rules.frequency_hz); took_ns != 0) {
+    result = Stop(CommandStop::kSlice);
+    result.delay_ns = took_ns;
+    return result;
+  }
+  step.environment.Executed(dispatch, dispatch_->instructions());
+  dispatch_ = nullptr;
+  return {};
 }
 
 CommandStop IntelStreamer::LeaveOut(Step& step, const GpuDispatch& dispatch) const {

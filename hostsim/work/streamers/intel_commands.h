@@ -65,6 +65,7 @@ constexpr uint32_t Pipe(uint32_t subtype, uint32_t opcode, uint32_t subopcode) {
 constexpr uint32_t kPipeCommon = 0, kPipeSingleDword = 1, kPipeMedia = 2, kPipe3d = 3;
 
 constexpr uint32_t kStateBaseAddress = Pipe(kPipeCommon, 1, 0x01);
+constexpr uint32_t kMediaVfeState = Pipe(kPipeMedia, 0, 0x00);
 constexpr uint32_t kMediaInterfaceDescriptorLoad = Pipe(kPipeMedia, 0, 0x02);
 constexpr uint32_t kMediaObject = Pipe(kPipeMedia, 1, 0x00);
 constexpr uint32_t kMediaObjectPrt = Pipe(kPipeMedia, 1, 0x02);

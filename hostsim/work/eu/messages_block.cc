@@ -1,0 +1,86 @@
+#include <fmt/core.h>
+
+#include <array>
+#include <cstring>
+
+#include "hostsim/work/eu/messages.h"
+
+// Messages with one address for all lanes: blocks of owords (16 bytes), and of registers in scratch memory.
+
+namespace dxg::hostsim::eu {
+namespace {
+
+constexpr uint32_t kOwordBytes = 16;
+constexpr uint32_t kBlockRegistersMax = 8;
+
+// Of descriptor bits 10:8; 0: nobody knows.
+uint32_t BlockBytes(uint32_t code) {
+  constexpr uint32_t kOwords[] = {1, 1, 2, 4, 8, 16};
+  return code < std::size(kOwords) ? kOwords[code] * kOwordBytes : 0;
+}
+
+}  // namespace
+
+// The lanes do not count, but with none of them the message is not sent.
+MessageResult Messages::Move(const Message& message, Thread& thread, const Target& target, uint64_t offset,
+                             uint32_t bytes, bool write) {
+  const Payload payload(message, thread);
+  const uint32_t registers = (bytes + kRegisterBytes - 1) / kRegisterBytes;
+  if (registers > kBlockRegistersMax || (write && payload.registers() < 1 + registers) ||
+      (!write && (message.destination_is_null || message.destination_registers != registers))) {
+    return Refuse(fmt::format("a block message of {} registers with an answer of {}; its block has {}",
+                              payload.registers(), message.destination_registers, registers));
+  }
+  if (message.lane_mask == 0) return {};
+  const bool high_half = bytes == kOwordBytes && MessageField(message.descriptor, 8, 10) == 1;
+  std::array<uint8_t, kBlockRegistersMax * kRegisterBytes> block;
+  if (write) {
+    for (uint32_t i = 0; i < registers; ++i)
+      std::memcpy(&block[i * kRegisterBytes], payload.At(1 + i), kRegisterBytes);
+  }
+  // By oword, since each may lie in the surface or not.
+  for (uint32_t at = 0; at < bytes; at += kOwordBytes) {
+    uint8_t* const oword = &block[at + (high_half ? kOwordBytes : 0)];
+    if (!(write ? Store(target, offset + at, oword, kOwordBytes)
+                : Load(target, offset + at, oword, kOwordBytes)))
+      return Fault();
+  }
+  const uint32_t first = high_half ? kOwordBytes : 0;
+  if (!write) std::memcpy(payload.Answer() + first, &block[first], bytes);
+  return {};
+}
+
+MessageResult Messages::Block(const Message& message, Thread& thread, bool write) {
+  const uint32_t bytes = BlockBytes(MessageField(message.descriptor, 8, 10));
+  if (!message.header || bytes == 0 || message.src0_registers == 0)
+    return Refuse(fmt::format("block message {:#x}", message.descriptor));
+  const auto in_header = Payload(message, thread).Get<uint32_t>(0, 2);
+  const bool in_bytes = MessageField(message.descriptor, 14, 17) == 1;
+  const uint64_t offset = in_bytes ? in_header & ~3ull : uint64_t{in_header} * kOwordBytes;
+  MessageResult result;
+  const auto target = FindTarget(MessageField(message.descriptor, 0, 7), &result);
+  return target ? Move(message, thread, *target, offset, bytes, write) : result;
+}
+
+MessageResult Messages::BlockByAddress(const Message& message, Thread& thread, bool write) {
+  enum { kAligned = 0, kUnaligned = 1 };
+  const uint32_t bytes = BlockBytes(MessageField(message.descriptor, 8, 10));
+  const uint32_t kind = MessageField(message.descriptor, 11, 12);
+  if (!message.header || bytes == 0 || kind > kUnaligned || message.src0_registers == 0)
+    return Refuse(fmt::format("block message {:#x} by address", message.descriptor));
+  const auto address = Payload(message, thread).Get<uint64_t>(0, 0);
+  const uint64_t align = kind == kAligned ? kOwordBytes : sizeof(uint32_t);
+  return Move(message, thread, {Target::kMemory, 0, ~0ull}, address & ~(align - 1), bytes, write);
+}
+
+MessageResult Messages::ScratchBlock(const Message& message, Thread& thread) {
+  if (!message.header || message.src0_registers == 0)
+    return Refuse(fmt::format("scratch message {:#x}", message.descriptor));
+  const uint32_t registers = 1u << MessageField(message.descriptor, 12, 13);
+  const uint64_t offset = (Payload(message, thread).Get<uint32_t>(0, 5) & ~0x3FFu) +
+                          uint64_t{MessageField(message.descriptor, 0, 11)} * kRegisterBytes;
+  return Move(message, thread, {Target::kMemory, bases_.general, 1ull << 32}, offset,
+              registers * kRegisterBytes, MessageField(message.descriptor, 17, 17) != 0);
+}
+
+}  // namespace dxg::hostsim::eu
