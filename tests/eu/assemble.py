@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
 """assemble.py --check|--update: compares vectors.txt with what Intel's assembler (iga64, of libigc-tools) makes of
 the same instructions, or writes it. Its lines are the two 64-bit words of an instruction, low one first, and its text.
-The texts are those of the string literals of *_vectors.cc and *_programs.cc that begin a vector."""
+The texts are those of the string literals of *_vectors.cc that begin a vector. The words of programs/NAME.asm are in
+programs/NAME.words."""
 import pathlib
 import re
 import subprocess
@@ -21,7 +22,7 @@ def texts():
     return found
 
 
-def assemble(lines):
+def assemble(lines, expected):
     with tempfile.TemporaryDirectory() as folder:
         source, output = pathlib.Path(folder, "x.asm"), pathlib.Path(folder, "x.krn")
         source.write_text("\n".join(lines) + "\n")
@@ -29,22 +30,29 @@ def assemble(lines):
         if not output.exists():
             sys.exit(f"assemble.py: iga64 refuses:\n{done.stdout}{done.stderr}")
         data = output.read_bytes()
-    if len(data) != 16 * len(lines):
-        sys.exit(f"assemble.py: {len(data)} bytes of {len(lines)} instructions; expected 16 each")
+    if expected and len(data) != 16 * expected:
+        sys.exit(f"assemble.py: {len(data)} bytes of {expected} instructions; expected 16 each")
     return [data[at:at + 16] for at in range(0, len(data), 16)]
+
+
+def hexadecimal(word):
+    return f"{int.from_bytes(word[:8], 'little'):016x} {int.from_bytes(word[8:], 'little'):016x}"
 
 
 def main():
     if sys.argv[1:] not in (["--check"], ["--update"]):
         sys.exit("usage: assemble.py --check|--update")
     lines = texts()
-    rows = "".join(f"{int.from_bytes(word[:8], 'little'):016x} {int.from_bytes(word[8:], 'little'):016x} {text}\n"
-                   for text, word in zip(lines, assemble(lines)))
-    if sys.argv[1] == "--update":
-        LIST.write_text(rows)
-    elif LIST.read_text() != rows:
-        sys.exit("assemble.py: vectors.txt is not what the assembler makes of the instructions; expected it to be. "
-                 "Update it: tests/eu/assemble.py --update")
+    files = {LIST: "".join(f"{hexadecimal(word)} {text}\n" for text, word in zip(lines, assemble(lines, len(lines))))}
+    for program in sorted(HERE.glob("programs/*.asm")):
+        words = assemble(program.read_text().splitlines(), None)
+        files[program.with_suffix(".words")] = "".join(hexadecimal(word) + "\n" for word in words)
+    for path, rows in files.items():
+        if sys.argv[1] == "--update":
+            path.write_text(rows)
+        elif path.read_text() != rows:
+            sys.exit(f"assemble.py: {path.name} is not what the assembler makes of the instructions; expected it to be. "
+                     "Update it: tests/eu/assemble.py --update")
 
 
 main()
