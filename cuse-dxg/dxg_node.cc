@@ -286,7 +286,12 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   header.set_node(options.node);
   header.set_backend(options.backend);
   DXG_ASSIGN(auto trace, trace::MakeObserver(options.trace_text, options.record, options.record_max, header));
-  DXG_ASSIGN(auto delivery, client::StartDelivery(std::move(agents), options.injector));
+  std::unique_ptr<client::Delivery> delivery;
+  if (options.make_delivery) {
+    delivery = options.make_delivery();
+  } else {
+    DXG_ASSIGN(delivery, client::StartDelivery(std::move(agents), options.injector));
+  }
   auto device = std::make_unique<DxgNode>(std::move(delivery), std::move(trace), std::move(connect));
   DXG_TRY(device->Start(options.control, std::move(control_listener)));
   return std::unique_ptr<attach::Node>(std::move(device));

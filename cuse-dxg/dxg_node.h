@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "base/status.h"
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/backend/uio/uio_options.h"
+#include "cuse-dxg/client/delivery.h"
 #include "cuse-dxg/client/injector.h"
 
 namespace dxg {
@@ -23,6 +25,8 @@ struct NodeOptions {
   int agents =
       -1;  // a listening socket for preload agents (client/agents.h), which the device takes; -1: none
   client::InjectorOptions injector;
+  // Makes the way into clients, where that is not the injector's and the agents'; null: it is.
+  std::function<std::unique_ptr<client::Delivery>()> make_delivery;
   std::string control;        // path of the control socket; empty: none
   int control_listener = -1;  // or that socket, which listens already and which the device takes; -1: none
   std::string trace_text;     // file for the text trace; "-" is stdout; empty: none

@@ -120,6 +120,13 @@ RunCommand::RunCommand(CLI::App& app, Options* options, int argc, char** argv)
 
   run_ = app.add_subcommand("run", "Run one program with a private /dev that has a dxg; needs no root");
   AddDeviceOptions(run_, options);
+  run_->add_option(
+          "--attach", options->run_attach,
+          "How the program meets the node: fuse, in a private /dev; preload, by a library in the program, "
+          "where neither FUSE nor mounts nor namespaces are to be had; or auto (fuse if that works)")
+      ->check(CLI::IsMember({"auto", "fuse", "preload"}))
+      ->envname("DXG_ATTACH")
+      ->capture_default_str();
   run_->add_flag(
       "--preload", options->preload,
       "Load a helper library into the program, for runs under a debugger or strace (docs/security.md)");

@@ -1,0 +1,462 @@
+#include "cuse-dxg/preload/connection.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/uio.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "cuse-dxg/preload/room.h"
+
+// All system calls here go around the functions of the C library that a program may have in other versions,
+// and that are points of cancellation: ioctl(2) is none.
+
+namespace dxg::preload::node {
+namespace {
+
+constexpr int kHighNumber = 900;  // above what programs count their descriptors by, below the usual limit
+constexpr int kThreadsMax = 4096;
+constexpr int kDescriptorsKnown = 65536;
+
+char name[kNameBytes + 1];  // empty: there is no device process
+char secret[kSecretBytes];
+pthread_key_t at_thread_end;
+
+// A thread's connection. `tid` tells a thread from one that has the same memory or a copy of it: a child of
+// vfork() or clone() has its own.
+struct Mine {
+  pid_t tid;
+  int socket;  // 0: none; a connection has a high number
+  ino_t inode;
+  bool busy;  // a signal's handler calls while its thread is in a call
+  uint32_t calls;
+  int slot;
+};
+thread_local Mine mine __attribute__((tls_model("initial-exec")));
+
+// All of the process, for a child of fork(): it must not keep its parent's connections open.
+struct Slot {
+  int taken;
+  int socket;
+  ino_t inode;
+};
+Slot slots[kThreadsMax];
+uint8_t known[kDescriptorsKnown / 8];
+
+pid_t Tid() { return static_cast<pid_t>(syscall(SYS_gettid)); }
+
+// A program may close descriptors that it did not open, and the number may be another file's by now.
+bool IsStill(int socket, ino_t inode) {
+  struct stat info;
+  return syscall(SYS_fstat, socket, &info) == 0 && S_ISSOCK(info.st_mode) && info.st_ino == inode;
+}
+bool InodeOf(int socket, ino_t* inode) {
+  struct stat info;
+  if (syscall(SYS_fstat, socket, &info) != 0) return false;
+  *inode = info.st_ino;
+  return true;
+}
+
+int Close(int descriptor) { return static_cast<int>(syscall(SYS_close, descriptor)); }
+
+socklen_t AddressOf(const char* text, size_t length, sockaddr_un* address) {
+  memset(address, 0, sizeof(*address));
+  address->sun_family = AF_UNIX;
+  memcpy(address->sun_path + 1, text, length);
+  return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + length);
+}
+
+int MakeSocket() {
+  const int made = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  if (made < 0) return -errno;
+  int high = fcntl(made, F_DUPFD_CLOEXEC, kHighNumber);
+  if (high < 0) high = fcntl(made, F_DUPFD_CLOEXEC, 3);  // the limit is low
+  const int error = errno;
+  Close(made);
+  return high < 0 ? -error : high;
+}
+
+// A new connection that has said hello, or -errno.
+int Connect() {
+  int made = MakeSocket();
+  if (made == -EMFILE) {
+    const Room room;
+    made = MakeSocket();
+  }
+  if (made < 0) return made;
+  sockaddr_un address;
+  const socklen_t bytes = AddressOf(name, kNameBytes, &address);
+  long connected;
+  do {
+    // Safety: the interface's way.
+    connected = syscall(SYS_connect, made, reinterpret_cast<sockaddr*>(&address), bytes);
+  } while (connected != 0 && errno == EINTR);
+  Said hello = {};
+  hello.kind = say::kHello;
+  hello.code = kVersion;
+  hello.tid = Tid();
+  memcpy(hello.secret, secret, sizeof(secret));
+  if (connected == 0 &&
+      syscall(SYS_sendto, made, &hello, sizeof(hello), MSG_NOSIGNAL, nullptr, 0) == sizeof(hello))
+    return made;
+  Close(made);
+  return -ENOTCONN;  // as a node whose server has ended
+}
+
+int TakeSlot(int socket, ino_t inode) {
+  for (int i = 0; i < kThreadsMax; ++i) {
+    int free = 0;
+    if (!__atomic_compare_exchange_n(&slots[i].taken, &free, 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
+      continue;
+    slots[i].inode = inode;
+    __atomic_store_n(&slots[i].socket, socket, __ATOMIC_RELEASE);
+    return i;
+  }
+  return -1;
+}
+
+void Forget(Mine* of) {
+  if (of->socket != 0 && of->slot >= 0) {
+    __atomic_store_n(&slots[of->slot].socket, 0, __ATOMIC_RELEASE);
+    __atomic_store_n(&slots[of->slot].taken, 0, __ATOMIC_RELEASE);
+  }
+  of->socket = 0;
+  of->slot = -1;
+}
+
+void EndThread(void*) {
+  if (mine.socket == 0 || mine.tid != Tid()) return;
+  const int socket = mine.socket;
+  const bool ours = IsStill(socket, mine.inode);
+  Forget(&mine);
+  if (ours) Close(socket);
+}
+
+void StartInChild() {
+  for (Slot& slot : slots) {
+    if (slot.taken != 0 && slot.socket != 0 && IsStill(slot.socket, slot.inode)) Close(slot.socket);
+    slot = {};
+  }
+  mine = {};
+}
+
+// A connection for one call. That of the thread, or, where it has none to use, one of the call's own.
+class Connection {
+ public:
+  Connection() {
+    const pid_t tid = Tid();
+    if (mine.busy || (mine.socket != 0 && mine.tid != tid)) {
+      socket_ = Connect();
+      return;
+    }
+    if (mine.socket != 0 && !IsStill(mine.socket, mine.inode)) Forget(&mine);
+    if (mine.socket == 0 && !Begin(tid)) return;
+    mine.busy = true;
+    kept_ = true;
+    socket_ = mine.socket;
+    number_ = ++mine.calls;
+  }
+  ~Connection() {
+    if (!kept_) {
+      if (socket_ >= 0) Close(socket_);
+      return;
+    }
+    if (broken_) {
+      if (IsStill(mine.socket, mine.inode)) Close(mine.socket);
+      Forget(&mine);
+    }
+    mine.busy = false;
+  }
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  int error() const { return socket_ < 0 ? socket_ : 0; }
+  uint32_t number() const { return number_; }
+
+  // 0, or -errno. `extra` is memory of the program, at which the kernel looks for us.
+  int Send(const Said& said, const void* extra, size_t extra_bytes, int file) {
+    iovec pieces[2] = {{const_cast<Said*>(&said), sizeof(said)}, {const_cast<void*>(extra), extra_bytes}};
+    msghdr header = {};
+    header.msg_iov = pieces;
+    header.msg_iovlen = extra_bytes != 0 ? 2 : 1;
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+    if (file >= 0) {
+      header.msg_control = control;
+      header.msg_controllen = sizeof(control);
+      cmsghdr* const rights = CMSG_FIRSTHDR(&header);
+      rights->cmsg_level = SOL_SOCKET;
+      rights->cmsg_type = SCM_RIGHTS;
+      rights->cmsg_len = CMSG_LEN(sizeof(int));
+      memcpy(CMSG_DATA(rights), &file, sizeof(file));
+    }
+    long sent;
+    do {
+      sent = syscall(SYS_sendmsg, socket_, &header, MSG_NOSIGNAL);
+    } while (sent < 0 && errno == EINTR);
+    if (sent >= 0) return 0;
+    if (errno != EFAULT && errno != EBADF) broken_ = true;
+    return errno == EPIPE ? -ECONNRESET : -errno;
+  }
+
+  // How many bytes of `out`, which is memory of the program, were written; or -errno. The descriptor that
+  // came along, or -1, is in `file`.
+  long Receive(Told* told, void* out, size_t out_bytes, int flags, int* file) {
+    iovec pieces[2] = {{told, sizeof(*told)}, {out, out_bytes}};
+    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+    msghdr header = {};
+    header.msg_iov = pieces;
+    header.msg_iovlen = out_bytes != 0 ? 2 : 1;
+    header.msg_control = control;
+    header.msg_controllen = sizeof(control);
+    const long received = syscall(SYS_recvmsg, socket_, &header, flags);
+    *file = -1;
+    if (received < 0) {
+      if (errno != EINTR && errno != EFAULT) broken_ = true;
+      return -errno;
+    }
+    const cmsghdr* const rights = CMSG_FIRSTHDR(&header);
+    if (rights != nullptr && rights->cmsg_type == SCM_RIGHTS) memcpy(file, CMSG_DATA(rights), sizeof(*file));
+    if (received < static_cast<long>(sizeof(*told))) {
+      broken_ = true;
+      return -ECONNABORTED;  // as a node whose server ends
+    }
+    return received - static_cast<long>(sizeof(*told));
+  }
+
+ private:
+  bool Begin(pid_t tid) {
+    ino_t inode = 0;
+    socket_ = Connect();
+    if (socket_ < 0 || !InodeOf(socket_, &inode)) return false;
+    mine.tid = tid;
+    mine.inode = inode;
+    mine.slot = TakeSlot(socket_, inode);
+    mine.socket = socket_;
+    pthread_setspecific(at_thread_end, &mine);
+    return true;
+  }
+
+  int socket_ = -1;
+  uint32_t number_ = 1;
+  bool kept_ = false, broken_ = false;
+};
+
+// Gives a descriptor of the node its address.
+bool GiveName(int descriptor, uint64_t number, unsigned access) {
+  char text[64];
+  char* at = text;
+  memcpy(at, kFilePrefix, sizeof(kFilePrefix) - 1);
+  at += sizeof(kFilePrefix) - 1;
+  memcpy(at, name, kNameBytes);
+  at += kNameBytes;
+  *at++ = '-';
+  char digits[24];
+  int count = 0;
+  do {
+    digits[count++] = static_cast<char>('0' + number % 10);
+    number /= 10;
+  } while (number != 0);
+  while (count > 0) *at++ = digits[--count];
+  *at++ = '-';
+  *at++ = static_cast<char>('0' + access % 4);
+  sockaddr_un address;
+  const socklen_t bytes = AddressOf(text, static_cast<size_t>(at - text), &address);
+  return bind(descriptor, reinterpret_cast<sockaddr*>(&address), bytes) == 0;  // Safety: the interface's way
+}
+
+int64_t Map(const Told& ask, int file) {
+  void* const where = reinterpret_cast<void*>(ask.address);  // Safety: the device process knows what is there
+  const int flags = MAP_SHARED | MAP_NORESERVE | (ask.address && ask.replace ? MAP_FIXED : 0);
+  void* const mapped = mmap(where, ask.size, PROT_READ | (ask.writable ? PROT_WRITE : 0), flags, file,
+                            static_cast<off_t>(ask.offset));
+  if (mapped == MAP_FAILED) return -errno;
+  madvise(mapped, ask.size, MADV_HUGEPAGE);  // refused where there are none to be had
+  madvise(mapped, ask.size, MADV_DONTDUMP);
+  return reinterpret_cast<int64_t>(mapped);
+}
+
+// Does what is asked. The result, or -errno.
+int64_t Do(const Told& ask, int* file) {
+  const bool needs_file =
+      ask.kind == tell::kMap || ask.kind == tell::kGiveFile || ask.kind == tell::kGiveNode;
+  if (needs_file && *file < 0) return -EMFILE;
+  switch (ask.kind) {
+    case tell::kMap:
+      return Map(ask, *file);
+    case tell::kUnmap:
+      // Safety: as in Map.
+      return munmap(reinterpret_cast<void*>(ask.address), ask.size) == 0 ? 0 : -errno;
+    case tell::kGiveNode:
+      if (!GiveName(*file, ask.file, ask.writable ? O_RDWR : O_RDONLY)) return -errno;
+      Remember(*file);
+      [[fallthrough]];
+    case tell::kGiveFile: {
+      const int given = *file;
+      *file = -1;
+      return given;
+    }
+    case tell::kCloseFile:
+      return Close(static_cast<int>(ask.address)) == 0 ? 0 : -errno;
+    default:
+      return -ENOSYS;
+  }
+}
+
+// One thing that the device process asks for in the course of a call. False: the connection is of no use.
+bool Serve(Connection& connection, const Told& ask, int file, int descriptor, bool* needs_room) {
+  Said done = {};
+  done.kind = say::kDone;
+  done.number = ask.number;
+  int sent = -1;
+  *needs_room = ask.kind == tell::kMap && file < 0 && !*needs_room;
+  if (*needs_room) {
+    done.flags = flag::kAgain;
+  } else if (ask.kind == tell::kShowFile) {
+    sent = descriptor;
+  } else if (ask.kind == tell::kTakeFile) {
+    sent = static_cast<int>(ask.address);
+  } else {
+    const int64_t result = Do(ask, &file);
+    const bool failed = result < 0 && result > -4096;
+    done.error = failed ? static_cast<int32_t>(-result) : 0;
+    done.argument = failed ? 0 : static_cast<uint64_t>(result);
+    if (file >= 0) Close(file);
+  }
+  int error = connection.Send(done, nullptr, 0, sent);
+  if (error == -EBADF && sent >= 0) {
+    done.error = EBADF;
+    error = connection.Send(done, nullptr, 0, -1);
+  }
+  return error == 0;
+}
+
+// What was asked for last could not come, for want of a number: with room for it, it can.
+long ReceiveWithRoom(Connection& connection, Told* told, void* out, size_t out_bytes, int* file) {
+  const Room room;
+  return connection.Receive(told, out, out_bytes, MSG_CMSG_CLOEXEC, file);
+}
+
+}  // namespace
+
+void Remember(int descriptor) {
+  if (descriptor >= 0 && descriptor < kDescriptorsKnown)
+    __atomic_fetch_or(&known[descriptor / 8], static_cast<uint8_t>(1u << descriptor % 8), __ATOMIC_RELAXED);
+}
+
+bool MayBeNode(int descriptor) {
+  return descriptor >= 0 && descriptor < kDescriptorsKnown &&
+         (__atomic_load_n(&known[descriptor / 8], __ATOMIC_RELAXED) >> descriptor % 8 & 1) != 0;
+}
+
+bool Served() { return name[0] != '\0'; }
+
+FileName NameOf(int descriptor) {
+  sockaddr_un address;
+  socklen_t bytes = sizeof(address);
+  constexpr size_t kPrefix = sizeof(kFilePrefix) - 1;
+  const int error = errno;
+  // Safety: the interface's way.
+  const long got = syscall(SYS_getsockname, descriptor, reinterpret_cast<sockaddr*>(&address), &bytes);
+  errno = error;
+  const size_t text = offsetof(sockaddr_un, sun_path) + 1;
+  if (got != 0 || bytes <= text + kPrefix + kNameBytes + 3 || bytes > sizeof(address) ||
+      address.sun_family != AF_UNIX || address.sun_path[0] != '\0' ||
+      memcmp(address.sun_path + 1, kFilePrefix, kPrefix) != 0 ||
+      memcmp(address.sun_path + 1 + kPrefix, name, kNameBytes) != 0)
+    return {0, 0};
+  const char* at = address.sun_path + 1 + kPrefix + kNameBytes + 1;
+  const char* const end = address.sun_path + (bytes - offsetof(sockaddr_un, sun_path));
+  uint64_t number = 0;
+  while (at < end && *at >= '0' && *at <= '9') number = number * 10 + static_cast<uint64_t>(*at++ - '0');
+  return {number, end - at == 2 ? at[1] - '0' : O_RDWR};
+}
+
+int Open(int flags) {
+  Connection connection;
+  if (connection.error() != 0) return connection.error();
+  Said said = {};
+  said.kind = say::kOpen;
+  said.number = connection.number();
+  said.flags = static_cast<uint32_t>(flags);
+  if (const int error = connection.Send(said, nullptr, 0, -1); error != 0) return error;
+  Told told;
+  int file;
+  long received;
+  do {
+    received = connection.Receive(&told, nullptr, 0, flags & O_CLOEXEC ? MSG_CMSG_CLOEXEC : 0, &file);
+  } while (received == -EINTR);
+  if (received < 0) return static_cast<int>(received);
+  if (told.result < 0) return told.result;
+  if (file < 0) return -EMFILE;
+  if (!GiveName(file, told.file, static_cast<unsigned>(flags) & O_ACCMODE)) {
+    const int error = errno;
+    Close(file);
+    return -error;
+  }
+  if (flags & O_NONBLOCK) fcntl(file, F_SETFL, O_NONBLOCK);
+  Remember(file);
+  return file;
+}
+
+int32_t Ioctl(int descriptor, uint64_t file, unsigned long code, unsigned long argument) {
+  Connection connection;
+  if (connection.error() != 0) return connection.error();
+  const auto code32 = static_cast<uint32_t>(code);
+  const size_t bytes = _IOC_SIZE(code32);
+  void* const memory = reinterpret_cast<void*>(argument);  // Safety: for the kernel
+  size_t out = (_IOC_DIR(code32) & _IOC_READ) != 0 ? bytes : 0;
+  Said said = {};
+  said.kind = say::kIoctl;
+  said.number = connection.number();
+  said.file = file;
+  said.argument = argument;
+  said.code = code32;
+  const bool reads = (_IOC_DIR(code32) & _IOC_WRITE) != 0 && bytes != 0;
+  if (!reads) said.flags = flag::kWithoutStruct;
+  int error = connection.Send(said, reads ? memory : nullptr, reads ? bytes : 0, -1);
+  if (error == -EFAULT) {
+    said.flags = flag::kWithoutStruct;
+    error = connection.Send(said, nullptr, 0, -1);
+  }
+  if (error != 0) return error;
+  if (said.flags & flag::kWithoutStruct) out = 0;
+  for (bool interrupted = false, needs_room = false;;) {
+    Told told;
+    int came;
+    const long received = needs_room ? ReceiveWithRoom(connection, &told, memory, out, &came)
+                                     : connection.Receive(&told, memory, out, MSG_CMSG_CLOEXEC, &came);
+    if (received == -EINTR) {
+      if (interrupted) continue;
+      interrupted = true;
+      Said interrupt = {};
+      interrupt.kind = say::kInterrupt;
+      interrupt.number = connection.number();
+      connection.Send(interrupt, nullptr, 0, -1);
+      continue;
+    }
+    if (received < 0) return static_cast<int32_t>(received);  // EFAULT: the struct cannot be written
+    if (told.kind == tell::kAnswer) return told.result;
+    if (!Serve(connection, told, came, descriptor, &needs_room)) return -ECONNABORTED;
+  }
+}
+
+void Load() {
+  const char* const wanted = getenv(kVariable);
+  if (wanted == nullptr || strlen(wanted) != kNameBytes + 1 + kSecretBytes || wanted[kNameBytes] != ':')
+    return;
+  memcpy(name, wanted, kNameBytes);
+  memcpy(secret, wanted + kNameBytes + 1, kSecretBytes);
+  pthread_key_create(&at_thread_end, EndThread);
+  pthread_atfork(nullptr, nullptr, StartInChild);
+}
+
+}  // namespace dxg::preload::node
