@@ -328,3 +328,28 @@ DXG_EXPORT int faccessat(int folder, const char* path, int how, int flags) {
   return Next_faccessat()(folder, IsNode(folder, path) && (how & X_OK) == 0 ? kLikeTheNode : path, how,
                           flags);
 }
+
+// The same of programs that were built with a glibc before 2.33. `version` is the struct's, of which there is
+// one.
+#define DXG_OLD_STAT(name, type)                                                                 \
+  extern "C" int name(int version, const char* path, struct type* info);                         \
+  DXG_NEXT(name)                                                                                 \
+  DXG_EXPORT int name(int version, const char* path, struct type* info) {                        \
+    if (IsNode(AT_FDCWD, path)) return OfPath(Next_##name()(version, kLikeTheNode, info), info); \
+    return Next_##name()(version, path, info);                                                   \
+  }
+DXG_OLD_STAT(__xstat, stat)
+DXG_OLD_STAT(__xstat64, stat64)
+DXG_OLD_STAT(__lxstat, stat)
+DXG_OLD_STAT(__lxstat64, stat64)
+
+extern "C" int __fxstat(int version, int descriptor, struct stat* info);
+extern "C" int __fxstat64(int version, int descriptor, struct stat64* info);
+DXG_NEXT(__fxstat)
+DXG_NEXT(__fxstat64)
+DXG_EXPORT int __fxstat(int version, int descriptor, struct stat* info) {
+  return OfDescriptor(Next___fxstat()(version, descriptor, info), descriptor, info);
+}
+DXG_EXPORT int __fxstat64(int version, int descriptor, struct stat64* info) {
+  return OfDescriptor(Next___fxstat64()(version, descriptor, info), descriptor, info);
+}

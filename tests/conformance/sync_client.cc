@@ -392,7 +392,8 @@ bool SleepsInIoctl(pid_t tid) {
     long number = -1;
     const int fields = fscanf(file, "%ld", &number);
     fclose(file);
-    return fields == 1 && number == SYS_ioctl;
+    return fields == 1 &&
+           (number == SYS_ioctl || (number == SYS_recvmsg && KindOfNode() == NodeKind::kLibrary));
   }
   // User Mode Linux has no such file. Whether the thread sleeps at all is in `stat`, after the name in
   // brackets.
