@@ -27,7 +27,8 @@ struct NodeOptions {
   client::InjectorOptions injector;
   // Makes the way into clients, where that is not the injector's and the agents'; null: it is.
   std::function<std::unique_ptr<client::Delivery>()> make_delivery;
-  std::string control;        // path of the control socket; empty: none
+  std::function<std::unique_ptr<client::Access>()> make_access;  // to their memory; null: process_vm_readv
+  std::string control;                                           // path of the control socket; empty: none
   int control_listener = -1;  // or that socket, which listens already and which the device takes; -1: none
   std::string trace_text;     // file for the text trace; "-" is stdout; empty: none
   std::string record;         // file for a recording; empty: none

@@ -345,7 +345,7 @@ int Main(int argc, char** argv) {
       app.add_subcommand("doctor", "Print what works on this machine, what does not, and how to fix it");
   doctor->add_flag("--json", json, "As JSON");
   doctor->footer(
-      "Exit status: 0 if all that was tried works, 1 if no node can be made, 3 if not all calls work on "
+      "Exit status: 0 if all that was tried works, 1 if no program can be served, 3 if not all calls work on "
       "one.");
   CLI::App* calls = app.add_subcommand("calls", "List the calls of the ABI, and whether each is served");
   calls->add_flag("--json", json, "As JSON");

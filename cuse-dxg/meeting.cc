@@ -42,6 +42,7 @@ class LibraryMeeting final : public Meeting {
       : session_(std::move(session)) {}
   void Tell(NodeOptions* device) override {
     device->node = "run, preload";
+    device->make_access = [session = session_.get()] { return session->MakeAccess(); };
     device->make_delivery = [session = session_.get()] { return session->MakeDelivery(); };
   }
   Status Start(attach::Node& node, int workers) override { return session_->Start(node, workers); }

@@ -25,6 +25,7 @@ namespace {
 
 constexpr int kHighNumber = 900;  // above what programs count their descriptors by, below the usual limit
 constexpr int kThreadsMax = 4096;
+constexpr int kFilesShown = 8;
 constexpr int kDescriptorsKnown = 65536;
 
 char name[kNameBytes + 1];  // empty: there is no device process
@@ -40,6 +41,9 @@ struct Mine {
   bool busy;  // a signal's handler calls while its thread is in a call
   uint32_t calls;
   int slot;
+  // Files whose descriptor the device process has seen on this connection.
+  uint64_t shown[kFilesShown];
+  uint32_t shown_next;
 };
 thread_local Mine mine __attribute__((tls_model("initial-exec")));
 
@@ -182,6 +186,15 @@ class Connection {
   int error() const { return socket_ < 0 ? socket_ : 0; }
   uint32_t number() const { return number_; }
 
+  // Whether the file was shown before; it is from now on.
+  bool Shows(uint64_t file) {
+    if (!kept_) return false;
+    for (const uint64_t each : mine.shown)
+      if (each == file) return true;
+    mine.shown[mine.shown_next++ % kFilesShown] = file;
+    return false;
+  }
+
   // 0, or -errno. `extra` is memory of the program, at which the kernel looks for us.
   int Send(const Said& said, const void* extra, size_t extra_bytes, int file) {
     iovec pieces[2] = {{const_cast<Said*>(&said), sizeof(said)}, {const_cast<void*>(extra), extra_bytes}};
@@ -232,11 +245,29 @@ class Connection {
     return received - static_cast<long>(sizeof(*told));
   }
 
+  // The next message, whole. 0, or -errno.
+  long ReceiveInto(void* to, size_t bytes) {
+    long received;
+    do {
+      received = syscall(SYS_recvfrom, socket_, to, bytes, 0, nullptr, nullptr);
+    } while (received < 0 && errno == EINTR);
+    if (received < 0 && errno == EFAULT) {
+      // An address of the kernel's is refused before the message is taken. Nothing but it can be there.
+      char rest;
+      syscall(SYS_recvfrom, socket_, &rest, sizeof(rest), MSG_DONTWAIT, nullptr, nullptr);
+      return -EFAULT;
+    }
+    if (received == static_cast<long>(bytes)) return 0;
+    broken_ = true;
+    return -ECONNABORTED;
+  }
+
  private:
   bool Begin(pid_t tid) {
     ino_t inode = 0;
     socket_ = Connect();
     if (socket_ < 0 || !InodeOf(socket_, &inode)) return false;
+    memset(mine.shown, 0, sizeof(mine.shown));
     mine.tid = tid;
     mine.inode = inode;
     mine.slot = TakeSlot(socket_, inode);
@@ -311,12 +342,28 @@ int64_t Do(const Told& ask, int* file) {
   }
 }
 
+// Copies between the program's memory and a message. Where the memory is not there, the kernel says so.
+bool Copy(Connection& connection, const Told& ask, Said* done) {
+  void* const memory = reinterpret_cast<void*>(ask.address);  // Safety: for the kernel
+  if (ask.kind == tell::kLoad) {
+    const int error = connection.Send(*done, memory, ask.size, -1);
+    if (error != -EFAULT) return error == 0;
+    done->error = EFAULT;
+  } else {
+    const long error = connection.ReceiveInto(memory, ask.size);
+    if (error < 0 && error != -EFAULT) return false;
+    if (error < 0) done->error = EFAULT;
+  }
+  return connection.Send(*done, nullptr, 0, -1) == 0;
+}
+
 // One thing that the device process asks for in the course of a call. False: the connection is of no use.
 bool Serve(Connection& connection, const Told& ask, int file, int descriptor, bool* needs_room) {
   Said done = {};
   done.kind = say::kDone;
   done.number = ask.number;
   int sent = -1;
+  if (ask.kind == tell::kLoad || ask.kind == tell::kStore) return Copy(connection, ask, &done);
   *needs_room = ask.kind == tell::kMap && file < 0 && !*needs_room;
   if (*needs_room) {
     done.flags = flag::kAgain;
@@ -422,10 +469,12 @@ int32_t Ioctl(int descriptor, uint64_t file, unsigned long code, unsigned long a
   said.code = code32;
   const bool reads = (_IOC_DIR(code32) & _IOC_WRITE) != 0 && bytes != 0;
   if (!reads) said.flags = flag::kWithoutStruct;
-  int error = connection.Send(said, reads ? memory : nullptr, reads ? bytes : 0, -1);
+  // A descriptor that goes along keeps the file open until the call begins there.
+  const int shown = connection.Shows(file) ? -1 : descriptor;
+  int error = connection.Send(said, reads ? memory : nullptr, reads ? bytes : 0, shown);
   if (error == -EFAULT) {
     said.flags = flag::kWithoutStruct;
-    error = connection.Send(said, nullptr, 0, -1);
+    error = connection.Send(said, nullptr, 0, shown);
   }
   if (error != 0) return error;
   if (said.flags & flag::kWithoutStruct) out = 0;

@@ -43,6 +43,9 @@ inline constexpr unsigned kMajor = 4095, kMinor = 0;
 // The size in an ioctl's code has 14 bits, so no struct is larger.
 inline constexpr uint32_t kStructBytesMax = 1u << 14;
 
+// Of one kLoad or kStore.
+inline constexpr uint32_t kPieceBytesMax = 1u << 16;
+
 namespace say {
 enum Kind : uint32_t { kHello, kOpen, kIoctl, kInterrupt, kDone };
 }
@@ -78,6 +81,8 @@ enum Kind : uint32_t {
   kGiveNode,  // the descriptor that comes along is one of the node, `file`
   kCloseFile,
   kTakeFile,  // send a copy of descriptor `address`
+  kLoad,      // send `size` bytes of memory from `address` on, behind the kDone
+  kStore,     // the next message is `size` bytes for `address`
 };
 }
 

@@ -150,6 +150,7 @@ void Channel::Ask(Errand errand) {
 // The next step of the first errand. False: the client does not read.
 bool Channel::SendStep(Jobs* jobs) {
   Errand& errand = errands_.front();
+  if (errand.copied) return SendCopy(errand);
   Told told = {};
   told.number = ++asked_;
   if (errand.took) {
@@ -186,6 +187,17 @@ bool Channel::SendStep(Jobs* jobs) {
   return Send(told, {}, made->first.get());
 }
 
+bool Channel::SendCopy(const Errand& errand) {
+  Told told = {};
+  told.number = ++asked_;
+  told.kind = errand.stored.empty() ? tell::kLoad : tell::kStore;
+  told.address = errand.address;
+  told.size = errand.bytes;
+  if (!Send(told, {}, -1)) return false;
+  iovec piece = PieceOf(errand.stored);
+  return errand.stored.empty() || SendPieces(socket_.get(), std::span(&piece, 1), {}, false) >= 0;
+}
+
 void Channel::FinishStep(Result<uint64_t> result, Jobs* jobs) {
   Errand& errand = errands_.front();
   again_ = false;
@@ -201,12 +213,25 @@ void Channel::FinishStep(Result<uint64_t> result, Jobs* jobs) {
   }
 }
 
-bool Channel::Done(const Said& said, std::vector<UniqueFd> files, Jobs* jobs) {
+bool Channel::Done(const Said& said, std::span<const std::byte> extra, std::vector<UniqueFd> files,
+                   Jobs* jobs) {
   MutexLock lock(mutex_);
   if (errands_.empty() || !std::exchange(waits_, false) || said.number != asked_ || files.size() > 1 ||
       said.error < 0 || said.error > kErrnoMax)
     return false;
   Errand& errand = errands_.front();
+  if (errand.copied) {
+    const size_t expected = said.error == 0 && errand.stored.empty() ? errand.bytes : 0;
+    if (!files.empty() || extra.size() != expected) return false;
+    jobs->push_back([copied = std::move(errand.copied), error = said.error,
+                     bytes = std::vector<std::byte>(extra.begin(), extra.end())] {
+      if (error == 0) return copied(bytes);
+      copied(Status::Refuse(error, "the client's memory is not there"));
+    });
+    errands_.pop_front();
+    return errands_.empty() || SendStep(jobs);
+  }
+  if (!extra.empty()) return false;
   if (errand.took) {
     auto file = std::make_shared<UniqueFd>(files.empty() ? UniqueFd() : std::move(files.front()));
     jobs->push_back([took = std::move(errand.took), file, error = said.error] {
@@ -233,7 +258,9 @@ bool Channel::Done(const Said& said, std::vector<UniqueFd> files, Jobs* jobs) {
 
 void Channel::Fail(const Status& why, Jobs* jobs) {
   for (Errand& errand : errands_) {
-    if (errand.took) {
+    if (errand.copied) {
+      jobs->push_back([copied = std::move(errand.copied), why] { copied(why); });
+    } else if (errand.took) {
       jobs->push_back([took = std::move(errand.took), why] { took(why); });
     } else {
       jobs->push_back([done = std::move(errand.done), why] { done(why); });

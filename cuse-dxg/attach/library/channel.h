@@ -44,6 +44,11 @@ struct Errand {
   int take = 0;
   bool show = false;
   Took took;
+  // Or bytes of the client's memory at `address`: to be sent here, or to be stored there.
+  uint64_t address = 0;
+  size_t bytes = 0;
+  std::span<const std::byte> stored = {};  // stays until it is done
+  std::function<void(Result<std::vector<std::byte>>)> copied;
   std::vector<uint64_t> results = {};
 };
 
@@ -84,7 +89,8 @@ class Channel {
 
   void Ask(Errand errand) DXG_EXCLUDES(mutex_);
   // The answer to what was asked last. False: nobody has asked, or the answer makes no sense.
-  bool Done(const preload::node::Said& said, std::vector<UniqueFd> files, Jobs* jobs) DXG_EXCLUDES(mutex_);
+  bool Done(const preload::node::Said& said, std::span<const std::byte> extra, std::vector<UniqueFd> files,
+            Jobs* jobs) DXG_EXCLUDES(mutex_);
   // The one of that number has had a signal.
   void Interrupt(uint32_t number) DXG_EXCLUDES(mutex_);
   // The thread is dead, or cannot be answered any more. True: its call has heard it, or has ended.
@@ -98,6 +104,7 @@ class Channel {
 
  private:
   bool SendStep(Jobs* jobs) DXG_REQUIRES(mutex_);
+  bool SendCopy(const Errand& errand) DXG_REQUIRES(mutex_);
   bool Send(const preload::node::Told& told, std::span<const std::byte> out, int file) DXG_REQUIRES(mutex_);
   void Fail(const Status& why, Jobs* jobs) DXG_REQUIRES(mutex_);
   void FinishStep(Result<uint64_t> result, Jobs* jobs) DXG_REQUIRES(mutex_);

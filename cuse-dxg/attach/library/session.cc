@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <poll.h>
 #include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
@@ -26,6 +27,7 @@
 #include "base/start_thread.h"
 #include "base/unix_socket.h"
 #include "cuse-dxg/attach/library/delivery.h"
+#include "cuse-dxg/attach/library/memory.h"
 #include "cuse-dxg/attach/library/requests.h"
 
 namespace dxg::attach::library {
@@ -39,7 +41,9 @@ namespace tell = preload::node::tell;
 constexpr uint64_t kListenerNumber = 0, kWakeNumber = 1, kClosingsNumber = 2;  // channels have higher ones
 constexpr int kThreadsMax = 1024;
 constexpr int kLook_ms = 20;    // at callers that die in a call
+constexpr int kPump_ms = 1;     // until we see that the reader has read what we wait for
 constexpr int kPause_ms = 100;  // without a descriptor for who connects
+constexpr int kPutOffMax = 64;  // messages before a close is looked at in any case
 constexpr int kThreadsLookedAt = 4096;
 
 std::string RandomDigits(size_t count) {
@@ -91,7 +95,7 @@ Status LibrarySession::Listen() {
   const std::string name = RandomDigits(preload::node::kNameBytes);
   secret_ = RandomDigits(preload::node::kSecretBytes);
   place_ = name + ":" + secret_;
-  message_.resize(sizeof(Said) + preload::node::kStructBytesMax);
+  message_.resize(sizeof(Said) + preload::node::kPieceBytesMax);
   listener_ = UniqueFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
   std::memcpy(address.sun_path + 1, name.data(), name.size());
@@ -126,10 +130,15 @@ void LibrarySession::Stop() {
   std::list<std::thread> workers;
   {
     MutexLock lock(mutex_);
+    for (const auto& [number, channel] : channels_) channel->HangUp();  // who waits for one waits no longer
     while (working_ > 0) changed_.Wait(mutex_);
     workers.swap(workers_);
   }
   for (std::thread& worker : workers) worker.join();
+}
+
+std::unique_ptr<client::Access> LibrarySession::MakeAccess() {
+  return std::make_unique<LibraryMemory>(*this);
 }
 
 std::unique_ptr<client::Delivery> LibrarySession::MakeDelivery() {
@@ -206,13 +215,22 @@ LibrarySession::Job LibrarySession::Next() {
       }
       if (!dying_.empty()) patience = kLook_ms;
     }
-    epoll_event event;
-    const int count = epoll_wait(epoll_.get(), &event, 1, patience);
+    epoll_event events[8];
+    const int count = epoll_wait(epoll_.get(), events, std::size(events), patience);
     if (count < 0 && errno == EINTR) continue;
     DXG_CHECK(count >= 0);
     if (count == 0) {
       if (!std::exchange(listens_, true)) Watch(epoll_, listener_.get(), EPOLLIN, kListenerNumber);
       return [this] { TellDying(); };
+    }
+    // What was said before a close comes before it, as a call of the kernel's keeps its file open.
+    const auto said = std::find_if(events, events + count,
+                                   [](const epoll_event& each) { return each.data.u64 != kClosingsNumber; });
+    const bool closes = count > 1 && std::exchange(closings_put_off_, closings_put_off_ + 1) >= kPutOffMax;
+    const epoll_event& event = said == events + count || closes ? events[0] : *said;
+    if (closes || event.data.u64 == kClosingsNumber) {
+      closings_put_off_ = 0;
+      ReleaseClosed();
     }
     if (event.data.u64 == kListenerNumber) {
       Accept();
@@ -221,7 +239,7 @@ LibrarySession::Job LibrarySession::Next() {
       if (!stopping_) (void)!read(wake_.get(), &times, sizeof(times));
       ReleaseClosed();
     } else if (event.data.u64 == kClosingsNumber) {
-      ReleaseClosed();
+      continue;
     } else if (Job job = Read(event.data.u64)) {
       return job;
     }
@@ -281,18 +299,45 @@ LibrarySession::Job LibrarySession::Read(uint64_t number) {
   }
 }
 
+void LibrarySession::Pump(const ChannelPtr& channel) {
+  thread_local std::vector<std::byte> message(sizeof(Said) + preload::node::kPieceBytesMax);
+  pollfd readable = {channel->socket(), POLLIN, 0};
+  (void)poll(&readable, 1, kPump_ms);
+  ReceivedPiece received = ReceivePiece(channel->socket(), message, 2, false);
+  if (received.bytes == -EAGAIN) return;
+  Said said = {};
+  if (received.bytes >= static_cast<ssize_t>(sizeof(Said))) std::memcpy(&said, message.data(), sizeof(said));
+  // In the middle of a call it says nothing else.
+  const bool expected = said.kind == say::kDone || said.kind == say::kInterrupt;
+  Job job = expected && !received.cut
+                ? Handle(channel, std::span(message).first(static_cast<size_t>(received.bytes)),
+                         std::move(received.files))
+                : EndChannel(channel);
+  if (job) job();
+}
+
 LibrarySession::Job LibrarySession::Handle(const ChannelPtr& channel, std::span<const std::byte> message,
                                            std::vector<UniqueFd> files) {
   Said said;
   std::memcpy(&said, message.data(), sizeof(said));
   const auto extra = message.subspan(sizeof(said));
-  if (said.kind == say::kDone && channel->tid() != 0 && extra.empty()) {
+  if (said.kind == say::kDone && channel->tid() != 0) {
     auto came = std::make_shared<std::vector<UniqueFd>>(std::move(files));
-    return [channel, said, came] {
+    auto bytes = std::make_shared<std::vector<std::byte>>(extra.begin(), extra.end());
+    return [channel, said, came, bytes] {
       Channel::Jobs jobs;
-      if (!channel->Done(said, std::move(*came), &jobs)) channel->HangUp();
+      if (!channel->Done(said, *bytes, std::move(*came), &jobs)) channel->HangUp();
       for (const auto& job : jobs) job();
     };
+  }
+  if (said.kind == say::kIoctl && channel->tid() != 0 && files.size() == 1) {
+    const FilePtr shown = FindByInode(files.front().get());
+    if (shown != nullptr && shown->number == said.file) {
+      channel->Admit(said.file);
+      auto job = HandleIoctl(channel, said, extra);
+      files.clear();  // one of ours, so that it closes at once; after the call has begun, which keeps it open
+      return job ? *std::move(job) : EndChannel(channel);
+    }
   }
   // To close a file may take as long as its file system likes.
   if (!files.empty())

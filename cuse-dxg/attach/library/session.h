@@ -48,12 +48,15 @@ class LibrarySession {
   // does, with ECONNABORTED. Not from a worker.
   void Stop() DXG_EXCLUDES(mutex_);
 
+  // Clients' memory: by the system calls for that where they work, else carried by the client's own thread.
+  std::unique_ptr<client::Access> MakeAccess();
   // The way into clients: their own threads do what is asked, at the end of their calls. It may outlive the
   // session's Stop, not the session.
   std::unique_ptr<client::Delivery> MakeDelivery();
 
  private:
   friend class LibraryDelivery;
+  friend class LibraryMemory;
   friend class LibraryOpen;
   friend class LibraryCall;
   friend class FileWaiter;
@@ -81,10 +84,12 @@ class LibrarySession {
   bool TakeTurn() DXG_EXCLUDES(mutex_);
   bool BecomeIdle() DXG_EXCLUDES(mutex_);
   bool ServeUntilTurnIsLost() DXG_EXCLUDES(mutex_);
-  // Something to be done without the turn; null: there is nothing.
+  // Something to be done without the turn; null: the session is over.
   Job Next() DXG_EXCLUDES(mutex_);
   void Accept() DXG_EXCLUDES(mutex_);
   Job Read(uint64_t number) DXG_EXCLUDES(mutex_);
+  // Reads what one connection says, beside the reader: for whoever waits for it.
+  void Pump(const ChannelPtr& channel) DXG_EXCLUDES(mutex_);
   Job Handle(const ChannelPtr& channel, std::span<const std::byte> message, std::vector<UniqueFd> files)
       DXG_EXCLUDES(mutex_);
   // None: what was said makes no sense.
@@ -108,6 +113,8 @@ class LibrarySession {
 
   // -- Calls
   ChannelPtr FindCaller(const client::Waiting& at) DXG_EXCLUDES(mutex_);
+  // The same by the thread alone, which has one call at a time but for handlers of signals in a call.
+  std::vector<ChannelPtr> CallersOf(pid_t tid) DXG_EXCLUDES(mutex_);
   // Runs on the reader, soon.
   void Post(Job job) DXG_EXCLUDES(mutex_);
   void Wake();
@@ -119,6 +126,7 @@ class LibrarySession {
   ReadingTurn turn_;
   std::atomic<bool> stopping_ = false;
   bool listens_ = true;             // of the reader
+  int closings_put_off_ = 0;        // the same
   std::vector<std::byte> message_;  // the same
 
   Mutex mutex_;

@@ -128,13 +128,16 @@ void LibrarySession::ReleaseClosed() {
   for (const FilePtr& file : ended) node_->Release(file->file);
 }
 
+std::vector<LibrarySession::ChannelPtr> LibrarySession::CallersOf(pid_t tid) {
+  std::vector<ChannelPtr> channels;
+  MutexLock lock(mutex_);
+  const auto [first, last] = by_tid_.equal_range(tid);
+  for (auto each = first; each != last; ++each) channels.push_back(each->second);
+  return channels;
+}
+
 LibrarySession::ChannelPtr LibrarySession::FindCaller(const client::Waiting& at) {
-  std::vector<ChannelPtr> of_thread;
-  {
-    MutexLock lock(mutex_);
-    const auto [first, last] = by_tid_.equal_range(at.tid);
-    for (auto each = first; each != last; ++each) of_thread.push_back(each->second);
-  }
+  const std::vector<ChannelPtr> of_thread = CallersOf(at.tid);
   const auto found = std::find_if(of_thread.begin(), of_thread.end(), [&](const ChannelPtr& channel) {
     const auto call = channel->current();
     return call != nullptr && call->code == at.code && call->argument == at.argument;
