@@ -245,24 +245,26 @@ class Connection {
     return received - static_cast<long>(sizeof(*told));
   }
 
-  // The next message, whole. 0, or -errno.
+  // The next message, whole. 0, or -errno. It is looked at first and taken then, because an address of the
+  // kernel's is refused before the message has come, and any other one after it was taken.
   long ReceiveInto(void* to, size_t bytes) {
-    long received;
-    do {
-      received = syscall(SYS_recvfrom, socket_, to, bytes, 0, nullptr, nullptr);
-    } while (received < 0 && errno == EINTR);
-    if (received < 0 && errno == EFAULT) {
-      // An address of the kernel's is refused before the message is taken. Nothing but it can be there.
-      char rest;
-      syscall(SYS_recvfrom, socket_, &rest, sizeof(rest), MSG_DONTWAIT, nullptr, nullptr);
-      return -EFAULT;
-    }
-    if (received == static_cast<long>(bytes)) return 0;
+    const long looked = Next(to, bytes, MSG_PEEK);
+    char rest;
+    const long taken = Next(&rest, sizeof(rest), MSG_TRUNC);
+    if (looked == -EFAULT && taken == static_cast<long>(bytes)) return -EFAULT;
+    if (looked == static_cast<long>(bytes) && taken == looked) return 0;
     broken_ = true;
     return -ECONNABORTED;
   }
 
  private:
+  long Next(void* to, size_t bytes, int flags) {
+    long received;
+    do {
+      received = syscall(SYS_recvfrom, socket_, to, bytes, flags, nullptr, nullptr);
+    } while (received < 0 && errno == EINTR);
+    return received < 0 ? -errno : received;
+  }
   bool Begin(pid_t tid) {
     ino_t inode = 0;
     socket_ = Connect();
