@@ -113,7 +113,8 @@ Result<UniqueFd> ListenUnix(const std::string& path, const char* option, const L
   if (!listener.valid()) return Status::Refuse(errno, "{}: no socket: {}", option, std::strerror(errno));
   DXG_TRY(Bind(listener, path, option, as));
   // Nobody can connect before listen, and by then it has its mode.
-  if ((IsAbstract(path) || chmod(path.c_str(), as.mode) == 0) && listen(listener.get(), as.waiting_max) == 0) return listener;
+  if ((IsAbstract(path) || chmod(path.c_str(), as.mode) == 0) && listen(listener.get(), as.waiting_max) == 0)
+    return listener;
   const int error = errno;
   unlink(path.c_str());
   return Status::Refuse(error, "{}: cannot listen at {}: {}", option, path, std::strerror(error));

@@ -70,8 +70,6 @@ bool InodeOf(int socket, ino_t* inode) {
   return true;
 }
 
-int Close(int descriptor) { return static_cast<int>(syscall(SYS_close, descriptor)); }
-
 socklen_t AddressOf(const char* text, size_t length, sockaddr_un* address) {
   memset(address, 0, sizeof(*address));
   address->sun_family = AF_UNIX;
@@ -153,135 +151,121 @@ void StartInChild() {
   mine = {};
 }
 
-// A connection for one call. That of the thread, or, where it has none to use, one of the call's own.
-class Connection {
- public:
-  Connection() {
-    const pid_t tid = Tid();
-    if (mine.busy || (mine.socket != 0 && mine.tid != tid)) {
-      socket_ = Connect();
-      return;
-    }
-    if (mine.socket != 0 && !IsStill(mine.socket, mine.inode)) Forget(&mine);
-    if (mine.socket == 0 && !Begin(tid)) return;
-    mine.busy = true;
-    kept_ = true;
-    socket_ = mine.socket;
-    number_ = ++mine.calls;
-  }
-  ~Connection() {
-    if (!kept_) {
-      if (socket_ >= 0) Close(socket_);
-      return;
-    }
-    if (broken_) {
-      if (IsStill(mine.socket, mine.inode)) Close(mine.socket);
-      Forget(&mine);
-    }
-    mine.busy = false;
-  }
-  Connection(const Connection&) = delete;
-  Connection& operator=(const Connection&) = delete;
+}  // namespace
 
-  int error() const { return socket_ < 0 ? socket_ : 0; }
-  uint32_t number() const { return number_; }
+int Close(int descriptor) { return static_cast<int>(syscall(SYS_close, descriptor)); }
 
-  // Whether the file was shown before; it is from now on.
-  bool Shows(uint64_t file) {
-    if (!kept_) return false;
-    for (const uint64_t each : mine.shown)
-      if (each == file) return true;
-    mine.shown[mine.shown_next++ % kFilesShown] = file;
-    return false;
+Connection::Connection() {
+  const pid_t tid = Tid();
+  if (mine.busy || (mine.socket != 0 && mine.tid != tid)) {
+    socket_ = Connect();
+    return;
   }
+  if (mine.socket != 0 && !IsStill(mine.socket, mine.inode)) Forget(&mine);
+  if (mine.socket == 0 && !Begin(tid)) return;
+  mine.busy = true;
+  kept_ = true;
+  socket_ = mine.socket;
+  number_ = ++mine.calls;
+}
 
-  // 0, or -errno. `extra` is memory of the program, at which the kernel looks for us.
-  int Send(const Said& said, const void* extra, size_t extra_bytes, int file) {
-    iovec pieces[2] = {{const_cast<Said*>(&said), sizeof(said)}, {const_cast<void*>(extra), extra_bytes}};
-    msghdr header = {};
-    header.msg_iov = pieces;
-    header.msg_iovlen = extra_bytes != 0 ? 2 : 1;
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
-    if (file >= 0) {
-      header.msg_control = control;
-      header.msg_controllen = sizeof(control);
-      cmsghdr* const rights = CMSG_FIRSTHDR(&header);
-      rights->cmsg_level = SOL_SOCKET;
-      rights->cmsg_type = SCM_RIGHTS;
-      rights->cmsg_len = CMSG_LEN(sizeof(int));
-      memcpy(CMSG_DATA(rights), &file, sizeof(file));
-    }
-    long sent;
-    do {
-      sent = syscall(SYS_sendmsg, socket_, &header, MSG_NOSIGNAL);
-    } while (sent < 0 && errno == EINTR);
-    if (sent >= 0) return 0;
-    if (errno != EFAULT && errno != EBADF) broken_ = true;
-    return errno == EPIPE ? -ECONNRESET : -errno;
+Connection::~Connection() {
+  if (!kept_) {
+    if (socket_ >= 0) Close(socket_);
+    return;
   }
+  if (broken_) {
+    if (IsStill(mine.socket, mine.inode)) Close(mine.socket);
+    Forget(&mine);
+  }
+  mine.busy = false;
+}
 
-  // How many bytes of `out`, which is memory of the program, were written; or -errno. The descriptor that
-  // came along, or -1, is in `file`.
-  long Receive(Told* told, void* out, size_t out_bytes, int flags, int* file) {
-    iovec pieces[2] = {{told, sizeof(*told)}, {out, out_bytes}};
-    alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
-    msghdr header = {};
-    header.msg_iov = pieces;
-    header.msg_iovlen = out_bytes != 0 ? 2 : 1;
+bool Connection::Shows(uint64_t file) {
+  if (!kept_) return false;
+  for (const uint64_t each : mine.shown)
+    if (each == file) return true;
+  mine.shown[mine.shown_next++ % kFilesShown] = file;
+  return false;
+}
+
+int Connection::Send(const Said& said, const void* extra, size_t extra_bytes, int file) {
+  iovec pieces[2] = {{const_cast<Said*>(&said), sizeof(said)}, {const_cast<void*>(extra), extra_bytes}};
+  msghdr header = {};
+  header.msg_iov = pieces;
+  header.msg_iovlen = extra_bytes != 0 ? 2 : 1;
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))] = {};
+  if (file >= 0) {
     header.msg_control = control;
     header.msg_controllen = sizeof(control);
-    const long received = syscall(SYS_recvmsg, socket_, &header, flags);
-    *file = -1;
-    if (received < 0) {
-      if (errno != EINTR && errno != EFAULT) broken_ = true;
-      return -errno;
-    }
-    const cmsghdr* const rights = CMSG_FIRSTHDR(&header);
-    if (rights != nullptr && rights->cmsg_type == SCM_RIGHTS) memcpy(file, CMSG_DATA(rights), sizeof(*file));
-    if (received < static_cast<long>(sizeof(*told))) {
-      broken_ = true;
-      return -ECONNABORTED;  // as a node whose server ends
-    }
-    return received - static_cast<long>(sizeof(*told));
+    cmsghdr* const rights = CMSG_FIRSTHDR(&header);
+    rights->cmsg_level = SOL_SOCKET;
+    rights->cmsg_type = SCM_RIGHTS;
+    rights->cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(rights), &file, sizeof(file));
   }
+  long sent;
+  do {
+    sent = syscall(SYS_sendmsg, socket_, &header, MSG_NOSIGNAL);
+  } while (sent < 0 && errno == EINTR);
+  if (sent >= 0) return 0;
+  if (errno != EFAULT && errno != EBADF) broken_ = true;
+  return errno == EPIPE ? -ECONNRESET : -errno;
+}
 
-  // The next message, whole. 0, or -errno. It is looked at first and taken then, because an address of the
-  // kernel's is refused before the message has come, and any other one after it was taken.
-  long ReceiveInto(void* to, size_t bytes) {
-    const long looked = Next(to, bytes, MSG_PEEK);
-    char rest;
-    const long taken = Next(&rest, sizeof(rest), MSG_TRUNC);
-    if (looked == -EFAULT && taken == static_cast<long>(bytes)) return -EFAULT;
-    if (looked == static_cast<long>(bytes) && taken == looked) return 0;
+long Connection::Receive(Told* told, void* out, size_t out_bytes, int flags, int* file) {
+  iovec pieces[2] = {{told, sizeof(*told)}, {out, out_bytes}};
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  msghdr header = {};
+  header.msg_iov = pieces;
+  header.msg_iovlen = out_bytes != 0 ? 2 : 1;
+  header.msg_control = control;
+  header.msg_controllen = sizeof(control);
+  const long received = syscall(SYS_recvmsg, socket_, &header, flags);
+  *file = -1;
+  if (received < 0) {
+    if (errno != EINTR && errno != EFAULT) broken_ = true;
+    return -errno;
+  }
+  const cmsghdr* const rights = CMSG_FIRSTHDR(&header);
+  if (rights != nullptr && rights->cmsg_type == SCM_RIGHTS) memcpy(file, CMSG_DATA(rights), sizeof(*file));
+  if (received < static_cast<long>(sizeof(*told))) {
     broken_ = true;
-    return -ECONNABORTED;
+    return -ECONNABORTED;  // as a node whose server ends
   }
+  return received - static_cast<long>(sizeof(*told));
+}
 
- private:
-  long Next(void* to, size_t bytes, int flags) {
-    long received;
-    do {
-      received = syscall(SYS_recvfrom, socket_, to, bytes, flags, nullptr, nullptr);
-    } while (received < 0 && errno == EINTR);
-    return received < 0 ? -errno : received;
-  }
-  bool Begin(pid_t tid) {
-    ino_t inode = 0;
-    socket_ = Connect();
-    if (socket_ < 0 || !InodeOf(socket_, &inode)) return false;
-    memset(mine.shown, 0, sizeof(mine.shown));
-    mine.tid = tid;
-    mine.inode = inode;
-    mine.slot = TakeSlot(socket_, inode);
-    mine.socket = socket_;
-    pthread_setspecific(at_thread_end, &mine);
-    return true;
-  }
+long Connection::ReceiveInto(void* to, size_t bytes) {
+  const long looked = Next(to, bytes, MSG_PEEK);
+  char rest;
+  const long taken = Next(&rest, sizeof(rest), MSG_TRUNC);
+  if (looked == -EFAULT && taken == static_cast<long>(bytes)) return -EFAULT;
+  if (looked == static_cast<long>(bytes) && taken == looked) return 0;
+  broken_ = true;
+  return -ECONNABORTED;
+}
 
-  int socket_ = -1;
-  uint32_t number_ = 1;
-  bool kept_ = false, broken_ = false;
-};
+long Connection::Next(void* to, size_t bytes, int flags) {
+  long received;
+  do {
+    received = syscall(SYS_recvfrom, socket_, to, bytes, flags, nullptr, nullptr);
+  } while (received < 0 && errno == EINTR);
+  return received < 0 ? -errno : received;
+}
+
+bool Connection::Begin(pid_t tid) {
+  ino_t inode = 0;
+  socket_ = Connect();
+  if (socket_ < 0 || !InodeOf(socket_, &inode)) return false;
+  memset(mine.shown, 0, sizeof(mine.shown));
+  mine.tid = tid;
+  mine.inode = inode;
+  mine.slot = TakeSlot(socket_, inode);
+  mine.socket = socket_;
+  pthread_setspecific(at_thread_end, &mine);
+  return true;
+}
 
 // Gives a descriptor of the node its address.
 bool GiveName(int descriptor, uint64_t number, unsigned access) {
@@ -305,96 +289,6 @@ bool GiveName(int descriptor, uint64_t number, unsigned access) {
   const socklen_t bytes = AddressOf(text, static_cast<size_t>(at - text), &address);
   return bind(descriptor, reinterpret_cast<sockaddr*>(&address), bytes) == 0;  // Safety: the interface's way
 }
-
-int64_t Map(const Told& ask, int file) {
-  void* const where = reinterpret_cast<void*>(ask.address);  // Safety: the device process knows what is there
-  const int flags = MAP_SHARED | MAP_NORESERVE | (ask.address && ask.replace ? MAP_FIXED : 0);
-  void* const mapped = mmap(where, ask.size, PROT_READ | (ask.writable ? PROT_WRITE : 0), flags, file,
-                            static_cast<off_t>(ask.offset));
-  if (mapped == MAP_FAILED) return -errno;
-  madvise(mapped, ask.size, MADV_HUGEPAGE);  // refused where there are none to be had
-  madvise(mapped, ask.size, MADV_DONTDUMP);
-  return reinterpret_cast<int64_t>(mapped);
-}
-
-// Does what is asked. The result, or -errno.
-int64_t Do(const Told& ask, int* file) {
-  const bool needs_file =
-      ask.kind == tell::kMap || ask.kind == tell::kGiveFile || ask.kind == tell::kGiveNode;
-  if (needs_file && *file < 0) return -EMFILE;
-  switch (ask.kind) {
-    case tell::kMap:
-      return Map(ask, *file);
-    case tell::kUnmap:
-      // Safety: as in Map.
-      return munmap(reinterpret_cast<void*>(ask.address), ask.size) == 0 ? 0 : -errno;
-    case tell::kGiveNode:
-      if (!GiveName(*file, ask.file, ask.writable ? O_RDWR : O_RDONLY)) return -errno;
-      Remember(*file);
-      [[fallthrough]];
-    case tell::kGiveFile: {
-      const int given = *file;
-      *file = -1;
-      return given;
-    }
-    case tell::kCloseFile:
-      return Close(static_cast<int>(ask.address)) == 0 ? 0 : -errno;
-    default:
-      return -ENOSYS;
-  }
-}
-
-// Copies between the program's memory and a message. Where the memory is not there, the kernel says so.
-bool Copy(Connection& connection, const Told& ask, Said* done) {
-  void* const memory = reinterpret_cast<void*>(ask.address);  // Safety: for the kernel
-  if (ask.kind == tell::kLoad) {
-    const int error = connection.Send(*done, memory, ask.size, -1);
-    if (error != -EFAULT) return error == 0;
-    done->error = EFAULT;
-  } else {
-    const long error = connection.ReceiveInto(memory, ask.size);
-    if (error < 0 && error != -EFAULT) return false;
-    if (error < 0) done->error = EFAULT;
-  }
-  return connection.Send(*done, nullptr, 0, -1) == 0;
-}
-
-// One thing that the device process asks for in the course of a call. False: the connection is of no use.
-bool Serve(Connection& connection, const Told& ask, int file, int descriptor, bool* needs_room) {
-  Said done = {};
-  done.kind = say::kDone;
-  done.number = ask.number;
-  int sent = -1;
-  if (ask.kind == tell::kLoad || ask.kind == tell::kStore) return Copy(connection, ask, &done);
-  *needs_room = ask.kind == tell::kMap && file < 0 && !*needs_room;
-  if (*needs_room) {
-    done.flags = flag::kAgain;
-  } else if (ask.kind == tell::kShowFile) {
-    sent = descriptor;
-  } else if (ask.kind == tell::kTakeFile) {
-    sent = static_cast<int>(ask.address);
-  } else {
-    const int64_t result = Do(ask, &file);
-    const bool failed = result < 0 && result > -4096;
-    done.error = failed ? static_cast<int32_t>(-result) : 0;
-    done.argument = failed ? 0 : static_cast<uint64_t>(result);
-    if (file >= 0) Close(file);
-  }
-  int error = connection.Send(done, nullptr, 0, sent);
-  if (error == -EBADF && sent >= 0) {
-    done.error = EBADF;
-    error = connection.Send(done, nullptr, 0, -1);
-  }
-  return error == 0;
-}
-
-// What was asked for last could not come, for want of a number: with room for it, it can.
-long ReceiveWithRoom(Connection& connection, Told* told, void* out, size_t out_bytes, int* file) {
-  const Room room;
-  return connection.Receive(told, out, out_bytes, MSG_CMSG_CLOEXEC, file);
-}
-
-}  // namespace
 
 void Remember(int descriptor) {
   if (descriptor >= 0 && descriptor < kDescriptorsKnown)
@@ -427,77 +321,6 @@ FileName NameOf(int descriptor) {
   uint64_t number = 0;
   while (at < end && *at >= '0' && *at <= '9') number = number * 10 + static_cast<uint64_t>(*at++ - '0');
   return {number, end - at == 2 ? at[1] - '0' : O_RDWR};
-}
-
-int Open(int flags) {
-  Connection connection;
-  if (connection.error() != 0) return connection.error();
-  Said said = {};
-  said.kind = say::kOpen;
-  said.number = connection.number();
-  said.flags = static_cast<uint32_t>(flags);
-  if (const int error = connection.Send(said, nullptr, 0, -1); error != 0) return error;
-  Told told;
-  int file;
-  long received;
-  do {
-    received = connection.Receive(&told, nullptr, 0, flags & O_CLOEXEC ? MSG_CMSG_CLOEXEC : 0, &file);
-  } while (received == -EINTR);
-  if (received < 0) return static_cast<int>(received);
-  if (told.result < 0) return told.result;
-  if (file < 0) return -EMFILE;
-  if (!GiveName(file, told.file, static_cast<unsigned>(flags) & O_ACCMODE)) {
-    const int error = errno;
-    Close(file);
-    return -error;
-  }
-  if (flags & O_NONBLOCK) fcntl(file, F_SETFL, O_NONBLOCK);
-  Remember(file);
-  return file;
-}
-
-int32_t Ioctl(int descriptor, uint64_t file, unsigned long code, unsigned long argument) {
-  Connection connection;
-  if (connection.error() != 0) return connection.error();
-  const auto code32 = static_cast<uint32_t>(code);
-  const size_t bytes = _IOC_SIZE(code32);
-  void* const memory = reinterpret_cast<void*>(argument);  // Safety: for the kernel
-  size_t out = (_IOC_DIR(code32) & _IOC_READ) != 0 ? bytes : 0;
-  Said said = {};
-  said.kind = say::kIoctl;
-  said.number = connection.number();
-  said.file = file;
-  said.argument = argument;
-  said.code = code32;
-  const bool reads = (_IOC_DIR(code32) & _IOC_WRITE) != 0 && bytes != 0;
-  if (!reads) said.flags = flag::kWithoutStruct;
-  // A descriptor that goes along keeps the file open until the call begins there.
-  const int shown = connection.Shows(file) ? -1 : descriptor;
-  int error = connection.Send(said, reads ? memory : nullptr, reads ? bytes : 0, shown);
-  if (error == -EFAULT) {
-    said.flags = flag::kWithoutStruct;
-    error = connection.Send(said, nullptr, 0, shown);
-  }
-  if (error != 0) return error;
-  if (said.flags & flag::kWithoutStruct) out = 0;
-  for (bool interrupted = false, needs_room = false;;) {
-    Told told;
-    int came;
-    const long received = needs_room ? ReceiveWithRoom(connection, &told, memory, out, &came)
-                                     : connection.Receive(&told, memory, out, MSG_CMSG_CLOEXEC, &came);
-    if (received == -EINTR) {
-      if (interrupted) continue;
-      interrupted = true;
-      Said interrupt = {};
-      interrupt.kind = say::kInterrupt;
-      interrupt.number = connection.number();
-      connection.Send(interrupt, nullptr, 0, -1);
-      continue;
-    }
-    if (received < 0) return static_cast<int32_t>(received);  // EFAULT: the struct cannot be written
-    if (told.kind == tell::kAnswer) return told.result;
-    if (!Serve(connection, told, came, descriptor, &needs_room)) return -ECONNABORTED;
-  }
 }
 
 void Load() {

@@ -18,6 +18,7 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+#include "cuse-dxg/preload/calls.h"
 #include "cuse-dxg/preload/connection.h"
 
 #define DXG_EXPORT extern "C" __attribute__((visibility("default")))
