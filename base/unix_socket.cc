@@ -45,6 +45,8 @@ std::vector<UniqueFd> TakeFiles(msghdr* message) {
   return files;
 }
 
+bool IsAbstract(const std::string& path) { return path.starts_with('@'); }
+
 bool IsSocket(const std::string& path) {
   struct stat file;
   return lstat(path.c_str(), &file) == 0 && S_ISSOCK(file.st_mode);
@@ -81,6 +83,7 @@ Result<sockaddr_un> UnixAddress(const std::string& path, const char* option) {
     return Status::Refuse(ENAMETOOLONG, "{}: '{}' is no path of a socket; give 1 to {} bytes", option, path,
                           sizeof(address.sun_path) - 1);
   std::memcpy(address.sun_path, path.c_str(), path.size() + 1);
+  if (IsAbstract(path)) address.sun_path[0] = '\0';
   return address;
 }
 
@@ -110,7 +113,8 @@ Result<UniqueFd> ListenUnix(const std::string& path, const char* option, const L
   if (!listener.valid()) return Status::Refuse(errno, "{}: no socket: {}", option, std::strerror(errno));
   DXG_TRY(Bind(listener, path, option, as));
   // Nobody can connect before listen, and by then it has its mode.
-  if (chmod(path.c_str(), as.mode) == 0 && listen(listener.get(), as.waiting_max) == 0) return listener;
+  if ((IsAbstract(path) || chmod(path.c_str(), as.mode) == 0) && listen(listener.get(), as.waiting_max) == 0)
+    return listener;
   const int error = errno;
   unlink(path.c_str());
   return Status::Refuse(error, "{}: cannot listen at {}: {}", option, path, std::strerror(error));

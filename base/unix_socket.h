@@ -23,7 +23,7 @@ namespace dxg {
 // -- Addresses
 
 // ENAMETOOLONG: `path` is empty or longer than such an address holds. `option`, here and below, is for
-// messages.
+// messages. What begins with '@' is an abstract address: no file, and gone with the socket.
 Result<sockaddr_un> UnixAddress(const std::string& path, const char* option);
 
 // The interface's way to pass one of its kinds of address.

@@ -48,7 +48,7 @@ void No(const std::string& what, const std::string& how) { findings.push_back({"
 void Note(const std::string& what, const std::string& how) { findings.push_back({"note", what, how}); }
 
 constexpr char kNoNode[] =
-    "No way to make a node here: fix one of CUSE, FUSE and private /dev as said above.";
+    "No way to make a node here: fix one of CUSE, FUSE, private /dev and preload as said above.";
 
 void PrintText(int status) {
   for (const Finding& finding : findings)
@@ -337,12 +337,16 @@ int Doctor(bool json) {
   if (private_dev)
     good = ShowTrial("run: ",
                      {"cuse-dxg", "run", "--log-level", "warn", "--", "/proc/self/exe", "trial", "/dev/dxg"});
+  const bool library = ShowTrial("preload: ", {"cuse-dxg", "run", "--attach=preload", "--log-level", "warn",
+                                               "--", "/proc/self/exe", "trial", "/dev/dxg"});
+  if (library)
+    Ok("preload", "a program can be served without a node -> cuse-dxg run --attach=preload -- PROGRAM");
   const bool node = UniqueFd(open("/dev/dxg", O_RDWR | O_CLOEXEC)).valid();
   if (node) good = ShowTrial("/dev/dxg: ", {"cuse-dxg", "trial", "/dev/dxg"}) && good;
   ShowHugePages();
   ShowSyncFiles();
   ShowFileLimit();
-  const bool none = !cuse && !file && !private_dev && !node;
+  const bool none = !cuse && !file && !private_dev && !node && !library;
   const int status = none ? kDoctorNoNode : good ? 0 : kDoctorTrialFailed;
   json ? PrintJson(status) : PrintText(status);
   return status;

@@ -49,9 +49,12 @@ struct Generation {
 // the lost host, and what is opened from then on is the new one's.
 class DxgNode final : public attach::Node, private HostControl {
  public:
-  DxgNode(std::unique_ptr<client::Delivery> delivery, std::unique_ptr<guest::CallObserver> trace,
-          ConnectHost connect)
-      : delivery_(std::move(delivery)), trace_(std::move(trace)), connect_(std::move(connect)) {}
+  DxgNode(std::unique_ptr<client::Access> clients, std::unique_ptr<client::Delivery> delivery,
+          std::unique_ptr<guest::CallObserver> trace, ConnectHost connect)
+      : clients_(std::move(clients)),
+        delivery_(std::move(delivery)),
+        trace_(std::move(trace)),
+        connect_(std::move(connect)) {}
 
   // Calls still wait for the one or the other. Each ends them, and they go on in their driver, which is the
   // last to go.
@@ -118,7 +121,7 @@ class DxgNode final : public attach::Node, private HostControl {
   Status Begin() DXG_EXCLUDES(beginning_, mutex_) {
     MutexLock one_by_one(beginning_);  // a host may be lost before the one who found it has said so
     DXG_ASSIGN(auto backend, connect_());
-    auto made = std::make_unique<Generation>(std::move(backend), clients_);
+    auto made = std::make_unique<Generation>(std::move(backend), *clients_);
     made->driver.set_observer(trace_.get());
     // Of a recording, which answers whole calls.
     made->driver.set_answerer(dynamic_cast<guest::CallAnswerer*>(made->backend.get()));
@@ -212,7 +215,7 @@ class DxgNode final : public attach::Node, private HostControl {
   }
 
   guest::Census census_;  // before the generations: their drivers know it
-  client::ProcessVm clients_;
+  const std::unique_ptr<client::Access> clients_;
   std::unique_ptr<client::Delivery> delivery_;  // before the generations: their drivers know it
   std::unique_ptr<guest::CallObserver> trace_;  // the same
   const ConnectHost connect_;
@@ -324,7 +327,7 @@ Result<DriverStore> FindDriverStore(const NodeOptions& options) {
 
 Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   UniqueFd agents(options.agents), control_listener(options.control_listener);
-  DXG_TRY(client::CheckProcessVm());
+  if (!options.make_access) DXG_TRY(client::CheckProcessVm());
   DXG_ASSIGN(ConnectHost connect, FindHost(options));
   TraceHeader header;
   header.set_product("cuse-dxg " DXG_VERSION);
@@ -338,8 +341,16 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
                                              }));
   DXG_ASSIGN(auto shadow, FindShadow(options));
   trace = trace::Together(std::move(trace), std::move(shadow));
-  DXG_ASSIGN(auto delivery, client::StartDelivery(std::move(agents), options.injector));
-  auto device = std::make_unique<DxgNode>(std::move(delivery), std::move(trace), std::move(connect));
+  std::unique_ptr<client::Access> clients =
+      options.make_access ? options.make_access() : std::make_unique<client::ProcessVm>();
+  std::unique_ptr<client::Delivery> delivery;
+  if (options.make_delivery) {
+    delivery = options.make_delivery();
+  } else {
+    DXG_ASSIGN(delivery, client::StartDelivery(std::move(agents), options.injector));
+  }
+  auto device = std::make_unique<DxgNode>(std::move(clients), std::move(delivery), std::move(trace),
+                                          std::move(connect));
   DXG_TRY(device->Start(options.control, std::move(control_listener)));
   return std::unique_ptr<attach::Node>(std::move(device));
 }

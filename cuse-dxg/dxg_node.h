@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -8,6 +9,7 @@
 #include "base/status.h"
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/backend/uio/uio_options.h"
+#include "cuse-dxg/client/delivery.h"
 #include "cuse-dxg/client/injector.h"
 #include "cuse-dxg/trace/observers.h"
 
@@ -26,7 +28,10 @@ struct NodeOptions {
   int agents =
       -1;  // a listening socket for preload agents (client/agents.h), which the device takes; -1: none
   client::InjectorOptions injector;
-  std::string control;        // path of the control socket; empty: none
+  // Makes the way into clients, where that is not the injector's and the agents'; null: it is.
+  std::function<std::unique_ptr<client::Delivery>()> make_delivery;
+  std::function<std::unique_ptr<client::Access>()> make_access;  // to their memory; null: process_vm_readv
+  std::string control;                                           // path of the control socket; empty: none
   int control_listener = -1;  // or that socket, which listens already and which the device takes; -1: none
   std::string trace_text;     // file for the text trace; "-" is stdout; empty: none
   std::string trace_json;     // the same as JSON objects

@@ -43,6 +43,7 @@
 #include "cuse-dxg/control/server.h"
 #include "cuse-dxg/doctor.h"
 #include "cuse-dxg/dxg_node.h"
+#include "cuse-dxg/meeting.h"
 #include "cuse-dxg/options.h"
 #include "cuse-dxg/profile/command.h"
 #include "cuse-dxg/profile_trial.h"
@@ -223,19 +224,18 @@ void Report(const ControlReply& report, const ReportFile& file, const std::vecto
 
 // Serves the program until it ends. Everything made here is destroyed when this returns, because ExitLike
 // then ends the process without destructors.
-Result<int> RunServed(Options options, Launch launch, const ReportFile& report) {
+Result<int> RunServed(Options options, Launched launched, const ReportFile& report) {
+  Launch launch = std::move(launched.launch);
+  Meeting& meeting = *launched.meeting;
   RaiseLimits();
   Confinement confinement(options.forbidden());
   DXG_TRY(confinement.GiveUpRights(nullptr, &options.device));
-  DXG_ASSIGN(std::unique_ptr<Session> session, attach::CreateFuseFileSession());
-  DXG_ASSIGN(UniqueFd connection, launch.Connection());
   options.device.injector.family = client::FamilyOf(launch.child());
   options.device.agents = launch.TakeAgents().release();
   options.device.control_listener = launch.TakeControl().release();
-  options.device.node = "run";
+  meeting.Tell(&options.device);
   DXG_ASSIGN(std::unique_ptr<Node> node, MakeNode(options.device));
-  DXG_TRY(session->Attach(std::move(connection)));
-  DXG_TRY(session->Start(*node, options.workers));
+  DXG_TRY(meeting.Start(*node, options.workers));
   confinement.CloseDoors(launch.child());
   int ended = 0;
   if (Status status = launch.Go(); status.ok()) {
@@ -248,20 +248,10 @@ Result<int> RunServed(Options options, Launch launch, const ReportFile& report) 
     const std::string& control = options.device.control;
     if (!control.empty()) unlink(control.c_str());
   });
-  session->Stop();
+  meeting.Stop();
   Report(ReportOf(*node), report, options.command);
   node.reset();
   return ended;
-}
-
-// A library of ours, which is beside the program in a build tree, and in ../lib/cuse-dxg when installed.
-Result<std::string> FindLibrary(const char* option, const std::string& name) {
-  const std::filesystem::path here = std::filesystem::read_symlink("/proc/self/exe").parent_path();
-  for (const auto& place : {here / name, here.parent_path() / "lib/cuse-dxg" / name}) {
-    if (std::filesystem::exists(place)) return place.string();
-  }
-  return Status::Refuse(ENOENT, "{}: {} is neither in {} nor in ../lib/cuse-dxg of it", option, name,
-                        here.string());
 }
 
 Result<std::string> ReadLibrary(const std::string& name) {
@@ -319,12 +309,13 @@ int Run(const ProgramWords& words, Options options) {
   Result<ReportFile> report = ReportFile::Open(options);
   if (!report.ok()) return Refused(report.status(), kExitNotStarted);
   const bool control = PlaceControl(&options.device.control);
-  Result<Launch> launch = Launch::Fork(options.command, {.preload = library,
-                                                         .control = control,
-                                                         .wsl_files = *std::move(wsl_files),
-                                                         .needs_wsl_files = options.wsl_libs == "on"});
-  if (!launch.ok()) return Refused(launch.status(), kExitNotStarted);
-  Result<int> ended = RunServed(options, *std::move(launch), *report);
+  Launch::Extras extras = {.preload = library,
+                           .control = control,
+                           .wsl_files = *std::move(wsl_files),
+                           .needs_wsl_files = options.wsl_libs == "on"};
+  Result<Launched> launched = LaunchProgram(&options, std::move(extras));
+  if (!launched.ok()) return Refused(launched.status(), kExitNotStarted);
+  Result<int> ended = RunServed(options, *std::move(launched), *report);
   if (ended.ok()) attach::ExitLike(*ended);
   return Refused(ended.status(), kExitNotStarted);
 }
@@ -359,7 +350,7 @@ int Main(int argc, char** argv) {
       app.add_subcommand("doctor", "Print what works on this machine, what does not, and how to fix it");
   doctor->add_flag("--json", json, "As JSON");
   doctor->footer(
-      "Exit status: 0 if all that was tried works, 1 if no node can be made, 3 if not all calls work on "
+      "Exit status: 0 if all that was tried works, 1 if no program can be served, 3 if not all calls work on "
       "one.");
   CLI::App* calls = app.add_subcommand("calls", "List the calls of the ABI, and whether each is served");
   calls->add_flag("--json", json, "As JSON");

@@ -134,6 +134,13 @@ CLI::App* AddRun(CLI::App& app, Options* options, ProgramWords* words) {
   CLI::App* run =
       app.add_subcommand("run", "Run one program with a private /dev that has a dxg; needs no root");
   AddDeviceOptions(run, options);
+  run->add_option(
+         "--attach", options->run_attach,
+         "How the program meets the node: fuse, in a private /dev; preload, by a library in the program, "
+         "where neither FUSE nor mounts nor namespaces are to be had; or auto (fuse if that works)")
+      ->check(CLI::IsMember({"auto", "fuse", "preload"}))
+      ->envname("DXG_ATTACH")
+      ->capture_default_str();
   run->add_flag(
       "--preload", options->preload,
       "Load a helper library into the program, for runs under a debugger or strace (docs/security.md)");

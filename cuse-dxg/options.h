@@ -31,6 +31,7 @@ struct Options {
   bool foreground = true;
 
   // run
+  std::string run_attach = "auto";
   bool preload = false;
   std::string wsl_libs = "auto";
   std::string report;         // file; "-" is standard output; empty: none

@@ -18,6 +18,7 @@
 
 #include "base/unix_socket.h"
 #include "cuse-dxg/attach/private_dev.h"
+#include "cuse-dxg/preload/node_protocol.h"
 #include "cuse-dxg/preload/protocol.h"
 
 namespace dxg::attach {
@@ -68,10 +69,10 @@ Result<UniqueFd> ListenForAgents() {
                     {.who = "daemon", .type = SOCK_SEQPACKET, .waiting_max = SOMAXCONN, .mode = 0666});
 }
 
-void LoadInto(const std::string& library) {
+void LoadInto(const std::string& library, const char* variable, const std::string& place) {
   const char* others = getenv("LD_PRELOAD");
   setenv("LD_PRELOAD", (others && *others ? library + ":" + others : library).c_str(), 1);
-  setenv(preload::kSocketVariable, preload::kSocketPath, 1);
+  setenv(variable, place.c_str(), 1);
 }
 
 // The folder is in WSL's ld.so.conf. Here no cache can be written, so that is said in the environment.
@@ -90,13 +91,18 @@ Status ShowWslFiles(const Launch::Extras& extras, bool in_chroot) {
 
 // Makes the program's /dev and tells the parent.
 Status Prepare(int parent, const Launch::Extras& extras) {
+  if (!extras.node_library.empty()) {
+    LoadInto(extras.node_library, preload::node::kVariable, extras.node_place);
+    Send(parent, Message{}, {});
+    return Status::Ok();
+  }
   DXG_ASSIGN(const PrivateDev dev, EnterPrivateDev());
   DXG_TRY(ShowWslFiles(extras, dev.in_chroot));
   UniqueFd agents, control;
   std::vector<int> all = {dev.fuse.get()};
   if (!extras.preload.empty()) {
     DXG_ASSIGN(agents, ListenForAgents());
-    LoadInto(extras.preload);
+    LoadInto(extras.preload, preload::kSocketVariable, preload::kSocketPath);
     all.push_back(agents.get());
   }
   if (extras.control) {
@@ -118,7 +124,7 @@ Status Prepare(int parent, const Launch::Extras& extras) {
   std::byte go{};
   if (!ReceiveDatagram(parent.get(), std::span(&go, 1)).ok() || go != kGo)
     _exit(1);  // the parent gave up, or was killed
-  LearnOwner();
+  if (extras.node_library.empty()) LearnOwner();
 
   std::vector<char*> arguments;
   arguments.reserve(command.size() + 1);
@@ -150,13 +156,14 @@ Result<Launch> Launch::Fork(const std::vector<std::string>& command, const Extra
     ours.reset();
     BecomeProgram(command, extras, std::move(theirs), before);
   }
-  return Launch(child, std::move(ours), std::move(signals), !extras.preload.empty());
+  return Launch(child, std::move(ours), std::move(signals), before, extras);
 }
 
 Launch::~Launch() {
   if (!to_child_.valid()) return;  // it went, or we were moved from
   to_child_.reset();
   waitpid(child_, nullptr, 0);
+  sigprocmask(SIG_SETMASK, &before_, nullptr);
 }
 
 Result<UniqueFd> Launch::Connection() {
@@ -165,6 +172,7 @@ Result<UniqueFd> Launch::Connection() {
   if (!got.ok() || got->bytes != sizeof(message))
     return Status::Refuse(ECHILD, "the process that was to become the program ended while it made its /dev");
   if (message.error) return Status::Refuse(message.error, "{}", message.why);
+  if (!has_connection_) return UniqueFd();
   if (got->files.empty())
     return Status::Refuse(EMFILE,
                           "the connection to the program's node did not arrive (too many open files?)");

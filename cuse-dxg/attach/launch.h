@@ -34,6 +34,9 @@ class Launch {
     // Below /usr/lib/wsl, with which the program finds the libraries of WSL; empty: nothing is put there.
     std::vector<PrivateFile> wsl_files = {};
     bool needs_wsl_files = true;  // false: the program runs without them where they cannot be put there
+    // Instead of a /dev of its own: a library that the program and all that it starts load, and where that
+    // finds this process (attach/library). Nothing else of the above but `control` makes sense with it.
+    std::string node_library = {}, node_place = {};
   };
   // In the private /dev, so that nothing of it is left however this process ends.
   static constexpr char kControlPath[] = "/dev/dxg-control";
@@ -45,6 +48,7 @@ class Launch {
   // Ends a child that has not been told to go.
   ~Launch();
 
+  // Of a program with a library of the node, no connection: it is not valid.
   Result<UniqueFd> Connection();
   // After Connection. The sockets, listening; not valid where the extra was not asked for.
   UniqueFd TakeAgents() { return std::move(agents_); }
@@ -57,17 +61,20 @@ class Launch {
   pid_t child() const { return child_; }
 
  private:
-  Launch(pid_t child, UniqueFd to_child, UniqueFd signals, bool has_agents)
+  Launch(pid_t child, UniqueFd to_child, UniqueFd signals, const sigset_t& before, const Extras& extras)
       : child_(child),
         to_child_(std::move(to_child)),
         signals_(std::move(signals)),
-        has_agents_(has_agents) {}
+        before_(before),
+        has_agents_(!extras.preload.empty()),
+        has_connection_(extras.node_library.empty()) {}
   void HandleSignal();
 
   pid_t child_ = 0;
   UniqueFd to_child_;
   UniqueFd signals_;
-  bool has_agents_ = false;
+  sigset_t before_;  // the signals that were blocked before Fork
+  bool has_agents_ = false, has_connection_ = true;
   UniqueFd agents_, control_;
 };
 

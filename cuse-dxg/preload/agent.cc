@@ -16,7 +16,6 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
-#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -25,6 +24,7 @@
 #include <unistd.h>
 
 #include "cuse-dxg/preload/protocol.h"
+#include "cuse-dxg/preload/room.h"
 
 namespace {
 
@@ -95,33 +95,6 @@ AgentAnswer Do(const AgentAsk& ask, int file) {
   }
 }
 
-// A descriptor comes with an ask, and there may be no number left for it, while the driver needs none to map
-// memory. So the soft limit is raised for the moment in which it is received.
-class Room {
- public:
-  Room() {
-    const int spare = fcntl(connection, F_DUPFD_CLOEXEC, 0);
-    if (spare >= 0) close(spare);
-    if (spare >= 0 || errno != EMFILE || getrlimit(RLIMIT_NOFILE, &before_) != 0) return;
-    raised_ = before_;
-    raised_.rlim_cur =
-        before_.rlim_cur + kRoom < before_.rlim_max ? before_.rlim_cur + kRoom : before_.rlim_max;
-    made_ = setrlimit(RLIMIT_NOFILE, &raised_) == 0;
-  }
-  ~Room() {
-    rlimit now;
-    if (made_ && getrlimit(RLIMIT_NOFILE, &now) == 0 && now.rlim_cur == raised_.rlim_cur)
-      setrlimit(RLIMIT_NOFILE, &before_);
-  }
-  // Whether it has a number that the program could not have.
-  bool Has(int file) const { return made_ && file >= 0 && static_cast<rlim_t>(file) >= before_.rlim_cur; }
-
- private:
-  static constexpr rlim_t kRoom = dxg::preload::kDescriptorRoom;
-  rlimit before_, raised_;
-  bool made_ = false;
-};
-
 // One step. False: the end.
 bool Serve() {
   AgentAsk ask;
@@ -141,7 +114,7 @@ bool Serve() {
   if (!IsStillOurs()) return false;
   int file = -1;
   {
-    const Room room;
+    const dxg::preload::Room room(connection);
     if (recvmsg(connection, &header, MSG_CMSG_CLOEXEC | MSG_DONTWAIT) != sizeof(ask)) return false;
     file = FileOf(&header);
     if (ask.kind == kGiveFile && room.Has(file)) {

@@ -17,6 +17,7 @@ namespace dxg::conformance {
 namespace {
 
 constexpr unsigned kMiscMajor = 10;
+constexpr unsigned kMajorOfLibrary = 4095;  // cuse-dxg run --attach=preload
 
 // The kernel's name for the class of a character device, e.g. "misc" or "cuse"; empty where sysfs does not
 // say.
@@ -32,7 +33,11 @@ std::string SubsystemOf(dev_t device) {
 NodeKind LookAtNode() {
   struct stat status = {};
   const Node node = OpenNode();
-  if (fstat(node.fd(), &status) != 0 || !S_ISCHR(status.st_mode)) return NodeKind::kFile;
+  if (fstat(node.fd(), &status) != 0) return NodeKind::kFile;
+  // What the library says where it is asked, and what the kernel says.
+  if (S_ISSOCK(status.st_mode) || (S_ISCHR(status.st_mode) && major(status.st_rdev) == kMajorOfLibrary))
+    return NodeKind::kLibrary;
+  if (!S_ISCHR(status.st_mode)) return NodeKind::kFile;
   const std::string subsystem = SubsystemOf(status.st_rdev);
   if (!subsystem.empty()) return subsystem == "misc" ? NodeKind::kDriver : NodeKind::kCuse;
   return major(status.st_rdev) == kMiscMajor ? NodeKind::kDriver : NodeKind::kCuse;
@@ -58,6 +63,8 @@ const char* ToString(NodeKind kind) {
       return "character device served from userspace (CUSE)";
     case NodeKind::kFile:
       return "file served from userspace";
+    case NodeKind::kLibrary:
+      return "served by a library in this program";
   }
   return "";
 }
@@ -69,7 +76,10 @@ NodeKind KindOfNode() {
 }
 
 void SetKindOfNode(const std::string& word) {
-  SaidKind() = word == "driver" ? NodeKind::kDriver : word == "cuse" ? NodeKind::kCuse : NodeKind::kFile;
+  SaidKind() = word == "driver"    ? NodeKind::kDriver
+               : word == "cuse"    ? NodeKind::kCuse
+               : word == "preload" ? NodeKind::kLibrary
+                                   : NodeKind::kFile;
 }
 
 // Not strerrorname_np, which needs glibc 2.32.

@@ -23,16 +23,17 @@ namespace dxg::conformance {
 
 // What the node is. Not every kind can do all that a character device can.
 enum class NodeKind {
-  kDriver,  // a misc character device: the real driver
-  kCuse,    // a character device served from userspace
-  kFile,    // a regular file (FUSE), or anything else that is not a device
+  kDriver,   // a misc character device: the real driver
+  kCuse,     // a character device served from userspace
+  kFile,     // a regular file (FUSE), or anything else that is not a device
+  kLibrary,  // a descriptor of a library in this program (cuse-dxg run --attach=preload)
 };
 
 const char* ToString(NodeKind kind);
 
 // The kind of the node under test; determined once.
 NodeKind KindOfNode();
-// Says it instead: "driver", "cuse" or "file". Before any test.
+// Says it instead: "driver", "cuse", "file" or "preload". Before any test.
 void SetKindOfNode(const std::string& word);
 
 // Skips the test, with the reason, on a node that is a file.

@@ -392,7 +392,9 @@ bool SleepsInIoctl(pid_t tid) {
     long number = -1;
     const int fields = fscanf(file, "%ld", &number);
     fclose(file);
-    if (fields != 1 || number != SYS_ioctl) return false;
+    if (fields != 1 ||
+        (number != SYS_ioctl && (number != SYS_recvmsg || KindOfNode() != NodeKind::kLibrary)))
+      return false;
   }
   // User Mode Linux has no such file, and one that its tracer has stopped is not asleep. Whether the thread
   // sleeps at all is in `stat`, after the name in brackets.

@@ -147,7 +147,7 @@ void AddOptions(CLI::App* app, RunOptions* run) {
   Options& opts = options();
   app->add_option("--device", opts.device, "The node to test")->type_name("PATH")->capture_default_str();
   app->add_option("--kind", run->kind, "What the node is, where /sys does not say: driver, cuse or file")
-      ->check(CLI::IsMember({"driver", "cuse", "file"}));
+      ->check(CLI::IsMember({"driver", "cuse", "file", "preload"}));
   app->add_flag("--simulator", opts.simulator,
                 "The node's host is the simulator: run the suites Sim* as well");
   app->add_flag("--trouble", opts.trouble,

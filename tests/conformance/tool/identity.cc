@@ -39,6 +39,7 @@ std::string MountSource(const std::string& path) {
 std::string ProductOf(const std::string& node, const utsname& system) {
   if (KindOfNode() == NodeKind::kFile) return MountSource(node);
   if (KindOfNode() == NodeKind::kCuse) return "CUSE";
+  if (KindOfNode() == NodeKind::kLibrary) return "cuse-dxg";
   std::string version;
   std::ifstream("/sys/module/dxgkrnl/version") >> version;
   return version.empty() ? fmt::format("dxgkrnl of Linux {}", system.release) : "dxgkrnl " + version;
@@ -120,6 +121,8 @@ const char* WordOf(NodeKind kind) {
       return "cuse";
     case NodeKind::kFile:
       return "file";
+    case NodeKind::kLibrary:
+      return "preload";
   }
   return "";
 }

@@ -10,7 +10,7 @@
 
 namespace dxg::conformance {
 
-// "driver", "cuse" or "file".
+// "driver", "cuse", "file" or "preload".
 const char* WordOf(NodeKind kind);
 
 // Node, product, adapter and machine. `product` replaces what can be seen of it.

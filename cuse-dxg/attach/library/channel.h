@@ -1,0 +1,128 @@
+#pragma once
+
+#include <sys/socket.h>
+#include <sys/types.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <span>
+#include <unordered_set>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "cuse-dxg/attach/node.h"
+#include "cuse-dxg/client/delivery.h"
+#include "cuse-dxg/preload/node_protocol.h"
+
+namespace dxg::attach::library {
+
+// A call of a client's thread, from its message to its answer: what is to happen when the thread is
+// interrupted or dies meanwhile.
+struct Pending {
+  uint32_t number = 0;
+  uint32_t code = 0;
+  uint64_t argument = 0;
+  // The channel's mutex guards what follows.
+  std::function<void()> interrupted;
+  std::function<bool()> killed;
+  bool was_interrupted = false;
+  bool answered = false;
+};
+
+// What a thread is asked to do in the course of its call, one step after the other.
+struct Errand {
+  using Done = std::function<void(Result<std::vector<uint64_t>>)>;
+  using Took = std::function<void(Result<UniqueFd>)>;
+  std::vector<client::Step> steps;
+  Done done;
+  // Instead of steps: a copy of that descriptor of the client's, or of the one that its call is on.
+  int take = 0;
+  bool show = false;
+  Took took;
+  // Or bytes of the client's memory at `address`: to be sent here, or to be stored there.
+  uint64_t address = 0;
+  size_t bytes = 0;
+  std::span<const std::byte> stored = {};  // stays until it is done
+  std::function<void(Result<std::vector<std::byte>>)> copied;
+  std::vector<uint64_t> results = {};
+};
+
+// The connection of one thread of a client. What comes from it is the client's word: who it is, is the
+// kernel's. It is never waited for: where its socket has no room, it does not read, which the library always
+// does, and it is let go.
+class Channel {
+ public:
+  using Jobs = std::vector<std::function<void()>>;  // to be run without the lock
+  // Makes the open file that a kGiveNode gives: the client's end, and the file's number.
+  using MakeNode = std::function<Result<std::pair<UniqueFd, uint64_t>>(const client::Step& step)>;
+
+  // `peer` is who has connected.
+  Channel(UniqueFd socket, uint64_t number, const ucred& peer)
+      : socket_(std::move(socket)), number_(number), peer_(peer) {}
+  // Before it is used.
+  void set_make_node(MakeNode make_node) { make_node_ = std::move(make_node); }
+
+  int socket() const { return socket_.get(); }
+  uint64_t number() const { return number_; }
+  pid_t process() const { return peer_.pid; }
+  // 0 until it has said hello.
+  pid_t tid() const { return tid_; }
+  void set_tid(pid_t tid) { tid_ = tid; }
+  Caller caller() const { return {.tid = tid_, .uid = peer_.uid, .gid = peer_.gid}; }
+
+  // Files that this connection has shown the descriptor of.
+  bool Has(uint64_t file) DXG_EXCLUDES(mutex_);
+  void Admit(uint64_t file) DXG_EXCLUDES(mutex_);
+
+  // A call begins. Null: another one is under way.
+  std::shared_ptr<Pending> Begin(uint32_t number, uint32_t code = 0, uint64_t argument = 0)
+      DXG_EXCLUDES(mutex_);
+  std::shared_ptr<Pending> current() DXG_EXCLUDES(mutex_);
+  // It ends: its answer is sent, and what it waited with is dropped. False: it was answered before.
+  bool Answer(Pending& call, const preload::node::Told& told, std::span<const std::byte> out, int file)
+      DXG_EXCLUDES(mutex_);
+
+  void Ask(Errand errand) DXG_EXCLUDES(mutex_);
+  // The answer to what was asked last. False: nobody has asked, or the answer makes no sense.
+  bool Done(const preload::node::Said& said, std::span<const std::byte> extra, std::vector<UniqueFd> files,
+            Jobs* jobs) DXG_EXCLUDES(mutex_);
+  // The one of that number has had a signal.
+  void Interrupt(uint32_t number) DXG_EXCLUDES(mutex_);
+  // The thread is dead, or cannot be answered any more. True: its call has heard it, or has ended.
+  bool Kill(Pending& call) DXG_EXCLUDES(mutex_);
+  // What the call is to do then. True: it had a signal before.
+  bool OnInterrupt(Pending& call, std::function<void()> interrupted) DXG_EXCLUDES(mutex_);
+  void OnKilled(Pending& call, std::function<bool()> killed) DXG_EXCLUDES(mutex_);
+  // The client's end is closed, or the channel is to be closed. What is under way ends with `why`.
+  void End(const Status& why, Jobs* jobs) DXG_EXCLUDES(mutex_);
+  void HangUp();
+
+ private:
+  bool SendStep(Jobs* jobs) DXG_REQUIRES(mutex_);
+  bool SendCopy(const Errand& errand) DXG_REQUIRES(mutex_);
+  bool Send(const preload::node::Told& told, std::span<const std::byte> out, int file) DXG_REQUIRES(mutex_);
+  void Fail(const Status& why, Jobs* jobs) DXG_REQUIRES(mutex_);
+  void FinishStep(Result<uint64_t> result, Jobs* jobs) DXG_REQUIRES(mutex_);
+
+  const UniqueFd socket_;
+  const uint64_t number_;
+  const ucred peer_;
+  MakeNode make_node_;
+  pid_t tid_ = 0;  // set by the reader, before anybody knows the channel
+
+  Mutex mutex_;
+  std::unordered_set<uint64_t> files_ DXG_GUARDED_BY(mutex_);
+  std::shared_ptr<Pending> current_ DXG_GUARDED_BY(mutex_);
+  std::deque<Errand> errands_ DXG_GUARDED_BY(mutex_);
+  uint32_t asked_ DXG_GUARDED_BY(mutex_) = 0;
+  bool waits_ DXG_GUARDED_BY(mutex_) = false;  // for the client, which was asked for something
+  bool again_ DXG_GUARDED_BY(mutex_) = false;  // the step was sent a second time
+  bool ended_ DXG_GUARDED_BY(mutex_) = false;
+};
+
+}  // namespace dxg::attach::library

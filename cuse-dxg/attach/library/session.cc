@@ -1,0 +1,225 @@
+#include "cuse-dxg/attach/library/session.h"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <spdlog/spdlog.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/start_thread.h"
+#include "base/unix_socket.h"
+#include "cuse-dxg/attach/library/delivery.h"
+#include "cuse-dxg/attach/library/memory.h"
+
+namespace dxg::attach::library {
+namespace {
+
+using preload::node::Said;
+
+constexpr uint64_t kListenerNumber = 0, kWakeNumber = 1, kClosingsNumber = 2;  // channels have higher ones
+constexpr int kThreadsMax = 1024;
+constexpr int kLook_ms = 20;    // at callers that die in a call
+constexpr int kPause_ms = 100;  // without a descriptor for who connects
+constexpr int kPutOffMax = 64;  // messages before a close is looked at in any case
+
+std::string RandomDigits(size_t count) {
+  std::vector<uint8_t> bytes(count / 2);
+  DXG_CHECK(getrandom(bytes.data(), bytes.size(), 0) == static_cast<ssize_t>(bytes.size()));
+  std::string digits;
+  for (const uint8_t byte : bytes) digits += fmt::format("{:02x}", byte);
+  return digits;
+}
+
+bool Watch(const UniqueFd& set, int descriptor, uint32_t events, uint64_t number) {
+  epoll_event event = {.events = events, .data = {.u64 = number}};
+  return epoll_ctl(set.get(), EPOLL_CTL_ADD, descriptor, &event) == 0;
+}
+
+}  // namespace
+
+// -- Beginning and end ----------------------------------------------------------------------------
+
+Result<std::unique_ptr<LibrarySession>> LibrarySession::Create() {
+  std::unique_ptr<LibrarySession> session(new LibrarySession());
+  DXG_TRY(session->Listen());
+  return session;
+}
+
+Status LibrarySession::Listen() {
+  const std::string name = RandomDigits(preload::node::kNameBytes);
+  secret_ = RandomDigits(preload::node::kSecretBytes);
+  place_ = name + ":" + secret_;
+  message_.resize(sizeof(Said) + preload::node::kPieceBytesMax);
+  listener_ = UniqueFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
+  sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
+  std::memcpy(address.sun_path + 1, name.data(), name.size());
+  const auto bytes = static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + name.size());
+  epoll_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+  closings_ = UniqueFd(epoll_create1(EPOLL_CLOEXEC));
+  wake_ = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
+  if (!listener_.valid() || bind(listener_.get(), AnyAddress(address), bytes) != 0 ||
+      listen(listener_.get(), SOMAXCONN) != 0 || !epoll_.valid() || !closings_.valid() || !wake_.valid() ||
+      !Watch(epoll_, listener_.get(), EPOLLIN, kListenerNumber) ||
+      !Watch(epoll_, wake_.get(), EPOLLIN, kWakeNumber) ||
+      !Watch(epoll_, closings_.get(), EPOLLIN, kClosingsNumber))
+    return Status::Refuse(errno, "cannot listen for the program's calls: {}", std::strerror(errno));
+  return Status::Ok();
+}
+
+LibrarySession::~LibrarySession() { Stop(); }
+
+Status LibrarySession::Start(Node& node, int workers) {
+  node_ = &node;
+  MutexLock lock(mutex_);
+  workers_kept_ = workers;
+  for (int i = 0; i < workers; ++i) StartWorker();
+  if (!workers_.empty()) return Status::Ok();
+  return Status::Refuse(EAGAIN, "no thread can be had to serve the node (ulimit -u, or the machine's limit)");
+}
+
+void LibrarySession::Stop() {
+  stopping_ = true;
+  turn_.Stop();
+  Wake();
+  std::list<std::thread> workers;
+  {
+    MutexLock lock(mutex_);
+    for (const auto& [number, channel] : channels_) channel->HangUp();  // who waits for one waits no longer
+    while (working_ > 0) changed_.Wait(mutex_);
+    workers.swap(workers_);
+  }
+  for (std::thread& worker : workers) worker.join();
+}
+
+std::unique_ptr<client::Access> LibrarySession::MakeAccess() {
+  return std::make_unique<LibraryMemory>(*this);
+}
+
+std::unique_ptr<client::Delivery> LibrarySession::MakeDelivery() {
+  return std::make_unique<LibraryDelivery>(*this);
+}
+
+// -- Workers, as those of a connection to the kernel (attach/session.cc) ------------------------------
+
+void LibrarySession::StartWorker() {
+  std::thread worker;
+  if (!StartThread(&worker, [this] { Work(); }))
+    return spdlog::warn("no thread can be had for another worker (ulimit -u); {} go on", working_);
+  workers_.push_back(std::move(worker));
+  ++working_;
+  ++idle_;
+}
+
+void LibrarySession::Work() {
+  while (TakeTurn()) {
+    if (!ServeUntilTurnIsLost() || !BecomeIdle()) break;
+  }
+  MutexLock lock(mutex_);
+  --working_;
+  changed_.NotifyAll();
+}
+
+bool LibrarySession::TakeTurn() {
+  const bool taken = turn_.Take();
+  {
+    MutexLock lock(mutex_);
+    --idle_;
+    if (!taken || stopping_) return false;
+    if (idle_ == 0 && working_ < kThreadsMax) StartWorker();
+  }
+  node_->LookAtLongRequests();
+  return true;
+}
+
+bool LibrarySession::BecomeIdle() {
+  MutexLock lock(mutex_);
+  if (working_ > workers_kept_ && idle_ > 0 && !stopping_) {
+    const auto self = std::find_if(workers_.begin(), workers_.end(), [](const std::thread& worker) {
+      return worker.get_id() == std::this_thread::get_id();
+    });
+    self->detach();
+    workers_.erase(self);
+    return false;
+  }
+  ++idle_;
+  return true;
+}
+
+bool LibrarySession::ServeUntilTurnIsLost() {
+  for (;;) {
+    Job job = Next();
+    if (!job) return false;
+    turn_.Offer();
+    job();
+    job = nullptr;
+    if (!turn_.Resume()) return true;
+  }
+}
+
+LibrarySession::Job LibrarySession::Next() {
+  for (;;) {
+    if (stopping_) return nullptr;
+    int patience = listens_ ? -1 : kPause_ms;
+    {
+      MutexLock lock(mutex_);
+      if (!posted_.empty()) {
+        Job job = std::move(posted_.front());
+        posted_.pop_front();
+        return job;
+      }
+      if (!dying_.empty()) patience = kLook_ms;
+    }
+    epoll_event events[8];
+    const int count = epoll_wait(epoll_.get(), events, std::size(events), patience);
+    if (count < 0 && errno == EINTR) continue;
+    DXG_CHECK(count >= 0);
+    if (count == 0) {
+      if (!std::exchange(listens_, true)) Watch(epoll_, listener_.get(), EPOLLIN, kListenerNumber);
+      return [this] { TellDying(); };
+    }
+    // What was said before a close comes before it, as a call of the kernel's keeps its file open.
+    const auto said = std::find_if(events, events + count,
+                                   [](const epoll_event& each) { return each.data.u64 != kClosingsNumber; });
+    const bool closes = count > 1 && std::exchange(closings_put_off_, closings_put_off_ + 1) >= kPutOffMax;
+    const epoll_event& event = said == events + count || closes ? events[0] : *said;
+    if (closes || event.data.u64 == kClosingsNumber) {
+      closings_put_off_ = 0;
+      ReleaseClosed();
+    }
+    if (event.data.u64 == kListenerNumber) {
+      Accept();
+    } else if (event.data.u64 == kWakeNumber) {
+      uint64_t times;
+      if (!stopping_) (void)!read(wake_.get(), &times, sizeof(times));
+      ReleaseClosed();
+    } else if (event.data.u64 == kClosingsNumber) {
+      continue;
+    } else if (Job job = Read(event.data.u64)) {
+      return job;
+    }
+  }
+}
+
+void LibrarySession::Post(Job job) {
+  {
+    MutexLock lock(mutex_);
+    posted_.push_back(std::move(job));
+  }
+  Wake();
+}
+
+void LibrarySession::Wake() {
+  const uint64_t one = 1;
+  (void)!write(wake_.get(), &one, sizeof(one));
+}
+
+}  // namespace dxg::attach::library

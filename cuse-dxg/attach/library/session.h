@@ -1,0 +1,148 @@
+#pragma once
+
+#include <sys/types.h>
+
+#include <atomic>
+#include <cstdint>
+#include <functional>
+#include <list>
+#include <map>
+#include <memory>
+#include <optional>
+#include <span>
+#include <string>
+#include <thread>
+#include <unordered_map>
+#include <vector>
+
+#include "base/mutex.h"
+#include "base/reading_turn.h"
+#include "base/status.h"
+#include "base/unique_fd.h"
+#include "cuse-dxg/attach/library/channel.h"
+#include "cuse-dxg/attach/node.h"
+#include "cuse-dxg/client/delivery.h"
+
+namespace dxg::attach::library {
+
+// The way for clients to meet us where no node can be made: a library in each of them takes their calls of
+// /dev/dxg and says them here (preload/node_protocol.h). What the kernel does of a device file, this does: it
+// knows which descriptor leads to which open file, by the other end of a socket pair; reports the last close
+// as Release, before any later Open; and passes signals on.
+//
+//     client's thread --- connection ---> reader -> Channel -> LibraryCall -> Node -> Answer, from any thread
+//     client's descriptor --- socket pair ---> reader: the last copy is closed -> Release
+//
+// The Node must be gone before the Session is.
+class LibrarySession {
+ public:
+  static Result<std::unique_ptr<LibrarySession>> Create();
+  ~LibrarySession();
+
+  // For the environment of programs: preload::node::kVariable's value.
+  const std::string& place() const { return place_; }
+
+  // Serves whoever connects, with so many workers and more while requests take long.
+  Status Start(Node& node, int workers) DXG_EXCLUDES(mutex_);
+  // No request reaches the Node any more once this has returned. Calls that still wait end when this object
+  // does, with ECONNABORTED. Not from a worker.
+  void Stop() DXG_EXCLUDES(mutex_);
+
+  // Clients' memory: by the system calls for that where they work, else carried by the client's own thread.
+  std::unique_ptr<client::Access> MakeAccess();
+  // The way into clients: their own threads do what is asked, at the end of their calls. It may outlive the
+  // session's Stop, not the session.
+  std::unique_ptr<client::Delivery> MakeDelivery();
+
+ private:
+  friend class LibraryDelivery;
+  friend class LibraryMemory;
+  friend class LibraryOpen;
+  friend class LibraryCall;
+  friend class FileWaiter;
+
+  // An open file of the node. A client names it by its number.
+  struct File {
+    uint64_t number = 0;
+    UniqueFd end;            // hangs up when the client's end has no descriptor any more
+    ino_t client_inode = 0;  // of the client's end
+    uint64_t file = 0;       // the Node's name for it
+    int calls = 0;
+    bool closed = false;
+  };
+  using FilePtr = std::shared_ptr<File>;
+  using ChannelPtr = std::shared_ptr<Channel>;
+  using Job = std::function<void()>;
+  static constexpr uint64_t kFirstNumber = 16;  // of channels and files; below are our own descriptors'
+
+  LibrarySession() = default;
+  Status Listen();
+
+  // -- The reader
+  void StartWorker() DXG_REQUIRES(mutex_);
+  void Work() DXG_EXCLUDES(mutex_);
+  bool TakeTurn() DXG_EXCLUDES(mutex_);
+  bool BecomeIdle() DXG_EXCLUDES(mutex_);
+  bool ServeUntilTurnIsLost() DXG_EXCLUDES(mutex_);
+  // Something to be done without the turn; null: the session is over.
+  Job Next() DXG_EXCLUDES(mutex_);
+  void Accept() DXG_EXCLUDES(mutex_);
+  Job Read(uint64_t number) DXG_EXCLUDES(mutex_);
+  // Reads what one connection says, beside the reader: for whoever waits for it.
+  void Pump(const ChannelPtr& channel) DXG_EXCLUDES(mutex_);
+  Job Handle(const ChannelPtr& channel, std::span<const std::byte> message, std::vector<UniqueFd> files)
+      DXG_EXCLUDES(mutex_);
+  // None: what was said makes no sense.
+  std::optional<Job> HandleIoctl(const ChannelPtr& channel, const preload::node::Said& said,
+                                 std::span<const std::byte> in) DXG_EXCLUDES(mutex_);
+  Job EndChannel(const ChannelPtr& channel) DXG_EXCLUDES(mutex_);
+  bool Hello(const ChannelPtr& channel, const preload::node::Said& said) DXG_EXCLUDES(mutex_);
+  void Open(const ChannelPtr& channel, uint32_t number) DXG_EXCLUDES(mutex_);
+
+  // -- Open files
+  // A new one, and the client's end of it. EMFILE: there are no descriptors left.
+  Result<std::pair<UniqueFd, uint64_t>> AddFile(uint64_t file) DXG_EXCLUDES(mutex_);
+  Result<std::pair<UniqueFd, uint64_t>> OpenFor(const Channel& channel, const client::Step& step);
+  // It stays open until EndCallOf; null: there is none of that number.
+  FilePtr BeginCallOf(uint64_t number) DXG_EXCLUDES(mutex_);
+  FilePtr FindByInode(int descriptor) DXG_EXCLUDES(mutex_);
+  void LookAtReadiness(uint64_t number) DXG_EXCLUDES(mutex_);
+  // Whose last descriptor is closed. Before each Open.
+  void ReleaseClosed() DXG_EXCLUDES(mutex_);
+  void EndCallOf(const FilePtr& file) DXG_EXCLUDES(mutex_);
+
+  // -- Calls
+  ChannelPtr FindCaller(const client::Waiting& at) DXG_EXCLUDES(mutex_);
+  // The same by the thread alone, which has one call at a time but for handlers of signals in a call.
+  std::vector<ChannelPtr> CallersOf(pid_t tid) DXG_EXCLUDES(mutex_);
+  // Runs on the reader, soon.
+  void Post(Job job) DXG_EXCLUDES(mutex_);
+  void Wake();
+  void TellDying() DXG_EXCLUDES(mutex_);
+
+  std::string place_, secret_;
+  UniqueFd listener_, epoll_, closings_, wake_;
+  Node* node_ = nullptr;
+  ReadingTurn turn_;
+  std::atomic<bool> stopping_ = false;
+  bool listens_ = true;             // of the reader
+  int closings_put_off_ = 0;        // the same
+  std::vector<std::byte> message_;  // the same
+
+  Mutex mutex_;
+  ConditionVariable changed_;
+  std::list<std::thread> workers_ DXG_GUARDED_BY(mutex_);
+  int workers_kept_ DXG_GUARDED_BY(mutex_) = 0, working_ DXG_GUARDED_BY(mutex_) = 0,
+                    idle_ DXG_GUARDED_BY(mutex_) = 0;
+  uint64_t last_number_ DXG_GUARDED_BY(mutex_) = 0;  // of channels and files
+  std::unordered_map<uint64_t, ChannelPtr> channels_ DXG_GUARDED_BY(mutex_);
+  std::multimap<pid_t, ChannelPtr> by_tid_ DXG_GUARDED_BY(mutex_);
+  std::unordered_map<uint64_t, FilePtr> files_ DXG_GUARDED_BY(mutex_);
+  std::unordered_map<ino_t, FilePtr> by_inode_ DXG_GUARDED_BY(mutex_);
+  std::vector<FilePtr> to_release_ DXG_GUARDED_BY(mutex_);
+  std::list<Job> posted_ DXG_GUARDED_BY(mutex_);
+  // Callers that died in a call, until that has heard it.
+  std::list<std::pair<ChannelPtr, std::shared_ptr<Pending>>> dying_ DXG_GUARDED_BY(mutex_);
+};
+
+}  // namespace dxg::attach::library

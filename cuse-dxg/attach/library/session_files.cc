@@ -1,0 +1,148 @@
+// The open files of a LibrarySession, and which channel a caller waits in.
+
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+#include "base/unix_socket.h"
+#include "cuse-dxg/attach/library/delivery.h"
+#include "cuse-dxg/attach/library/requests.h"
+#include "cuse-dxg/attach/library/session.h"
+
+namespace dxg::attach::library {
+namespace {
+
+ino_t InodeOf(int descriptor) {
+  struct stat info;
+  return fstat(descriptor, &info) == 0 && S_ISSOCK(info.st_mode) ? info.st_ino : 0;
+}
+
+}  // namespace
+
+Result<std::pair<UniqueFd, uint64_t>> LibrarySession::AddFile(uint64_t file) {
+  auto added = std::make_shared<File>();
+  added->file = file;
+  auto ends = MakeSocketPair(SOCK_STREAM);
+  UniqueFd client;
+  if (ends.ok()) {
+    added->end = std::move(ends->first);
+    client = std::move(ends->second);
+    added->client_inode = InodeOf(client.get());
+  }
+  uint64_t number = 0;
+  bool watched = false;
+  if (client.valid()) {
+    MutexLock lock(mutex_);
+    number = added->number = ++last_number_ + kFirstNumber;
+    epoll_event event = {.events = 0, .data = {.u64 = number}};  // of its end it is told in any case
+    watched = epoll_ctl(closings_.get(), EPOLL_CTL_ADD, added->end.get(), &event) == 0;
+    if (watched) {
+      files_.emplace(number, added);
+      by_inode_.emplace(added->client_inode, added);
+    } else {
+      added->closed = true;
+      to_release_.push_back(added);
+    }
+  } else {
+    MutexLock lock(mutex_);
+    added->closed = true;
+    to_release_.push_back(added);
+  }
+  if (!watched) {
+    Wake();
+    return Status::Refuse(EMFILE, "no descriptors are left for another open file (ulimit -n)");
+  }
+  LookAtReadiness(number);
+  return std::pair(std::move(client), number);
+}
+
+Result<std::pair<UniqueFd, uint64_t>> LibrarySession::OpenFor(const Channel& channel,
+                                                              const client::Step& step) {
+  Result<uint64_t> opened = Status::Refuse(EIO, "the node did not answer the open of an object's file");
+  {
+    const OpensFor token(step.token);
+    node_->Open(std::make_unique<ObjectOpen>(channel.caller(), &opened));
+  }
+  if (!opened.ok()) return std::move(opened).status();
+  return AddFile(*opened);
+}
+
+LibrarySession::FilePtr LibrarySession::BeginCallOf(uint64_t number) {
+  MutexLock lock(mutex_);
+  const auto found = files_.find(number);
+  if (found == files_.end() || found->second->closed) return nullptr;
+  ++found->second->calls;
+  return found->second;
+}
+
+void LibrarySession::EndCallOf(const FilePtr& file) {
+  {
+    MutexLock lock(mutex_);
+    if (--file->calls != 0 || !file->closed) return;
+    to_release_.push_back(file);
+  }
+  Wake();
+}
+
+LibrarySession::FilePtr LibrarySession::FindByInode(int descriptor) {
+  const ino_t inode = InodeOf(descriptor);
+  MutexLock lock(mutex_);
+  const auto found = inode != 0 ? by_inode_.find(inode) : by_inode_.end();
+  return found == by_inode_.end() ? nullptr : found->second;
+}
+
+// A socket can be read, with 0 bytes, from the moment on at which nothing more can come. It can be written
+// from the beginning.
+void LibrarySession::LookAtReadiness(uint64_t number) {
+  const FilePtr file = BeginCallOf(number);
+  if (file == nullptr) return;
+  const uint32_t ready = node_->Poll(file->file, std::make_unique<FileWaiter>(*this, number));
+  if ((ready & POLLIN) != 0) shutdown(file->end.get(), SHUT_WR);
+  EndCallOf(file);
+}
+
+void LibrarySession::ReleaseClosed() {
+  std::vector<FilePtr> ended;
+  {
+    MutexLock lock(mutex_);
+    ended.swap(to_release_);
+    epoll_event events[32];
+    for (int count; (count = epoll_wait(closings_.get(), events, std::size(events), 0)) > 0;) {
+      for (int i = 0; i < count; ++i) {
+        const auto found = files_.find(events[i].data.u64);
+        if (found == files_.end()) continue;
+        const FilePtr file = found->second;
+        epoll_ctl(closings_.get(), EPOLL_CTL_DEL, file->end.get(), nullptr);
+        by_inode_.erase(file->client_inode);
+        files_.erase(found);
+        file->closed = true;
+        if (file->calls == 0) ended.push_back(file);
+      }
+    }
+  }
+  for (const FilePtr& file : ended) node_->Release(file->file);
+}
+
+std::vector<LibrarySession::ChannelPtr> LibrarySession::CallersOf(pid_t tid) {
+  std::vector<ChannelPtr> channels;
+  MutexLock lock(mutex_);
+  const auto [first, last] = by_tid_.equal_range(tid);
+  for (auto each = first; each != last; ++each) channels.push_back(each->second);
+  return channels;
+}
+
+LibrarySession::ChannelPtr LibrarySession::FindCaller(const client::Waiting& at) {
+  const std::vector<ChannelPtr> of_thread = CallersOf(at.tid);
+  const auto found = std::find_if(of_thread.begin(), of_thread.end(), [&](const ChannelPtr& channel) {
+    const auto call = channel->current();
+    return call != nullptr && call->code == at.code && call->argument == at.argument;
+  });
+  return found == of_thread.end() ? nullptr : *found;
+}
+
+}  // namespace dxg::attach::library

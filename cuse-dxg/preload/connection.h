@@ -1,0 +1,64 @@
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "cuse-dxg/preload/node_protocol.h"
+
+// The library's end of the connections to the device process: one of each thread that makes calls.
+
+namespace dxg::preload::node {
+
+// Whether this process is served at all. Reads the environment when the library is loaded.
+bool Served();
+void Load();
+
+// close(2), which is no point of cancellation here.
+int Close(int descriptor);
+
+// A connection for one call. That of the thread, or, where it has none to use, one of the call's own.
+class Connection {
+ public:
+  Connection();
+  ~Connection();
+  Connection(const Connection&) = delete;
+  Connection& operator=(const Connection&) = delete;
+
+  int error() const { return socket_ < 0 ? socket_ : 0; }
+  uint32_t number() const { return number_; }
+
+  // Whether the file was shown before; it is from now on.
+  bool Shows(uint64_t file);
+  // 0, or -errno. `extra` is memory of the program, at which the kernel looks for us.
+  int Send(const Said& said, const void* extra, size_t extra_bytes, int file);
+  // How many bytes of `out`, which is memory of the program, were written; or -errno. The descriptor that
+  // came along, or -1, is in `file`.
+  long Receive(Told* told, void* out, size_t out_bytes, int flags, int* file);
+  // The next message, whole. 0, or -errno. It is looked at first and taken then, because an address of the
+  // kernel's is refused before the message has come, and any other one after it was taken.
+  long ReceiveInto(void* to, size_t bytes);
+
+ private:
+  long Next(void* to, size_t bytes, int flags);
+  bool Begin(pid_t tid);
+
+  int socket_ = -1;
+  uint32_t number_ = 1;
+  bool kept_ = false, broken_ = false;
+};
+
+// A descriptor of the node, as its address says. `number` is 0 where the descriptor is something else.
+struct FileName {
+  uint64_t number;
+  int access;  // O_RDONLY, O_WRONLY or O_RDWR
+};
+FileName NameOf(int descriptor);
+bool GiveName(int descriptor, uint64_t number, unsigned access);
+
+// Which descriptors may be the node's: those that this library has met. A descriptor that it has not met may
+// be one as well, as it was inherited or received.
+void Remember(int descriptor);
+bool MayBeNode(int descriptor);
+
+}  // namespace dxg::preload::node
