@@ -4,6 +4,7 @@
 #include <poll.h>
 #include <sys/socket.h>
 
+#include <atomic>
 #include <cstdlib>
 #include <filesystem>
 #include <functional>
@@ -110,6 +111,18 @@ TEST(TopConversation, WhatMakesNoSenseIsRefused) {
     EXPECT_EQ(status.value(), -EPROTO);
     EXPECT_NE(status.why().find(each.said), std::string::npos) << status.why();
   }
+}
+
+TEST(TopConversation, APageThatLeadsToItselfIsNotAskedForAgain) {
+  std::atomic<int> asked = 0;
+  Daemon daemon([&asked](const auto&, ControlReply* reply) {
+    ++asked;
+    reply->mutable_live()->add_guest_processes();
+    reply->mutable_live()->set_guest_next(7);
+  });
+  Conversation top(daemon.path);
+  EXPECT_EQ(Sample(top).status().value(), -EPROTO);
+  EXPECT_EQ(asked, 2);
 }
 
 TEST(TopConversation, NobodyThereAndNobodyMore) {
