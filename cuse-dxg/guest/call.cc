@@ -22,6 +22,7 @@ Status Call::CopyArgsIn() {
     return Status::Refuse(EFAULT, "the argument at {:#x} cannot be read ({} bytes)", ioctl_->argument(),
                           row.args_size);
   }
+  has_args_ = true;
   row.read_request(args_, &request_message());
   return Status::Ok();
 }

@@ -78,6 +78,7 @@ class Call : public Caller {
   Status OutLateAll() { return OutLate({0, row.args_size}); }
 
   std::byte* args() { return args_; }
+  bool has_args() const { return has_args_; }  // else nothing was ever written to them
 
   // Answers the client. The last thing that happens to a call.
   void Answer(const Status& status);
@@ -88,6 +89,7 @@ class Call : public Caller {
 
   std::unique_ptr<std::vector<NamedMemory>> named_memory_;
   uint16_t out_bytes_ = 0;  // of args_, that the kernel copies with the answer
+  bool has_args_ = false;
   std::byte* const args_;
 };
 

@@ -107,6 +107,7 @@ class CallRunner {
 
   // As the struct has them when the call ends.
   static std::span<const uint64_t> AddressesOf(Call& call, std::array<uint64_t, kAddressesMax>* room) {
+    if (!call.has_args()) return {};
     const std::span<const contract::Member> members = call.row.addresses;
     DXG_CHECK(members.size() <= room->size());
     for (size_t i = 0; i < members.size(); ++i)

@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <functional>
+#include <utility>
 
 #include "cuse-dxg/trace/decode.h"
 #include "cuse-dxg/trace/fields.h"
@@ -18,6 +20,9 @@ namespace {
 using contract::FieldPlan;
 using google::protobuf::FieldDescriptor;
 using Thread = std::vector<Comparable>;
+
+constexpr size_t kNamesMax = 4096;  // of a call; those that follow have to be the same
+constexpr size_t kTextMax = 4096;   // a longer text is compared by its size and its hash
 
 // Numbers of descriptors: which one is free is chance.
 bool IsDescriptor(const std::string& field) {
@@ -83,7 +88,7 @@ class Maker {
   }
 
   void AddNumber(const FieldPlan& plan, uint64_t value) {
-    const char kind = value == 0 ? 0 : KindOf(plan);
+    const char kind = value == 0 || to_->names.size() == kNamesMax ? 0 : KindOf(plan);
     if (kind == 0) {
       to_->text += std::to_string(value);
       return;
@@ -122,7 +127,7 @@ Result<std::vector<Thread>> ReadThreads(TraceReader& reader, const DiffOptions& 
   std::map<std::pair<uint32_t, uint32_t>, size_t> order;
   Decoder decoder;
   const LineOptions line{.begin_ns = reader.header().begin_ns()};
-  for (size_t calls = 0;;) {
+  for (size_t calls = 0, bytes = 0;;) {
     DXG_ASSIGN(const TraceReader::What what, reader.Next());
     if (what == TraceReader::What::kEnd) break;
     if (what != TraceReader::What::kRecord || !reader.record().has_call()) continue;
@@ -130,12 +135,17 @@ Result<std::vector<Thread>> ReadThreads(TraceReader& reader, const DiffOptions& 
     if (!options.filter.Passes(record)) continue;
     if (Status decoded = decoder.Decode(record); !decoded.ok())
       return Status::Refuse(EINVAL, "record {}: {}", reader.records(), decoded.why());
-    if (++calls > Diff::kCallsMax)
-      return Status::Refuse(EFBIG, "more than {} calls; choose some of them with --filter", Diff::kCallsMax);
+    if (++calls > Diff::kCallsMax || bytes > Diff::kBytesMax)
+      return Status::Refuse(
+          EFBIG, "record {}: more than {} calls, or {} bytes of text; choose some calls with --filter",
+          reader.records(), Diff::kCallsMax, Diff::kBytesMax);
     const auto [thread, added] = order.try_emplace({record.pid(), record.tid()}, threads.size());
     if (added) threads.emplace_back();
-    threads[thread->second].push_back(
-        MakeComparable(decoder.call(), options.exact, LineOf(record, decoder, line)));
+    Comparable made = MakeComparable(decoder.call(), options.exact, LineOf(record, decoder, line));
+    if (made.text.size() > kTextMax)
+      made.text = fmt::format("{} bytes, {:#x}", made.text.size(), std::hash<std::string>()(made.text));
+    bytes += made.text.size() + made.line.size() + made.names.size() * sizeof(made.names[0]);
+    threads[thread->second].push_back(std::move(made));
   }
   return threads;
 }

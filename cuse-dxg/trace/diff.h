@@ -51,7 +51,8 @@ struct DiffResult {
 class Diff {
  public:
   static constexpr size_t kCallsMax = 2'000'000;
-  static constexpr size_t kAheadMax = 256;  // calls that are looked at to find where both agree again
+  static constexpr size_t kBytesMax = 1u << 30;  // of their texts, in each recording
+  static constexpr size_t kAheadMax = 256;       // calls that are looked at to find where both agree again
 
   static Result<DiffResult> Run(TraceReader& a, TraceReader& b, const DiffOptions& options, std::FILE* to);
 };

@@ -105,9 +105,9 @@ void AppendEnum(const FieldPlan& plan, int value, std::string* out) {
   }
 }
 
-// `index` is of a list; -1: it is none.
-void AppendValue(const Message& message, const FieldPlan& plan, int index, size_t limit, std::string* out) {
-  const Reflection* const reflection = message.GetReflection();
+// `index` is of a list; -1: it is none. The reflection is the message's, which is slow to ask for.
+void AppendValue(const Message& message, const Reflection* reflection, const FieldPlan& plan, int index,
+                 size_t limit, std::string* out) {
   const FieldDescriptor* const field = plan.field;
   const bool repeated = index >= 0;
   switch (plan.type) {
@@ -141,10 +141,13 @@ void AppendValue(const Message& message, const FieldPlan& plan, int index, size_
                                  : reflection->GetEnumValue(message, field),
                         out);
     case FieldDescriptor::CPPTYPE_STRING: {
+      // A letter of a name says less than a byte of data.
+      constexpr size_t kTextPerByte = 4;
+      const bool is_text = field->type() == FieldDescriptor::TYPE_STRING;
       std::string scratch;
       return AppendBytes(repeated ? reflection->GetRepeatedStringReference(message, field, index, &scratch)
                                   : reflection->GetStringReference(message, field, &scratch),
-                         limit, out);
+                         is_text ? limit * kTextPerByte : limit, out);
     }
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return AppendText(repeated ? reflection->GetRepeatedMessage(message, field, index)
@@ -155,11 +158,12 @@ void AppendValue(const Message& message, const FieldPlan& plan, int index, size_
   }
 }
 
-void AppendList(const Message& message, const FieldPlan& plan, int count, size_t limit, std::string* out) {
+void AppendList(const Message& message, const Reflection* reflection, const FieldPlan& plan, int count,
+                size_t limit, std::string* out) {
   const int shown = static_cast<int>(std::min<size_t>(static_cast<size_t>(count), limit));
   for (int i = 0; i < shown; ++i) {
     out->append(i == 0 ? "[" : ", ");
-    AppendValue(message, plan, i, limit, out);
+    AppendValue(message, reflection, plan, i, limit, out);
   }
   if (shown == 0) *out += '[';
   if (count > shown) {
@@ -189,9 +193,9 @@ void AppendText(const Message& message, size_t limit, const DecodedField& decode
     if (decoded.message != nullptr && plan.field->number() == decoded.number) {
       AppendText(*decoded.message, limit, {}, out);
     } else if (plan.repeated) {
-      AppendList(message, plan, count, limit, out);
+      AppendList(message, reflection, plan, count, limit, out);
     } else {
-      AppendValue(message, plan, -1, limit, out);
+      AppendValue(message, reflection, plan, -1, limit, out);
     }
     separator = ", ";
   }

@@ -147,12 +147,13 @@ TEST(Answers, EachLayoutIsWithinItself) {
     for (int k = 0; k < layout->field_count(); ++k) {
       const auto& at = layout->field(k)->options().GetExtension(answers::at);
       EXPECT_TRUE(layout->field(k)->options().HasExtension(answers::at)) << layout->field(k)->full_name();
-      if (!at.type().empty())
+      if (!at.type().empty()) {
         EXPECT_FALSE(BitsOf(at.type()).empty() && ValuesOf(at.type()).empty())
             << layout->field(k)->full_name();
+      }
       for (const std::string& other : {at.when(), at.size()}) {
-        if (!other.empty())
-          EXPECT_NE(layout->FindFieldByName(other), nullptr) << layout->field(k)->full_name();
+        if (other.empty()) continue;
+        EXPECT_NE(layout->FindFieldByName(other), nullptr) << layout->field(k)->full_name();
       }
     }
   }

@@ -13,6 +13,7 @@
 #include "cuse-dxg/trace/print.h"
 #include "cuse-dxg/trace/stats.h"
 #include "cuse-dxg/trace/timeline.h"
+#include "cuse-dxg/trace/trace_writer.h"
 #include "proto/contract/calls.gen.h"
 #include "tests/trace/read_all.h"
 #include "tests/trace/session.h"
@@ -271,15 +272,37 @@ TEST(Bounds, AMessageOfCountlessPartsIsRefused) {
       << "no message at all";
 }
 
+// The same recording in many frames, so that a cut leaves some of it.
+std::string InFramesOfSeven(const std::string& bytes) {
+  constexpr size_t kEach = 7;
+  MemoryFile file;
+  MemorySink sink(file);
+  TraceHeader header;
+  header.set_format(kFormat);
+  header.set_version(kVersion);
+  const auto writer = *TraceWriter::Begin(sink, header);
+  Batch batch;
+  for (const TraceRecord& record : ReadAll(bytes).records) {
+    TraceItem item;
+    *item.mutable_record() = record;
+    batch.Add(item);
+    if (batch.items.size() < kEach) continue;
+    EXPECT_TRUE(writer->Write(batch).ok());
+    batch.Clear();
+  }
+  EXPECT_TRUE(writer->Write(batch).ok() && writer->Close().ok());
+  return file.bytes();
+}
+
 // Each question reads a file up to where it was cut.
 TEST(Questions, ReadUpToACut) {
   Session session;
   session.Open();
-  for (uint32_t i = 0; i < 400; ++i) {
+  for (uint32_t i = 0; i < 60; ++i) {
     CreateDevice(&session, 0x40, 0x80 + i * 0x40);
     DestroyDevice(&session, 0x80 + i * 0x40);
   }
-  const std::string whole = session.bytes();
+  const std::string whole = InFramesOfSeven(session.bytes());
   std::mt19937_64 random(20261130);  // any seed
   for (int attempt = 0; attempt < 1000; ++attempt) {
     std::string cut = whole.substr(0, random() % whole.size());
