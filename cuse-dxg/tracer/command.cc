@@ -89,6 +89,7 @@ Result<int> Command::Run() {
   if (!sink.ok()) return Ours(sink.status());
   // Before a thread is made, which would have to be forked with.
   DXG_ASSIGN(Program program, Program::Fork(program_));
+  signal(SIGCHLD, SIG_DFL);  // a parent that ignores it is not told of stops
   const sigset_t handled = Tracer::HandledSignals();
   pthread_sigmask(SIG_BLOCK, &handled, nullptr);
   if (const Status seized = program.Seize(); !seized.ok()) return Ours(seized);

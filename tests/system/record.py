@@ -273,6 +273,18 @@ def check_statuses(scratch):
     assert "put -- before the program" in run(*command, "sh", "-c", "exit 7", status=125).stderr
     run(PATH, "record", "-o", "/nonexistent/file", "--", "true", status=125)
     run(PATH, "record", "--", "true", status=125)
+    # It begins as it would alone: signals that are blocked or ignored, descriptors, environment, group.
+    shows = ("sh", "-c", "ls /proc/$$/fd; env | sort; ps -o pgid=,sid=,tpgid= $$; exec grep -E '^Sig(Blk|Ign)' /proc/self/status")
+    for prepare in (None, lambda: (signal.signal(signal.SIGCHLD, signal.SIG_IGN), signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGUSR2]))):
+        alone, recorded = (run(*words, *shows, preexec_fn=prepare).stdout for words in ((), (*command, "--")))
+        assert alone == recorded, (alone, recorded)
+    # A node elsewhere.
+    run(f"{HERE}/on-fuse-file", PATH, "--", *command, "--device", "@NODE@", "--",
+        f"{BIN}/dxg-conformance", "--device", "@NODE@", "--gtest_filter=EnumAdapters*")
+    with open(into, "rb") as file:
+        assert file.read(4) == b"\x28\xb5\x2f\xfd"
+    calls = run(PATH, "trace", "print", "--filter", "call=EnumAdapters*", into).stdout
+    assert calls.count("\n") > 5, calls
     # A program that would get rights by being executed does without them, and that is said.
     shutil.copy(PATH, scratch)
     shutil.copy(shutil.which("true"), f"{scratch}/with-rights")
