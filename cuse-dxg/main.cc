@@ -47,7 +47,6 @@
 #include "cuse-dxg/options.h"
 #include "cuse-dxg/profile/command.h"
 #include "cuse-dxg/profile_trial.h"
-#include "cuse-dxg/program_words.h"
 #include "cuse-dxg/replay/command.h"
 #include "cuse-dxg/top/command.h"
 #include "cuse-dxg/trace/command.h"
@@ -291,9 +290,9 @@ bool PlaceControl(std::string* path) {
   return path->empty();
 }
 
-int Run(const ProgramWords& words, Options options) {
+int Run(const RunCommand& command, Options options) {
   StartLog(options.log_level, spdlog::level::warn);
-  if (Status status = words.Check(); !status.ok()) return Refused(status, kExitNotStarted);
+  if (Status status = command.words().Check(); !status.ok()) return Refused(status, kExitNotStarted);
   std::string library;
   if (options.preload) {
     Result<std::string> found = FindLibrary("--preload", "libdxg-preload.so");
@@ -322,8 +321,8 @@ int Run(const ProgramWords& words, Options options) {
 
 int Record(tracer::Command& command) {
   StartLog({}, spdlog::level::warn);
-  const Result<int> ended = command.Run();
-  if (ended.ok()) attach::ExitLike(*Result<int>(ended));
+  Result<int> ended = command.Run();
+  if (ended.ok()) attach::ExitLike(*ended);
   return Refused(ended.status(), StatusOfNoProgram(ended.status()));
 }
 
@@ -344,8 +343,7 @@ int Main(int argc, char** argv) {
 
   AddConfig(app);
   CLI::App* serve = AddServe(app, &to_serve);
-  ProgramWords run_words("run", argc, argv);
-  CLI::App* run = AddRun(app, &to_run, &run_words);
+  RunCommand run(app, &to_run, argc, argv);
   CLI::App* doctor =
       app.add_subcommand("doctor", "Print what works on this machine, what does not, and how to fix it");
   doctor->add_flag("--json", json, "As JSON");
@@ -367,14 +365,14 @@ int Main(int argc, char** argv) {
   replay::Command replay(app);
 
   command_line::AddPages(app);
-  const ProgramWords& words = record.words().is_asked_for() ? record.words() : run_words;
+  const ProgramWords& words = record.words().is_asked_for() ? record.words() : run.words();
   try {
     app.parse(words.argc(), argv);
   } catch (const CLI::ParseError& error) {
     return words.is_asked_for() ? words.Explain(app, error) : command_line::Explain(app, error);
   }
   if (*serve) return Serve(to_serve);
-  if (*run) return Run(run_words, to_run);
+  if (run.given()) return Run(run, to_run);
   if (*doctor) return Doctor(json);
   if (ctl.given()) return ctl.Run();
   if (vmbus.given()) return vmbus.Run();

@@ -130,39 +130,38 @@ CLI::App* AddServe(CLI::App& app, Options* options) {
   return serve;
 }
 
-CLI::App* AddRun(CLI::App& app, Options* options, ProgramWords* words) {
-  CLI::App* run =
-      app.add_subcommand("run", "Run one program with a private /dev that has a dxg; needs no root");
-  AddDeviceOptions(run, options);
-  run->add_option(
-         "--attach", options->run_attach,
-         "How the program meets the node: fuse, in a private /dev; preload, by a library in the program, "
-         "where neither FUSE nor mounts nor namespaces are to be had; or auto (fuse if that works)")
+RunCommand::RunCommand(CLI::App& app, Options* options, int argc, char** argv) : words_("run", argc, argv) {
+  run_ = app.add_subcommand("run", "Run one program with a private /dev that has a dxg; needs no root");
+  AddDeviceOptions(run_, options);
+  run_->add_option(
+          "--attach", options->run_attach,
+          "How the program meets the node: fuse, in a private /dev; preload, by a library in the program, "
+          "where neither FUSE nor mounts nor namespaces are to be had; or auto (fuse if that works)")
       ->check(CLI::IsMember({"auto", "fuse", "preload"}))
       ->envname("DXG_ATTACH")
       ->capture_default_str();
-  run->add_flag(
+  run_->add_flag(
       "--preload", options->preload,
       "Load a helper library into the program, for runs under a debugger or strace (docs/security.md)");
-  run->add_flag(
-         "--wsl-libs{on},--no-wsl-libs{off}", options->wsl_libs,
-         "Show the program a libdxcore.so in /usr/lib/wsl/lib, and the folders of the profiles' drivers "
-         "(docs/wsl-libraries.md). Default: with a profile of a real vendor's adapter")
+  run_->add_flag(
+          "--wsl-libs{on},--no-wsl-libs{off}", options->wsl_libs,
+          "Show the program a libdxcore.so in /usr/lib/wsl/lib, and the folders of the profiles' drivers "
+          "(docs/wsl-libraries.md). Default: with a profile of a real vendor's adapter")
       ->check(CLI::IsMember({"auto", "on", "off"}));
-  run->add_option("--report", options->report,
-                  "At the end, write to FILE what the program asked for, and how far that was done as by the "
-                  "real device; - is stdout. JSON where FILE ends in .json (docs/fidelity.md)")
+  run_->add_option(
+          "--report", options->report,
+          "At the end, write to FILE what the program asked for, and how far that was done as by the "
+          "real device; - is stdout. JSON where FILE ends in .json (docs/fidelity.md)")
       ->type_name("FILE")
       ->envname("DXG_REPORT");
-  run->add_option("--report-format", options->report_format, "Whatever FILE is called")
+  run_->add_option("--report-format", options->report_format, "Whatever FILE is called")
       ->check(CLI::IsMember({"text", "json"}));
-  words->AddTo(run, &options->command);
-  run->footer(
+  words_.AddTo(run_, &options->command);
+  run_->footer(
       "Usage: cuse-dxg run [OPTIONS] -- PROGRAM [ARGS...]\n"
       "Exit status: that of PROGRAM; a signal that ends it also ends cuse-dxg. 125 if cuse-dxg itself "
       "fails,\n"
       "whatever the reason; 126 if PROGRAM is there and cannot be run; 127 if it is not found.");
-  return run;
 }
 
 void AddConfig(CLI::App& app) {

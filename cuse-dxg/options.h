@@ -41,8 +41,18 @@ struct Options {
 
 CLI::App* AddServe(CLI::App& app, Options* options);
 
-// `run`, with the options that only it has. `words` has the command line, and outlives it.
-CLI::App* AddRun(CLI::App& app, Options* options, ProgramWords* words);
+// `run`, and the program behind it.
+class RunCommand {
+ public:
+  RunCommand(CLI::App& app, Options* options, int argc, char** argv);
+
+  const ProgramWords& words() const { return words_; }
+  bool given() const { return run_->parsed(); }
+
+ private:
+  ProgramWords words_;
+  CLI::App* run_;
+};
 
 // Options in a file, which $DXG_CONFIG may name.
 void AddConfig(CLI::App& app);
