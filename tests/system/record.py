@@ -200,6 +200,7 @@ def main():
 
         check_statuses(scratch)
         check_terminal(scratch)
+        check_killed(scratch)
 
 
 def check_modes(trace, prefix, recorded, said):
@@ -294,6 +295,17 @@ def check_statuses(scratch):
     # A program that traces others finds a tracer; one that has none to trace is told so.
     out = run(*command, "--", PATH, "record", "-o", f"{scratch}/inner.dxg", "--", "true", status=125)
     assert "cannot be traced" in out.stderr, out.stderr
+
+
+def check_killed(scratch):
+    """Without its tracer a program would be refused what the filter stops: it ends with it. What was recorded before is there."""
+    with subprocess.Popen((PATH, "record", "-o", f"{scratch}/killed.dxg", "--", "sh", "-c", "echo $$; read never"),
+                          stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as recorder:
+        program = os.pidfd_open(int(recorder.stdout.readline()))
+        recorder.kill()
+        assert select.select([program], [], [], 30)[0], "the program goes on"
+        os.close(program)
+    assert "the recording was not closed" in run(PATH, "trace", "print", f"{scratch}/killed.dxg").stderr
 
 
 def check_terminal(scratch):
