@@ -181,17 +181,18 @@ std::byte* ClientCall::NewBlock(size_t bytes) {
   return Bytes(blocks_.back()->data());
 }
 
-// A list that is announced and was not read: the driver could not, or refused before.
+// A list that is announced and was not read: there was none, the driver could not, or it refused before.
 void ClientCall::PutIn(const Buffer& buffer, const Message& request, std::byte* args) {
   if (!buffer.present(args)) return;
   const uint64_t announced = buffer.count(args);
   const uint32_t there = buffer.size(request);
   if (announced == 0) return;
   if (fault_.buffer == buffer.name) return PutWord(args + buffer.pointer, fault_.address);
-  if (there == 0) return PutWord(args + buffer.pointer, result_ < 0 ? fault_.address : 0);
+  if (there == 0 && (result_ >= 0 || !fault_.buffer.empty())) return PutWord(args + buffer.pointer, 0);
+  if (there == 0 && result_ == -EFAULT) return PutWord(args + buffer.pointer, fault_.address);
   std::byte* const to =
       NewBlock(std::max<uint64_t>(std::min<uint64_t>(announced, buffer.max), there) * buffer.element_size);
-  PutElements(buffer, request, to, there);
+  if (there != 0) PutElements(buffer, request, to, there);
   PutWord(args + buffer.pointer, AddressOf(to));
 }
 
