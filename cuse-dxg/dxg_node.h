@@ -22,8 +22,8 @@ struct NodeOptions {
   std::vector<std::string> profiles;  // adapter profiles, a name or a file each; none: the built-in default
   std::string scenario;               // that befalls them (docs/scenarios.md); empty: none
   std::string backend = "sim";
-  vmbus::UioOptions vmbus;  // of the back-end "vmbus"
-  std::string shadow;  // what answers are compared with: "replay:FILE"; empty: nothing
+  vmbus::UioOptions vmbus;      // of the back-end "vmbus"
+  std::string shadow;           // what answers are compared with: "replay:FILE"; empty: nothing
   bool recorded_times = false;  // of the back-end "replay:FILE": answers take as long as they took
   int agents =
       -1;  // a listening socket for preload agents (client/agents.h), which the device takes; -1: none

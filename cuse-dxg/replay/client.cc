@@ -31,6 +31,12 @@ uint64_t NewMemory(uint64_t bytes) {
   return pages == MAP_FAILED ? 0 : reinterpret_cast<uint64_t>(pages);  // Safety: a number
 }
 
+bool IsOfFault(const RecordedCall& call) {
+  return call.result < 0 && call.reason.find(" at 0x") != std::string::npos &&
+         (call.reason.find(" cannot be read (") != std::string::npos ||
+          call.reason.find(" cannot be written (") != std::string::npos);
+}
+
 std::vector<uint64_t> NumbersOf(const Message& message, const Message& request) {
   std::vector<uint64_t> numbers;
   ForEachValue(message, request, [&](const Value& value) { numbers.push_back(value.number); });
@@ -65,8 +71,7 @@ Outcome Client::Make(const RecordedCall& call) {
   Outcome outcome;
   outcome.request = RequestFor(call);
   // A refusal says what it could not read or write: "private_data at 0x1000 cannot be read (4 bytes)".
-  const std::string fault =
-      call.result == -EFAULT ? call.reason.substr(0, call.reason.find(" at ")) : std::string();
+  const std::string fault = IsOfFault(call) ? call.reason.substr(0, call.reason.find(" at ")) : std::string();
   ClientCall made(*call.row, *outcome.request, *call.Reply(), call.result, {Untouchable(), fault}, NewMemory);
   const bool unreadable = fault == "the argument";
   void* const argument =

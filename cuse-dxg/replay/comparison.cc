@@ -43,7 +43,8 @@ bool IsDefault(const Message& message, const FieldDescriptor* field) {
 
 // What the call did not write is in the client's struct as the client had it: where the recorded reply has
 // nothing and the other one what was asked, it is nothing either.
-void ForgetWhatWasAsked(const Message& recorded, const Message& request, Message* live) {
+void ForgetWhatWasAsked(const Message& recorded, const Message& request, Message* live,
+                        bool in_list = false) {
   for (int i = 0; i < recorded.GetDescriptor()->field_count(); ++i) {
     const FieldDescriptor* const field = recorded.GetDescriptor()->field(i);
     const FieldDescriptor* const asked = request.GetDescriptor()->FindFieldByName(field->name());
@@ -58,14 +59,16 @@ void ForgetWhatWasAsked(const Message& recorded, const Message& request, Message
       for (int k = 0; k < count; ++k)
         ForgetWhatWasAsked(reflection->GetRepeatedMessage(recorded, field, k),
                            request.GetReflection()->GetRepeatedMessage(request, asked, k),
-                           reflection->MutableRepeatedMessage(live, field, k));
+                           reflection->MutableRepeatedMessage(live, field, k), true);
       continue;
     }
     if (field->is_repeated() || !IsDefault(recorded, field)) continue;
     const bool number = field->cpp_type() == FieldDescriptor::CPPTYPE_UINT32 ||
                         field->cpp_type() == FieldDescriptor::CPPTYPE_UINT64;
     const bool bytes = field->cpp_type() == FieldDescriptor::CPPTYPE_STRING;
+    // Private data of elements is not recorded.
     if ((number && NumberIn(*live, field->name()) == NumberIn(request, field->name())) ||
+        (bytes && in_list) ||
         (bytes && reflection->GetString(*live, field) == request.GetReflection()->GetString(request, asked)))
       reflection->ClearField(live, field);
   }

@@ -73,9 +73,11 @@ Message* ElementAt(Message* message, const FieldDescriptor* field, int i) {
                               : reflection->MutableMessage(message, field);
 }
 
-void ReadInto(const Buffer& buffer, const std::byte* args, const ClientMemory& memory, Message* message) {
+// `least`: so many elements are there, whatever the struct announces.
+void ReadInto(const Buffer& buffer, const std::byte* args, const ClientMemory& memory, Message* message,
+              uint32_t least = 0) {
   if (!buffer.present(args)) return;
-  const uint64_t count = buffer.count(args);
+  const uint64_t count = std::max<uint64_t>(buffer.count(args), least);
   const uint64_t address = Word(args + buffer.pointer);
   if (count == 0 || count > buffer.max || address == 0) return;
   const auto elements = static_cast<uint32_t>(count);
@@ -100,9 +102,11 @@ Status WriteFrom(const Buffer& buffer, const std::byte* args, const ClientMemory
                  const Message& message) {
   const uint32_t count = buffer.size(message);
   if (count == 0) return Status::Ok();
-  if (!buffer.present(args) || count > std::min<uint64_t>(buffer.count(args), buffer.max))
+  // Of what is asked about as a whole, such as a resource, no number is announced.
+  const uint64_t room = buffer.present(args) ? std::clamp<uint64_t>(buffer.count(args), 1, buffer.max) : 0;
+  if (count > room)
     return Status::Refuse(EPROTO, "the recorded {} has {} elements; the client gave room for {}", buffer.name,
-                          count, buffer.present(args) ? buffer.count(args) : 0);
+                          count, room);
   const uint64_t address = Word(args + buffer.pointer);
   const size_t size = size_t{count} * buffer.element_size;
   const auto fault = [&] {
@@ -177,17 +181,18 @@ std::byte* ClientCall::NewBlock(size_t bytes) {
   return Bytes(blocks_.back()->data());
 }
 
-// A list that is announced and was not read: the driver could not, or refused before.
+// A list that is announced and was not read: there was none, the driver could not, or it refused before.
 void ClientCall::PutIn(const Buffer& buffer, const Message& request, std::byte* args) {
   if (!buffer.present(args)) return;
   const uint64_t announced = buffer.count(args);
   const uint32_t there = buffer.size(request);
   if (announced == 0) return;
   if (fault_.buffer == buffer.name) return PutWord(args + buffer.pointer, fault_.address);
-  if (there == 0) return PutWord(args + buffer.pointer, result_ < 0 ? fault_.address : 0);
+  if (there == 0 && (result_ >= 0 || !fault_.buffer.empty())) return PutWord(args + buffer.pointer, 0);
+  if (there == 0 && result_ == -EFAULT) return PutWord(args + buffer.pointer, fault_.address);
   std::byte* const to =
       NewBlock(std::max<uint64_t>(std::min<uint64_t>(announced, buffer.max), there) * buffer.element_size);
-  PutElements(buffer, request, to, there);
+  if (there != 0) PutElements(buffer, request, to, there);
   PutWord(args + buffer.pointer, AddressOf(to));
 }
 
@@ -227,7 +232,7 @@ void ClientCall::PutOut(const Buffer& buffer, const Message& reply) {
     address = AddressOf(NewBlock(std::max<uint64_t>(announced, there) * buffer.element_size + kWordBytes));
     PutWord(args + buffer.pointer, address);
   }
-  out_.emplace_back(&buffer, reinterpret_cast<const std::byte*>(address));  // Safety: a block of ours
+  out_.emplace_back(&buffer, there);
 }
 
 std::unique_ptr<Message> ClientCall::ReadReply() const {
@@ -244,7 +249,7 @@ std::unique_ptr<Message> ClientCall::ReadReply() const {
     }
     return false;
   };
-  for (const auto& [buffer, at] : out_) ReadInto(*buffer, args, memory, reply.get());
+  for (const auto& [buffer, least] : out_) ReadInto(*buffer, args, memory, reply.get(), least);
   return reply;
 }
 

@@ -78,7 +78,7 @@ class ClientCall {
   const std::function<uint64_t(uint64_t)> own_memory_;
   Block args_;
   std::vector<std::unique_ptr<Block>> blocks_;
-  std::vector<std::pair<const contract::Buffer*, const std::byte*>> out_;
+  std::vector<std::pair<const contract::Buffer*, uint32_t>> out_;  // and how many elements were recorded
 };
 
 }  // namespace dxg::replay

@@ -114,8 +114,8 @@ class Playing {
  private:
   // The processes whose time has come.
   Status StartDue();
-  bool Hear();  // false: nobody is left who could say something
-  void Reap();
+  bool Hear();           // false: nobody is left who could say something
+  void Reap(int flags);  // of waitpid(2)
   void EndAll();
   std::string Silent() const;
   uint64_t TimeOf(uint32_t process) const;
@@ -160,10 +160,10 @@ Status Playing::StartDue() {
   return Status::Ok();
 }
 
-void Playing::Reap() {
-  std::erase_if(players_, [this](pid_t player) {
+void Playing::Reap(int flags) {
+  std::erase_if(players_, [this, flags](pid_t player) {
     int status = 0;
-    if (waitpid(player, &status, WNOHANG) != player) return false;
+    if (waitpid(player, &status, flags) != player) return false;
     if (WIFEXITED(status) && WEXITSTATUS(status) == kCannotOpen) cannot_open_ = true;
     if (WIFSIGNALED(status) && why_.empty())
       why_ = fmt::format("a process that played ended by signal {}", WTERMSIG(status));
@@ -236,7 +236,7 @@ Status Playing::Run() {
     if (todo_.empty()) tell_.reset();
     pollfd events{hear_.get(), POLLIN, 0};
     const int ready = poll(&events, 1, kLookMs);
-    Reap();
+    Reap(WNOHANG);
     if (ready > 0) {
       quiet_ms = 0;
       if (!Hear()) break;
@@ -248,11 +248,8 @@ Status Playing::Run() {
     if (why_.empty()) why_ = cannot_open_ ? "" : Silent();
     break;
   }
-  // Who has told all may be about to end.
-  if (why_.empty() && !cannot_open_) {
-    for (const pid_t player : players_) waitpid(player, nullptr, 0);
-    players_.clear();
-  }
+  // Who has told all is about to end.
+  if (why_.empty() && !cannot_open_) Reap(0);
   EndAll();
   if (cannot_open_) return Status::Refuse(ENODEV, "{} cannot be played on", options_.device);
   return Status::Ok();

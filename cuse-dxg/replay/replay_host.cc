@@ -2,54 +2,26 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
-#include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
 #include <vector>
 
 #include "base/page.h"
-#include "base/shared_memory.h"
 #include "cuse-dxg/guest/bring_in.h"
 #include "cuse-dxg/guest/calls/share.h"
 #include "cuse-dxg/guest/client_event.h"
 #include "cuse-dxg/guest/driver.h"
-#include "cuse-dxg/guest/open_file.h"
 #include "cuse-dxg/replay/layout.h"
 #include "proto/dxg/host.pb.h"
 #include "proto/dxg/meaning.pb.h"
 
 namespace dxg::replay {
 
-// A descriptor's other end: an object of the recording, which is ready to be read when its fence is reached,
-// and at once where it waits for none.
-struct ReplayedObject final : guest::SharedObject {
-  explicit ReplayedObject(uint32_t object, bool is_ready)
-      : SharedObject(Kind::kSyncObject), object(object), ready(is_ready) {}
-  std::unique_ptr<guest::OpenFile> Open(guest::Driver& driver, std::shared_ptr<SharedObject> self) override;
-
-  uint32_t Poll(std::unique_ptr<attach::PollWaiter> next) DXG_EXCLUDES(waiting) {
-    MutexLock lock(waiting);
-    if (next != nullptr) waiter.swap(next);
-    return ready ? POLLIN : 0;
-  }
-  void BecomeReady() DXG_EXCLUDES(waiting) {
-    MutexLock lock(waiting);
-    ready = true;
-    if (waiter != nullptr) waiter->Wake();
-  }
-
-  const uint32_t object;
-  Mutex waiting;
-  bool ready DXG_GUARDED_BY(waiting);
-  std::unique_ptr<attach::PollWaiter> waiter DXG_GUARDED_BY(waiting);
-};
-
 namespace {
 
-constexpr uint64_t kFileBytes = 256ull << 30;         // of which only what is touched is there
-constexpr uint64_t kUnknownBytes = 64ull << 20;       // an allocation of which no call tells the size
-constexpr uint64_t kWindowBegins = 0x1000'0000'0000;  // anywhere
+constexpr uint64_t kPagesMax = 1ull << 26;       // that an allocation is taken to have
+constexpr uint64_t kUnknownBytes = 64ull << 20;  // an allocation of which no call tells the size
 
 ClientMemory MemoryOf(guest::Call& call) {
   ClientMemory memory;
@@ -61,18 +33,6 @@ ClientMemory MemoryOf(guest::Call& call) {
   };
   return memory;
 }
-
-class ReplayedFile final : public guest::SharedObjectFile {
- public:
-  ReplayedFile(guest::Driver& driver, const std::shared_ptr<ReplayedObject>& object)
-      : SharedObjectFile(driver, object), object_(object) {}
-  uint32_t Poll(std::unique_ptr<attach::PollWaiter> waiter) override {
-    return object_->Poll(std::move(waiter));
-  }
-
- private:
-  const std::shared_ptr<ReplayedObject> object_;
-};
 
 std::vector<uint64_t> Numbers(const Message& message, const Message& request, Kind kind) {
   std::vector<uint64_t> numbers;
@@ -123,11 +83,6 @@ std::string NarrowName(const std::string& wide) {
 
 }  // namespace
 
-std::unique_ptr<guest::OpenFile> ReplayedObject::Open(guest::Driver& driver,
-                                                      std::shared_ptr<SharedObject> self) {
-  return std::make_unique<ReplayedFile>(driver, std::static_pointer_cast<ReplayedObject>(self));
-}
-
 ReplayHost::Options ReplayHost::Parse(const std::string& text, bool recorded_times) {
   constexpr std::string_view kStrict = ",strict";
   Options options{.file = text, .strict = text.ends_with(kStrict), .recorded_times = recorded_times};
@@ -146,16 +101,16 @@ Result<std::unique_ptr<ReplayHost>> ReplayHost::Create(std::unique_ptr<Recording
     return Status::Refuse(EINVAL, "{}: there is no call in it that could be answered", recording->name());
   if (!recording->end_text().empty())
     spdlog::warn("{}", std::string_view(recording->end_text()).substr(0, recording->end_text().size() - 1));
-  DXG_ASSIGN(UniqueFd file, MakeSharedMemory("dxg-replay", kFileBytes));
-  return std::unique_ptr<ReplayHost>(new ReplayHost(std::move(recording), options, std::move(file)));
+  DXG_ASSIGN(auto memory, ReplayMemory::Create());
+  return std::unique_ptr<ReplayHost>(new ReplayHost(std::move(recording), options, std::move(memory)));
 }
 
-ReplayHost::ReplayHost(std::unique_ptr<Recording> recording, const Options& options, UniqueFd file)
+ReplayHost::ReplayHost(std::unique_ptr<Recording> recording, const Options& options,
+                       std::unique_ptr<ReplayMemory> memory)
     : recorded_times_(options.recorded_times),
       answers_(std::move(recording), options.strict),
-      file_(std::make_shared<UniqueFd>(std::move(file))),
-      fidelity_(Deadlines::NowNs()),
-      end_(0) {
+      memory_(std::move(memory)),
+      fidelity_(Deadlines::NowNs()) {
   // Whatever maps an allocation to the GPU says how many pages of it there are.
   for (const RecordedCall& call : answers_.recording().calls()) {
     const auto* const fields = call.row->request->GetDescriptor();
@@ -166,7 +121,7 @@ ReplayHost::ReplayHost(std::unique_ptr<Recording> recording, const Options& opti
     if (!question->ParseFromString(call.question.substr(1))) continue;
     const uint64_t pages = NumberIn(*question, "size_in_pages") + NumberIn(*question, "offset_in_pages");
     uint64_t& size = sizes_[NumberIn(*question, "allocation") & kObjectMask];
-    if (pages <= kFileBytes / kPageBytes) size = std::max(size, pages * kPageBytes);
+    if (pages <= kPagesMax) size = std::max(size, pages * kPageBytes);
   }
 }
 
@@ -191,43 +146,9 @@ void ReplayHost::Submit(const HostCall& call, Completion completion) {
     static_cast<host::CreateProcess::Reply*>(call.reply)->set_process(static_cast<uint32_t>(process));
   } else if (dynamic_cast<const host::DestroyProcess::Request*>(call.request) != nullptr) {
     answers_.End(call.process);
-    MutexLock lock(mutex_);
-    std::erase_if(own_memory_, [&](const auto& each) { return each.first.first == call.process; });
-    std::erase_if(memory_, [&](const auto& each) { return each.first.first == call.process; });
+    memory_->Forget(call.process);
   }
   completion.run(completion.context, Status::Ok());
-}
-
-std::optional<HostRegion> ReplayHost::FindRegion(WindowAddress address) {
-  MutexLock lock(mutex_);
-  if (address.value < kWindowBegins) return std::nullopt;
-  const uint64_t offset = address.value - kWindowBegins;
-  auto found = regions_.upper_bound(offset);
-  if (found == regions_.begin()) return std::nullopt;
-  --found;
-  if (offset - found->first >= found->second) return std::nullopt;
-  HostRegion region;
-  region.window_address = WindowAddress(kWindowBegins + found->first);
-  region.size = found->second;
-  region.file = file_->get();
-  region.file_offset = found->first;
-  region.keep = file_;
-  return region;
-}
-
-Result<ReplayHost::Memory> ReplayHost::MemoryFor(OfProcess object, uint64_t size, bool* is_new) {
-  MutexLock lock(mutex_);
-  const auto known = memory_.find(object);
-  *is_new = known == memory_.end();
-  if (!*is_new) return known->second;
-  size = (size + kPageBytes - 1) / kPageBytes * kPageBytes;
-  if (size > kFileBytes - end_)
-    return Status::Refuse(ENOMEM, "a replay has no more than {} bytes of memory", kFileBytes);
-  const Memory memory{end_, size};
-  end_ += size;
-  regions_[memory.offset] = size;
-  memory_[object] = memory;
-  return memory;
 }
 
 uint64_t ReplayHost::SizeOf(uint32_t object) const {
@@ -333,25 +254,15 @@ guest::Task ReplayHost::GiveDescriptors(guest::Call& call, const RecordedCall& r
 // Of a call that names a fence and a value of it, the object waits for that.
 std::shared_ptr<ReplayedObject> ReplayHost::ObjectFor(guest::Call& call, uint32_t number) {
   const Message& request = call.request_message();
+  const bool waits = request.GetDescriptor()->FindFieldByName("fence_value") != nullptr;
   const uint64_t value = NumberIn(request, "fence_value");
-  MutexLock lock(mutex_);
+  const uint32_t process = call.process->host_handle;
   for (const uint64_t handle : Numbers(request, request, Kind::kHandle)) {
-    const auto fence =
-        memory_.find({call.process->host_handle, answers_.ObjectOf(call.process->host_handle, handle)});
-    if (fence == memory_.end() || request.GetDescriptor()->FindFieldByName("fence_value") == nullptr)
-      continue;
-    auto object = std::make_shared<ReplayedObject>(number, ValueAt(fence->second) >= value);
-    std::erase_if(waiting_, [](const auto& each) { return each.second.object.expired(); });
-    waiting_.emplace(fence->second.offset, Waiting{value, object});
-    return object;
+    auto object =
+        waits ? memory_->Watch({process, answers_.ObjectOf(process, handle)}, value, number) : nullptr;
+    if (object != nullptr) return object;
   }
   return std::make_shared<ReplayedObject>(number, true);
-}
-
-uint64_t ReplayHost::ValueAt(const Memory& memory) const {
-  uint64_t value = 0;
-  const ssize_t got = pread(file_->get(), &value, sizeof(value), static_cast<off_t>(memory.offset));
-  return got == sizeof(value) ? value : 0;
 }
 
 guest::Task ReplayHost::ShowMemory(guest::Call& call, const RecordedCall& recorded, const Message& reply,
@@ -365,34 +276,28 @@ guest::Task ReplayHost::ShowMemory(guest::Call& call, const RecordedCall& record
     const uint64_t handle = NumberIn(fence ? reply : call.request_message(), maps.of());
     const uint32_t object = answers_.ObjectOf(process, handle);
     if (object == 0) continue;
-    if (const uint64_t address = OwnMemory({process, object}); address != 0) {
+    if (const uint64_t address = memory_->Own({process, object}); address != 0) {
       call.SetAddress(MemberOf(call.row, maps.member()), address);
       *shown = true;
       continue;
     }
     bool is_new = false;
     const uint64_t size = fence ? kPageBytes : SizeOf(object);
-    DXG_CO_ASSIGN(const Memory memory, MemoryFor({process, object}, size, &is_new));
+    DXG_CO_ASSIGN(const ReplayMemory::Range memory, memory_->For({process, object}, size, &is_new));
     if (fence && is_new) {
-      Raise({process, object}, InitialValue(call.request_message()));
+      memory_->Raise({process, object}, InitialValue(call.request_message()));
       // A queue's fence is raised by what names the queue.
-      MutexLock lock(mutex_);
-      for (const Made& made : recorded.handles) memory_.try_emplace({process, made.object}, memory);
+      for (const Made& made : recorded.handles) memory_->Share({process, made.object}, memory);
     }
     if (!fence && is_new) {
-      uint64_t known = 0;
-      if (!recorded.memory.empty()) {
-        const std::string& contents = recorded.memory.front().second;
-        known = std::min<uint64_t>(contents.size(), memory.size);
-        if (pwrite(file_->get(), contents.data(), known, static_cast<off_t>(memory.offset)) < 0)
-          co_return Status::Refuse(ENOMEM, "no room for the recorded contents of locked memory");
-      }
+      const uint64_t known =
+          recorded.memory.empty() ? 0 : memory_->Fill(memory, recorded.memory.front().second);
       if (known < memory.size)
         Note(call, FidelityKind::kApproximated, "memory without recorded contents",
              "the client sees zeros where the recording does not have what was there");
     }
     DXG_CO_ASSIGN(const ClientAddress address,
-                  co_await guest::BringIn(call, WindowAddress(kWindowBegins + memory.offset), memory.size));
+                  co_await guest::BringIn(call, ReplayMemory::AddressOf(memory), memory.size));
     call.SetAddress(MemberOf(call.row, maps.member()), address.value);
     *shown = true;
   }
@@ -409,34 +314,9 @@ void ReplayHost::KeepOwnMemory(guest::Call& call, const std::vector<uint64_t>& a
     if (value.kind == Kind::kHandle && value.field.name() == "allocation")
       objects.push_back(answers_.ObjectOf(process, value.number));
   });
-  MutexLock lock(mutex_);
   for (size_t i = 0; i < std::min(objects.size(), addresses.size()); ++i) {
-    if (addresses[i] != 0) own_memory_[{process, objects[i]}] = addresses[i];
+    if (addresses[i] != 0) memory_->KeepOwn({process, objects[i]}, addresses[i]);
   }
-}
-
-uint64_t ReplayHost::OwnMemory(OfProcess object) {
-  MutexLock lock(mutex_);
-  const auto found = own_memory_.find(object);
-  return found == own_memory_.end() ? 0 : found->second;
-}
-
-void ReplayHost::Raise(OfProcess object, uint64_t value) {
-  std::vector<std::shared_ptr<ReplayedObject>> ready;
-  {
-    MutexLock lock(mutex_);
-    const auto found = memory_.find(object);
-    if (found == memory_.end() || ValueAt(found->second) >= value) return;
-    const auto at = static_cast<off_t>(found->second.offset);
-    if (pwrite(file_->get(), &value, sizeof(value), at) < 0)
-      spdlog::error("a fence of the replay cannot be raised");
-    const auto [begin, end] = waiting_.equal_range(found->second.offset);
-    for (auto each = begin; each != end; ++each) {
-      if (auto still = each->second.value <= value ? each->second.object.lock() : nullptr)
-        ready.push_back(std::move(still));
-    }
-  }
-  for (const auto& each : ready) each->BecomeReady();
 }
 
 // Lists of values are beside lists of objects; a value that stands alone is of whatever the call names.
@@ -454,9 +334,10 @@ void ReplayHost::BringFences(guest::Call& call, const Message& reply) {
   of_request.swap(named);
   ForEachValue(reply, request, sort);
   for (size_t i = 0; i < std::min(listed.size(), objects.size()); ++i)
-    Raise({process, answers_.ObjectOf(process, objects[i])}, listed[i]);
+    memory_->Raise({process, answers_.ObjectOf(process, objects[i])}, listed[i]);
   for (const uint64_t value : alone) {
-    for (const uint64_t handle : of_request) Raise({process, answers_.ObjectOf(process, handle)}, value);
+    for (const uint64_t handle : of_request)
+      memory_->Raise({process, answers_.ObjectOf(process, handle)}, value);
   }
 }
 

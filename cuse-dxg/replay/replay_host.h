@@ -7,19 +7,16 @@
 #include <string>
 #include <utility>
 
-#include "base/mutex.h"
-#include "base/unique_fd.h"
 #include "cuse-dxg/guest/answerer.h"
 #include "cuse-dxg/guest/call.h"
 #include "cuse-dxg/replay/answers.h"
 #include "cuse-dxg/replay/deadlines.h"
+#include "cuse-dxg/replay/replay_memory.h"
 #include "link/backend.h"
 #include "link/fidelity.h"
 #include "link/host_control.h"
 
 namespace dxg::replay {
-
-struct ReplayedObject;
 
 // A recording as the host's side of programs that live (`--backend=replay:FILE`). It answers whole calls in
 // place of the guest's handlers, since that is what a recording holds; of a host it is only the processes,
@@ -52,7 +49,9 @@ class ReplayHost final : public Backend, public guest::CallAnswerer, private Hos
   Status Start(BackendEvents* events) override;
   void Stop() override { deadlines_.Stop(); }
   void Submit(const HostCall& call, Completion completion) override;
-  std::optional<HostRegion> FindRegion(WindowAddress address) override;
+  std::optional<HostRegion> FindRegion(WindowAddress address) override {
+    return memory_->FindRegion(address);
+  }
   std::optional<HostRegion> HomeRegion(uint32_t) override { return std::nullopt; }
   std::optional<HostRegion> FindShared(uint32_t, uint32_t) override { return std::nullopt; }
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages>) override {
@@ -61,34 +60,17 @@ class ReplayHost final : public Backend, public guest::CallAnswerer, private Hos
   void RemoveClientPages(uint32_t) override {}
 
  private:
-  // Memory that a client sees: of an object of a process.
-  struct Memory {
-    uint64_t offset;  // in the file
-    uint64_t size;
-  };
-  // A descriptor that becomes ready with a fence.
-  struct Waiting {
-    uint64_t value;
-    std::weak_ptr<ReplayedObject> object;
-  };
-  using OfProcess = std::pair<uint32_t, uint32_t>;  // the process, and the object
-
-  ReplayHost(std::unique_ptr<Recording> recording, const Options& options, UniqueFd file);
+  ReplayHost(std::unique_ptr<Recording> recording, const Options& options,
+             std::unique_ptr<ReplayMemory> memory);
 
   guest::Task Give(guest::Call& call, const RecordedCall& recorded, Message& reply);
   guest::Task GiveDescriptors(guest::Call& call, const RecordedCall& recorded, Message& reply);
   guest::Task ShowMemory(guest::Call& call, const RecordedCall& recorded, const Message& reply, bool* shown);
   guest::Task SignalEvents(guest::Call& call);
-  // Memory for an object, or what it has already.
-  Result<Memory> MemoryFor(OfProcess object, uint64_t size, bool* is_new) DXG_EXCLUDES(mutex_);
-  void BringFences(guest::Call& call, const Message& reply) DXG_EXCLUDES(mutex_);
-  void Raise(OfProcess object, uint64_t value) DXG_EXCLUDES(mutex_);
+  void BringFences(guest::Call& call, const Message& reply);
   // Allocations of the client's own memory.
-  void KeepOwnMemory(guest::Call& call, const std::vector<uint64_t>& addresses, const Message& reply)
-      DXG_EXCLUDES(mutex_);
-  uint64_t OwnMemory(OfProcess object) DXG_EXCLUDES(mutex_);  // 0: none
-  std::shared_ptr<ReplayedObject> ObjectFor(guest::Call& call, uint32_t number) DXG_EXCLUDES(mutex_);
-  uint64_t ValueAt(const Memory& memory) const;
+  void KeepOwnMemory(guest::Call& call, const std::vector<uint64_t>& addresses, const Message& reply);
+  std::shared_ptr<ReplayedObject> ObjectFor(guest::Call& call, uint32_t number);
   uint64_t SizeOf(uint32_t object) const;
   void Note(const guest::Call& call, FidelityKind kind, std::string_view what, std::string_view why);
 
@@ -98,17 +80,10 @@ class ReplayHost final : public Backend, public guest::CallAnswerer, private Hos
   const bool recorded_times_;
   Answers answers_;
   std::map<uint32_t, uint64_t> sizes_;  // of allocations, in bytes, where calls tell
-  const std::shared_ptr<UniqueFd> file_;
+  const std::unique_ptr<ReplayMemory> memory_;
   Fidelity fidelity_;
   Deadlines deadlines_;
   std::atomic<guest::Driver*> driver_{nullptr};
-
-  Mutex mutex_;
-  std::map<OfProcess, uint64_t> own_memory_ DXG_GUARDED_BY(mutex_);  // of the client's, by its address there
-  std::map<OfProcess, Memory> memory_ DXG_GUARDED_BY(mutex_);
-  std::multimap<uint64_t, Waiting> waiting_ DXG_GUARDED_BY(mutex_);  // by the fence's offset
-  std::map<uint64_t, uint64_t> regions_ DXG_GUARDED_BY(mutex_);      // sizes by offset
-  uint64_t end_ DXG_GUARDED_BY(mutex_);                              // of what is used of the file
 };
 
 }  // namespace dxg::replay

@@ -55,6 +55,7 @@ TEST(Layout, EveryCallIsReadAsItWasLaidOut) {
       ReadBuffers(row, args, Own(), read.get());
       ClientCall second(row, *read, *reply, -EINVAL, {kFault, ""}, NoMemory);
       row.read_request(static_cast<const std::byte*>(second.args()), again.get());
+      ReadBuffers(row, static_cast<const std::byte*>(second.args()), Own(), again.get());
       EXPECT_TRUE(google::protobuf::util::MessageDifferencer::Equals(*read, *again)) << row.name;
     }
   }
