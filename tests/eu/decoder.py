@@ -72,6 +72,10 @@ def compare(disassembler, data, strict, counts, faults):
     for offset, own in read_own(disassembler, data).items():
         size = 8 if data[offset + 3] >> 5 & 1 else 16
         word = data[offset:offset + size].hex()
+        if offset not in texts and offset not in refused:  # iga64 has ended before it: this one alone
+            alone, why = read_iga(data[offset:offset + size])
+            texts.update({offset: text for text in alone.values()})
+            refused.update({offset: text for text in why.values()})
         iga = None if offset in refused or "INVALID" in texts.get(offset, "INVALID") else texts[offset]
         if own.startswith("!"):
             if iga is None:

@@ -396,6 +396,8 @@ Status DecodeOperation(const Word& word, const OpRow& row, Instruction* out) {
   } else {
     if (row.form != Form::kMath) out->sources = row.form == Form::kTwo ? 2 : 1;
     DXG_TRY(DecodeDestination(word, &out->destination));
+    if (row.form == Form::kMath && out->destination.indirect)
+      return Status::Refuse(kRefused, "an indirect result of math is not known");
     DXG_TRY(DecodeSource0(word, row, &out->source[0]));
     if (out->sources == 2) DXG_TRY(DecodeSource1(word, &out->source[1]));
   }
