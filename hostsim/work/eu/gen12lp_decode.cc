@@ -119,7 +119,7 @@ Status DecodeImmediate(const Word& word, uint32_t type_bits, bool may_be_wide, S
 Status DecodeSource0(const Word& word, const OpRow& row, Source* out) {
   if (word.Bit(46)) {
     if (row.form != Form::kOne)
-      return Status::Refuse(kRefused, "an immediate first source of two is not known");
+      return Status::Refuse(kRefused, "an immediate first source of {} is not known", row.name);
     return DecodeImmediate(word, word.Get(43, 40), true, out);
   }
   DXG_ASSIGN(out->type, RegisterType(word.Get(43, 40)));
