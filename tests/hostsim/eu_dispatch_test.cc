@@ -21,7 +21,7 @@ const std::vector<uint32_t> kStores = {
     0x80030061, 0x7f050220, 0x00460005, 0x00000000, 0x80030031, 0x00000004, 0x70207f0c, 0x00000000};
 // while (8) to itself
 const std::vector<uint32_t> kEndless = {0x00030027, 0x00004000, 0x00000000, 0x00000000};
-// Threads whose local ids are below r2.2:uw come to the barrier, the others end.
+// Threads whose local ids are below r2.2:uw, the second word of 32 bits, come to the barrier, the others end.
 const std::vector<uint32_t> kBarrier = {
     0x00030070, 0x00010110, 0x51460105, 0x00000224, 0x01030022, 0x0000c000, 0x00000030,
     0x00000030, 0x80000031, 0x00000000, 0x3008000c, 0x00000000, 0x80000001, 0x00010000,
@@ -46,7 +46,7 @@ class EuDispatch : public PacketRig {
     for (uint32_t thread = 0; thread < 4; ++thread)
       for (uint32_t lane = 0; lane < 8; ++lane)
         ids[16 * thread + lane] = static_cast<uint16_t>(8 * thread + lane);
-    gpu.Set<uint32_t>(kPayloadAt, {LowOf(kOutAt), 1000, 8});
+    gpu.Set<uint32_t>(kPayloadAt, {LowOf(kOutAt), 1000});
     gpu.Set(kPayloadAt + kRegisterBytes, ids);
   }
 
@@ -141,8 +141,9 @@ TEST_F(EuDispatch, AnEndlessKernelIsCancelled) {
 }
 
 TEST_F(EuDispatch, ABarrierThatNotAllReachHangs) {
+  gpu.Set<uint32_t>(kPayloadAt, {0, 8});
   EXPECT_EQ(RunToEnd(Batch(kBarrier, 3)).kind, CommandStop::kHung);
-  gpu.Set<uint32_t>(kPayloadAt, {0, 0, 16});
+  gpu.Set<uint32_t>(kPayloadAt, {0, 16});
   EXPECT_EQ(RunToEnd(Batch(kBarrier, 3)).kind, CommandStop::kDone);
 }
 
