@@ -178,6 +178,8 @@ Status DecodeThree(const Word& word, Instruction* out) {
   to.stride = word.Bit(48) ? 2 : 1;
   to.reg = static_cast<uint8_t>(word.Get(63, 56));
   to.subreg_bytes = static_cast<uint8_t>(word.Get(55, 51));
+  if (to.subreg_bytes % 8 != 0)
+    return Status::Refuse(kRefused, "a result of three sources at byte {} is not known", to.subreg_bytes);
   if (to.file == File::kArf) {
     DXG_TRY(CheckArf(to.reg, to.subreg_bytes));
   } else {

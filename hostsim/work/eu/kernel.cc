@@ -114,6 +114,8 @@ std::optional<int32_t> Offset(int64_t offset) {
 Kernel::Kernel() = default;
 Kernel::~Kernel() = default;
 
+const Step* Kernel::steps() const { return steps_.data(); }
+
 std::shared_ptr<const Kernel> Kernel::Load(const Fetch& fetch) { return Load(fetch, Handlers::kBest); }
 
 std::shared_ptr<const Kernel> Kernel::Load(const Fetch& fetch, Handlers handlers) {

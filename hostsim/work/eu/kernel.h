@@ -40,7 +40,7 @@ class Kernel {
   uint64_t hash() const { return hash_; }
   // Whether the same instructions are there still. Reads all of them.
   bool IsStill(const Fetch& fetch) const;
-  size_t instructions() const { return instructions_.size(); }
+  size_t instructions() const { return offsets_.size(); }
   // Host memory, for whoever limits a cache.
   size_t memory_bytes() const;
 
@@ -49,7 +49,7 @@ class Kernel {
   static constexpr uint32_t kNowhere = ~0u;
   // The step at an offset; kNowhere: no instruction begins there.
   uint32_t StepAt(int32_t offset) const;
-  const Step* steps() const { return steps_.data(); }
+  const Step* steps() const;
   const Instruction& instruction(uint32_t step) const { return instructions_[step]; }
   // Of a refused one that could not be decoded: its words.
   std::string TextOf(uint32_t step) const;
