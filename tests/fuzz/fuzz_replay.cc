@@ -8,7 +8,7 @@
 #include "cuse-dxg/replay/answers.h"
 #include "cuse-dxg/replay/comparison.h"
 #include "cuse-dxg/replay/layout.h"
-#include "cuse-dxg/trace/trace_writer.h"
+#include "link/trace/trace_writer.h"
 #include "proto/contract/calls.gen.h"
 #include "tests/fuzz/fuzz_check.h"
 #include "tests/trace/memory_sink.h"

@@ -4,32 +4,13 @@
 #include <vector>
 
 #include "hostsim/work/eu/dispatch.h"
+#include "tests/hostsim/eu_kernels.h"
 #include "tests/hostsim/packet_rig.h"
 
-// Dispatches from the walker to memory, with kernels of a few instructions, assembled by Intel's assembler.
+// Dispatches from the walker to memory.
 
 namespace dxg::hostsim::eu {
 namespace {
-
-// Each lane writes 16 * group + its id + r2.1 at r2.0 + 4 * (16 * group + its id).
-const std::vector<uint32_t> kStores = {
-    0x00030061, 0x0a050120, 0x00460105, 0x00000000, 0x80000069, 0x0b058220, 0x02000024, 0x00000004,
-    0x00030040, 0x0c050220, 0x02460a05, 0x00000b04, 0x00030069, 0x0d058220, 0x02460c05, 0x00000002,
-    0x00030040, 0x0e050220, 0x02460d05, 0x00000204, 0x80030061, 0x10054220, 0x00000000, 0x00000000,
-    0x80030061, 0x11054220, 0x00000000, 0x00000000, 0x00030061, 0x10060220, 0x00460e05, 0x00000000,
-    0x00030040, 0x14050220, 0x02460c05, 0x00000224, 0x00030031, 0x00000000, 0xcdfe1014, 0x019a140c,
-    0x80030061, 0x7f050220, 0x00460005, 0x00000000, 0x80030031, 0x00000004, 0x70207f0c, 0x00000000};
-// while (8) to itself
-const std::vector<uint32_t> kEndless = {0x00030027, 0x00004000, 0x00000000, 0x00000000};
-// Threads whose local ids are below r2.2:uw come to the barrier, the others end.
-const std::vector<uint32_t> kBarrier = {
-    0x00030070, 0x00010110, 0x51460105, 0x00000224, 0x01030022, 0x0000c000, 0x00000030,
-    0x00000030, 0x80000031, 0x00000000, 0x3008000c, 0x00000000, 0x80000001, 0x00010000,
-    0xe0000000, 0x00000000, 0x00030025, 0x00004000, 0x00000000, 0x00000010, 0x80030061,
-    0x7f050220, 0x00460005, 0x00000000, 0x80030031, 0x00000004, 0x70207f0c, 0x00000000};
-// send.smpl, and the end
-const std::vector<uint32_t> kSamples = {0x00030031, 0x0a0c0000, 0x2002140c, 0x00080000,
-                                        0x80030031, 0x00000004, 0x70207f0c, 0x00000000};
 
 constexpr uint64_t kBatchAt = StreamerMemory::kBase, kDynamicAt = kBatchAt + 0x80000,
                    kCodeAt = kBatchAt + 0x90000, kPayloadAt = kBatchAt + 0xA0000,
@@ -41,29 +22,15 @@ class EuDispatch : public PacketRig {
  protected:
   EuDispatch() : PacketRig(AdapterProfile::INTEL_GEN12) {
     gpu.execution = {true, 1'000'000'000, 1'000'000};
-    // Local ids of threads of 8 lanes, behind one register that all of them get.
-    std::vector<uint16_t> ids(16 * 4);
-    for (uint32_t thread = 0; thread < 4; ++thread)
-      for (uint32_t lane = 0; lane < 8; ++lane)
-        ids[16 * thread + lane] = static_cast<uint16_t>(8 * thread + lane);
-    gpu.Set<uint32_t>(kPayloadAt, {LowOf(kOutAt), 1000, 8});
-    gpu.Set(kPayloadAt + kRegisterBytes, ids);
+    gpu.Set<uint32_t>(kPayloadAt, {LowOf(kOutAt), 1000});
+    gpu.Set(kPayloadAt + kRegisterBytes, LocalIds());
   }
 
   // Of `groups` groups of two threads.
   Words Batch(const std::vector<uint32_t>& kernel, uint32_t groups, uint32_t last_mask = 0xFF) {
-    gpu.Set(kCodeAt + 0x40, kernel);
-    gpu.Set<uint32_t>(kDynamicAt + 0x40, {0x40, 0, 0, 0, 0, 1u << 16, 2, 1});
-    std::vector<uint32_t> bases(22, 0);
-    bases[0] = 0x61010014;
-    bases[6] = LowOf(kDynamicAt) | 1;
-    bases[8] = LowOf(kPayloadAt) | 1;
-    bases[10] = LowOf(kCodeAt) | 1;
-    Words words;
-    for (const uint32_t word : bases) words.Add(word);
-    words.Add(0x70020002, 0, 32, 0x40);
-    words.Add(0x7105000D, 0, 96, 0, 1, 0, 0, groups, 0, 0, 1, 0, 1, last_mask, ~0u);
-    return words.Add(0x05000000);  // MI_BATCH_BUFFER_END
+    gpu.Set(kCodeAt + kKernelOffset, kernel);
+    gpu.Set(kDynamicAt + kDescriptorOffset, kDescriptor);
+    return DispatchBatch({kDynamicAt, kCodeAt, kPayloadAt}, groups, last_mask);
   }
   // Slice after slice, as an engine does; the time that they take adds up.
   CommandStop RunToEnd(const Words& words) {
@@ -141,8 +108,9 @@ TEST_F(EuDispatch, AnEndlessKernelIsCancelled) {
 }
 
 TEST_F(EuDispatch, ABarrierThatNotAllReachHangs) {
+  gpu.Set<uint32_t>(kPayloadAt, {0, 8});
   EXPECT_EQ(RunToEnd(Batch(kBarrier, 3)).kind, CommandStop::kHung);
-  gpu.Set<uint32_t>(kPayloadAt, {0, 0, 16});
+  gpu.Set<uint32_t>(kPayloadAt, {0, 16});
   EXPECT_EQ(RunToEnd(Batch(kBarrier, 3)).kind, CommandStop::kDone);
 }
 

@@ -13,7 +13,7 @@
 #include "cuse-dxg/trace/print.h"
 #include "cuse-dxg/trace/stats.h"
 #include "cuse-dxg/trace/timeline.h"
-#include "cuse-dxg/trace/trace_writer.h"
+#include "link/trace/trace_writer.h"
 #include "proto/contract/calls.gen.h"
 #include "tests/trace/read_all.h"
 #include "tests/trace/session.h"

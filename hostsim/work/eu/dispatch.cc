@@ -105,8 +105,8 @@ void Dispatch::Start(ThreadGroup& group, ThreadGroup::Member& member, uint32_t i
   const uint64_t common = uint64_t{order_.common_registers} * kRegisterBytes;
   const uint64_t own = uint64_t{order_.own_registers} * kRegisterBytes;
   const uint8_t* const payload = order_.payload.data();
-  std::memcpy(thread.grf + kRegisterBytes, payload + common + index * own, own);
-  std::memcpy(thread.grf + kRegisterBytes + own, payload, common);
+  if (own != 0) std::memcpy(thread.grf + kRegisterBytes, payload + common + index * own, own);
+  if (common != 0) std::memcpy(thread.grf + kRegisterBytes + own, payload, common);
   thread.dispatch_mask = order_.lanes >= 32 ? ~0u : (1u << order_.lanes) - 1;
   if (index + 1 == order_.threads) thread.dispatch_mask &= order_.last_mask;
   thread.control[0] = order_.rounding << 4;

@@ -49,8 +49,9 @@ const char* CheckIntegers(const Step& step) {
     case Op::kLzd:
     case Op::kBfrev:
       return a == Type::kUd ? nullptr : "of another type than ud";
-    case Op::kFbh:
     case Op::kFbl:
+      return all_dwords || a == Type::kUw ? nullptr : "of other types than dwords";
+    case Op::kFbh:
     case Op::kBfe:
     case Op::kBfi1:
     case Op::kBfi2:
@@ -130,7 +131,7 @@ Handler GenericHandler(const Step& step, std::string* why) {
   }
   if (step.op == Op::kMath && kind == Class::kInteger) {
     const bool divides = step.math == Math::kIqot || step.math == Math::kIrem;
-    const bool same = step.from[0].type == step.from[1].type && step.from[0].type == step.to.type;
+    const bool same = step.from[0].type == step.from[1].type && IsDword(step.from[0].type);
     if (!divides || !same || !IsDword(step.to.type) || step.saturate) *why = "a math function of these types";
     return why->empty() ? ExecuteIntegerMath : nullptr;
   }

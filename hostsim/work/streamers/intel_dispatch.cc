@@ -13,6 +13,7 @@ namespace {
 
 constexpr uint32_t kDescriptorWords = 8;
 constexpr uint64_t kPayloadBytesMax = 1u << 17;
+constexpr uint64_t kAddressMask = (1ull << 48) - 1;  // a branch may lead to before address 0
 
 }  // namespace
 
@@ -86,7 +87,7 @@ std::shared_ptr<const eu::Kernel> KernelCache::Find(PageMemory& memory, const st
   const auto fetch = [&](int64_t offset, std::span<std::byte> to) -> size_t {
     size_t done = 0;
     while (done < to.size() && !cancelled) {
-      const uint64_t at = address + static_cast<uint64_t>(offset) + done;
+      const uint64_t at = (address + static_cast<uint64_t>(offset) + done) & kAddressMask;
       const uint64_t part = std::min<uint64_t>(to.size() - done, kPageBytes - at % kPageBytes);
       if (!memory.Read(at, &to[done], part)) break;
       done += part;
