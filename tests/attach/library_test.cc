@@ -320,6 +320,26 @@ TEST_F(LibraryTest, AVisitIsWhatTheThreadDoes) {
   session_->Stop();  // by then its call has ended
 }
 
+TEST_F(LibraryTest, TheEndEndsWhatWasAsked) {
+  const auto delivery = session_->MakeDelivery();
+  std::unique_ptr<IoctlRequest> kept;
+  node_.ioctl = [&](auto request) {
+    kept = std::move(request);
+    delivery->TakeEventFile({kept->caller().tid, kept->code(), kept->argument()}, {}, 0,
+                            [&](Result<std::shared_ptr<client::EventFile>> file) {
+                              kept->Answer(file.status().value(), {});
+                              kept = nullptr;
+                            });
+  };
+  Connection client = Connect();
+  const Heard opened = client.Greet().Open();
+  client.Say(opened.told.file);
+  EXPECT_EQ(client.Hear().told.kind, tell::kTakeFile);
+  session_->Stop();
+  EXPECT_EQ(kept, nullptr);
+  EXPECT_TRUE(client.IsLetGo());
+}
+
 TEST_F(LibraryTest, MemoryThatCannotBeReachedIsCarried) {
   const auto access = session_->MakeAccess();
   std::vector<std::byte> carried(100'000);
