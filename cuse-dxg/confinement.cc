@@ -45,10 +45,15 @@ Capabilities OfKeeper() {
 // /proc that belong to them, and CAP_CHECKPOINT_RESTORE follows the links there to what they have mapped. A
 // real bus has page frames and a window in /dev/mem. A program that we started, and pass signals on to, may
 // have become another user's.
-Capabilities OfDaemon(bool real_vmbus, bool runs_program) {
+Capabilities OfDaemon(bool real_vmbus, bool runs_program, bool has_library) {
   Capabilities needed = Only(CAP_SYS_PTRACE) | Only(CAP_DAC_OVERRIDE) | Only(CAP_CHECKPOINT_RESTORE);
   if (real_vmbus) needed |= Only(CAP_SYS_ADMIN) | Only(CAP_SYS_RAWIO);
   if (runs_program) needed |= Only(CAP_KILL);
+  // Without the right to look into others, a process may look into those that have no more rights than it:
+  // into the program, as long as we have its own. In a container it may be so, and no injector is there
+  // instead.
+  const bool may_look = (confinement::OwnCapabilities() & Only(CAP_SYS_PTRACE)) != 0;
+  if (has_library && !may_look) needed |= confinement::OwnCapabilities();
   return needed;
 }
 
@@ -97,7 +102,8 @@ Status Confinement::GiveUpRights(attach::Attachment* attachment, NodeOptions* de
   if (attachment != nullptr)
     attachment->LeaveToOthers([keeper] { return AskKeeper(keeper, kMakeNode, "to make the node"); },
                               [keeper] { return AskKeeper(keeper, kRemoveNode, "to remove the node"); });
-  DXG_TRY(confinement::KeepCapabilities(OfDaemon(real_vmbus_, attachment == nullptr)));
+  DXG_TRY(confinement::KeepCapabilities(
+      OfDaemon(real_vmbus_, attachment == nullptr, device->make_access != nullptr)));
   return confinement::ForbidNewPrivileges();
 }
 

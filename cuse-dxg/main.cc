@@ -228,11 +228,11 @@ Result<int> RunServed(Options options, Launched launched, const ReportFile& repo
   Meeting& meeting = *launched.meeting;
   RaiseLimits();
   Confinement confinement(options.forbidden());
+  meeting.Tell(&options.device);
   DXG_TRY(confinement.GiveUpRights(nullptr, &options.device));
   options.device.injector.family = client::FamilyOf(launch.child());
   options.device.agents = launch.TakeAgents().release();
   options.device.control_listener = launch.TakeControl().release();
-  meeting.Tell(&options.device);
   DXG_ASSIGN(std::unique_ptr<Node> node, MakeNode(options.device));
   DXG_TRY(meeting.Start(*node, options.workers));
   confinement.CloseDoors(launch.child());

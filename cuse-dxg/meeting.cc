@@ -13,6 +13,7 @@
 #include "cuse-dxg/attach/library/program.h"
 #include "cuse-dxg/attach/library/session.h"
 #include "cuse-dxg/attach/session.h"
+#include "cuse-dxg/client/process_vm.h"
 #include "cuse-dxg/control/address.h"
 
 namespace dxg {
@@ -102,14 +103,20 @@ Result<std::string> FindLibrary(const char* option, const std::string& name) {
 
 Result<Launched> LaunchProgram(Options* options, Launch::Extras extras) {
   if (options->run_attach == "preload") return LaunchWithLibrary(options, std::move(extras));
-  Result<Launched> launched = LaunchWithFuse(*options, extras);
   const bool is_asked_for = options->run_attach == "fuse" || options->preload || options->wsl_libs == "on";
-  if (launched.ok() || is_asked_for) return launched;
+  if (is_asked_for) return LaunchWithFuse(*options, extras);
+  Status why;
+  {
+    Result<Launched> launched = LaunchWithFuse(*options, extras);
+    // A node needs to reach its clients' memory, a library does not.
+    why = launched.ok() ? client::CheckProcessVm() : launched.status();
+    if (why.ok()) return launched;
+  }
   Result<Launched> instead = LaunchWithLibrary(options, std::move(extras));
   if (!instead.ok())
-    return Status::Refuse(-launched.status().value(), "{}\nNor does --attach=preload: {}",
-                          launched.status().why(), instead.status().why());
-  spdlog::warn("attach: preload, because no private /dev can be made here: {}", launched.status().why());
+    return Status::Refuse(-why.value(), "{}\nNor does --attach=preload: {}", why.why(),
+                          instead.status().why());
+  spdlog::warn("attach: preload, because no node can be made here: {}", why.why());
   return instead;
 }
 

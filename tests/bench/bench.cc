@@ -95,6 +95,28 @@ Server::Server(const std::string& name, const std::function<int(const std::strin
   if (fd_ < 0) Fail("cannot open " + path_);
 }
 
+std::string OutputOf(std::vector<std::string> command) {
+  int ends[2];
+  if (pipe(ends) != 0) Fail("pipe");
+  const pid_t pid = fork();
+  if (pid == 0) {
+    dup2(ends[1], STDOUT_FILENO);
+    std::vector<char*> arguments;
+    for (std::string& argument : command) arguments.push_back(argument.data());
+    arguments.push_back(nullptr);
+    execv(ProgramPath(command.front()).c_str(), arguments.data());
+    _exit(127);
+  }
+  close(ends[1]);
+  std::string text;
+  char piece[256];
+  for (ssize_t got; (got = read(ends[0], piece, sizeof(piece))) > 0;)
+    text.append(piece, static_cast<size_t>(got));
+  close(ends[0]);
+  waitpid(pid, nullptr, 0);
+  return text;
+}
+
 HostProcess::HostProcess(Way way) : way_(way), path_(Directory() + (way == Way::kSocket ? "/host" : "/bus")) {
   int ready[2];
   if (pipe(ready) != 0) Fail("pipe");

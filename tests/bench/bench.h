@@ -48,6 +48,9 @@ class Server {
   uint64_t started_ns_ = 0;
 };
 
+// What a program of the same build prints, until it ends.
+std::string OutputOf(std::vector<std::string> command);
+
 // dxg-hostsim, of the same build, for the daemons whose option is option().
 class HostProcess {
  public:

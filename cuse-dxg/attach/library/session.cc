@@ -98,6 +98,15 @@ void LibrarySession::Stop() {
     workers.swap(workers_);
   }
   for (std::thread& worker : workers) worker.join();
+  // What clients were asked for is not heard any more. Who waits for it holds them, and they him.
+  Channel::Jobs jobs;
+  std::vector<ChannelPtr> channels;
+  {
+    MutexLock lock(mutex_);
+    for (const auto& [number, channel] : channels_) channels.push_back(channel);
+  }
+  for (const ChannelPtr& channel : channels) channel->End(Status::Refuse(EIO, "the device ends"), &jobs);
+  for (const auto& job : jobs) job();
 }
 
 std::unique_ptr<client::Access> LibrarySession::MakeAccess() {

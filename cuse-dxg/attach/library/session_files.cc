@@ -43,7 +43,8 @@ Result<std::pair<UniqueFd, uint64_t>> LibrarySession::AddFile(uint64_t file) {
     watched = epoll_ctl(closings_.get(), EPOLL_CTL_ADD, added->end.get(), &event) == 0;
     if (watched) {
       files_.emplace(number, added);
-      by_inode_.emplace(added->client_inode, added);
+      by_inode_[added->client_inode] =
+          added;  // its number may have been another's, whose end we have not seen
     } else {
       added->closed = true;
       to_release_.push_back(added);
@@ -118,7 +119,8 @@ void LibrarySession::ReleaseClosed() {
         if (found == files_.end()) continue;
         const FilePtr file = found->second;
         epoll_ctl(closings_.get(), EPOLL_CTL_DEL, file->end.get(), nullptr);
-        by_inode_.erase(file->client_inode);
+        const auto by_inode = by_inode_.find(file->client_inode);
+        if (by_inode != by_inode_.end() && by_inode->second == file) by_inode_.erase(by_inode);
         files_.erase(found);
         file->closed = true;
         if (file->calls == 0) ended.push_back(file);
