@@ -34,6 +34,7 @@ STRICTER = [re.compile(pattern + "$") for pattern in (
     r"a sync with an immediate of another type than ud",
     r"a sync of this kind with an immediate is not known",
     r"an immediate of \d bytes among three sources is not known",
+    r"an indirect source of math is not known",
     r"an immediate first source of math is not known",
     r"an immediate of one byte is not known",
     r"a message of architecture register 0x[0-9a-f]+ is not known",

@@ -369,7 +369,8 @@ Status DecodeCommon(const Word& word, const OpRow& row, Instruction* out) {
     return Status::Refuse(kRefused, "predicate {} is not known", predicate);
   out->predicate = static_cast<Predicate>(predicate);
   out->predicate_inverted = word.Bit(28);
-  if (predicate != 0 && (out->op == Op::kElse || out->op == Op::kEndif || out->op == Op::kCsel))
+  if (predicate != 0 &&
+      (out->op == Op::kElse || out->op == Op::kEndif || out->op == Op::kCsel || out->op == Op::kSync))
     return Status::Refuse(kRefused, "{} has no predicate", row.name);
   out->write_all = word.Bit(31);
   out->atomic = word.Bit(32);
@@ -402,6 +403,8 @@ Status DecodeOperation(const Word& word, const OpRow& row, Instruction* out) {
     if (out->sources == 2) DXG_TRY(DecodeSource1(word, &out->source[1]));
   }
   for (const Source& source : out->source) {
+    if (row.form == Form::kMath && source.indirect)
+      return Status::Refuse(kRefused, "an indirect source of math is not known");
     if (source.absolute && (row.can & gen12lp::kLogic))
       return Status::Refuse(kRefused, "an absolute source of {} is not known", row.name);
     if ((source.negate || source.absolute) && !(row.can & gen12lp::kSourceModifiers))
