@@ -52,6 +52,10 @@ float Sum(float a, float b) {
   return x + y;
 }
 
+float Flushed(float value) {
+  return std::fpclassify(value) == FP_SUBNORMAL ? std::copysign(0.0f, value) : value;
+}
+
 float Product(float a, float b) {
   const volatile float x = a, y = b;
   return x * y;
@@ -75,6 +79,7 @@ uint64_t Smaller(float a, float b) {
 
 const std::vector<Vector>& FloatVectors() {
   constexpr uint32_t kZero = 0x4c0 | 3 << 4, kUp = 0x4c0 | 1 << 4, kDown = 0x4c0 | 2 << 4;
+  constexpr uint32_t kFlush = 0;  // denormals are not kept
   static const std::vector<Vector> vectors = {
       {"mov (16|M0) r40.0<1>:f r10.0<8;8,1>:f", [](In in) -> uint64_t { return in.ud(10); }},
       {"mov (16|M0) r40.0<1>:f -r10.0<8;8,1>:f", [](In in) -> uint64_t { return in.ud(10) ^ 0x80000000; }},
@@ -127,6 +132,8 @@ const std::vector<Vector>& FloatVectors() {
       {"mul (16|M0) r40.0<1>:f r10.0<8;8,1>:f r20.0<8;8,1>:f",
        [](In in) { return Bits(Rounded<FE_TOWARDZERO>([&] { return Product(in.f(10), in.f(20)); })); },
        nullptr, nullptr, kZero},
+      {"mul (16|M0) r40.0<1>:f r10.0<8;8,1>:f r20.0<8;8,1>:f",
+       [](In in) { return Bits(Flushed(Flushed(in.f(10)) * Flushed(in.f(20)))); }, nullptr, nullptr, kFlush},
       {"mul (8|M0) r40.0<1>:hf r10.0<8;8,1>:hf r20.0<8;8,1>:hf",
        [](In in) { return HalfBits(Half(in.hf(10)) * Half(in.hf(20))); }},
       {"mul (8|M0) r40.0<1>:f r10.0<8;8,1>:hf 0x3FC00000:f",

@@ -17,8 +17,8 @@ using Words = std::array<uint64_t, 2>;
 inline const std::map<std::string, Words>& ListedWords() {
   static const std::map<std::string, Words> list = [] {
     std::map<std::string, Words> words;
-    std::ifstream file(DXG_EU_VECTORS);
-    EXPECT_TRUE(file) << "no file " DXG_EU_VECTORS;
+    std::ifstream file(DXG_EU_VECTOR_LIST);
+    EXPECT_TRUE(file) << "no file " DXG_EU_VECTOR_LIST;
     for (std::string line; std::getline(file, line);) {
       std::istringstream row(line);
       Words one{};

@@ -119,7 +119,7 @@ Status DecodeImmediate(const Word& word, uint32_t type_bits, bool may_be_wide, S
 Status DecodeSource0(const Word& word, const OpRow& row, Source* out) {
   if (word.Bit(46)) {
     if (row.form != Form::kOne)
-      return Status::Refuse(kRefused, "an immediate first source of two is not known");
+      return Status::Refuse(kRefused, "an immediate first source of {} is not known", row.name);
     return DecodeImmediate(word, word.Get(43, 40), true, out);
   }
   DXG_ASSIGN(out->type, RegisterType(word.Get(43, 40)));
@@ -396,6 +396,8 @@ Status DecodeOperation(const Word& word, const OpRow& row, Instruction* out) {
   } else {
     if (row.form != Form::kMath) out->sources = row.form == Form::kTwo ? 2 : 1;
     DXG_TRY(DecodeDestination(word, &out->destination));
+    if (row.form == Form::kMath && out->destination.indirect)
+      return Status::Refuse(kRefused, "an indirect result of math is not known");
     DXG_TRY(DecodeSource0(word, row, &out->source[0]));
     if (out->sources == 2) DXG_TRY(DecodeSource1(word, &out->source[1]));
   }

@@ -31,6 +31,7 @@ uint64_t Load(const uint8_t* from, uint32_t bytes) {
 
 void Store(uint8_t* to, uint32_t bytes, uint64_t value) { std::memcpy(to, &value, bytes); }
 
+// Safety: a Thread is a plain struct, and offsets are of bytes within it.
 const uint8_t* BytesOf(const Thread& thread) { return reinterpret_cast<const uint8_t*>(&thread); }
 uint8_t* BytesOf(Thread& thread) { return reinterpret_cast<uint8_t*>(&thread); }
 
