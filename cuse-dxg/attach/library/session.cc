@@ -187,22 +187,21 @@ LibrarySession::Job LibrarySession::Next() {
       }
       if (!dying_.empty()) patience = kLook_ms;
     }
-    epoll_event events[8];
-    const int count = epoll_wait(epoll_.get(), events, std::size(events), patience);
+    epoll_event event;
+    const int count = epoll_wait(epoll_.get(), &event, 1, patience);
     if (count < 0 && errno == EINTR) continue;
     DXG_CHECK(count >= 0);
     if (count == 0) {
       if (!std::exchange(listens_, true)) Watch(epoll_, listener_.get(), EPOLLIN, kListenerNumber);
       return [this] { TellDying(); };
     }
-    // What was said before a close comes before it, as a call of the kernel's keeps its file open.
-    const auto said = std::find_if(events, events + count,
-                                   [](const epoll_event& each) { return each.data.u64 != kClosingsNumber; });
-    const bool closes = count > 1 && std::exchange(closings_put_off_, closings_put_off_ + 1) >= kPutOffMax;
-    const epoll_event& event = said == events + count || closes ? events[0] : *said;
-    if (closes || event.data.u64 == kClosingsNumber) {
-      closings_put_off_ = 0;
-      ReleaseClosed();
+    // What was said before a close comes before it, as a call of the kernel's keeps its file open. The close
+    // is told again.
+    epoll_event said;
+    if (event.data.u64 == kClosingsNumber && closings_put_off_ < kPutOffMax &&
+        epoll_wait(epoll_.get(), &said, 1, 0) == 1 && said.data.u64 != kClosingsNumber) {
+      ++closings_put_off_;
+      event = said;
     }
     if (event.data.u64 == kListenerNumber) {
       Accept();
@@ -211,7 +210,8 @@ LibrarySession::Job LibrarySession::Next() {
       if (!stopping_) (void)!read(wake_.get(), &times, sizeof(times));
       ReleaseClosed();
     } else if (event.data.u64 == kClosingsNumber) {
-      continue;
+      closings_put_off_ = 0;
+      ReleaseClosed();
     } else if (Job job = Read(event.data.u64)) {
       return job;
     }

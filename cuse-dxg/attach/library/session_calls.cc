@@ -30,6 +30,9 @@ using preload::node::Told;
 namespace say = preload::node::say;
 
 constexpr int kPump_ms = 1;  // until we see that the reader has read what we wait for
+// So that connections are served in the order in which they said something, as the kernel's queue has it: one
+// that is not taken out of epoll's list keeps its old place there.
+constexpr uint32_t kOnce = EPOLLIN | EPOLLONESHOT;
 constexpr int kThreadsLookedAt = 4096;
 
 bool Is(pid_t tid, pid_t own_tid) {
@@ -75,7 +78,7 @@ void LibrarySession::Accept() {
   auto channel = std::make_shared<Channel>(std::move(peer->socket), number, peer->who);
   channel->set_make_node(
       [this, caller = channel.get()](const client::Step& step) { return OpenFor(*caller, step); });
-  epoll_event event = {.events = EPOLLIN, .data = {.u64 = number}};
+  epoll_event event = {.events = kOnce, .data = {.u64 = number}};
   if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, channel->socket(), &event) == 0)
     channels_.emplace(number, std::move(channel));
 }
@@ -88,6 +91,8 @@ LibrarySession::Job LibrarySession::Read(uint64_t number) {
   }
   if (channel == nullptr) return nullptr;
   ReceivedPiece received = ReceivePiece(channel->socket(), message_, 2, false);
+  epoll_event event = {.events = kOnce, .data = {.u64 = number}};
+  epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, channel->socket(), &event);
   if (received.bytes == -EAGAIN) return nullptr;
   if (received.bytes < static_cast<ssize_t>(sizeof(Said)) || received.cut) return EndChannel(channel);
   try {
