@@ -333,12 +333,13 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   header.set_product("cuse-dxg " DXG_VERSION);
   header.set_node(options.node);
   header.set_backend(options.backend);
-  DXG_ASSIGN(auto trace, trace::MakeObserver({.trace_text = options.trace_text,
-                                              .trace_json = options.trace_json,
-                                              .record = options.record},
-                                             header, [](pid_t tid, uint64_t address, std::span<std::byte> to) {
-                                               return client::ProcessVm().Read(tid, address, to);
-                                             }));
+  DXG_ASSIGN(
+      auto trace,
+      trace::MakeObserver(
+          {.trace_text = options.trace_text, .trace_json = options.trace_json, .record = options.record},
+          header, [](pid_t tid, uint64_t address, std::span<std::byte> to) {
+            return client::ProcessVm().Read(tid, address, to);
+          }));
   DXG_ASSIGN(auto shadow, FindShadow(options));
   trace = trace::Together(std::move(trace), std::move(shadow));
   std::unique_ptr<client::Access> clients =

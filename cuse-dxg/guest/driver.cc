@@ -128,8 +128,8 @@ class CallRunner {
                                 .duration_ns = Census::NowNs() - start_ns,
                                 .begin_ns = start_ns,
                                 .pid = call.identity().tgid,
-                                 .addresses = AddressesOf(call, &addresses),
-                                 .memory = call.named_memory()});
+                                .addresses = AddressesOf(call, &addresses),
+                                .memory = call.named_memory()});
     }
     LogRefusal(call.row.name, call.tid(), status);
   }

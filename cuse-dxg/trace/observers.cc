@@ -54,9 +54,7 @@ Result<Observer> MakeObserver(const ObserverFiles& files, TraceHeader header, Re
   clock_gettime(CLOCK_MONOTONIC, &now);
   header.set_begin_ns(static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec));
   Observer all;
-  const auto add = [&all](Observer one) {
-    all = Together(std::move(all), std::move(one));
-  };
+  const auto add = [&all](Observer one) { all = Together(std::move(all), std::move(one)); };
   if (!record.file.empty()) {
     header.set_memory(memory);
     header.set_redacted(record.redact);

@@ -392,8 +392,7 @@ bool SleepsInIoctl(pid_t tid) {
     long number = -1;
     const int fields = fscanf(file, "%ld", &number);
     fclose(file);
-    if (fields != 1 ||
-        (number != SYS_ioctl && (number != SYS_recvmsg || KindOfNode() != NodeKind::kLibrary)))
+    if (fields != 1 || (number != SYS_ioctl && (number != SYS_recvmsg || KindOfNode() != NodeKind::kLibrary)))
       return false;
   }
   // User Mode Linux has no such file, and one that its tracer has stopped is not asleep. Whether the thread

@@ -6,13 +6,13 @@
 #include <memory>
 #include <random>
 
-#include "link/trace/bounds.h"
 #include "cuse-dxg/trace/csv.h"
 #include "cuse-dxg/trace/diff.h"
 #include "cuse-dxg/trace/objects.h"
 #include "cuse-dxg/trace/print.h"
 #include "cuse-dxg/trace/stats.h"
 #include "cuse-dxg/trace/timeline.h"
+#include "link/trace/bounds.h"
 #include "link/trace/trace_writer.h"
 #include "proto/contract/calls.gen.h"
 #include "tests/trace/read_all.h"
