@@ -204,7 +204,7 @@ LibrarySession::Job LibrarySession::Next() {
       event = said;
     }
     if (event.data.u64 == kListenerNumber) {
-      Accept();
+      if (Job job = Accept()) return job;
     } else if (event.data.u64 == kWakeNumber) {
       uint64_t times;
       if (!stopping_) (void)!read(wake_.get(), &times, sizeof(times));

@@ -86,7 +86,7 @@ class LibrarySession {
   bool ServeUntilTurnIsLost() DXG_EXCLUDES(mutex_);
   // Something to be done without the turn; null: the session is over.
   Job Next() DXG_EXCLUDES(mutex_);
-  void Accept() DXG_EXCLUDES(mutex_);
+  Job Accept() DXG_EXCLUDES(mutex_);
   Job Read(uint64_t number) DXG_EXCLUDES(mutex_);
   // Reads what one connection says, beside the reader: for whoever waits for it.
   void Pump(const ChannelPtr& channel) DXG_EXCLUDES(mutex_);

@@ -61,26 +61,32 @@ Status WhyGone() { return Status::Refuse(EINTR, "the client's thread ended in it
 
 // -- Connections ----------------------------------------------------------------------------------
 
-void LibrarySession::Accept() {
+LibrarySession::Job LibrarySession::Accept() {
   Result<UnixPeer> peer = AcceptUnix(listener_.get(), SOCK_NONBLOCK);
   if (!peer.ok()) {
     if (OutOfDescriptors(peer.status()) &&
         epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener_.get(), nullptr) == 0)
       listens_ = false;
-    return;
+    return nullptr;
   }
-  if (peer->who.pid == 0) return;  // outside of our pid namespace
+  if (peer->who.pid == 0) return nullptr;  // outside of our pid namespace
   rlimit files = {.rlim_cur = 1024, .rlim_max = 1024};
   getrlimit(RLIMIT_NOFILE, &files);
-  MutexLock lock(mutex_);
-  if (channels_.size() >= files.rlim_cur / 2) return;  // the other half is for open files
-  const uint64_t number = ++last_number_ + kFirstNumber;
-  auto channel = std::make_shared<Channel>(std::move(peer->socket), number, peer->who);
-  channel->set_make_node(
-      [this, caller = channel.get()](const client::Step& step) { return OpenFor(*caller, step); });
-  epoll_event event = {.events = kOnce, .data = {.u64 = number}};
-  if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, channel->socket(), &event) == 0)
-    channels_.emplace(number, std::move(channel));
+  uint64_t number = 0;
+  {
+    MutexLock lock(mutex_);
+    if (channels_.size() >= files.rlim_cur / 2) return nullptr;  // the other half is for open files
+    number = ++last_number_ + kFirstNumber;
+    auto channel = std::make_shared<Channel>(std::move(peer->socket), number, peer->who);
+    channel->set_make_node(
+        [this, caller = channel.get()](const client::Step& step) { return OpenFor(*caller, step); });
+    epoll_event event = {.events = kOnce, .data = {.u64 = number}};
+    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, channel->socket(), &event) == 0)
+      channels_.emplace(number, std::move(channel));
+  }
+  // Its greeting and its first call, which may be there by now: they come before what others say next.
+  Job job = Read(number);
+  return job ? std::move(job) : Read(number);
 }
 
 LibrarySession::Job LibrarySession::Read(uint64_t number) {
