@@ -116,18 +116,20 @@ void ObservedCall::ReadElements(const Buffer& buffer, const std::byte* elements,
     const std::byte* const args = elements + size_t{i} * buffer.element_size;
     contract::Message* const each =
         message->GetReflection()->MutableRepeatedMessage(message, field, static_cast<int>(i));
-    if (message == request_.get()) ReadBuffers(element->buffers, args, each);
-    if (auto* const info = dynamic_cast<AllocationInfo2*>(each)) Adapt(args, info);
+    auto* const info = dynamic_cast<AllocationInfo2*>(each);
+    if (message == request_.get() || info != nullptr) ReadBuffers(element->buffers, args, each);
+    if (info != nullptr) Adapt(args, info);
   }
 }
 
-// Of an answer only the handle is the node's. What no member says of a question, the guest fills in likewise.
+// Of an answer the handle is the node's, and as much of the private data as the host gave back: how much that
+// is stands nowhere, so this takes all that there is room for. What no member says, the guest fills in likewise.
 void ObservedCall::Adapt(const std::byte* element, AllocationInfo2* info) const {
-  if (reply_ == nullptr)
-    return info->set_has_sysmem(AddressAt(element, offsetof(d3dddi_allocationinfo2, sysmem)) != 0);
-  const uint32_t allocation = info->allocation();
-  info->Clear();
-  info->set_allocation(allocation);
+  info->set_has_sysmem(AddressAt(element, offsetof(d3dddi_allocationinfo2, sysmem)) != 0);
+  if (reply_ == nullptr) return;
+  info->clear_vidpn_source_id();
+  info->clear_flags();
+  info->set_priv_drv_data_size(static_cast<uint32_t>(info->priv_drv_data().size()));
 }
 
 // The word that is an address of values for monitored fences is the first of eight values for legacy ones.

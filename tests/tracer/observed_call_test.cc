@@ -73,6 +73,7 @@ TEST(ObservedCall, HasTheBuffersOfElements) {
   ObservedCall call = Observe(LX_DXCREATEALLOCATION, args);
   elements[0].allocation.v = 0x40000000;
   elements[1].allocation.v = 0x40000080;
+  data[1][0] = 'D';
   TraceCall recorded;
   call.Ended(0, &recorded);
   const auto request = RequestIn<calls::CreateAllocation>(recorded);
@@ -84,7 +85,7 @@ TEST(ObservedCall, HasTheBuffersOfElements) {
   const auto reply = ReplyIn<calls::CreateAllocation>(recorded);
   ASSERT_EQ(reply.allocation_info_size(), 2);
   EXPECT_EQ(reply.allocation_info(1).allocation(), 0x40000080u);
-  EXPECT_EQ(reply.allocation_info(1).priv_drv_data_size(), 0u) << "the node writes handles alone";
+  EXPECT_EQ(reply.allocation_info(1).priv_drv_data(), "Def") << "what the host gives back";
 }
 
 TEST(ObservedCall, HasAsMuchAsThereIsRoomFor) {
