@@ -45,7 +45,7 @@ void LibraryDelivery::Identify(const client::Waiting& at, const client::Identity
   if (channel == nullptr || stopped_) return done(0);
   channel->Ask(
       {.steps = {}, .done = nullptr, .take = descriptor, .took = [this, done](Result<UniqueFd> file) {
-         const auto found = file.ok() ? session_.FindByInode(file->get()) : nullptr;
+         const auto found = file.ok() ? session_.FindByCookie(file->get()) : nullptr;
          done(found != nullptr ? found->file : 0);
        }});
 }

@@ -64,9 +64,9 @@ class LibrarySession {
   // An open file of the node. A client names it by its number.
   struct File {
     uint64_t number = 0;
-    UniqueFd end;            // hangs up when the client's end has no descriptor any more
-    ino_t client_inode = 0;  // of the client's end
-    uint64_t file = 0;       // the Node's name for it
+    UniqueFd end;         // hangs up when the client's end has no descriptor any more
+    uint64_t cookie = 0;  // of the client's end: the kernel's number of that socket
+    uint64_t file = 0;    // the Node's name for it
     int calls = 0;
     bool closed = false;
   };
@@ -105,7 +105,7 @@ class LibrarySession {
   Result<std::pair<UniqueFd, uint64_t>> OpenFor(const Channel& channel, const client::Step& step);
   // It stays open until EndCallOf; null: there is none of that number.
   FilePtr BeginCallOf(uint64_t number) DXG_EXCLUDES(mutex_);
-  FilePtr FindByInode(int descriptor) DXG_EXCLUDES(mutex_);
+  FilePtr FindByCookie(int descriptor) DXG_EXCLUDES(mutex_);
   void LookAtReadiness(uint64_t number) DXG_EXCLUDES(mutex_);
   // Whose last descriptor is closed. Before each Open.
   void ReleaseClosed() DXG_EXCLUDES(mutex_);
@@ -138,7 +138,7 @@ class LibrarySession {
   std::unordered_map<uint64_t, ChannelPtr> channels_ DXG_GUARDED_BY(mutex_);
   std::multimap<pid_t, ChannelPtr> by_tid_ DXG_GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, FilePtr> files_ DXG_GUARDED_BY(mutex_);
-  std::unordered_map<ino_t, FilePtr> by_inode_ DXG_GUARDED_BY(mutex_);
+  std::unordered_map<uint64_t, FilePtr> by_cookie_ DXG_GUARDED_BY(mutex_);
   std::vector<FilePtr> to_release_ DXG_GUARDED_BY(mutex_);
   std::list<Job> posted_ DXG_GUARDED_BY(mutex_);
   // Callers that died in a call, until that has heard it.

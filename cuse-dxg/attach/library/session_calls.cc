@@ -141,7 +141,7 @@ LibrarySession::Job LibrarySession::Handle(const ChannelPtr& channel, std::span<
     };
   }
   if (said.kind == say::kIoctl && channel->tid() != 0 && files.size() == 1) {
-    const FilePtr shown = FindByInode(files.front().get());
+    const FilePtr shown = FindByCookie(files.front().get());
     if (shown != nullptr && shown->number == said.file) {
       channel->Admit(said.file);
       auto job = HandleIoctl(channel, said, extra);
@@ -247,7 +247,7 @@ std::optional<LibrarySession::Job> LibrarySession::HandleIoctl(const ChannelPtr&
     Errand errand;
     errand.show = true;
     errand.took = [this, channel, file, request](Result<UniqueFd> shown) {
-      if (!shown.ok() || FindByInode(shown->get()) != file) return (*request)->Answer(-EBADF, {});
+      if (!shown.ok() || FindByCookie(shown->get()) != file) return (*request)->Answer(-EBADF, {});
       channel->Admit(file->number);
       node_->Ioctl(std::move(*request));
     };
