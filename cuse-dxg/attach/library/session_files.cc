@@ -1,6 +1,7 @@
 // The open files of a LibrarySession, and which channel a caller waits in.
 
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -29,8 +30,9 @@ uint64_t CookieOf(int descriptor) {
 
 }  // namespace
 
-Result<std::pair<UniqueFd, uint64_t>> LibrarySession::AddFile(uint64_t file) {
+Result<std::pair<UniqueFd, uint64_t>> LibrarySession::AddFile(uint64_t file, const Channel& channel) {
   auto added = std::make_shared<File>();
+  added->whose = channel.whose();
   added->file = file;
   auto ends = MakeSocketPair(SOCK_STREAM);
   UniqueFd client;
@@ -75,7 +77,7 @@ Result<std::pair<UniqueFd, uint64_t>> LibrarySession::OpenFor(const Channel& cha
     node_->Open(std::make_unique<ObjectOpen>(channel.caller(), &opened));
   }
   if (!opened.ok()) return std::move(opened).status();
-  return AddFile(*opened);
+  return AddFile(*opened, channel);
 }
 
 LibrarySession::FilePtr LibrarySession::BeginCallOf(uint64_t number) {
@@ -131,7 +133,13 @@ void LibrarySession::ReleaseClosed() {
       }
     }
   }
-  for (const FilePtr& file : ended) node_->Release(file->file);
+  for (const FilePtr& file : ended) {
+    node_->Release(file->file);
+    // A client that has sent files to its own descriptor has them closed with ours.
+    int unread = 0;
+    if (file->end.valid() && (ioctl(file->end.get(), FIONREAD, &unread) != 0 || unread != 0))
+      closer_->Close(file->whose, std::move(file->end));
+  }
 }
 
 std::vector<LibrarySession::ChannelPtr> LibrarySession::CallersOf(pid_t tid) {
