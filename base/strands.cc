@@ -18,7 +18,7 @@ bool Strands::StartThread() {
 }
 
 void Strands::MakeReady(Strand& strand) {
-  if (strand.jobs.empty() || strand.under_way >= kAtOnceMax) return;
+  if (strand.jobs.empty() || strand.under_way >= at_once_max_) return;
   ready_.splice(ready_.end(), strand.at_rest);
 }
 
@@ -91,7 +91,7 @@ void Strands::Work() {
     const uint64_t key = ready_.front();
     Strand& strand = strands_.at(key);  // stays where it is while a job of it is under way
     Group& group = groups_.at(strand.group);
-    if (group.under_way >= kOfGroupMax) {
+    if (group.under_way >= of_group_max_) {
       group.held_back.splice(group.held_back.end(), ready_, ready_.begin());
       continue;
     }

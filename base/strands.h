@@ -12,8 +12,8 @@ namespace dxg {
 
 // Jobs that may last for as long as somebody else likes, on threads of their own.
 //
-// Jobs of one key are begun in their order, and at most kAtOnceMax of them are under way at once, and of all
-// keys of one group at most kOfGroupMax. Where all threads are busy, a job of another key gets a new one; a
+// Jobs of one key are begun in their order, and at most `at_once_max` of them are under way at once, and of
+// all keys of one group at most `of_group_max`. Where all threads are busy, a job of another key gets a new one; a
 // few that have nothing to do are kept.
 class Strands {
  public:
@@ -22,7 +22,8 @@ class Strands {
   static constexpr int kThreadsMax = 1024;
   static constexpr int kIdleMax = 2;
 
-  Strands() = default;
+  explicit Strands(int at_once_max = kAtOnceMax, int of_group_max = kOfGroupMax)
+      : at_once_max_(at_once_max), of_group_max_(of_group_max) {}
   // Waits for all jobs.
   ~Strands() { Stop(); }
   Strands(const Strands&) = delete;
@@ -56,6 +57,7 @@ class Strands {
   void Erase(uint64_t key) DXG_REQUIRES(mutex_);
   void End(Group& group) DXG_REQUIRES(mutex_);
 
+  const int at_once_max_, of_group_max_;
   Mutex mutex_;
   ConditionVariable changed_;
   std::unordered_map<uint64_t, Strand> strands_ DXG_GUARDED_BY(mutex_);

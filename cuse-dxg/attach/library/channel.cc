@@ -213,8 +213,7 @@ void Channel::FinishStep(Result<uint64_t> result, Jobs* jobs) {
   }
 }
 
-bool Channel::Done(const Said& said, std::span<const std::byte> extra, std::vector<UniqueFd> files,
-                   Jobs* jobs) {
+bool Channel::Done(const Said& said, std::span<const std::byte> extra, ClientFiles& files, Jobs* jobs) {
   MutexLock lock(mutex_);
   if (errands_.empty() || !std::exchange(waits_, false) || said.number != asked_ || files.size() > 1 ||
       said.error < 0 || said.error > kErrnoMax)
@@ -233,7 +232,7 @@ bool Channel::Done(const Said& said, std::span<const std::byte> extra, std::vect
   }
   if (!extra.empty()) return false;
   if (errand.took) {
-    auto file = std::make_shared<UniqueFd>(files.empty() ? UniqueFd() : std::move(files.front()));
+    auto file = std::make_shared<UniqueFd>(files.empty() ? UniqueFd() : files.TakeFront());
     jobs->push_back([took = std::move(errand.took), file, error = said.error] {
       if (file->valid()) return took(std::move(*file));
       took(Status::Refuse(error != 0 ? error : EBADF, "the client has no such descriptor"));

@@ -15,6 +15,7 @@
 #include "base/mutex.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "cuse-dxg/attach/library/closer.h"
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/client/delivery.h"
 #include "cuse-dxg/preload/node_protocol.h"
@@ -62,8 +63,10 @@ class Channel {
   using MakeNode = std::function<Result<std::pair<UniqueFd, uint64_t>>(const client::Step& step)>;
 
   // `peer` is who has connected.
-  Channel(UniqueFd socket, uint64_t number, const ucred& peer)
-      : socket_(std::move(socket)), number_(number), peer_(peer) {}
+  Channel(UniqueFd socket, uint64_t number, const ucred& peer, std::shared_ptr<Closer> closer)
+      : socket_(std::move(socket)), number_(number), peer_(peer), closer_(std::move(closer)) {}
+  // What the client has sent and nobody has read goes with the socket.
+  ~Channel() { closer_->Close(whose(), std::move(socket_)); }
   // Before it is used.
   void set_make_node(MakeNode make_node) { make_node_ = std::move(make_node); }
 
@@ -73,6 +76,11 @@ class Channel {
   // 0 until it has said hello.
   pid_t tid() const { return tid_; }
   void set_tid(pid_t tid) { tid_ = tid; }
+  // Whose the files are that come here.
+  Closer::Whose whose() const {
+    return {.process = tid_ != 0 ? static_cast<uint64_t>(peer_.pid) : 0, .user = peer_.uid};
+  }
+  Closer& closer() const { return *closer_; }
   Caller caller() const { return {.tid = tid_, .uid = peer_.uid, .gid = peer_.gid}; }
 
   // Files that this connection has shown the descriptor of.
@@ -89,8 +97,8 @@ class Channel {
 
   void Ask(Errand errand) DXG_EXCLUDES(mutex_);
   // The answer to what was asked last. False: nobody has asked, or the answer makes no sense.
-  bool Done(const preload::node::Said& said, std::span<const std::byte> extra, std::vector<UniqueFd> files,
-            Jobs* jobs) DXG_EXCLUDES(mutex_);
+  bool Done(const preload::node::Said& said, std::span<const std::byte> extra, ClientFiles& files, Jobs* jobs)
+      DXG_EXCLUDES(mutex_);
   // The one of that number has had a signal.
   void Interrupt(uint32_t number) DXG_EXCLUDES(mutex_);
   // The thread is dead, or cannot be answered any more. True: its call has heard it, or has ended.
@@ -109,9 +117,10 @@ class Channel {
   void Fail(const Status& why, Jobs* jobs) DXG_REQUIRES(mutex_);
   void FinishStep(Result<uint64_t> result, Jobs* jobs) DXG_REQUIRES(mutex_);
 
-  const UniqueFd socket_;
+  UniqueFd socket_;  // as long as it lives
   const uint64_t number_;
   const ucred peer_;
+  const std::shared_ptr<Closer> closer_;
   MakeNode make_node_;
   pid_t tid_ = 0;  // set by the reader, before anybody knows the channel
 

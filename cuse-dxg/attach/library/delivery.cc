@@ -1,5 +1,7 @@
 #include "cuse-dxg/attach/library/delivery.h"
 
+#include <fmt/format.h>
+
 #include <cerrno>
 #include <utility>
 
@@ -43,11 +45,15 @@ void LibraryDelivery::Identify(const client::Waiting& at, const client::Identity
                                std::function<void(uint64_t)> done) {
   const auto channel = session_.FindCaller(at);
   if (channel == nullptr || stopped_) return done(0);
-  channel->Ask(
-      {.steps = {}, .done = nullptr, .take = descriptor, .took = [this, done](Result<UniqueFd> file) {
-         const auto found = file.ok() ? session_.FindByInode(file->get()) : nullptr;
-         done(found != nullptr ? found->file : 0);
-       }});
+  channel->Ask({.steps = {},
+                .done = nullptr,
+                .take = descriptor,
+                .took = [this, channel, done](Result<UniqueFd> file) {
+                  const auto found = file.ok() ? session_.FindByCookie(file->get()) : nullptr;
+                  if (file.ok() && found == nullptr)
+                    channel->closer().Close(channel->whose(), *std::move(file));
+                  done(found != nullptr ? found->file : 0);
+                }});
 }
 
 void LibraryDelivery::TakeEventFile(const client::Waiting& at, const client::Identity& process,
@@ -58,8 +64,15 @@ void LibraryDelivery::TakeEventFile(const client::Waiting& at, const client::Ide
   channel->Ask({.steps = {},
                 .done = nullptr,
                 .take = descriptor,
-                .took = [files = event_files_, process, descriptor, done](Result<UniqueFd> file) {
+                .took = [files = event_files_, channel, process, descriptor, done](Result<UniqueFd> file) {
                   if (!file.ok() && file.status().value() != -EBADF) return done(std::move(file).status());
+                  const bool is_other =
+                      file.ok() && client::KindOf(fmt::format("/proc/self/fd/{}", file->get())) !=
+                                       client::FileKind::kEventFile;
+                  if (is_other) {
+                    channel->closer().Close(channel->whose(), *std::move(file));
+                    file = Status::Refuse(EBADF, "it is no eventfd");
+                  }
                   done(files->Add(process, descriptor, file.ok() ? *std::move(file) : UniqueFd()));
                 }});
 }

@@ -23,7 +23,7 @@ LibraryOpen::~LibraryOpen() {
 void LibraryOpen::Accept(uint64_t file) {
   DXG_CHECK(call_ != nullptr);
   const auto call = std::exchange(call_, nullptr);
-  auto made = session_.AddFile(file);
+  auto made = session_.AddFile(file, *channel_);
   Told told = {};
   told.kind = tell::kOpened;
   told.number = call->number;

@@ -61,12 +61,15 @@ class LibrarySession {
   friend class LibraryCall;
   friend class FileWaiter;
 
+  static constexpr size_t kStrangersClosedMax = 64;  // sockets
+
   // An open file of the node. A client names it by its number.
   struct File {
     uint64_t number = 0;
-    UniqueFd end;            // hangs up when the client's end has no descriptor any more
-    ino_t client_inode = 0;  // of the client's end
-    uint64_t file = 0;       // the Node's name for it
+    UniqueFd end;         // hangs up when the client's end has no descriptor any more
+    uint64_t cookie = 0;  // of the client's end: the kernel's number of that socket
+    uint64_t file = 0;    // the Node's name for it
+    Closer::Whose whose;  // of who has opened it
     int calls = 0;
     bool closed = false;
   };
@@ -87,10 +90,12 @@ class LibrarySession {
   // Something to be done without the turn; null: the session is over.
   Job Next() DXG_EXCLUDES(mutex_);
   Job Accept() DXG_EXCLUDES(mutex_);
+  // Nobody who connects is heard until somebody has looked again.
+  void StopListening();
   Job Read(uint64_t number) DXG_EXCLUDES(mutex_);
   // Reads what one connection says, beside the reader: for whoever waits for it.
   void Pump(const ChannelPtr& channel) DXG_EXCLUDES(mutex_);
-  Job Handle(const ChannelPtr& channel, std::span<const std::byte> message, std::vector<UniqueFd> files)
+  Job Handle(const ChannelPtr& channel, std::span<const std::byte> message, ClientFiles files)
       DXG_EXCLUDES(mutex_);
   // None: what was said makes no sense.
   std::optional<Job> HandleIoctl(const ChannelPtr& channel, const preload::node::Said& said,
@@ -101,11 +106,11 @@ class LibrarySession {
 
   // -- Open files
   // A new one, and the client's end of it. EMFILE: there are no descriptors left.
-  Result<std::pair<UniqueFd, uint64_t>> AddFile(uint64_t file) DXG_EXCLUDES(mutex_);
+  Result<std::pair<UniqueFd, uint64_t>> AddFile(uint64_t file, const Channel& channel) DXG_EXCLUDES(mutex_);
   Result<std::pair<UniqueFd, uint64_t>> OpenFor(const Channel& channel, const client::Step& step);
   // It stays open until EndCallOf; null: there is none of that number.
   FilePtr BeginCallOf(uint64_t number) DXG_EXCLUDES(mutex_);
-  FilePtr FindByInode(int descriptor) DXG_EXCLUDES(mutex_);
+  FilePtr FindByCookie(int descriptor) DXG_EXCLUDES(mutex_);
   void LookAtReadiness(uint64_t number) DXG_EXCLUDES(mutex_);
   // Whose last descriptor is closed. Before each Open.
   void ReleaseClosed() DXG_EXCLUDES(mutex_);
@@ -120,6 +125,7 @@ class LibrarySession {
   void Wake();
   void TellDying() DXG_EXCLUDES(mutex_);
 
+  const std::shared_ptr<Closer> closer_ = std::make_shared<Closer>();
   std::string place_, secret_;
   UniqueFd listener_, epoll_, closings_, wake_;
   Node* node_ = nullptr;
@@ -138,7 +144,7 @@ class LibrarySession {
   std::unordered_map<uint64_t, ChannelPtr> channels_ DXG_GUARDED_BY(mutex_);
   std::multimap<pid_t, ChannelPtr> by_tid_ DXG_GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, FilePtr> files_ DXG_GUARDED_BY(mutex_);
-  std::unordered_map<ino_t, FilePtr> by_inode_ DXG_GUARDED_BY(mutex_);
+  std::unordered_map<uint64_t, FilePtr> by_cookie_ DXG_GUARDED_BY(mutex_);
   std::vector<FilePtr> to_release_ DXG_GUARDED_BY(mutex_);
   std::list<Job> posted_ DXG_GUARDED_BY(mutex_);
   // Callers that died in a call, until that has heard it.

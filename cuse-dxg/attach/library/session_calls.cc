@@ -55,29 +55,50 @@ pid_t ThreadOf(pid_t process, pid_t own_tid) {
   return 0;
 }
 
+// Whether descriptors come with the next message. They are not taken.
+bool FilesCome(int socket) {
+  char first;
+  iovec piece = {&first, sizeof(first)};
+  msghdr message = {};
+  message.msg_iov = &piece;
+  message.msg_iovlen = 1;
+  return recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT) >= 0 && (message.msg_flags & MSG_CTRUNC) != 0;
+}
+
 Status WhyGone() { return Status::Refuse(EINTR, "the client's thread ended in its call"); }
 
 }  // namespace
 
 // -- Connections ----------------------------------------------------------------------------------
 
+void LibrarySession::StopListening() {
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener_.get(), nullptr) == 0) listens_ = false;
+}
+
 LibrarySession::Job LibrarySession::Accept() {
-  Result<UnixPeer> peer = AcceptUnix(listener_.get(), SOCK_NONBLOCK);
-  if (!peer.ok()) {
-    if (OutOfDescriptors(peer.status()) &&
-        epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener_.get(), nullptr) == 0)
-      listens_ = false;
+  if (closer_->of_strangers() >= kStrangersClosedMax) {
+    StopListening();
     return nullptr;
   }
-  if (peer->who.pid == 0) return nullptr;  // outside of our pid namespace
+  Result<UnixPeer> peer = AcceptUnix(listener_.get(), SOCK_NONBLOCK);
+  if (!peer.ok()) {
+    if (OutOfDescriptors(peer.status())) StopListening();
+    return nullptr;
+  }
+  // Who is not let in is closed elsewhere: what it has sent may be slow to close.
+  const auto refuse = [&] {
+    closer_->Close({}, std::move(peer->socket));
+    return nullptr;
+  };
+  if (peer->who.pid == 0) return refuse();  // outside of our pid namespace
   rlimit files = {.rlim_cur = 1024, .rlim_max = 1024};
   getrlimit(RLIMIT_NOFILE, &files);
   uint64_t number = 0;
   {
     MutexLock lock(mutex_);
-    if (channels_.size() >= files.rlim_cur / 2) return nullptr;  // the other half is for open files
+    if (channels_.size() >= files.rlim_cur / 2) return refuse();  // the other half is for open files
     number = ++last_number_ + kFirstNumber;
-    auto channel = std::make_shared<Channel>(std::move(peer->socket), number, peer->who);
+    auto channel = std::make_shared<Channel>(std::move(peer->socket), number, peer->who, closer_);
     channel->set_make_node(
         [this, caller = channel.get()](const client::Step& step) { return OpenFor(*caller, step); });
     epoll_event event = {.events = kOnce, .data = {.u64 = number}};
@@ -96,14 +117,16 @@ LibrarySession::Job LibrarySession::Read(uint64_t number) {
     if (const auto found = channels_.find(number); found != channels_.end()) channel = found->second;
   }
   if (channel == nullptr) return nullptr;
+  // Who has not said hello has no file taken from it: it is closed with the socket.
+  if (channel->tid() == 0 && FilesCome(channel->socket())) return EndChannel(channel);
   ReceivedPiece received = ReceivePiece(channel->socket(), message_, 2, false);
+  ClientFiles files(*closer_, channel->whose(), std::move(received.files));
   epoll_event event = {.events = kOnce, .data = {.u64 = number}};
   epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, channel->socket(), &event);
   if (received.bytes == -EAGAIN) return nullptr;
   if (received.bytes < static_cast<ssize_t>(sizeof(Said)) || received.cut) return EndChannel(channel);
   try {
-    return Handle(channel, std::span(message_).first(static_cast<size_t>(received.bytes)),
-                  std::move(received.files));
+    return Handle(channel, std::span(message_).first(static_cast<size_t>(received.bytes)), std::move(files));
   } catch (const std::bad_alloc&) {
     return EndChannel(channel);
   }
@@ -115,45 +138,42 @@ void LibrarySession::Pump(const ChannelPtr& channel) {
   (void)poll(&readable, 1, kPump_ms);
   ReceivedPiece received = ReceivePiece(channel->socket(), message, 2, false);
   if (received.bytes == -EAGAIN) return;
+  ClientFiles files(*closer_, channel->whose(), std::move(received.files));
   Said said = {};
   if (received.bytes >= static_cast<ssize_t>(sizeof(Said))) std::memcpy(&said, message.data(), sizeof(said));
   // In the middle of a call it says nothing else.
   const bool expected = said.kind == say::kDone || said.kind == say::kInterrupt;
-  Job job = expected && !received.cut
-                ? Handle(channel, std::span(message).first(static_cast<size_t>(received.bytes)),
-                         std::move(received.files))
-                : EndChannel(channel);
+  Job job =
+      expected && !received.cut
+          ? Handle(channel, std::span(message).first(static_cast<size_t>(received.bytes)), std::move(files))
+          : EndChannel(channel);
   if (job) job();
 }
 
 LibrarySession::Job LibrarySession::Handle(const ChannelPtr& channel, std::span<const std::byte> message,
-                                           std::vector<UniqueFd> files) {
+                                           ClientFiles files) {
   Said said;
   std::memcpy(&said, message.data(), sizeof(said));
   const auto extra = message.subspan(sizeof(said));
   if (said.kind == say::kDone && channel->tid() != 0) {
-    auto came = std::make_shared<std::vector<UniqueFd>>(std::move(files));
+    auto came = std::make_shared<ClientFiles>(std::move(files));
     auto bytes = std::make_shared<std::vector<std::byte>>(extra.begin(), extra.end());
     return [channel, said, came, bytes] {
       Channel::Jobs jobs;
-      if (!channel->Done(said, *bytes, std::move(*came), &jobs)) channel->HangUp();
+      if (!channel->Done(said, *bytes, *came, &jobs)) channel->HangUp();
       for (const auto& job : jobs) job();
     };
   }
   if (said.kind == say::kIoctl && channel->tid() != 0 && files.size() == 1) {
-    const FilePtr shown = FindByInode(files.front().get());
+    const FilePtr shown = FindByCookie(files.front());
     if (shown != nullptr && shown->number == said.file) {
       channel->Admit(said.file);
       auto job = HandleIoctl(channel, said, extra);
-      files.clear();  // one of ours, so that it closes at once; after the call has begun, which keeps it open
+      files.TakeFront();  // ours, so that it closes at once; after the call has begun, which keeps it open
       return job ? *std::move(job) : EndChannel(channel);
     }
   }
-  // To close a file may take as long as its file system likes.
-  if (!files.empty())
-    return [end = EndChannel(channel), came = std::make_shared<std::vector<UniqueFd>>(std::move(files))] {
-      end();
-    };
+  if (!files.empty()) return EndChannel(channel);
   if (channel->tid() == 0) return extra.empty() && Hello(channel, said) ? nullptr : EndChannel(channel);
   if (said.kind == say::kIoctl) {
     auto job = HandleIoctl(channel, said, extra);
@@ -247,7 +267,10 @@ std::optional<LibrarySession::Job> LibrarySession::HandleIoctl(const ChannelPtr&
     Errand errand;
     errand.show = true;
     errand.took = [this, channel, file, request](Result<UniqueFd> shown) {
-      if (!shown.ok() || FindByInode(shown->get()) != file) return (*request)->Answer(-EBADF, {});
+      const bool is_it = shown.ok() && FindByCookie(shown->get()) == file;
+      if (shown.ok() && !is_it) closer_->Close(channel->whose(), *std::move(shown));
+      if (!is_it) return (*request)->Answer(-EBADF, {});
+      *shown = UniqueFd();  // before the client can close the file, and open another
       channel->Admit(file->number);
       node_->Ioctl(std::move(*request));
     };

@@ -1,8 +1,8 @@
 // The open files of a LibrarySession, and which channel a caller waits in.
 
 #include <sys/epoll.h>
+#include <sys/ioctl.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 
 #include <algorithm>
 #include <cerrno>
@@ -17,22 +17,30 @@
 namespace dxg::attach::library {
 namespace {
 
-ino_t InodeOf(int descriptor) {
-  struct stat info;
-  return fstat(descriptor, &info) == 0 && S_ISSOCK(info.st_mode) ? info.st_ino : 0;
+// The kernel's number of a socket, which no other one ever has; 0: it is none. A file system of the client's,
+// which could say any number, or nothing for ever, is not asked: what is no socket is refused before.
+uint64_t CookieOf(int descriptor) {
+#ifndef SO_COOKIE
+  constexpr int SO_COOKIE = 57;  // of Linux 4.12
+#endif
+  uint64_t cookie = 0;
+  socklen_t bytes = sizeof(cookie);
+  return getsockopt(descriptor, SOL_SOCKET, SO_COOKIE, &cookie, &bytes) == 0 ? cookie : 0;
 }
 
 }  // namespace
 
-Result<std::pair<UniqueFd, uint64_t>> LibrarySession::AddFile(uint64_t file) {
+Result<std::pair<UniqueFd, uint64_t>> LibrarySession::AddFile(uint64_t file, const Channel& channel) {
   auto added = std::make_shared<File>();
+  added->whose = channel.whose();
   added->file = file;
   auto ends = MakeSocketPair(SOCK_STREAM);
   UniqueFd client;
   if (ends.ok()) {
     added->end = std::move(ends->first);
     client = std::move(ends->second);
-    added->client_inode = InodeOf(client.get());
+    added->cookie = CookieOf(client.get());
+    if (added->cookie == 0) client.reset();  // it could not be told from others
   }
   uint64_t number = 0;
   bool watched = false;
@@ -43,8 +51,7 @@ Result<std::pair<UniqueFd, uint64_t>> LibrarySession::AddFile(uint64_t file) {
     watched = epoll_ctl(closings_.get(), EPOLL_CTL_ADD, added->end.get(), &event) == 0;
     if (watched) {
       files_.emplace(number, added);
-      by_inode_[added->client_inode] =
-          added;  // its number may have been another's, whose end we have not seen
+      by_cookie_.emplace(added->cookie, added);
     } else {
       added->closed = true;
       to_release_.push_back(added);
@@ -70,7 +77,7 @@ Result<std::pair<UniqueFd, uint64_t>> LibrarySession::OpenFor(const Channel& cha
     node_->Open(std::make_unique<ObjectOpen>(channel.caller(), &opened));
   }
   if (!opened.ok()) return std::move(opened).status();
-  return AddFile(*opened);
+  return AddFile(*opened, channel);
 }
 
 LibrarySession::FilePtr LibrarySession::BeginCallOf(uint64_t number) {
@@ -90,11 +97,11 @@ void LibrarySession::EndCallOf(const FilePtr& file) {
   Wake();
 }
 
-LibrarySession::FilePtr LibrarySession::FindByInode(int descriptor) {
-  const ino_t inode = InodeOf(descriptor);
+LibrarySession::FilePtr LibrarySession::FindByCookie(int descriptor) {
+  const uint64_t cookie = CookieOf(descriptor);
   MutexLock lock(mutex_);
-  const auto found = inode != 0 ? by_inode_.find(inode) : by_inode_.end();
-  return found == by_inode_.end() ? nullptr : found->second;
+  const auto found = cookie != 0 ? by_cookie_.find(cookie) : by_cookie_.end();
+  return found == by_cookie_.end() ? nullptr : found->second;
 }
 
 // A socket can be read, with 0 bytes, from the moment on at which nothing more can come. It can be written
@@ -119,15 +126,20 @@ void LibrarySession::ReleaseClosed() {
         if (found == files_.end()) continue;
         const FilePtr file = found->second;
         epoll_ctl(closings_.get(), EPOLL_CTL_DEL, file->end.get(), nullptr);
-        const auto by_inode = by_inode_.find(file->client_inode);
-        if (by_inode != by_inode_.end() && by_inode->second == file) by_inode_.erase(by_inode);
+        by_cookie_.erase(file->cookie);
         files_.erase(found);
         file->closed = true;
         if (file->calls == 0) ended.push_back(file);
       }
     }
   }
-  for (const FilePtr& file : ended) node_->Release(file->file);
+  for (const FilePtr& file : ended) {
+    node_->Release(file->file);
+    // A client that has sent files to its own descriptor has them closed with ours.
+    int unread = 0;
+    if (file->end.valid() && (ioctl(file->end.get(), FIONREAD, &unread) != 0 || unread != 0))
+      closer_->Close(file->whose, std::move(file->end));
+  }
 }
 
 std::vector<LibrarySession::ChannelPtr> LibrarySession::CallersOf(pid_t tid) {
