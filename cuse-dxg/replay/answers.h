@@ -57,24 +57,28 @@ class Answers {
   uint32_t ObjectOf(uint64_t process, uint64_t handle) DXG_EXCLUDES(mutex_);
 
  private:
+  using Asked = std::vector<size_t>;  // the calls of one question, in their order
+
   struct Live {
     std::optional<uint32_t> recorded;  // none: there is no recorded process left for it
     std::string name;
     Objects handles;
-    std::unordered_map<std::string, size_t> asked;            // how often, by question
+    std::unordered_map<const Asked*, size_t> asked;           // how often
     std::map<uint32_t, std::pair<uint32_t, size_t>> threads;  // the recorded thread, and what is next of it
   };
 
-  Result<Found> FindNext(Live& live, const Question& question, const std::string& full,
-                         const std::string& brief) DXG_REQUIRES(mutex_);
-  Result<Found> FindAny(Live& live, const Question& question, const std::string& full,
-                        const std::string& brief) DXG_REQUIRES(mutex_);
-  Status NeverAsked(const Live& live, const Question& question) const DXG_REQUIRES(mutex_);
+  static Status ItIsNotThere();
+  // Null: it was never asked so.
+  Result<Found> FindNext(const Question& question, const Asked* full, const Asked* brief)
+      DXG_EXCLUDES(mutex_);
+  Result<Found> FindAny(const Question& question, const Asked& calls) DXG_EXCLUDES(mutex_);
+  Status NeverAsked(uint32_t of, const Question& question) const;
 
   const std::unique_ptr<const Recording> recording_;
   const bool strict_;
   // By recorded process.
-  std::vector<std::unordered_map<std::string, std::vector<size_t>>> by_question_;
+  std::vector<std::unordered_map<std::string, Asked>> by_question_;
+  std::vector<std::unordered_map<const contract::CallRow*, std::vector<size_t>>> by_row_;  // the first ones
   std::vector<std::vector<std::vector<size_t>>> by_thread_;
 
   Mutex mutex_;

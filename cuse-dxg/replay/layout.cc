@@ -15,6 +15,7 @@ namespace {
 using contract::Buffer;
 
 constexpr size_t kWordBytes = sizeof(uint64_t);
+constexpr size_t kBuffersBytesMax = 6u << 20;  // of a call; a recording's item has 8 MiB
 
 uint64_t Word(const std::byte* at) {
   uint64_t word = 0;
@@ -73,16 +74,19 @@ Message* ElementAt(Message* message, const FieldDescriptor* field, int i) {
                               : reflection->MutableMessage(message, field);
 }
 
-// `least`: so many elements are there, whatever the struct announces.
-void ReadInto(const Buffer& buffer, const std::byte* args, const ClientMemory& memory, Message* message,
-              uint32_t least = 0) {
+// `room`: so many bytes more are read of the call. `least`: so many elements are there, whatever the struct
+// announces.
+void ReadInto(const Buffer& buffer, const std::byte* args, const ClientMemory& memory, size_t* room,
+              Message* message, uint32_t least = 0) {
   if (!buffer.present(args)) return;
   const uint64_t count = std::max<uint64_t>(buffer.count(args), least);
   const uint64_t address = Word(args + buffer.pointer);
   if (count == 0 || count > buffer.max || address == 0) return;
+  if (count * buffer.element_size > *room) return;
   const auto elements = static_cast<uint32_t>(count);
   std::vector<std::byte> bytes(count * buffer.element_size);
   if (!memory.read(address, bytes)) return;
+  *room -= bytes.size();
   if (buffer.resize != nullptr) {
     std::copy(bytes.begin(), bytes.end(), buffer.resize(message, elements));
     return;
@@ -93,7 +97,7 @@ void ReadInto(const Buffer& buffer, const std::byte* args, const ClientMemory& m
   if (element == nullptr) return;
   for (uint32_t i = 0; i < elements; ++i) {
     for (const Buffer& inner : element->buffers)
-      ReadInto(inner, bytes.data() + size_t{i} * buffer.element_size, memory,
+      ReadInto(inner, bytes.data() + size_t{i} * buffer.element_size, memory, room,
                ElementAt(message, field, static_cast<int>(i)));
   }
 }
@@ -136,7 +140,8 @@ Status WriteFrom(const Buffer& buffer, const std::byte* args, const ClientMemory
 
 void ReadBuffers(const contract::CallRow& row, const std::byte* args, const ClientMemory& memory,
                  Message* request) {
-  for (const Buffer& buffer : row.in) ReadInto(buffer, args, memory, request);
+  size_t room = kBuffersBytesMax;
+  for (const Buffer& buffer : row.in) ReadInto(buffer, args, memory, &room, request);
 }
 
 Status WriteBuffers(const contract::CallRow& row, const std::byte* args, const ClientMemory& memory,
@@ -249,7 +254,8 @@ std::unique_ptr<Message> ClientCall::ReadReply() const {
     }
     return false;
   };
-  for (const auto& [buffer, least] : out_) ReadInto(*buffer, args, memory, reply.get(), least);
+  size_t room = ~size_t{0};  // it is of this process
+  for (const auto& [buffer, least] : out_) ReadInto(*buffer, args, memory, &room, reply.get(), least);
   return reply;
 }
 

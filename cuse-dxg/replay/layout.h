@@ -27,7 +27,8 @@ struct ClientMemory {
 // -- The node's side: `args` has the fixed struct as the client gave it --
 
 // The buffers of the Request. One that cannot be read, or has more elements than are allowed, stays empty: a
-// driver has refused such a call before, or has not looked.
+// driver has refused such a call before, or has not looked. So does one that would make them more than 6 MiB
+// together.
 void ReadBuffers(const contract::CallRow& row, const std::byte* args, const ClientMemory& memory,
                  Message* request);
 

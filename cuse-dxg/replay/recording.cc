@@ -87,24 +87,43 @@ Result<std::unique_ptr<Recording>> Recording::Read(trace::TraceReader& reader, c
   return recording;
 }
 
-uint32_t Recording::NewProcess(uint32_t pid, std::string name) {
+Result<uint32_t> Recording::NewProcess(uint32_t pid, std::string name) {
+  if (processes_.size() == kProcessesMax)
+    return Status::Refuse(EFBIG, "more than {} processes; replay a shorter recording", kProcessesMax);
   const auto number = static_cast<uint32_t>(processes_.size());
   processes_.push_back({.pid = pid, .name = std::move(name), .threads = {}, .calls = {}});
   reading_.handles.emplace_back();
   reading_.descriptors.emplace_back();
+  reading_.thread_of_tid.emplace_back();
   reading_.process_of_pid[pid] = number;
   return number;
 }
 
-uint32_t Recording::ProcessOf(uint32_t pid) {
+Result<uint32_t> Recording::ProcessOf(uint32_t pid) {
   const auto found = reading_.process_of_pid.find(pid);
-  return found != reading_.process_of_pid.end() ? found->second : NewProcess(pid, "");
+  if (found != reading_.process_of_pid.end()) return found->second;
+  return NewProcess(pid, "");
+}
+
+Result<uint32_t> Recording::ThreadOf(uint32_t process, uint32_t tid) {
+  std::vector<uint32_t>& threads = processes_[process].threads;
+  auto& known = reading_.thread_of_tid[process];
+  if (const auto found = known.find(tid); found != known.end()) return found->second;
+  if (threads.size() == kThreadsMax)
+    return Status::Refuse(EFBIG, "more than {} threads of process {}; replay a shorter recording",
+                          kThreadsMax, processes_[process].pid);
+  threads.push_back(tid);
+  return known[tid] = static_cast<uint32_t>(threads.size() - 1);
 }
 
 Status Recording::Add(const TraceRecord& record, uint64_t number) {
   if (record.has_adapter()) {
-    if (record.adapter().change() == TraceAdapter::ARRIVED) adapters_.push_back(record.adapter());
-    return Status::Ok();
+    if (record.adapter().change() != TraceAdapter::ARRIVED) return Status::Ok();
+    if (adapters_.size() == kAdaptersMax)
+      return Status::Refuse(EFBIG, "more than {} adapters that arrive; replay a shorter recording",
+                            kAdaptersMax);
+    adapters_.push_back(record.adapter());
+    return Keep(record.ByteSizeLong());
   }
   if (record.has_open() && !record.open().shared()) {
     if (record.result() < 0) {
@@ -115,7 +134,11 @@ Status Recording::Add(const TraceRecord& record, uint64_t number) {
     // With no open file left a number is another process's, or this one's from the beginning on.
     const bool begins = known == reading_.process_of_pid.end() ||
                         (reading_.open_files[known->second] == 0 && !processes_[known->second].calls.empty());
-    const uint32_t process = begins ? NewProcess(record.pid(), record.open().name()) : known->second;
+    uint32_t process = begins ? 0 : known->second;
+    if (begins) {
+      DXG_ASSIGN(process, NewProcess(record.pid(), record.open().name()));
+      DXG_TRY(Keep(record.ByteSizeLong()));
+    }
     if (processes_[process].name.empty()) processes_[process].name = record.open().name();
     if (++reading_.open_files[process] == 1 && processes_[process].opened_ns == 0)
       processes_[process].opened_ns = record.begin_ns();
@@ -139,11 +162,22 @@ Status Recording::Add(const TraceRecord& record, uint64_t number) {
   return Status::Ok();
 }
 
+Status Recording::Keep(uint64_t bytes) {
+  constexpr uint64_t kOverhead = 512;  // of a record in memory
+  reading_.bytes += bytes + kOverhead;
+  if (reading_.bytes <= kBytesMax) return Status::Ok();
+  return Status::Refuse(
+      EFBIG, "the records up to here need more than {} bytes of memory; replay a shorter recording",
+      kBytesMax);
+}
+
 Status Recording::AddCall(const TraceRecord& record, uint64_t number, const contract::CallRow& row) {
+  DXG_ASSIGN(const uint32_t of_process, ProcessOf(record.pid()));
+  DXG_ASSIGN(const uint32_t thread, ThreadOf(of_process, record.tid()));
   RecordedCall call{.record = number,
                     .row = &row,
-                    .process = ProcessOf(record.pid()),
-                    .thread = 0,
+                    .process = of_process,
+                    .thread = thread,
                     .result = record.result(),
                     .reason = record.reason(),
                     .begin_ns = record.begin_ns(),
@@ -158,17 +192,14 @@ Status Recording::AddCall(const TraceRecord& record, uint64_t number, const cont
   if (!request->ParseFromString(call.request) || !reply->ParseFromString(call.reply))
     return Status::Refuse(EINVAL, "the messages of {} cannot be read", row.name);
   RecordedProcess& process = processes_[call.process];
-  const auto thread = std::ranges::find(process.threads, record.tid());
-  call.thread = static_cast<uint32_t>(thread - process.threads.begin());
-  if (thread == process.threads.end()) process.threads.push_back(record.tid());
 
   Objects& handles = reading_.handles[call.process];
   Objects& descriptors = reading_.descriptors[call.process];
   call.question = QuestionOf(row, *request, handles, process.pid, [&](uint64_t name) {
     const uint32_t own = descriptors.Of(name);
     if (own != 0 || call.result < 0) return own;
-    // It came from another process, by a way that is not recorded: under the same number by fork(), under any
-    // other in a message, where the last one that was given is the likeliest.
+    // It came from another process, by a way that is not looked at here: under the same number by fork(),
+    // under any other in a message, where the last one that was given is the likeliest.
     const uint32_t same_number = reading_.any_descriptor.Of(name);
     return same_number != 0 ? same_number : reading_.last_descriptor;
   });
@@ -188,12 +219,7 @@ Status Recording::AddCall(const TraceRecord& record, uint64_t number, const cont
   for (const TraceMemory& memory : record.call().memory()) {
     if (memory.has_contents()) call.memory.emplace_back(memory.address(), memory.contents());
   }
-  constexpr uint64_t kOverhead = 512;  // of a record in memory
-  reading_.bytes += record.ByteSizeLong() + call.question.size() + kOverhead;
-  if (reading_.bytes > kBytesMax)
-    return Status::Refuse(
-        EFBIG, "the records up to here need more than {} bytes of memory; replay a shorter recording",
-        kBytesMax);
+  DXG_TRY(Keep(record.ByteSizeLong() + call.question.size()));
   process.calls.push_back(calls_.size());
   calls_.push_back(std::move(call));
   return Status::Ok();

@@ -86,6 +86,9 @@ class Recording {
  public:
   // Of what is kept: a small file may have much.
   static constexpr uint64_t kBytesMax = 4ull << 30;
+  // A replay forks a process for each and starts a thread for each.
+  static constexpr size_t kProcessesMax = 4096, kThreadsMax = 4096;  // the latter of a process
+  static constexpr size_t kAdaptersMax = 4096;
 
   // ENOENT and the like: it cannot be read; EINVAL: it is no recording of calls, or damaged; EFBIG.
   static Result<std::unique_ptr<Recording>> Read(trace::TraceReader& reader, const std::string& name);
@@ -105,16 +108,20 @@ class Recording {
  private:
   explicit Recording(std::string name) : name_(std::move(name)) {}
   Status Add(const TraceRecord& record, uint64_t number);
+  // Counts memory; EFBIG: it is too much.
+  Status Keep(uint64_t bytes);
   Status AddCall(const TraceRecord& record, uint64_t number, const contract::CallRow& row);
-  uint32_t ProcessOf(uint32_t pid);
-  uint32_t NewProcess(uint32_t pid, std::string name);
+  Result<uint32_t> ProcessOf(uint32_t pid);
+  Result<uint32_t> ThreadOf(uint32_t process, uint32_t tid);
+  Result<uint32_t> NewProcess(uint32_t pid, std::string name);
 
   struct Reading {
     std::unordered_map<uint32_t, uint32_t> process_of_pid;
-    std::unordered_map<uint32_t, uint64_t> open_files;  // by process
-    std::vector<Objects> handles, descriptors;          // by process
-    Objects any_descriptor;                             // of whichever process
-    uint32_t last_descriptor = 0;                       // the object of the last that was given
+    std::unordered_map<uint32_t, uint64_t> open_files;                  // by process
+    std::vector<Objects> handles, descriptors;                          // by process
+    std::vector<std::unordered_map<uint32_t, uint32_t>> thread_of_tid;  // by process
+    Objects any_descriptor;                                             // of whichever process
+    uint32_t last_descriptor = 0;  // the object of the last that was given
     uint32_t objects = 0;
     uint64_t bytes = 0;
   };

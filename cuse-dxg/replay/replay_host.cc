@@ -101,15 +101,12 @@ Result<std::unique_ptr<ReplayHost>> ReplayHost::Create(std::unique_ptr<Recording
     return Status::Refuse(EINVAL, "{}: there is no call in it that could be answered", recording->name());
   if (!recording->end_text().empty())
     spdlog::warn("{}", std::string_view(recording->end_text()).substr(0, recording->end_text().size() - 1));
-  DXG_ASSIGN(auto memory, ReplayMemory::Create());
-  return std::unique_ptr<ReplayHost>(new ReplayHost(std::move(recording), options, std::move(memory)));
+  return std::unique_ptr<ReplayHost>(new ReplayHost(std::move(recording), options));
 }
 
-ReplayHost::ReplayHost(std::unique_ptr<Recording> recording, const Options& options,
-                       std::unique_ptr<ReplayMemory> memory)
+ReplayHost::ReplayHost(std::unique_ptr<Recording> recording, const Options& options)
     : recorded_times_(options.recorded_times),
       answers_(std::move(recording), options.strict),
-      memory_(std::move(memory)),
       fidelity_(Deadlines::NowNs()) {
   // Whatever maps an allocation to the GPU says how many pages of it there are.
   for (const RecordedCall& call : answers_.recording().calls()) {
@@ -143,10 +140,11 @@ Status ReplayHost::Start(BackendEvents* events) {
 void ReplayHost::Submit(const HostCall& call, Completion completion) {
   if (const auto* create = dynamic_cast<const host::CreateProcess::Request*>(call.request)) {
     const uint64_t process = answers_.Begin(NarrowName(create->process_name()));
+    memory_.Begin(static_cast<uint32_t>(process));
     static_cast<host::CreateProcess::Reply*>(call.reply)->set_process(static_cast<uint32_t>(process));
   } else if (dynamic_cast<const host::DestroyProcess::Request*>(call.request) != nullptr) {
     answers_.End(call.process);
-    memory_->Forget(call.process);
+    memory_.Forget(call.process);
   }
   completion.run(completion.context, Status::Ok());
 }
@@ -259,7 +257,7 @@ std::shared_ptr<ReplayedObject> ReplayHost::ObjectFor(guest::Call& call, uint32_
   const uint32_t process = call.process->host_handle;
   for (const uint64_t handle : Numbers(request, request, Kind::kHandle)) {
     auto object =
-        waits ? memory_->Watch({process, answers_.ObjectOf(process, handle)}, value, number) : nullptr;
+        waits ? memory_.Watch({process, answers_.ObjectOf(process, handle)}, value, number) : nullptr;
     if (object != nullptr) return object;
   }
   return std::make_shared<ReplayedObject>(number, true);
@@ -276,28 +274,28 @@ guest::Task ReplayHost::ShowMemory(guest::Call& call, const RecordedCall& record
     const uint64_t handle = NumberIn(fence ? reply : call.request_message(), maps.of());
     const uint32_t object = answers_.ObjectOf(process, handle);
     if (object == 0) continue;
-    if (const uint64_t address = memory_->Own({process, object}); address != 0) {
+    if (const uint64_t address = memory_.Own({process, object}); address != 0) {
       call.SetAddress(MemberOf(call.row, maps.member()), address);
       *shown = true;
       continue;
     }
     bool is_new = false;
     const uint64_t size = fence ? kPageBytes : SizeOf(object);
-    DXG_CO_ASSIGN(const ReplayMemory::Range memory, memory_->For({process, object}, size, &is_new));
+    DXG_CO_ASSIGN(const auto memory, memory_.For({process, object}, call.process->account, size, &is_new));
     if (fence && is_new) {
-      memory_->Raise({process, object}, InitialValue(call.request_message()));
+      memory_.Raise({process, object}, InitialValue(call.request_message()));
       // A queue's fence is raised by what names the queue.
-      for (const Made& made : recorded.handles) memory_->Share({process, made.object}, memory);
+      for (const Made& made : recorded.handles) memory_.Share({process, made.object}, memory);
     }
     if (!fence && is_new) {
       const uint64_t known =
-          recorded.memory.empty() ? 0 : memory_->Fill(memory, recorded.memory.front().second);
-      if (known < memory.size)
+          recorded.memory.empty() ? 0 : ReplayMemory::Fill(*memory, recorded.memory.front().second);
+      if (known < memory->size)
         Note(call, FidelityKind::kApproximated, "memory without recorded contents",
              "the client sees zeros where the recording does not have what was there");
     }
     DXG_CO_ASSIGN(const ClientAddress address,
-                  co_await guest::BringIn(call, ReplayMemory::AddressOf(memory), memory.size));
+                  co_await guest::BringIn(call, memory->window_address, memory->size));
     call.SetAddress(MemberOf(call.row, maps.member()), address.value);
     *shown = true;
   }
@@ -315,7 +313,7 @@ void ReplayHost::KeepOwnMemory(guest::Call& call, const std::vector<uint64_t>& a
       objects.push_back(answers_.ObjectOf(process, value.number));
   });
   for (size_t i = 0; i < std::min(objects.size(), addresses.size()); ++i) {
-    if (addresses[i] != 0) memory_->KeepOwn({process, objects[i]}, addresses[i]);
+    if (addresses[i] != 0) memory_.KeepOwn({process, objects[i]}, addresses[i]);
   }
 }
 
@@ -334,10 +332,10 @@ void ReplayHost::BringFences(guest::Call& call, const Message& reply) {
   of_request.swap(named);
   ForEachValue(reply, request, sort);
   for (size_t i = 0; i < std::min(listed.size(), objects.size()); ++i)
-    memory_->Raise({process, answers_.ObjectOf(process, objects[i])}, listed[i]);
+    memory_.Raise({process, answers_.ObjectOf(process, objects[i])}, listed[i]);
   for (const uint64_t value : alone) {
     for (const uint64_t handle : of_request)
-      memory_->Raise({process, answers_.ObjectOf(process, handle)}, value);
+      memory_.Raise({process, answers_.ObjectOf(process, handle)}, value);
   }
 }
 

@@ -49,9 +49,7 @@ class ReplayHost final : public Backend, public guest::CallAnswerer, private Hos
   Status Start(BackendEvents* events) override;
   void Stop() override { deadlines_.Stop(); }
   void Submit(const HostCall& call, Completion completion) override;
-  std::optional<HostRegion> FindRegion(WindowAddress address) override {
-    return memory_->FindRegion(address);
-  }
+  std::optional<HostRegion> FindRegion(WindowAddress address) override { return memory_.FindRegion(address); }
   std::optional<HostRegion> HomeRegion(uint32_t) override { return std::nullopt; }
   std::optional<HostRegion> FindShared(uint32_t, uint32_t) override { return std::nullopt; }
   Result<uint32_t> AddClientPages(std::shared_ptr<ClientPages>) override {
@@ -60,8 +58,7 @@ class ReplayHost final : public Backend, public guest::CallAnswerer, private Hos
   void RemoveClientPages(uint32_t) override {}
 
  private:
-  ReplayHost(std::unique_ptr<Recording> recording, const Options& options,
-             std::unique_ptr<ReplayMemory> memory);
+  ReplayHost(std::unique_ptr<Recording> recording, const Options& options);
 
   guest::Task Give(guest::Call& call, const RecordedCall& recorded, Message& reply);
   guest::Task GiveDescriptors(guest::Call& call, const RecordedCall& recorded, Message& reply);
@@ -80,7 +77,7 @@ class ReplayHost final : public Backend, public guest::CallAnswerer, private Hos
   const bool recorded_times_;
   Answers answers_;
   std::map<uint32_t, uint64_t> sizes_;  // of allocations, in bytes, where calls tell
-  const std::unique_ptr<ReplayMemory> memory_;
+  ReplayMemory memory_;
   Fidelity fidelity_;
   Deadlines deadlines_;
   std::atomic<guest::Driver*> driver_{nullptr};

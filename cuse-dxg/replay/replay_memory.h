@@ -11,6 +11,7 @@
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "cuse-dxg/attach/node.h"
+#include "cuse-dxg/guest/account.h"
 #include "cuse-dxg/guest/objects.h"
 #include "link/backend.h"
 
@@ -33,26 +34,30 @@ struct ReplayedObject final : guest::SharedObject {
 };
 
 // The memory that clients see of a replayed host: pages of fences, and locked allocations, each at its place
-// in a file that begins as zeros. Any thread may use it.
+// in a file of its process that begins as zeros. The file goes with the process and the last mapping of it,
+// so no process sees what another one had. Any thread may use it.
 class ReplayMemory {
  public:
   using OfProcess = std::pair<uint32_t, uint32_t>;  // a process, and an object of it
+  // Memory of an object, for as long as somebody has this.
   struct Range {
-    uint64_t offset = 0;  // in the file
-    uint64_t size = 0;    // bytes, whole pages
+    WindowAddress window_address;  // which no other memory ever has
+    uint64_t offset = 0;           // bytes, in the file
+    uint64_t size = 0;             // bytes, whole pages
+    std::shared_ptr<const UniqueFd> file;
+    guest::Charge charge;
   };
 
-  // EMFILE, EFBIG and the like: there is no room for the file.
-  static Result<std::unique_ptr<ReplayMemory>> Create();
-
-  static WindowAddress AddressOf(const Range& range);
   std::optional<HostRegion> FindRegion(WindowAddress address) DXG_EXCLUDES(mutex_);
-  // Memory for an object, or what it has already. ENOMEM: the file is full.
-  Result<Range> For(OfProcess object, uint64_t size, bool* is_new) DXG_EXCLUDES(mutex_);
+  // Memory for an object, or what it has already, which is charged to the account. ENOMEM: the file or the
+  // account is full; ENODATA: the process has ended; EMFILE, EFBIG and the like: there is no room for its
+  // file.
+  Result<std::shared_ptr<const Range>> For(OfProcess object, const std::shared_ptr<guest::Account>& account,
+                                           uint64_t size, bool* is_new) DXG_EXCLUDES(mutex_);
   // Another object with the same memory, unless it has some.
-  void Share(OfProcess object, const Range& range) DXG_EXCLUDES(mutex_);
+  void Share(OfProcess object, const std::shared_ptr<const Range>& range) DXG_EXCLUDES(mutex_);
   // The first bytes, as far as there is room. Returns how many; 0 also where the machine has no memory.
-  uint64_t Fill(const Range& range, const std::string& contents);
+  static uint64_t Fill(const Range& range, const std::string& contents);
 
   // A fence's page shows at least that from here on; nothing for an object without one.
   void Raise(OfProcess object, uint64_t value) DXG_EXCLUDES(mutex_);
@@ -64,26 +69,33 @@ class ReplayMemory {
   void KeepOwn(OfProcess object, uint64_t address) DXG_EXCLUDES(mutex_);
   uint64_t Own(OfProcess object) DXG_EXCLUDES(mutex_);
 
-  // The process has ended.
+  // The process begins, and has ended.
+  void Begin(uint32_t process) DXG_EXCLUDES(mutex_);
   void Forget(uint32_t process) DXG_EXCLUDES(mutex_);
 
  private:
+  static constexpr uint64_t kWindowBegins = 0x1000'0000'0000;  // anywhere
+
   // A descriptor that becomes ready with a fence.
   struct Waiting {
     uint64_t value;
     std::weak_ptr<ReplayedObject> object;
   };
 
-  explicit ReplayMemory(UniqueFd file) : file_(std::make_shared<UniqueFd>(std::move(file))) {}
-  uint64_t ValueAt(const Range& range) const;
+  struct OfOne {
+    std::shared_ptr<const UniqueFd> file;  // null: none was needed yet
+    uint64_t end = 0;                      // of what is used of it
+  };
 
-  const std::shared_ptr<UniqueFd> file_;
+  static uint64_t ValueAt(const Range& range);
+
   Mutex mutex_;
-  std::map<OfProcess, Range> ranges_ DXG_GUARDED_BY(mutex_);
+  std::map<uint32_t, OfOne> processes_ DXG_GUARDED_BY(mutex_);  // that live
+  std::map<OfProcess, std::shared_ptr<const Range>> ranges_ DXG_GUARDED_BY(mutex_);
   std::map<OfProcess, uint64_t> own_ DXG_GUARDED_BY(mutex_);
-  std::multimap<uint64_t, Waiting> waiting_ DXG_GUARDED_BY(mutex_);  // by the fence's offset
-  std::map<uint64_t, uint64_t> regions_ DXG_GUARDED_BY(mutex_);      // sizes by offset
-  uint64_t end_ DXG_GUARDED_BY(mutex_) = 0;                          // of what is used of the file
+  std::multimap<WindowAddress, Waiting> waiting_ DXG_GUARDED_BY(mutex_);  // by the fence's address
+  std::map<WindowAddress, std::shared_ptr<const Range>> regions_ DXG_GUARDED_BY(mutex_);
+  WindowAddress next_ DXG_GUARDED_BY(mutex_){kWindowBegins};
 };
 
 }  // namespace dxg::replay

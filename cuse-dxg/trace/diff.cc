@@ -213,6 +213,13 @@ bool Renaming::Agree(const Comparable& a, const Comparable& b) {
 }
 
 Result<DiffResult> Diff::Run(TraceReader& a, TraceReader& b, const DiffOptions& options, std::FILE* to) {
+  for (const TraceReader* each : {&a, &b}) {
+    if (each->header().side() == TraceHeader::HOST)
+      return Status::Refuse(EINVAL,
+                            "the {} file is a recording of host commands; expected one of calls, as of "
+                            "`cuse-dxg run --record`",
+                            each == &a ? "first" : "second");
+  }
   DXG_ASSIGN(const auto of_a, ReadThreads(a, options));
   DXG_ASSIGN(const auto of_b, ReadThreads(b, options));
   DiffResult result;

@@ -83,6 +83,35 @@ TEST(Layout, ListsInListsAreLaidOutAndRead) {
   EXPECT_EQ(read.SerializeAsString(), request.SerializeAsString());
 }
 
+// However many elements lead to however much: of a call only so much is copied.
+TEST(Layout, TheBuffersOfACallAreBoundedTogether) {
+  constexpr uint32_t kEach = 64 << 10, kElements = 200;
+  const auto& row = calls::CreateAllocation::Row();
+  calls::CreateAllocation::Request request;
+  request.set_device(0x40);
+  request.set_alloc_count(kElements);
+  for (uint32_t i = 0; i < kElements; ++i) {
+    auto* const info = request.add_allocation_info();
+    info->set_priv_drv_data(std::string(kEach, 'd'));
+    info->set_priv_drv_data_size(kEach);
+  }
+  ClientCall call(row, request, *row.reply, 0, {kFault, ""}, NoMemory);
+  calls::CreateAllocation::Request read;
+  const auto* const args = static_cast<const std::byte*>(call.args());
+  row.read_request(args, &read);
+  uint64_t copied = 0;
+  ClientMemory counted = Own();
+  counted.read = [&copied, read = counted.read](uint64_t address, std::span<std::byte> to) {
+    copied += to.size();
+    return read(address, to);
+  };
+  ReadBuffers(row, args, counted, &read);
+  EXPECT_LE(copied, 6u << 20);
+  EXPECT_GE(copied, 5u << 20);
+  EXPECT_EQ(read.allocation_info(0).priv_drv_data().size(), kEach);
+  EXPECT_EQ(read.allocation_info(kElements - 1).priv_drv_data().size(), 0u);
+}
+
 // The node writes handles and keeps what else the client's elements have.
 TEST(Layout, ElementsKeepWhatTheReplyDoesNotHave) {
   const auto& row = calls::CreateAllocation::Row();

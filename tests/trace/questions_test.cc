@@ -170,6 +170,23 @@ std::string Differences(std::string a, std::string b, bool exact = false) {
   });
 }
 
+// It has no calls, so that nothing would differ.
+TEST(Diff, HostCommandsAreRefused) {
+  Session calls;
+  MemoryFile file;
+  MemorySink sink(file);
+  TraceHeader header;
+  header.set_format(kFormat);
+  header.set_version(kVersion);
+  header.set_side(TraceHeader::HOST);
+  ASSERT_TRUE((*TraceWriter::Begin(sink, header))->Close().ok());
+  std::string a = calls.bytes(), b = file.bytes();
+  Printed([&](std::FILE* to) {
+    auto of_a = ReaderOf(a), of_b = ReaderOf(b);
+    EXPECT_EQ(Diff::Run(**of_a, **of_b, {}, to).status().value(), -EINVAL);
+  });
+}
+
 TEST(Diff, OtherHandlesAreTheSameCalls) {
   Session a(7), b(8);
   for (const auto& [session, shift] : {std::pair{&a, 0u}, {&b, 0x40000000u}}) {
