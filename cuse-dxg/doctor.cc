@@ -48,7 +48,7 @@ void No(const std::string& what, const std::string& how) { findings.push_back({"
 void Note(const std::string& what, const std::string& how) { findings.push_back({"note", what, how}); }
 
 constexpr char kNoNode[] =
-    "No way to make a node here: fix one of CUSE, FUSE, private /dev and preload as said above.";
+    "No way to serve a program here: fix one of CUSE, FUSE, private /dev and preload as said above.";
 
 void PrintText(int status) {
   for (const Finding& finding : findings)

@@ -13,8 +13,8 @@
 #include "link/host_control.h"
 #include "link/profile_file.h"
 
-// The socket through which `cuse-dxg ctl` reaches a running daemon: proto/dxg/control.proto over a
-// SOCK_SEQPACKET socket, a request and its reply a packet each.
+// The socket through which `cuse-dxg ctl` and `cuse-dxg top` reach a running daemon: proto/dxg/control.proto
+// over a SOCK_SEQPACKET socket, a request and its reply a packet each.
 
 namespace dxg::control {
 

@@ -36,11 +36,16 @@ void Driver::AddTo(const ControlRequest::Live& wanted, ControlReply::Live* live)
     }
   }
   size_t bytes = 0, listed = 0;
-  for (; listed < page.size() && listed < kPageMax && bytes < kPageBytesMax; ++listed) {
+  for (; listed < page.size() && listed < kPageMax; ++listed) {
     const Process& process = *page[listed];
     Describe(process, wanted.calls_of() == static_cast<uint64_t>(process.identity.tgid),
              live->add_guest_processes());
     bytes += live->guest_processes().rbegin()->ByteSizeLong();
+    // A page has one at least, or there is no next one.
+    if (listed != 0 && bytes > kPageBytesMax) {
+      live->mutable_guest_processes()->RemoveLast();
+      break;
+    }
   }
   if (listed < page.size()) live->set_guest_next(static_cast<uint64_t>(page[listed - 1]->identity.tgid));
 }

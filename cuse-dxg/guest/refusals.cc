@@ -6,6 +6,11 @@
 #include "base/printable.h"
 
 namespace dxg::guest {
+namespace {
+
+constexpr size_t kItemBytesMax = 4;  // tag and length before each refusal
+
+}  // namespace
 
 void Refusals::Note(const Refused& refused, uint64_t now_ns) {
   constexpr uint64_t kOdd = 0x9E3779B97F4A7C15;  // spreads numbers that differ in few bits
@@ -50,6 +55,7 @@ void Refusals::AddTo(ControlReply::Live* live, int most) const {
   std::sort(places.begin(), places.end(),
             [](const Place& one, const Place& other) { return one.last_ns > other.last_ns; });
   if (places.size() > static_cast<size_t>(most)) places.resize(static_cast<size_t>(most));
+  size_t bytes = 0;
   for (const Place& place : places) {
     ControlReply::Live::Refusal* refusal = live->add_refusals();
     refusal->set_last_ns(place.last_ns);
@@ -61,6 +67,11 @@ void Refusals::AddTo(ControlReply::Live* live, int most) const {
     refusal->set_error(static_cast<uint32_t>(-static_cast<int64_t>(place.value)));
     refusal->set_count(place.count);
     refusal->set_why(Printable({place.why.data(), place.why_bytes}));
+    bytes += refusal->ByteSizeLong() + kItemBytesMax;
+    if (bytes > kSeenBytesMax) {
+      live->mutable_refusals()->RemoveLast();
+      return;
+    }
   }
 }
 

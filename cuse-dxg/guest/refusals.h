@@ -24,6 +24,9 @@ class Refusals {
  public:
   static constexpr size_t kWhyBytesMax = 200;  // of a reason, the rest is cut
   static constexpr size_t kPlaces = 128;
+  // Of a reply, which the two halves' lists share: a client says what is in its name, and a byte of it may
+  // become four.
+  static constexpr size_t kSeenBytesMax = 24 * 1024;
 
   struct Refused {
     const contract::CallRow* row;  // null where the code is of no call
@@ -34,7 +37,7 @@ class Refusals {
   };
   void Note(const Refused& refused, uint64_t now_ns);
 
-  // The newest first, at most so many.
+  // The newest first, at most so many and kSeenBytesMax bytes.
   void AddTo(ControlReply::Live* live, int most) const;
 
  private:

@@ -25,7 +25,7 @@ int Refused(const std::string& why) {
 Command::Command(CLI::App& app) {
   replay_ = app.add_subcommand(
       "replay", "Play the client's side of a recording against a node, and compare the answers");
-  replay_->add_option("FILE", file_, "The recording (--record of run and serve)")
+  replay_->add_option("FILE", file_, "The recording (of `cuse-dxg record`, or --record of run and serve)")
       ->type_name("FILE")
       ->required();
   CLI::Option* const device =

@@ -2,6 +2,7 @@
 
 #include <sys/socket.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <span>
@@ -34,12 +35,14 @@ Status Conversation::Begin(uint64_t calls_of, Clock::time_point now) {
   request_.Clear();
   request_.mutable_live()->set_calls_of(calls_of);
   live_.Clear();
+  bytes_ = 0;
+  end_ = now + kPictureMax;
   asking_ = true;
   return Ask(now);
 }
 
 Status Conversation::Ask(Clock::time_point now) {
-  deadline_ = now + kAnswerMax;
+  deadline_ = std::min(now + kAnswerMax, end_);
   const std::string bytes = request_.SerializeAsString();
   iovec piece = PieceOf(std::as_bytes(std::span(bytes)));
   const ssize_t sent = SendPieces(socket_.get(), std::span(&piece, 1), {}, false);
@@ -54,6 +57,7 @@ Result<bool> Conversation::GoOn(Clock::time_point now) {
   const ReceivedPiece got = ReceivePiece(socket_.get(), packet_, 0, false);
   if (got.bytes == -EAGAIN) {
     if (now < deadline_) return false;
+    if (now >= end_) return TooLong();
     return Status::Refuse(
         ETIMEDOUT, "the daemon at {} has not answered for {} s; it may be stopped (ps shows T) or hang",
         path_, kAnswerMax.count());
@@ -68,6 +72,7 @@ Result<bool> Conversation::GoOn(Clock::time_point now) {
     return Status::Refuse(
         EPROTO, "the answer of the daemon at {} cannot be read; use the cuse-dxg that it was built with",
         path_);
+  bytes_ += reply.SpaceUsedLong();
   DXG_TRY(Take(reply));
   ControlRequest::Live* wanted = request_.mutable_live();
   const uint64_t guest = reply.live().guest_next(), host = reply.live().host_next();
@@ -75,6 +80,7 @@ Result<bool> Conversation::GoOn(Clock::time_point now) {
     asking_ = false;
     return true;
   }
+  if (now >= end_) return TooLong();
   // Of the half that is through, nothing is wanted any more.
   wanted->set_guest_after(guest != 0 ? guest : UINT64_MAX);
   wanted->set_host_after(host != 0 ? host : UINT64_MAX);
@@ -82,21 +88,33 @@ Result<bool> Conversation::GoOn(Clock::time_point now) {
   return false;
 }
 
-Status Conversation::Take(const ControlReply& reply) {
+Status Conversation::TooLong() const {
+  return Status::Refuse(ETIMEDOUT, "the daemon at {} has not listed its processes within {} s; try again",
+                        path_, kPictureMax.count());
+}
+
+Status Conversation::Take(ControlReply& reply) {
   if (!reply.error().empty())
     return Status::Refuse(EPROTO, "the daemon at {} refuses: {}", path_, Printable(reply.error()));
   if (!reply.has_live())
     return Status::Refuse(
         EPROTO, "the daemon at {} answers something else; use the cuse-dxg that it was built with", path_);
-  const ControlReply::Live& page = reply.live();
+  ControlReply::Live& page = *reply.mutable_live();
   const ControlRequest::Live& wanted = request_.live();
   const bool goes_on = (page.guest_next() == 0 || page.guest_next() > wanted.guest_after()) &&
                        (page.host_next() == 0 || page.host_next() > wanted.host_after());
-  if (!goes_on || live_.guest_processes_size() > kProcessesMax || live_.host_processes_size() > kProcessesMax)
+  if (!goes_on || bytes_ > kBytesMax || live_.guest_processes_size() > kProcessesMax ||
+      live_.host_processes_size() > kProcessesMax)
     return Status::Refuse(EPROTO, "the daemon at {} lists processes without end; that is no cuse-dxg", path_);
   if (page.guest_next() + page.host_next() != 0 && page.guest_processes().empty() &&
       page.host_processes().empty())
     return Status::Refuse(EPROTO, "the daemon at {} sends empty pages; that is no cuse-dxg", path_);
+  // What is of no process comes with the first page alone.
+  const bool first = wanted.guest_after() == 0 && wanted.host_after() == 0;
+  if (!first) {
+    page.clear_adapters();
+    page.clear_refusals();
+  }
   live_.MergeFrom(page);
   return Status::Ok();
 }

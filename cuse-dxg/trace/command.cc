@@ -91,7 +91,9 @@ struct CloseFile {
 }  // namespace
 
 Command::Command(CLI::App& app) {
-  trace_ = app.add_subcommand("trace", "Show what a recording has (--record of run and serve)");
+  trace_ = app.add_subcommand(
+      "trace",
+      "Show what a recording has (of `cuse-dxg record`, or --record of run and serve, and of dxg-hostsim)");
   trace_->require_subcommand(1);
   trace_->footer(
       "A recording that was cut, because it is still being written or because its recorder was killed, is "

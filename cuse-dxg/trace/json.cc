@@ -78,9 +78,8 @@ void AppendJson(const guest::CallReport& report, std::string* out) {
   if (report.inherited) *out += R"(,"inherited":true)";
   if (report.argument != 0) Append(out, R"(,"argument":{})", report.argument);
   if (!report.raw.empty()) {
-    *out += ",\"raw\":\"";
-    for (const std::byte byte : report.raw) Append(out, "{:02x}", static_cast<uint8_t>(byte));
-    *out += '"';
+    *out += ",\"raw\":";
+    contract::AppendBase64(report.raw, out);
   }
   *out += "}\n";
 }

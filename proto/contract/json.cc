@@ -1,6 +1,8 @@
 #include "proto/contract/json.h"
 
+#include <algorithm>
 #include <charconv>
+#include <cstdint>
 #include <iterator>
 
 #include "proto/contract/plan.h"
@@ -23,19 +25,6 @@ template <typename Number>
 void AppendQuoted(Number value, std::string* out) {
   *out += '"';
   AppendNumber(value, out);
-  *out += '"';
-}
-
-void AppendBase64(std::string_view bytes, std::string* out) {
-  constexpr char kLetters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-  *out += '"';
-  for (size_t at = 0; at < bytes.size(); at += 3) {
-    uint32_t group = 0;
-    const size_t count = std::min<size_t>(3, bytes.size() - at);
-    for (size_t i = 0; i < count; ++i)
-      group |= uint32_t{static_cast<unsigned char>(bytes[at + i])} << (16 - 8 * i);
-    for (size_t i = 0; i < 4; ++i) *out += i <= count ? kLetters[group >> (18 - 6 * i) & 63] : '=';
-  }
   *out += '"';
 }
 
@@ -120,7 +109,7 @@ void AppendValue(const Message& message, const FieldPlan& plan, int index, std::
                                     ? reflection->GetRepeatedStringReference(message, field, index, &scratch)
                                     : reflection->GetStringReference(message, field, &scratch);
       if (field->type() == FieldDescriptor::TYPE_STRING) return AppendJsonString(text, out);
-      return AppendBase64(text, out);
+      return AppendBase64(std::as_bytes(std::span(text)), out);
     }
     case FieldDescriptor::CPPTYPE_MESSAGE:
       return AppendJson(repeated ? reflection->GetRepeatedMessage(message, field, index)
@@ -132,6 +121,18 @@ void AppendValue(const Message& message, const FieldPlan& plan, int index, std::
 }
 
 }  // namespace
+
+void AppendBase64(std::span<const std::byte> bytes, std::string* out) {
+  constexpr char kLetters[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+  *out += '"';
+  for (size_t at = 0; at < bytes.size(); at += 3) {
+    uint32_t group = 0;
+    const size_t count = std::min<size_t>(3, bytes.size() - at);
+    for (size_t i = 0; i < count; ++i) group |= uint32_t{static_cast<uint8_t>(bytes[at + i])} << (16 - 8 * i);
+    for (size_t i = 0; i < 4; ++i) *out += i <= count ? kLetters[group >> (18 - 6 * i) & 63] : '=';
+  }
+  *out += '"';
+}
 
 void AppendJsonString(std::string_view text, std::string* out) {
   constexpr uint32_t kReplacement = 0xfffd;

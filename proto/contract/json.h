@@ -2,6 +2,8 @@
 
 #include <google/protobuf/message.h>
 
+#include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 
@@ -13,5 +15,8 @@ void AppendJson(const google::protobuf::Message& message, std::string* out);
 
 // A string with its quotes. What is no UTF-8 becomes U+FFFD, and what is not ASCII is escaped.
 void AppendJsonString(std::string_view text, std::string* out);
+
+// Bytes as Base64, with quotes.
+void AppendBase64(std::span<const std::byte> bytes, std::string* out);
 
 }  // namespace dxg::contract

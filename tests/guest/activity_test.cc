@@ -112,5 +112,14 @@ TEST_F(RefusalsTest, LongReasonsAreCutAndNamesMadePrintable) {
   EXPECT_EQ(Seen().refusals(0).name(), "\\x1b[2J");
 }
 
+TEST_F(RefusalsTest, FillNoReplyWhateverTheirTextsAre) {
+  for (pid_t process = 1; process <= 1000; ++process)
+    Note(process, EINVAL, std::string(1000, '\x1b').c_str(), std::string(16, '\x1b').c_str());
+  const auto live = Seen();
+  EXPECT_LE(live.ByteSizeLong(), Refusals::kSeenBytesMax);
+  EXPECT_GT(live.ByteSizeLong(), Refusals::kSeenBytesMax / 2);
+  EXPECT_EQ(live.refusals(0).process(), 1000u) << "the newest is first";
+}
+
 }  // namespace
 }  // namespace dxg::guest

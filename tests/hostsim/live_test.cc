@@ -79,5 +79,32 @@ TEST(Live, ManyProcessesComeInPagesAndEachOnce) {
   EXPECT_EQ(See(rig.host(), UINT64_MAX).host_processes_size(), 0);
 }
 
+TEST(Live, ManyAdaptersWithManyEnginesLeaveRoomForProcesses) {
+  constexpr size_t kPageBytesMax = 96 * 1024;
+  constexpr int kAdapters = 64, kNodes = 64;
+  AdapterProfile profile = Shipped("discrete");
+  while (profile.nodes_size() < kNodes) {
+    *profile.add_nodes() = profile.nodes(profile.nodes_size() - 1);
+    profile.mutable_nodes()->rbegin()->set_name(std::string(60, 'n'));
+  }
+  Rig rig(std::vector<AdapterProfile>(kAdapters, profile));
+  std::set<uint32_t> made;
+  for (uint64_t id = 1; id <= 3; ++id) made.insert(rig.NewProcess(id));
+  std::set<uint32_t> seen;
+  uint64_t after = 0;
+  do {
+    const ControlReply::Live live = See(rig.host(), after);
+    EXPECT_LT(live.ByteSizeLong(), kPageBytesMax);
+    if (after == 0) {
+      EXPECT_GT(live.adapters_size(), 0);
+      EXPECT_LT(live.adapters_size(), kAdapters) << "or it tests nothing";
+    }
+    for (const auto& process : live.host_processes()) seen.insert(process.handle());
+    ASSERT_TRUE(live.host_next() == 0 || live.host_next() > after);
+    after = live.host_next();
+  } while (after != 0);
+  EXPECT_EQ(seen, made);
+}
+
 }  // namespace
 }  // namespace dxg::hostsim

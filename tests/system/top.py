@@ -331,10 +331,13 @@ def bad_daemons():
 
 def with_a_host(serve, backend):
     host_path = os.path.join(DIR, "host")
-    host = start(program("dxg-hostsim"), *(each.format(host_path) for each in serve), stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + LIMIT_S
-    while not os.path.exists(host_path):
-        check(time.monotonic() < deadline, "the host does not begin")
+    ready, says_so = os.pipe()
+    host = start(program("dxg-hostsim"), *(each.format(host_path) for each in serve), "--ready-fd", str(says_so),
+                 pass_fds=[says_so], stderr=subprocess.DEVNULL)
+    os.close(says_so)
+    begun = select.select([ready], [], [], LIMIT_S)[0] and os.read(ready, 1)
+    os.close(ready)
+    check(begun, "the host does not begin")
     try:
         agrees_with_the_client("--backend=" + backend.format(host_path))
     finally:

@@ -125,6 +125,62 @@ TEST(TopConversation, APageThatLeadsToItselfIsNotAskedForAgain) {
   EXPECT_EQ(asked, 2);
 }
 
+TEST(TopConversation, PagesMayNotFillMemory) {
+  // Few processes, each with as much as a page has room for.
+  std::atomic<size_t> asked = 0;
+  Daemon daemon([&asked](const ControlRequest& request, ControlReply* reply) {
+    ++asked;
+    ControlReply::Live* live = reply->mutable_live();
+    auto* process = live->add_host_processes();
+    for (int i = 0; i < 70'000; ++i) process->add_uses();
+    live->set_host_next(request.live().host_after() + 1);
+  });
+  Conversation top(daemon.path);
+  EXPECT_EQ(Sample(top).status().value(), -EPROTO);
+  EXPECT_LE(asked, Conversation::kBytesMax / 70'000 / sizeof(ControlReply::Live::Use) + 2);
+}
+
+TEST(TopConversation, OnlyTheFirstPageHasAdaptersAndRefusals) {
+  Daemon daemon([](const ControlRequest& request, ControlReply* reply) {
+    const uint64_t after = request.live().guest_after();
+    ControlReply::Live* live = reply->mutable_live();
+    live->add_adapters()->set_luid(after + 1);
+    live->add_refusals()->set_count(after + 1);
+    live->add_guest_processes();
+    live->set_guest_next(after < 3 ? after + 1 : 0);
+  });
+  Conversation top(daemon.path);
+  Result<ControlReply::Live> live = Sample(top);
+  ASSERT_TRUE(live.ok()) << live.status().why();
+  EXPECT_EQ(live->guest_processes_size(), 4);
+  ASSERT_EQ(live->adapters_size(), 1);
+  EXPECT_EQ(live->adapters(0).luid(), 1u);
+  ASSERT_EQ(live->refusals_size(), 1);
+  EXPECT_EQ(live->refusals(0).count(), 1u);
+}
+
+TEST(TopConversation, AllPagesTogetherHaveALimitOfTime) {
+  Daemon daemon([](const ControlRequest& request, ControlReply* reply) {
+    reply->mutable_live()->add_guest_processes();
+    reply->mutable_live()->set_guest_next(request.live().guest_after() + 1);
+  });
+  Conversation top(daemon.path);
+  const Clock::time_point begun = Clock::now();
+  ASSERT_TRUE(top.Begin(0, begun).ok());
+  // Each answer is in time.
+  const auto each = Conversation::kAnswerMax - std::chrono::seconds(1);
+  Clock::time_point now = begun;
+  Result<bool> whole = false;
+  while (whole.ok() && now < begun + 2 * Conversation::kPictureMax) {
+    pollfd answer = {top.fd(), POLLIN, 0};
+    (void)poll(&answer, 1, -1);
+    now += each;
+    whole = top.GoOn(now);
+  }
+  EXPECT_EQ(whole.status().value(), -ETIMEDOUT);
+  EXPECT_EQ(now, begun + Conversation::kPictureMax);
+}
+
 TEST(TopConversation, NobodyThereAndNobodyMore) {
   Daemon daemon([](const auto&, ControlReply* reply) { reply->mutable_live()->set_has_guest(true); });
   Conversation top(daemon.path);

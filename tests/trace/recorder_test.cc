@@ -13,6 +13,7 @@
 #include <iterator>
 
 #include "cuse-dxg/trace/decode.h"
+#include "cuse-dxg/trace/json.h"
 #include "cuse-dxg/trace/line.h"
 #include "proto/contract/calls.gen.h"
 #include "tests/trace/memory_sink.h"
@@ -96,6 +97,9 @@ TEST(Recorder, WhatIsNoCallIsThereAsItsBytes) {
     report.argument = 0x7fff1000;
     report.inherited = true;
     Record(file)->OnCall(report);
+    std::string json;
+    AppendJson(report, &json);
+    EXPECT_NE(json.find(R"("raw":"Af4=")"), std::string::npos) << json;
   }
   const Read read = ReadAll(file.bytes());
   ASSERT_EQ(read.records.size(), 1u);

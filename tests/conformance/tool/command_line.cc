@@ -146,7 +146,8 @@ std::optional<std::string> WhyNotTested() {
 void AddOptions(CLI::App* app, RunOptions* run) {
   Options& opts = options();
   app->add_option("--device", opts.device, "The node to test")->type_name("PATH")->capture_default_str();
-  app->add_option("--kind", run->kind, "What the node is, where /sys does not say: driver, cuse or file")
+  app->add_option("--kind", run->kind,
+                  "What the node is, where /sys does not say: driver, cuse, file or preload")
       ->check(CLI::IsMember({"driver", "cuse", "file", "preload"}));
   app->add_flag("--simulator", opts.simulator,
                 "The node's host is the simulator: run the suites Sim* as well");
