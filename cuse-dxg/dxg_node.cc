@@ -29,11 +29,22 @@
 #include "cuse-dxg/replay/shadow.h"
 #include "cuse-dxg/trace/observers.h"
 #include "hostsim/backend/in_process.h"
+#include "hostsim/backend/work_record.h"
 #include "link/host_control.h"
 #include "link/vmbus/bus_address.h"
 
 namespace dxg {
 namespace {
+
+// Shows an observer of calls what the engines of a host in this process do.
+class EngineReporter final : public hostsim::WorkObserver {
+ public:
+  explicit EngineReporter(guest::CallObserver* trace) : trace_(trace) {}
+  void OnWork(const hostsim::WorkEvent& event) override { trace_->OnEvent(hostsim::RecordOf(event)); }
+
+ private:
+  guest::CallObserver* const trace_;
+};
 
 using ConnectHost = std::function<Result<std::unique_ptr<Backend>>()>;
 
@@ -50,10 +61,12 @@ struct Generation {
 class DxgNode final : public attach::Node, private HostControl {
  public:
   DxgNode(std::unique_ptr<client::Access> clients, std::unique_ptr<client::Delivery> delivery,
-          std::unique_ptr<guest::CallObserver> trace, ConnectHost connect)
+          std::unique_ptr<guest::CallObserver> trace, std::unique_ptr<EngineReporter> engines,
+          ConnectHost connect)
       : clients_(std::move(clients)),
         delivery_(std::move(delivery)),
         trace_(std::move(trace)),
+        engines_(std::move(engines)),
         connect_(std::move(connect)) {}
 
   // Calls still wait for the one or the other. Each ends them, and they go on in their driver, which is the
@@ -216,8 +229,9 @@ class DxgNode final : public attach::Node, private HostControl {
 
   guest::Census census_;  // before the generations: their drivers know it
   const std::unique_ptr<client::Access> clients_;
-  std::unique_ptr<client::Delivery> delivery_;  // before the generations: their drivers know it
-  std::unique_ptr<guest::CallObserver> trace_;  // the same
+  std::unique_ptr<client::Delivery> delivery_;     // before the generations: their drivers know it
+  std::unique_ptr<guest::CallObserver> trace_;     // the same
+  const std::unique_ptr<EngineReporter> engines_;  // tells trace_; null: nobody wants to know
   const ConnectHost connect_;
   std::atomic<Generation*> current_{nullptr};
 
@@ -287,11 +301,11 @@ Result<std::unique_ptr<guest::CallObserver>> FindShadow(const NodeOptions& optio
 }
 
 // What --backend names.
-Result<ConnectHost> FindHost(const NodeOptions& options) {
+Result<ConnectHost> FindHost(const NodeOptions& options, hostsim::WorkObserver* work) {
   constexpr std::string_view kUnix = "unix:", kReplay = "replay:";
   if (options.backend == "sim")
-    return ConnectHost([profiles = options.profiles, scenario = options.scenario] {
-      return hostsim::CreateInProcessBackend(profiles, scenario);
+    return ConnectHost([profiles = options.profiles, scenario = options.scenario, work] {
+      return hostsim::CreateInProcessBackend(profiles, scenario, work);
     });
   if (options.backend.starts_with(kUnix)) {
     SocketOptions socket;
@@ -328,7 +342,6 @@ Result<DriverStore> FindDriverStore(const NodeOptions& options) {
 Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   UniqueFd agents(options.agents), control_listener(options.control_listener);
   if (!options.make_access) DXG_TRY(client::CheckProcessVm());
-  DXG_ASSIGN(ConnectHost connect, FindHost(options));
   TraceHeader header;
   header.set_product("cuse-dxg " DXG_VERSION);
   header.set_node(options.node);
@@ -340,6 +353,9 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
           header, [](pid_t tid, uint64_t address, std::span<std::byte> to) {
             return client::ProcessVm().Read(tid, address, to);
           }));
+  std::unique_ptr<EngineReporter> engines;  // only where somebody wants to know
+  if (trace != nullptr) engines = std::make_unique<EngineReporter>(trace.get());
+  DXG_ASSIGN(ConnectHost connect, FindHost(options, engines.get()));
   DXG_ASSIGN(auto shadow, FindShadow(options));
   trace = trace::Together(std::move(trace), std::move(shadow));
   std::unique_ptr<client::Access> clients =
@@ -351,7 +367,7 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
     DXG_ASSIGN(delivery, client::StartDelivery(std::move(agents), options.injector));
   }
   auto device = std::make_unique<DxgNode>(std::move(clients), std::move(delivery), std::move(trace),
-                                          std::move(connect));
+                                          std::move(engines), std::move(connect));
   DXG_TRY(device->Start(options.control, std::move(control_listener)));
   return std::unique_ptr<attach::Node>(std::move(device));
 }

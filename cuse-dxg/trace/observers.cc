@@ -30,6 +30,10 @@ class Both final : public guest::CallObserver {
     first_->OnAdapter(report);
     second_->OnAdapter(report);
   }
+  void OnEvent(const TraceRecord& record) override {
+    first_->OnEvent(record);
+    second_->OnEvent(record);
+  }
   bool wants_memory() const override { return first_->wants_memory() || second_->wants_memory(); }
 
  private:

@@ -110,4 +110,14 @@ void Recorder::OnAdapter(const guest::AdapterReport& report) {
   recording_->Add(item);
 }
 
+void Recorder::OnEvent(const TraceRecord& record) {
+  static thread_local TraceItem item;
+  try {
+    *item.mutable_record() = record;
+  } catch (const std::bad_alloc&) {
+    return recording_->AddLost();
+  }
+  recording_->Add(item);
+}
+
 }  // namespace dxg::trace

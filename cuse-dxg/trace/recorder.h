@@ -23,6 +23,7 @@ class Recorder final : public guest::CallObserver {
   void OnCall(const guest::CallReport& report) override;
   void OnFile(const guest::FileReport& report) override;
   void OnAdapter(const guest::AdapterReport& report) override;
+  void OnEvent(const TraceRecord& record) override;
   bool wants_memory() const override { return memory_ != nullptr; }
   // A record of another observer's.
   void Add(const TraceItem& item) { recording_->Add(item); }

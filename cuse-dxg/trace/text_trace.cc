@@ -2,6 +2,8 @@
 
 #include <cstring>
 
+#include "cuse-dxg/trace/events.h"
+
 namespace dxg::trace {
 
 Result<std::unique_ptr<TextTrace>> TextTrace::Create(const std::string& path, Form form, uint64_t begin_ns) {
@@ -18,6 +20,18 @@ Result<std::unique_ptr<TextTrace>> TextTrace::Create(const std::string& path, Fo
 
 TextTrace::~TextTrace() {
   if (file_ != stdout) std::fclose(file_);
+}
+
+void TextTrace::OnEvent(const TraceRecord& record) {
+  constexpr uint32_t kNoCommands = 0;  // it has none of the host's, which are of a version
+  std::string line;
+  if (form_ == Form::kJson) {
+    AppendEventJson(record, kNoCommands, &line);
+  } else {
+    AppendTime(record.begin_ns(), {.begin_ns = begin_ns_}, &line);
+    line += EventLine(record, kNoCommands, kElementsShown);
+  }
+  Put(line);
 }
 
 void TextTrace::Put(const std::string& line) {

@@ -11,8 +11,8 @@
 
 namespace dxg::trace {
 
-// Every call on a line of its own, as strace would print it or as a JSON object, with opens, closes and
-// adapters (line.h, json.h).
+// Every call on a line of its own, as strace would print it or as a JSON object, with opens, closes, adapters
+// and events (line.h, json.h, events.h).
 class TextTrace final : public guest::CallObserver {
  public:
   enum class Form : uint8_t { kLines, kJson };
@@ -24,6 +24,7 @@ class TextTrace final : public guest::CallObserver {
   void OnCall(const guest::CallReport& report) override { Write(report); }
   void OnFile(const guest::FileReport& report) override { Write(report); }
   void OnAdapter(const guest::AdapterReport& report) override { Write(report); }
+  void OnEvent(const TraceRecord& record) override;
 
  private:
   TextTrace(std::FILE* file, Form form, uint64_t begin_ns) : file_(file), form_(form), begin_ns_(begin_ns) {}

@@ -139,7 +139,8 @@ void Timeline::Submit(const guest::CallReport& call, uint64_t end_ns, Event* sli
     Queue* const queue = FindQueue(pid, handle);
     if (queue == nullptr) continue;
     const uint64_t value = NumberOf(call.request, "hwqueue_progress_fence_id");
-    queue->flow = value != 0 ? FlowTo(pid, queue->fence, value) : ++flows_;
+    // The work may have begun before the call was answered, and then has its flow already.
+    queue->flow = value != 0 ? FlowTo(pid, queue->fence, value) : FlowTo(pid, handle, ++queue->submissions);
     slice->add_flow_ids(queue->flow);
     Event submitted = Named("submitted");
     submitted.add_flow_ids(queue->flow);
@@ -327,7 +328,7 @@ void Timeline::AddEvent(const TraceRecord& record) {
   if (queue.working) return;
   queue.working = true;
   Event work = Named(fmt::format("work of {:#x}", event.object()));
-  if (queue.flow != 0) work.add_flow_ids(queue.flow);
+  work.add_flow_ids(FlowTo(pid, queue.fence != 0 ? queue.fence : event.object(), event.value()));
   writer_.Begin(queue.track, at_ns, work);
   writer_.Begin(engine, at_ns, std::move(work));
 }

@@ -37,8 +37,9 @@ class Timeline {
   struct Queue {
     uint64_t track;
     uint32_t node = 0;
-    uint64_t flow = 0;   // from its last submission to the signal behind it; 0: none
-    uint64_t fence = 0;  // of a hardware or paging queue: the fence that its work sets
+    uint64_t flow = 0;         // from its last submission to the signal behind it; 0: none
+    uint64_t fence = 0;        // of a hardware or paging queue: the fence that its work sets
+    uint64_t submissions = 0;  // of a context, which knows its work by their number
     bool working = false;
   };
 

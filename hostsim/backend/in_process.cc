@@ -83,6 +83,7 @@ class InProcessBackend final : public Backend, public HostEvents, public Message
         host_(Host::Create({.clock = clock_,
                             .rng = Rng(std::random_device{}()),
                             .guest_memory = &pages_,
+                            .work = guest.work,
                             .window = guest.window,
                             .engine_threads = true},
                            profiles)) {}
@@ -237,9 +238,9 @@ Result<std::vector<AdapterProfile>> LoadAll(const std::vector<std::string>& prof
 }  // namespace
 
 Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles,
-                                                        const std::string& scenario) {
+                                                        const std::string& scenario, WorkObserver* work) {
   DXG_ASSIGN(const auto adapters, LoadAll(profiles, scenario));
-  return Make(adapters, {});
+  return Make(adapters, {.work = work});
 }
 
 Result<std::vector<DriverFolder>> DriversOf(const std::vector<std::string>& profiles) {

@@ -12,8 +12,10 @@ namespace dxg::hostsim {
 
 // The simulated host in this process: no thread in between, no serialization. `profiles` are names of shipped
 // adapter profiles or files; none means the default adapter. `scenario`: what befalls them; empty: nothing.
+// `work`: as World::work.
 Result<std::unique_ptr<Backend>> CreateInProcessBackend(const std::vector<std::string>& profiles,
-                                                        const std::string& scenario = "");
+                                                        const std::string& scenario = "",
+                                                        WorkObserver* work = nullptr);
 // A driver's folder in the driver store, and whether the adapter is one that somebody sells: its PCI vendor
 // is not Microsoft's, as that of a simulated GPU is.
 struct DriverFolder {
@@ -29,6 +31,7 @@ struct GuestMachine {
   // The guest's memory by page frame numbers (knows_frames); null: only lists of pages are taken. Outlives
   // the back-end.
   GuestMemory* memory = nullptr;
+  WorkObserver* work = nullptr;  // as World::work
 };
 // The same for somebody who is not trusted with our files: a shipped profile's name, or a name for messages,
 // the text and the files that it names. A profile that has a scenario keeps it.

@@ -4,6 +4,8 @@
 #include <functional>
 #include <vector>
 
+#include "hostsim/machine/work_observer.h"
+
 namespace dxg::hostsim {
 
 // D3DKMT_DEVICEEXECUTION_STATE
@@ -34,11 +36,12 @@ struct GuestEvent {
 // What a step leaves to be done when its thread has let go of all locks: what the guest is told, and then
 // calls of whoever waited for the step. They may come back into the host.
 struct Aftermath {
+  std::vector<WorkEvent> work;  // none where nobody observes
   std::vector<StateChange> changes;
   std::vector<GuestEvent> events;
   std::vector<std::function<void()>> calls;
 
-  bool empty() const { return changes.empty() && events.empty() && calls.empty(); }
+  bool empty() const { return work.empty() && changes.empty() && events.empty() && calls.empty(); }
   void Then(std::function<void()> call) { calls.push_back(std::move(call)); }
 };
 

@@ -203,6 +203,7 @@ void Machine::StopEngines() {
 }
 
 void Machine::Deliver(Aftermath aftermath) {
+  for (const WorkEvent& event : aftermath.work) world_.work->OnWork(event);
   if (HostEvents* told = events.load()) {
     for (const StateChange& change : aftermath.changes) {
       told->DeviceStateChanged(change.process, change.vgpu_luid, change.cookie,

@@ -79,7 +79,8 @@ struct SharedObject {
 class Machine {
  public:
   explicit Machine(World world)
-      : io_space_(std::make_shared<IoSpace>(world.rng.Next(), world.window.bytes != 0, world.engine_threads)),
+      : sync_(counts.waits, world.work != nullptr ? &world.clock : nullptr),
+        io_space_(std::make_shared<IoSpace>(world.rng.Next(), world.window.bytes != 0, world.engine_threads)),
         world_(world),
         faults_(world.faults ? *world.faults : own_faults_),
         gate_(std::make_shared<Gate>()) {}
@@ -129,7 +130,14 @@ class Machine {
   // As Clock::CallAt, but not after EndCalls, which waits for calls that are being made.
   void CallAt(uint64_t at_ns, std::function<void()> call);
   void EndCalls();
-  // Tells the guest, then calls. Under no lock.
+  // For who observes the host's work, if somebody does; the time is set here.
+  bool observed() const { return world_.work != nullptr; }
+  void Note(WorkEvent event, Aftermath* aftermath) {
+    if (!observed()) return;
+    event.at_ns = NowNs();
+    aftermath->work.push_back(event);
+  }
+  // Tells the observer and the guest, then calls. Under no lock.
   void Deliver(Aftermath aftermath);
   // As Deliver, inside a call that somebody delivers. What it sets off in the same way is delivered after it,
   // not inside it: a chain of any length needs no more stack than one link. All of it is done when the
@@ -161,7 +169,7 @@ class Machine {
   uint64_t NewGuestLuid(uint64_t wanted) DXG_REQUIRES(mutex_);
   void TakePciAddress(AdapterProfile::Pci* pci) const DXG_REQUIRES(mutex_);
 
-  SyncDomain sync_{counts.waits};  // outlives the objects
+  SyncDomain sync_;  // outlives the objects
   const std::shared_ptr<IoSpace> io_space_;
   World world_;
   Mutex window_mutex_;

@@ -102,6 +102,7 @@ class GuestMemory {
 };
 
 class FaultPlan;
+class WorkObserver;
 
 // Objects of all kinds that one process may have. A real host stops where its memory does; a limit keeps one
 // client of the simulator from taking everybody's.
@@ -112,6 +113,7 @@ struct World {
   Rng rng{0};
   FaultPlan* faults = nullptr;          // outlives the host; null: the host has its own
   GuestMemory* guest_memory = nullptr;  // outlives the host; null: there is none to reach
+  WorkObserver* work = nullptr;         // as above; null: nobody asks what engines do
   WindowFile window = {};               // one file for the whole window, if the guest chooses its address
   uint32_t objects_per_process_max = kObjectsPerProcessMax;  // a test has lower limits, here and below
   UserLimits user_limits = {};

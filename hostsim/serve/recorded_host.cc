@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "base/mutex.h"
+#include "hostsim/backend/work_record.h"
 #include "link/vmbus/message.h"
 #include "proto/dxg/host.pb.h"
 
@@ -208,7 +209,29 @@ void RecordedHost::Change(uint64_t luid, TraceAdapter::Change change) {
   }
 }
 
+class RecordedWork final : public WorkObserver {
+ public:
+  explicit RecordedWork(std::shared_ptr<trace::Recording> recording) : recording_(std::move(recording)) {}
+  void OnWork(const WorkEvent& event) override {
+    try {
+      TraceItem item;
+      *item.mutable_record() = RecordOf(event);
+      recording_->Add(item);
+    } catch (const std::bad_alloc&) {
+      recording_->AddLost();
+    }
+  }
+
+ private:
+  const std::shared_ptr<trace::Recording> recording_;
+};
+
 }  // namespace
+
+std::unique_ptr<WorkObserver> WorkRecorder(std::shared_ptr<trace::Recording> recording) {
+  if (recording == nullptr) return nullptr;
+  return std::make_unique<RecordedWork>(std::move(recording));
+}
 
 std::unique_ptr<Backend> Recorded(std::unique_ptr<Backend> host, std::shared_ptr<trace::Recording> recording,
                                   uint32_t guest) {

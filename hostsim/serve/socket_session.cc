@@ -91,7 +91,8 @@ SocketSession::SocketSession(UniqueFd connection, std::string name,
       defaults_(std::move(defaults)),
       scenario_(std::move(scenario)),
       recording_(std::move(recording)),
-      guest_(guest) {}
+      guest_(guest),
+      work_(WorkRecorder(recording_)) {}
 
 SocketSession::~SocketSession() {
   if (backend_) backend_->Stop();
@@ -180,8 +181,8 @@ Status SocketSession::Greet(const protocol::Hello& hello, std::vector<UniqueFd> 
   for (ControlRequest::AddAdapter& adapter : adapters) {
     if (!hello.scenario().empty()) adapter.set_scenario(hello.scenario());
   }
-  Result<std::unique_ptr<Backend>> backend =
-      CreateInProcessBackendOf(std::move(adapters), hello.scenario().empty() ? scenario_ : hello.scenario());
+  Result<std::unique_ptr<Backend>> backend = CreateInProcessBackendOf(
+      std::move(adapters), hello.scenario().empty() ? scenario_ : hello.scenario(), {.work = work_.get()});
   if (!backend.ok()) return refuse(backend.status().why());
   std::unique_ptr<socket::Rings> rings;
   if (socket::Has(hello, socket::kFeatureRings)) {

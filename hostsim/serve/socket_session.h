@@ -9,6 +9,7 @@
 #include <string>
 #include <vector>
 
+#include "hostsim/machine/work_observer.h"
 #include "hostsim/serve/guest_session.h"
 #include "link/backend.h"
 #include "link/backlog.h"
@@ -71,6 +72,7 @@ class SocketSession final : public GuestSession, private BackendEvents {
   const std::string scenario_;
   const std::shared_ptr<trace::Recording> recording_;
   const uint32_t guest_;
+  const std::unique_ptr<WorkObserver> work_;             // before the back-end, which tells it
   std::unique_ptr<Backend> backend_;                     // from the greeting on
   std::atomic<uint64_t> waiting_{0}, waiting_bytes_{0};  // calls that have no answer yet, and their requests
   std::set<uint32_t> lists_;                             // of client pages

@@ -81,7 +81,8 @@ VmbusSession::VmbusSession(UniqueFd connection, std::string name, const VmbusOpt
     : name_(std::move(name)),
       options_(options),
       guest_(guest),
-      socket_(std::make_shared<link::Socket>(std::move(connection))) {}
+      socket_(std::make_shared<link::Socket>(std::move(connection))),
+      work_(WorkRecorder(options_.recording)) {}
 
 VmbusSession::~VmbusSession() {
   if (backend_) backend_->Stop();
@@ -207,9 +208,9 @@ Status VmbusSession::Begin() {
   DXG_ASSIGN(UniqueFd window, OpenWindow(options_));
   window_ = {std::make_shared<const FileDescriptor>(window.release()),
              uint64_t{options_.window_megabytes} << 20};
-  DXG_ASSIGN(auto host,
-             CreateInProcessBackendOf(options_.adapters, options_.scenario,
-                                      {window_, options_.map_guest_memory ? ram_.get() : nullptr}));
+  DXG_ASSIGN(auto host, CreateInProcessBackendOf(
+                            options_.adapters, options_.scenario,
+                            {window_, options_.map_guest_memory ? ram_.get() : nullptr, work_.get()}));
   backend_ = Recorded(std::move(host), options_.recording, guest_);
   {
     MutexLock lock(mutex_);

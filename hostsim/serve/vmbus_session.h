@@ -10,6 +10,7 @@
 
 #include "base/mutex.h"
 #include "base/unique_fd.h"
+#include "hostsim/machine/work_observer.h"
 #include "hostsim/serve/guest_gpadls.h"
 #include "hostsim/serve/guest_ram.h"
 #include "hostsim/serve/guest_session.h"
@@ -98,7 +99,8 @@ class VmbusSession final : public GuestSession, private BackendEvents {
   const std::shared_ptr<vmbus::link::Socket> socket_;
   const std::shared_ptr<GuestRam> ram_ = std::make_shared<GuestRam>();
   WindowFile window_;
-  std::unique_ptr<Backend> backend_;  // from contact on
+  const std::unique_ptr<WorkObserver> work_;  // before the back-end, which tells it
+  std::unique_ptr<Backend> backend_;          // from contact on
   GuestGpadls gpadls_{ram_};
   uint32_t host_version_ = kInterfaceVersionNewest;
   std::atomic<uint32_t> guest_version_{kInterfaceVersionOldest};

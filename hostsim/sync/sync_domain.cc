@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/page.h"
+#include "hostsim/machine/world.h"
 #include "proto/abi/interface.h"
 
 namespace dxg::hostsim {
@@ -56,6 +57,29 @@ void Show(std::atomic<uint64_t>& page, uint64_t before, uint64_t value) {
 void SyncDomain::SetValue(SyncObject& object, uint64_t value) {
   const uint64_t before = object.value_.exchange(value, std::memory_order_acq_rel);
   for (std::atomic<uint64_t>* page : object.pages_) Show(*page, before, value);
+}
+
+void SyncDomain::SetFence(SyncObject& fence, uint64_t value, Aftermath* aftermath) {
+  if (clock_ != nullptr && fence.traits.monitored() && fence.value() != value) {
+    aftermath->work.push_back(
+        {.kind = WorkEvent::Kind::kFence, .of = fence.name, .value = value, .at_ns = clock_->NowNs()});
+  }
+  SetValue(fence, value);
+}
+
+// Of several points the one that came last; where `any` of them ends the wait, one that is there.
+void SyncDomain::NoteWaitEnded(std::span<const SyncPoint> points, bool any, const SyncPoint& last,
+                               const GuestEvent& event, const CpuWaits& waits, Aftermath* aftermath) const {
+  if (clock_ == nullptr) return;
+  const auto met = any ? std::find_if(points.begin(), points.end(), Met) : points.end();
+  const SyncPoint& point = met != points.end() ? *met : last;
+  // A handle of another process would mean something else in this one.
+  const ObjectName& name = point.object->name;
+  aftermath->work.push_back(
+      {.kind = WorkEvent::Kind::kWaitEnded,
+       .of = {event.process, waits.process_id_, name.process == event.process ? name.object : 0},
+       .value = point.value,
+       .at_ns = clock_->NowNs()});
 }
 
 // -- Taking.
@@ -173,6 +197,7 @@ void SyncDomain::Forget(Waiter& waiter) {
 
 void SyncDomain::Release(Waiter& waiter, Aftermath* aftermath) {
   if (const Waiter::Cpu* cpu = waiter.cpu()) {
+    NoteWaitEnded(waiter.points(), waiter.any(), waiter.point, cpu->event, *cpu->list, aftermath);
     aftermath->events.push_back(cpu->event);
   } else {
     aftermath->Then(std::move(std::get<Waiter::Queue>(waiter.who).released));
@@ -192,6 +217,7 @@ bool SyncDomain::WaitOnCpu(std::span<const SyncPoint> points, bool any, const Gu
   MutexLock lock(mutex_);
   const SyncPoint* unmet = Take(points, any, 0);
   if (!unmet) {
+    if (!points.empty()) NoteWaitEnded(points, any, points.back(), event, waits, aftermath);
     aftermath->events.push_back(event);
     return true;
   }
@@ -236,7 +262,7 @@ void SyncDomain::SignalOne(const SyncPoint& point, bool rewind, Aftermath* after
   } else if (!object.traits.fence()) {
     GiveBack(object);
   } else if (rewind || point.value > object.value()) {
-    SetValue(object, point.value);
+    SetFence(object, point.value, aftermath);
   } else if (point.value < object.value()) {
     ++ignored_rewinds;
   }
@@ -310,7 +336,7 @@ bool SyncDomain::Raise(SyncObject& fence, uint64_t value, Aftermath* aftermath) 
   MutexLock lock(mutex_);
   if (fence.ended_) return false;
   if (value <= fence.value()) return true;
-  SetValue(fence, value);
+  SetFence(fence, value, aftermath);
   SyncObject* const changed[] = {&fence};
   Settle(changed, aftermath);
   return true;
@@ -319,7 +345,7 @@ bool SyncDomain::Raise(SyncObject& fence, uint64_t value, Aftermath* aftermath) 
 void SyncDomain::Store(SyncObject& fence, uint64_t value, Aftermath* aftermath) {
   MutexLock lock(mutex_);
   if (fence.ended_) return;
-  SetValue(fence, value);
+  SetFence(fence, value, aftermath);
   SyncObject* const changed[] = {&fence};
   Settle(changed, aftermath);
 }
@@ -340,7 +366,7 @@ void SyncDomain::WriteMemory(SyncObject& fence, uint64_t offset, ConstBytes byte
   value = fence.value();
   std::memcpy(reinterpret_cast<uint8_t*>(&value) + offset, bytes.data(),
               std::min<size_t>(bytes.size(), sizeof value - offset));
-  SetValue(fence, value);
+  SetFence(fence, value, aftermath);
   SyncObject* const changed[] = {&fence};
   Settle(changed, aftermath);
 }

@@ -15,6 +15,7 @@
 #include "hostsim/machine/aftermath.h"
 #include "hostsim/machine/bytes.h"
 #include "hostsim/machine/object.h"
+#include "hostsim/machine/work_observer.h"
 #include "hostsim/memory/io_space.h"
 #include "proto/abi/flags.h"
 
@@ -58,6 +59,7 @@ struct SyncTraits {
   bool fence() const { return monitored() || type == SyncType::kFence; }
 };
 
+class Clock;
 class SyncDomain;
 class SyncObject;
 struct SyncWaiter;
@@ -88,6 +90,8 @@ class SyncObject {
 
   // The name of a shared one that OpenSyncObject takes; 0: none. Set before anybody else sees the object.
   uint32_t global_handle = 0;
+  // What an observer of the work knows it by: its first handle. Set before anybody else sees the object.
+  ObjectName name;
 
  private:
   friend class SyncDomain;
@@ -141,13 +145,15 @@ struct CpuWaitBudget {
 // The CPU waits of a device that are not over, so that they end with it.
 class CpuWaits {
  public:
-  explicit CpuWaits(CpuWaitBudget& budget) : budget_(budget) {}
+  explicit CpuWaits(CpuWaitBudget& budget, uint64_t process_id = 0)
+      : budget_(budget), process_id_(process_id) {}
   CpuWaits(const CpuWaits&) = delete;
   CpuWaits& operator=(const CpuWaits&) = delete;
 
  private:
   friend class SyncDomain;
-  CpuWaitBudget& budget_;  // of the process
+  CpuWaitBudget& budget_;      // of the process
+  const uint64_t process_id_;  // the client's
   SyncWaiter* first_ = nullptr;
 };
 
@@ -199,7 +205,8 @@ struct SyncWaiter {
 // released is called later, from the aftermath.
 class SyncDomain {
  public:
-  explicit SyncDomain(std::atomic<uint64_t>& waits) : waits_(waits) {}
+  // `clock` is for what an observer of the work is told; null: nobody observes.
+  explicit SyncDomain(std::atomic<uint64_t>& waits, Clock* clock = nullptr) : waits_(waits), clock_(clock) {}
   SyncDomain(const SyncDomain&) = delete;
   SyncDomain& operator=(const SyncDomain&) = delete;
 
@@ -272,12 +279,16 @@ class SyncDomain {
   void ReleaseWaits(SyncObject& object, bool only_cpu, Aftermath* aftermath) DXG_REQUIRES(mutex_);
 
   static void SetValue(SyncObject& object, uint64_t value);
+  void SetFence(SyncObject& fence, uint64_t value, Aftermath* aftermath) DXG_REQUIRES(mutex_);
+  void NoteWaitEnded(std::span<const SyncPoint> points, bool any, const SyncPoint& last,
+                     const GuestEvent& event, const CpuWaits& waits, Aftermath* aftermath) const;
   void SignalAll(std::span<const SyncPoint> points, bool rewind, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   void SignalOne(const SyncPoint& point, bool rewind, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   void Settle(std::span<SyncObject* const> changed, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   void Judge(uint64_t number, Aftermath* aftermath) DXG_REQUIRES(mutex_);
 
   std::atomic<uint64_t>& waits_;
+  Clock* const clock_;
   mutable Mutex mutex_;
   uint64_t numbers_ DXG_GUARDED_BY(mutex_) = 0;
   std::unordered_map<uint64_t, Waiter> waiters_ DXG_GUARDED_BY(mutex_);          // by number

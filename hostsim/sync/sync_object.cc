@@ -112,6 +112,7 @@ SyncHandle* AddHandle(Process& process, Device& device, std::shared_ptr<SyncObje
       of_device ? device.InsertChild(process, std::move(created)) : process.Insert(std::move(created));
   if (entered == 0) return nullptr;
   unmap.Keep();
+  if (handle.object->name.object == 0) handle.object->name = {process.handle, process.process_id, entered};
   if (handle.object->traits.type == SyncType::kPeriodicMonitoredFence) ++process.periodic_fences;
   return &handle;
 }

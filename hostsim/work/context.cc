@@ -60,6 +60,7 @@ void Commands::Handle(CommandContext& call, const host::CreateContextVirtual::Re
       device->InsertChild(process, std::make_unique<Context>(*device, request.node_ordinal(), request.flags(),
                                                              queue, call.machine.counts.contexts));
   if (handle == 0) return reply->Clear();
+  engines.SetName(*queue, process, handle);
   reply->set_context(handle);
   if (call.adapter->profile().driver_model().contexts().empty())
     call.NoteUnread(request.priv_drv_data_size());

@@ -44,6 +44,10 @@ void Device::Fail(Process& process, ExecutionState state, Aftermath* aftermath) 
   }
   state_ = state;
   aftermath->changes.push_back({process.handle, adapter->info().address, cookie, state});
+  process.machine.Note({.kind = WorkEvent::Kind::kDeviceState,
+                        .of = {process.handle, process.process_id, handle},
+                        .value = static_cast<uint64_t>(state)},
+                       aftermath);
   EndPaging(aftermath);
   adapter->engines().End(*work, nullptr, aftermath);
   LoseFences(process, *this, state == ExecutionState::kStopped, aftermath);

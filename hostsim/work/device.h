@@ -50,7 +50,7 @@ class Device : public Object {
         adapter(std::move(adapter)),
         flags(flags),
         cookie(cookie),
-        cpu_waits(process.cpu_waits),
+        cpu_waits(process.cpu_waits, process.process_id),
         counted_(count) {}
 
   bool active() const { return state_ == ExecutionState::kActive; }

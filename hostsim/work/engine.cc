@@ -379,6 +379,8 @@ bool Engines::Start(Node& node, Effort* effort, Aftermath* aftermath) {
   queue.running_ = true;
   Running& running = *node.current;
   running.started_ns = NowNs();
+  running.number = ++queue.begun_;
+  Note(WorkEvent::Kind::kBegan, node, aftermath);
   running.due_ns = running.started_ns + command_ns_ + (jitter_ns_ != 0 ? rng_.Below(jitter_ns_ + 1) : 0);
   if (!running.command.no_timeout) running.patience = Patience(timeout_ns_, running.started_ns);
   MakeTrouble(running, node.index);
@@ -425,7 +427,18 @@ void Engines::Take(Node& node, const CommandStop& stop, Effort* effort, Errand* 
   }
 }
 
+// Of the node's command.
+void Engines::Note(WorkEvent::Kind kind, const Node& node, Aftermath* aftermath) {
+  const Running& running = *node.current;
+  machine_.Note({.kind = kind,
+                 .of = running.queue->name_,
+                 .value = running.command.progress ? running.command.progress_value : running.number,
+                 .node = node.index},
+                aftermath);
+}
+
 void Engines::Finish(Node& node, bool completed, uint64_t now_ns, Aftermath* aftermath) {
+  Note(WorkEvent::Kind::kEnded, node, aftermath);
   const std::shared_ptr<Running> running = std::move(node.current);
   node.current = nullptr;
   GpuQueue& queue = *running->queue;

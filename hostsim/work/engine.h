@@ -50,6 +50,8 @@ class Engines : public std::enable_shared_from_this<Engines> {
 
   // -- Queues.
   std::shared_ptr<GpuQueue> AddQueue(std::shared_ptr<DeviceWork> work, uint32_t node);
+  // What an observer of the work knows it by; before anything is submitted to it.
+  void SetName(GpuQueue& queue, const Process& process, uint32_t handle);
   void SetPriority(GpuQueue& queue, int32_t priority, int32_t in_process_priority);
 
   // A packet for each queue, or one for all of them. All queues are of the device. False: the process would
@@ -140,6 +142,7 @@ class Engines : public std::enable_shared_from_this<Engines> {
   void Condemn(Node& node, const std::optional<CommandStop>& stop, Errand* errand) DXG_REQUIRES(mutex_);
   bool Start(Node& node, Effort* effort, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   void Take(Node& node, const CommandStop& stop, Effort* effort, Errand* errand) DXG_REQUIRES(mutex_);
+  void Note(WorkEvent::Kind kind, const Node& node, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   void Finish(Node& node, bool completed, uint64_t now_ns, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   bool Pause(Node& node, uint64_t until_ns, Effort* effort) DXG_REQUIRES(mutex_);
   void Wake(Node& node) DXG_REQUIRES(mutex_);

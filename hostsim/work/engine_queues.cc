@@ -3,6 +3,7 @@
 #include <utility>
 
 #include "hostsim/machine/machine.h"
+#include "hostsim/machine/process.h"
 #include "hostsim/machine/rollback.h"
 #include "hostsim/work/engine.h"
 #include "hostsim/work/engine_state.h"
@@ -17,6 +18,11 @@ std::shared_ptr<GpuQueue> Engines::AddQueue(std::shared_ptr<DeviceWork> work, ui
   queue->work_->queues_.push_back(queue.get());
   ++nodes_[node]->queues;
   return queue;
+}
+
+void Engines::SetName(GpuQueue& queue, const Process& process, uint32_t handle) {
+  MutexLock lock(mutex_);
+  queue.name_ = {process.handle, process.process_id, handle};
 }
 
 void Engines::SetPriority(GpuQueue& queue, int32_t priority, int32_t in_process_priority) {

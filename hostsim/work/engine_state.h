@@ -44,6 +44,7 @@ struct Engines::Running {
   SubmissionRun run;
   std::atomic<bool> cancelled{false};
   uint64_t started_ns = 0;
+  uint64_t number = 0;         // of all that began of its queue
   Patience patience;           // it hangs if it has not ended when that is over
   uint64_t due_ns = 0;         // the earliest end
   uint64_t resume_ns = 0;      // when it goes on, if it has stopped

@@ -12,6 +12,7 @@
 
 #include "hostsim/machine/aftermath.h"
 #include "hostsim/machine/user_budget.h"
+#include "hostsim/machine/work_observer.h"
 #include "hostsim/memory/gpu_address.h"
 #include "hostsim/sync/sync_domain.h"
 #include "hostsim/work/command_streamer.h"
@@ -164,6 +165,8 @@ class GpuQueue : public std::enable_shared_from_this<GpuQueue> {
   bool running_ = false;      // its command is on the engine
   std::unique_ptr<StreamerState> streamer_state_;  // the thread's that executes its command
   bool ended_ = false;
+  ObjectName name_;     // from when its handle is known
+  uint64_t begun_ = 0;  // commands, ever
 };
 
 }  // namespace dxg::hostsim

@@ -69,6 +69,7 @@ int32_t Commands::Handle(CommandContext& call, const host::CreateHwQueue::Reques
     context->hw_queues.erase(handle);
     device.EraseChild(process, handle);
   });
+  engines.SetName(*queue, process, handle);
   context->hw_queues.insert(handle);
   reply->set_hwqueue(handle);
   reply->set_progress_fence(progress->handle);

@@ -17,8 +17,9 @@ class GpuRig : public SyncRig {
  public:
   explicit GpuRig(AdapterProfile profile = Shipped("discrete"), FaultPlan* faults = nullptr,
                   GuestMemory* guest_memory = nullptr, bool engine_threads = false,
-                  uint32_t objects_max = kObjectsPerProcessMax, UserLimits user_limits = {})
-      : SyncRig(std::move(profile), faults, guest_memory, engine_threads, objects_max, user_limits),
+                  uint32_t objects_max = kObjectsPerProcessMax, UserLimits user_limits = {},
+                  WorkObserver* work = nullptr)
+      : SyncRig(std::move(profile), faults, guest_memory, engine_threads, objects_max, user_limits, work),
         context(NewContext(caller, device)) {
     arena_ = Memory(kArenaBytes);
     data = Memory(kMiB);

@@ -78,8 +78,9 @@ class MemoryRig : public Rig {
  public:
   explicit MemoryRig(AdapterProfile profile = Shipped("discrete"), FaultPlan* faults = nullptr,
                      GuestMemory* guest_memory = nullptr, bool engine_threads = false,
-                     uint32_t objects_max = kObjectsPerProcessMax, UserLimits user_limits = {})
-      : Rig({std::move(profile)}, faults, guest_memory, engine_threads, objects_max, user_limits),
+                     uint32_t objects_max = kObjectsPerProcessMax, UserLimits user_limits = {},
+                     WorkObserver* work = nullptr)
+      : Rig({std::move(profile)}, faults, guest_memory, engine_threads, objects_max, user_limits, work),
         caller(NewCaller()),
         device(NewDevice(caller)) {
     queue = NewQueue();

@@ -76,11 +76,13 @@ class Rig {
  public:
   explicit Rig(std::vector<AdapterProfile> profiles = {Shipped("discrete")}, FaultPlan* faults = nullptr,
                GuestMemory* guest_memory = nullptr, bool engine_threads = false,
-               uint32_t objects_max = kObjectsPerProcessMax, UserLimits user_limits = {})
+               uint32_t objects_max = kObjectsPerProcessMax, UserLimits user_limits = {},
+               WorkObserver* work = nullptr)
       : threads_(engine_threads),
         host_(Host::Create(World{.clock = clock,
                                  .faults = faults,
                                  .guest_memory = guest_memory,
+                                 .work = work,
                                  .objects_per_process_max = objects_max,
                                  .user_limits = user_limits,
                                  .engine_threads = engine_threads},
