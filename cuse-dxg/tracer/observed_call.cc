@@ -123,7 +123,8 @@ void ObservedCall::ReadElements(const Buffer& buffer, const std::byte* elements,
 }
 
 // Of an answer the handle is the node's, and as much of the private data as the host gave back: how much that
-// is stands nowhere, so this takes all that there is room for. What no member says, the guest fills in likewise.
+// is stands nowhere, so this takes all that there is room for. What no member says, the guest fills in
+// likewise.
 void ObservedCall::Adapt(const std::byte* element, AllocationInfo2* info) const {
   info->set_has_sysmem(AddressAt(element, offsetof(d3dddi_allocationinfo2, sysmem)) != 0);
   if (reply_ == nullptr) return;
