@@ -136,7 +136,7 @@ class DxgNode final : public attach::Node, private HostControl {
     DXG_ASSIGN(auto backend, connect_());
     auto made = std::make_unique<Generation>(std::move(backend), *clients_);
     made->driver.set_observer(trace_.get());
-    // Of a recording, which answers whole calls.
+    // Only a recording's back-end is one; others answer host commands.
     made->driver.set_answerer(dynamic_cast<guest::CallAnswerer*>(made->backend.get()));
     made->driver.set_census(&census_);
     made->driver.set_delivery(delivery_.get());
@@ -302,6 +302,9 @@ Result<std::unique_ptr<guest::CallObserver>> FindShadow(const NodeOptions& optio
 
 // What --backend names.
 Result<ConnectHost> FindHost(const NodeOptions& options, hostsim::WorkObserver* work) {
+  if (options.recorded_times && !options.backend.starts_with("replay:"))
+    return Status::Refuse(
+        EINVAL, "--timing recorded: only a recording has times; give --backend replay:FILE, or leave it out");
   constexpr std::string_view kUnix = "unix:", kReplay = "replay:";
   if (options.backend == "sim")
     return ConnectHost([profiles = options.profiles, scenario = options.scenario, work] {

@@ -1,7 +1,9 @@
 #include "cuse-dxg/profile/command.h"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdio>
@@ -9,6 +11,7 @@
 #include <fstream>
 
 #include "base/printable.h"
+#include "base/unique_fd.h"
 #include "cuse-dxg/profile/ask_node.h"
 #include "cuse-dxg/profile/maker.h"
 #include "link/trace/trace_reader.h"
@@ -17,6 +20,44 @@ namespace dxg::profile {
 namespace {
 
 constexpr int kDiffers = 3;
+
+Status Error(const std::string& path) {
+  const int error = errno != 0 ? errno : EIO;
+  return Status::Refuse(error, "{}: {}", path, std::strerror(error));
+}
+
+// The folder of that name, which only this user may fill: in one that others may write, somebody may have put
+// a link or a folder of his own there.
+Result<UniqueFd> OwnFolder(const std::string& path) {
+  if (mkdir(path.c_str(), 0700) != 0 && errno != EEXIST) return Error(path);
+  UniqueFd folder(open(path.c_str(), O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC));
+  struct stat found {};
+  if (!folder.valid() || fstat(folder.get(), &found) != 0) return Error(path);
+  if (found.st_uid != geteuid() || (found.st_mode & 022) != 0)
+    return Status::Refuse(EPERM,
+                          "{}: it belongs to another user, or others may write there; expected a folder of "
+                          "your own (chmod go-w), or name another profile with -o",
+                          path);
+  return folder;
+}
+
+// A file of that name in the folder, and nothing that is elsewhere.
+Status WriteInto(int folder, const std::string& name, const std::string& bytes) {
+  constexpr int kFlags = O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK;
+  const UniqueFd file(openat(folder, name.c_str(), kFlags, 0600));
+  struct stat found {};
+  if (!file.valid() || fstat(file.get(), &found) != 0) return Error(name);
+  if (!S_ISREG(found.st_mode) || found.st_uid != geteuid() || found.st_nlink != 1)
+    return Status::Refuse(EPERM, "{}: expected a file of your own with no other name; remove it", name);
+  if (ftruncate(file.get(), 0) != 0) return Error(name);
+  for (size_t at = 0; at < bytes.size();) {
+    const ssize_t written = write(file.get(), bytes.data() + at, bytes.size() - at);
+    if (written < 0 && errno == EINTR) continue;
+    if (written <= 0) return Error(name);
+    at += static_cast<size_t>(written);
+  }
+  return Status::Ok();
+}
 
 Status WriteFile(const std::string& path, const std::string& bytes) {
   std::ofstream file(path, std::ios::binary | std::ios::trunc);
@@ -40,6 +81,10 @@ Result<std::string> ReadRecording(const std::string& path, Samples* samples) {
   using What = trace::TraceReader::What;
   DXG_ASSIGN(const auto reader, trace::TraceReader::Open(path));
   const TraceHeader& header = reader->header();
+  if (header.side() == TraceHeader::HOST)
+    return Status::Refuse(
+        EINVAL, "{}: a recording of host commands; expected one of calls, as of `cuse-dxg run --record`",
+        path);
   if (header.redacted())
     return Status::Refuse(
         EINVAL, "{}: its private data is left out (--redact), so answers are not there; record without",
@@ -117,10 +162,13 @@ Result<int> Command::From(const MakeTrial& make_trial) const {
     fmt::print("{}", made.text);
   } else {
     DXG_TRY(WriteFile(output_, made.text));
-    if (!made.files.empty() && mkdir(stem.c_str(), 0777) != 0 && errno != EEXIST)
-      return Status::Refuse(errno, "{}: {}", stem, std::strerror(errno));
-    const std::string beside = stem.substr(0, stem.rfind('/') + 1);
-    for (const auto& [name, bytes] : made.files) DXG_TRY(WriteFile(beside + name, bytes));
+    UniqueFd folder;
+    if (!made.files.empty()) {
+      DXG_ASSIGN(folder, OwnFolder(stem));
+    }
+    // Their names are those in the profile, "FOLDER/NAME".
+    for (const auto& [name, bytes] : made.files)
+      DXG_TRY(WriteInto(folder.get(), name.substr(name.rfind('/') + 1), bytes));
   }
   for (const std::string& what : made.what) fmt::print(stderr, "differs: {}\n", Printable(what));
   return made.different == 0 ? 0 : kDiffers;

@@ -90,7 +90,9 @@ int Command::PlayInRun() const {
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   // What the user has in the environment for runs of his own would be in this one.
-  for (const char* name : {"DXG_RECORD", "DXG_TRACE", "DXG_REPORT", "DXG_CONFIG"}) unsetenv(name);
+  for (const char* name : {"DXG_RECORD", "DXG_TRACE", "DXG_TRACE_JSON", "DXG_REPORT", "DXG_CONFIG",
+                           "DXG_PROFILE", "DXG_SCENARIO", "DXG_BACKEND", "DXG_ATTACH"})
+    unsetenv(name);
   execv(self.c_str(), arguments.data());
   return Refused(fmt::format("{} cannot be run: {}", self, std::strerror(errno)));
 }

@@ -15,8 +15,7 @@ uint64_t Deadlines::NowNs() {
   return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
-Status Deadlines::Start(Resume resume) {
-  resume_ = std::move(resume);
+Status Deadlines::Start() {
   {
     MutexLock lock(mutex_);
     stopping_ = false;
@@ -36,30 +35,36 @@ void Deadlines::Stop() {
   if (thread_.joinable()) thread_.join();
 }
 
-bool Deadlines::Add(uint64_t at_ns, uint32_t process, std::coroutine_handle<> waiter) {
+bool Deadlines::Add(uint64_t at_ns, std::shared_ptr<guest::ParkedCall> call, Place* place) {
   MutexLock lock(mutex_);
   if (stopping_ || at_ns <= NowNs()) return false;
-  waiting_.emplace(at_ns, Waiter{process, waiter});
+  *place = {at_ns, ++last_};
+  waiting_.emplace(*place, std::move(call));
   changed_.NotifyAll();
   return true;
+}
+
+void Deadlines::Remove(const Place& place) {
+  MutexLock lock(mutex_);
+  waiting_.erase(place);
 }
 
 void Deadlines::Run() {
   MutexLock lock(mutex_);
   for (;;) {
     const uint64_t now_ns = NowNs();
-    while (!waiting_.empty() && (stopping_ || waiting_.begin()->first <= now_ns)) {
-      const Waiter next = waiting_.begin()->second;
+    while (!waiting_.empty() && (stopping_ || waiting_.begin()->first.first <= now_ns)) {
+      const std::shared_ptr<guest::ParkedCall> next = std::move(waiting_.begin()->second);
       waiting_.erase(waiting_.begin());
       lock.Unlock();
-      resume_(next.process, next.handle);
+      next->Signal();
       lock.Lock();
     }
     if (stopping_) return;
     if (waiting_.empty()) {
       changed_.Wait(mutex_);
     } else {
-      changed_.WaitForNs(mutex_, waiting_.begin()->first - now_ns);
+      changed_.WaitForNs(mutex_, waiting_.begin()->first.first - now_ns);
     }
   }
 }

@@ -1,55 +1,42 @@
 #pragma once
 
-#include <coroutine>
 #include <cstdint>
-#include <functional>
 #include <map>
+#include <memory>
 #include <thread>
+#include <utility>
 
 #include "base/mutex.h"
 #include "base/status.h"
+#include "cuse-dxg/guest/event_table.h"
 
 namespace dxg::replay {
 
-// Coroutines that wait for a time of CLOCK_MONOTONIC, with no thread of anybody's: one thread of its own
-// wakes them, and hands them on.
+// Parked calls that wait for a time of CLOCK_MONOTONIC, with no thread of anybody's: one thread of its own
+// signals them.
 class Deadlines {
  public:
-  // Goes on with a coroutine of that process elsewhere, because it may touch its client.
-  using Resume = std::function<void(uint32_t process, std::coroutine_handle<> waiter)>;
-
   ~Deadlines() { Stop(); }
   // EAGAIN: no thread can be had.
-  Status Start(Resume resume);
+  Status Start();
   // All go on now, and nobody waits from here on.
   void Stop() DXG_EXCLUDES(mutex_);
 
-  // `co_await Until(...)`.
-  struct Awaiter {
-    Deadlines& deadlines;
-    uint64_t at_ns;
-    uint32_t process;
-    bool await_ready() const noexcept { return false; }
-    bool await_suspend(std::coroutine_handle<> waiter) const { return deadlines.Add(at_ns, process, waiter); }
-    void await_resume() const noexcept {}
-  };
-  Awaiter Until(uint64_t at_ns, uint32_t process) { return {*this, at_ns, process}; }
+  using Place = std::pair<uint64_t, uint64_t>;  // a time, and a number of its own
+  // Signals the call at that time. False: it is that late already, or was stopped.
+  bool Add(uint64_t at_ns, std::shared_ptr<guest::ParkedCall> call, Place* place) DXG_EXCLUDES(mutex_);
+  // Of a call that something else has ended.
+  void Remove(const Place& place) DXG_EXCLUDES(mutex_);
 
   static uint64_t NowNs();
 
  private:
-  struct Waiter {
-    uint32_t process;
-    std::coroutine_handle<> handle;
-  };
-  // False: it is that late already.
-  bool Add(uint64_t at_ns, uint32_t process, std::coroutine_handle<> waiter) DXG_EXCLUDES(mutex_);
   void Run() DXG_EXCLUDES(mutex_);
 
-  Resume resume_;
   Mutex mutex_;
   ConditionVariable changed_;
-  std::multimap<uint64_t, Waiter> waiting_ DXG_GUARDED_BY(mutex_);
+  std::map<Place, std::shared_ptr<guest::ParkedCall>> waiting_ DXG_GUARDED_BY(mutex_);
+  uint64_t last_ DXG_GUARDED_BY(mutex_) = 0;
   bool stopping_ DXG_GUARDED_BY(mutex_) = true;
   std::thread thread_;
 };

@@ -22,6 +22,17 @@ namespace {
 
 constexpr uint64_t kPagesMax = 1ull << 26;       // that an allocation is taken to have
 constexpr uint64_t kUnknownBytes = 64ull << 20;  // an allocation of which no call tells the size
+constexpr uint64_t kWaitMaxNs = 60'000'000'000;  // that an answer takes, whatever a file says
+
+// Goes on elsewhere, because the client's memory is touched next; where nobody else can be had, here.
+struct Beside {
+  guest::Call& call;
+  bool await_ready() const { return false; }
+  bool await_suspend(std::coroutine_handle<> waiter) const {
+    return call.driver.host().beside().Resume(call.process->host_handle, waiter);
+  }
+  void await_resume() const {}
+};
 
 ClientMemory MemoryOf(guest::Call& call) {
   ClientMemory memory;
@@ -130,10 +141,7 @@ Status ReplayHost::Start(BackendEvents* events) {
     if (adapter.interface_version() != 0) info.interface_version = adapter.interface_version();
     events->AdapterArrived(info);
   }
-  return deadlines_.Start([this](uint32_t process, std::coroutine_handle<> waiter) {
-    // Where nobody else can be had, here.
-    if (!driver_.load()->host().beside().Resume(process, waiter)) waiter.resume();
-  });
+  return deadlines_.Start();
 }
 
 // The driver tells of its processes; for whatever else it asks when a process ends, any answer will do.
@@ -170,7 +178,6 @@ void ReplayHost::Note(const guest::Call& call, FidelityKind kind, std::string_vi
 
 guest::Task ReplayHost::Answer(guest::Call& call) {
   const uint64_t begin_ns = Deadlines::NowNs();
-  driver_.store(&call.driver, std::memory_order_relaxed);
   const Message& request = call.request_message();
   ReadBuffers(call.row, call.args(), MemoryOf(call), &call.request_message());
   std::map<uint64_t, uint32_t> descriptors;
@@ -199,9 +206,32 @@ guest::Task ReplayHost::Answer(guest::Call& call) {
   if (found->again)
     Note(call, FidelityKind::kApproximated, "answered again",
          "it was asked more often than it was recorded, and got the last answer");
-  if (recorded_times_) co_await deadlines_.Until(begin_ns + recorded.duration_ns(), process);
+  if (recorded_times_)
+    DXG_CO_TRY(co_await WaitUntil(call, begin_ns + std::min(recorded.duration_ns(), kWaitMaxNs)));
   const std::unique_ptr<Message> reply = recorded.Reply();
   co_return co_await Give(call, recorded, *reply);
+}
+
+// A signal, and so the thread's death, ends the wait and not the call: its answer is taken from the recording
+// already, and one that is restarted would be another question.
+guest::Task ReplayHost::WaitUntil(guest::Call& call, uint64_t at_ns) {
+  call.charge = guest::Charge(call.process->account, guest::Charged::kWaitPoints, 1);
+  if (!call.charge)
+    co_return Status::Refuse(
+        ENOMEM, "pending waits of this process have {} objects, and it or its user may not have another one",
+        call.process->account->used(guest::Charged::kWaitPoints));
+  Deadlines::Place place;
+  if (!deadlines_.Add(at_ns, call.Park(), &place)) co_return Status::Ok();
+  call.ForgetNear();
+  call.EndBySignal();
+  const guest::ParkedCall::End end = co_await call.Ended();
+  if (end != guest::ParkedCall::End::kEvent) deadlines_.Remove(place);
+  // Whoever ended it has others to tell.
+  co_await Beside{call};
+  call.charge = {};
+  if (end == guest::ParkedCall::End::kGone)
+    co_return Status::Refuse(EINTR, "thread {} was killed while its call waited", call.tid());
+  co_return Status::Ok();
 }
 
 guest::Task ReplayHost::Give(guest::Call& call, const RecordedCall& recorded, Message& reply) {
@@ -357,7 +387,8 @@ guest::Task ReplayHost::SignalEvents(guest::Call& call) {
 
 void ReplayHost::Serve(const ControlRequest& request, ControlReply* reply) {
   if (request.has_report()) return fidelity_.AddTo(reply);
-  reply->set_error("a replayed recording takes no orders; expected `cuse-dxg ctl report`");
+  if (request.has_status() || request.has_live()) return;  // of a host there is nothing to tell
+  reply->set_error("a replayed recording takes no orders; expected `cuse-dxg ctl report` or `status`");
 }
 
 }  // namespace dxg::replay

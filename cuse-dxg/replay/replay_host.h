@@ -1,6 +1,5 @@
 #pragma once
 
-#include <atomic>
 #include <map>
 #include <memory>
 #include <optional>
@@ -61,6 +60,7 @@ class ReplayHost final : public Backend, public guest::CallAnswerer, private Hos
   ReplayHost(std::unique_ptr<Recording> recording, const Options& options);
 
   guest::Task Give(guest::Call& call, const RecordedCall& recorded, Message& reply);
+  guest::Task WaitUntil(guest::Call& call, uint64_t at_ns);
   guest::Task GiveDescriptors(guest::Call& call, const RecordedCall& recorded, Message& reply);
   guest::Task ShowMemory(guest::Call& call, const RecordedCall& recorded, const Message& reply, bool* shown);
   guest::Task SignalEvents(guest::Call& call);
@@ -80,7 +80,6 @@ class ReplayHost final : public Backend, public guest::CallAnswerer, private Hos
   ReplayMemory memory_;
   Fidelity fidelity_;
   Deadlines deadlines_;
-  std::atomic<guest::Driver*> driver_{nullptr};
 };
 
 }  // namespace dxg::replay

@@ -142,6 +142,7 @@ Result<std::vector<Thread>> ReadThreads(TraceReader& reader, const DiffOptions& 
     const auto [thread, added] = order.try_emplace({record.pid(), record.tid()}, threads.size());
     if (added) threads.emplace_back();
     Comparable made = MakeComparable(decoder.call(), options.exact, LineOf(record, decoder, line));
+    for (Comparable::Name& name : made.names) name.process = name.kind == 'l' ? 0 : record.pid();
     if (made.text.size() > kTextMax)
       made.text = fmt::format("{} bytes, {:#x}", made.text.size(), std::hash<std::string>()(made.text));
     bytes += made.text.size() + made.line.size() + made.names.size() * sizeof(made.names[0]);
@@ -194,20 +195,19 @@ bool Renaming::Agree(const Comparable& a, const Comparable& b) {
   if (a.text != b.text || a.names.size() != b.names.size()) return false;
   // What a Request names has to be known as the other's, or be new in both; what a Reply gives is new.
   for (size_t i = 0; i < a.names.size(); ++i) {
-    const auto to_b = to_b_.find({a.names[i].kind, a.names[i].value});
-    const auto to_a = to_a_.find({b.names[i].kind, b.names[i].value});
     if (a.names[i].given) continue;
+    const Key key_a = KeyOf(a.names[i]), key_b = KeyOf(b.names[i]);
+    const auto to_b = to_b_.find(key_a), to_a = to_a_.find(key_b);
     if (to_b == to_b_.end() && to_a == to_a_.end()) continue;
-    if (to_b == to_b_.end() || to_a == to_a_.end() || to_b->second != b.names[i].value ||
-        to_a->second != a.names[i].value)
+    if (to_b == to_b_.end() || to_a == to_a_.end() || to_b->second != key_b || to_a->second != key_a)
       return false;
   }
   for (size_t i = 0; i < a.names.size(); ++i) {
-    const Key key_a{a.names[i].kind, a.names[i].value}, key_b{b.names[i].kind, b.names[i].value};
-    if (const auto old = to_b_.find(key_a); old != to_b_.end()) to_a_.erase({key_a.first, old->second});
-    if (const auto old = to_a_.find(key_b); old != to_a_.end()) to_b_.erase({key_b.first, old->second});
-    to_b_[key_a] = key_b.second;
-    to_a_[key_b] = key_a.second;
+    const Key key_a = KeyOf(a.names[i]), key_b = KeyOf(b.names[i]);
+    if (const auto old = to_b_.find(key_a); old != to_b_.end()) to_a_.erase(old->second);
+    if (const auto old = to_a_.find(key_b); old != to_a_.end()) to_b_.erase(old->second);
+    to_b_[key_a] = key_b;
+    to_a_[key_b] = key_a;
   }
   return true;
 }

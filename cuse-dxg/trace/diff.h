@@ -4,6 +4,7 @@
 #include <cstdio>
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -17,7 +18,8 @@ struct Comparable {
   struct Name {
     char kind;  // 'A' a handle of an adapter, 'h' another one, 'l' a LUID, 'a' an address, 'd' a descriptor
     uint64_t value;
-    bool given;  // by the Reply
+    bool given;            // by the Reply
+    uint32_t process = 0;  // whose name it is; of a LUID nobody's
     bool operator==(const Name&) const = default;
   };
   std::string text;  // call, Request, result, Reply; a place for each name
@@ -32,8 +34,9 @@ class Renaming {
   bool Agree(const Comparable& a, const Comparable& b);
 
  private:
-  using Key = std::pair<char, uint64_t>;
-  std::map<Key, uint64_t> to_b_, to_a_;
+  using Key = std::tuple<char, uint32_t, uint64_t>;  // a kind, a process and a value
+  static Key KeyOf(const Comparable::Name& name) { return {name.kind, name.process, name.value}; }
+  std::map<Key, Key> to_b_, to_a_;
 };
 
 struct DiffOptions {

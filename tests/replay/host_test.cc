@@ -48,10 +48,11 @@ class Asking final : public attach::IoctlRequest {
     ended_ns = Deadlines::NowNs();
     outcome_->Done(result, out, 0);
   }
-  void OnInterrupt(std::function<void()>) override {}
+  void OnInterrupt(std::function<void()> done) override { interrupt = std::move(done); }
   void OnKilled(std::function<bool()>) override {}
 
   inline static std::atomic<uint64_t> ended_ns{0};  // when the last answer came
+  inline static std::function<void()> interrupt;    // what a signal to the last that waited does
 
  private:
   attach::Caller caller_;
@@ -197,6 +198,33 @@ TEST_F(ReplayHostTest, ItStopsWhileACallWaits) {
   Start(LX_DXCREATEDEVICE, &create, &created);
   host->Stop();
   EXPECT_EQ(created.Wait(), 0);
+}
+
+TEST_F(ReplayHostTest, ASignalEndsTheRecordedTime) {
+  made.records.back().set_end_ns(made.records.back().begin_ns() + 10'000 * kLongNs);
+  Begin(true);
+  OpenAdapter();
+  d3dkmt_createdevice create{};
+  create.adapter.v = MadeRecording::kAdapter;
+  Outcome created;
+  Start(LX_DXCREATEDEVICE, &create, &created);
+  EXPECT_FALSE(created.done);
+  std::exchange(Asking::interrupt, nullptr)();
+  EXPECT_EQ(created.Wait(), 0);
+  EXPECT_EQ(create.device.v, MadeRecording::kDevice) << "its answer is not lost";
+}
+
+// What `cuse-dxg ctl status` and `cuse-dxg top` ask.
+TEST_F(ReplayHostTest, OfAHostThereIsNothingToTell) {
+  Begin(false);
+  ControlRequest status, live;
+  status.mutable_status();
+  live.mutable_live();
+  for (const ControlRequest* request : {&status, &live}) {
+    ControlReply reply;
+    host->control()->Serve(*request, &reply);
+    EXPECT_EQ(reply.error(), "");
+  }
 }
 
 TEST_F(ReplayHostTest, WhatIsNotRecordedIsInTheReport) {

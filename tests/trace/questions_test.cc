@@ -187,6 +187,17 @@ TEST(Diff, HostCommandsAreRefused) {
   });
 }
 
+TEST(Diff, AHandleIsOfItsProcess) {
+  const auto call = [](uint32_t process, uint64_t handle, bool given) {
+    return Comparable{.text = "a call", .names = {{'h', handle, given, process}}, .line = {}};
+  };
+  Renaming renaming;
+  EXPECT_TRUE(renaming.Agree(call(7, 0x80, true), call(17, 0x80, true)));
+  EXPECT_TRUE(renaming.Agree(call(8, 0x80, true), call(18, 0xc0, true)));
+  EXPECT_TRUE(renaming.Agree(call(7, 0x80, false), call(17, 0x80, false)));
+  EXPECT_FALSE(renaming.Agree(call(8, 0x80, false), call(18, 0x80, false)));
+}
+
 TEST(Diff, OtherHandlesAreTheSameCalls) {
   Session a(7), b(8);
   for (const auto& [session, shift] : {std::pair{&a, 0u}, {&b, 0x40000000u}}) {
