@@ -8,6 +8,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
@@ -94,6 +95,53 @@ TEST_F(LibraryTest, ASecondCallBesideTheFirstIsLetGo) {
   EXPECT_TRUE(hasty.IsLetGo());
   session_->Stop();
   kept->Answer(0, {});
+}
+
+// Who connects and says nothing has no more than some dozens of connections, the oldest of which end.
+TEST_F(LibraryTest, TheOldestOfManyWhoSayNothingIsLetGo) {
+  std::vector<Connection> silent;
+  for (int i = 0; i < 100; ++i) silent.push_back(Connect());
+  EXPECT_TRUE(silent.front().IsLetGo());
+  Connection client = Connect();
+  EXPECT_EQ(client.Greet().Open().told.result, 0);
+}
+
+TEST_F(LibraryTest, AThreadHasNotManyConnections) {
+  std::vector<Connection> many;
+  for (int i = 0; i < 16; ++i) {
+    many.push_back(Connect());
+    EXPECT_EQ(many.back().Greet().Open().told.result, 0);
+  }
+  Connection one_more = Connect();
+  EXPECT_TRUE(one_more.Greet().IsLetGo());
+}
+
+// Its number is somebody else's soon, and another process may have its connection.
+TEST_F(LibraryTest, AConnectionOfAProcessThatHasEndedIsLetGo) {
+  auto ends = *MakeSocketPair();
+  const pid_t child = fork();
+  if (child == 0) {
+    Connection client = Connect();
+    const Heard opened = client.Greet().Open();
+    const int files[] = {client.socket(), opened.files.empty() ? -1 : opened.files[0].get()};
+    (void)SendDatagram(ends.second.get(), std::as_bytes(std::span(&opened.told.file, 1)), files);
+    _exit(0);
+  }
+  uint64_t file = 0;
+  Result<Datagram> got = ReceiveDatagram(ends.first.get(), std::as_writable_bytes(std::span(&file, 1)));
+  int status = 0;
+  ASSERT_EQ(waitpid(child, &status, 0), child);
+  ASSERT_TRUE(got.ok());
+  ASSERT_EQ(got->files.size(), 2u);
+  std::atomic<int> calls = 0;
+  node_.ioctl = [&](auto request) {
+    ++calls;
+    request->Answer(0, {});
+  };
+  Connection heir(std::move(got->files[0]));
+  heir.Say(file);
+  EXPECT_TRUE(heir.IsLetGo());
+  EXPECT_EQ(calls, 0);
 }
 
 // -- Files that are slow to close
