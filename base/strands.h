@@ -12,9 +12,9 @@ namespace dxg {
 
 // Jobs that may last for as long as somebody else likes, on threads of their own.
 //
-// Jobs of one key are begun in their order, and at most `at_once_max` of them are under way at once, and of
-// all keys of one group at most `of_group_max`. Where all threads are busy, a job of another key gets a new
-// one; a few that have nothing to do are kept.
+// Jobs of one key are begun in their order. At most `at_once_max` of them are under way at once, and of all
+// keys of one group at most `of_group_max`. Where all threads are busy, a job of another key gets a new one;
+// a few that have nothing to do are kept.
 class Strands {
  public:
   static constexpr int kAtOnceMax = 4;

@@ -342,9 +342,23 @@ Result<DriverStore> FindDriverStore(const NodeOptions& options) {
   return store;
 }
 
+namespace {
+
+// What a recording copies is read by system calls, also where a client's own thread carries the rest.
+Status CheckRecordsMemory(const NodeOptions& options) {
+  if (options.record.file.empty() || options.record.memory == "none") return Status::Ok();
+  const Status reached = client::CheckProcessVm();
+  if (reached.ok()) return reached;
+  return Status::Refuse(-reached.value(),
+                        "--memory: nothing of it would be recorded: {}; leave the option out", reached.why());
+}
+
+}  // namespace
+
 Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   UniqueFd agents(options.agents), control_listener(options.control_listener);
   if (!options.make_access) DXG_TRY(client::CheckProcessVm());
+  DXG_TRY(CheckRecordsMemory(options));
   TraceHeader header;
   header.set_product("cuse-dxg " DXG_VERSION);
   header.set_node(options.node);

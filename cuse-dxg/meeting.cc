@@ -2,9 +2,11 @@
 
 #include <fmt/format.h>
 #include <spdlog/spdlog.h>
+#include <sys/random.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <filesystem>
 #include <utility>
@@ -61,8 +63,11 @@ Result<Launched> LaunchWithFuse(const Options& options, const Launch::Extras& ex
 
 // There is no private /dev for it. Whoever connects is asked who he is (control/server.h), so that the
 // address is no secret.
-void PlaceControl(const std::string& name, std::string* path) {
-  *path = "@dxg-control-" + name;
+void PlaceControl(std::string* path) {
+  // Not the name of the device's own address, which everybody can read: this one could be taken before.
+  uint64_t name[2];
+  DXG_CHECK(getrandom(name, sizeof(name), 0) == sizeof(name));
+  *path = fmt::format("@dxg-control-{:016x}{:016x}", name[0], name[1]);
   setenv(control::kPathVariable, path->c_str(), 1);
 }
 
@@ -80,8 +85,7 @@ Result<Launched> LaunchWithLibrary(Options* options, Launch::Extras extras) {
                  attach::kWslDirectory);
   DXG_ASSIGN(const std::string library, FindLibrary("--attach=preload", "libdxg-node.so"));
   DXG_ASSIGN(auto session, attach::library::LibrarySession::Create());
-  if (extras.control)
-    PlaceControl(session->place().substr(0, preload::node::kNameBytes), &options->device.control);
+  if (extras.control) PlaceControl(&options->device.control);
   extras = {};
   extras.node_library = program.first.empty() ? library : program.first + ":" + library;
   extras.node_place = session->place();
@@ -102,6 +106,11 @@ Result<std::string> FindLibrary(const char* option, const std::string& name) {
 }
 
 Result<Launched> LaunchProgram(Options* options, Launch::Extras extras) {
+  if (options->run_attach == "preload" && options->preload)
+    return Status::Refuse(
+        EINVAL,
+        "--preload: with --attach=preload nobody traces the program, so no agent is needed; "
+        "leave one of the two out");
   if (options->run_attach == "preload") return LaunchWithLibrary(options, std::move(extras));
   const bool is_asked_for = options->run_attach == "fuse" || options->preload || options->wsl_libs == "on";
   if (is_asked_for) return LaunchWithFuse(*options, extras);

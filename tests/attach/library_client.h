@@ -39,7 +39,7 @@ struct Heard {
 class Connection {
  public:
   explicit Connection(const std::string& place) {
-    socket_ = UniqueFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
+    socket_ = UniqueFd(::socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0));
     sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
     place.copy(address.sun_path + 1, preload::node::kNameBytes);
     const auto bytes =
@@ -47,6 +47,10 @@ class Connection {
     EXPECT_EQ(connect(socket_.get(), AnyAddress(address), bytes), 0);
     secret_ = place.substr(preload::node::kNameBytes + 1);
   }
+
+  explicit Connection(UniqueFd socket) : socket_(std::move(socket)) {}
+
+  int socket() const { return socket_.get(); }
 
   Said Hello() const {
     Said said = {};

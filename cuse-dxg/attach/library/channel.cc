@@ -163,7 +163,7 @@ bool Channel::SendStep(Jobs* jobs) {
     errands_.pop_front();
     return errands_.empty() || SendStep(jobs);
   }
-  const client::Step& step = errand.steps[errand.results.size()];
+  const client::Step step = errand.steps[errand.results.size()];  // the errand may go while there is no lock
   told.kind = KindOf(step.kind);
   told.writable = step.writable;
   told.replace = step.replace;
@@ -177,7 +177,7 @@ bool Channel::SendStep(Jobs* jobs) {
   mutex_.Unlock();  // the node is asked for a new open file
   auto made = make_node_(step);
   mutex_.Lock();
-  if (errands_.empty() || ended_) return true;  // it ended meanwhile
+  if (errands_.empty() || ended_ || asked_ != told.number) return true;  // it ended meanwhile
   if (!made.ok()) {
     FinishStep(std::move(made).status(), jobs);
     return true;

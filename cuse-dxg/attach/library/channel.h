@@ -3,6 +3,7 @@
 #include <sys/socket.h>
 #include <sys/types.h>
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -16,6 +17,7 @@
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "cuse-dxg/attach/library/closer.h"
+#include "cuse-dxg/attach/library/peer.h"
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/client/delivery.h"
 #include "cuse-dxg/preload/node_protocol.h"
@@ -62,9 +64,14 @@ class Channel {
   // Makes the open file that a kGiveNode gives: the client's end, and the file's number.
   using MakeNode = std::function<Result<std::pair<UniqueFd, uint64_t>>(const client::Step& step)>;
 
-  // `peer` is who has connected.
-  Channel(UniqueFd socket, uint64_t number, const ucred& peer, std::shared_ptr<Closer> closer)
-      : socket_(std::move(socket)), number_(number), peer_(peer), closer_(std::move(closer)) {}
+  // `who` has connected, which is `peer`.
+  Channel(UniqueFd socket, uint64_t number, const ucred& who, std::shared_ptr<Peer> peer,
+          std::shared_ptr<Closer> closer)
+      : socket_(std::move(socket)),
+        number_(number),
+        who_(who),
+        peer_(std::move(peer)),
+        closer_(std::move(closer)) {}
   // What the client has sent and nobody has read goes with the socket.
   ~Channel() { closer_->Close(whose(), std::move(socket_)); }
   // Before it is used.
@@ -72,16 +79,19 @@ class Channel {
 
   int socket() const { return socket_.get(); }
   uint64_t number() const { return number_; }
-  pid_t process() const { return peer_.pid; }
+  const std::shared_ptr<Peer>& peer() const { return peer_; }
+  // Whether its thread is there, which it may not be any more.
+  bool IsThere() const { return peer_->HasThread(tid_); }
   // 0 until it has said hello.
   pid_t tid() const { return tid_; }
   void set_tid(pid_t tid) { tid_ = tid; }
   // Whose the files are that come here.
   Closer::Whose whose() const {
-    return {.process = tid_ != 0 ? static_cast<uint64_t>(peer_.pid) : 0, .user = peer_.uid};
+    return {.process = tid_ != 0 ? peer_->start_time() << 22 | static_cast<uint64_t>(peer_->process()) : 0,
+            .user = peer_->user()};
   }
   Closer& closer() const { return *closer_; }
-  Caller caller() const { return {.tid = tid_, .uid = peer_.uid, .gid = peer_.gid}; }
+  Caller caller() const { return {.tid = tid_, .uid = who_.uid, .gid = who_.gid}; }
 
   // Files that this connection has shown the descriptor of.
   bool Has(uint64_t file) DXG_EXCLUDES(mutex_);
@@ -119,10 +129,11 @@ class Channel {
 
   UniqueFd socket_;  // as long as it lives
   const uint64_t number_;
-  const ucred peer_;
+  const ucred who_;
+  const std::shared_ptr<Peer> peer_;
   const std::shared_ptr<Closer> closer_;
   MakeNode make_node_;
-  pid_t tid_ = 0;  // set by the reader, before anybody knows the channel
+  std::atomic<pid_t> tid_ = 0;  // set before anybody else knows the channel
 
   Mutex mutex_;
   std::unordered_set<uint64_t> files_ DXG_GUARDED_BY(mutex_);

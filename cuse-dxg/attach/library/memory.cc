@@ -18,23 +18,24 @@ struct Copied {
 }  // namespace
 
 bool LibraryMemory::Read(pid_t tid, uint64_t address, std::span<std::byte> to) {
-  if (to.empty() || (direct_ && processes_.Read(tid, address, to))) return true;
+  if (to.empty() || (direct_ && session_.MayReach(tid) && processes_.Read(tid, address, to))) return true;
   return Carry(tid, address, to, {});
 }
 
 bool LibraryMemory::Write(pid_t tid, uint64_t address, std::span<const std::byte> from) {
-  if (from.empty() || (direct_ && processes_.Write(tid, address, from))) return true;
+  if (from.empty() || (direct_ && session_.MayReach(tid) && processes_.Write(tid, address, from)))
+    return true;
   return Carry(tid, address, {}, from);
 }
 
 bool LibraryMemory::ReadPieces(pid_t tid, std::span<const client::ReadPiece> pieces) {
-  if (direct_ && processes_.ReadPieces(tid, pieces)) return true;
+  if (direct_ && session_.MayReach(tid) && processes_.ReadPieces(tid, pieces)) return true;
   return std::all_of(pieces.begin(), pieces.end(),
                      [&](const client::ReadPiece& piece) { return Read(tid, piece.address, piece.to); });
 }
 
 bool LibraryMemory::WritePieces(pid_t tid, std::span<const client::WritePiece> pieces) {
-  if (direct_ && processes_.WritePieces(tid, pieces)) return true;
+  if (direct_ && session_.MayReach(tid) && processes_.WritePieces(tid, pieces)) return true;
   return std::all_of(pieces.begin(), pieces.end(),
                      [&](const client::WritePiece& piece) { return Write(tid, piece.address, piece.from); });
 }

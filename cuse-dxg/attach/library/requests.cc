@@ -58,12 +58,14 @@ LibraryCall::LibraryCall(LibrarySession& session, std::shared_ptr<Channel> chann
       caller_(channel_->caller()),
       carries_struct_(carries_struct),
       in_bytes_(static_cast<uint32_t>(in.size())) {
+  session_.BeginCallBy(*channel_);
   if (in.empty()) return;
   if (in.size() > small_in_.size()) large_in_ = std::make_unique<std::byte[]>(in.size());
   std::memcpy(large_in_ ? large_in_.get() : small_in_.data(), in.data(), in.size());
 }
 
 LibraryCall::~LibraryCall() {
+  session_.EndCallBy(*channel_);
   if (answered_) return;
   spdlog::error(
       "bug: ioctl {:#010x} of thread {} was dropped without an answer; it gets EIO, else it would hang",

@@ -6,6 +6,7 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -24,11 +25,11 @@ namespace dxg::attach::library {
 namespace {
 
 using preload::node::Said;
+using Clock = std::chrono::steady_clock;
 
 constexpr uint64_t kListenerNumber = 0, kWakeNumber = 1, kClosingsNumber = 2;  // channels have higher ones
 constexpr int kThreadsMax = 1024;
 constexpr int kLook_ms = 20;    // at callers that die in a call
-constexpr int kPause_ms = 100;  // without a descriptor for who connects
 constexpr int kPutOffMax = 64;  // messages before a close is looked at in any case
 
 std::string RandomDigits(size_t count) {
@@ -58,6 +59,10 @@ Status LibrarySession::Listen() {
   const std::string name = RandomDigits(preload::node::kNameBytes);
   secret_ = RandomDigits(preload::node::kSecretBytes);
   place_ = name + ":" + secret_;
+  rlimit files = {.rlim_cur = 1024, .rlim_max = 1024};
+  getrlimit(RLIMIT_NOFILE, &files);
+  connections_max_ = files.rlim_cur / 4;
+  open_files_max_ = files.rlim_cur / 2;
   message_.resize(sizeof(Said) + preload::node::kPieceBytesMax);
   listener_ = UniqueFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};
@@ -177,24 +182,30 @@ bool LibrarySession::ServeUntilTurnIsLost() {
 LibrarySession::Job LibrarySession::Next() {
   for (;;) {
     if (stopping_) return nullptr;
-    int patience = listens_ ? -1 : kPause_ms;
+    // In every round: who keeps us busy must not keep us from looking.
+    const auto now = Clock::now();
+    if (!listens_ && now >= listen_at_) listens_ = Watch(epoll_, listener_.get(), EPOLLIN, kListenerNumber);
+    int patience = listens_ ? -1 : static_cast<int>(kPause.count());
+    bool looks = false;
     {
       MutexLock lock(mutex_);
-      if (!posted_.empty()) {
+      looks = !dying_.empty() && now >= look_at_;
+      if (!looks && !posted_.empty()) {
         Job job = std::move(posted_.front());
         posted_.pop_front();
         return job;
       }
       if (!dying_.empty()) patience = kLook_ms;
     }
+    if (looks) {
+      look_at_ = now + std::chrono::milliseconds(kLook_ms);
+      return [this] { TellDying(); };
+    }
     epoll_event event;
     const int count = epoll_wait(epoll_.get(), &event, 1, patience);
     if (count < 0 && errno == EINTR) continue;
     DXG_CHECK(count >= 0);
-    if (count == 0) {
-      if (!std::exchange(listens_, true)) Watch(epoll_, listener_.get(), EPOLLIN, kListenerNumber);
-      return [this] { TellDying(); };
-    }
+    if (count == 0) continue;
     // What was said before a close comes before it, as a call of the kernel's keeps its file open. The close
     // is told again.
     epoll_event said;

@@ -3,6 +3,7 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <functional>
 #include <list>
@@ -19,6 +20,7 @@
 #include "base/reading_turn.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "base/unix_socket.h"
 #include "cuse-dxg/attach/library/channel.h"
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/client/delivery.h"
@@ -61,7 +63,8 @@ class LibrarySession {
   friend class LibraryCall;
   friend class FileWaiter;
 
-  static constexpr size_t kStrangersClosedMax = 64;  // sockets
+  static constexpr size_t kStrangersClosedMax = 64;        // sockets
+  static constexpr std::chrono::milliseconds kPause{100};  // without a descriptor for who connects
 
   // An open file of the node. A client names it by its number.
   struct File {
@@ -70,13 +73,23 @@ class LibrarySession {
     uint64_t cookie = 0;  // of the client's end: the kernel's number of that socket
     uint64_t file = 0;    // the Node's name for it
     Closer::Whose whose;  // of who has opened it
+    std::shared_ptr<Peer> opener;
     int calls = 0;
     bool closed = false;
+  };
+  // What counts for a user.
+  struct User {
+    size_t connections = 0, files = 0;
+  };
+  // Calls under way of a thread.
+  struct Calls {
+    std::shared_ptr<Peer> of;
+    int count = 0;
   };
   using FilePtr = std::shared_ptr<File>;
   using ChannelPtr = std::shared_ptr<Channel>;
   using Job = std::function<void()>;
-  static constexpr uint64_t kFirstNumber = 16;  // of channels and files; below are our own descriptors'
+  static constexpr uint64_t kFirstNumber = 16;  // of channels; below are our own descriptors'
 
   LibrarySession() = default;
   Status Listen();
@@ -101,7 +114,14 @@ class LibrarySession {
   std::optional<Job> HandleIoctl(const ChannelPtr& channel, const preload::node::Said& said,
                                  std::span<const std::byte> in) DXG_EXCLUDES(mutex_);
   Job EndChannel(const ChannelPtr& channel) DXG_EXCLUDES(mutex_);
-  bool Hello(const ChannelPtr& channel, const preload::node::Said& said) DXG_EXCLUDES(mutex_);
+  // Null: it may speak from now on.
+  Job Hello(const ChannelPtr& channel, const preload::node::Said& said) DXG_EXCLUDES(mutex_);
+  // False: it may not.
+  bool Welcome(const ChannelPtr& channel, pid_t tid) DXG_EXCLUDES(mutex_);
+  Result<std::shared_ptr<Peer>> FindPeer(const UnixPeer& who) DXG_EXCLUDES(mutex_);
+  bool MayConnect(const Peer& peer) DXG_REQUIRES(mutex_);
+  // Who is to go where one more has connected that has not said hello.
+  ChannelPtr OneNewcomerTooMany(uid_t user) DXG_REQUIRES(mutex_);
   void Open(const ChannelPtr& channel, uint32_t number) DXG_EXCLUDES(mutex_);
 
   // -- Open files
@@ -111,12 +131,19 @@ class LibrarySession {
   // It stays open until EndCallOf; null: there is none of that number.
   FilePtr BeginCallOf(uint64_t number) DXG_EXCLUDES(mutex_);
   FilePtr FindByCookie(int descriptor) DXG_EXCLUDES(mutex_);
+  // Whether the opener may have all that it has now.
+  bool HasRoom(const Peer& opener) DXG_REQUIRES(mutex_);
+  uint64_t NewFileNumber() DXG_REQUIRES(mutex_);
   void LookAtReadiness(uint64_t number) DXG_EXCLUDES(mutex_);
   // Whose last descriptor is closed. Before each Open.
   void ReleaseClosed() DXG_EXCLUDES(mutex_);
   void EndCallOf(const FilePtr& file) DXG_EXCLUDES(mutex_);
 
   // -- Calls
+  // Whether a thread that has a call under way is there still, as who reaches into it has to know.
+  bool MayReach(pid_t tid) DXG_EXCLUDES(mutex_);
+  void BeginCallBy(const Channel& channel) DXG_EXCLUDES(mutex_);
+  void EndCallBy(const Channel& channel) DXG_EXCLUDES(mutex_);
   ChannelPtr FindCaller(const client::Waiting& at) DXG_EXCLUDES(mutex_);
   // The same by the thread alone, which has one call at a time but for handlers of signals in a call.
   std::vector<ChannelPtr> CallersOf(pid_t tid) DXG_EXCLUDES(mutex_);
@@ -126,26 +153,33 @@ class LibrarySession {
   void TellDying() DXG_EXCLUDES(mutex_);
 
   const std::shared_ptr<Closer> closer_ = std::make_shared<Closer>();
+  size_t connections_max_ = 0, open_files_max_ = 0;
   std::string place_, secret_;
   UniqueFd listener_, epoll_, closings_, wake_;
   Node* node_ = nullptr;
   ReadingTurn turn_;
   std::atomic<bool> stopping_ = false;
-  bool listens_ = true;             // of the reader
-  int closings_put_off_ = 0;        // the same
-  std::vector<std::byte> message_;  // the same
+  bool listens_ = true;                                        // of the reader
+  std::chrono::steady_clock::time_point listen_at_, look_at_;  // the same: the next times to do so
+  int closings_put_off_ = 0;                                   // the same
+  std::vector<std::byte> message_;                             // the same
 
   Mutex mutex_;
   ConditionVariable changed_;
   std::list<std::thread> workers_ DXG_GUARDED_BY(mutex_);
   int workers_kept_ DXG_GUARDED_BY(mutex_) = 0, working_ DXG_GUARDED_BY(mutex_) = 0,
                     idle_ DXG_GUARDED_BY(mutex_) = 0;
-  uint64_t last_number_ DXG_GUARDED_BY(mutex_) = 0;  // of channels and files
+  uint64_t last_number_ DXG_GUARDED_BY(mutex_) = 0;  // of channels
   std::unordered_map<uint64_t, ChannelPtr> channels_ DXG_GUARDED_BY(mutex_);
   std::multimap<pid_t, ChannelPtr> by_tid_ DXG_GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, FilePtr> files_ DXG_GUARDED_BY(mutex_);
   std::unordered_map<uint64_t, FilePtr> by_cookie_ DXG_GUARDED_BY(mutex_);
   std::vector<FilePtr> to_release_ DXG_GUARDED_BY(mutex_);
+  std::map<uint64_t, ChannelPtr> newcomers_ DXG_GUARDED_BY(mutex_);  // who have not said hello
+  std::unordered_map<pid_t, std::weak_ptr<Peer>> peers_ DXG_GUARDED_BY(mutex_);
+  std::unordered_map<uid_t, User> users_ DXG_GUARDED_BY(mutex_);
+  std::unordered_map<pid_t, Calls> calls_by_tid_ DXG_GUARDED_BY(mutex_);
+  size_t open_files_ DXG_GUARDED_BY(mutex_) = 0;
   std::list<Job> posted_ DXG_GUARDED_BY(mutex_);
   // Callers that died in a call, until that has heard it.
   std::list<std::pair<ChannelPtr, std::shared_ptr<Pending>>> dying_ DXG_GUARDED_BY(mutex_);

@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
-#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -35,14 +34,22 @@ constexpr int kPump_ms = 1;  // until we see that the reader has read what we wa
 constexpr uint32_t kOnce = EPOLLIN | EPOLLONESHOT;
 constexpr int kThreadsLookedAt = 4096;
 
+constexpr size_t kConnectionsOfProcessMax = 4096;
+constexpr ptrdiff_t kConnectionsOfThreadMax = 16;  // a signal's handler that calls in a call has its own
+constexpr size_t kNewcomersMax = 64;
+constexpr ptrdiff_t kNewcomersOfUserMax = 32;
+
 bool Is(pid_t tid, pid_t own_tid) {
   const auto numbers = ProcStatus(tid).Numbers("NSpid");
   return numbers.empty() ? tid == own_tid : static_cast<pid_t>(numbers.back()) == own_tid;
 }
 
+bool IsThreadOf(pid_t process, pid_t own_tid) {
+  return own_tid > 0 && syscall(SYS_tgkill, process, own_tid, 0) == 0 && Is(own_tid, own_tid);
+}
+
 // The thread of that process that has the number itself, in its own pid namespace; 0: there is none.
-pid_t ThreadOf(pid_t process, pid_t own_tid) {
-  if (own_tid > 0 && syscall(SYS_tgkill, process, own_tid, 0) == 0 && Is(own_tid, own_tid)) return own_tid;
+pid_t FindThread(pid_t process, pid_t own_tid) {
   std::error_code error;
   const std::filesystem::directory_iterator threads(fmt::format("/proc/{}/task", process), error);
   if (error) return 0;
@@ -72,7 +79,9 @@ Status WhyGone() { return Status::Refuse(EINTR, "the client's thread ended in it
 // -- Connections ----------------------------------------------------------------------------------
 
 void LibrarySession::StopListening() {
-  if (epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener_.get(), nullptr) == 0) listens_ = false;
+  if (epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, listener_.get(), nullptr) != 0) return;
+  listens_ = false;
+  listen_at_ = std::chrono::steady_clock::now() + kPause;
 }
 
 LibrarySession::Job LibrarySession::Accept() {
@@ -91,20 +100,27 @@ LibrarySession::Job LibrarySession::Accept() {
     return nullptr;
   };
   if (peer->who.pid == 0) return refuse();  // outside of our pid namespace
-  rlimit files = {.rlim_cur = 1024, .rlim_max = 1024};
-  getrlimit(RLIMIT_NOFILE, &files);
+  auto known = FindPeer(*peer);
+  if (!known.ok()) return refuse();
   uint64_t number = 0;
+  ChannelPtr too_many;
   {
     MutexLock lock(mutex_);
-    if (channels_.size() >= files.rlim_cur / 2) return refuse();  // the other half is for open files
+    if (!MayConnect(**known)) return refuse();
     number = ++last_number_ + kFirstNumber;
-    auto channel = std::make_shared<Channel>(std::move(peer->socket), number, peer->who, closer_);
+    auto channel = std::make_shared<Channel>(std::move(peer->socket), number, peer->who, *known, closer_);
     channel->set_make_node(
         [this, caller = channel.get()](const client::Step& step) { return OpenFor(*caller, step); });
     epoll_event event = {.events = kOnce, .data = {.u64 = number}};
-    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, channel->socket(), &event) == 0)
-      channels_.emplace(number, std::move(channel));
+    if (epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, channel->socket(), &event) == 0) {
+      ++(*known)->connections;
+      ++users_[(*known)->user()].connections;
+      channels_.emplace(number, channel);
+      newcomers_.emplace(number, std::move(channel));
+      too_many = OneNewcomerTooMany((*known)->user());
+    }
   }
+  if (too_many != nullptr) EndChannel(too_many)();  // it has no call
   // Its greeting and its first call, which may be there by now: they come before what others say next.
   Job job = Read(number);
   return job ? std::move(job) : Read(number);
@@ -174,7 +190,7 @@ LibrarySession::Job LibrarySession::Handle(const ChannelPtr& channel, std::span<
     }
   }
   if (!files.empty()) return EndChannel(channel);
-  if (channel->tid() == 0) return extra.empty() && Hello(channel, said) ? nullptr : EndChannel(channel);
+  if (channel->tid() == 0) return extra.empty() ? Hello(channel, said) : EndChannel(channel);
   if (said.kind == say::kIoctl) {
     auto job = HandleIoctl(channel, said, extra);
     return job ? *std::move(job) : EndChannel(channel);
@@ -189,16 +205,65 @@ LibrarySession::Job LibrarySession::Handle(const ChannelPtr& channel, std::span<
   return EndChannel(channel);
 }
 
-bool LibrarySession::Hello(const ChannelPtr& channel, const Said& said) {
-  if (said.kind != say::kHello || said.code != preload::node::kVersion) return false;
+// A peer is found by its number while it is there: who connects later and has the number is the same.
+Result<std::shared_ptr<Peer>> LibrarySession::FindPeer(const UnixPeer& who) {
+  {
+    MutexLock lock(mutex_);
+    const auto found = peers_.find(who.who.pid);
+    auto known = found != peers_.end() ? found->second.lock() : nullptr;
+    if (known != nullptr && known->IsThere()) return known;
+  }
+  DXG_ASSIGN(auto made, Peer::At(who.socket, who.who));
+  MutexLock lock(mutex_);
+  std::erase_if(peers_, [](const auto& each) { return each.second.expired(); });
+  peers_[who.who.pid] = made;
+  return made;
+}
+
+bool LibrarySession::MayConnect(const Peer& peer) {
+  const auto user = users_.find(peer.user());
+  const size_t of_user = user == users_.end() ? 0 : user->second.connections;
+  return channels_.size() < connections_max_ && of_user < connections_max_ - connections_max_ / 4 &&
+         peer.connections < std::min(kConnectionsOfProcessMax, connections_max_ / 2);
+}
+
+LibrarySession::ChannelPtr LibrarySession::OneNewcomerTooMany(uid_t user) {
+  const auto is_of_user = [user](const auto& each) { return each.second->peer()->user() == user; };
+  if (std::count_if(newcomers_.begin(), newcomers_.end(), is_of_user) > kNewcomersOfUserMax)
+    return std::find_if(newcomers_.begin(), newcomers_.end(), is_of_user)->second;
+  return newcomers_.size() > kNewcomersMax ? newcomers_.begin()->second : nullptr;
+}
+
+LibrarySession::Job LibrarySession::Hello(const ChannelPtr& channel, const Said& said) {
+  if (said.kind != say::kHello || said.code != preload::node::kVersion) return EndChannel(channel);
   unsigned different = 0;
   for (size_t i = 0; i < secret_.size(); ++i)
     different |= static_cast<unsigned>(secret_[i]) ^ static_cast<unsigned>(said.secret[i]);
-  if (different != 0) return false;
-  const pid_t tid = ThreadOf(channel->process(), said.tid);
-  if (tid == 0) return false;
-  channel->set_tid(tid);
+  if (different != 0) return EndChannel(channel);
+  const pid_t process = channel->peer()->process();
+  if (IsThreadOf(process, said.tid)) return Welcome(channel, said.tid) ? nullptr : EndChannel(channel);
+  // A process of another pid namespace may have thousands of threads to look at. Meanwhile nothing else is
+  // read of it.
+  epoll_event nothing = {.events = 0, .data = {.u64 = channel->number()}};
+  epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, channel->socket(), &nothing);
+  return [this, channel, process, own_tid = said.tid] {
+    const pid_t tid = FindThread(process, own_tid);
+    if (tid == 0 || !Welcome(channel, tid)) return EndChannel(channel)();
+    epoll_event event = {.events = kOnce, .data = {.u64 = channel->number()}};
+    epoll_ctl(epoll_.get(), EPOLL_CTL_MOD, channel->socket(), &event);
+  };
+}
+
+bool LibrarySession::Welcome(const ChannelPtr& channel, pid_t tid) {
+  if (!channel->peer()->HasThread(tid)) return false;
   MutexLock lock(mutex_);
+  if (newcomers_.erase(channel->number()) == 0) return false;
+  // The number may be that of a thread that died in its call, which would reach this one.
+  const auto calls = calls_by_tid_.find(tid);
+  if (calls != calls_by_tid_.end() && calls->second.of != channel->peer()) return false;
+  const auto [first, last] = by_tid_.equal_range(tid);
+  if (std::distance(first, last) >= kConnectionsOfThreadMax) return false;
+  channel->set_tid(tid);
   by_tid_.emplace(tid, channel);
   return true;
 }
@@ -207,7 +272,13 @@ LibrarySession::Job LibrarySession::EndChannel(const ChannelPtr& channel) {
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, channel->socket(), nullptr);
   channel->HangUp();
   MutexLock lock(mutex_);
-  channels_.erase(channel->number());
+  newcomers_.erase(channel->number());
+  if (channels_.erase(channel->number()) != 0) {
+    --channel->peer()->connections;
+    const auto user = users_.find(channel->peer()->user());
+    --user->second.connections;
+    if (user->second.connections == 0 && user->second.files == 0) users_.erase(user);
+  }
   const auto [first, last] = by_tid_.equal_range(channel->tid());
   const auto found = std::find_if(first, last, [&](const auto& each) { return each.second == channel; });
   if (found != last) by_tid_.erase(found);
@@ -234,10 +305,33 @@ void LibrarySession::TellDying() {
   dying_.splice(dying_.end(), dying);
 }
 
+void LibrarySession::BeginCallBy(const Channel& channel) {
+  MutexLock lock(mutex_);
+  Calls& calls = calls_by_tid_[channel.tid()];
+  calls.of = channel.peer();
+  ++calls.count;
+}
+
+void LibrarySession::EndCallBy(const Channel& channel) {
+  MutexLock lock(mutex_);
+  const auto calls = calls_by_tid_.find(channel.tid());
+  if (--calls->second.count == 0) calls_by_tid_.erase(calls);
+}
+
+bool LibrarySession::MayReach(pid_t tid) {
+  std::shared_ptr<Peer> peer;
+  {
+    MutexLock lock(mutex_);
+    const auto calls = calls_by_tid_.find(tid);
+    if (calls != calls_by_tid_.end()) peer = calls->second.of;
+  }
+  return peer != nullptr && peer->HasThread(tid);
+}
+
 // -- Calls ----------------------------------------------------------------------------------------
 
 void LibrarySession::Open(const ChannelPtr& channel, uint32_t number) {
-  auto call = channel->Begin(number);
+  auto call = channel->IsThere() ? channel->Begin(number) : nullptr;
   if (call == nullptr) return channel->HangUp();
   node_->Open(std::make_unique<LibraryOpen>(*this, channel, std::move(call)));
 }
@@ -248,6 +342,7 @@ std::optional<LibrarySession::Job> LibrarySession::HandleIoctl(const ChannelPtr&
   const bool is_read = (_IOC_DIR(said.code) & _IOC_WRITE) != 0;
   if (in.size() != (carries_struct ? _IOC_SIZE(said.code) : 0) || (carries_struct && !is_read))
     return std::nullopt;
+  if (!channel->IsThere()) return std::nullopt;
   auto call = channel->Begin(said.number, said.code, said.argument);
   if (call == nullptr) return std::nullopt;
   FilePtr file = BeginCallOf(said.file);

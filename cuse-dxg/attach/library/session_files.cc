@@ -2,6 +2,7 @@
 
 #include <sys/epoll.h>
 #include <sys/ioctl.h>
+#include <sys/random.h>
 #include <sys/socket.h>
 
 #include <algorithm>
@@ -28,13 +29,45 @@ uint64_t CookieOf(int descriptor) {
   return getsockopt(descriptor, SOL_SOCKET, SO_COOKIE, &cookie, &bytes) == 0 ? cookie : 0;
 }
 
+// As a process's and a user's files in the guest (guest/account.h); each of them costs a descriptor here.
+constexpr size_t kFilesOfProcessMax = 4096, kFilesOfUserMax = 16384;
+
+// It is part of the descriptor's address, which anybody could take before whoever knew it.
+uint64_t RandomNumber() {
+  uint64_t number = 0;
+  DXG_CHECK(getrandom(&number, sizeof(number), 0) == sizeof(number));
+  return number;
+}
+
 }  // namespace
+
+uint64_t LibrarySession::NewFileNumber() {
+  for (;;) {
+    const uint64_t number = RandomNumber();
+    if (number >= kFirstNumber && !files_.contains(number)) return number;
+  }
+}
+
+bool LibrarySession::HasRoom(const Peer& opener) {
+  return open_files_ <= open_files_max_ && opener.files <= kFilesOfProcessMax &&
+         users_[opener.user()].files <= kFilesOfUserMax;
+}
 
 Result<std::pair<UniqueFd, uint64_t>> LibrarySession::AddFile(uint64_t file, const Channel& channel) {
   auto added = std::make_shared<File>();
   added->whose = channel.whose();
+  added->opener = channel.peer();
   added->file = file;
-  auto ends = MakeSocketPair(SOCK_STREAM);
+  bool has_room = false;
+  {
+    MutexLock lock(mutex_);
+    ++open_files_;  // until it is released
+    ++added->opener->files;
+    ++users_[added->opener->user()].files;
+    has_room = HasRoom(*added->opener);
+  }
+  Result<std::pair<UniqueFd, UniqueFd>> ends = Status::Refuse(EMFILE, "it is one file too many");
+  if (has_room) ends = MakeSocketPair(SOCK_STREAM);
   UniqueFd client;
   if (ends.ok()) {
     added->end = std::move(ends->first);
@@ -46,7 +79,7 @@ Result<std::pair<UniqueFd, uint64_t>> LibrarySession::AddFile(uint64_t file, con
   bool watched = false;
   if (client.valid()) {
     MutexLock lock(mutex_);
-    number = added->number = ++last_number_ + kFirstNumber;
+    number = added->number = NewFileNumber();
     epoll_event event = {.events = 0, .data = {.u64 = number}};  // of its end it is told in any case
     watched = epoll_ctl(closings_.get(), EPOLL_CTL_ADD, added->end.get(), &event) == 0;
     if (watched) {
@@ -63,7 +96,9 @@ Result<std::pair<UniqueFd, uint64_t>> LibrarySession::AddFile(uint64_t file, con
   }
   if (!watched) {
     Wake();
-    return Status::Refuse(EMFILE, "no descriptors are left for another open file (ulimit -n)");
+    return Status::Refuse(
+        EMFILE, "process {} has opened one file too many, or no descriptors are left for another (ulimit -n)",
+        channel.peer()->process());
   }
   LookAtReadiness(number);
   return std::pair(std::move(client), number);
@@ -135,6 +170,14 @@ void LibrarySession::ReleaseClosed() {
   }
   for (const FilePtr& file : ended) {
     node_->Release(file->file);
+    {
+      MutexLock lock(mutex_);
+      --open_files_;
+      --file->opener->files;
+      const auto user = users_.find(file->opener->user());
+      --user->second.files;
+      if (user->second.connections == 0 && user->second.files == 0) users_.erase(user);
+    }
     // A client that has sent files to its own descriptor has them closed with ours.
     int unread = 0;
     if (file->end.valid() && (ioctl(file->end.get(), FIONREAD, &unread) != 0 || unread != 0))
