@@ -34,6 +34,10 @@ class Patience {
   }
   // What has passed until now was not the other one's time.
   void Skip(uint64_t now_ns) { seen_ns_ = std::max(seen_ns_, now_ns); }
+  // The other one took so long by another clock.
+  void Use(uint64_t ns) {
+    if (!endless()) left_ns_ -= std::min(ns, left_ns_);
+  }
   // When to look again at the latest.
   uint64_t next_look_ns() const { return endless() ? kEndless : seen_ns_ + std::min(left_ns_, step_ns_); }
 

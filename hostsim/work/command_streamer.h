@@ -124,6 +124,13 @@ class StreamerState {
     return true;
   }
 
+  // So many of these bytes are free again.
+  void Give(uint64_t bytes) {
+    if (process_) process_->Give(bytes);
+    if (user_) user_->Give(bytes);
+    bytes_ -= bytes;
+  }
+
  private:
   std::shared_ptr<UserBound> process_, user_;
   uint64_t bytes_ = 0;

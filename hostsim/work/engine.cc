@@ -301,6 +301,8 @@ bool Engines::Step(Node& node, Effort* effort, Errand* errand) {
   } else if (threads_ && !effort->own_thread && running.queue->work_->of_process->reaches_guest) {
     effort->over = true;  // it may be in memory that does not answer, and gets no thread that others need
     return false;
+  } else if (runs && running.may_yield && !node.by_age.empty()) {
+    Preempt(node, now_ns);
   } else {
     running.executing = true;
     running.executing_since_ns = now_ns;
@@ -374,6 +376,7 @@ bool Engines::Start(Node& node, Effort* effort, Aftermath* aftermath) {
   const bool longest_waiting = ++node.picks % kPicksInTurn == 0;
   GpuQueue& queue = longest_waiting ? *node.by_age.begin()->second : *node.by_priority.begin()->queue;
   SetInLine(queue, false);
+  if (Resume(node, queue)) return true;
   node.current = std::make_shared<Running>(queue.shared_from_this(), std::get<GpuCommand>(PopFront(queue)),
                                            formats_[node.index]);
   queue.running_ = true;
@@ -384,16 +387,44 @@ bool Engines::Start(Node& node, Effort* effort, Aftermath* aftermath) {
   running.due_ns = running.started_ns + command_ns_ + (jitter_ns_ != 0 ? rng_.Below(jitter_ns_ + 1) : 0);
   if (!running.command.no_timeout) running.patience = Patience(timeout_ns_, running.started_ns);
   MakeTrouble(running, node.index);
+  CountSwitch(node, queue);
+  Advance(queue, aftermath);
+  return true;
+}
+
+void Engines::CountSwitch(Node& node, GpuQueue& queue) {
   if (node.last_queue != queue.number) Count(queue, &NodeWork::switches);
   node.last_queue = queue.number;
-  Advance(queue, aftermath);
+}
+
+// Between two slices of a dispatch the engine picks anew, as if the rest were one more command. What has
+// begun goes on also while its device is held.
+void Engines::Preempt(Node& node, uint64_t now_ns) {
+  std::shared_ptr<Running> running = std::move(node.current);
+  node.current = nullptr;
+  CountTime(node, *running, now_ns);
+  GpuQueue& queue = *running->queue;
+  node.preempted.emplace(&queue, std::move(running));
+  SetInLine(queue, true);
+}
+
+// False: no command of the queue was preempted.
+bool Engines::Resume(Node& node, GpuQueue& queue) {
+  const auto preempted = node.preempted.find(&queue);
+  if (preempted == node.preempted.end()) return false;
+  node.current = std::move(preempted->second);
+  node.preempted.erase(preempted);
+  Running& running = *node.current;
+  running.may_yield = false;  // before the next slice
+  running.started_ns = NowNs();
+  CountSwitch(node, queue);
   return true;
 }
 
 // What becomes of a command that has stopped.
 void Engines::Take(Node& node, const CommandStop& stop, Effort* effort, Errand* errand) {
   Running& running = *node.current;
-  running.computes = stop.kind == CommandStop::kSlice;
+  running.computes = running.may_yield = stop.kind == CommandStop::kSlice;
   switch (stop.kind) {
     case CommandStop::kDone:
       running.done = true;
@@ -403,6 +434,7 @@ void Engines::Take(Node& node, const CommandStop& stop, Effort* effort, Errand* 
       return;
     case CommandStop::kSlice:
       running.patience.Skip(NowNs());
+      running.patience.Use(stop.delay_ns);
       running.resume_ns = running.executing_since_ns + stop.delay_ns;
       return;
     case CommandStop::kWaiting:
@@ -441,18 +473,29 @@ void Engines::Finish(Node& node, bool completed, uint64_t now_ns, Aftermath* aft
   Note(WorkEvent::Kind::kEnded, node, aftermath);
   const std::shared_ptr<Running> running = std::move(node.current);
   node.current = nullptr;
-  GpuQueue& queue = *running->queue;
+  CountTime(node, *running, now_ns);
+  Finish(node, *running, completed, now_ns, aftermath);
+}
+
+// The engine had it until now.
+void Engines::CountTime(Node& node, Running& running, uint64_t now_ns) {
+  for (NodeWork* counted : {&node.work, &running.queue->work_->of_process->nodes[node.index]})
+    counted->running_ns += now_ns - running.started_ns;
+  node.busy.AddTime(running.started_ns, now_ns);
+}
+
+// The end of a command that the engine does not have any more.
+void Engines::Finish(Node& node, Running& running, bool completed, uint64_t now_ns, Aftermath* aftermath) {
+  GpuQueue& queue = *running.queue;
   for (NodeWork* counted : {&node.work, &queue.work_->of_process->nodes[node.index]}) {
-    counted->running_ns += now_ns - running->started_ns;
     ++counted->commands_completed;
-    if (running->faulted) ++counted->commands_faulted;
+    if (running.faulted) ++counted->commands_faulted;
   }
-  node.busy.AddTime(running->started_ns, now_ns);
-  if (completed && running->command.progress) {
-    machine_.sync().Raise(*running->command.progress, running->command.progress_value, aftermath);
+  if (completed && running.command.progress) {
+    machine_.sync().Raise(*running.command.progress, running.command.progress_value, aftermath);
   }
-  if (!running->left) {  // else they go with the thread that is still in it
-    aftermath->Then([epoch = std::move(running->command.epoch), stopped = std::move(running->stopped)] {});
+  if (!running.left) {  // else they go with the thread that is still in it
+    aftermath->Then([epoch = std::move(running.command.epoch), stopped = std::move(running.stopped)] {});
   }
   queue.running_ = false;
   Advance(queue, aftermath);

@@ -141,9 +141,15 @@ class Engines : public std::enable_shared_from_this<Engines> {
       DXG_REQUIRES(mutex_);
   void Condemn(Node& node, const std::optional<CommandStop>& stop, Errand* errand) DXG_REQUIRES(mutex_);
   bool Start(Node& node, Effort* effort, Aftermath* aftermath) DXG_REQUIRES(mutex_);
+  void Preempt(Node& node, uint64_t now_ns) DXG_REQUIRES(mutex_);
+  bool Resume(Node& node, GpuQueue& queue) DXG_REQUIRES(mutex_);
+  static void CountTime(Node& node, Running& running, uint64_t now_ns);
+  void CountSwitch(Node& node, GpuQueue& queue) DXG_REQUIRES(mutex_);
   void Take(Node& node, const CommandStop& stop, Effort* effort, Errand* errand) DXG_REQUIRES(mutex_);
   void Note(WorkEvent::Kind kind, const Node& node, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   void Finish(Node& node, bool completed, uint64_t now_ns, Aftermath* aftermath) DXG_REQUIRES(mutex_);
+  void Finish(Node& node, Running& running, bool completed, uint64_t now_ns, Aftermath* aftermath)
+      DXG_REQUIRES(mutex_);
   bool Pause(Node& node, uint64_t until_ns, Effort* effort) DXG_REQUIRES(mutex_);
   void Wake(Node& node) DXG_REQUIRES(mutex_);
   void Serve(Node& node);

@@ -87,14 +87,12 @@ void Engines::FailDevice(Process& process, Device& device, const CommandStop& st
 
 // A delay is over when its time has come, however late that is noticed. Who polls memory has the time from
 // one look to the next as well, or a busy machine would never find it hung.
-// What a dispatch needs is counted in instructions; only a slice of one that takes much longer than any
-// should is in something else.
+// What a dispatch needs is the GPU's time, which counts when a slice has ended (Take); only a slice that
+// takes much longer than any should is in something else.
 bool Engines::IsPatienceOver(Running& running, uint64_t now_ns) {
   constexpr uint64_t kSliceMaxNs = 2'000'000'000;
-  if (running.executing && running.computes && now_ns < running.executing_since_ns + kSliceMaxNs) {
+  if (running.computes && (!running.executing || now_ns < running.executing_since_ns + kSliceMaxNs))
     running.patience.Skip(now_ns);
-    return false;
-  }
   const bool waits_for_time = !running.executing && !running.done && running.poll_ns == 0;
   return running.patience.IsOver(now_ns, waits_for_time ? running.resume_ns : now_ns);
 }

@@ -182,6 +182,12 @@ void Engines::Clear(GpuQueue& queue, Aftermath* aftermath) {
   }
   machine_.sync().ReleaseOwner(queue.number, aftermath);
   Node& node = *nodes_[queue.node];
+  if (const auto preempted = node.preempted.find(&queue); preempted != node.preempted.end()) {
+    const std::shared_ptr<Running> running = std::move(preempted->second);
+    node.preempted.erase(preempted);
+    Finish(node, *running, false, NowNs(), aftermath);
+    return DriveLater(node, aftermath);
+  }
   if (!node.current || node.current->queue.get() != &queue) return;
   if (!node.current->executing) {
     Finish(node, false, NowNs(), aftermath);
@@ -222,7 +228,9 @@ void Engines::End(DeviceWork& work, const std::shared_ptr<void>& stopped, Afterm
 void Engines::Hold(DeviceWork& work) {
   MutexLock lock(mutex_);
   if (work.holds_++ != 0) return;
-  for (GpuQueue* queue : work.queues_) SetInLine(*queue, false);
+  for (GpuQueue* queue : work.queues_) {
+    if (!queue->running_) SetInLine(*queue, false);
+  }
 }
 
 void Engines::LetGo(DeviceWork& work, Aftermath* aftermath) {

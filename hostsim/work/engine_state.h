@@ -53,6 +53,7 @@ struct Engines::Running {
   bool executing = false;      // a thread executes it, without the lock
   uint64_t executing_since_ns = 0;
   bool computes = false;    // it is amid a dispatch, which takes the host longer than a GPU
+  bool may_yield = false;   // and between two slices of it
   bool own_thread = false;  // that thread is the engine's own
   bool left = false;        // the engine went on without that thread, which is in it still
   bool done = false;        // its commands have ended; it lasts until due_ns, and then writes its fence
@@ -91,6 +92,7 @@ struct Engines::Node {
   uint64_t queues = 0;                   // that have not ended
   uint64_t picks = 0;
   std::shared_ptr<Running> current;
+  std::map<GpuQueue*, std::shared_ptr<Running>> preempted;  // their queues are in line, and are running_
   uint64_t last_queue = 0;
   bool driving = false;        // a thread works for the engine; no other one does
   uint64_t turn = 0;           // which one it is: one that is left behind has another number

@@ -162,7 +162,7 @@ class GpuQueue : public std::enable_shared_from_this<GpuQueue> {
   int32_t in_process_priority_ = 0;
   uint64_t waiting_ = 0;      // the number of a wait that is not over
   uint64_t ready_since_ = 0;  // Engines::times_ready_ when it became ready for the engine; 0: it is not ready
-  bool running_ = false;      // its command is on the engine
+  bool running_ = false;      // its command is on the engine, or was preempted there
   std::unique_ptr<StreamerState> streamer_state_;  // the thread's that executes its command
   bool ended_ = false;
   ObjectName name_;     // from when its handle is known

@@ -34,6 +34,8 @@ std::shared_ptr<const Kernel> Mix(Handlers handlers) {
       handlers);
 }
 
+bool failed = false;
+
 void Execute(benchmark::State& state, Handlers handlers, uint32_t lanes) {
   const auto kernel = Mix(handlers);
   Thread thread;
@@ -44,8 +46,10 @@ void Execute(benchmark::State& state, Handlers handlers, uint32_t lanes) {
   NoMessages port;
   for (auto _ : state) {
     const ThreadStop stop = Run(thread, *kernel, port, kInstructions);
-    if (stop.kind != ThreadStop::kSlice)
+    if (stop.kind != ThreadStop::kSlice) {
+      failed = true;
       return state.SkipWithError(("it stopped: " + stop.text + stop.why).c_str());
+    }
   }
   state.SetItemsProcessed(static_cast<int64_t>(thread.executed));
 }
@@ -72,5 +76,5 @@ int main(int argc, char** argv) {
         Way{"best, 15 of 16 lanes", Handlers::kBest, 0x7fff}, Way{"baseline", Handlers::kBaseline, 0xffff},
         Way{"generic", Handlers::kGeneric, 0xffff}})
     benchmark::RegisterBenchmark(way.name, Execute, way.handlers, way.lanes);
-  return benchmark::RunSpecifiedBenchmarks() == 0 ? 1 : 0;
+  return benchmark::RunSpecifiedBenchmarks() == 0 || failed ? 1 : 0;
 }

@@ -111,7 +111,7 @@ void Fuzz(ConstBytes input) {
     std::memcpy(to.data(), &code[static_cast<size_t>(offset)], there);
     return there;
   });
-  Dispatch dispatch(std::move(order), std::move(kernel), kInstructions);
+  Dispatch dispatch(std::move(order), std::move(kernel), kInstructions, [](uint64_t) { return true; });
   const std::atomic<bool> cancelled{false};
   const uint64_t threads = dispatch.order().groups() * dispatch.order().threads;
   while (dispatch.Run(memory, cancelled).kind == Dispatch::Stop::kSlice) {

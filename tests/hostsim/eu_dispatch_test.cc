@@ -56,7 +56,7 @@ TEST_F(EuDispatch, EachLaneOfEachGroupRunsOnce) {
   EXPECT_NE(gpu.executed[0].first.kernel_hash, 0u);
   EXPECT_EQ(gpu.executed[0].first.groups, 100u);
   EXPECT_TRUE(gpu.dispatches.empty());
-  EXPECT_EQ(took_ns_, 2400u * kCyclesPerInstruction / kExecutionUnits);
+  EXPECT_EQ(took_ns_, 200u * kCyclesPerThread) << "their start takes longer than their instructions";
 }
 
 TEST_F(EuDispatch, TheMaskIsOfAGroupsLastThread) {

@@ -21,6 +21,7 @@ AdapterProfile WithUnits() {
   profile.mutable_nodes(0)->set_execution_units(AdapterProfile::GEN12LP);
   profile.mutable_nodes(0)->set_frequency_hz(1'000'000'000);
   profile.mutable_engines()->set_dispatch_instructions_max(1'000'000);
+  profile.mutable_engines()->set_timeout_ms(1);
   return profile;
 }
 
@@ -52,9 +53,12 @@ class EuEngine : public testing::Test {
 };
 
 TEST_F(EuEngine, TakesTimeByItsInstructions) {
-  constexpr uint32_t kGroups = 1000;
-  Dispatch(kStores, kGroups, rig.context);
-  constexpr uint64_t kTookNs = kGroups * 2 * 12 * kCyclesPerInstruction / kExecutionUnits;
+  constexpr uint32_t kGroups = 100, kMore = 200;
+  std::vector<uint32_t> kernel;
+  for (uint32_t i = 0; i < kMore; ++i) kernel.insert(kernel.end(), kStores.begin(), kStores.begin() + 4);
+  kernel.insert(kernel.end(), kStores.begin(), kStores.end());
+  Dispatch(kernel, kGroups, rig.context);
+  constexpr uint64_t kTookNs = kGroups * 2 * (kMore + 12) * kCyclesPerInstruction / kExecutionUnits;
   const auto fence = rig.NewFence();
   ASSERT_EQ(rig.GpuSignal({rig.context}, {{fence.handle, 1}}), kStatusSuccess);
   rig.clock.AdvanceNs(kTookNs - 1);
@@ -77,6 +81,50 @@ TEST_F(EuEngine, AnEndlessKernelCostsItsDeviceAndNoOther) {
   rig.Settle();
   EXPECT_EQ(rig.StateOf(other), kStillActive);
   EXPECT_EQ(rig.DataAt(0), 1000u | 1001ull << 32);
+}
+
+// The time limit is the GPU's: 1 ms is 500,000 threads that do nothing.
+TEST_F(EuEngine, AWalkerThatNeverEndsIsHungByTheGpusTime) {
+  Dispatch(kEmpty, ~0u, rig.context);
+  rig.clock.AdvanceNs(kMs / 2);
+  EXPECT_EQ(rig.StateOf(rig.device), kStillActive);
+  rig.clock.AdvanceNs(kMs);
+  EXPECT_EQ(rig.StateOf(rig.device), kIsHung);
+  const uint32_t other = rig.NewDevice(rig.caller);
+  Dispatch(kStores, 1, rig.NewContext(rig.caller, other));
+  rig.Settle();
+  EXPECT_EQ(rig.StateOf(other), kStillActive);
+  EXPECT_EQ(rig.DataAt(0), 1000u | 1001ull << 32);
+}
+
+// It also has no time limit, and the other one's turn comes before it ends.
+TEST_F(EuEngine, ADispatchYieldsBetweenSlices) {
+  Dispatch(kEmpty, ~0u, rig.TryContext(rig.caller, rig.device, 0, 0, DXG_CONTEXT_DISABLE_GPU_TIMEOUT));
+  const uint32_t other = rig.NewDevice(rig.caller);
+  const uint32_t context = rig.NewContext(rig.caller, other);
+  for (uint64_t i = 1; i <= 3; ++i) {
+    const std::string end("\0\0\0\x05", 4);  // MI_BATCH_BUFFER_END
+    ASSERT_EQ(rig.Submit(rig.SubmitRequest({context}, rig.Put(end), end.size())), kStatusSuccess);
+    const auto fence = rig.NewFence();
+    ASSERT_EQ(rig.GpuSignal({context}, {{fence.handle, 1}}), kStatusSuccess);
+    rig.clock.AdvanceNs(kMs);
+    EXPECT_EQ(rig.ValueOf(fence), 1u);
+  }
+  EXPECT_EQ(rig.StateOf(rig.device), kStillActive);
+  // Whether it is on the engine or not, it ends with its device.
+  EXPECT_EQ(rig.DestroyDevice(rig.caller, rig.device), kStatusSuccess);
+  rig.Settle();
+}
+
+// 400 us of the GPU, in many slices.
+TEST_F(EuEngine, ADispatchBelowTheLimitIsNotHung) {
+  constexpr uint32_t kGroups = 100'000;
+  Dispatch(kEmpty, kGroups, rig.context);
+  const auto fence = rig.NewFence();
+  ASSERT_EQ(rig.GpuSignal({rig.context}, {{fence.handle, 1}}), kStatusSuccess);
+  rig.clock.AdvanceNs(kMs);
+  EXPECT_EQ(rig.ValueOf(fence), 1u);
+  EXPECT_EQ(rig.StateOf(rig.device), kStillActive);
 }
 
 TEST_F(EuEngine, AWildPointerCostsItsDevice) {

@@ -17,6 +17,8 @@ inline const std::vector<uint32_t> kStores = {
     0x80030061, 0x11054220, 0x00000000, 0x00000000, 0x00030061, 0x10060220, 0x00460e05, 0x00000000,
     0x00030040, 0x14050220, 0x02460c05, 0x00000224, 0x00030031, 0x00000000, 0xcdfe1014, 0x019a140c,
     0x80030061, 0x7f050220, 0x00460005, 0x00000000, 0x80030031, 0x00000004, 0x70207f0c, 0x00000000};
+// The end.
+inline const std::vector<uint32_t> kEmpty(kStores.end() - 8, kStores.end());
 // while (8) to itself
 inline const std::vector<uint32_t> kEndless = {0x00030027, 0x00004000, 0x00000000, 0x00000000};
 // Threads whose local ids are below r2.2:uw, the second word of 32 bits, come to the barrier, the others end.

@@ -47,8 +47,20 @@ def expect_right(program, started):
     return output
 
 
+ALL_STARTED = []
+
+
 def start(program):
-    return subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    started = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    ALL_STARTED.append(started)
+    return started
+
+
+def end_what_is_left():
+    for started in ALL_STARTED:
+        if started.poll() is None:
+            started.kill()
+            started.wait()
 
 
 def clinfo():
@@ -77,6 +89,8 @@ def once(*program):
     report = reported()
     if "not executed" in output or report["not_executed"]:
         sys.exit(f"not executed: {report['not_executed']}")
+    if "left out" in output:  # this device has all that the programs need
+        sys.exit(f"{program}: some of it was left out")
     kernels = {thing["what"]: thing["count"] for thing in report["approximated"] if re.fullmatch("kernel [0-9a-f]{16}", thing["what"])}
     instructions = [thing["count"] for thing in report["approximated"] if thing["what"] == "instructions of kernels"]
     if not kernels or len(instructions) != 1 or instructions[0] < 10 * sum(kernels.values()):
@@ -125,4 +139,7 @@ def killed(*program):
 
 
 if __name__ == "__main__":
-    {"clinfo": clinfo, "once": once, "parallel": parallel, "killed": killed, "trouble": trouble}[sys.argv[1]](*sys.argv[2:])
+    try:
+        {"clinfo": clinfo, "once": once, "parallel": parallel, "killed": killed, "trouble": trouble}[sys.argv[1]](*sys.argv[2:])
+    finally:
+        end_what_is_left()

@@ -9,11 +9,14 @@
 namespace dxg::hostsim::eu {
 namespace {
 
-// Instructions from one look at whether it was cancelled to the next, and in one Run: some milliseconds.
+// What a thread does in its turn, in one Run, and from one look at whether it was cancelled to the next, in
+// instructions and what takes the host as long. A slice is some milliseconds.
 constexpr uint64_t kTurnInstructions = 64 * 1024;
 constexpr uint64_t kSliceInstructions = 256 * 1024;
+constexpr uint64_t kLookInstructions = 4 * 1024;
 // What the end of a thread and the begin of the next one cost beside their instructions.
 constexpr uint64_t kThreadCost = 32;
+constexpr uint64_t kTranslationCost = 64;
 
 constexpr uint32_t kScratchUnit = 1024;
 
@@ -40,10 +43,12 @@ std::string Dispatch::Refusal(const DispatchOrder& order) {
   return {};
 }
 
-Dispatch::Dispatch(DispatchOrder order, std::shared_ptr<const Kernel> kernel, uint64_t instructions_max)
+Dispatch::Dispatch(DispatchOrder order, std::shared_ptr<const Kernel> kernel, uint64_t instructions_max,
+                   std::function<bool(uint64_t)> has_room)
     : order_(std::move(order)),
       kernel_(std::move(kernel)),
       instructions_max_(instructions_max),
+      has_room_(std::move(has_room)),
       messages_(order_.bases),
       next_{order_.first[0], order_.first[1], order_.first[2]},
       more_(order_.groups() != 0) {
@@ -54,14 +59,19 @@ uint64_t Dispatch::TakeTimeNs(uint64_t frequency_hz) {
   const uint64_t at_once = std::clamp<uint64_t>(
       order_.groups() > kExecutionUnits ? kExecutionUnits : order_.groups() * order_.threads, 1,
       kExecutionUnits);
-  const auto cycles = static_cast<double>((instructions_ - counted_) * kCyclesPerInstruction / at_once);
+  const auto cycles =
+      static_cast<double>(std::max((instructions_ - counted_) * kCyclesPerInstruction / at_once,
+                                   (started_ - counted_started_) * kCyclesPerThread));
   counted_ = instructions_;
+  counted_started_ = started_;
   return static_cast<uint64_t>(cycles * 1e9 / static_cast<double>(std::max<uint64_t>(frequency_hz, 1)));
 }
 
 bool Dispatch::HasRoom() const {
-  return more_ && free_ids_.size() >= order_.threads &&
-         (groups_.size() + 1) * uint64_t{order_.local_bytes} <= kAllLocalBytesMax;
+  const uint64_t local_bytes = (groups_.size() + 1) * uint64_t{order_.local_bytes};
+  if (!more_ || free_ids_.size() < order_.threads || local_bytes > kAllLocalBytesMax) return false;
+  const uint64_t threads = std::max(threads_made_, threads_made_ - free_threads_.size() + order_.threads);
+  return has_room_(order_.payload.size() + local_bytes + threads * sizeof(Thread));
 }
 
 // The next group comes in.
@@ -84,10 +94,12 @@ void Dispatch::Admit() {
 void Dispatch::Start(ThreadGroup& group, ThreadGroup::Member& member, uint32_t index) {
   if (free_threads_.empty()) {
     member.thread = std::make_unique<Thread>();
+    ++threads_made_;
   } else {
     member.thread = std::move(free_threads_.back());
     free_threads_.pop_back();
   }
+  ++started_;
   Thread& thread = *member.thread;
   thread = Thread{};
   member.id = free_ids_.back();
@@ -114,6 +126,7 @@ void Dispatch::Start(ThreadGroup& group, ThreadGroup::Member& member, uint32_t i
 
 Dispatch::Stop Dispatch::Run(CommandEnvironment& environment, const std::atomic<bool>& cancelled) {
   PageCache pages(environment);
+  pages_ = &pages;
   Stop stop;
   left_ = kSliceInstructions;
   while (true) {
@@ -122,6 +135,10 @@ Dispatch::Stop Dispatch::Run(CommandEnvironment& environment, const std::atomic<
         group_ = groups_.size();
         Admit();
       } else if (groups_.empty()) {
+        if (more_) {
+          stop.kind = Stop::kRefused;
+          stop.why = "the process has no room for the threads of a group";
+        }
         return stop;
       } else if (!progress_) {  // all that run wait for something that never comes
         stop.kind = Stop::kHang;
@@ -141,7 +158,7 @@ Dispatch::Stop Dispatch::Run(CommandEnvironment& environment, const std::atomic<
         stop.kind = cancelled ? Stop::kCancelled : Stop::kSlice;
         return stop;
       }
-      if (!Turn(group, member, &stop)) return stop;
+      if (!Turn(group, member, cancelled, &stop)) return stop;
     }
     member_ = 0;
     if (group.running == 0) {
@@ -153,16 +170,24 @@ Dispatch::Stop Dispatch::Run(CommandEnvironment& environment, const std::atomic<
   }
 }
 
-bool Dispatch::Turn(ThreadGroup& group, ThreadGroup::Member& member, Stop* stop) {
+bool Dispatch::Turn(ThreadGroup& group, ThreadGroup::Member& member, const std::atomic<bool>& cancelled,
+                    Stop* stop) {
   Thread& thread = *member.thread;
   const uint64_t before = thread.executed;
-  const ThreadStop thread_stop = eu::Run(thread, *kernel_, messages_, std::min(kTurnInstructions, left_));
+  const uint64_t turn = std::min(kTurnInstructions, left_);
+  uint64_t spent = 0;
+  ThreadStop thread_stop;
+  do {
+    const uint64_t cost = thread.cost, translations = pages_->translations();
+    thread_stop = eu::Run(thread, *kernel_, messages_, std::min(kLookInstructions, turn - spent));
+    spent += thread.cost - cost + (pages_->translations() - translations) * kTranslationCost;
+  } while (thread_stop.kind == ThreadStop::kSlice && spent < turn && !cancelled);
   const uint64_t done = thread.executed - before;
   instructions_ += done;
   since_end_ += done;
-  left_ -= std::min(left_, done);
+  left_ -= std::min(left_, spent);
   if (done != 0) progress_ = group_progress_ = true;
-  if (done >= kTurnInstructions) long_turn_ = true;
+  if (spent >= kTurnInstructions) long_turn_ = true;
   stop->offset = thread_stop.offset;
   switch (thread_stop.kind) {
     case ThreadStop::kEnded:

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstdint>
 #include <deque>
+#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -22,6 +23,7 @@ inline constexpr uint32_t kThreadsMax = 7 * kExecutionUnits;
 inline constexpr uint32_t kLocalBytesMax = 64 * 1024;      // of a group
 inline constexpr uint32_t kAllLocalBytesMax = 768 * 1024;  // of all groups that run
 inline constexpr uint32_t kCyclesPerInstruction = 2;       // of 16 lanes, on one execution unit
+inline constexpr uint32_t kCyclesPerThread = 2;            // from the start of one to the start of the next
 
 // What a walker starts.
 struct DispatchOrder {
@@ -51,8 +53,10 @@ struct DispatchOrder {
 // who wait for each other go on. A thread has a number below kThreadsMax that no other running one has.
 class Dispatch {
  public:
-  // The order is one that Refusal finds nothing against.
-  Dispatch(DispatchOrder order, std::shared_ptr<const Kernel> kernel, uint64_t instructions_max);
+  // The order is one that Refusal finds nothing against. `has_room`: whether there is memory for all threads
+  // and groups that it has at once, in bytes; it asks again when they become more.
+  Dispatch(DispatchOrder order, std::shared_ptr<const Kernel> kernel, uint64_t instructions_max,
+           std::function<bool(uint64_t)> has_room);
 
   // Why this GPU cannot do it; empty: it can.
   static std::string Refusal(const DispatchOrder& order);
@@ -68,7 +72,8 @@ class Dispatch {
   const DispatchOrder& order() const { return order_; }
   const Kernel& kernel() const { return *kernel_; }
   uint64_t instructions() const { return instructions_; }
-  // How long the GPU took for what was executed since the last call, at so many cycles a second.
+  // How long the GPU took for what was executed since the last call, at so many cycles a second: its units
+  // for the instructions, or what starts the threads for these, whichever is longer.
   uint64_t TakeTimeNs(uint64_t frequency_hz);
 
  private:
@@ -76,11 +81,12 @@ class Dispatch {
   void Admit();
   void Start(ThreadGroup& group, ThreadGroup::Member& member, uint32_t index);
   // One turn of a thread; false: `stop` says why nothing goes on.
-  bool Turn(ThreadGroup& group, ThreadGroup::Member& member, Stop* stop);
+  bool Turn(ThreadGroup& group, ThreadGroup::Member& member, const std::atomic<bool>& cancelled, Stop* stop);
 
   const DispatchOrder order_;
   const std::shared_ptr<const Kernel> kernel_;
   const uint64_t instructions_max_;
+  const std::function<bool(uint64_t)> has_room_;
   Messages messages_;
   std::vector<std::unique_ptr<ThreadGroup>> groups_;
   uint32_t next_[3];  // the group that comes in next
@@ -95,7 +101,11 @@ class Dispatch {
   uint64_t instructions_ = 0;
   uint64_t since_end_ = 0;  // instructions since a thread ended
   uint64_t counted_ = 0;    // instructions whose time was taken
-  uint64_t left_ = 0;       // of the slice
+  uint64_t started_ = 0;    // threads
+  uint64_t counted_started_ = 0;
+  uint64_t threads_made_ = 0;  // that run or are in free_threads_
+  PageCache* pages_ = nullptr;
+  uint64_t left_ = 0;  // of the slice, in instructions and what costs as much
 };
 
 }  // namespace dxg::hostsim::eu

@@ -11,6 +11,7 @@ uint8_t* PageCache::Enter(Page& page, uint64_t number, bool write) {
   GpuFault fault;
   const GpuAddress start(number * kPageBytes);
   page = {};
+  ++translations_;
   if (!environment_.Translate(start, kPageBytes, write, &spans, &fault)) return nullptr;
   if (spans.size() != 1 || !spans[0].storage) return nullptr;
   const std::shared_ptr<Storage>& storage = spans[0].storage;
@@ -29,6 +30,7 @@ bool PageCache::ReadInPage(uint64_t address, uint8_t* to, uint64_t bytes) {
     std::memcpy(to, memory + address % kPageBytes, bytes);
     return true;
   }
+  ++translations_;
   GpuWindow window(environment_, GpuAddress(address), bytes, false);
   if (window.Read(0, to, bytes)) return true;
   fault_ = window.fault();
@@ -40,6 +42,7 @@ bool PageCache::WriteInPage(uint64_t address, const uint8_t* from, uint64_t byte
     std::memcpy(memory + address % kPageBytes, from, bytes);
     return true;
   }
+  ++translations_;
   GpuWindow window(environment_, GpuAddress(address), bytes, true);
   if (window.Write(0, from, bytes)) return true;
   fault_ = window.fault();
@@ -74,6 +77,7 @@ bool PageCache::Write(uint64_t address, const void* from, uint64_t bytes) {
 
 std::optional<uint64_t> PageCache::ChangeSlowly(uint64_t address,
                                                 const std::function<uint64_t(uint64_t)>& change) {
+  ++translations_;
   GpuWindow window(environment_, GpuAddress(address), sizeof(uint64_t), true);
   const auto before = window.Change64(0, change);
   if (!before) fault_ = window.fault();

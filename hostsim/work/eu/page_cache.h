@@ -29,6 +29,8 @@ class PageCache {
   bool Update(uint64_t address, Change change, Word* old);
 
   const GpuFault& fault() const { return fault_; }
+  // How often it has asked for a translation, which costs much more than all else here.
+  uint64_t translations() const { return translations_; }
 
  private:
   struct Page {
@@ -52,6 +54,7 @@ class PageCache {
 
   CommandEnvironment& environment_;
   std::array<Page, kPages> readable_, writable_;
+  uint64_t translations_ = 0;
   GpuFault fault_;
 };
 

@@ -49,7 +49,7 @@ class Interpreter {
 
   ThreadStop Run(uint64_t max_instructions) {
     Begin();
-    while (executed_ < max_instructions) {
+    while (executed_ + of_messages_ < max_instructions) {
       if (at_ == Kernel::kNowhere) return End({.kind = ThreadStop::kNoCode, .offset = thread_.ip});
       const Step& step = steps_[at_];
       if (step.wakes) Wake(step.offset);
@@ -78,6 +78,7 @@ class Interpreter {
   ThreadStop End(ThreadStop stop) {
     if (at_ != Kernel::kNowhere) thread_.ip = steps_[at_].offset;
     thread_.executed += executed_;
+    thread_.cost += executed_ + of_messages_;
     return stop;
   }
 
@@ -246,6 +247,7 @@ class Interpreter {
                    .text = kernel_.TextOf(at_),
                    .why = "registers beyond the last one"},
                   false);
+    of_messages_ += static_cast<uint64_t>(std::popcount(lanes));
     environment_.Leave();
     MessageResult result = port_.Send(message, thread_);
     EnterModes();
@@ -280,6 +282,7 @@ class Interpreter {
   bool is_plain_ = true;
   uint32_t at_ = Kernel::kNowhere;
   uint64_t executed_ = 0;
+  uint64_t of_messages_ = 0;  // see Thread::cost
   ThreadStop stop_;
 };
 

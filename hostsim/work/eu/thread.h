@@ -38,6 +38,7 @@ struct Thread {
   bool waits_at_barrier;
 
   uint64_t executed;  // instructions, in all slices
+  uint64_t cost;      // these, and as many more as messages take the host: one for each lane
 
   uint32_t Register(uint32_t reg, uint32_t dword) const;  // as r5.2:ud
   void SetRegister(uint32_t reg, uint32_t dword, uint32_t value);
@@ -48,7 +49,7 @@ struct ThreadStop {
   enum Kind {
     kEnded,    // its message with EOT was taken
     kBarrier,  // at a sync.bar, and waits_at_barrier
-    kSlice,    // it has executed as many instructions as it was given
+    kSlice,    // it has executed as many instructions as it was given, or messages that cost as much
     kAgain,    // a message that the port wants to see again later
     kFault,    // a message that failed; see fault
     kNoCode,   // there is no readable instruction at offset
@@ -61,8 +62,9 @@ struct ThreadStop {
   std::string why;
 };
 
-// Executes at most so many instructions of the thread. The thread goes on at the same place with the next
-// call, on whatever host thread. Does not change the caller's floating-point environment.
+// Executes at most so many instructions of the thread, where a message counts also for its lanes. The thread
+// goes on at the same place with the next call, on whatever host thread. Does not change the caller's
+// floating-point environment.
 ThreadStop Run(Thread& thread, const Kernel& kernel, MessagePort& port, uint64_t max_instructions);
 
 }  // namespace dxg::hostsim::eu

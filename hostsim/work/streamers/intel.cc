@@ -53,10 +53,25 @@ class IntelState final : public RegisterFile {
     SetRegister(kGpr0 + 8 * index + 4, static_cast<uint32_t>(value >> 32));
   }
 
-  bool HasRoomFor(uint64_t bytes) { return Take(bytes); }
+  std::shared_ptr<const eu::Kernel> FindKernel(PageMemory& memory, const std::atomic<bool>& cancelled,
+                                               uint64_t address) {
+    return kernels_.Find(
+        memory, cancelled, address,
+        {[this](uint64_t bytes) { return Take(bytes); }, [this](uint64_t bytes) { Give(bytes); }});
+  }
+  // A dispatch may have so much memory: of a queue it is one at a time, and the largest one counts.
+  bool HasRoomForDispatch(uint64_t bytes) {
+    if (bytes <= dispatch_bytes_) return true;
+    if (!Take(bytes - dispatch_bytes_)) return false;
+    dispatch_bytes_ = bytes;
+    return true;
+  }
 
   ComputeState compute;
-  KernelCache kernels;
+
+ private:
+  KernelCache kernels_;
+  uint64_t dispatch_bytes_ = 0;
 };
 
 // A command that lies in one piece.
@@ -680,23 +695,23 @@ CommandStop IntelStreamer::Walker(Step& step, const Body& body) {
 CommandStop IntelStreamer::Execute(Step& step, const GpuDispatch& walker, const Body& body) {
   GpuDispatch dispatch = walker;
   const ExecutionRules rules = step.environment.Execution();
+  if (step.budget != kUnlimited) return Stop(CommandStop::kBudget);  // this takes long
   if (!dispatch_) {
-    if (step.budget != kUnlimited) return Stop(CommandStop::kBudget);  // this takes long
     eu::DispatchOrder order;
     std::string refusal;
     if (!ReadOrder(step.memory, state_.compute, body.words, &order, &refusal))
       return Fault(step.memory.fault());
     dispatch.kernel = GpuAddress(order.kernel);
-    std::shared_ptr<const eu::Kernel> kernel =
-        state_.kernels.Find(step.memory, step.cancelled, order.kernel,
-                            [this](uint64_t bytes) { return state_.HasRoomFor(bytes); });
+    std::shared_ptr<const eu::Kernel> kernel = state_.FindKernel(step.memory, step.cancelled, order.kernel);
     if (step.cancelled) return Stop(CommandStop::kCancelled);
     if (!refusal.empty()) {
       dispatch.kernel_hash = kernel->hash();
       dispatch.why = refusal;
       return LeaveOut(step, dispatch);
     }
-    dispatch_ = std::make_unique<eu::Dispatch>(std::move(order), std::move(kernel), rules.instructions_max);
+    dispatch_ = std::make_unique<eu::Dispatch>(
+        std::move(order), std::move(kernel), rules.instructions_max,
+        [state = &state_](uint64_t bytes) { return state->HasRoomForDispatch(bytes); });
   }
   const eu::Dispatch::Stop stop = dispatch_->Run(step.environment, step.cancelled);
   step.memory.Forget();

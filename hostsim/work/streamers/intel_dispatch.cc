@@ -81,8 +81,7 @@ bool ReadOrder(PageMemory& memory, const ComputeState& state, const uint32_t* wa
 }
 
 std::shared_ptr<const eu::Kernel> KernelCache::Find(PageMemory& memory, const std::atomic<bool>& cancelled,
-                                                    uint64_t address,
-                                                    const std::function<bool(uint64_t)>& take) {
+                                                    uint64_t address, const Room& room) {
   // As much as there is, page by page.
   const auto fetch = [&](int64_t offset, std::span<std::byte> to) -> size_t {
     size_t done = 0;
@@ -94,13 +93,34 @@ std::shared_ptr<const eu::Kernel> KernelCache::Find(PageMemory& memory, const st
     }
     return done;
   };
+  ++finds_;
   if (const auto known = kernels_.find(address); known != kernels_.end()) {
-    if (known->second->IsStill(fetch)) return known->second;
-    kernels_.erase(known);
+    known->second.used = finds_;
+    if (known->second.kernel->IsStill(fetch)) return known->second.kernel;
+    Drop(known, room);
   }
   std::shared_ptr<const eu::Kernel> kernel = eu::Kernel::Load(fetch);
-  if (!cancelled && kernels_.size() < kKernelsMax && take(kernel->memory_bytes())) kernels_[address] = kernel;
+  if (cancelled || (kernels_.size() >= kKernelsMax && !DropOldest(room))) return kernel;
+  bool taken = false;
+  while (!(taken = room.take(kernel->memory_bytes())) && DropOldest(room)) {
+  }
+  if (taken) kernels_[address] = {kernel, finds_};
   return kernel;
+}
+
+void KernelCache::Drop(Kernels::iterator known, const Room& room) {
+  room.give(known->second.kernel->memory_bytes());
+  kernels_.erase(known);
+}
+
+// False: there is none.
+bool KernelCache::DropOldest(const Room& room) {
+  const auto oldest = std::min_element(kernels_.begin(), kernels_.end(), [](const auto& a, const auto& b) {
+    return a.second.used < b.second.used;
+  });
+  if (oldest == kernels_.end()) return false;
+  Drop(oldest, room);
+  return true;
 }
 
 }  // namespace dxg::hostsim::intel

@@ -37,13 +37,29 @@ bool ReadOrder(PageMemory& memory, const ComputeState& state, const uint32_t* wa
 // compared with memory before it is used again.
 class KernelCache {
  public:
-  // `take`: so many bytes more of the queue's memory; false: there is no room for them.
+  // The queue's memory, in bytes.
+  struct Room {
+    std::function<bool(uint64_t)> take;  // false: there is no room for them
+    std::function<void(uint64_t)> give;
+  };
+  // For a new one those that were not used for the longest time go, as many as have to.
   std::shared_ptr<const eu::Kernel> Find(PageMemory& memory, const std::atomic<bool>& cancelled,
-                                         uint64_t address, const std::function<bool(uint64_t)>& take);
+                                         uint64_t address, const Room& room);
+  size_t size() const { return kernels_.size(); }
+
+  static constexpr size_t kKernelsMax = 256;
 
  private:
-  static constexpr size_t kKernelsMax = 256;
-  std::map<uint64_t, std::shared_ptr<const eu::Kernel>> kernels_;  // by address
+  struct Known {
+    std::shared_ptr<const eu::Kernel> kernel;
+    uint64_t used = 0;  // finds_ then
+  };
+  using Kernels = std::map<uint64_t, Known>;  // by address
+  void Drop(Kernels::iterator known, const Room& room);
+  bool DropOldest(const Room& room);
+
+  Kernels kernels_;
+  uint64_t finds_ = 0;
 };
 
 }  // namespace dxg::hostsim::intel
