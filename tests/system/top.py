@@ -127,7 +127,7 @@ def agrees_with_the_client(*options):
     counts = {}
     with open(client.trace, encoding="ascii") as lines:
         for line in lines:
-            call = re.match(r"\[\d+\] ([A-Z]\w+)\(", line)
+            call = re.match(r"[\d.]+ \[\d+\] ([A-Z]\w+)\(", line)
             if call:
                 counts[call[1]] = counts.get(call[1], 0) + 1
     named = {name: call["count"] for name, call in last["calls_by_name"].items()}
