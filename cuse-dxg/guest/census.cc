@@ -1,10 +1,9 @@
 #include "cuse-dxg/guest/census.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <cstring>
 
+#include "base/monotonic.h"
 #include "proto/abi/qaitype.h"
 #include "proto/contract/contract.h"
 
@@ -31,11 +30,7 @@ std::string_view NameOfRegistryValue(const std::string& data,
 
 }  // namespace
 
-uint64_t Census::NowNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
+uint64_t Census::NowNs() { return MonotonicNs(); }
 
 void Census::CountCall(const Answered& call) {
   OfCall& of = calls_[call.row->nr];

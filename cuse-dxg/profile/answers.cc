@@ -8,7 +8,7 @@
 #include <optional>
 
 #include "cuse-dxg/profile/differences.h"
-#include "cuse-dxg/profile/fields.h"
+#include "cuse-dxg/profile/struct_bytes.h"
 #include "proto/abi/qaitype.h"
 #include "proto/contract/text.h"
 

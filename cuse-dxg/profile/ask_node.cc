@@ -7,8 +7,8 @@
 #include <cstring>
 #include <vector>
 
-#include "cuse-dxg/profile/fields.h"
 #include "cuse-dxg/profile/registry.h"
+#include "cuse-dxg/profile/struct_bytes.h"
 #include "proto/abi/d3dkmthk.h"
 #include "proto/abi/qaitype.h"
 

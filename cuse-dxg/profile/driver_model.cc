@@ -9,7 +9,7 @@
 #include "base/page.h"
 #include "cuse-dxg/profile/differences.h"
 #include "cuse-dxg/profile/facts.h"
-#include "cuse-dxg/profile/fields.h"
+#include "cuse-dxg/profile/struct_bytes.h"
 
 namespace dxg::profile {
 namespace {

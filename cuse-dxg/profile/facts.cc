@@ -5,8 +5,8 @@
 #include <algorithm>
 #include <cctype>
 
-#include "cuse-dxg/profile/fields.h"
 #include "cuse-dxg/profile/registry.h"
+#include "cuse-dxg/profile/struct_bytes.h"
 #include "proto/abi/qaitype.h"
 
 // Layouts: KMTQUERYADAPTERINFOTYPE and the pages of the structs it names, as in

@@ -4,7 +4,7 @@
 #include <cctype>
 #include <set>
 
-#include "cuse-dxg/profile/fields.h"
+#include "cuse-dxg/profile/struct_bytes.h"
 #include "proto/abi/qaitype.h"
 
 namespace dxg::profile {

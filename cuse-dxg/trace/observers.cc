@@ -1,10 +1,9 @@
 #include "cuse-dxg/trace/observers.h"
 
-#include <time.h>
-
 #include <cerrno>
 #include <utility>
 
+#include "base/monotonic.h"
 #include "cuse-dxg/trace/recorder.h"
 #include "cuse-dxg/trace/text_trace.h"
 
@@ -54,9 +53,7 @@ Result<Observer> MakeObserver(const ObserverFiles& files, TraceHeader header, Re
   if (record.redact && memory == TraceHeader::FULL)
     return Status::Refuse(EINVAL,
                           "--redact leaves contents out, which --memory full asks for; give --memory hash");
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  header.set_begin_ns(static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec));
+  header.set_begin_ns(MonotonicNs());
   Observer all;
   const auto add = [&all](Observer one) { all = Together(std::move(all), std::move(one)); };
   if (!record.file.empty()) {

@@ -3,7 +3,6 @@
 #include <signal.h>
 #include <sys/ptrace.h>
 #include <sys/types.h>
-#include <time.h>
 
 #include <cstdint>
 
@@ -29,13 +28,6 @@ inline uint64_t EventMessage(pid_t tid) {
 // A stop of job control, which lasts until SIGCONT.
 inline bool IsGroupStop(int signal) {
   return signal == SIGSTOP || signal == SIGTSTP || signal == SIGTTIN || signal == SIGTTOU;
-}
-
-// On CLOCK_MONOTONIC, as all times of records.
-inline uint64_t NowNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
 }
 
 }  // namespace dxg::tracer

@@ -15,6 +15,7 @@
 #include <string>
 #include <utility>
 
+#include "base/monotonic.h"
 #include "base/printable.h"
 #include "cuse-dxg/tracer/ptrace_call.h"
 #include "cuse-dxg/tracer/stop_filter.h"
@@ -50,7 +51,7 @@ void RefuseAsWithoutTracer(pid_t tid) {
 
 Tracer::Tracer(std::string node, Tell tell)
     : tell_(std::move(tell)), descriptors_(std::move(node), [this](TraceRecord& record) {
-        const uint64_t now = NowNs();
+        const uint64_t now = MonotonicNs();
         counts_.descriptions += record.has_open() && record.result() == 0;
         TellRecord(record, now, now);
       }) {}
@@ -151,7 +152,7 @@ void Tracer::OnEntry(pid_t tid, Thread& thread) {
     ++counts_.other_stops;
   }
   if (!to_record) thread.pending = {};
-  thread.pending.begin_ns = NowNs();
+  thread.pending.begin_ns = MonotonicNs();
   Resume(tid);
 }
 
@@ -197,7 +198,7 @@ void Tracer::OnExit(pid_t tid, Thread& thread) {
     ++counts_.other_stops;  // that nothing asked for
     return;
   }
-  const uint64_t now = NowNs();
+  const uint64_t now = MonotonicNs();
   __ptrace_syscall_info info{};
   const bool known = Trace(PTRACE_GET_SYSCALL_INFO, tid, sizeof(info), AddressOf(&info)) > 0 &&
                      info.op == PTRACE_SYSCALL_INFO_EXIT;

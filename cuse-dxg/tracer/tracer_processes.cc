@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "base/monotonic.h"
 #include "base/proc_status.h"
 #include "cuse-dxg/tracer/executable.h"
 #include "cuse-dxg/tracer/ptrace_call.h"
@@ -75,7 +76,7 @@ void Tracer::TellKilled(pid_t tid, const Thread& thread) {
   record.set_result(-EINTR);
   record.set_reason("the thread was killed during the call");
   thread.pending.call->Lost(record.mutable_call());
-  TellRecord(record, thread.pending.begin_ns, NowNs());
+  TellRecord(record, thread.pending.begin_ns, MonotonicNs());
 }
 
 void Tracer::OnEnd(pid_t tid, int status) {
@@ -110,7 +111,7 @@ void Tracer::TellProcess(const Descriptors::Who& who, TraceProcess::Change chang
   process.set_child(child);
   process.set_program(program);
   process.set_status(status);
-  const uint64_t now = NowNs();
+  const uint64_t now = MonotonicNs();
   TellRecord(record, now, now);
 }
 

@@ -1,7 +1,5 @@
 #include "hostsim/serve/recorded_host.h"
 
-#include <time.h>
-
 #include <algorithm>
 #include <map>
 #include <new>
@@ -10,6 +8,7 @@
 #include <utility>
 #include <vector>
 
+#include "base/monotonic.h"
 #include "base/mutex.h"
 #include "hostsim/backend/work_record.h"
 #include "link/vmbus/message.h"
@@ -17,12 +16,6 @@
 
 namespace dxg::hostsim::serve {
 namespace {
-
-uint64_t NowNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 void Assign(std::span<const std::byte> bytes, std::string* to) {
   to->assign(reinterpret_cast<const char*>(bytes.data()), bytes.size());  // Safety: bytes
@@ -105,7 +98,7 @@ class RecordedHost final : public Backend, public BackendEvents {
 
 TraceRecord& RecordedHost::Begin(TraceItem* item) const {
   TraceRecord& record = *item->mutable_record();
-  record.set_begin_ns(NowNs());
+  record.set_begin_ns(MonotonicNs());
   record.set_end_ns(record.begin_ns());
   return record;
 }
@@ -144,7 +137,7 @@ void RecordedHost::Complete(void* context, Status transport) {
   RecordedHost& host = mine->host;
   try {
     TraceRecord& record = *mine->item.mutable_record();
-    record.set_end_ns(NowNs());
+    record.set_end_ns(MonotonicNs());
     record.set_result(transport.value());
     record.set_reason(transport.why());
     if (transport.ok() && !call.asynchronous) {

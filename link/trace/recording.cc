@@ -1,12 +1,12 @@
 #include "link/trace/recording.h"
 
 #include <spdlog/spdlog.h>
-#include <time.h>
 
 #include <cerrno>
 #include <chrono>
 #include <utility>
 
+#include "base/monotonic.h"
 #include "base/start_thread.h"
 
 namespace dxg::trace {
@@ -15,19 +15,14 @@ namespace {
 constexpr std::chrono::milliseconds kGather{20};
 constexpr size_t kMuch = Recording::kPendingBytesMax / 4;  // the thread does not gather longer
 
-int64_t NowNs(clockid_t clock) {
-  timespec now{};
-  clock_gettime(clock, &now);
-  return int64_t{now.tv_sec} * 1'000'000'000 + now.tv_nsec;
-}
-
 }  // namespace
 
 Result<std::unique_ptr<Recording>> Recording::Begin(std::unique_ptr<Sink> sink, TraceHeader header) {
   header.set_format(kFormat);
   header.set_version(kVersion);
-  if (header.begin_ns() == 0) header.set_begin_ns(static_cast<uint64_t>(NowNs(CLOCK_MONOTONIC)));
-  header.set_unix_ns(NowNs(CLOCK_REALTIME));
+  if (header.begin_ns() == 0) header.set_begin_ns(MonotonicNs());
+  const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
+  header.set_unix_ns(std::chrono::duration_cast<std::chrono::nanoseconds>(since_1970).count());
   DXG_ASSIGN(auto writer, TraceWriter::Begin(*sink, header));
   std::unique_ptr<Recording> recording(new Recording(std::move(sink), std::move(writer)));
   if (!StartThread(&recording->thread_, [made = recording.get()] { made->Write(); }))

@@ -2,8 +2,8 @@
 
 #include <string>
 
-#include "cuse-dxg/profile/fields.h"
 #include "cuse-dxg/profile/samples.h"
+#include "cuse-dxg/profile/struct_bytes.h"
 #include "proto/contract/calls.gen.h"
 
 namespace dxg::profile {

@@ -5,13 +5,13 @@
 #include <fmt/format.h>
 #include <linux/sync_file.h>
 #include <spdlog/spdlog.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
 #include <cstring>
 
+#include "base/monotonic.h"
 #include "cuse-dxg/guest/calls/share.h"
 #include "cuse-dxg/guest/calls/sync_object.h"
 #include "cuse-dxg/guest/driver.h"
@@ -29,12 +29,6 @@ namespace {
 constexpr char kDriverName[] = "dxgkrnl", kTimelineName[] = "no_timeline";
 
 std::atomic<uint64_t> last_context{0};
-
-uint64_t NowNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
-}
 
 template <size_t kSize>
 void CopyName(const std::string& name, char (&to)[kSize]) {
@@ -138,7 +132,7 @@ void SyncFence::End(int32_t status) {
     MutexLock lock(mutex_);
     if (status_ != 0) return;
     status_ = status;
-    timestamp_ns_ = NowNs();
+    timestamp_ns_ = MonotonicNs();
     files.swap(files_);
   }
   for (const auto& each : files) {

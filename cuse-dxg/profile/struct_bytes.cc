@@ -1,4 +1,4 @@
-#include "cuse-dxg/profile/fields.h"
+#include "cuse-dxg/profile/struct_bytes.h"
 
 namespace dxg::profile {
 namespace {
