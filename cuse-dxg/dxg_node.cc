@@ -27,23 +27,23 @@
 #include "cuse-dxg/guest/driver.h"
 #include "cuse-dxg/replay/replay_host.h"
 #include "cuse-dxg/replay/shadow.h"
+#include "cuse-dxg/trace/event_observer.h"
 #include "cuse-dxg/trace/observers.h"
 #include "hostsim/backend/in_process.h"
-#include "hostsim/backend/work_record.h"
 #include "link/host_control.h"
 #include "link/vmbus/bus_address.h"
 
 namespace dxg {
 namespace {
 
-// Shows an observer of calls what the engines of a host in this process do.
+// Shows who records what the engines of a host in this process do.
 class EngineReporter final : public hostsim::WorkObserver {
  public:
-  explicit EngineReporter(guest::CallObserver* trace) : trace_(trace) {}
-  void OnWork(const hostsim::WorkEvent& event) override { trace_->OnEvent(hostsim::RecordOf(event)); }
+  explicit EngineReporter(trace::EventObserver& trace) : trace_(trace) {}
+  void OnWork(const hostsim::WorkEvent& event) override { trace_.OnEvent(hostsim::RecordOf(event)); }
 
  private:
-  guest::CallObserver* const trace_;
+  trace::EventObserver& trace_;
 };
 
 using ConnectHost = std::function<Result<std::unique_ptr<Backend>>()>;
@@ -371,7 +371,8 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
             return client::ProcessVm().Read(tid, address, to);
           }));
   std::unique_ptr<EngineReporter> engines;  // only where somebody wants to know
-  if (trace != nullptr) engines = std::make_unique<EngineReporter>(trace.get());
+  if (auto* const observer = dynamic_cast<trace::EventObserver*>(trace.get()))
+    engines = std::make_unique<EngineReporter>(*observer);
   DXG_ASSIGN(ConnectHost connect, FindHost(options, engines.get()));
   DXG_ASSIGN(auto shadow, FindShadow(options));
   trace = trace::Together(std::move(trace), std::move(shadow));

@@ -10,10 +10,6 @@
 #include "base/status.h"
 #include "proto/contract/contract.h"
 
-namespace dxg {
-class TraceRecord;
-}
-
 namespace dxg::guest {
 
 // Memory of the client that a call names: an allocation's, where its process has it.
@@ -74,9 +70,6 @@ class CallObserver {
   virtual void OnCall(const CallReport& report) = 0;
   virtual void OnFile(const FileReport& /*report*/) {}
   virtual void OnAdapter(const AdapterReport& /*report*/) {}
-  // What the host did by itself, where that is known: a record with an event, of this time or a little
-  // before.
-  virtual void OnEvent(const TraceRecord& /*record*/) {}
   virtual bool wants_memory() const { return false; }
 };
 

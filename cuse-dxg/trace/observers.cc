@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "base/monotonic.h"
+#include "cuse-dxg/trace/event_observer.h"
 #include "cuse-dxg/trace/recorder.h"
 #include "cuse-dxg/trace/text_trace.h"
 
@@ -13,7 +14,7 @@ namespace {
 using Observer = std::unique_ptr<guest::CallObserver>;
 
 // Tells two.
-class Both final : public guest::CallObserver {
+class Both final : public guest::CallObserver, public EventObserver {
  public:
   Both(Observer first, Observer second) : first_(std::move(first)), second_(std::move(second)) {}
 
@@ -30,8 +31,9 @@ class Both final : public guest::CallObserver {
     second_->OnAdapter(report);
   }
   void OnEvent(const TraceRecord& record) override {
-    first_->OnEvent(record);
-    second_->OnEvent(record);
+    for (guest::CallObserver* const each : {first_.get(), second_.get()}) {
+      if (auto* const of_events = dynamic_cast<EventObserver*>(each)) of_events->OnEvent(record);
+    }
   }
   bool wants_memory() const override { return first_->wants_memory() || second_->wants_memory(); }
 

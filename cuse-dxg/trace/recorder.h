@@ -5,13 +5,14 @@
 
 #include "cuse-dxg/guest/observer.h"
 #include "cuse-dxg/trace/client_memory.h"
+#include "cuse-dxg/trace/event_observer.h"
 #include "cuse-dxg/trace/memory_reader.h"
 #include "link/trace/recording.h"
 
 namespace dxg::trace {
 
 // Records what an observer sees (docs/recording.md).
-class Recorder final : public guest::CallObserver {
+class Recorder final : public guest::CallObserver, public EventObserver {
  public:
   static constexpr size_t kPendingBytesMax = Recording::kPendingBytesMax;
 

@@ -6,6 +6,7 @@
 
 #include "base/mutex.h"
 #include "cuse-dxg/guest/observer.h"
+#include "cuse-dxg/trace/event_observer.h"
 #include "cuse-dxg/trace/json.h"
 #include "cuse-dxg/trace/line.h"
 
@@ -13,7 +14,7 @@ namespace dxg::trace {
 
 // Every call on a line of its own, as strace would print it or as a JSON object, with opens, closes, adapters
 // and events (line.h, json.h, events.h).
-class TextTrace final : public guest::CallObserver {
+class TextTrace final : public guest::CallObserver, public EventObserver {
  public:
   enum class Form : uint8_t { kLines, kJson };
   // To a file, which is truncated, or to standard output for "-". Times are counted from `begin_ns` on.

@@ -4,9 +4,11 @@
 #include <string>
 #include <vector>
 
+#include "hostsim/machine/work_observer.h"
 #include "hostsim/machine/world.h"
 #include "link/backend.h"
 #include "proto/dxg/control.pb.h"
+#include "proto/dxg/trace.pb.h"
 
 namespace dxg::hostsim {
 
@@ -38,5 +40,8 @@ struct GuestMachine {
 Result<std::unique_ptr<Backend>> CreateInProcessBackendOf(std::vector<ControlRequest::AddAdapter> profiles,
                                                           const std::string& scenario = "",
                                                           const GuestMachine& guest = {});
+
+// As a recording has it. Times of the host are those of recordings.
+TraceRecord RecordOf(const WorkEvent& event);
 
 }  // namespace dxg::hostsim

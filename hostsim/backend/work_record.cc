@@ -1,4 +1,4 @@
-#include "hostsim/backend/work_record.h"
+#include "hostsim/backend/in_process.h"
 
 namespace dxg::hostsim {
 namespace {

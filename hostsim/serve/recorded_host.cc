@@ -10,7 +10,7 @@
 
 #include "base/monotonic.h"
 #include "base/mutex.h"
-#include "hostsim/backend/work_record.h"
+#include "hostsim/backend/in_process.h"
 #include "link/vmbus/message.h"
 #include "proto/dxg/host.pb.h"
 

@@ -4,7 +4,6 @@
 #include <cstring>
 
 #include "base/page.h"
-#include "hostsim/machine/world.h"
 #include "proto/abi/interface.h"
 
 namespace dxg::hostsim {
@@ -57,29 +56,6 @@ void Show(std::atomic<uint64_t>& page, uint64_t before, uint64_t value) {
 void SyncDomain::SetValue(SyncObject& object, uint64_t value) {
   const uint64_t before = object.value_.exchange(value, std::memory_order_acq_rel);
   for (std::atomic<uint64_t>* page : object.pages_) Show(*page, before, value);
-}
-
-void SyncDomain::SetFence(SyncObject& fence, uint64_t value, Aftermath* aftermath) {
-  if (clock_ != nullptr && fence.traits.monitored() && fence.value() != value) {
-    aftermath->work.push_back(
-        {.kind = WorkEvent::Kind::kFence, .of = fence.name, .value = value, .at_ns = clock_->NowNs()});
-  }
-  SetValue(fence, value);
-}
-
-// Of several points the one that came last; where `any` of them ends the wait, one that is there.
-void SyncDomain::NoteWaitEnded(std::span<const SyncPoint> points, bool any, const SyncPoint& last,
-                               const GuestEvent& event, const CpuWaits& waits, Aftermath* aftermath) const {
-  if (clock_ == nullptr) return;
-  const auto met = any ? std::find_if(points.begin(), points.end(), Met) : points.end();
-  const SyncPoint& point = met != points.end() ? *met : last;
-  // A handle of another process would mean something else in this one.
-  const ObjectName& name = point.object->name;
-  aftermath->work.push_back(
-      {.kind = WorkEvent::Kind::kWaitEnded,
-       .of = {event.process, waits.process_id_, name.process == event.process ? name.object : 0},
-       .value = point.value,
-       .at_ns = clock_->NowNs()});
 }
 
 // -- Taking.

@@ -187,6 +187,32 @@ TEST_F(TimelineTest, WorkIsASliceOfItsQueueAndOfItsEngine) {
   EXPECT_EQ(On(Track("fences"))[0].name(), "fence 0xc0 has 9");
 }
 
+// An engine is often quicker than the answer to the call.
+TEST_F(TimelineTest, ASubmissionLeadsToItsWorkWhicheverIsRecordedFirst) {
+  calls::CreateContextVirtual::Request make;
+  calls::CreateContextVirtual::Reply made;
+  SetContext(0x40, 0x80, &make, &made);
+  Call<calls::CreateContextVirtual>(make, made);
+  calls::SubmitCommand::Request submit;
+  submit.add_broadcast_context(0x80);
+  Event(TraceEvent::WORK_BEGAN, 0x80, 1);
+  Call<calls::SubmitCommand>(submit);
+  Call<calls::SubmitCommand>(submit);
+  Event(TraceEvent::WORK_ENDED, 0x80, 1);
+  Event(TraceEvent::WORK_BEGAN, 0x80, 2);
+  Event(TraceEvent::WORK_ENDED, 0x80, 2);
+  Read();
+  const auto on_thread = On(ThreadTrack()), on_engine = On(Track("node 0"));
+  ASSERT_EQ(on_thread.size(), 6u);
+  ASSERT_EQ(on_engine.size(), 4u);
+  for (const size_t nth : {0, 1}) {
+    const TrackEvent &submitted = on_thread[2 + 2 * nth], &work = on_engine[2 * nth];
+    ASSERT_EQ(submitted.flow_ids_size(), 1);
+    EXPECT_TRUE(Has(work, submitted.flow_ids(0)));
+  }
+  EXPECT_NE(on_thread[2].flow_ids(0), on_thread[4].flow_ids(0));
+}
+
 TEST_F(TimelineTest, MemoryAndPagingAreCounters) {
   calls::QueryVideoMemoryInfo::Request asked;
   calls::QueryVideoMemoryInfo::Reply answered;
