@@ -63,7 +63,7 @@ Result<Launched> LaunchWithFuse(const Options& options, const Launch::Extras& ex
 
 // There is no private /dev for it. Whoever connects is asked who he is (control/server.h), so that the
 // address is no secret.
-void PlaceControl(std::string* path) {
+void PlaceAbstractControl(std::string* path) {
   // Not the name of the device's own address, which everybody can read: this one could be taken before.
   uint64_t name[2];
   DXG_CHECK(getrandom(name, sizeof(name), 0) == sizeof(name));
@@ -85,7 +85,7 @@ Result<Launched> LaunchWithLibrary(Options* options, Launch::Extras extras) {
                  attach::kWslDirectory);
   DXG_ASSIGN(const std::string library, FindLibrary("--attach=preload", "libdxg-node.so"));
   DXG_ASSIGN(auto session, attach::library::LibrarySession::Create());
-  if (extras.control) PlaceControl(&options->device.control);
+  if (extras.control) PlaceAbstractControl(&options->device.control);
   extras = {};
   extras.node_library = program.first.empty() ? library : program.first + ":" + library;
   extras.node_place = session->place();
