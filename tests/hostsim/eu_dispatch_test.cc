@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "hostsim/work/eu/dispatch.h"
+#include "hostsim/work/streamers/intel_dispatch.h"
 #include "tests/hostsim/eu_kernels.h"
 #include "tests/hostsim/packet_rig.h"
 
@@ -91,6 +92,28 @@ TEST_F(EuDispatch, WhatIsNotKnownIsLeftOutByItsName) {
   EXPECT_TRUE(gpu.executed.empty());
   gpu.skips = false;
   EXPECT_EQ(RunToEnd(Batch(kSamples, 3)).kind, CommandStop::kDeviceFault);
+}
+
+TEST_F(EuDispatch, TheKernelThatWasNotUsedLongestMakesRoom) {
+  intel::PageMemory memory(gpu);
+  intel::KernelCache cache;
+  uint64_t used = 0;
+  const auto find = [&](uint64_t number) {
+    return cache.Find(memory, cancelled, kCodeAt + number * 64,
+                      {[&used](uint64_t bytes) { return used += bytes, true; },
+                       [&used](uint64_t bytes) { used -= bytes; }});
+  };
+  std::vector<std::shared_ptr<const Kernel>> first;
+  // A kernel is read in blocks, so all of them are there before the first one is.
+  for (uint64_t i = 0; i <= intel::KernelCache::kKernelsMax; ++i) gpu.Set(kCodeAt + i * 64, kEmpty);
+  for (uint64_t i = 0; i < intel::KernelCache::kKernelsMax; ++i) first.push_back(find(i));
+  const uint64_t full = used;
+  EXPECT_EQ(find(0), first[0]);
+  (void)find(first.size());
+  EXPECT_EQ(cache.size(), first.size());
+  EXPECT_EQ(used, full) << "those that went gave their bytes";
+  EXPECT_EQ(find(0), first[0]);
+  EXPECT_NE(find(1), first[1]);
 }
 
 TEST_F(EuDispatch, AnEndlessKernelHangs) {
