@@ -345,10 +345,11 @@ std::vector<uint64_t> Timeline::FlowsUpTo(uint32_t pid, uint64_t fence, uint64_t
   std::vector<uint64_t> flows;
   const auto found = fences_.find({pid, fence});
   if (found == fences_.end()) return flows;
-  // The wait is over with the first value that is not below its own.
-  auto end = found->second.lower_bound(value);
-  if (end != found->second.end()) flows.push_back((end++)->second);
-  found->second.erase(found->second.begin(), end);
+  // The wait is over with the first value that is not below its own. That stays: another wait may end by it,
+  // and the event that the fence has it may be recorded after the wait that it let go.
+  const auto reached = found->second.lower_bound(value);
+  if (reached != found->second.end()) flows.push_back(reached->second);
+  found->second.erase(found->second.begin(), reached);
   return flows;
 }
 
