@@ -155,6 +155,7 @@ TEST_F(TimelineTest, FencesLeadFromTheSubmissionToTheWait) {
   wait.add_objects(0xc0);
   wait.add_fence_values(4);
   Call<calls::WaitForSynchronizationObjectFromCpu>(wait);
+  Event(TraceEvent::FENCE, 0xc0, 5);  // a wait may be recorded before what it waited for
   Read();
   const auto on_thread = On(ThreadTrack());
   ASSERT_EQ(on_thread.size(), 9u);
@@ -165,6 +166,7 @@ TEST_F(TimelineTest, FencesLeadFromTheSubmissionToTheWait) {
   EXPECT_EQ(ended.name(), "wait ended");
   ASSERT_EQ(ended.terminating_flow_ids_size(), 1);
   EXPECT_EQ(ended.terminating_flow_ids(0), signalled.flow_ids(1));
+  EXPECT_TRUE(Has(On(Track("fences"))[0], signalled.flow_ids(1)));
   const uint64_t queue = Track("context 0x80");
   EXPECT_EQ(tracks_.at(queue).parent_uuid(), tracks_.at(ThreadTrack()).parent_uuid());
   ASSERT_EQ(On(queue).size(), 1u);
