@@ -34,6 +34,7 @@ Bytes BySize(const std::vector<Given>& all, uint32_t leave_out) {
 
 std::vector<const Given*> PointersTo(const std::vector<Given>& all) {
   std::vector<const Given*> pointers;
+  pointers.reserve(all.size());
   for (const Given& given : all) pointers.push_back(&given);
   return pointers;
 }

@@ -241,7 +241,7 @@ class Facts {
     if (slash == std::string::npos || slash == 0) return {};
     const size_t before = path.rfind('\\', slash - 1);
     const std::string folder = path.substr(before + 1, slash - before - 1);
-    const std::string file = path.substr(slash + 1);
+    std::string file = path.substr(slash + 1);
     if (before == std::string::npos || folder.empty() || folder.size() > kFileUnits ||
         file.size() > kFileUnits || file.find_first_of("/:") != std::string::npos ||
         folder.find_first_of("/:") != std::string::npos)

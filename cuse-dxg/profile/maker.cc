@@ -69,7 +69,7 @@ std::string Print(const AdapterProfile& profile) {
 
 // Of parts that nothing is known of.
 void ClearEmpty(AdapterProfile* profile) {
-  const auto* const reflection = profile->GetReflection();
+  const auto* const reflection = AdapterProfile::GetReflection();
   std::vector<const google::protobuf::FieldDescriptor*> fields;
   reflection->ListFields(*profile, &fields);
   for (const auto* const field : fields) {

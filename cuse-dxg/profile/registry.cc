@@ -94,7 +94,7 @@ std::string RegistryPath(const AdapterSeen& seen, uint32_t which) {
     if (key.first != KMTQAITYPE_QUERYREGISTRY) continue;
     for (const Asked& asked : all) {
       if (Get<uint32_t>(asked.question, 0) != which) continue;
-      const std::string path = Text(ValueOf(asked));
+      std::string path = Text(ValueOf(asked));
       if (!path.empty()) return path;
     }
   }

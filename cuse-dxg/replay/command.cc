@@ -87,6 +87,7 @@ int Command::PlayInRun() const {
   if (!backend_.empty()) words.insert(words.end(), {"--backend", backend_});
   words.insert(words.end(), {"--", self, "replay", "--device", "/dev/dxg", "--timing", timing_, file_});
   std::vector<char*> arguments;
+  arguments.reserve(words.size() + 1);
   for (std::string& word : words) arguments.push_back(word.data());
   arguments.push_back(nullptr);
   // What the user has in the environment for runs of his own would be in this one.

@@ -26,7 +26,7 @@ struct Verdict {
 class Comparison {
  public:
   // `process` is a number for whose names these are.
-  Verdict Compare(uint64_t process, const RecordedCall& recorded, const Message& request, int32_t result,
+  Verdict Compare(uint64_t process, const RecordedCall& call, const Message& request, int32_t result,
                   const Message& reply);
 
  private:

@@ -69,7 +69,7 @@ class ClientCall {
   // Of 8 bytes, because the structs want to lie so. It stays where it is while this lives.
   using Block = std::vector<uint64_t>;
   std::byte* NewBlock(size_t bytes);
-  void PutIn(const contract::Buffer& buffer, const Message& request, std::byte* at);
+  void PutIn(const contract::Buffer& buffer, const Message& request, std::byte* args);
   void PutElements(const contract::Buffer& buffer, const Message& request, std::byte* to, uint32_t count);
   void PutOut(const contract::Buffer& buffer, const Message& reply);
 

@@ -158,12 +158,15 @@ void ReplayMemory::Begin(uint32_t process) {
 void ReplayMemory::Forget(uint32_t process) {
   MutexLock lock(mutex_);
   std::erase_if(own_, [process](const auto& each) { return each.first.first == process; });
-  std::erase_if(ranges_, [&](const auto& each) {
-    if (each.first.first != process) return false;
-    regions_.erase(each.second->window_address);
-    waiting_.erase(each.second->window_address);
-    return true;
-  });
+  for (auto each = ranges_.begin(); each != ranges_.end();) {
+    if (each->first.first != process) {
+      ++each;
+      continue;
+    }
+    regions_.erase(each->second->window_address);
+    waiting_.erase(each->second->window_address);
+    each = ranges_.erase(each);
+  }
   processes_.erase(process);
 }
 

@@ -58,7 +58,7 @@ void ForEachValue(const Message& message, const Message& request,
                   const std::function<void(const Value&)>& see);
 
 // A number of that field, which may be absent: 0, and of a list the first.
-uint64_t NumberIn(const Message& message, const std::string& field);
+uint64_t NumberIn(const Message& message, const std::string& name);
 
 // The names of the fields at the top in which the messages, of one type, are different.
 std::vector<std::string> DifferentFields(const Message& a, const Message& b);

@@ -90,7 +90,11 @@ void Obey(int number) {
 class Display {
  public:
   Display(Conversation& daemon, Screen& screen, int signals, Clock::duration interval, View view)
-      : daemon_(daemon), screen_(screen), signals_(signals), interval_(interval), interaction_(view) {}
+      : daemon_(daemon),
+        screen_(screen),
+        signals_(signals),
+        interval_(interval),
+        interaction_(std::move(view)) {}
 
   Status Run(int* ended_by) {
     DXG_TRY(daemon_.Begin(interaction_.view().opened, Clock::now()));

@@ -3,6 +3,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <cmath>
 #include <iterator>
 #include <utility>
 
@@ -38,7 +39,7 @@ std::string AgeText(double seconds) {
 
 Line Bar(const std::string& head, double part, size_t width, std::string tail) {
   const double shown = std::clamp(part, 0.0, 1.0);
-  const auto full = static_cast<size_t>(shown * static_cast<double>(width) + 0.5);
+  const auto full = static_cast<size_t>(std::lround(shown * static_cast<double>(width)));
   return {{head + "["},
           {std::string(full, '|'), part >= kBusy ? Tone::kWarn : Tone::kBar},
           {std::string(width - full, ' ') + "] " + std::move(tail)}};
@@ -101,7 +102,9 @@ struct Column {
   bool left;
   std::string (*cell)(const Process&);
 };
-std::string OfGuest(const Process& process, std::string text) { return process.has_guest ? text : "-"; }
+std::string OfGuest(const Process& process, const std::string& text) {
+  return process.has_guest ? text : "-";
+}
 const Column kColumns[] = {
     {"PID", 7, false, [](const Process& p) { return fmt::format("{}", p.pid); }},
     {"NAME", 15, true, [](const Process& p) { return p.name; }},

@@ -42,6 +42,7 @@ struct Said {
   bool no_new_privs;
   if (const int error = InstallStopFilter(&no_new_privs); error != 0) Say(say, Said::Step::kFilter, error);
   std::vector<char*> arguments;
+  arguments.reserve(command.size() + 1);
   for (const std::string& argument : command) arguments.push_back(const_cast<char*>(argument.c_str()));
   arguments.push_back(nullptr);
   execvp(arguments[0], arguments.data());

@@ -238,8 +238,7 @@ bool Channel::Done(const Said& said, std::span<const std::byte> extra, ClientFil
       took(Status::Refuse(error != 0 ? error : EBADF, "the client has no such descriptor"));
     });
     errands_.pop_front();
-    if (!errands_.empty() && !SendStep(jobs)) return false;
-    return true;
+    return errands_.empty() || SendStep(jobs);
   }
   if (!files.empty()) return false;
   if ((said.flags & preload::node::flag::kAgain) != 0) {

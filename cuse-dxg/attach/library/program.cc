@@ -28,7 +28,7 @@ std::string Find(const std::string& word) {
   const char* const path = std::getenv("PATH");
   std::istringstream folders(path != nullptr ? path : "/bin:/usr/bin");
   for (std::string folder; std::getline(folders, folder, ':');) {
-    const std::string file = (folder.empty() ? "." : folder) + "/" + word;
+    std::string file = (folder.empty() ? "." : folder) + "/" + word;
     if (access(file.c_str(), X_OK) == 0) return file;
   }
   return "";

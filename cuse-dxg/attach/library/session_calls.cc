@@ -363,8 +363,10 @@ std::optional<LibrarySession::Job> LibrarySession::HandleIoctl(const ChannelPtr&
     errand.show = true;
     errand.took = [this, channel, file, request](Result<UniqueFd> shown) {
       const bool is_it = shown.ok() && FindByCookie(shown->get()) == file;
-      if (shown.ok() && !is_it) closer_->Close(channel->whose(), *std::move(shown));
-      if (!is_it) return (*request)->Answer(-EBADF, {});
+      if (!is_it) {
+        if (shown.ok()) closer_->Close(channel->whose(), *std::move(shown));
+        return (*request)->Answer(-EBADF, {});
+      }
       *shown = UniqueFd();  // before the client can close the file, and open another
       channel->Admit(file->number);
       node_->Ioctl(std::move(*request));
