@@ -19,7 +19,7 @@ void Refusals::Note(const Refused& refused, uint64_t now_ns) {
   hash = (hash ^ static_cast<uint32_t>(refused.status.value())) * kOdd;
   Set& set = sets_[(hash >> 32) % kSets];
   MutexLock lock(set.mutex);
-  Place* place = &set.places[0];
+  Place* place = set.places.data();
   for (Place& each : set.places) {
     if (each.count != 0 && each.process == refused.process && each.code == refused.code &&
         each.value == refused.status.value()) {

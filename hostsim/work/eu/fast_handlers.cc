@@ -1,13 +1,6 @@
-#include "hostsim/work/eu/step.h"
+#include "hostsim/work/eu/fast_handlers.h"
 
 namespace dxg::hostsim::eu {
-
-namespace baseline {
-Handler FindHandler(const Step& step);
-}
-namespace avx2 {
-Handler FindHandler(const Step& step);
-}
 
 bool HasAvx2() {
 #if defined(__x86_64__) && defined(DXG_EU_AVX2)

@@ -342,9 +342,8 @@ Status DecodeBranch(const Word& word, const OpRow& row, Instruction* out) {
       return Status::Refuse(kRefused, "a target in architecture register {:#x} is not known", source.reg);
     if (source.reg >= kRegisters) return Status::Refuse(kRefused, "there is no register r{}", source.reg);
     return CheckSubregister(source.file, source.type, source.subreg_bytes);
-  } else {
-    out->jip = static_cast<int32_t>(word.Get(127, 96));
   }
+  out->jip = static_cast<int32_t>(word.Get(127, 96));
   if (row.can & gen12lp::kUip) {
     if (!word.Bit(47)) return Status::Refuse(kRefused, "a second target in a register is not known");
     out->uip = static_cast<int32_t>(word.Get(95, 64));

@@ -73,7 +73,7 @@ constexpr OpRow kOps[] = {
 constexpr auto kByCode = [] {
   std::array<uint8_t, 128> rows{};
   for (uint8_t& row : rows) row = 0xff;
-  for (uint8_t i = 0; i < std::size(kOps); ++i) rows[kOps[i].code] = i;
+  for (size_t i = 0; i < std::size(kOps); ++i) rows[kOps[i].code] = static_cast<uint8_t>(i);
   return rows;
 }();
 

@@ -149,7 +149,7 @@ std::shared_ptr<const Kernel> Kernel::Load(const Fetch& fetch, Handlers handlers
   return kernel;
 }
 
-void Kernel::Fill(std::map<int32_t, Found> found) {
+void Kernel::Fill(std::map<int32_t, Found>&& found) {
   hash_ = 0xcbf29ce484222325ull;
   for (auto& [offset, one] : found) {
     hash_ = Mix(hash_, static_cast<uint64_t>(int64_t{offset}));

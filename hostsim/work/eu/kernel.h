@@ -64,7 +64,7 @@ class Kernel {
   struct Found;
 
   Kernel();
-  void Fill(std::map<int32_t, Found> found);
+  void Fill(std::map<int32_t, Found>&& found);
   void Resolve(Step* step);
   void MarkWaking(uint32_t step);
 

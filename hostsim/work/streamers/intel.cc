@@ -124,7 +124,7 @@ class IntelStreamer final : public CommandStreamer {
   CommandStop BatchBufferStart(const Body& body);
   CommandStop ConditionalEnd(Step& step, const Body& body);
   CommandStop Walker(Step& step, const Body& body);
-  CommandStop Execute(Step& step, const GpuDispatch& dispatch, const Body& body);
+  CommandStop Execute(Step& step, const GpuDispatch& walker, const Body& body);
   void End();
 
   uint32_t ReadRegister(Step& step, uint32_t offset) const;
