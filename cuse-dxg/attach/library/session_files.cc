@@ -157,7 +157,8 @@ void LibrarySession::ReleaseClosed() {
     epoll_event events[32];
     for (int count; (count = epoll_wait(closings_.get(), events, std::size(events), 0)) > 0;) {
       for (int i = 0; i < count; ++i) {
-        const auto found = files_.find(events[i].data.u64);
+        const uint64_t number = events[i].data.u64;  // epoll_event is packed, so nothing may refer to it
+        const auto found = files_.find(number);
         if (found == files_.end()) continue;
         const FilePtr file = found->second;
         epoll_ctl(closings_.get(), EPOLL_CTL_DEL, file->end.get(), nullptr);
