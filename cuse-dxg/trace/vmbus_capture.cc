@@ -134,7 +134,7 @@ Status VmbusCapture::Answer(const Packet& packet) {
   return Drop(found->first);
 }
 
-Status VmbusCapture::TakePacket(Packet packet) {
+Status VmbusCapture::TakePacket(const Packet& packet) {
   ++packets_;
   if (!packet.sent && packet.type == kCompletion) return Answer(packet);
   if (packet.type != kInBand) return Status::Ok();

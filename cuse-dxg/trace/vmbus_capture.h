@@ -53,7 +53,7 @@ class VmbusCapture {
   };
 
   static bool Parse(std::string_view line, Packet* packet);
-  Status TakePacket(Packet packet);
+  Status TakePacket(const Packet& packet);
   Status Answer(const Packet& packet);
   Status Drop(const Key& key);
   // The record of a packet that has a command; false: it has none.

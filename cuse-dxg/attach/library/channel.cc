@@ -68,6 +68,12 @@ std::shared_ptr<Pending> Channel::current() {
   return current_;
 }
 
+bool Channel::WaitsIn(uint32_t code, uint64_t argument) {
+  MutexLock lock(mutex_);
+  return !ended_ && current_ != nullptr && !current_->answered && current_->code == code &&
+         current_->argument == argument;
+}
+
 bool Channel::Answer(Pending& call, const Told& told, std::span<const std::byte> out, int file) {
   std::function<void()> interrupted;  // destroyed without the lock: they may own anything
   std::function<bool()> killed;

@@ -101,6 +101,9 @@ class Channel {
   std::shared_ptr<Pending> Begin(uint32_t number, uint32_t code = 0, uint64_t argument = 0)
       DXG_EXCLUDES(mutex_);
   std::shared_ptr<Pending> current() DXG_EXCLUDES(mutex_);
+  // Whether its thread waits in that call. The last call of a thread that has ended has its answer, and the
+  // thread's number may be another's by now.
+  bool WaitsIn(uint32_t code, uint64_t argument) DXG_EXCLUDES(mutex_);
   // It ends: its answer is sent, and what it waited with is dropped. False: it was answered before.
   bool Answer(Pending& call, const preload::node::Told& told, std::span<const std::byte> out, int file)
       DXG_EXCLUDES(mutex_);

@@ -197,8 +197,7 @@ std::vector<LibrarySession::ChannelPtr> LibrarySession::CallersOf(pid_t tid) {
 LibrarySession::ChannelPtr LibrarySession::FindCaller(const client::Waiting& at) {
   const std::vector<ChannelPtr> of_thread = CallersOf(at.tid);
   const auto found = std::find_if(of_thread.begin(), of_thread.end(), [&](const ChannelPtr& channel) {
-    const auto call = channel->current();
-    return call != nullptr && call->code == at.code && call->argument == at.argument;
+    return channel->WaitsIn(at.code, at.argument);
   });
   return found == of_thread.end() ? nullptr : *found;
 }
