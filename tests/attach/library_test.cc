@@ -198,6 +198,7 @@ TEST_F(LibraryTest, AFileBecomesReadableWhenItIsReady) {
   }
   EXPECT_EQ(poll(&file, 1, -1), 1);
   EXPECT_EQ(file.revents, POLLIN);
+  session_->Stop();  // the node asks again, by what is here
 }
 
 // -- Calls
