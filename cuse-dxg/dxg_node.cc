@@ -31,6 +31,7 @@
 #include "cuse-dxg/trace/observers.h"
 #include "hostsim/backend/in_process.h"
 #include "link/host_control.h"
+#include "link/trace/trace_file.h"
 #include "link/vmbus/bus_address.h"
 
 namespace dxg {
@@ -46,7 +47,8 @@ class EngineReporter final : public hostsim::WorkObserver {
   trace::EventObserver& trace_;
 };
 
-using ConnectHost = std::function<Result<std::unique_ptr<Backend>>()>;
+// A host in this process tells `work` what its engines do; null: nobody wants to know.
+using ConnectHost = std::function<Result<std::unique_ptr<Backend>>(hostsim::WorkObserver* work)>;
 
 // A host and the guest that was begun with it. Nothing of one host means anything to another.
 struct Generation {
@@ -133,7 +135,7 @@ class DxgNode final : public attach::Node, private HostControl {
  private:
   Status Begin() DXG_EXCLUDES(beginning_, mutex_) {
     MutexLock one_by_one(beginning_);  // a host may be lost before the one who found it has said so
-    DXG_ASSIGN(auto backend, connect_());
+    DXG_ASSIGN(auto backend, connect_(engines_.get()));
     auto made = std::make_unique<Generation>(std::move(backend), *clients_);
     made->driver.set_observer(trace_.get());
     // Only a recording's back-end is one; others answer host commands.
@@ -251,7 +253,7 @@ class DxgNode final : public attach::Node, private HostControl {
 
 // The one of the machine that we are in, as far as uio_hv_generic shows it.
 Result<ConnectHost> FindRealVmbus(const NodeOptions& options) {
-  return ConnectHost([uio = options.vmbus]() -> Result<std::unique_ptr<Backend>> {
+  return ConnectHost([uio = options.vmbus](hostsim::WorkObserver*) -> Result<std::unique_ptr<Backend>> {
     DXG_ASSIGN(auto bus, vmbus::CreateUioBus(uio));
     return CreateVmbusBackend(std::move(bus));
   });
@@ -265,10 +267,17 @@ Result<ConnectHost> FindVmbus(const NodeOptions& options) {
   if (options.backend == "vmbus") return FindRealVmbus(options);
   DXG_ASSIGN(const auto place, vmbus::ParseBusAddress(options.backend, "--backend", {"packets"}));
   const auto data = place.has("packets") ? vmbus::LinkData::kPackets : vmbus::LinkData::kRings;
-  return ConnectHost([path = place.path, data]() -> Result<std::unique_ptr<Backend>> {
+  return ConnectHost([path = place.path, data](hostsim::WorkObserver*) -> Result<std::unique_ptr<Backend>> {
     DXG_ASSIGN(auto bus, vmbus::ConnectLinkBus(path, data));
     return CreateVmbusBackend(std::move(bus));
   });
+}
+
+// A recording that is read cannot be the one that is made.
+Status CheckIsNotRecorded(const NodeOptions& options, const char* option, const std::string& file) {
+  if (options.record.file.empty() || !trace::IsSameFile(options.record.file, file)) return Status::Ok();
+  return Status::Refuse(EINVAL, "--record {}: {} reads that file; name another one", options.record.file,
+                        option);
 }
 
 Result<ConnectHost> FindRecording(const NodeOptions& options, const std::string& text) {
@@ -276,8 +285,9 @@ Result<ConnectHost> FindRecording(const NodeOptions& options, const std::string&
     return Status::Refuse(EINVAL,
                           "{}: a recording has its adapters; leave that out with --backend replay:FILE",
                           options.profiles.empty() ? "--scenario" : "--profile");
-  return ConnectHost([given = replay::ReplayHost::Parse(
-                          text, options.recorded_times)]() -> Result<std::unique_ptr<Backend>> {
+  const auto given = replay::ReplayHost::Parse(text, options.recorded_times);
+  DXG_TRY(CheckIsNotRecorded(options, "--backend", given.file));
+  return ConnectHost([given](hostsim::WorkObserver*) -> Result<std::unique_ptr<Backend>> {
     DXG_ASSIGN(auto host, replay::ReplayHost::Create(given));
     return std::unique_ptr<Backend>(std::move(host));
   });
@@ -295,19 +305,20 @@ Result<std::unique_ptr<guest::CallObserver>> FindShadow(const NodeOptions& optio
         "and play it there: cuse-dxg replay FILE --backend {}",
         options.shadow, options.shadow);
   const auto given = replay::ReplayHost::Parse(options.shadow.substr(kReplay.size()), false);
+  DXG_TRY(CheckIsNotRecorded(options, "--shadow", given.file));
   DXG_ASSIGN(auto recording, replay::Recording::Open(given.file));
   DXG_ASSIGN(auto shadow, replay::Shadow::Create(std::move(recording), given.strict));
   return std::unique_ptr<guest::CallObserver>(std::move(shadow));
 }
 
 // What --backend names.
-Result<ConnectHost> FindHost(const NodeOptions& options, hostsim::WorkObserver* work) {
+Result<ConnectHost> FindHost(const NodeOptions& options) {
   if (options.recorded_times && !options.backend.starts_with("replay:"))
     return Status::Refuse(
         EINVAL, "--timing recorded: only a recording has times; give --backend replay:FILE, or leave it out");
   constexpr std::string_view kUnix = "unix:", kReplay = "replay:";
   if (options.backend == "sim")
-    return ConnectHost([profiles = options.profiles, scenario = options.scenario, work] {
+    return ConnectHost([profiles = options.profiles, scenario = options.scenario](auto* work) {
       return hostsim::CreateInProcessBackend(profiles, scenario, work);
     });
   if (options.backend.starts_with(kUnix)) {
@@ -315,7 +326,7 @@ Result<ConnectHost> FindHost(const NodeOptions& options, hostsim::WorkObserver* 
     socket.path = options.backend.substr(kUnix.size());
     socket.profiles = options.profiles;
     socket.scenario = options.scenario;
-    return ConnectHost([socket] { return CreateSocketBackend(socket); });
+    return ConnectHost([socket](hostsim::WorkObserver*) { return CreateSocketBackend(socket); });
   }
   if (options.backend.starts_with(kReplay))
     return FindRecording(options, options.backend.substr(kReplay.size()));
@@ -359,6 +370,9 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   UniqueFd agents(options.agents), control_listener(options.control_listener);
   if (!options.make_access) DXG_TRY(client::CheckProcessVm());
   DXG_TRY(CheckRecordsMemory(options));
+  // Before the recording's file is made, which a wrong option should leave as it was.
+  DXG_ASSIGN(ConnectHost connect, FindHost(options));
+  DXG_ASSIGN(auto shadow, FindShadow(options));
   TraceHeader header;
   header.set_product("cuse-dxg " DXG_VERSION);
   header.set_node(options.node);
@@ -373,8 +387,6 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   std::unique_ptr<EngineReporter> engines;  // only where somebody wants to know
   if (auto* const observer = dynamic_cast<trace::EventObserver*>(trace.get()))
     engines = std::make_unique<EngineReporter>(*observer);
-  DXG_ASSIGN(ConnectHost connect, FindHost(options, engines.get()));
-  DXG_ASSIGN(auto shadow, FindShadow(options));
   trace = trace::Together(std::move(trace), std::move(shadow));
   std::unique_ptr<client::Access> clients =
       options.make_access ? options.make_access() : std::make_unique<client::ProcessVm>();

@@ -14,6 +14,7 @@
 #include "base/unique_fd.h"
 #include "cuse-dxg/profile/ask_node.h"
 #include "cuse-dxg/profile/maker.h"
+#include "link/trace/trace_file.h"
 #include "link/trace/trace_reader.h"
 
 namespace dxg::profile {
@@ -155,6 +156,8 @@ Result<int> Command::From(const MakeTrial& make_trial) const {
   Samples samples;
   MakeOptions options{.base = base_};
   DXG_ASSIGN(options.from, Read(&samples));
+  if (trace::IsSameFile(output_, source_))
+    return Status::Refuse(EINVAL, "-o {}: that is the file to be read; name another one", output_);
   const std::string stem = Stem(output_);
   if (!output_.empty()) options.folder = stem.substr(stem.rfind('/') + 1);
   DXG_ASSIGN(const Made made, MakeProfile(samples, options, make_trial));

@@ -1,6 +1,5 @@
 #include "cuse-dxg/trace/command.h"
 
-#include <fcntl.h>
 #include <fmt/format.h>
 #include <regex.h>
 #include <unistd.h>
@@ -12,6 +11,7 @@
 #include <utility>
 
 #include "base/printable.h"
+#include "base/unique_fd.h"
 #include "cuse-dxg/trace/csv.h"
 #include "cuse-dxg/trace/diff.h"
 #include "cuse-dxg/trace/objects.h"
@@ -19,6 +19,7 @@
 #include "cuse-dxg/trace/stats.h"
 #include "cuse-dxg/trace/timeline.h"
 #include "cuse-dxg/trace/vmbus_capture.h"
+#include "link/trace/trace_file.h"
 #include "link/trace/trace_writer.h"
 
 namespace dxg::trace {
@@ -80,6 +81,12 @@ Status ForEachRecord(TraceReader& reader, const Filter& filter, const Each& each
 template <typename Each>
 Status ForEachRecord(TraceReader& reader, const Filter& filter, const Each& each) {
   return ForEachRecord(reader, filter, each, [](uint64_t) {});
+}
+
+// Where something is written must not be what is read.
+Status CheckIsAnother(const char* option, const std::string& written, const std::string& read) {
+  if (!IsSameFile(written, read)) return Status::Ok();
+  return Status::Refuse(EINVAL, "{} {}: that is the file to be read; name another one", option, written);
 }
 
 struct CloseFile {
@@ -241,33 +248,34 @@ Result<int> Command::PrintDiff() const {
 
 Result<int> Command::Export() const {
   const std::string& path = perfetto_.empty() ? csv_ : perfetto_;
-  // What a recording holds of somebody's secrets is in its export too.
-  constexpr mode_t kMode = 0600;
-  const int descriptor =
-      path == "-" ? -1 : open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, kMode);
-  const std::unique_ptr<std::FILE, CloseFile> to(path == "-" ? stdout : fdopen(descriptor, "w"));
-  if (to == nullptr) {
-    const int error = errno;
-    return Status::Refuse(error, "{} cannot be written: {}; name a file in a directory that can be", path,
-                          std::strerror(error));
+  const char* const option = perfetto_.empty() ? "--csv" : "--perfetto";
+  DXG_ASSIGN(const Filter filter, Filter::Parse(filter_));
+  DXG_ASSIGN(const auto reader, TraceReader::Open(file_));
+  // Nothing is emptied before it is known what to write there.
+  DXG_TRY(CheckIsAnother(option, path, file_));
+  std::unique_ptr<std::FILE, CloseFile> to(stdout);
+  if (path != "-") {
+    // What a recording holds of somebody's secrets is in its export too.
+    DXG_ASSIGN(UniqueFd file, OpenPrivate(path, option));
+    to.reset(fdopen(file.get(), "w"));
+    if (to == nullptr) return Status::Refuse(ENOMEM, "{}: there is no memory for {}", option, path);
+    (void)file.release();
   }
-  DXG_TRY(ExportTo(to.get()));
+  DXG_TRY(ExportTo(*reader, filter, to.get()));
   return kExitYes;
 }
 
-Status Command::ExportTo(std::FILE* to) const {
-  DXG_ASSIGN(const Filter filter, Filter::Parse(filter_));
-  DXG_ASSIGN(const auto reader, TraceReader::Open(file_));
-  const TraceHeader& header = reader->header();
+Status Command::ExportTo(TraceReader& from, const Filter& filter, std::FILE* to) const {
+  const TraceHeader& header = from.header();
   if (perfetto_.empty()) {
     std::string rows = CsvHead();
     bool written = true;
-    DXG_TRY(ForEachRecord(*reader, filter,
-                          [&](const TraceRecord& record, const Decoder& decoder, uint64_t number) {
-                            AppendCsv(record, decoder, number, header.begin_ns(), &rows);
-                            written = written && std::fwrite(rows.data(), 1, rows.size(), to) == rows.size();
-                            rows.clear();
-                          }));
+    DXG_TRY(
+        ForEachRecord(from, filter, [&](const TraceRecord& record, const Decoder& decoder, uint64_t number) {
+          AppendCsv(record, decoder, number, header.begin_ns(), &rows);
+          written = written && std::fwrite(rows.data(), 1, rows.size(), to) == rows.size();
+          rows.clear();
+        }));
     written = written && std::fwrite(rows.data(), 1, rows.size(), to) == rows.size();
     if (!written || std::fflush(to) != 0) {
       const int error = errno;
@@ -277,14 +285,14 @@ Status Command::ExportTo(std::FILE* to) const {
     PerfettoWriter writer(to, header.begin_ns(), header.unix_ns());
     Timeline timeline(writer);
     DXG_TRY(ForEachRecord(
-        *reader, filter,
+        from, filter,
         [&](const TraceRecord& record, const Decoder& decoder, uint64_t number) {
           timeline.Add(record, decoder, number);
         },
         [&](uint64_t records) { timeline.AddLost(records); }));
     DXG_TRY(writer.Close());
   }
-  fmt::print(stderr, "{}", reader->EndText());
+  fmt::print(stderr, "{}", from.EndText());
   return Status::Ok();
 }
 
@@ -296,6 +304,7 @@ Result<int> Command::Convert() const {
   }
   const std::unique_ptr<std::FILE, int (*)(std::FILE*)> closing(file,
                                                                 [](std::FILE* f) { return std::fclose(f); });
+  DXG_TRY(CheckIsAnother("-o", output_, vmbus_));
   DXG_ASSIGN(const auto sink, FileSink::Create(output_, ~0ull, "-o"));
   TraceHeader header;
   header.set_format(kFormat);

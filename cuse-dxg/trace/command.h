@@ -6,6 +6,8 @@
 #include <string>
 
 #include "base/status.h"
+#include "cuse-dxg/trace/filter.h"
+#include "link/trace/trace_reader.h"
 
 namespace dxg::trace {
 
@@ -28,7 +30,7 @@ class Command {
   Result<int> PrintObjects() const;
   Result<int> PrintDiff() const;
   Result<int> Export() const;
-  Status ExportTo(std::FILE* to) const;
+  Status ExportTo(TraceReader& from, const Filter& filter, std::FILE* to) const;
   Result<int> Convert() const;
 
   CLI::App* trace_;

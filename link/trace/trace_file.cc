@@ -6,13 +6,19 @@
 
 #include <cerrno>
 #include <cstring>
+#include <filesystem>
+#include <system_error>
 
 namespace dxg::trace {
 
 constexpr mode_t kMode = 0600;
 
-Result<std::unique_ptr<Sink>> FileSink::Create(const std::string& path, uint64_t bytes_max,
-                                               const char* option) {
+bool IsSameFile(const std::string& a, const std::string& b) {
+  std::error_code error;
+  return std::filesystem::equivalent(a, b, error);
+}
+
+Result<UniqueFd> OpenPrivate(const std::string& path, const char* option) {
   // Without waiting: a pipe that nobody reads is refused too. Not through a link, and truncated only when it
   // is known to be ours alone: in a directory that others may write, somebody may have put a file there.
   UniqueFd file(open(path.c_str(), O_WRONLY | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, kMode));
@@ -23,18 +29,22 @@ Result<std::unique_ptr<Sink>> FileSink::Create(const std::string& path, uint64_t
   }
   struct stat found {};
   if (fstat(file.get(), &found) != 0 || !S_ISREG(found.st_mode))
-    return Status::Refuse(EINVAL,
-                          "{}: {} is not a regular file; a recording is updated in place, so it needs one",
-                          option, path);
+    return Status::Refuse(EINVAL, "{}: {} is not a regular file, and it has to be one", option, path);
   if (found.st_uid != geteuid() || found.st_nlink != 1)
     return Status::Refuse(EPERM,
-                          "{}: {} belongs to another user, or has another name as well; a recording holds "
-                          "what clients say, so name a new file",
+                          "{}: {} belongs to another user, or has another name as well; what a recording "
+                          "has is not for others, so name a new file",
                           option, path);
   if (fchmod(file.get(), kMode) != 0 || ftruncate(file.get(), 0) != 0) {
     const int error = errno;
     return Status::Refuse(error, "{}: {} cannot be made empty: {}", option, path, std::strerror(error));
   }
+  return file;
+}
+
+Result<std::unique_ptr<Sink>> FileSink::Create(const std::string& path, uint64_t bytes_max,
+                                               const char* option) {
+  DXG_ASSIGN(UniqueFd file, OpenPrivate(path, option));
   return std::unique_ptr<Sink>(new FileSink(std::move(file), path, bytes_max));
 }
 

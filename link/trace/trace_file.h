@@ -22,11 +22,18 @@ class Sink {
   virtual Status Overwrite(uint64_t offset, std::span<const std::byte> bytes) = 0;
 };
 
+// Whether the two paths lead to one file; false where one of them leads nowhere.
+bool IsSameFile(const std::string& a, const std::string& b);
+
+// A file for what a recording holds, made or emptied, that only its owner may read. Refused: with the errno
+// of the system call; EINVAL, it is no regular file; EPERM, it is not ours alone. `option` is what messages
+// begin with.
+Result<UniqueFd> OpenPrivate(const std::string& path, const char* option);
+
 // A file, which is made or truncated. Append refuses with EFBIG what would make it larger than `bytes_max`.
 class FileSink final : public Sink {
  public:
-  // Refused: with the errno of the system call; EINVAL, it is no regular file; EPERM, it is not ours alone.
-  // `option` is what messages begin with.
+  // Refused: as OpenPrivate.
   static Result<std::unique_ptr<Sink>> Create(const std::string& path, uint64_t bytes_max = ~0ull,
                                               const char* option = "--record");
   Status Append(std::span<const std::byte> bytes) override;
