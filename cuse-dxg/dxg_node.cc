@@ -15,24 +15,17 @@
 #include "base/mutex.h"
 #include "base/patience.h"
 #include "base/start_thread.h"
-#include "cuse-dxg/backend/socket/socket_backend.h"
-#include "cuse-dxg/backend/uio/uio_bus.h"
-#include "cuse-dxg/backend/vmbus/simulated_bus.h"
-#include "cuse-dxg/backend/vmbus/vmbus_backend.h"
 #include "cuse-dxg/client/agents.h"
 #include "cuse-dxg/client/process_vm.h"
 #include "cuse-dxg/control/report.h"
 #include "cuse-dxg/control/server.h"
 #include "cuse-dxg/guest/census.h"
 #include "cuse-dxg/guest/driver.h"
-#include "cuse-dxg/replay/replay_host.h"
-#include "cuse-dxg/replay/shadow.h"
+#include "cuse-dxg/outside_hosts.h"
 #include "cuse-dxg/trace/event_observer.h"
 #include "cuse-dxg/trace/observers.h"
 #include "hostsim/backend/in_process.h"
 #include "link/host_control.h"
-#include "link/trace/trace_file.h"
-#include "link/vmbus/bus_address.h"
 
 namespace dxg {
 namespace {
@@ -251,93 +244,17 @@ class DxgNode final : public attach::Node, private HostControl {
   std::unique_ptr<control::Server> control_;
 };
 
-// The one of the machine that we are in, as far as uio_hv_generic shows it.
-Result<ConnectHost> FindRealVmbus(const NodeOptions& options) {
-  return ConnectHost([uio = options.vmbus](hostsim::WorkObserver*) -> Result<std::unique_ptr<Backend>> {
-    DXG_ASSIGN(auto bus, vmbus::CreateUioBus(uio));
-    return CreateVmbusBackend(std::move(bus));
-  });
-}
-
-Result<ConnectHost> FindVmbus(const NodeOptions& options) {
-  if (!options.profiles.empty() || !options.scenario.empty())
-    return Status::Refuse(EINVAL,
-                          "{}: the host of a VMBus has its adapters; give it to `dxg-hostsim --serve`",
-                          options.profiles.empty() ? "--scenario" : "--profile");
-  if (options.backend == "vmbus") return FindRealVmbus(options);
-  DXG_ASSIGN(const auto place, vmbus::ParseBusAddress(options.backend, "--backend", {"packets"}));
-  const auto data = place.has("packets") ? vmbus::LinkData::kPackets : vmbus::LinkData::kRings;
-  return ConnectHost([path = place.path, data](hostsim::WorkObserver*) -> Result<std::unique_ptr<Backend>> {
-    DXG_ASSIGN(auto bus, vmbus::ConnectLinkBus(path, data));
-    return CreateVmbusBackend(std::move(bus));
-  });
-}
-
-// A recording that is read cannot be the one that is made.
-Status CheckIsNotRecorded(const NodeOptions& options, const char* option, const std::string& file) {
-  if (options.record.file.empty() || !trace::IsSameFile(options.record.file, file)) return Status::Ok();
-  return Status::Refuse(EINVAL, "--record {}: {} reads that file; name another one", options.record.file,
-                        option);
-}
-
-Result<ConnectHost> FindRecording(const NodeOptions& options, const std::string& text) {
-  if (!options.profiles.empty() || !options.scenario.empty())
-    return Status::Refuse(EINVAL,
-                          "{}: a recording has its adapters; leave that out with --backend replay:FILE",
-                          options.profiles.empty() ? "--scenario" : "--profile");
-  const auto given = replay::ReplayHost::Parse(text, options.recorded_times);
-  DXG_TRY(CheckIsNotRecorded(options, "--backend", given.file));
-  return ConnectHost([given](hostsim::WorkObserver*) -> Result<std::unique_ptr<Backend>> {
-    DXG_ASSIGN(auto host, replay::ReplayHost::Create(given));
-    return std::unique_ptr<Backend>(std::move(host));
-  });
-}
-
-// What --shadow names; null: nothing.
-Result<std::unique_ptr<guest::CallObserver>> FindShadow(const NodeOptions& options) {
-  constexpr std::string_view kReplay = "replay:";
-  std::unique_ptr<guest::CallObserver> none;
-  if (options.shadow.empty()) return none;
-  if (!options.shadow.starts_with(kReplay))
-    return Status::Refuse(
-        EINVAL,
-        "--shadow {}: expected \"replay:FILE\"; to compare with another back-end, record the program "
-        "and play it there: cuse-dxg replay FILE --backend {}",
-        options.shadow, options.shadow);
-  const auto given = replay::ReplayHost::Parse(options.shadow.substr(kReplay.size()), false);
-  DXG_TRY(CheckIsNotRecorded(options, "--shadow", given.file));
-  DXG_ASSIGN(auto recording, replay::Recording::Open(given.file));
-  DXG_ASSIGN(auto shadow, replay::Shadow::Create(std::move(recording), given.strict));
-  return std::unique_ptr<guest::CallObserver>(std::move(shadow));
-}
-
 // What --backend names.
 Result<ConnectHost> FindHost(const NodeOptions& options) {
   if (options.recorded_times && !options.backend.starts_with("replay:"))
     return Status::Refuse(
         EINVAL, "--timing recorded: only a recording has times; give --backend replay:FILE, or leave it out");
-  constexpr std::string_view kUnix = "unix:", kReplay = "replay:";
   if (options.backend == "sim")
     return ConnectHost([profiles = options.profiles, scenario = options.scenario](auto* work) {
       return hostsim::CreateInProcessBackend(profiles, scenario, work);
     });
-  if (options.backend.starts_with(kUnix)) {
-    SocketOptions socket;
-    socket.path = options.backend.substr(kUnix.size());
-    socket.profiles = options.profiles;
-    socket.scenario = options.scenario;
-    return ConnectHost([socket](hostsim::WorkObserver*) { return CreateSocketBackend(socket); });
-  }
-  if (options.backend.starts_with(kReplay))
-    return FindRecording(options, options.backend.substr(kReplay.size()));
-  if (options.backend.starts_with("vmbus")) return FindVmbus(options);
-  return Status::Refuse(
-      EINVAL,
-      "--backend {}: no such back-end; \"sim\" is the simulator in this process, \"unix:PATH\" one that "
-      "listens there, "
-      "\"vmbus\" the host of this machine, \"vmbus:PATH\" a simulated one that serves a VMBus there, "
-      "\"replay:FILE\" a recording",
-      options.backend);
+  DXG_ASSIGN(auto connect, FindOutsideHost(options));
+  return ConnectHost([connect = std::move(connect)](hostsim::WorkObserver*) { return connect(); });
 }
 
 }  // namespace
