@@ -10,6 +10,8 @@
 #include "cuse-dxg/profile/differences.h"
 #include "cuse-dxg/profile/struct_bytes.h"
 #include "proto/abi/qaitype.h"
+#include "proto/contract/answers.h"
+#include "proto/contract/calls.gen.h"
 #include "proto/contract/text.h"
 
 namespace dxg::profile {
@@ -167,7 +169,7 @@ std::string WithoutGuestsOwn(uint32_t type, std::string data) {
 bool Agrees(const Asked& asked, uint32_t type, Trial& trial, size_t number) {
   const Trial::Answer answer = trial.Ask(number, type, asked.question);
   if (asked.result < 0 || answer.result < 0) return asked.result == answer.result;
-  if (IsMeasured(type)) return true;
+  if (contract::IsMeasured(calls::QueryAdapterInfo::Row().name, type)) return true;
   return WithoutGuestsOwn(type, asked.answer) == WithoutGuestsOwn(type, answer.data);
 }
 
@@ -182,10 +184,6 @@ std::vector<const Asked*> FirstOnes(const std::vector<Asked>& all) {
 }
 
 }  // namespace
-
-bool IsMeasured(uint32_t type) {
-  return type == KMTQAITYPE_NODEPERFDATA || type == KMTQAITYPE_ADAPTERPERFDATA;
-}
 
 size_t AddAnswers(const AdapterSeen& seen, Trial& trial, size_t number, AdapterProfile* profile,
                   Notes* notes) {

@@ -11,9 +11,6 @@
 
 namespace dxg::profile {
 
-// Whether answers of that type move with time and work, so that a profile describes them by their ends.
-bool IsMeasured(uint32_t type);
-
 // Gives the profile answers of its own for each type and size of which the trial's adapter, that number of
 // it, answers otherwise than was seen, and of which it has none yet. `notes` gets what a profile cannot tell
 // apart. Returns how many it added.

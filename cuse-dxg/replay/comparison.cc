@@ -21,21 +21,6 @@ std::vector<Value> ValuesOf(const Message& message, const Message& request) {
   return values;
 }
 
-bool MayDiffer(Kind kind) {
-  return kind == Kind::kTime || kind == Kind::kMeasured || kind == Kind::kFenceValue || kind == Kind::kRoom;
-}
-
-// Bytes and bools of a kind that may differ, which Rewrite does not see.
-void ClearBytesThatMayDiffer(Message* message, const Message& request) {
-  for (int i = 0; i < message->GetDescriptor()->field_count(); ++i) {
-    const FieldDescriptor* const field = message->GetDescriptor()->field(i);
-    const bool plain = field->cpp_type() != FieldDescriptor::CPPTYPE_MESSAGE;
-    const bool bytes = field->cpp_type() == FieldDescriptor::CPPTYPE_STRING;
-    if (!plain || !MayDiffer(KindOf(*field, request))) continue;
-    if (bytes) message->GetReflection()->ClearField(message, field);
-  }
-}
-
 bool IsDefault(const Message& message, const FieldDescriptor* field) {
   return field->is_repeated() ? message.GetReflection()->FieldSize(message, field) == 0
                               : !message.GetReflection()->HasField(message, field);
@@ -146,7 +131,7 @@ Verdict Comparison::Compare(uint64_t process, const RecordedCall& call, const Me
       return fitting ? kFits : value.number;
     });
     const size_t before = message->ByteSizeLong();
-    ClearBytesThatMayDiffer(message, request);
+    contract::ClearBytesThatMayDiffer(message, request);
     verdict.differs_as_it_may |= before != message->ByteSizeLong();
   }
   for (std::string& field : DifferentFields(*recorded, *live)) verdict.fields.push_back(std::move(field));

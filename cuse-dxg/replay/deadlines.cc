@@ -1,19 +1,14 @@
 #include "cuse-dxg/replay/deadlines.h"
 
-#include <time.h>
-
 #include <cerrno>
 #include <utility>
 
+#include "base/monotonic.h"
 #include "base/start_thread.h"
 
 namespace dxg::replay {
 
-uint64_t Deadlines::NowNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
+uint64_t Deadlines::NowNs() { return MonotonicNs(); }
 
 Status Deadlines::Start() {
   {

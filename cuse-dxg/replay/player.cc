@@ -16,6 +16,7 @@
 #include <numeric>
 #include <thread>
 
+#include "base/monotonic.h"
 #include "base/mutex.h"
 #include "base/printable.h"
 #include "base/start_thread.h"
@@ -30,12 +31,6 @@ namespace {
 constexpr int kPatienceMs = 30'000;  // beyond what the recording says, for a call that does not end
 constexpr size_t kHistoryMax = 12;
 constexpr int kCannotOpen = 3;  // the exit status of a player, which has said why
-
-uint64_t NowNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + static_cast<uint64_t>(now.tv_nsec);
-}
 
 void SleepUntil(uint64_t ns) {
   const timespec at{.tv_sec = static_cast<time_t>(ns / 1'000'000'000),
@@ -218,7 +213,7 @@ Status Playing::Run() {
   todo_.resize(recording_.processes().size());
   std::iota(todo_.begin(), todo_.end(), 0);
   std::ranges::stable_sort(todo_, std::greater<>(), [this](uint32_t each) { return TimeOf(each); });
-  begin_ns_ = NowNs();
+  begin_ns_ = MonotonicNs();
   uint64_t longest_ns = 0, last_ns = recording_.header().begin_ns();
   for (const RecordedCall& call : recording_.calls()) {
     longest_ns =

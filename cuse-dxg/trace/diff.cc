@@ -6,119 +6,65 @@
 #include <cerrno>
 #include <cstring>
 #include <functional>
+#include <memory>
 #include <utility>
 
 #include "cuse-dxg/trace/decode.h"
-#include "cuse-dxg/trace/fields.h"
-#include "proto/contract/answers.h"
-#include "proto/contract/plan.h"
-#include "proto/contract/text.h"
 
 namespace dxg::trace {
 namespace {
 
-using contract::FieldPlan;
-using google::protobuf::FieldDescriptor;
+using contract::Kind;
+using contract::Value;
 using Thread = std::vector<Comparable>;
 
 constexpr size_t kNamesMax = 4096;  // of a call; those that follow have to be the same
 constexpr size_t kTextMax = 4096;   // a longer text is compared by its size and its hash
 
-// Numbers of descriptors: which one is free is chance.
-bool IsDescriptor(const std::string& field) {
-  return field == "nt_handle" || field == "async_event" || field == "cpu_event_handle" || field == "event" ||
-         field == "sync_file_handle" || field == "shared_handle_out";
-}
-
-// 0: the number has to be the same.
-char KindOf(const FieldPlan& plan) {
-  if (plan.format == HANDLE) return IsAdapter(plan.name) ? 'A' : 'h';
-  if (plan.format == LUID) return 'l';
-  if (plan.format == HEX && plan.type == FieldDescriptor::CPPTYPE_UINT64 && plan.bits.empty()) return 'a';
-  return IsDescriptor(plan.name) ? 'd' : 0;
-}
-
+// A message with its names, and with what may differ, put aside.
 class Maker {
  public:
-  Maker(bool given, Comparable* to) : given_(given), to_(to) {}
+  Maker(const contract::Message& request, bool exact, Comparable* to)
+      : request_(request), exact_(exact), to_(to) {}
 
-  void Add(const contract::Message& message, int left_out = 0) {
-    const auto* const reflection = message.GetReflection();
-    to_->text += '{';
-    for (const FieldPlan& plan : contract::PlanOf(message.GetDescriptor())) {
-      if (plan.field->number() == left_out) continue;
-      const int count = plan.repeated ? reflection->FieldSize(message, plan.field) : 1;
-      if (!plan.repeated && plan.needs_presence && !reflection->HasField(message, plan.field)) continue;
-      to_->text += plan.name;
-      for (int i = 0; i < count; ++i) Add(message, plan, plan.repeated ? i : -1);
-      to_->text += ';';
-    }
-    to_->text += '}';
+  void Add(const contract::Message& message, bool given) {
+    const std::unique_ptr<contract::Message> copy(message.New());
+    copy->CopyFrom(message);
+    contract::Rewrite(
+        copy.get(), request_, [&](const Value& value) { return Put(value, given); },
+        exact_ ? contract::Room::kKept : contract::Room::kEmptied);
+    if (!exact_) contract::ClearBytesThatMayDiffer(copy.get(), request_);
+    const std::string bytes = copy->SerializeAsString();
+    to_->text += fmt::format(" {}:", bytes.size()) + bytes;
   }
 
  private:
-  void Add(const contract::Message& message, const FieldPlan& plan, int index) {
-    const auto* const reflection = message.GetReflection();
-    const FieldDescriptor* const field = plan.field;
-    const bool one = index < 0;
-    to_->text += '=';
-    switch (plan.type) {
-      case FieldDescriptor::CPPTYPE_UINT32:
-        return AddNumber(plan, one ? reflection->GetUInt32(message, field)
-                                   : reflection->GetRepeatedUInt32(message, field, index));
-      case FieldDescriptor::CPPTYPE_UINT64:
-        return AddNumber(plan, one ? reflection->GetUInt64(message, field)
-                                   : reflection->GetRepeatedUInt64(message, field, index));
-      case FieldDescriptor::CPPTYPE_INT32:
-        to_->text += std::to_string(one ? reflection->GetInt32(message, field)
-                                        : reflection->GetRepeatedInt32(message, field, index));
-        return;
-      case FieldDescriptor::CPPTYPE_BOOL:
-        to_->text += reflection->GetBool(message, field) ? '1' : '0';
-        return;
-      case FieldDescriptor::CPPTYPE_MESSAGE:
-        return Add(one ? reflection->GetMessage(message, field)
-                       : reflection->GetRepeatedMessage(message, field, index));
-      default: {
-        std::string scratch;
-        const std::string& bytes = reflection->GetStringReference(message, field, &scratch);
-        to_->text += std::to_string(bytes.size()) + ':' + bytes;
-      }
-    }
+  static constexpr uint64_t kThereIsOne = 1;
+
+  // What stands in the text.
+  uint64_t Put(const Value& value, bool given) {
+    if (contract::MayDiffer(value.kind)) return exact_ ? value.number : 0;
+    if (value.kind == Kind::kEvent) return value.number == 0 ? 0 : kThereIsOne;
+    if ((value.number == 0 && value.kind != Kind::kDescriptor) || to_->names.size() == kNamesMax)
+      return value.number;
+    to_->names.push_back({value.kind, value.number, given});
+    return kThereIsOne;
   }
 
-  void AddNumber(const FieldPlan& plan, uint64_t value) {
-    const char kind = value == 0 || to_->names.size() == kNamesMax ? 0 : KindOf(plan);
-    if (kind == 0) {
-      to_->text += std::to_string(value);
-      return;
-    }
-    to_->text += kind;
-    to_->names.push_back({kind, value, given_});
-  }
-
-  const bool given_;
+  const contract::Message& request_;
+  const bool exact_;
   Comparable* const to_;
 };
-
-// Times, loads and counters of the machine: another run has others.
-bool IsMeasured(const guest::CallReport& call, const contract::DecodedField& decoded) {
-  if (std::string_view(call.row->name) == "QueryClockCalibration") return true;
-  return decoded.message != nullptr && contract::IsMeasured(*decoded.message);
-}
 
 Comparable MakeComparable(const guest::CallReport& call, bool exact, std::string line) {
   Comparable made{.text = call.row != nullptr ? call.row->name : fmt::format("ioctl {:#x}", call.code),
                   .names = {},
                   .line = std::move(line)};
-  if (call.request != nullptr) Maker(false, &made).Add(*call.request);
   made.text += fmt::format("={}", call.status->value());
-  if (call.row == nullptr || call.request == nullptr || call.reply == nullptr || !call.status->ok())
-    return made;
-  thread_local contract::AnswerDecoder answers;
-  const contract::DecodedField decoded = answers.OfReply(*call.row, *call.request, *call.reply);
-  if (!exact && IsMeasured(call, decoded)) return made;
-  Maker(true, &made).Add(*call.reply);
+  if (call.row == nullptr || call.request == nullptr) return made;
+  Maker maker(*call.request, exact, &made);
+  maker.Add(*call.request, false);
+  if (call.reply != nullptr && call.status->ok()) maker.Add(*call.reply, true);
   return made;
 }
 
@@ -142,7 +88,7 @@ Result<std::vector<Thread>> ReadThreads(TraceReader& reader, const DiffOptions& 
     const auto [thread, added] = order.try_emplace({record.pid(), record.tid()}, threads.size());
     if (added) threads.emplace_back();
     Comparable made = MakeComparable(decoder.call(), options.exact, LineOf(record, decoder, line));
-    for (Comparable::Name& name : made.names) name.process = name.kind == 'l' ? 0 : record.pid();
+    for (Comparable::Name& name : made.names) name.process = name.kind == Kind::kLuid ? 0 : record.pid();
     if (made.text.size() > kTextMax)
       made.text = fmt::format("{} bytes, {:#x}", made.text.size(), std::hash<std::string>()(made.text));
     bytes += made.text.size() + made.line.size() + made.names.size() * sizeof(made.names[0]);

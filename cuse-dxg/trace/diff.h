@@ -10,19 +10,20 @@
 
 #include "cuse-dxg/trace/filter.h"
 #include "link/trace/trace_reader.h"
+#include "proto/contract/meaning.h"
 
 namespace dxg::trace {
 
 // A call as two recordings can be compared by it: what may have another name stands aside.
 struct Comparable {
   struct Name {
-    char kind;  // 'A' a handle of an adapter, 'h' another one, 'l' a LUID, 'a' an address, 'd' a descriptor
+    contract::Kind kind;
     uint64_t value;
     bool given;            // by the Reply
     uint32_t process = 0;  // whose name it is; of a LUID nobody's
     bool operator==(const Name&) const = default;
   };
-  std::string text;  // call, Request, result, Reply; a place for each name
+  std::string text;  // call, result, Request, Reply; a place for each name
   std::vector<Name> names;
   std::string line;  // for people
 };
@@ -34,14 +35,14 @@ class Renaming {
   bool Agree(const Comparable& a, const Comparable& b);
 
  private:
-  using Key = std::tuple<char, uint32_t, uint64_t>;  // a kind, a process and a value
+  using Key = std::tuple<contract::Kind, uint32_t, uint64_t>;  // a kind, a process and a value
   static Key KeyOf(const Comparable::Name& name) { return {name.kind, name.process, name.value}; }
   std::map<Key, Key> to_b_, to_a_;
 };
 
 struct DiffOptions {
   Filter filter;
-  bool exact = false;  // also measured values, such as clocks
+  bool exact = false;  // also what may differ: clocks, measured values, values of fences
 };
 
 struct DiffResult {

@@ -1,5 +1,6 @@
 #include "cuse-dxg/trace/fields.h"
 
+#include "proto/contract/meaning.h"
 #include "proto/contract/plan.h"
 
 namespace dxg::trace {
@@ -26,29 +27,7 @@ uint64_t ElementOf(const contract::Message& message, const contract::FieldPlan& 
   return 0;
 }
 
-void Collect(const contract::Message& message, bool in_list, std::vector<HandleField>* handles) {
-  const auto* const reflection = message.GetReflection();
-  for (const contract::FieldPlan& plan : contract::PlanOf(message.GetDescriptor())) {
-    const int count = plan.repeated ? reflection->FieldSize(message, plan.field) : 1;
-    for (int i = 0; i < count; ++i) {
-      const int index = plan.repeated ? i : -1;
-      if (plan.type == FieldDescriptor::CPPTYPE_MESSAGE) {
-        if (!plan.repeated && !reflection->HasField(message, plan.field)) continue;
-        Collect(plan.repeated ? reflection->GetRepeatedMessage(message, plan.field, i)
-                              : reflection->GetMessage(message, plan.field),
-                in_list || plan.repeated, handles);
-      } else if (plan.format == HANDLE) {
-        const uint64_t value = ElementOf(message, plan, index);
-        if (value != 0)
-          handles->push_back({plan.name, IsAdapter(plan.name), value, in_list || plan.repeated});
-      }
-    }
-  }
-}
-
 }  // namespace
-
-bool IsAdapter(std::string_view field) { return field.starts_with("adapter"); }
 
 uint64_t NumberOf(const contract::Message* message, std::string_view field) {
   const contract::FieldPlan* const plan = Find(message, field);
@@ -64,9 +43,14 @@ std::vector<uint64_t> NumbersOf(const contract::Message* message, std::string_vi
   return numbers;
 }
 
-std::vector<HandleField> HandlesOf(const contract::Message* message) {
+std::vector<HandleField> HandlesOf(const contract::Message* message, const contract::Message& request) {
   std::vector<HandleField> handles;
-  if (message != nullptr) Collect(*message, false, &handles);
+  if (message == nullptr) return handles;
+  contract::ForEachValue(*message, request, [&](const contract::Value& value) {
+    if (!contract::IsHandle(value.kind) || value.number == 0) return;
+    handles.push_back(
+        {value.field.name(), value.kind == contract::Kind::kAdapter, value.number, value.in_list});
+  });
   return handles;
 }
 

@@ -17,9 +17,6 @@ uint64_t NumberOf(const contract::Message* message, std::string_view field);
 // A list of numbers, or the one number that the field is; empty: it is no such field.
 std::vector<uint64_t> NumbersOf(const contract::Message* message, std::string_view field);
 
-// Whether a handle of that name is an adapter's.
-bool IsAdapter(std::string_view field);
-
 struct HandleField {
   std::string name;  // "device"
   bool of_adapter;   // adapters have a table of handles of their own, with the same numbers
@@ -27,7 +24,8 @@ struct HandleField {
   bool in_list;      // one of several
 };
 
-// All handles of objects that the message and the messages in it have, in their order.
-std::vector<HandleField> HandlesOf(const contract::Message* message);
+// All handles of the process's objects that the message and the messages in it have, in their order. It is
+// the Request, or the Reply to it; null: it has none.
+std::vector<HandleField> HandlesOf(const contract::Message* message, const contract::Message& request);
 
 }  // namespace dxg::trace

@@ -12,7 +12,7 @@ namespace {
 constexpr const char* kAdapter = "adapter";
 
 // CreateAllocation gives it back as it came.
-bool IsNoObject(const std::string& field) { return field == "global_share" || field == "shared_handle"; }
+bool IsNoObject(const std::string& field) { return field == "global_share"; }
 
 // "adapter_handle" is an adapter, "objects" are objects.
 std::string KindOf(const std::string& field) {
@@ -56,13 +56,13 @@ void Objects::Add(const TraceRecord& record, const Decoder& decoder, uint64_t nu
 void Objects::Create(const guest::CallReport& call, uint64_t number) {
   const auto pid = static_cast<uint32_t>(call.pid);
   std::vector<size_t> owners;
-  for (const HandleField& named : HandlesOf(call.request)) {
+  for (const HandleField& named : HandlesOf(call.request, *call.request)) {
     const auto found = living_.find({pid, named.of_adapter, named.value});
     if (found != living_.end() && std::ranges::find(owners, found->second) == owners.end())
       owners.push_back(found->second);
   }
   bool first = true;
-  for (const HandleField& made : HandlesOf(call.reply)) {
+  for (const HandleField& made : HandlesOf(call.reply, *call.request)) {
     if (IsNoObject(made.name) || living_.contains({pid, made.of_adapter, made.value})) continue;
     if (objects_.size() == kObjectsMax) {
       ++left_out_;
@@ -87,7 +87,7 @@ void Objects::Create(const guest::CallReport& call, uint64_t number) {
 
 // A device beside other handles is where they are, and not what ends.
 void Objects::Destroy(const guest::CallReport& call) {
-  const std::vector<HandleField> named = HandlesOf(call.request);
+  const std::vector<HandleField> named = HandlesOf(call.request, *call.request);
   for (const HandleField& handle : named) {
     if (handle.name == "device" && named.size() > 1) continue;
     const auto found = living_.find({static_cast<uint32_t>(call.pid), handle.of_adapter, handle.value});

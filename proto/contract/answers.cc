@@ -167,6 +167,10 @@ void Fill(std::string_view bytes, const FieldDescriptor* field, Message* message
   reflection->SetString(message, field, TextOf(part, rule.form()));
 }
 
+bool IsMeasured(const Descriptor& layout) {
+  return layout.options().GetExtension(answers::answer).measured();
+}
+
 }  // namespace
 
 const Descriptor* AnswerLayout(std::string_view call, uint64_t type) {
@@ -174,8 +178,11 @@ const Descriptor* AnswerLayout(std::string_view call, uint64_t type) {
   return found == Layouts().end() ? nullptr : found->second.descriptor;
 }
 
-bool IsMeasured(const Message& answer) {
-  return answer.GetDescriptor()->options().GetExtension(answers::answer).measured();
+bool IsMeasured(const Message& answer) { return IsMeasured(*answer.GetDescriptor()); }
+
+bool IsMeasured(std::string_view call, uint64_t type) {
+  const Descriptor* const layout = AnswerLayout(call, type);
+  return layout != nullptr && IsMeasured(*layout);
 }
 
 const Message* AnswerDecoder::Decode(std::string_view call, uint64_t type, const std::string& bytes,

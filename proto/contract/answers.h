@@ -21,6 +21,8 @@ const google::protobuf::Descriptor* AnswerLayout(std::string_view call, uint64_t
 
 // Whether another run has other values in it: clocks, loads, counters of the machine.
 bool IsMeasured(const Message& answer);
+// The same of the answers to that type; false where it has no layout here.
+bool IsMeasured(std::string_view call, uint64_t type);
 
 // Makes messages of bytes, and keeps the last one. Used by one thread.
 class AnswerDecoder {

@@ -1,5 +1,4 @@
-// Questions to a recording: which objects are left, what two recordings differ in, and what they cannot make
-// a reader do.
+// Questions to a recording: which objects are left, and what it cannot make a reader do.
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -7,7 +6,6 @@
 #include <random>
 
 #include "cuse-dxg/trace/csv.h"
-#include "cuse-dxg/trace/diff.h"
 #include "cuse-dxg/trace/objects.h"
 #include "cuse-dxg/trace/print.h"
 #include "cuse-dxg/trace/stats.h"
@@ -15,24 +13,11 @@
 #include "link/trace/bounds.h"
 #include "link/trace/trace_writer.h"
 #include "proto/contract/calls.gen.h"
+#include "tests/trace/asked.h"
 #include "tests/trace/read_all.h"
-#include "tests/trace/session.h"
 
 namespace dxg::trace {
 namespace {
-
-// What a function prints.
-template <typename Prints>
-std::string Printed(const Prints& prints) {
-  char* text = nullptr;
-  size_t bytes = 0;
-  std::FILE* const file = open_memstream(&text, &bytes);
-  prints(file);
-  std::fclose(file);
-  std::string printed(text, bytes);
-  std::free(text);
-  return printed;
-}
 
 template <typename Each>
 void ForEach(std::string bytes, const Each& each) {
@@ -46,53 +31,6 @@ void ForEach(std::string bytes, const Each& each) {
     ASSERT_TRUE(decoder.Decode((*reader)->record()).ok());
     each((*reader)->record(), decoder, (*reader)->records());
   }
-}
-
-void OpenAdapter(Session* session, uint32_t handle) {
-  OpenAdapterFromLuid::Request request;
-  OpenAdapterFromLuid::Reply reply;
-  request.set_adapter_luid(0x10000);
-  reply.set_adapter_handle(handle);
-  session->Call<calls::OpenAdapterFromLuid>(request, reply);
-}
-
-void CreateDevice(Session* session, uint32_t adapter, uint32_t device) {
-  calls::CreateDevice::Request request;
-  calls::CreateDevice::Reply reply;
-  request.set_adapter(adapter);
-  reply.set_device(device);
-  session->Call<calls::CreateDevice>(request, reply);
-}
-
-void CreateContext(Session* session, uint32_t device, uint32_t context) {
-  calls::CreateContextVirtual::Request request;
-  calls::CreateContextVirtual::Reply reply;
-  request.set_device(device);
-  reply.set_context(context);
-  session->Call<calls::CreateContextVirtual>(request, reply);
-}
-
-void DestroyDevice(Session* session, uint32_t device, Status status = Status::Ok()) {
-  calls::DestroyDevice::Request request;
-  request.set_device(device);
-  session->Call<calls::DestroyDevice>(request, {}, std::move(status));
-}
-
-void CreateAllocation(Session* session, uint32_t device, uint32_t resource, uint32_t allocation) {
-  calls::CreateAllocation::Request request;
-  calls::CreateAllocation::Reply reply;
-  request.set_device(device);
-  reply.set_resource(resource);
-  reply.set_global_share(0x99);
-  reply.add_allocation_info()->set_allocation(allocation);
-  session->Call<calls::CreateAllocation>(request, reply);
-}
-
-void DestroyAllocation(Session* session, uint32_t device, uint32_t resource) {
-  calls::DestroyAllocation2::Request request;
-  request.set_device(device);
-  request.set_resource(resource);
-  session->Call<calls::DestroyAllocation2>(request);
 }
 
 // -- Objects --------------------------------------------------------------------------------------
@@ -140,6 +78,19 @@ TEST(Objects, KnowWhatMadeThemAndWhatEndedThem) {
   EXPECT_NE(dot.find("o3 -> o4;"), std::string::npos) << dot;
 }
 
+// FlushHeapTransitions answers with the host's handle of the adapter, which is none of the program's.
+TEST(Objects, AreNotWhatTheHostHasHandlesOf) {
+  Session session;
+  session.Open();
+  OpenAdapter(&session, 0x40);
+  calls::FlushHeapTransitions::Request request;
+  calls::FlushHeapTransitions::Reply reply;
+  request.set_adapter(0x40);
+  reply.set_adapter(0x999);
+  session.Call<calls::FlushHeapTransitions>(request, reply);
+  EXPECT_EQ(ObjectsOf(&session).all().size(), 1u);
+}
+
 TEST(Objects, AreGoneWithTheirDeviceAndWithTheirProcess) {
   using End = Objects::End;
   Session session;
@@ -156,103 +107,6 @@ TEST(Objects, AreGoneWithTheirDeviceAndWithTheirProcess) {
   EXPECT_EQ(objects.all()[1].end, End::kDestroyed);
   EXPECT_EQ(objects.all()[2].end, End::kWithOwner);
   EXPECT_EQ(objects.all()[3].end, End::kProcessEnded);
-}
-
-// -- Differences ----------------------------------------------------------------------------------
-
-std::string Differences(std::string a, std::string b, bool exact = false) {
-  return Printed([&](std::FILE* to) {
-    auto of_a = ReaderOf(a), of_b = ReaderOf(b);
-    DiffOptions options;
-    options.exact = exact;
-    auto result = Diff::Run(**of_a, **of_b, options, to);
-    EXPECT_TRUE(result.ok()) << result.status().why();
-  });
-}
-
-// It has no calls, so that nothing would differ.
-TEST(Diff, HostCommandsAreRefused) {
-  Session calls;
-  MemoryFile file;
-  MemorySink sink(file);
-  TraceHeader header;
-  header.set_format(kFormat);
-  header.set_version(kVersion);
-  header.set_side(TraceHeader::HOST);
-  ASSERT_TRUE((*TraceWriter::Begin(sink, header))->Close().ok());
-  std::string a = calls.bytes(), b = file.bytes();
-  Printed([&](std::FILE* to) {
-    auto of_a = ReaderOf(a), of_b = ReaderOf(b);
-    EXPECT_EQ(Diff::Run(**of_a, **of_b, {}, to).status().value(), -EINVAL);
-  });
-}
-
-TEST(Diff, AHandleIsOfItsProcess) {
-  const auto call = [](uint32_t process, uint64_t handle, bool given) {
-    return Comparable{.text = "a call", .names = {{'h', handle, given, process}}, .line = {}};
-  };
-  Renaming renaming;
-  EXPECT_TRUE(renaming.Agree(call(7, 0x80, true), call(17, 0x80, true)));
-  EXPECT_TRUE(renaming.Agree(call(8, 0x80, true), call(18, 0xc0, true)));
-  EXPECT_TRUE(renaming.Agree(call(7, 0x80, false), call(17, 0x80, false)));
-  EXPECT_FALSE(renaming.Agree(call(8, 0x80, false), call(18, 0x80, false)));
-}
-
-TEST(Diff, OtherHandlesAreTheSameCalls) {
-  Session a(7), b(8);
-  for (const auto& [session, shift] : {std::pair{&a, 0u}, {&b, 0x40000000u}}) {
-    CreateDevice(session, 0x40, 0x80 + shift);
-    CreateContext(session, 0x80 + shift, 0xc0 + shift);
-    CreateDevice(session, 0x40, 0x100 + shift);
-    DestroyDevice(session, 0x100 + shift);
-    DestroyDevice(session, 0x80 + shift);
-  }
-  EXPECT_EQ(Differences(a.bytes(), b.bytes()),
-            "5 calls are the same, 0 only in the first, 0 only in the second\n");
-}
-
-TEST(Diff, AnotherObjectIsADifference) {
-  Session a(7), b(8);
-  for (const auto& [session, destroyed] : {std::pair{&a, 0x80u}, {&b, 0xc0u}}) {
-    CreateDevice(session, 0x40, 0x80);
-    CreateDevice(session, 0x40, 0xc0);
-    DestroyDevice(session, destroyed);
-  }
-  const std::string text = Differences(a.bytes(), b.bytes());
-  EXPECT_NE(text.find("@@ thread 1 @@\n- 0.000300 [7] DestroyDevice({device=0x80})"), std::string::npos)
-      << text;
-  EXPECT_NE(text.find("+ 0.000300 [8] DestroyDevice({device=0xc0})"), std::string::npos) << text;
-  EXPECT_NE(text.find("2 calls are the same, 1 only in the first, 1 only in the second"), std::string::npos)
-      << text;
-}
-
-// One call more does not make all that follow differ.
-TEST(Diff, AgreesAgainBehindACallThatOneLacks) {
-  Session a(7), b(8);
-  for (Session* session : {&a, &b}) {
-    CreateDevice(session, 0x40, 0x80);
-    if (session == &b) CreateContext(session, 0x80, 0xc0);
-    CreateAllocation(session, 0x80, 0, session == &b ? 0x100 : 0xc0);
-    DestroyDevice(session, 0x80);
-  }
-  const std::string text = Differences(a.bytes(), b.bytes());
-  EXPECT_NE(text.find("3 calls are the same, 0 only in the first, 1 only in the second"), std::string::npos)
-      << text;
-  EXPECT_NE(text.find("+ 0.000200 [8] CreateContextVirtual("), std::string::npos) << text;
-}
-
-TEST(Diff, AnotherResultIsADifferenceAndAMeasuredValueIsNone) {
-  Session a(7), b(8);
-  for (const auto& [session, ticks] : {std::pair{&a, 5u}, {&b, 6u}}) {
-    calls::QueryClockCalibration::Reply reply;
-    reply.set_gpu_clock_counter(ticks);
-    session->Call<calls::QueryClockCalibration>({}, reply);
-    DestroyDevice(session, 0x80, ticks == 5 ? Status::Ok() : Status(-EINVAL));
-  }
-  const std::string of_a = a.bytes(), of_b = b.bytes();
-  EXPECT_NE(Differences(of_a, of_b).find("1 calls are the same, 1 only in the first"), std::string::npos);
-  EXPECT_NE(Differences(of_a, of_b, true).find("0 calls are the same, 2 only in the first"),
-            std::string::npos);
 }
 
 // -- Reasons --------------------------------------------------------------------------------------
