@@ -6,6 +6,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
@@ -80,6 +81,11 @@ class Connection {
     return heard;
   }
   bool IsLetGo() { return Hear().ended; }
+  // Whether nothing has come, not even the end.
+  bool HearsNothing() {
+    char first;
+    return recv(socket_.get(), &first, sizeof(first), MSG_PEEK | MSG_DONTWAIT) < 0 && errno == EAGAIN;
+  }
 
   Heard Open() {
     Said said = {};

@@ -12,7 +12,9 @@ namespace dxg::attach::library {
 
 class LibraryTest : public testing::Test {
  protected:
-  LibraryTest() : session_(*LibrarySession::Create()) { EXPECT_TRUE(session_->Start(node_, 2).ok()); }
+  explicit LibraryTest(FileLimits files = {}) : session_(*LibrarySession::Create(files)) {
+    EXPECT_TRUE(session_->Start(node_, 2).ok());
+  }
   ~LibraryTest() override { session_->Stop(); }
   Connection Connect() { return Connection(session_->place()); }
 

@@ -9,6 +9,8 @@
 #include <atomic>
 #include <functional>
 #include <memory>
+#include <optional>
+#include <span>
 #include <utility>
 #include <vector>
 
@@ -23,9 +25,10 @@ namespace {
 TEST_F(LibraryTest, TheOldestOfManyWhoSayNothingIsLetGo) {
   std::vector<Connection> silent;
   for (int i = 0; i < 100; ++i) silent.push_back(Connect());
-  EXPECT_TRUE(silent.front().IsLetGo());
   Connection client = Connect();
   EXPECT_EQ(client.Greet().Open().told.result, 0);
+  ASSERT_FALSE(silent.front().HearsNothing());  // all who came before are let in, or not
+  EXPECT_TRUE(silent.front().IsLetGo());
 }
 
 TEST_F(LibraryTest, AThreadHasNotManyConnections) {
@@ -113,15 +116,19 @@ class SlowClose : public LibraryTest {
   }
   // Sends a file whose last descriptor is the one that is sent: who reads for all does not until then.
   void SendSlow(const std::function<void(int file)>& send) {
+    Connection holder = Connect();
+    SendSlow(holder.Greet(), send);
+  }
+  // With a connection that has no other call.
+  void SendSlow(Connection& holder, const std::function<void(int file)>& send) {
     Lingering& slow = *slow_.emplace_back(std::make_unique<Lingering>());
     Event held, sent;
     sent_ = &sent;
     held_ = &held;
-    Connection holder = Connect();
     Said asks = {};
     asks.kind = say::kOpen;
     asks.number = 1;
-    holder.Greet().Send(asks);
+    holder.Send(asks);
     held.Wait();
     send(slow.file());
     slow.GiveAway();
@@ -188,6 +195,31 @@ TEST_F(SlowClose, OfWhatNobodyHasReadKeepsNobodyWaiting) {
     client.Send(senseless, {}, std::span(&file, 1));
   });
   EXPECT_TRUE(client.IsLetGo());
+  OthersGoOn();
+}
+
+// Nobody has read what it has sent when it is let go: by who reads for all, for one who has connected since.
+TEST_F(SlowClose, OfWhoMakesRoomForOthersKeepsNobodyWaiting) {
+  constexpr int kNewcomersOfUserMax = 32;
+  Connection holder = Connect(), other = Connect();
+  holder.Greet();
+  const Heard opened = other.Greet().Open();
+  std::vector<Connection> silent;
+  for (int i = 0; i < kNewcomersOfUserMax; ++i) {
+    silent.push_back(Connect());
+    // By the answer, one more of those who came before is let in.
+    for (int call = 0; call < 2; ++call) {
+      other.Say(opened.told.file);
+      EXPECT_EQ(other.Hear().told.kind, tell::kAnswer);
+    }
+  }
+  EXPECT_TRUE(silent.front().HearsNothing());
+  std::optional<Connection> one_more;
+  SendSlow(holder, [&](int file) {
+    one_more.emplace(session_->place());
+    silent.front().Send(silent.front().Hello(), {}, std::span(&file, 1));
+  });
+  EXPECT_TRUE(silent.front().IsLetGo());
   OthersGoOn();
 }
 

@@ -1,5 +1,6 @@
 #include "cuse-dxg/attach/library/requests.h"
 
+#include <fmt/format.h>
 #include <spdlog/spdlog.h>
 #include <sys/ioctl.h>
 
@@ -7,6 +8,8 @@
 #include <cerrno>
 #include <cstring>
 #include <utility>
+
+#include "cuse-dxg/client/warnings.h"
 
 namespace dxg::attach::library {
 
@@ -28,7 +31,11 @@ void LibraryOpen::Accept(uint64_t file) {
   told.kind = tell::kOpened;
   told.number = call->number;
   if (!made.ok()) {
-    told.result = made.status().value();
+    client::Identity opener;
+    opener.tgid = channel_->peer()->process();
+    opener.start_time = channel_->peer()->start_time();
+    client::Warn(opener, fmt::format("open by thread {}: refused, {}", caller_.tid, made.status().why()));
+    told.result = -EBADF;  // as the driver refuses every open that it cannot serve
     channel_->Answer(*call, told, {}, -1);
     return;
   }

@@ -49,8 +49,9 @@ bool Watch(const UniqueFd& set, int descriptor, uint32_t events, uint64_t number
 
 // -- Beginning and end ----------------------------------------------------------------------------
 
-Result<std::unique_ptr<LibrarySession>> LibrarySession::Create() {
+Result<std::unique_ptr<LibrarySession>> LibrarySession::Create(FileLimits files) {
   std::unique_ptr<LibrarySession> session(new LibrarySession());
+  session->files_max_ = files;
   DXG_TRY(session->Listen());
   return session;
 }
@@ -62,7 +63,7 @@ Status LibrarySession::Listen() {
   rlimit files = {.rlim_cur = 1024, .rlim_max = 1024};
   getrlimit(RLIMIT_NOFILE, &files);
   connections_max_ = files.rlim_cur / 4;
-  open_files_max_ = files.rlim_cur / 2;
+  if (files_max_.of_all == 0) files_max_.of_all = files.rlim_cur / 2;
   message_.resize(sizeof(Said) + preload::node::kPieceBytesMax);
   listener_ = UniqueFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
   sockaddr_un address = {.sun_family = AF_UNIX, .sun_path = {}};

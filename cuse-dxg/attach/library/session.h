@@ -27,6 +27,14 @@
 
 namespace dxg::attach::library {
 
+// How many open files there may be: as a process's and a user's files in the guest (guest/account.h). Each of
+// them costs a descriptor here.
+struct FileLimits {
+  size_t of_process = 4096;
+  size_t of_user = 16384;
+  size_t of_all = 0;  // 0: half of the descriptors that we may have
+};
+
 // The way for clients to meet us where no node can be made: a library in each of them takes their calls of
 // /dev/dxg and says them here (preload/node_protocol.h). What the kernel does of a device file, this does: it
 // knows which descriptor leads to which open file, by the other end of a socket pair; reports the last close
@@ -38,7 +46,7 @@ namespace dxg::attach::library {
 // The Node must be gone before the Session is.
 class LibrarySession {
  public:
-  static Result<std::unique_ptr<LibrarySession>> Create();
+  static Result<std::unique_ptr<LibrarySession>> Create(FileLimits files = {});
   ~LibrarySession();
 
   // For the environment of programs: preload::node::kVariable's value.
@@ -125,7 +133,7 @@ class LibrarySession {
   void Open(const ChannelPtr& channel, uint32_t number) DXG_EXCLUDES(mutex_);
 
   // -- Open files
-  // A new one, and the client's end of it. EMFILE: there are no descriptors left.
+  // A new one, and the client's end of it. EMFILE: it is one too many, or there are no descriptors left.
   Result<std::pair<UniqueFd, uint64_t>> AddFile(uint64_t file, const Channel& channel) DXG_EXCLUDES(mutex_);
   Result<std::pair<UniqueFd, uint64_t>> OpenFor(const Channel& channel, const client::Step& step);
   // It stays open until EndCallOf; null: there is none of that number.
@@ -153,7 +161,8 @@ class LibrarySession {
   void TellDying() DXG_EXCLUDES(mutex_);
 
   const std::shared_ptr<Closer> closer_ = std::make_shared<Closer>();
-  size_t connections_max_ = 0, open_files_max_ = 0;
+  size_t connections_max_ = 0;
+  FileLimits files_max_;
   std::string place_, secret_;
   UniqueFd listener_, epoll_, closings_, wake_;
   Node* node_ = nullptr;

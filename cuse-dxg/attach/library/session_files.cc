@@ -29,9 +29,6 @@ uint64_t CookieOf(int descriptor) {
   return getsockopt(descriptor, SOL_SOCKET, SO_COOKIE, &cookie, &bytes) == 0 ? cookie : 0;
 }
 
-// As a process's and a user's files in the guest (guest/account.h); each of them costs a descriptor here.
-constexpr size_t kFilesOfProcessMax = 4096, kFilesOfUserMax = 16384;
-
 // It is part of the descriptor's address, which anybody could take before whoever knew it.
 uint64_t RandomNumber() {
   uint64_t number = 0;
@@ -49,8 +46,8 @@ uint64_t LibrarySession::NewFileNumber() {
 }
 
 bool LibrarySession::HasRoom(const Peer& opener) {
-  return open_files_ <= open_files_max_ && opener.files <= kFilesOfProcessMax &&
-         users_[opener.user()].files <= kFilesOfUserMax;
+  return open_files_ <= files_max_.of_all && opener.files <= files_max_.of_process &&
+         users_[opener.user()].files <= files_max_.of_user;
 }
 
 Result<std::pair<UniqueFd, uint64_t>> LibrarySession::AddFile(uint64_t file, const Channel& channel) {
