@@ -8,14 +8,12 @@
 #include <sys/eventfd.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
 #include <new>
 #include <utility>
 
-#include "base/start_thread.h"
 #include "cuse-dxg/attach/libfuse.h"
 
 #if defined(__has_feature)
@@ -134,21 +132,8 @@ Status Session::Start(Node& node, int workers) {
   DXG_CHECK(workers >= 1 && workers <= kWorkersMax);
   InstallWakeSignal();
   node_ = &node;
-  MutexLock lock(mutex_);
-  DXG_CHECK(workers_.empty());
-  workers_kept_ = workers;
-  for (int i = 0; i < workers; ++i) StartWorker();
-  if (!workers_.empty()) return Status::Ok();
+  if (workers_.Start(workers, [this] { Work(); })) return Status::Ok();
   return Status::Refuse(EAGAIN, "no thread can be had to serve the node (ulimit -u, or the machine's limit)");
-}
-
-void Session::StartWorker() {
-  std::thread worker;
-  if (!StartThread(&worker, [this] { Work(); }))
-    return spdlog::warn("no thread can be had for another worker (ulimit -u); {} go on", working_);
-  workers_.push_back(std::move(worker));
-  ++working_;
-  ++idle_;  // from here on, so that nobody starts another one before it runs
 }
 
 Status Session::WaitInitialized() {
@@ -160,75 +145,36 @@ Status Session::WaitInitialized() {
 
 void Session::Stop() {
   if (!fuse_) return;
-  stopping_ = true;
+  workers_.Stop();
   fuse_session_exit(fuse_);
-  turn_.Stop();
-  {
-    // A signal sent between a worker's look at the exit flag and its read(2) is lost; so it is sent until all
-    // are out.
-    MutexLock lock(mutex_);
-    while (working_ > 0) {
-      WakeReader();
-      changed_.WaitForNs(mutex_, 1'000'000);
-    }
-  }
-  std::list<std::thread> workers;
-  {
-    MutexLock lock(mutex_);
-    workers.swap(workers_);
-  }
-  for (std::thread& worker : workers) worker.join();
+  // A signal sent between a worker's look at the exit flag and its read(2) is lost; so it is sent until all
+  // are out.
+  do {
+    WakeReader();
+  } while (!workers_.WaitEndedForNs(1'000'000));
+  workers_.Join();
   interrupts_.Stop();
 }
 
 // A worker takes itself out of reader_ under mutex_ before it ends, so the thread that reader_ names exists.
 void Session::WakeReader() {
+  MutexLock lock(mutex_);
   if (const pthread_t reader = reader_.load()) pthread_kill(reader, kWakeSignal);
 }
 
 void Session::Work() {
   UnblockWakeSignal();
   fuse_buf buffer = {};
-  while (TakeTurn()) {
-    if (!ProcessUntilTurnIsLost(buffer) || !BecomeIdle()) break;
-  }
+  workers_.Serve([this, &buffer] {
+    // Where another worker had the turn, that one's request takes long.
+    node_->LookAtLongRequests();
+    return ProcessUntilTurnIsLost(buffer);
+  });
   std::free(buffer.mem);
 
   MutexLock lock(mutex_);
   pthread_t self = pthread_self();
   reader_.compare_exchange_strong(self, 0);
-  --working_;
-  changed_.NotifyAll();
-}
-
-// Of an idle worker. False: there is no turn any more.
-bool Session::TakeTurn() {
-  const bool taken = turn_.Take();
-  {
-    MutexLock lock(mutex_);
-    --idle_;
-    if (!taken || stopping_) return false;
-    // The turn that we have must be somebody's to take in his turn.
-    if (idle_ == 0 && working_ < kThreadsMax) StartWorker();
-  }
-  // Where another worker had it, that one's request takes long.
-  node_->LookAtLongRequests();
-  return true;
-}
-
-// Of a worker that has lost the turn. False: there are enough without it.
-bool Session::BecomeIdle() {
-  MutexLock lock(mutex_);
-  if (working_ > workers_kept_ && idle_ > 0 && !stopping_) {
-    const auto self = std::find_if(workers_.begin(), workers_.end(), [](const std::thread& worker) {
-      return worker.get_id() == std::this_thread::get_id();
-    });
-    self->detach();
-    workers_.erase(self);
-    return false;
-  }
-  ++idle_;
-  return true;
 }
 
 // True: another worker reads now. False: the session is over.
@@ -239,9 +185,9 @@ bool Session::ProcessUntilTurnIsLost(fuse_buf& buffer) {
     fuse_buf taken = {};
     taken.size = kept.size();
     taken.mem = kept.data();
-    turn_.Offer();
+    workers_.turn().Offer();
     fuse_session_process_buf(fuse_, kept.empty() ? &buffer : &taken);
-    if (!turn_.Resume()) return true;
+    if (!workers_.turn().Resume()) return true;
   }
 }
 
@@ -276,9 +222,9 @@ bool Session::NextRequest(fuse_buf& buffer, InTurn::Request& kept) {
 
 Session::Read Session::ReadOne(fuse_buf& buffer) {
   for (;;) {
-    if (stopping_) return Read::kEnd;
+    if (workers_.stopping()) return Read::kEnd;
     const int bytes = fuse_session_receive_buf(fuse_, &buffer);
-    if (stopping_) return Read::kEnd;
+    if (workers_.stopping()) return Read::kEnd;
     if (bytes > 0) return Read::kRequest;
     if (bytes == -EAGAIN && !waits_for_requests_) return Read::kNothing;
     if (bytes == -EINTR || bytes == -EAGAIN) continue;
@@ -319,7 +265,7 @@ bool Session::Keep(const fuse_buf& buffer) {
 
 void Session::Ended(int error) {
   if (error) spdlog::error("reading from the kernel failed: {}; the node is gone", std::strerror(error));
-  turn_.Stop();
+  workers_.turn().Stop();
   {
     MutexLock lock(mutex_);
     ended_ = true;

@@ -4,16 +4,14 @@
 
 #include <atomic>
 #include <cstdint>
-#include <list>
 #include <memory>
 #include <span>
 #include <string>
-#include <thread>
 
 #include "base/mutex.h"
-#include "base/reading_turn.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
+#include "base/workers.h"
 #include "cuse-dxg/attach/in_turn.h"
 #include "cuse-dxg/attach/interrupts.h"
 #include "cuse-dxg/attach/node.h"
@@ -38,8 +36,6 @@ class Session {
  public:
   static constexpr int kWorkersDefault = 2;
   static constexpr int kWorkersMax = 64;
-  // With those that are started because others are in a request that takes long.
-  static constexpr int kThreadsMax = 1024;
 
   // Makes the libfuse session whose operations call Handle... of the Session passed in.
   using MakeFuse = fuse_session* (*)(Session* session);
@@ -54,9 +50,8 @@ class Session {
   // it, nothing but the end of the process may follow.
   void Disconnect();
 
-  // Starts the workers. `workers` is 1 to kWorkersMax: so many are kept. Where one of them reads and all
-  // others are in requests that take long, another one is started, so that somebody watches the one who
-  // reads.
+  // Starts the workers. `workers` is 1 to kWorkersMax: so many are kept, and there are more while requests
+  // take long.
   Status Start(Node& node, int workers) DXG_EXCLUDES(mutex_);
   // Waits until the kernel has agreed to serve (INIT), or has hung up.
   Status WaitInitialized() DXG_EXCLUDES(mutex_);
@@ -85,10 +80,7 @@ class Session {
 
  private:
   explicit Session(const NodeMode& mode) : mode_(mode) {}
-  void StartWorker() DXG_REQUIRES(mutex_);
   void Work() DXG_EXCLUDES(mutex_);
-  bool TakeTurn() DXG_EXCLUDES(mutex_);
-  bool BecomeIdle() DXG_EXCLUDES(mutex_);
   bool ProcessUntilTurnIsLost(fuse_buf& buffer);
   enum class Read { kRequest, kNothing, kEnd };
   Read ReadOne(fuse_buf& buffer);
@@ -98,7 +90,7 @@ class Session {
   void WaitForRequests(bool wait);
   bool IsStranger(fuse_req* request, Caller* caller);
   void Ended(int error) DXG_EXCLUDES(mutex_);
-  void WakeReader() DXG_REQUIRES(mutex_);
+  void WakeReader() DXG_EXCLUDES(mutex_);
 
   const NodeMode mode_;
   fuse_session* fuse_ = nullptr;
@@ -106,22 +98,16 @@ class Session {
   Interrupts interrupts_;
   UniqueFd ended_fd_;
 
-  ReadingTurn turn_;
+  Workers workers_;
   // Of the worker whose turn it is.
   InTurn in_turn_;
   bool waits_for_requests_ = true;     // the connection's read(2) waits until there is one
   uint32_t alone_ = 0;                 // requests since we looked whether the kernel has more
   std::atomic<pthread_t> reader_ = 0;  // 0: nobody reads
-  std::atomic<bool> stopping_ = false;
   std::atomic<bool> stranger_reported_ = false;
 
   Mutex mutex_;
   ConditionVariable changed_;
-  // A worker that is not needed any more takes itself out; whoever stops joins the rest.
-  std::list<std::thread> workers_ DXG_GUARDED_BY(mutex_);
-  int workers_kept_ DXG_GUARDED_BY(mutex_) = 0;
-  int working_ DXG_GUARDED_BY(mutex_) = 0;  // workers that have not ended
-  int idle_ DXG_GUARDED_BY(mutex_) = 0;     // those of them that wait for the turn, one of which watches
   bool initialized_ DXG_GUARDED_BY(mutex_) = false;
   bool ended_ DXG_GUARDED_BY(mutex_) = false;
 };

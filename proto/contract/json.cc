@@ -6,6 +6,7 @@
 #include <iterator>
 
 #include "proto/contract/plan.h"
+#include "proto/contract/visit.h"
 
 namespace dxg::contract {
 namespace {
@@ -68,57 +69,28 @@ void AppendRune(uint32_t rune, std::string* out) {
   }
 }
 
-// `index` is of a list; -1: it is none.
-void AppendValue(const Message& message, const FieldPlan& plan, int index, std::string* out) {
-  const Reflection* const reflection = message.GetReflection();
-  const FieldDescriptor* const field = plan.field;
-  const bool repeated = index >= 0;
-  switch (plan.type) {
-    case FieldDescriptor::CPPTYPE_UINT32:
-      return AppendNumber(repeated ? reflection->GetRepeatedUInt32(message, field, index)
-                                   : reflection->GetUInt32(message, field),
-                          out);
-    case FieldDescriptor::CPPTYPE_INT32:
-      return AppendNumber(repeated ? reflection->GetRepeatedInt32(message, field, index)
-                                   : reflection->GetInt32(message, field),
-                          out);
-    case FieldDescriptor::CPPTYPE_UINT64:
-      return AppendQuoted(repeated ? reflection->GetRepeatedUInt64(message, field, index)
-                                   : reflection->GetUInt64(message, field),
-                          out);
-    case FieldDescriptor::CPPTYPE_INT64:
-      return AppendQuoted(repeated ? reflection->GetRepeatedInt64(message, field, index)
-                                   : reflection->GetInt64(message, field),
-                          out);
-    case FieldDescriptor::CPPTYPE_BOOL:
-      *out += (repeated ? reflection->GetRepeatedBool(message, field, index)
-                        : reflection->GetBool(message, field))
-                  ? "true"
-                  : "false";
-      return;
-    case FieldDescriptor::CPPTYPE_ENUM: {
-      const int value = repeated ? reflection->GetRepeatedEnumValue(message, field, index)
-                                 : reflection->GetEnumValue(message, field);
-      const auto* name = field->enum_type()->FindValueByNumber(value);
-      if (name == nullptr) return AppendNumber(value, out);
-      return AppendJsonString(name->name(), out);
-    }
-    case FieldDescriptor::CPPTYPE_STRING: {
-      std::string scratch;
-      const std::string& text = repeated
-                                    ? reflection->GetRepeatedStringReference(message, field, index, &scratch)
-                                    : reflection->GetStringReference(message, field, &scratch);
-      if (field->type() == FieldDescriptor::TYPE_STRING) return AppendJsonString(text, out);
-      return AppendBase64(std::as_bytes(std::span(text)), out);
-    }
-    case FieldDescriptor::CPPTYPE_MESSAGE:
-      return AppendJson(repeated ? reflection->GetRepeatedMessage(message, field, index)
-                                 : reflection->GetMessage(message, field),
-                        out);
-    default:
-      *out += "null";
+// Appends a value of that field.
+struct JsonAppender {
+  const FieldDescriptor* field;
+  std::string* out;
+
+  void operator()(uint32_t value) const { AppendNumber(value, out); }
+  void operator()(int32_t value) const { AppendNumber(value, out); }
+  void operator()(uint64_t value) const { AppendQuoted(value, out); }
+  void operator()(int64_t value) const { AppendQuoted(value, out); }
+  void operator()(bool value) const { *out += value ? "true" : "false"; }
+  void operator()(EnumNumber number) const {
+    const auto* name = field->enum_type()->FindValueByNumber(number.value);
+    if (name == nullptr) return AppendNumber(number.value, out);
+    AppendJsonString(name->name(), out);
   }
-}
+  void operator()(const std::string& text) const {
+    if (field->type() == FieldDescriptor::TYPE_STRING) return AppendJsonString(text, out);
+    AppendBase64(std::as_bytes(std::span(text)), out);
+  }
+  void operator()(const Message& message) const { AppendJson(message, out); }
+  void operator()(NoValue) const { *out += "null"; }
+};
 
 }  // namespace
 
@@ -160,11 +132,11 @@ void AppendJson(const Message& message, std::string* out) {
       *out += '[';
       for (int i = 0; i < count; ++i) {
         if (i != 0) *out += ',';
-        AppendValue(message, plan, i, out);
+        VisitValue(message, reflection, plan, i, JsonAppender{plan.field, out});
       }
       *out += ']';
     } else {
-      AppendValue(message, plan, -1, out);
+      VisitValue(message, reflection, plan, -1, JsonAppender{plan.field, out});
     }
     separator = ',';
   }

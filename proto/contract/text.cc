@@ -12,6 +12,7 @@
 #include "proto/contract/contract.h"
 #include "proto/contract/names.h"
 #include "proto/contract/plan.h"
+#include "proto/contract/visit.h"
 
 namespace dxg::contract {
 namespace {
@@ -105,65 +106,34 @@ void AppendEnum(const FieldPlan& plan, int value, std::string* out) {
   }
 }
 
-// `index` is of a list; -1: it is none. The reflection is the message's, which is slow to ask for.
-void AppendValue(const Message& message, const Reflection* reflection, const FieldPlan& plan, int index,
-                 size_t limit, std::string* out) {
-  const FieldDescriptor* const field = plan.field;
-  const bool repeated = index >= 0;
-  switch (plan.type) {
-    case FieldDescriptor::CPPTYPE_UINT32:
-      return AppendNumber(plan,
-                          repeated ? reflection->GetRepeatedUInt32(message, field, index)
-                                   : reflection->GetUInt32(message, field),
-                          out);
-    case FieldDescriptor::CPPTYPE_UINT64:
-      return AppendNumber(plan,
-                          repeated ? reflection->GetRepeatedUInt64(message, field, index)
-                                   : reflection->GetUInt64(message, field),
-                          out);
-    case FieldDescriptor::CPPTYPE_INT32:
-      return AppendSigned(repeated ? reflection->GetRepeatedInt32(message, field, index)
-                                   : reflection->GetInt32(message, field),
-                          out);
-    case FieldDescriptor::CPPTYPE_INT64:
-      return AppendSigned(repeated ? reflection->GetRepeatedInt64(message, field, index)
-                                   : reflection->GetInt64(message, field),
-                          out);
-    case FieldDescriptor::CPPTYPE_BOOL:
-      *out += (repeated ? reflection->GetRepeatedBool(message, field, index)
-                        : reflection->GetBool(message, field))
-                  ? "true"
-                  : "false";
-      return;
-    case FieldDescriptor::CPPTYPE_ENUM:
-      return AppendEnum(plan,
-                        repeated ? reflection->GetRepeatedEnumValue(message, field, index)
-                                 : reflection->GetEnumValue(message, field),
-                        out);
-    case FieldDescriptor::CPPTYPE_STRING: {
-      // A letter of a name says less than a byte of data.
-      constexpr size_t kTextPerByte = 4;
-      const bool is_text = field->type() == FieldDescriptor::TYPE_STRING;
-      std::string scratch;
-      return AppendBytes(repeated ? reflection->GetRepeatedStringReference(message, field, index, &scratch)
-                                  : reflection->GetStringReference(message, field, &scratch),
-                         is_text ? limit * kTextPerByte : limit, out);
-    }
-    case FieldDescriptor::CPPTYPE_MESSAGE:
-      return AppendText(repeated ? reflection->GetRepeatedMessage(message, field, index)
-                                 : reflection->GetMessage(message, field),
-                        limit, {}, out);
-    default:
-      *out += '?';
+// Appends a value of the field that the plan is of.
+struct TextAppender {
+  const FieldPlan& plan;
+  size_t limit;
+  std::string* out;
+
+  void operator()(uint32_t value) const { AppendNumber(plan, value, out); }
+  void operator()(uint64_t value) const { AppendNumber(plan, value, out); }
+  void operator()(int32_t value) const { AppendSigned(value, out); }
+  void operator()(int64_t value) const { AppendSigned(value, out); }
+  void operator()(bool value) const { *out += value ? "true" : "false"; }
+  void operator()(EnumNumber number) const { AppendEnum(plan, number.value, out); }
+  void operator()(const std::string& bytes) const {
+    // A letter of a name says less than a byte of data.
+    constexpr size_t kTextPerByte = 4;
+    const bool is_text = plan.field->type() == FieldDescriptor::TYPE_STRING;
+    AppendBytes(bytes, is_text ? limit * kTextPerByte : limit, out);
   }
-}
+  void operator()(const Message& message) const { AppendText(message, limit, {}, out); }
+  void operator()(NoValue) const { *out += '?'; }
+};
 
 void AppendList(const Message& message, const Reflection* reflection, const FieldPlan& plan, int count,
                 size_t limit, std::string* out) {
   const int shown = static_cast<int>(std::min<size_t>(static_cast<size_t>(count), limit));
   for (int i = 0; i < shown; ++i) {
     out->append(i == 0 ? "[" : ", ");
-    AppendValue(message, reflection, plan, i, limit, out);
+    VisitValue(message, reflection, plan, i, TextAppender{plan, limit, out});
   }
   if (shown == 0) *out += '[';
   if (count > shown) {
@@ -195,7 +165,7 @@ void AppendText(const Message& message, size_t limit, const DecodedField& decode
     } else if (plan.repeated) {
       AppendList(message, reflection, plan, count, limit, out);
     } else {
-      AppendValue(message, reflection, plan, -1, limit, out);
+      VisitValue(message, reflection, plan, -1, TextAppender{plan, limit, out});
     }
     separator = ", ";
   }

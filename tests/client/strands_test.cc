@@ -1,4 +1,4 @@
-// Threads for what may never end: jobs (Strands) and loops (Relay).
+// Threads for what may never end: jobs (Strands), loops (Relay) and requests (Workers).
 #include "base/strands.h"
 
 #include <gtest/gtest.h>
@@ -12,6 +12,7 @@
 #include <vector>
 
 #include "base/relay.h"
+#include "base/workers.h"
 
 namespace dxg {
 namespace {
@@ -127,13 +128,7 @@ class RelayTest : public StrandsTest {
   // False: it is over.
   bool Loop() {
     for (;;) {
-      Job job;
-      {
-        std::unique_lock lock(jobs_mutex_);
-        given_.wait(lock, [this] { return !jobs_.empty(); });
-        job = jobs_.front();
-        jobs_.pop_front();
-      }
+      const Job job = TakeJob();
       if (job == kEnd) return false;
       if (job == kHold) {
         const Relay::Pause pause, nested;
@@ -142,6 +137,13 @@ class RelayTest : public StrandsTest {
       if (Relay::Lost()) return true;
       Note(job);
     }
+  }
+  Job TakeJob() {
+    std::unique_lock lock(jobs_mutex_);
+    given_.wait(lock, [this] { return !jobs_.empty(); });
+    const Job job = jobs_.front();
+    jobs_.pop_front();
+    return job;
   }
 
  private:
@@ -176,6 +178,63 @@ TEST_F(RelayTest, AShortPauseEndsNothing) {
   EXPECT_FALSE(Relay::Lost());
 }
 
+class WorkersTest : public RelayTest {
+ protected:
+  [[nodiscard]] bool Start(int kept) {
+    return workers_.Start(kept, [this] {
+      CountRunning(1);
+      workers_.Serve([this] { return Read(); });
+      CountRunning(-1);
+    });
+  }
+  bool Read() {
+    for (;;) {
+      const Job job = TakeJob();
+      if (job == kEnd) return false;
+      workers_.turn().Offer();
+      if (job == kHold) Hold();
+      if (job == kNote) Note(job);
+      if (!workers_.turn().Resume()) return true;
+    }
+  }
+  void Stop() {
+    workers_.Stop();
+    Give(kEnd);
+    workers_.Join();
+  }
+  void CountRunning(int more) {
+    std::lock_guard lock(running_mutex_);
+    running_ += more;
+    counted_.notify_all();
+  }
+  void WaitUntilRunning(int workers) {
+    std::unique_lock lock(running_mutex_);
+    counted_.wait(lock, [&] { return running_ == workers; });
+  }
+
+ private:
+  Workers workers_;
+  std::mutex running_mutex_;
+  std::condition_variable counted_;
+  int running_ = 0;
+};
+
+TEST_F(WorkersTest, AreMoreWhileRequestsTakeLongAndEndAfterwards) {
+  constexpr int kKept = 2, kLong = 5;
+  ASSERT_TRUE(Start(kKept));
+  for (int i = 0; i < kLong; ++i) Give(kHold);
+  WaitUntilHeld(kLong);
+  Give(kNote);
+  WaitUntilDone(1);
+  WaitUntilRunning(kLong + 2);  // one reads, one watches
+  GoOn();
+  WaitUntilRunning(kKept);
+  Give(kNote);
+  WaitUntilDone(2);
+  Stop();
+  WaitUntilRunning(0);
+}
+
 // A user who may have no more threads (`ulimit -u`): nobody is ended by it.
 TEST(WithoutThreads, WhatCanBeDoneIsDoneAndTheRestIsRefused) {
   const pid_t child = fork();
@@ -184,6 +243,8 @@ TEST(WithoutThreads, WhatCanBeDoneIsDoneAndTheRestIsRefused) {
     if (setrlimit(RLIMIT_NPROC, &kNone) != 0 || setresuid(65534, 65534, 65534) != 0) _exit(2);
     Relay relay;
     if (relay.Start([] { return false; })) _exit(3);
+    Workers workers;
+    if (workers.Start(2, [] {})) _exit(5);
     Strands strands;
     bool done = false;
     strands.Run(1, 0, [&done] { done = true; });

@@ -2,7 +2,6 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
-#include <spdlog/spdlog.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
@@ -11,12 +10,10 @@
 #include <sys/un.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <utility>
 
-#include "base/start_thread.h"
 #include "base/unix_socket.h"
 #include "cuse-dxg/attach/library/delivery.h"
 #include "cuse-dxg/attach/library/memory.h"
@@ -28,7 +25,6 @@ using preload::node::Said;
 using Clock = std::chrono::steady_clock;
 
 constexpr uint64_t kListenerNumber = 0, kWakeNumber = 1, kClosingsNumber = 2;  // channels have higher ones
-constexpr int kThreadsMax = 1024;
 constexpr int kLook_ms = 20;    // at callers that die in a call
 constexpr int kPutOffMax = 64;  // messages before a close is looked at in any case
 
@@ -85,25 +81,23 @@ LibrarySession::~LibrarySession() { Stop(); }
 
 Status LibrarySession::Start(Node& node, int workers) {
   node_ = &node;
-  MutexLock lock(mutex_);
-  workers_kept_ = workers;
-  for (int i = 0; i < workers; ++i) StartWorker();
-  if (!workers_.empty()) return Status::Ok();
+  const auto serve = [this] {
+    // Where another worker had the turn, that one's request takes long.
+    node_->LookAtLongRequests();
+    return ServeUntilTurnIsLost();
+  };
+  if (workers_.Start(workers, [this, serve] { workers_.Serve(serve); })) return Status::Ok();
   return Status::Refuse(EAGAIN, "no thread can be had to serve the node (ulimit -u, or the machine's limit)");
 }
 
 void LibrarySession::Stop() {
-  stopping_ = true;
-  turn_.Stop();
+  workers_.Stop();
   Wake();
-  std::list<std::thread> workers;
   {
     MutexLock lock(mutex_);
     for (const auto& [number, channel] : channels_) channel->HangUp();  // who waits for one waits no longer
-    while (working_ > 0) changed_.Wait(mutex_);
-    workers.swap(workers_);
   }
-  for (std::thread& worker : workers) worker.join();
+  workers_.Join();
   // What clients were asked for is not heard any more. Who waits for it holds them, and they him.
   Channel::Jobs jobs;
   std::vector<ChannelPtr> channels;
@@ -123,66 +117,22 @@ std::unique_ptr<client::Delivery> LibrarySession::MakeDelivery() {
   return std::make_unique<LibraryDelivery>(*this);
 }
 
-// -- Workers, as those of a connection to the kernel (attach/session.cc) ------------------------------
-
-void LibrarySession::StartWorker() {
-  std::thread worker;
-  if (!StartThread(&worker, [this] { Work(); }))
-    return spdlog::warn("no thread can be had for another worker (ulimit -u); {} go on", working_);
-  workers_.push_back(std::move(worker));
-  ++working_;
-  ++idle_;
-}
-
-void LibrarySession::Work() {
-  while (TakeTurn()) {
-    if (!ServeUntilTurnIsLost() || !BecomeIdle()) break;
-  }
-  MutexLock lock(mutex_);
-  --working_;
-  changed_.NotifyAll();
-}
-
-bool LibrarySession::TakeTurn() {
-  const bool taken = turn_.Take();
-  {
-    MutexLock lock(mutex_);
-    --idle_;
-    if (!taken || stopping_) return false;
-    if (idle_ == 0 && working_ < kThreadsMax) StartWorker();
-  }
-  node_->LookAtLongRequests();
-  return true;
-}
-
-bool LibrarySession::BecomeIdle() {
-  MutexLock lock(mutex_);
-  if (working_ > workers_kept_ && idle_ > 0 && !stopping_) {
-    const auto self = std::find_if(workers_.begin(), workers_.end(), [](const std::thread& worker) {
-      return worker.get_id() == std::this_thread::get_id();
-    });
-    self->detach();
-    workers_.erase(self);
-    return false;
-  }
-  ++idle_;
-  return true;
-}
+// -- The reader -----------------------------------------------------------------------------------
 
 bool LibrarySession::ServeUntilTurnIsLost() {
   for (;;) {
     Job job = Next();
     if (!job) return false;
-    turn_.Offer();
+    workers_.turn().Offer();
     job();
     job = nullptr;
-    if (!turn_.Resume()) return true;
+    if (!workers_.turn().Resume()) return true;
   }
 }
 
 LibrarySession::Job LibrarySession::Next() {
   for (;;) {
-    if (stopping_) return nullptr;
+    if (workers_.stopping()) return nullptr;
     // In every round: who keeps us busy must not keep us from looking.
     const auto now = Clock::now();
     if (!listens_ && now >= listen_at_) listens_ = Watch(epoll_, listener_.get(), EPOLLIN, kListenerNumber);
@@ -219,7 +169,7 @@ LibrarySession::Job LibrarySession::Next() {
       if (Job job = Accept()) return job;
     } else if (event.data.u64 == kWakeNumber) {
       uint64_t times;
-      if (!stopping_) (void)!read(wake_.get(), &times, sizeof(times));
+      if (!workers_.stopping()) (void)!read(wake_.get(), &times, sizeof(times));
       ReleaseClosed();
     } else if (event.data.u64 == kClosingsNumber) {
       closings_put_off_ = 0;

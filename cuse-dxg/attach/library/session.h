@@ -12,15 +12,14 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <thread>
 #include <unordered_map>
 #include <vector>
 
 #include "base/mutex.h"
-#include "base/reading_turn.h"
 #include "base/status.h"
 #include "base/unique_fd.h"
 #include "base/unix_socket.h"
+#include "base/workers.h"
 #include "cuse-dxg/attach/library/channel.h"
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/client/delivery.h"
@@ -103,10 +102,6 @@ class LibrarySession {
   Status Listen();
 
   // -- The reader
-  void StartWorker() DXG_REQUIRES(mutex_);
-  void Work() DXG_EXCLUDES(mutex_);
-  bool TakeTurn() DXG_EXCLUDES(mutex_);
-  bool BecomeIdle() DXG_EXCLUDES(mutex_);
   bool ServeUntilTurnIsLost() DXG_EXCLUDES(mutex_);
   // Something to be done without the turn; null: the session is over.
   Job Next() DXG_EXCLUDES(mutex_);
@@ -166,18 +161,13 @@ class LibrarySession {
   std::string place_, secret_;
   UniqueFd listener_, epoll_, closings_, wake_;
   Node* node_ = nullptr;
-  ReadingTurn turn_;
-  std::atomic<bool> stopping_ = false;
+  Workers workers_;
   bool listens_ = true;                                        // of the reader
   std::chrono::steady_clock::time_point listen_at_, look_at_;  // the same: the next times to do so
   int closings_put_off_ = 0;                                   // the same
   std::vector<std::byte> message_;                             // the same
 
   Mutex mutex_;
-  ConditionVariable changed_;
-  std::list<std::thread> workers_ DXG_GUARDED_BY(mutex_);
-  int workers_kept_ DXG_GUARDED_BY(mutex_) = 0, working_ DXG_GUARDED_BY(mutex_) = 0,
-                    idle_ DXG_GUARDED_BY(mutex_) = 0;
   uint64_t last_number_ DXG_GUARDED_BY(mutex_) = 0;  // of channels
   std::unordered_map<uint64_t, ChannelPtr> channels_ DXG_GUARDED_BY(mutex_);
   std::multimap<pid_t, ChannelPtr> by_tid_ DXG_GUARDED_BY(mutex_);

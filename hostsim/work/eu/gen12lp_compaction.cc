@@ -41,28 +41,28 @@ constexpr uint32_t kSubregister3[32] = {
     0xe0000, 0x06000, 0x00080, 0x04000, 0x03000, 0x05000, 0x07000, 0x00100, 0x00200, 0x00300, 0x00280,
     0x00380, 0xc0380, 0x20100, 0x20180, 0x40180, 0x80300, 0x80280, 0x60080, 0xa0380, 0x40080};
 
-struct Field {
+struct BitRange {
   uint8_t high, low;
 };
 
 // Where the bits of a row go, from its lowest on.
-constexpr Field kControlFields[] = {{18, 16}, {21, 19}, {23, 22}, {27, 24}, {28, 28},
-                                    {31, 31}, {32, 32}, {33, 33}, {34, 34}, {95, 92}};
-constexpr Field kDatatypeFields[] = {{35, 35}, {39, 36}, {43, 40}, {46, 46}, {47, 47},
-                                     {49, 48}, {50, 50}, {66, 66}, {91, 88}, {98, 98}};
-constexpr Field kSubregisterFields[] = {{55, 51}, {71, 67}, {103, 99}};
-constexpr Field kSource0Fields[] = {{45, 44}, {65, 64}, {80, 80}, {83, 81}, {87, 84}};
-constexpr Field kSource1Fields[] = {{97, 96}, {112, 112}, {115, 113}, {119, 116}, {121, 120}};
-constexpr Field kControl3Fields[] = {{18, 16}, {21, 19}, {23, 22}, {27, 24}, {28, 28}, {31, 31},
-                                     {32, 32}, {33, 33}, {34, 34}, {38, 36}, {39, 39}, {42, 40},
-                                     {48, 48}, {50, 50}, {82, 80}, {90, 88}, {95, 92}};
-constexpr Field kSource3Fields[] = {{35, 35}, {43, 43}, {45, 44}, {46, 46},   {47, 47},
-                                    {65, 64}, {66, 66}, {83, 83}, {85, 84},   {87, 86},
-                                    {91, 91}, {97, 96}, {98, 98}, {113, 112}, {114, 114}};
-constexpr Field kSubregister3Fields[] = {{55, 51}, {71, 67}, {103, 99}, {119, 115}};
+constexpr BitRange kControlFields[] = {{18, 16}, {21, 19}, {23, 22}, {27, 24}, {28, 28},
+                                       {31, 31}, {32, 32}, {33, 33}, {34, 34}, {95, 92}};
+constexpr BitRange kDatatypeFields[] = {{35, 35}, {39, 36}, {43, 40}, {46, 46}, {47, 47},
+                                        {49, 48}, {50, 50}, {66, 66}, {91, 88}, {98, 98}};
+constexpr BitRange kSubregisterFields[] = {{55, 51}, {71, 67}, {103, 99}};
+constexpr BitRange kSource0Fields[] = {{45, 44}, {65, 64}, {80, 80}, {83, 81}, {87, 84}};
+constexpr BitRange kSource1Fields[] = {{97, 96}, {112, 112}, {115, 113}, {119, 116}, {121, 120}};
+constexpr BitRange kControl3Fields[] = {{18, 16}, {21, 19}, {23, 22}, {27, 24}, {28, 28}, {31, 31},
+                                        {32, 32}, {33, 33}, {34, 34}, {38, 36}, {39, 39}, {42, 40},
+                                        {48, 48}, {50, 50}, {82, 80}, {90, 88}, {95, 92}};
+constexpr BitRange kSource3Fields[] = {{35, 35}, {43, 43}, {45, 44}, {46, 46},   {47, 47},
+                                       {65, 64}, {66, 66}, {83, 83}, {85, 84},   {87, 86},
+                                       {91, 91}, {97, 96}, {98, 98}, {113, 112}, {114, 114}};
+constexpr BitRange kSubregister3Fields[] = {{55, 51}, {71, 67}, {103, 99}, {119, 115}};
 
-void Spread(Word* word, std::span<const Field> fields, uint64_t row) {
-  for (const Field& field : fields) {
+void Spread(Word* word, std::span<const BitRange> fields, uint64_t row) {
+  for (const BitRange& field : fields) {
     word->Set(field.high, field.low, row);
     row >>= field.high - field.low + 1;
   }

@@ -49,7 +49,7 @@ MessageResult Messages::Send(const Message& message, Thread& thread) {
       if (message.eot) return {};
       return Refuse("a message to the thread spawner that does not end the thread");
     case kConstantCache:
-      if (MessageField(message.descriptor, 14, 18) <= 1) return Block(message, thread, false);
+      if (Field(message.descriptor, 14, 18) <= 1) return Block(message, thread, false);
       return Refuse(fmt::format("message {:#x} to the constant cache", message.descriptor));
     case kDataCache0:
       return DataCache0(message, thread);
@@ -63,7 +63,7 @@ MessageResult Messages::Send(const Message& message, Thread& thread) {
 
 MessageResult Messages::Gateway(const Message& message, Thread& thread) {
   constexpr uint32_t kBarrierSignal = 4;
-  if (MessageField(message.descriptor, 0, 2) != kBarrierSignal)
+  if (Field(message.descriptor, 0, 2) != kBarrierSignal)
     return Refuse(fmt::format("message {:#x} to the gateway, which is no barrier's", message.descriptor));
   if (thread.waits_at_barrier) return Refuse("a second signal to a barrier before it was passed");
   group_->Signal(thread);
@@ -71,8 +71,8 @@ MessageResult Messages::Gateway(const Message& message, Thread& thread) {
 }
 
 MessageResult Messages::DataCache0(const Message& message, Thread& thread) {
-  if (MessageField(message.descriptor, 18, 18) != 0) return ScratchBlock(message, thread);
-  switch (MessageField(message.descriptor, 14, 17)) {
+  if (Field(message.descriptor, 18, 18) != 0) return ScratchBlock(message, thread);
+  switch (Field(message.descriptor, 14, 17)) {
     case 0:
     case 1:
       return Block(message, thread, false);
@@ -91,7 +91,7 @@ MessageResult Messages::DataCache0(const Message& message, Thread& thread) {
 }
 
 MessageResult Messages::DataCache1(const Message& message, Thread& thread) {
-  switch (MessageField(message.descriptor, 14, 18)) {
+  switch (Field(message.descriptor, 14, 18)) {
     case 0x01:
       return Untyped(message, thread, false, false);
     case 0x02:
@@ -164,12 +164,12 @@ bool Messages::ReadSurface(uint32_t index, Surface* surface) {
     return false;
   if (!pages_->Read(bases_.surface + (offset & ~63u), state, sizeof state)) return false;
   surface->known = true;
-  const uint32_t type = MessageField(state[0], 29, 31);
+  const uint32_t type = Field(state[0], 29, 31);
   if (type == kNull) {
     surface->target = {Target::kNothing, 0, 0};
   } else if (type == kBuffer) {
-    const uint64_t last = MessageField(state[2], 0, 6) | MessageField(state[2], 16, 29) << 7 |
-                          uint64_t{MessageField(state[3], 21, 31)} << 21;
+    const uint64_t last =
+        Field(state[2], 0, 6) | Field(state[2], 16, 29) << 7 | uint64_t{Field(state[3], 21, 31)} << 21;
     surface->target = {Target::kMemory, state[8] | uint64_t{state[9]} << 32, last + 1};
   } else {
     surface->refused = fmt::format("surface {} is an image, which are not simulated", index);

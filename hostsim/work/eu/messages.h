@@ -11,6 +11,7 @@
 #include "hostsim/work/eu/page_cache.h"
 #include "hostsim/work/eu/thread.h"
 #include "hostsim/work/eu/thread_group.h"
+#include "hostsim/work/streamers/packet_words.h"
 
 namespace dxg::hostsim::eu {
 
@@ -138,10 +139,5 @@ class Messages final : public MessagePort {
   PageCache* pages_ = nullptr;
   std::array<Surface, 240> surfaces_;  // by their index in the binding table
 };
-
-// Bits `low` to `high`, these included.
-constexpr uint32_t MessageField(uint32_t word, uint32_t low, uint32_t high) {
-  return word >> low & ((2u << (high - low)) - 1);
-}
 
 }  // namespace dxg::hostsim::eu

@@ -104,13 +104,13 @@ Word AtomicAnswer(uint32_t operation, bool of_floats, Word old) {
 
 MessageResult Messages::Atomic(const Message& message, Thread& thread, bool wide_addresses, bool of_floats) {
   const uint32_t descriptor = message.descriptor;
-  const uint32_t operation = MessageField(descriptor, 8, 11);
+  const uint32_t operation = Field(descriptor, 8, 11);
   if (operation == 0 || (of_floats && operation > kFloatCompareWrite))
     return Refuse(fmt::format("atomic message {:#x}", descriptor));
   // Those by address are of 8 lanes, and say by the bit how wide the number is.
-  const bool wide = wide_addresses && !of_floats && MessageField(descriptor, 12, 12) != 0;
-  const uint32_t lanes = wide_addresses || MessageField(descriptor, 12, 12) != 0 ? 8 : 16;
-  const bool answers = MessageField(descriptor, 13, 13) != 0;
+  const bool wide = wide_addresses && !of_floats && Field(descriptor, 12, 12) != 0;
+  const uint32_t lanes = wide_addresses || Field(descriptor, 12, 12) != 0 ? 8 : 16;
+  const bool answers = Field(descriptor, 13, 13) != 0;
   const uint32_t header = message.header ? 1 : 0, bytes = wide ? 8 : 4;
   const uint32_t of_addresses = lanes * (wide_addresses ? 8 : 4) / kRegisterBytes;
   const uint32_t of_operand = lanes * bytes / kRegisterBytes;
@@ -124,7 +124,7 @@ MessageResult Messages::Atomic(const Message& message, Thread& thread, bool wide
   Target target{Target::kMemory, 0, ~0ull};
   if (!wide_addresses) {
     MessageResult result;
-    const auto found = FindTarget(MessageField(descriptor, 0, 7), &result);
+    const auto found = FindTarget(Field(descriptor, 0, 7), &result);
     if (!found) return result;
     target = *found;
   }

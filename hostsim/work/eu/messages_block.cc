@@ -32,7 +32,7 @@ MessageResult Messages::Move(const Message& message, Thread& thread, const Targe
                               payload.registers(), message.destination_registers, registers));
   }
   if (message.lane_mask == 0) return {};
-  const bool high_half = bytes == kOwordBytes && MessageField(message.descriptor, 8, 10) == 1;
+  const bool high_half = bytes == kOwordBytes && Field(message.descriptor, 8, 10) == 1;
   std::array<uint8_t, kBlockRegistersMax * kRegisterBytes> block;
   if (write) {
     for (uint32_t i = 0; i < registers; ++i)
@@ -51,21 +51,21 @@ MessageResult Messages::Move(const Message& message, Thread& thread, const Targe
 }
 
 MessageResult Messages::Block(const Message& message, Thread& thread, bool write) {
-  const uint32_t bytes = BlockBytes(MessageField(message.descriptor, 8, 10));
+  const uint32_t bytes = BlockBytes(Field(message.descriptor, 8, 10));
   if (!message.header || bytes == 0 || message.src0_registers == 0)
     return Refuse(fmt::format("block message {:#x}", message.descriptor));
   const auto in_header = Payload(message, thread).Get<uint32_t>(0, 2);
-  const bool in_bytes = MessageField(message.descriptor, 14, 17) == 1;
+  const bool in_bytes = Field(message.descriptor, 14, 17) == 1;
   const uint64_t offset = in_bytes ? in_header & ~3ull : uint64_t{in_header} * kOwordBytes;
   MessageResult result;
-  const auto target = FindTarget(MessageField(message.descriptor, 0, 7), &result);
+  const auto target = FindTarget(Field(message.descriptor, 0, 7), &result);
   return target ? Move(message, thread, *target, offset, bytes, write) : result;
 }
 
 MessageResult Messages::BlockByAddress(const Message& message, Thread& thread, bool write) {
   enum { kAligned = 0, kUnaligned = 1 };
-  const uint32_t bytes = BlockBytes(MessageField(message.descriptor, 8, 10));
-  const uint32_t kind = MessageField(message.descriptor, 11, 12);
+  const uint32_t bytes = BlockBytes(Field(message.descriptor, 8, 10));
+  const uint32_t kind = Field(message.descriptor, 11, 12);
   if (!message.header || bytes == 0 || kind > kUnaligned || message.src0_registers == 0)
     return Refuse(fmt::format("block message {:#x} by address", message.descriptor));
   const auto address = Payload(message, thread).Get<uint64_t>(0, 0);
@@ -76,11 +76,11 @@ MessageResult Messages::BlockByAddress(const Message& message, Thread& thread, b
 MessageResult Messages::ScratchBlock(const Message& message, Thread& thread) {
   if (!message.header || message.src0_registers == 0)
     return Refuse(fmt::format("scratch message {:#x}", message.descriptor));
-  const uint32_t registers = 1u << MessageField(message.descriptor, 12, 13);
+  const uint32_t registers = 1u << Field(message.descriptor, 12, 13);
   const uint64_t offset = (Payload(message, thread).Get<uint32_t>(0, 5) & ~0x3FFu) +
-                          uint64_t{MessageField(message.descriptor, 0, 11)} * kRegisterBytes;
+                          uint64_t{Field(message.descriptor, 0, 11)} * kRegisterBytes;
   return Move(message, thread, {Target::kMemory, bases_.general, 1ull << 32}, offset,
-              registers * kRegisterBytes, MessageField(message.descriptor, 17, 17) != 0);
+              registers * kRegisterBytes, Field(message.descriptor, 17, 17) != 0);
 }
 
 }  // namespace dxg::hostsim::eu

@@ -94,20 +94,20 @@ MessageResult Messages::Transfer(const Message& message, Thread& thread, const T
 
 MessageResult Messages::ByteScattered(const Message& message, Thread& thread, bool write) {
   Scattered how;
-  how.lanes = MessageField(message.descriptor, 8, 8) != 0 ? 16 : 8;
-  const uint32_t size = MessageField(message.descriptor, 10, 11);
+  how.lanes = Field(message.descriptor, 8, 8) != 0 ? 16 : 8;
+  const uint32_t size = Field(message.descriptor, 10, 11);
   if (size > 2) return Refuse(fmt::format("byte scattered message {:#x}", message.descriptor));
   how.element_bytes = 1u << size;
   MessageResult result;
-  const auto target = FindTarget(MessageField(message.descriptor, 0, 7), &result);
+  const auto target = FindTarget(Field(message.descriptor, 0, 7), &result);
   return target ? Transfer(message, thread, *target, how, write) : result;
 }
 
 MessageResult Messages::Untyped(const Message& message, Thread& thread, bool write, bool wide_addresses) {
   constexpr uint32_t kSimd16 = 1, kSimd8 = 2;
-  const uint32_t mode = MessageField(message.descriptor, 12, 13);
+  const uint32_t mode = Field(message.descriptor, 12, 13);
   Scattered how;
-  how.skipped = MessageField(message.descriptor, 8, 11);
+  how.skipped = Field(message.descriptor, 8, 11);
   if ((mode != kSimd16 && mode != kSimd8) || how.skipped == 15)
     return Refuse(fmt::format("untyped message {:#x}", message.descriptor));
   how.lanes = mode == kSimd16 ? 16 : 8;
@@ -116,16 +116,16 @@ MessageResult Messages::Untyped(const Message& message, Thread& thread, bool wri
   how.align_bytes = sizeof(uint32_t);
   if (wide_addresses) return Transfer(message, thread, {Target::kMemory, 0, ~0ull}, how, write);
   MessageResult result;
-  const auto target = FindTarget(MessageField(message.descriptor, 0, 7), &result);
+  const auto target = FindTarget(Field(message.descriptor, 0, 7), &result);
   return target ? Transfer(message, thread, *target, how, write) : result;
 }
 
 MessageResult Messages::ScatteredByAddress(const Message& message, Thread& thread, bool write) {
   enum { kByte = 0, kDword = 1, kQword = 2 };
-  const uint32_t element = MessageField(message.descriptor, 8, 9);
-  const uint32_t count = 1u << MessageField(message.descriptor, 10, 11);
+  const uint32_t element = Field(message.descriptor, 8, 9);
+  const uint32_t count = 1u << Field(message.descriptor, 10, 11);
   Scattered how;
-  how.lanes = MessageField(message.descriptor, 12, 12) != 0 ? 16 : 8;
+  how.lanes = Field(message.descriptor, 12, 12) != 0 ? 16 : 8;
   how.wide_addresses = true;
   switch (element) {
     case kByte:  // so many bytes together
