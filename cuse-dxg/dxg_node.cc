@@ -275,7 +275,7 @@ namespace {
 // What a recording copies is read by system calls, also where a client's own thread carries the rest.
 Status CheckRecordsMemory(const NodeOptions& options) {
   if (options.record.file.empty() || options.record.memory == "none") return Status::Ok();
-  const Status reached = client::CheckProcessVm();
+  Status reached = client::CheckProcessVm();
   if (reached.ok()) return reached;
   return Status::Refuse(-reached.value(),
                         "--memory: nothing of it would be recorded: {}; leave the option out", reached.why());

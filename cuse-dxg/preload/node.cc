@@ -177,11 +177,13 @@ DXG_EXPORT int openat64(int folder, const char* path, int flags, ...) {
   DXG_MODE(flags)
   return Next_openat64()(folder, path, flags, mode);
 }
-// What a compiler makes of the same without a mode, with _FORTIFY_SOURCE.
+// What a compiler makes of the same without a mode, with _FORTIFY_SOURCE. The names are the C library's.
+// NOLINTBEGIN(bugprone-reserved-identifier)
 DXG_EXPORT int __open_2(const char* path, int flags) { return open(path, flags); }
 DXG_EXPORT int __open64_2(const char* path, int flags) { return open64(path, flags); }
 DXG_EXPORT int __openat_2(int folder, const char* path, int flags) { return openat(folder, path, flags); }
 DXG_EXPORT int __openat64_2(int folder, const char* path, int flags) { return openat64(folder, path, flags); }
+// NOLINTEND(bugprone-reserved-identifier)
 
 static FILE* OpenStream(const char* mode) {
   const int access = strchr(mode, '+') ? O_RDWR : mode[0] == 'r' ? O_RDONLY : O_WRONLY;
@@ -230,6 +232,7 @@ DXG_EXPORT ssize_t read(int descriptor, void* to, size_t bytes) {
   long result;
   return CannotBe(O_RDONLY, descriptor, &result) ? result : Next_read()(descriptor, to, bytes);
 }
+// NOLINTNEXTLINE(bugprone-reserved-identifier): the name is the C library's
 DXG_EXPORT ssize_t __read_chk(int descriptor, void* to, size_t bytes, size_t room) {
   if (bytes > room) __builtin_trap();
   return read(descriptor, to, bytes);
@@ -344,6 +347,7 @@ DXG_OLD_STAT(__xstat64, stat64)
 DXG_OLD_STAT(__lxstat, stat)
 DXG_OLD_STAT(__lxstat64, stat64)
 
+// NOLINTBEGIN(bugprone-reserved-identifier): the names are the C library's
 extern "C" int __fxstat(int version, int descriptor, struct stat* info);
 extern "C" int __fxstat64(int version, int descriptor, struct stat64* info);
 DXG_NEXT(__fxstat)
@@ -354,3 +358,4 @@ DXG_EXPORT int __fxstat(int version, int descriptor, struct stat* info) {
 DXG_EXPORT int __fxstat64(int version, int descriptor, struct stat64* info) {
   return OfDescriptor(Next___fxstat64()(version, descriptor, info), descriptor, info);
 }
+// NOLINTEND(bugprone-reserved-identifier)

@@ -168,7 +168,7 @@ Status VmbusCapture::Line(std::string_view line, bool whole) {
   if (!line.starts_with("> ") && !line.starts_with("< ")) return Status::Ok();
   Packet packet;
   if (!whole) return Status::Ok();  // where the capture was cut
-  if (Parse(line, &packet)) return TakePacket(std::move(packet));
+  if (Parse(line, &packet)) return TakePacket(packet);
   if (not_understood_++ == 0) first_not_understood_ = lines_;
   return Status::Ok();
 }
