@@ -15,6 +15,7 @@
 #include <utility>
 
 #include "base/unix_socket.h"
+#include "base/wake_signal.h"
 #include "cuse-dxg/attach/library/delivery.h"
 #include "cuse-dxg/attach/library/memory.h"
 
@@ -81,6 +82,7 @@ LibrarySession::~LibrarySession() { Stop(); }
 
 Status LibrarySession::Start(Node& node, int workers) {
   node_ = &node;
+  InstallWakeSignal();  // for the closer
   const auto serve = [this] {
     // Where another worker had the turn, that one's request takes long.
     node_->LookAtLongRequests();
