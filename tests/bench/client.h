@@ -44,6 +44,7 @@ class Client {
   HwQueue CreateHwQueue(d3dkmthandle context);
   void Submit(d3dkmthandle context, uint64_t address, uint32_t bytes);
   void Submit(const HwQueue& queue, uint64_t address, uint32_t bytes, uint64_t progress);
+  void WaitFromGpu(d3dkmthandle context, const Fence& fence, uint64_t value);
   void SignalFromGpu(d3dkmthandle context, const Fence& fence, uint64_t value);
 
  private:
