@@ -15,6 +15,9 @@ class Client {
  public:
   explicit Client(int fd);
 
+  d3dkmthandle adapter() const { return adapter_; }
+  d3dkmthandle device() const { return device_; }
+
   // -- Memory
   void CreateQueue();  // a paging queue, for MakeResident and Map
   d3dkmthandle Create(uint64_t bytes);
