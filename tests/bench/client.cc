@@ -182,6 +182,15 @@ void Client::Submit(const HwQueue& queue, uint64_t address, uint32_t bytes, uint
   Do(LX_DXSUBMITCOMMANDTOHWQUEUE, &args);
 }
 
+void Client::WaitFromGpu(d3dkmthandle context, const Fence& fence, uint64_t value) {
+  d3dkmt_waitforsynchronizationobjectfromgpu args{};
+  args.context = context;
+  args.object_count = 1;
+  args.objects = Address(&fence.handle);
+  args.monitored_fence_values = Address(&value);
+  Do(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU, &args);
+}
+
 void Client::SignalFromGpu(d3dkmthandle context, const Fence& fence, uint64_t value) {
   d3dkmt_signalsynchronizationobjectfromgpu args{};
   args.context = context;
