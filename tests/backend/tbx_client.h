@@ -62,7 +62,7 @@ class TbxClient {
   std::string Read(uint64_t address, uint32_t bytes) {
     Send(TbxMessage(5, {static_cast<uint32_t>(address >> 32) << 24, static_cast<uint32_t>(address), bytes}));
     const std::string head = socket::ReceiveRaw(peer_, 6 * sizeof(uint32_t));
-    if (head.size() == 6 * sizeof(uint32_t)) EXPECT_EQ(head.substr(0, 12), Words({6, 77, 12}));
+    EXPECT_EQ(head.substr(0, 12), Words({6, 77, 12}));
     return socket::ReceiveRaw(peer_, bytes);
   }
   void SetRegister(uint32_t offset, uint32_t value) { Send(TbxMessage(0, {1u | 4u << 1, offset, value})); }
@@ -73,7 +73,8 @@ class TbxClient {
     return answer.size() < 16 ? "" : answer.substr(12);
   }
   void SetGlobal(uint32_t page, uint64_t physical) {
-    Send(TbxMessage(2, {1, page, static_cast<uint32_t>(physical | 1), static_cast<uint32_t>(physical >> 32)}));
+    Send(
+        TbxMessage(2, {1, page, static_cast<uint32_t>(physical | 1), static_cast<uint32_t>(physical >> 32)}));
   }
   std::string Global(uint32_t page) {
     Send(TbxMessage(2, {0, page, 0, 0}));
@@ -86,7 +87,9 @@ class TbxClient {
       Write(kTables + level * 0x1000, Words({static_cast<uint32_t>(kTables + (level + 1) * 0x1000) | 3, 0}));
     for (uint64_t page = 0; page < kPages; ++page)
       Write(kTables + 0x3000 + (kBatch / 0x1000 + page) * 8,
-            Words({static_cast<uint32_t>(kData + page * 0x1000) | (kBatch + page * 0x1000 == kReadOnly ? 1u : 3u), 0}));
+            Words({static_cast<uint32_t>(kData + page * 0x1000) |
+                       (kBatch + page * 0x1000 == kReadOnly ? 1u : 3u),
+                   0}));
     SetGlobal(kGlobalRing / 0x1000, kRing);
     SetGlobal(kGlobalImage / 0x1000, kImage);
     SetGlobal(kGlobalImage / 0x1000 + 1, kImage + 0x1000);

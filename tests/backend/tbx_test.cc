@@ -157,7 +157,8 @@ const WrongMessage kWrongMessages[] = {
     {"ShortEntry", TbxMessage(2, {1, 2, 3}), "body of 12 bytes: expected 16"},
     {"ShortWrite", TbxMessage(4, {0, 0}), "body of 8 bytes: expected 12"},
     {"RegisterOfOneByte", TbxMessage(0, {1u << 1, 0x2000, 0}), "1 bytes of space 0: expected 4"},
-    {"RegisterOfAnotherSpace", TbxMessage(0, {4u << 1 | 1u << 6, 0x2000, 0}), "space 1: expected 4 of space 0"},
+    {"RegisterOfAnotherSpace", TbxMessage(0, {4u << 1 | 1u << 6, 0x2000, 0}),
+     "space 1: expected 4 of space 0"},
     {"RegisterBetween", TbxMessage(0, {1u | 4u << 1, 0x2001, 0}), "expected a multiple of 4"},
     {"RegisterFarAway", TbxMessage(0, {1u | 4u << 1, 0x800000, 0}), "below 0x800000"},
     {"HugeRead", TbxMessage(5, {0, 0, 0x100'0001}), "16777217 bytes of memory at 0x0"},
@@ -180,7 +181,8 @@ std::string Submitted(std::initializer_list<uint32_t> batch) {
 TEST(Tbx, APageFaultHasItsAddress) {
   EXPECT_EQ(Submitted({kStore, 0x7654'3210, 0x12, 1}),
             "render engine, context 0x2000: page fault at 0x1276543210 (write of what is not mapped)");
-  EXPECT_THAT(Submitted({kStore, TbxClient::kReadOnly, 0, 1}), HasSubstr("page fault at 0x1e000 (write of a page"));
+  EXPECT_THAT(Submitted({kStore, TbxClient::kReadOnly, 0, 1}),
+              HasSubstr("page fault at 0x1e000 (write of a page"));
 }
 
 TEST(Tbx, ACommandThatNobodyKnowsIsNamed) {
@@ -251,8 +253,8 @@ TEST(TbxPlace, IsReadFromTheCommandLine) {
 }
 
 TEST(TbxPlace, IsOfThisMachine) {
-  for (const char* text : {"tbx:", "tbx:65536", "tbx:-1", "tbx:0.0.0.0:4321", "tbx:host:1", "tbx:1x", "tbx:1,",
-                           "tbx:1,memory-mib=0", "tbx:1,memory-mib=", "tbx:1,other=1"}) {
+  for (const char* text : {"tbx:", "tbx:65536", "tbx:-1", "tbx:0.0.0.0:4321", "tbx:host:1", "tbx:1x",
+                           "tbx:1,", "tbx:1,memory-mib=0", "tbx:1,memory-mib=", "tbx:1,other=1"}) {
     const auto parsed = ParseTbxPlace(text);
     EXPECT_EQ(parsed.status().value(), -EINVAL) << text;
     EXPECT_THAT(parsed.status().why(), HasSubstr("expected")) << text;
@@ -271,7 +273,7 @@ TEST(TbxPlace, NeedsExecutionUnits) {
 }
 
 UniqueFd ConnectTo(uint16_t port) {
-  UniqueFd peer(socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
+  UniqueFd peer(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
   sockaddr_in address = {};
   address.sin_family = AF_INET;
   address.sin_port = htons(port);

@@ -1,8 +1,8 @@
 // Random messages of a program's runtime to the simulator channel. Nothing may crash, hang or leak, and the
 // session ends with the connection.
 //
-// Input: the first byte says whether a context with page tables is there, and then there are messages, each as
-// its type, a length and bytes of the body.
+// Input: the first byte says whether a context with page tables is there, and then there are messages, each
+// as its type, a length and bytes of the body.
 #include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
@@ -30,7 +30,8 @@ void PutMemory(std::string* out, uint32_t address, std::initializer_list<uint32_
 // Tables at 0x1000 that show 0x5000 at 0x5000, a ring at 0x6000 with a batch at 0x5000, a context at 0x7000.
 std::string Prepared() {
   std::string out;
-  for (uint32_t level = 1; level <= 3; ++level) PutMemory(&out, level * 0x1000, {(level + 1) * 0x1000 | 3, 0});
+  for (uint32_t level = 1; level <= 3; ++level)
+    PutMemory(&out, level * 0x1000, {(level + 1) * 0x1000 | 3, 0});
   PutMemory(&out, 0x4000 + 5 * 8, {0x5003, 0});
   for (uint32_t page = 6; page <= 8; ++page) Put(&out, {2, 0, 16, 1, page, page * 0x1000 | 1, 0});
   PutMemory(&out, 0x6000, {0x1880'0101, 0x5000, 0, 0});
@@ -70,8 +71,10 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   options.gpu = {.clock_hz = 1'000'000, .execution = {.executes = true, .instructions_max = 4096}};
   options.room = std::make_shared<hostsim::serve::TbxRoom>(1u << 20);
   hostsim::serve::TbxSession session(UniqueFd(ends[1]), "fuzz", options);
-  // All of it has room in the socket, and nobody reads the answers: a long one waits until the program is gone.
-  FUZZ_CHECK(send(program.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) == static_cast<ssize_t>(bytes.size()));
+  // All of it has room in the socket, and nobody reads the answers: a long one waits until the program is
+  // gone.
+  FUZZ_CHECK(send(program.get(), bytes.data(), bytes.size(), MSG_NOSIGNAL) ==
+             static_cast<ssize_t>(bytes.size()));
   shutdown(program.get(), SHUT_RDWR);
   session.Run();
   return 0;
