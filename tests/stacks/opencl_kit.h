@@ -21,6 +21,9 @@ void Check(bool holds, const char* what, const char* file, int line);
 void Succeeds(cl_int status, const char* what, const char* file, int line);
 // What the checks that follow are about; an error names it.
 void Doing(const std::string& what);
+// A number (FNV-1a, 64 bits) of all bytes that were read from arrays since the last call.
+void CountRead(const void* bytes, size_t count);
+uint64_t TakeDigest();
 
 // The same numbers on each machine: a linear congruential generator.
 class Random {
@@ -79,6 +82,7 @@ class Array {
     std::vector<T> content(count_);
     SUCCEEDS(clEnqueueReadBuffer(session_.queue, buffer_, CL_TRUE, 0, count_ * sizeof(T), content.data(), 0,
                                  nullptr, nullptr));
+    CountRead(content.data(), count_ * sizeof(T));
     return content;
   }
   const cl_mem& mem() const { return buffer_; }
