@@ -16,7 +16,9 @@ class Client {
   explicit Client(int fd);
 
   // -- Memory
-  void CreateQueue();  // a paging queue, for MakeResident and Map
+  void GetState();          // of the device: answered without the host
+  void QueryVideoMemory();  // asks the host
+  void CreateQueue();       // a paging queue, for MakeResident and Map
   d3dkmthandle Create(uint64_t bytes);
   void Destroy(d3dkmthandle allocation);
   char* Lock(d3dkmthandle allocation);

@@ -1,54 +1,21 @@
 // dxg-bench: what a call through cuse-dxg costs, in one run and pinned to one core, against a bare FUSE ioctl
 // echo of the same size. Prints ratios: absolute times say more about the machine than about us.
-#include <fcntl.h>
 #include <fmt/format.h>
+#include <sched.h>
 
-#include <cstdio>
-#include <string>
 #include <string_view>
 
 #include "proto/abi/d3dkmthk.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/by_library.h"
 
 using namespace dxg::bench;
 
-namespace {
-
-constexpr char kByLibrary[] = "--by-library";  // this program as one of `cuse-dxg run --attach=preload`
-
-// Prints the median of a local and of a host call, in microseconds.
-int MeasureByLibrary() {
-  const int node = open("/dev/dxg", O_RDWR | O_CLOEXEC);
-  d3dkmt_adapterinfo info{};
-  d3dkmt_enumadapters3 enumerate{};
-  enumerate.adapter_count = 1;
-  enumerate.filter.value = 1;
-  *reinterpret_cast<uint64_t*>(&enumerate.adapters) = reinterpret_cast<uint64_t>(&info);
-  d3dkmt_createdevice device{};
-  if (node < 0 || ioctl(node, LX_DXENUMADAPTERS3, &enumerate) != 0) return 2;
-  device.adapter = info.adapter_handle;
-  if (ioctl(node, LX_DXCREATEDEVICE, &device) != 0) return 2;
-  constexpr int kCalls = 5000;
-  const double local = MedianOfUs(kCalls, [&] {
-    d3dkmt_getdevicestate state{};
-    state.device = device.device;
-    state.state_type = _D3DKMT_DEVICESTATE_EXECUTION;
-    if (ioctl(node, LX_DXGETDEVICESTATE, &state) != 0) Fail("GetDeviceState by the library");
-  });
-  const double host = MedianOfUs(kCalls, [&] {
-    d3dkmt_queryvideomemoryinfo memory{};
-    memory.adapter = info.adapter_handle;
-    if (ioctl(node, LX_DXQUERYVIDEOMEMORYINFO, &memory) != 0) Fail("QueryVideoMemoryInfo by the library");
-  });
-  fmt::print("{} {}\n", local, host);
-  return 0;
-}
-
-}  // namespace
-
 int main(int argc, char** argv) {
-  if (argc == 2 && argv[1] == std::string_view(kByLibrary)) return MeasureByLibrary();
+  if (argc == 2 && argv[1] == std::string_view(kByLibrary)) return RunByLibrary();
   TakeOptions(&argc, argv, "Measures what a call costs: ratios to a bare FUSE echo of the same size.");
+  cpu_set_t all;
+  if (sched_getaffinity(0, sizeof(all), &all) != 0) Fail("sched_getaffinity");
   PinToOneCore();
   const Server echo = Server::Echo();
   const Server node = Server::Daemon();
@@ -97,12 +64,20 @@ int main(int argc, char** argv) {
              1.25);
   PrintRatio("call with nested buffers (QueryAdapterInfo) / echo",
              P50Us("nested_call/QueryAdapterInfo") / echo_24, 1.7);
-  double local = 0, host = 0;
-  const std::string said = OutputOf({"cuse-dxg", "run", "--attach=preload", "--", argv[0], kByLibrary});
-  if (std::sscanf(said.c_str(), "%lf %lf", &local, &host) != 2)
-    Fail("--attach=preload could not be measured");
-  PrintRatio("local call by --attach=preload / echo", local / echo_56, 0.6);
-  PrintRatio("host call by --attach=preload / echo", host / echo_56, 0.6);
+  const ByLibrary one = MeasureByLibrary(argv[0]);
+  PrintRatio("local call by --attach=preload, one core / echo", one.local / echo_56, 0.6);
+  PrintRatio("host call by --attach=preload, one core / echo", one.host / echo_56, 0.6);
+  PrintRatio("lock and unlock by --attach=preload, one core / two echoes", one.lock_and_unlock / 2 / echo_56,
+             0.7);
+  if (CPU_COUNT(&all) > 1 && sched_setaffinity(0, sizeof(all), &all) == 0) {
+    const ByLibrary two = MeasureByLibrary(argv[0]);
+    PrintRatio("local call by --attach=preload, two cores / echo", two.local / echo_56, 0.15);
+    PrintRatio("host call by --attach=preload, two cores / echo", two.host / echo_56, 0.15);
+    PrintRatio("submission in a burst of 64 by --attach=preload, two cores / echo", two.submission / echo_56,
+               0.1);
+    PrintRatio("lock and unlock by --attach=preload, two cores / two echoes",
+               two.lock_and_unlock / 2 / echo_56, 0.7);
+  }
   PrintRatio("start of the daemon to the first answered ioctl, ms", first_ms, 50);
   PrintRatio("resident memory of the idle daemon, MiB", idle_kib / 1024.0, 32);
   return 0;

@@ -18,6 +18,7 @@
 #include "base/unique_fd.h"
 #include "cuse-dxg/attach/library/closer.h"
 #include "cuse-dxg/attach/library/peer.h"
+#include "cuse-dxg/attach/library/ring.h"
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/client/delivery.h"
 #include "cuse-dxg/preload/node_protocol.h"
@@ -30,6 +31,7 @@ struct Pending {
   uint32_t number = 0;
   uint32_t code = 0;
   uint64_t argument = 0;
+  bool by_ring = false;  // how it came, and how its answer may go
   // The channel's mutex guards what follows.
   std::function<void()> interrupted;
   std::function<bool()> killed;
@@ -91,6 +93,10 @@ class Channel {
             .user = peer_->user()};
   }
   Closer& closer() const { return *closer_; }
+  // Null: it has none.
+  Ring* ring() const { return ring_; }
+  // The answer to kRing, once: with one, or without for that reason (an errno).
+  void GiveRing(std::unique_ptr<Ring> ring, int error) DXG_EXCLUDES(mutex_);
   Caller caller() const { return {.tid = tid_, .uid = who_.uid, .gid = who_.gid}; }
 
   // Files that this connection has shown the descriptor of.
@@ -98,8 +104,8 @@ class Channel {
   void Admit(uint64_t file) DXG_EXCLUDES(mutex_);
 
   // A call begins. Null: another one is under way.
-  std::shared_ptr<Pending> Begin(uint32_t number, uint32_t code = 0, uint64_t argument = 0)
-      DXG_EXCLUDES(mutex_);
+  std::shared_ptr<Pending> Begin(uint32_t number, uint32_t code = 0, uint64_t argument = 0,
+                                 bool by_ring = false) DXG_EXCLUDES(mutex_);
   std::shared_ptr<Pending> current() DXG_EXCLUDES(mutex_);
   // Whether its thread waits in that call. The last call of a thread that has ended has its answer, and the
   // thread's number may be another's by now.
@@ -127,6 +133,8 @@ class Channel {
   bool SendStep(Jobs* jobs) DXG_REQUIRES(mutex_);
   bool SendCopy(const Errand& errand) DXG_REQUIRES(mutex_);
   bool Send(const preload::node::Told& told, std::span<const std::byte> out, int file) DXG_REQUIRES(mutex_);
+  bool SendFiles(const preload::node::Told& told, std::span<const std::byte> out, std::span<const int> files)
+      DXG_REQUIRES(mutex_);
   void Fail(const Status& why, Jobs* jobs) DXG_REQUIRES(mutex_);
   void FinishStep(Result<uint64_t> result, Jobs* jobs) DXG_REQUIRES(mutex_);
 
@@ -136,9 +144,11 @@ class Channel {
   const std::shared_ptr<Peer> peer_;
   const std::shared_ptr<Closer> closer_;
   MakeNode make_node_;
-  std::atomic<pid_t> tid_ = 0;  // set before anybody else knows the channel
+  std::atomic<Ring*> ring_ = nullptr;  // kept_ring_, from GiveRing on
+  std::atomic<pid_t> tid_ = 0;         // set before anybody else knows the channel
 
   Mutex mutex_;
+  std::unique_ptr<Ring> kept_ring_ DXG_GUARDED_BY(mutex_);
   std::unordered_set<uint64_t> files_ DXG_GUARDED_BY(mutex_);
   std::shared_ptr<Pending> current_ DXG_GUARDED_BY(mutex_);
   std::deque<Errand> errands_ DXG_GUARDED_BY(mutex_);
