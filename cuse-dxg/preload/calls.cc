@@ -152,7 +152,7 @@ int32_t Ioctl(int descriptor, uint64_t file, unsigned long code, unsigned long a
                       ? Connection::By::kNothing
                       : connection.CallByRing(said, memory, reads ? bytes : 0, reads ? out : 0, &answer);
   if (by == Connection::By::kRing) return answer.result;
-  int error = 0;
+  int error = by == Connection::By::kGone ? -ECONNABORTED : 0;
   if (by == Connection::By::kNothing)
     error = connection.Send(said, reads ? memory : nullptr, reads ? bytes : 0, shown);
   if (error == -EFAULT) {

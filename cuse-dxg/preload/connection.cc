@@ -40,8 +40,8 @@ struct Mine {
   pid_t tid;
   int socket;  // 0: none; a connection has a high number
   ino_t inode;
-  bool busy;  // a signal's handler calls while its thread is in a call
-  uint32_t calls;
+  bool busy;                   // a signal's handler calls while its thread is in a call
+  uint32_t calls, calls_here;  // since it began, and on this connection
   int slot;
   // Files whose descriptor the device process has seen on this connection.
   uint64_t shown[kFilesShown];
@@ -181,13 +181,24 @@ Connection::Connection() {
     socket_ = Connect();
     return;
   }
-  if (mine.socket != 0 && !IsStill(mine.socket, mine.inode)) Forget(&mine);
+  // Where the call takes no descriptor, none is looked at.
+  checked_ = !IsAwake(mine.ring);
+  if (checked_ && mine.socket != 0 && !IsStill(mine.socket, mine.inode)) Forget(&mine);
   if (mine.socket == 0 && !Begin(tid)) return;
   mine.busy = true;
   kept_ = true;
   socket_ = mine.socket;
   number_ = ++mine.calls;
-  if (mine.calls == kCallsBeforeRing) AskRing();
+  if (++mine.calls_here == kCallsBeforeRing) AskRing();
+}
+
+// Before the socket is used. Where it is another file's by now, there is a new one.
+bool Connection::CheckSocket() {
+  if (checked_) return true;
+  checked_ = true;
+  if (IsStill(mine.socket, mine.inode)) return true;
+  Forget(&mine);
+  return Begin(mine.tid);
 }
 
 Connection::~Connection() {
@@ -208,6 +219,7 @@ bool Connection::Shows(uint64_t file) {
 }
 
 int Connection::Send(const Said& said, const void* extra, size_t extra_bytes, int file) {
+  if (!CheckSocket()) return socket_;
   iovec pieces[2] = {{const_cast<Said*>(&said), sizeof(said)}, {const_cast<void*>(extra), extra_bytes}};
   msghdr header = {};
   header.msg_iov = pieces;
@@ -279,8 +291,14 @@ void Connection::AskRing() {
 
 Connection::By Connection::CallByRing(const Said& said, void* memory, size_t in_bytes, size_t room,
                                       Told* told) {
-  if (!kept_ || broken_ || !PutCall(&mine.ring, said, memory, in_bytes, room)) return By::kNothing;
-  return AwaitAnswer(&mine.ring, told, memory, room) ? By::kRing : By::kSocket;
+  bool rings = false;
+  if (!kept_ || broken_ || !PutCall(&mine.ring, said, memory, in_bytes, room, &rings)) return By::kNothing;
+  const auto is_still = [this] { return checked_ || IsStill(mine.socket, mine.inode); };
+  if (rings && is_still()) RingBell(mine.ring);
+  if (AwaitAnswer(&mine.ring, told, memory, room)) return By::kRing;
+  broken_ = !is_still();
+  checked_ = true;
+  return broken_ ? By::kGone : By::kSocket;
 }
 
 long Connection::ReceiveInto(void* to, size_t bytes) {
@@ -306,6 +324,7 @@ bool Connection::Begin(pid_t tid) {
   socket_ = Connect();
   if (socket_ < 0 || !InodeOf(socket_, &inode)) return false;
   memset(mine.shown, 0, sizeof(mine.shown));
+  mine.calls_here = 0;
   mine.tid = tid;
   mine.inode = inode;
   mine.slot = TakeSlot(socket_, inode);

@@ -108,7 +108,10 @@ void UnmapRing(ThreadRing* ring) {
   ring->page = nullptr;
 }
 
-bool PutCall(ThreadRing* ring, const Said& said, const void* memory, size_t in_bytes, size_t room) {
+bool IsAwake(const ThreadRing& ring) { return ring.page != nullptr && Load(&ring.page->awake) != 0; }
+
+bool PutCall(ThreadRing* ring, const Said& said, const void* memory, size_t in_bytes, size_t room,
+             bool* rings) {
   RingPage* const page = ring->page;
   const size_t bytes = in_bytes > room ? in_bytes : room;
   if (page == nullptr || bytes > ring::kStructMax || (bytes != 0 && !OnStack(*ring, memory, bytes)))
@@ -116,14 +119,17 @@ bool PutCall(ThreadRing* ring, const Said& said, const void* memory, size_t in_b
   memcpy(&page->said, &said, sizeof(said));
   memcpy(page->in, memory, in_bytes);
   // Who is not awake has to be given a core first.
-  const bool spins = Load(&page->awake) != 0 && ring->spin.May();
+  const bool spins = IsAwake(*ring) && ring->spin.May();
   __atomic_store_n(&page->state, spins ? ring::kSpins : ring::kSleeps, __ATOMIC_RELAXED);
   __atomic_store_n(&page->called, ++ring->called, __ATOMIC_SEQ_CST);
-  if (Load(&page->awake) != 0) return true;
-  const uint64_t one = 1;
-  while (syscall(SYS_write, ring->bell, &one, sizeof(one)) < 0 && errno == EINTR) {
-  }
+  *rings = !IsAwake(*ring);
   return true;
+}
+
+void RingBell(const ThreadRing& ring) {
+  const uint64_t one = 1;
+  while (syscall(SYS_write, ring.bell, &one, sizeof(one)) < 0 && errno == EINTR) {
+  }
 }
 
 bool AwaitAnswer(ThreadRing* ring, Told* told, void* memory, size_t room) {

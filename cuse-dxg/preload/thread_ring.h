@@ -28,8 +28,12 @@ bool MapRing(ThreadRing* ring, int memory, int bell);
 void UnmapRing(ThreadRing* ring);
 
 // Puts a call there. `in_bytes` are read at `memory`, and `room` bytes will be written there. False: it has
-// to go by the socket.
-bool PutCall(ThreadRing* ring, const Said& said, const void* memory, size_t in_bytes, size_t room);
+// to go by the socket. `rings`: RingBell comes next.
+bool PutCall(ThreadRing* ring, const Said& said, const void* memory, size_t in_bytes, size_t room,
+             bool* rings);
+void RingBell(const ThreadRing& ring);
+// Whether the device process looks by itself.
+bool IsAwake(const ThreadRing& ring);
 // Waits a moment for its answer, or not at all. False: what comes of it is at the socket.
 bool AwaitAnswer(ThreadRing* ring, Told* told, void* memory, size_t room);
 

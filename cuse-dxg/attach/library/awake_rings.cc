@@ -55,7 +55,8 @@ std::shared_ptr<Channel> AwakeRings::Wait() {
 std::shared_ptr<Channel> AwakeRings::Sleep() {
   for (const auto& channel : channels_) channel->ring()->SetAwake(false);
   if (auto found = Find()) {
-    for (const auto& channel : channels_) channel->ring()->SetAwake(true);
+    for (const auto& channel : channels_)
+      if (!channel->ring()->retired()) channel->ring()->SetAwake(true);
     return found;
   }
   for (const auto& channel : channels_) channel->ring()->spin.WasForNothing();

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -62,6 +63,8 @@ struct Errand {
 // does, and it is let go.
 class Channel {
  public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds kLately{1};
   using Jobs = std::vector<std::function<void()>>;  // to be run without the lock
   // Makes the open file that a kGiveNode gives: the client's end, and the file's number.
   using MakeNode = std::function<Result<std::pair<UniqueFd, uint64_t>>(const client::Step& step)>;
@@ -83,7 +86,13 @@ class Channel {
   uint64_t number() const { return number_; }
   const std::shared_ptr<Peer>& peer() const { return peer_; }
   // Whether its thread is there, which it may not be any more.
-  bool IsThere() const { return peer_->HasThread(tid_); }
+  bool IsThere() {
+    const bool is_there = peer_->HasThread(tid_);
+    seen_ = is_there ? Clock::now() : Clock::time_point();
+    return is_there;
+  }
+  // Whether it was, so lately that its number cannot be another's: that comes again after all the others.
+  bool WasThere() const { return Clock::now() - seen_.load() < kLately; }
   // 0 until it has said hello.
   pid_t tid() const { return tid_; }
   void set_tid(pid_t tid) { tid_ = tid; }
@@ -144,6 +153,7 @@ class Channel {
   const std::shared_ptr<Peer> peer_;
   const std::shared_ptr<Closer> closer_;
   MakeNode make_node_;
+  std::atomic<Clock::time_point> seen_ = Clock::time_point();
   std::atomic<Ring*> ring_ = nullptr;  // kept_ring_, from GiveRing on
   std::atomic<pid_t> tid_ = 0;         // set before anybody else knows the channel
 

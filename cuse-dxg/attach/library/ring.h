@@ -29,7 +29,7 @@ class Ring {
   // client may have made it one that waits.
   int bell() const { return bell_.get(); }
 
-  // -- For one thread at a time, the reader
+  // -- For one thread at a time, the reader; SetAwake(false) for all
   bool HasCall() const { return Word(page_->called).load() != taken_; }
   // The next call, and its struct in `room`, which holds kStructMax bytes. False: it makes no sense.
   bool Take(preload::node::Said* said, std::span<std::byte> room, size_t* bytes);
@@ -44,7 +44,10 @@ class Ring {
   void Divert();
 
   // The client is gone.
-  void Retire() { retired_ = true; }
+  void Retire() {
+    retired_ = true;
+    SetAwake(false);
+  }
   bool retired() const { return retired_; }
 
  private:

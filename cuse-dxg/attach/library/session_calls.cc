@@ -349,7 +349,10 @@ std::optional<LibrarySession::Job> LibrarySession::HandleIoctl(const ChannelPtr&
   const bool is_read = (_IOC_DIR(said.code) & _IOC_WRITE) != 0;
   if (in.size() != (carries_struct ? _IOC_SIZE(said.code) : 0) || (carries_struct && !is_read))
     return std::nullopt;
-  if (!channel->IsThere()) return std::nullopt;
+  // Who reaches into its memory asks again, each time (MayReach).
+  if (!by_ring || !channel->WasThere()) {
+    if (!channel->IsThere()) return std::nullopt;
+  }
   auto call = channel->Begin(said.number, said.code, said.argument, by_ring);
   if (call == nullptr) return std::nullopt;
   FilePtr file = BeginCallOf(said.file);
