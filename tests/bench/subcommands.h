@@ -14,8 +14,4 @@ void MeasureHost(Run& run);
 void MeasureRings(Run& run);
 void MeasureLoad(Run& run);
 
-// This program as one of `cuse-dxg run --attach=preload`: prints the medians of a local and of a host call.
-inline constexpr char kByLibrary[] = "--by-library";
-int MeasureByLibrary();
-
 }  // namespace dxg::bench

@@ -63,6 +63,7 @@ Status LibrarySession::Listen() {
   getrlimit(RLIMIT_NOFILE, &files);
   connections_max_ = files.rlim_cur / 4;
   passes_rights_ = (confinement::OwnCapabilities() & confinement::Only(CAP_SYS_PTRACE)) != 0;
+  rings_max_ = files.rlim_cur / 16;
   if (files_max_.of_all == 0) files_max_.of_all = files.rlim_cur / 2;
   message_.resize(sizeof(Said) + preload::node::kPieceBytesMax);
   listener_ = UniqueFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -157,11 +158,12 @@ LibrarySession::Job LibrarySession::Next() {
       look_at_ = now + std::chrono::milliseconds(kLook_ms);
       return [this] { TellDying(); };
     }
-    epoll_event event;
-    const int count = epoll_wait(epoll_.get(), &event, 1, patience);
-    if (count < 0 && errno == EINTR) continue;
-    DXG_CHECK(count >= 0);
-    if (count == 0) continue;
+    if (Job job = NextOnRings()) return job;
+    Job first;
+    const auto next = NextEvent(awake_.empty() ? patience : 0, &first);
+    if (first) return first;
+    if (!next.has_value()) continue;
+    epoll_event event = *next;
     // What was said before a close comes before it, as a call of the kernel's keeps its file open. The close
     // is told again.
     epoll_event said;
@@ -179,6 +181,10 @@ LibrarySession::Job LibrarySession::Next() {
     } else if (event.data.u64 == kClosingsNumber) {
       closings_put_off_ = 0;
       ReleaseClosed();
+    } else if ((event.data.u64 & kBell) != 0) {
+      const ChannelPtr rings = FindChannel(event.data.u64 & ~kBell);
+      Job job = rings != nullptr ? TakeCall(rings) : nullptr;
+      if (job) return job;
     } else if (Job job = Read(event.data.u64)) {
       return job;
     }

@@ -128,11 +128,7 @@ LibrarySession::Job LibrarySession::Accept() {
 }
 
 LibrarySession::Job LibrarySession::Read(uint64_t number) {
-  ChannelPtr channel;
-  {
-    MutexLock lock(mutex_);
-    if (const auto found = channels_.find(number); found != channels_.end()) channel = found->second;
-  }
+  const ChannelPtr channel = FindChannel(number);
   if (channel == nullptr) return nullptr;
   // Who has not said hello has no file taken from it: it is closed with the socket.
   if (channel->tid() == 0 && FilesCome(channel->socket())) return EndChannel(channel);
@@ -198,6 +194,7 @@ LibrarySession::Job LibrarySession::Handle(const ChannelPtr& channel, std::span<
   }
   if (said.kind == say::kInterrupt && extra.empty())
     return [channel, number = said.number] { channel->Interrupt(number); };
+  if (said.kind == say::kRing && extra.empty()) return GiveRing(channel);
   if (said.kind == say::kOpen && extra.empty()) {
     ReleaseClosed();
     Open(channel, said.number);
@@ -272,9 +269,19 @@ bool LibrarySession::Welcome(const ChannelPtr& channel, pid_t tid) {
 LibrarySession::Job LibrarySession::EndChannel(const ChannelPtr& channel) {
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, channel->socket(), nullptr);
   channel->HangUp();
+  Ring* const ring = channel->ring();
+  if (ring != nullptr) {
+    ring->Retire();
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, ring->bell(), nullptr);  // the client may have it still
+  }
   MutexLock lock(mutex_);
   newcomers_.erase(channel->number());
   if (channels_.erase(channel->number()) != 0) {
+    if (ring != nullptr) {
+      --rings_;
+      --channel->peer()->rings;
+      --users_[channel->peer()->user()].rings;
+    }
     --channel->peer()->connections;
     const auto user = users_.find(channel->peer()->user());
     --user->second.connections;
@@ -330,13 +337,16 @@ void LibrarySession::Open(const ChannelPtr& channel, uint32_t number) {
 }
 
 std::optional<LibrarySession::Job> LibrarySession::HandleIoctl(const ChannelPtr& channel, const Said& said,
-                                                               std::span<const std::byte> in) {
+                                                               std::span<const std::byte> in, bool by_ring) {
   const bool carries_struct = (said.flags & preload::node::flag::kWithoutStruct) == 0;
   const bool is_read = (_IOC_DIR(said.code) & _IOC_WRITE) != 0;
   if (in.size() != (carries_struct ? _IOC_SIZE(said.code) : 0) || (carries_struct && !is_read))
     return std::nullopt;
-  if (!channel->IsThere()) return std::nullopt;
-  auto call = channel->Begin(said.number, said.code, said.argument);
+  // Who reaches into its memory asks again, each time (MayReach).
+  if (!by_ring || !channel->WasThere()) {
+    if (!channel->IsThere()) return std::nullopt;
+  }
+  auto call = channel->Begin(said.number, said.code, said.argument, by_ring);
   if (call == nullptr) return std::nullopt;
   FilePtr file = BeginCallOf(said.file);
   if (file == nullptr) {
