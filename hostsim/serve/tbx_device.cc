@@ -1,6 +1,7 @@
 #include "hostsim/serve/tbx_device.h"
 
 #include <fmt/format.h>
+#include <spdlog/spdlog.h>
 
 #include <algorithm>
 #include <string_view>
@@ -38,6 +39,7 @@ constexpr uint32_t kRingSizeBits = 0x1F'F000, kRingEnabled = 1, kRingOffsetBits 
 
 constexpr uint64_t kNsPerSecond = 1'000'000'000;
 constexpr uint32_t kBatchStartWords = 3;
+constexpr size_t kNotedMax = 64;
 
 }  // namespace
 
@@ -60,7 +62,11 @@ class TbxDevice::Environment final : public CommandEnvironment {
   void Mark(uint64_t) override {}
   Aftermath* aftermath() override { return &device_.aftermath_; }
   void Note(FidelityKind kind, std::string_view what) override {
-    if (kind == FidelityKind::kUnknown) device_.noted_ = what;
+    if (kind == FidelityKind::kUnknown) {
+      device_.unknown_ = what;
+    } else if (device_.noted_.size() < kNotedMax && device_.noted_.emplace(what).second) {
+      spdlog::warn("{}: not as a GPU does it: {}", device_.name_, what);
+    }
   }
   // Nobody could read in a report that a result is none, so nothing is left out in silence.
   bool LeaveOut(const GpuDispatch& dispatch) override {
@@ -80,8 +86,13 @@ class TbxDevice::Environment final : public CommandEnvironment {
   const uint64_t tables_;
 };
 
-TbxDevice::TbxDevice(const TbxGpu& gpu, std::shared_ptr<TbxRoom> room, std::function<bool()> stopped)
-    : gpu_(gpu), stopped_(std::move(stopped)), start_ns_(MonotonicNs()), memory_(std::move(room)) {}
+TbxDevice::TbxDevice(std::string name, const TbxGpu& gpu, std::shared_ptr<TbxRoom> room,
+                     std::function<bool()> stopped)
+    : name_(std::move(name)),
+      gpu_(gpu),
+      stopped_(std::move(stopped)),
+      start_ns_(MonotonicNs()),
+      memory_(std::move(room)) {}
 
 TbxDevice::~TbxDevice() = default;
 
@@ -272,7 +283,7 @@ Status TbxDevice::Explain(const Engine& engine, const Run& run, const CommandSto
                             run.image, at);
     default:
       return Status::Refuse(EPROTO, "{} engine, context {:#x}: no valid command at {:#x}{}{}", engine.name,
-                            run.image, at, noted_.empty() ? "" : ": ", noted_);
+                            run.image, at, unknown_.empty() ? "" : ": ", unknown_);
   }
 }
 

@@ -5,7 +5,7 @@
 #include <functional>
 #include <map>
 #include <memory>
-#include <optional>
+#include <set>
 #include <string>
 #include <unordered_map>
 
@@ -36,7 +36,9 @@ class TbxDevice {
   static constexpr size_t kContextsMax = 64;
 
   // `stopped` says whether nobody wants the result any more; it is asked between slices of a dispatch.
-  TbxDevice(const TbxGpu& gpu, std::shared_ptr<TbxRoom> room, std::function<bool()> stopped);
+  // `name` is for messages.
+  TbxDevice(std::string name, const TbxGpu& gpu, std::shared_ptr<TbxRoom> room,
+            std::function<bool()> stopped);
   ~TbxDevice();
 
   TbxMemory& memory() { return memory_; }
@@ -79,6 +81,7 @@ class TbxDevice {
   Status Command(const Engine& engine, Run& run);
   Status Explain(const Engine& engine, const Run& run, const CommandStop& stop) const;
 
+  const std::string name_;
   const TbxGpu gpu_;
   const std::function<bool()> stopped_;
   const uint64_t start_ns_;
@@ -90,8 +93,9 @@ class TbxDevice {
   std::map<uint32_t, Run> waiting_;  // by where the engine's registers begin
   uint64_t now_ns_ = 0;              // since start_ns_
   uint64_t ticks_read_ = 0;
-  std::string left_out_;  // why a dispatch was not executed
-  std::string noted_;     // a command that nobody knows
+  std::string left_out_;         // why a dispatch was not executed
+  std::string unknown_;          // a command that nobody knows
+  std::set<std::string> noted_;  // what was logged, of what is not done as a GPU does it
   uint64_t kernels_ = 0, instructions_ = 0, submissions_ = 0;
 };
 

@@ -35,7 +35,7 @@ Status WrongSize(const tbx::Header& header, uint32_t expected) {
 TbxSession::TbxSession(UniqueFd connection, std::string name, const TbxOptions& options)
     : connection_(std::move(connection)),
       name_(std::move(name)),
-      device_(options.gpu, options.room, [this] { return Gone(); }) {}
+      device_(name_, options.gpu, options.room, [this] { return Gone(); }) {}
 
 void TbxSession::Run() {
   spdlog::info("{}: connected", name_);

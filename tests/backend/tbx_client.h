@@ -120,8 +120,13 @@ class TbxClient {
     SubmitRing();
   }
 
-  // Waits until the session is over, and says why it is.
+  // Waits until the session is over, and says why it is. It ends at the latest where it has taken everything.
   std::string Reason() {
+    shutdown(peer_.get(), SHUT_WR);
+    return ReasonOfItsOwn();
+  }
+  // As Reason, of one that something else ends.
+  std::string ReasonOfItsOwn() {
     while (!socket::ReceiveRaw(peer_, 1).empty()) {
     }
     thread_.join();

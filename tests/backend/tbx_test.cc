@@ -4,8 +4,11 @@
 #include <gtest/gtest.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <spdlog/sinks/ringbuffer_sink.h>
+#include <spdlog/spdlog.h>
 #include <sys/socket.h>
 
+#include <memory>
 #include <ostream>
 #include <string>
 
@@ -130,7 +133,7 @@ TEST(Tbx, EndsWhenItIsTold) {
   client.Write(0, "x");
   EXPECT_EQ(client.Read(0, 1), "x");
   client.session().End();
-  EXPECT_EQ(client.Reason(), "the program has gone");
+  EXPECT_EQ(client.ReasonOfItsOwn(), "the program has gone");
 }
 
 // -- What is wrong.
@@ -188,6 +191,23 @@ TEST(Tbx, APageFaultHasItsAddress) {
 TEST(Tbx, ACommandThatNobodyKnowsIsNamed) {
   EXPECT_EQ(Submitted({0x6F00'0000}),
             "render engine, context 0x2000: no valid command at 0x10000: Intel command 0x6f000000");
+}
+
+TEST(Tbx, WhatIsNotDoneAsByAGpuIsLogged) {
+  const auto lines = std::make_shared<spdlog::sinks::ringbuffer_sink_mt>(16);
+  const auto before = spdlog::default_logger();
+  spdlog::set_default_logger(std::make_shared<spdlog::logger>("kept", lines));
+  {
+    TbxClient client;
+    client.Prepare();
+    client.Submit({0x0600'0000, 0x0600'0000});  // MI_PREDICATE, twice
+    EXPECT_EQ(client.Read(0, 1), std::string(1, '\0'));
+  }
+  spdlog::set_default_logger(before);
+  int found = 0;
+  for (const std::string& line : lines->last_formatted())
+    found += line.find("client: not as a GPU does it: Intel command MI_PREDICATE") != std::string::npos;
+  EXPECT_EQ(found, 1);
 }
 
 TEST(Tbx, ABatchThatNeverEndsHangs) {

@@ -82,15 +82,8 @@ bool Session::Has(const char* name) const {
   return false;
 }
 
-bool Session::exact_shapes() const {
-  cl_bool supported = CL_FALSE;
-  return clGetDeviceInfo(device, CL_DEVICE_NON_UNIFORM_WORK_GROUP_SUPPORT, sizeof supported, &supported,
-                         nullptr) == CL_SUCCESS &&
-         supported == CL_TRUE;
-}
-
 Kernel::Kernel(const Session& session, const char* name, const char* source, const char* options)
-    : session_(session) {
+    : session_(session), name_(name) {
   cl_int status = 0;
   program_ = clCreateProgramWithSource(session.context, 1, &source, nullptr, &status);
   SUCCEEDS(status);
@@ -108,9 +101,11 @@ Kernel::Kernel(const Session& session, const char* name, const char* source, con
   SUCCEEDS(status);
   kernel_ = clCreateKernel(program_, name, &status);
   SUCCEEDS(status);
+  Load();
 }
 
 Kernel::~Kernel() {
+  Unload();
   SUCCEEDS(clReleaseKernel(kernel_));
   SUCCEEDS(clReleaseProgram(program_));
 }
@@ -118,12 +113,6 @@ Kernel::~Kernel() {
 void Kernel::Run(const Shape& shape) const {
   const size_t global = shape.global(), group = shape.group;
   Run(1, nullptr, &global, &group);
-}
-
-void Kernel::Run(cl_uint dimensions, const size_t* offset, const size_t* global, const size_t* group) const {
-  SUCCEEDS(clEnqueueNDRangeKernel(session_.queue, kernel_, dimensions, offset, global, group, 0, nullptr,
-                                  nullptr));
-  SUCCEEDS(clFinish(session_.queue));
 }
 
 size_t Kernel::LargestGroup() const {
