@@ -291,6 +291,28 @@ TEST(Refusals, OfACarryOfANegativeWord) {
   }
 }
 
+TEST(Refusals, OfAVectorThatEndsBeforeTheLanes) {
+  const struct {
+    uint64_t low;
+    const char* why;
+  } cases[] = {
+      {0x2805446000030061,
+       "a vector with elements for some of the lanes is not known"},  // mov (8|M0) r40.0<1>:d
+      {0x2805445000040061,
+       "a vector with elements for some of the lanes is not known"},        // mov (16|M0) r40.0<1>:w
+      {0x2805444000030061, "a vector of elements for bytes is not known"},  // mov (8|M0) r40.0<1>:b
+  };
+  for (const auto& [low, why] : cases) {
+    const std::vector<uint64_t> words = {low, 0x7654321000000000};  // 0x76543210:v
+    const auto kernel = Kernel::Load(FetchFrom(words));
+    Thread thread = NewThread(0xffff);
+    Port port;
+    const ThreadStop stop = eu::Run(thread, *kernel, port, 1);
+    EXPECT_EQ(stop.kind, ThreadStop::kRefused);
+    EXPECT_EQ(stop.why, why);
+  }
+}
+
 TEST(Refusals, OfCodeThatCannotBeReadSayWhere) {
   std::vector<uint64_t> words = Program("back");
   words.resize(5);

@@ -36,7 +36,8 @@ const char* CheckIntegers(const Step& step) {
       return all_dwords && IsDword(step.to.type) ? nullptr : "of other types than dwords";
     case Op::kAddc:
     case Op::kSubb:
-      if (!IsCarried(a) || !IsCarried(b) || step.to.type != Type::kUd) return "of other types than ud and words";
+      if (!IsCarried(a) || !IsCarried(b) || step.to.type != Type::kUd)
+        return "of other types than ud and words";
       return step.writes_accumulator ? nullptr : "without AccWrEn";
     case Op::kShr:
       if (IsSigned(a) && a != Type::kD) return "of a signed word or byte";

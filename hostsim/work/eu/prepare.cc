@@ -204,7 +204,8 @@ bool ChoosesItself(const Step& step) {
   return true;
 }
 
-// For how many cycles the thread would like to be left alone, while it waits for a lock: nothing depends on it.
+// For how many cycles the thread would like to be left alone, while it waits for a lock: nothing depends on
+// it.
 bool IsPause(const Instruction& in) {
   const Destination& to = in.destination;
   return in.op == Op::kMov && to.file == File::kArf && !to.indirect && to.type == Type::kUd &&
@@ -212,7 +213,8 @@ bool IsPause(const Instruction& in) {
          in.source[0].file == File::kImmediate && in.condition == Condition::kNone && !in.writes_accumulator;
 }
 
-// A vector of eight elements stands for eight words. A lane has the one at the place of its result: of dwords, every other.
+// A vector of eight elements stands for eight words. A lane has the one at the place of its result: of
+// dwords, every other.
 const char* PlacePattern(const Destination& to, uint32_t lanes, Place* place) {
   const uint32_t step = to.stride * BytesOf(to.type);
   if (step < 2) return "a vector of elements for bytes";
