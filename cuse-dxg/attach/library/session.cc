@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
@@ -14,7 +15,9 @@
 #include <cstring>
 #include <utility>
 
+#include "base/confinement/capabilities.h"
 #include "base/unix_socket.h"
+#include "base/wake_signal.h"
 #include "cuse-dxg/attach/library/delivery.h"
 #include "cuse-dxg/attach/library/memory.h"
 
@@ -59,6 +62,7 @@ Status LibrarySession::Listen() {
   rlimit files = {.rlim_cur = 1024, .rlim_max = 1024};
   getrlimit(RLIMIT_NOFILE, &files);
   connections_max_ = files.rlim_cur / 4;
+  passes_rights_ = (confinement::OwnCapabilities() & confinement::Only(CAP_SYS_PTRACE)) != 0;
   if (files_max_.of_all == 0) files_max_.of_all = files.rlim_cur / 2;
   message_.resize(sizeof(Said) + preload::node::kPieceBytesMax);
   listener_ = UniqueFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -81,6 +85,7 @@ LibrarySession::~LibrarySession() { Stop(); }
 
 Status LibrarySession::Start(Node& node, int workers) {
   node_ = &node;
+  InstallWakeSignal();  // for the closer
   const auto serve = [this] {
     // Where another worker had the turn, that one's request takes long.
     node_->LookAtLongRequests();

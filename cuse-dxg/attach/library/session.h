@@ -22,6 +22,7 @@
 #include "base/workers.h"
 #include "cuse-dxg/attach/library/channel.h"
 #include "cuse-dxg/attach/node.h"
+#include "cuse-dxg/client/credentials.h"
 #include "cuse-dxg/client/delivery.h"
 
 namespace dxg::attach::library {
@@ -91,6 +92,7 @@ class LibrarySession {
   // Calls under way of a thread.
   struct Calls {
     std::shared_ptr<Peer> of;
+    uid_t user = 0;  // whose the connection was when it was made
     int count = 0;
   };
   using FilePtr = std::shared_ptr<File>;
@@ -143,8 +145,18 @@ class LibrarySession {
   void EndCallOf(const FilePtr& file) DXG_EXCLUDES(mutex_);
 
   // -- Calls
-  // Whether a thread that has a call under way is there still, as who reaches into it has to know.
+  // Who reaches into a thread of a client asks these first. A client's thread need not stand in its call: it
+  // may have executed a program that has more rights than it had, and another process says its calls.
+  //
+  // Whether it has a call under way, is there still, and the kernel looks at its rights whenever we reach
+  // into it, or there are none that it could gain.
   bool MayReach(pid_t tid) DXG_EXCLUDES(mutex_);
+  // Whether it has a call under way, is there still, and has no more rights than whoever has connected: of an
+  // address space that was opened before, which stays the same whatever it executes then.
+  bool HasItsOwnRights(pid_t tid) DXG_EXCLUDES(mutex_);
+  // As which user and in which groups it has connected; none if it has no call under way.
+  std::optional<client::Credentials> CredentialsOf(pid_t tid) DXG_EXCLUDES(mutex_);
+  std::optional<Calls> CallsOf(pid_t tid) DXG_EXCLUDES(mutex_);
   void BeginCallBy(const Channel& channel) DXG_EXCLUDES(mutex_);
   void EndCallBy(const Channel& channel) DXG_EXCLUDES(mutex_);
   ChannelPtr FindCaller(const client::Waiting& at) DXG_EXCLUDES(mutex_);
@@ -157,6 +169,7 @@ class LibrarySession {
 
   const std::shared_ptr<Closer> closer_ = std::make_shared<Closer>();
   size_t connections_max_ = 0;
+  bool passes_rights_ = false;  // the kernel lets us reach into whomever
   FileLimits files_max_;
   std::string place_, secret_;
   UniqueFd listener_, epoll_, closings_, wake_;

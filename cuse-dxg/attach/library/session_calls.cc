@@ -34,6 +34,7 @@ constexpr int kPump_ms = 1;  // until we see that the reader has read what we wa
 constexpr uint32_t kOnce = EPOLLIN | EPOLLONESHOT;
 constexpr int kThreadsLookedAt = 4096;
 
+constexpr uid_t kSeveralUsers = static_cast<uid_t>(-1);  // none
 constexpr size_t kConnectionsOfProcessMax = 4096;
 constexpr ptrdiff_t kConnectionsOfThreadMax = 16;  // a signal's handler that calls in a call has its own
 constexpr size_t kNewcomersMax = 64;
@@ -309,6 +310,8 @@ void LibrarySession::BeginCallBy(const Channel& channel) {
   MutexLock lock(mutex_);
   Calls& calls = calls_by_tid_[channel.tid()];
   calls.of = channel.peer();
+  const uid_t user = channel.caller().uid;
+  calls.user = calls.count == 0 || calls.user == user ? user : kSeveralUsers;
   ++calls.count;
 }
 
@@ -316,16 +319,6 @@ void LibrarySession::EndCallBy(const Channel& channel) {
   MutexLock lock(mutex_);
   const auto calls = calls_by_tid_.find(channel.tid());
   if (--calls->second.count == 0) calls_by_tid_.erase(calls);
-}
-
-bool LibrarySession::MayReach(pid_t tid) {
-  std::shared_ptr<Peer> peer;
-  {
-    MutexLock lock(mutex_);
-    const auto calls = calls_by_tid_.find(tid);
-    if (calls != calls_by_tid_.end()) peer = calls->second.of;
-  }
-  return peer != nullptr && peer->HasThread(tid);
 }
 
 // -- Calls ----------------------------------------------------------------------------------------
