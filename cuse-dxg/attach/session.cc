@@ -148,7 +148,7 @@ void Session::WakeReader() {
 }
 
 void Session::Work() {
-  UnblocWakeSignal()();
+  UnblockWakeSignal();
   fuse_buf buffer = {};
   workers_.Serve([this, &buffer] {
     // Where another worker had the turn, that one's request takes long.

@@ -27,9 +27,9 @@ struct Registration {
   uint64_t budgets[2] = {};  // that the callback was told of; the thread's
 };
 
-pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+pthread_mutex_t registrations_mutex = PTHREAD_MUTEX_INITIALIZER;
 pthread_cond_t changed = PTHREAD_COND_INITIALIZER;
-// Guarded by mutex.
+// Guarded by registrations_mutex.
 Registration* registrations = nullptr;
 Registration* called = nullptr;  // the thread looks at it or calls it
 uint32_t last_cookie = 0;
@@ -86,19 +86,19 @@ void LookAt(Registration* registration) {
   const bool is_new = registration->is_new;
   registration->is_new = false;
   called = registration;
-  pthread_mutex_unlock(&mutex);
+  pthread_mutex_unlock(&registrations_mutex);
   const bool has_happened = HasHappened(registration, is_new);
   if (has_happened)
     registration->callback(registration->notification, registration->object, registration->context);
-  pthread_mutex_lock(&mutex);
+  pthread_mutex_lock(&registrations_mutex);
   called = nullptr;
   const bool is_once = registration->notification == Notification::kListStale ||
                        registration->notification == Notification::kNoLongerValid;
   if (registration->is_left) {
-    pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&registrations_mutex);
     registration->object->Release();
     free(registration);
-    pthread_mutex_lock(&mutex);
+    pthread_mutex_lock(&registrations_mutex);
   } else if (has_happened && is_once) {
     registration->is_over = true;
   }
@@ -115,7 +115,7 @@ timespec NextLook() {
 }
 
 void* Run(void*) {
-  pthread_mutex_lock(&mutex);
+  pthread_mutex_lock(&registrations_mutex);
   while (!stopping) {
     uint32_t cookie = 0;
     while (Registration* const next = After(cookie)) {
@@ -125,9 +125,9 @@ void* Run(void*) {
     }
     if (stopping) break;
     const timespec when = NextLook();
-    pthread_cond_clockwait(&changed, &mutex, CLOCK_MONOTONIC, &when);
+    pthread_cond_clockwait(&changed, &registrations_mutex, CLOCK_MONOTONIC, &when);
   }
-  pthread_mutex_unlock(&mutex);
+  pthread_mutex_unlock(&registrations_mutex);
   return nullptr;
 }
 
@@ -162,7 +162,7 @@ HResult RegisterNotification(IUnknown* object, Notification notification, Callba
   void* const memory = malloc(sizeof(Registration));
   if (!memory) return kOutOfMemory;
   object->AddRef();
-  const Lock lock(&mutex);
+  const Lock lock(&registrations_mutex);
   auto* const made = new (memory) Registration{++last_cookie, object, notification, callback, context};
   if (!StartThread()) {
     free(memory);
@@ -177,17 +177,17 @@ HResult RegisterNotification(IUnknown* object, Notification notification, Callba
 }
 
 HResult UnregisterNotification(uint32_t cookie) {
-  pthread_mutex_lock(&mutex);
+  pthread_mutex_lock(&registrations_mutex);
   Registration* const registration = Find(cookie);
   if (!registration) {
-    pthread_mutex_unlock(&mutex);
+    pthread_mutex_unlock(&registrations_mutex);
     return kInvalidArgument;
   }
   Unlink(registration);
   const bool is_callback = called == registration && has_thread && pthread_equal(thread, pthread_self());
-  while (!is_callback && called == registration) pthread_cond_wait(&changed, &mutex);
+  while (!is_callback && called == registration) pthread_cond_wait(&changed, &registrations_mutex);
   registration->is_left = is_callback;
-  pthread_mutex_unlock(&mutex);
+  pthread_mutex_unlock(&registrations_mutex);
   if (is_callback) return kOk;
   registration->object->Release();
   free(registration);
@@ -195,16 +195,16 @@ HResult UnregisterNotification(uint32_t cookie) {
 }
 
 void StopNotifications() {
-  pthread_mutex_lock(&mutex);
+  pthread_mutex_lock(&registrations_mutex);
   const bool join = has_thread;
   stopping = true;
   has_thread = false;
   pthread_cond_broadcast(&changed);
-  pthread_mutex_unlock(&mutex);
+  pthread_mutex_unlock(&registrations_mutex);
   if (join && !pthread_equal(thread, pthread_self())) pthread_join(thread, nullptr);
 }
 
-void LockNotifications() { pthread_mutex_lock(&mutex); }
+void LockNotifications() { pthread_mutex_lock(&registrations_mutex); }
 
 void UnlockNotifications(bool in_child) {
   if (in_child) {
@@ -213,7 +213,7 @@ void UnlockNotifications(bool in_child) {
     pthread_cond_t fresh = PTHREAD_COND_INITIALIZER;
     changed = fresh;
   }
-  pthread_mutex_unlock(&mutex);
+  pthread_mutex_unlock(&registrations_mutex);
 }
 
 }  // namespace dxg::dxcore

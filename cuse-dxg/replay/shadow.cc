@@ -14,7 +14,7 @@
 namespace dxg::replay {
 namespace {
 
-constexpr size_t kHistoryMax = 12;
+constexpr size_t kShadowHistoryMax = 12;
 
 std::unique_ptr<Message> CopyOf(const Message& message) {
   std::unique_ptr<Message> copy(message.New());
@@ -175,7 +175,7 @@ void Shadow::Compare(const Item& item) {
   std::string text = fmt::format("record {}: {}({})\n{}  other:    {}\n", recorded.record, recorded.row->name,
                                  Brief(*item.request), DifferenceText(recorded, item.result, *item.reply),
                                  fmt::join(verdict.fields, ", "));
-  for (const RecordedCall* each : HistoryOf(answers_.recording(), recorded, kHistoryMax))
+  for (const RecordedCall* each : HistoryOf(answers_.recording(), recorded, kShadowHistoryMax))
     text += fmt::format("    {}\n", LineOf(*each));
   Differs(text);
 }

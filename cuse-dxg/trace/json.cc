@@ -45,7 +45,7 @@ void AppendHead(const char* name, pid_t pid, pid_t tid, uint64_t begin_ns, uint6
   if (!reason.empty()) AppendText("reason", reason, out);
 }
 
-void AppendAddresses(const guest::CallReport& report, std::string* out) {
+void AppendAddressObject(const guest::CallReport& report, std::string* out) {
   if (report.addresses.empty() || report.row == nullptr) return;
   *out += ",\"addresses\":{";
   const char* separator = "";
@@ -74,7 +74,7 @@ void AppendJson(const guest::CallReport& report, std::string* out) {
       if (answered.message != nullptr) AppendMessage("decoded", answered.message, out);
     }
   }
-  AppendAddresses(report, out);
+  AppendAddressObject(report, out);
   if (report.inherited) *out += R"(,"inherited":true)";
   if (report.argument != 0) Append(out, R"(,"argument":{})", report.argument);
   if (!report.raw.empty()) {

@@ -73,7 +73,7 @@ bool FilesCome(int socket) {
   return recvmsg(socket, &message, MSG_PEEK | MSG_DONTWAIT) >= 0 && (message.msg_flags & MSG_CTRUNC) != 0;
 }
 
-Status WhyGone() { return Status::Refuse(EINTR, "the client's thread ended in its call"); }
+Status ThreadEnded() { return Status::Refuse(EINTR, "the client's thread ended in its call"); }
 
 }  // namespace
 
@@ -292,7 +292,7 @@ LibrarySession::Job LibrarySession::EndChannel(const ChannelPtr& channel) {
   if (found != last) by_tid_.erase(found);
   return [this, channel] {
     Channel::Jobs jobs;
-    channel->End(WhyGone(), &jobs);
+    channel->End(ThreadEnded(), &jobs);
     for (const auto& job : jobs) job();
     const auto call = channel->current();
     if (call == nullptr || channel->Kill(*call)) return;
