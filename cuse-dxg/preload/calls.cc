@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "cuse-dxg/preload/connection.h"
+#include "cuse-dxg/preload/names.h"
 #include "cuse-dxg/preload/room.h"
 
 namespace dxg::preload::node {

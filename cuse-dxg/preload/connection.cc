@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -15,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "cuse-dxg/preload/names.h"
 #include "cuse-dxg/preload/room.h"
 #include "cuse-dxg/preload/thread_ring.h"
 
@@ -28,10 +27,7 @@ constexpr int kHighNumber = 900;  // above what programs count their descriptors
 constexpr int kThreadsMax = 4096;
 constexpr int kFilesShown = 8;
 constexpr uint32_t kCallsBeforeRing = 3;  // a thread that makes a few needs none
-constexpr int kDescriptorsKnown = 65536;
 
-char name[kNameBytes + 1];  // empty: there is no device process
-char secret[kSecretBytes];
 pthread_key_t at_thread_end;
 
 // A thread's connection. `tid` tells a thread from one that has the same memory or a copy of it: a child of
@@ -58,7 +54,6 @@ struct Slot {
   int bell;  // of its ring, or 0
 };
 Slot slots[kThreadsMax];
-uint8_t known[kDescriptorsKnown / 8];
 
 pid_t Tid() { return static_cast<pid_t>(syscall(SYS_gettid)); }
 
@@ -72,13 +67,6 @@ bool InodeOf(int socket, ino_t* inode) {
   if (syscall(SYS_fstat, socket, &info) != 0) return false;
   *inode = info.st_ino;
   return true;
-}
-
-socklen_t AddressOf(const char* text, size_t length, sockaddr_un* address) {
-  memset(address, 0, sizeof(*address));
-  address->sun_family = AF_UNIX;
-  memcpy(address->sun_path + 1, text, length);
-  return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + length);
 }
 
 // Moves a descriptor out of the way. The new one, or -errno.
@@ -104,7 +92,7 @@ int Connect() {
   }
   if (made < 0) return made;
   sockaddr_un address;
-  const socklen_t bytes = AddressOf(name, kNameBytes, &address);
+  const socklen_t bytes = ServerAddress(&address);
   long connected;
   do {
     // Safety: the interface's way.
@@ -114,7 +102,7 @@ int Connect() {
   hello.kind = say::kHello;
   hello.code = kVersion;
   hello.tid = Tid();
-  memcpy(hello.secret, secret, sizeof(secret));
+  memcpy(hello.secret, Secret(), sizeof(hello.secret));
   if (connected == 0 &&
       syscall(SYS_sendto, made, &hello, sizeof(hello), MSG_NOSIGNAL, nullptr, 0) == sizeof(hello))
     return made;
@@ -333,68 +321,8 @@ bool Connection::Begin(pid_t tid) {
   return true;
 }
 
-// Gives a descriptor of the node its address.
-bool GiveName(int descriptor, uint64_t number, unsigned access) {
-  char text[64];
-  char* at = text;
-  memcpy(at, kFilePrefix, sizeof(kFilePrefix) - 1);
-  at += sizeof(kFilePrefix) - 1;
-  memcpy(at, name, kNameBytes);
-  at += kNameBytes;
-  *at++ = '-';
-  char digits[24];
-  int count = 0;
-  do {
-    digits[count++] = static_cast<char>('0' + number % 10);
-    number /= 10;
-  } while (number != 0);
-  while (count > 0) *at++ = digits[--count];
-  *at++ = '-';
-  *at++ = static_cast<char>('0' + access % 4);
-  sockaddr_un address;
-  const socklen_t bytes = AddressOf(text, static_cast<size_t>(at - text), &address);
-  return bind(descriptor, reinterpret_cast<sockaddr*>(&address), bytes) == 0;  // Safety: the interface's way
-}
-
-void Remember(int descriptor) {
-  if (descriptor >= 0 && descriptor < kDescriptorsKnown)
-    __atomic_fetch_or(&known[descriptor / 8], static_cast<uint8_t>(1u << descriptor % 8), __ATOMIC_RELAXED);
-}
-
-bool MayBeNode(int descriptor) {
-  return descriptor >= 0 && descriptor < kDescriptorsKnown &&
-         (__atomic_load_n(&known[descriptor / 8], __ATOMIC_RELAXED) >> descriptor % 8 & 1) != 0;
-}
-
-bool Served() { return name[0] != '\0'; }
-
-FileName NameOf(int descriptor) {
-  sockaddr_un address;
-  socklen_t bytes = sizeof(address);
-  constexpr size_t kPrefix = sizeof(kFilePrefix) - 1;
-  const int error = errno;
-  // Safety: the interface's way.
-  const long got = syscall(SYS_getsockname, descriptor, reinterpret_cast<sockaddr*>(&address), &bytes);
-  errno = error;
-  const size_t text = offsetof(sockaddr_un, sun_path) + 1;
-  if (got != 0 || bytes <= text + kPrefix + kNameBytes + 3 || bytes > sizeof(address) ||
-      address.sun_family != AF_UNIX || address.sun_path[0] != '\0' ||
-      memcmp(address.sun_path + 1, kFilePrefix, kPrefix) != 0 ||
-      memcmp(address.sun_path + 1 + kPrefix, name, kNameBytes) != 0)
-    return {0, 0};
-  const char* at = address.sun_path + 1 + kPrefix + kNameBytes + 1;
-  const char* const end = address.sun_path + (bytes - offsetof(sockaddr_un, sun_path));
-  uint64_t number = 0;
-  while (at < end && *at >= '0' && *at <= '9') number = number * 10 + static_cast<uint64_t>(*at++ - '0');
-  return {number, end - at == 2 ? at[1] - '0' : O_RDWR};
-}
-
 void Load() {
-  const char* const wanted = getenv(kVariable);
-  if (wanted == nullptr || strlen(wanted) != kNameBytes + 1 + kSecretBytes || wanted[kNameBytes] != ':')
-    return;
-  memcpy(name, wanted, kNameBytes);
-  memcpy(secret, wanted + kNameBytes + 1, kSecretBytes);
+  if (!LoadName()) return;
   pthread_key_create(&at_thread_end, EndThread);
   pthread_atfork(nullptr, nullptr, StartInChild);
 }

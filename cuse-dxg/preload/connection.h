@@ -10,8 +10,7 @@
 
 namespace dxg::preload::node {
 
-// Whether this process is served at all. Reads the environment when the library is loaded.
-bool Served();
+// When the library is loaded.
 void Load();
 
 // close(2), which is no point of cancellation here.
@@ -55,18 +54,5 @@ class Connection {
   bool kept_ = false, broken_ = false;
   bool checked_ = true;  // whether the socket's number is still its own
 };
-
-// A descriptor of the node, as its address says. `number` is 0 where the descriptor is something else.
-struct FileName {
-  uint64_t number;
-  int access;  // O_RDONLY, O_WRONLY or O_RDWR
-};
-FileName NameOf(int descriptor);
-bool GiveName(int descriptor, uint64_t number, unsigned access);
-
-// Which descriptors may be the node's: those that this library has met. A descriptor that it has not met may
-// be one as well, as it was inherited or received.
-void Remember(int descriptor);
-bool MayBeNode(int descriptor);
 
 }  // namespace dxg::preload::node
