@@ -52,6 +52,7 @@ struct Slot {
   int socket;
   ino_t inode;
   int bell;  // of its ring, or 0
+  uint64_t bell_inode;
 };
 Slot slots[kThreadsMax];
 
@@ -133,14 +134,20 @@ void Forget(Mine* of) {
   UnmapRing(&of->ring);
 }
 
-// As Forget, and closes what is still ours: where the socket is, the bell is.
+void CloseBell(int bell, uint64_t inode) {
+  ino_t now = 0;
+  if (bell != 0 && InodeOf(bell, &now) && now == inode) Close(bell);
+}
+
+// As Forget, and closes what is still ours.
 void Leave(Mine* of) {
   const int socket = of->socket, bell = of->ring.page != nullptr ? of->ring.bell : 0;
+  const uint64_t bell_inode = of->ring.bell_inode;
   const bool ours = IsStill(socket, of->inode);
   Forget(of);
   if (!ours) return;
   Close(socket);
-  if (bell != 0) Close(bell);
+  CloseBell(bell, bell_inode);
 }
 
 void EndThread(void*) {
@@ -152,7 +159,7 @@ void StartInChild() {
   for (Slot& slot : slots) {
     if (slot.taken != 0 && slot.socket != 0 && IsStill(slot.socket, slot.inode)) {
       Close(slot.socket);
-      if (slot.bell != 0) Close(slot.bell);
+      CloseBell(slot.bell, slot.bell_inode);
     }
     slot = {};
   }
@@ -274,7 +281,9 @@ void Connection::AskRing() {
   const bool mapped = memory >= 0 && high >= 0 && MapRing(&mine.ring, memory, high);
   if (memory >= 0) Close(memory);
   if (!mapped && high >= 0) Close(high);
-  if (mapped && mine.slot >= 0) slots[mine.slot].bell = high;
+  if (!mapped || mine.slot < 0) return;
+  slots[mine.slot].bell_inode = mine.ring.bell_inode;
+  slots[mine.slot].bell = high;
 }
 
 Connection::By Connection::CallByRing(const Said& said, void* memory, size_t in_bytes, size_t room,
@@ -282,7 +291,10 @@ Connection::By Connection::CallByRing(const Said& said, void* memory, size_t in_
   bool rings = false;
   if (!kept_ || broken_ || !PutCall(&mine.ring, said, memory, in_bytes, room, &rings)) return By::kNothing;
   const auto is_still = [this] { return checked_ || IsStill(mine.socket, mine.inode); };
-  if (rings && is_still()) RingBell(mine.ring);
+  if (rings && !(is_still() && RingBell(mine.ring))) {
+    broken_ = true;
+    return By::kGone;
+  }
   if (AwaitAnswer(&mine.ring, told, memory, room)) return By::kRing;
   broken_ = !is_still();
   checked_ = true;

@@ -34,7 +34,7 @@ class Connection {
   // Where the answer to what was put on the thread's ring is.
   enum class By { kNothing, kRing, kSocket, kGone };
   // Says a call by the ring and waits a moment for its answer, whose bytes are then at `memory`, up to
-  // `room`. kNothing: the call has to be said by the socket. kGone: the program has closed that meanwhile.
+  // `room`. kNothing: the call has to be said by the socket. kGone: the program has closed ours meanwhile.
   By CallByRing(const Said& said, void* memory, size_t in_bytes, size_t room, Told* told);
   // How many bytes of `out`, which is memory of the program, were written; or -errno. The descriptor that
   // came along, or -1, is in `file`; a second one in `second`.
