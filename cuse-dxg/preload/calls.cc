@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include "cuse-dxg/preload/connection.h"
+#include "cuse-dxg/preload/names.h"
+#include "cuse-dxg/preload/node_ring.h"
 #include "cuse-dxg/preload/room.h"
 
 namespace dxg::preload::node {
@@ -148,7 +150,7 @@ int32_t Ioctl(int descriptor, uint64_t file, unsigned long code, unsigned long a
   // A descriptor that goes along keeps the file open until the call begins there.
   const int shown = connection.Shows(file) ? -1 : descriptor;
   Told answer;
-  const auto by = shown >= 0
+  const auto by = shown >= 0 || bytes > ring::kStructMax
                       ? Connection::By::kNothing
                       : connection.CallByRing(said, memory, reads ? bytes : 0, reads ? out : 0, &answer);
   if (by == Connection::By::kRing) return answer.result;

@@ -3,8 +3,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
-#include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
@@ -15,6 +13,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "cuse-dxg/preload/names.h"
 #include "cuse-dxg/preload/room.h"
 #include "cuse-dxg/preload/thread_ring.h"
 
@@ -28,10 +27,7 @@ constexpr int kHighNumber = 900;  // above what programs count their descriptors
 constexpr int kThreadsMax = 4096;
 constexpr int kFilesShown = 8;
 constexpr uint32_t kCallsBeforeRing = 3;  // a thread that makes a few needs none
-constexpr int kDescriptorsKnown = 65536;
 
-char name[kNameBytes + 1];  // empty: there is no device process
-char secret[kSecretBytes];
 pthread_key_t at_thread_end;
 
 // A thread's connection. `tid` tells a thread from one that has the same memory or a copy of it: a child of
@@ -56,9 +52,9 @@ struct Slot {
   int socket;
   ino_t inode;
   int bell;  // of its ring, or 0
+  uint64_t bell_inode;
 };
 Slot slots[kThreadsMax];
-uint8_t known[kDescriptorsKnown / 8];
 
 pid_t Tid() { return static_cast<pid_t>(syscall(SYS_gettid)); }
 
@@ -72,13 +68,6 @@ bool InodeOf(int socket, ino_t* inode) {
   if (syscall(SYS_fstat, socket, &info) != 0) return false;
   *inode = info.st_ino;
   return true;
-}
-
-socklen_t AddressOf(const char* text, size_t length, sockaddr_un* address) {
-  memset(address, 0, sizeof(*address));
-  address->sun_family = AF_UNIX;
-  memcpy(address->sun_path + 1, text, length);
-  return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + length);
 }
 
 // Moves a descriptor out of the way. The new one, or -errno.
@@ -104,7 +93,7 @@ int Connect() {
   }
   if (made < 0) return made;
   sockaddr_un address;
-  const socklen_t bytes = AddressOf(name, kNameBytes, &address);
+  const socklen_t bytes = ServerAddress(&address);
   long connected;
   do {
     // Safety: the interface's way.
@@ -114,7 +103,7 @@ int Connect() {
   hello.kind = say::kHello;
   hello.code = kVersion;
   hello.tid = Tid();
-  memcpy(hello.secret, secret, sizeof(secret));
+  memcpy(hello.secret, Secret(), sizeof(hello.secret));
   if (connected == 0 &&
       syscall(SYS_sendto, made, &hello, sizeof(hello), MSG_NOSIGNAL, nullptr, 0) == sizeof(hello))
     return made;
@@ -145,14 +134,20 @@ void Forget(Mine* of) {
   UnmapRing(&of->ring);
 }
 
-// As Forget, and closes what is still ours: where the socket is, the bell is.
+void CloseBell(int bell, uint64_t inode) {
+  ino_t now = 0;
+  if (bell != 0 && InodeOf(bell, &now) && now == inode) Close(bell);
+}
+
+// As Forget, and closes what is still ours.
 void Leave(Mine* of) {
   const int socket = of->socket, bell = of->ring.page != nullptr ? of->ring.bell : 0;
+  const uint64_t bell_inode = of->ring.bell_inode;
   const bool ours = IsStill(socket, of->inode);
   Forget(of);
   if (!ours) return;
   Close(socket);
-  if (bell != 0) Close(bell);
+  CloseBell(bell, bell_inode);
 }
 
 void EndThread(void*) {
@@ -164,7 +159,7 @@ void StartInChild() {
   for (Slot& slot : slots) {
     if (slot.taken != 0 && slot.socket != 0 && IsStill(slot.socket, slot.inode)) {
       Close(slot.socket);
-      if (slot.bell != 0) Close(slot.bell);
+      CloseBell(slot.bell, slot.bell_inode);
     }
     slot = {};
   }
@@ -286,7 +281,9 @@ void Connection::AskRing() {
   const bool mapped = memory >= 0 && high >= 0 && MapRing(&mine.ring, memory, high);
   if (memory >= 0) Close(memory);
   if (!mapped && high >= 0) Close(high);
-  if (mapped && mine.slot >= 0) slots[mine.slot].bell = high;
+  if (!mapped || mine.slot < 0) return;
+  slots[mine.slot].bell_inode = mine.ring.bell_inode;
+  slots[mine.slot].bell = high;
 }
 
 Connection::By Connection::CallByRing(const Said& said, void* memory, size_t in_bytes, size_t room,
@@ -294,7 +291,10 @@ Connection::By Connection::CallByRing(const Said& said, void* memory, size_t in_
   bool rings = false;
   if (!kept_ || broken_ || !PutCall(&mine.ring, said, memory, in_bytes, room, &rings)) return By::kNothing;
   const auto is_still = [this] { return checked_ || IsStill(mine.socket, mine.inode); };
-  if (rings && is_still()) RingBell(mine.ring);
+  if (rings && !(is_still() && RingBell(mine.ring))) {
+    broken_ = true;
+    return By::kGone;
+  }
   if (AwaitAnswer(&mine.ring, told, memory, room)) return By::kRing;
   broken_ = !is_still();
   checked_ = true;
@@ -333,68 +333,8 @@ bool Connection::Begin(pid_t tid) {
   return true;
 }
 
-// Gives a descriptor of the node its address.
-bool GiveName(int descriptor, uint64_t number, unsigned access) {
-  char text[64];
-  char* at = text;
-  memcpy(at, kFilePrefix, sizeof(kFilePrefix) - 1);
-  at += sizeof(kFilePrefix) - 1;
-  memcpy(at, name, kNameBytes);
-  at += kNameBytes;
-  *at++ = '-';
-  char digits[24];
-  int count = 0;
-  do {
-    digits[count++] = static_cast<char>('0' + number % 10);
-    number /= 10;
-  } while (number != 0);
-  while (count > 0) *at++ = digits[--count];
-  *at++ = '-';
-  *at++ = static_cast<char>('0' + access % 4);
-  sockaddr_un address;
-  const socklen_t bytes = AddressOf(text, static_cast<size_t>(at - text), &address);
-  return bind(descriptor, reinterpret_cast<sockaddr*>(&address), bytes) == 0;  // Safety: the interface's way
-}
-
-void Remember(int descriptor) {
-  if (descriptor >= 0 && descriptor < kDescriptorsKnown)
-    __atomic_fetch_or(&known[descriptor / 8], static_cast<uint8_t>(1u << descriptor % 8), __ATOMIC_RELAXED);
-}
-
-bool MayBeNode(int descriptor) {
-  return descriptor >= 0 && descriptor < kDescriptorsKnown &&
-         (__atomic_load_n(&known[descriptor / 8], __ATOMIC_RELAXED) >> descriptor % 8 & 1) != 0;
-}
-
-bool Served() { return name[0] != '\0'; }
-
-FileName NameOf(int descriptor) {
-  sockaddr_un address;
-  socklen_t bytes = sizeof(address);
-  constexpr size_t kPrefix = sizeof(kFilePrefix) - 1;
-  const int error = errno;
-  // Safety: the interface's way.
-  const long got = syscall(SYS_getsockname, descriptor, reinterpret_cast<sockaddr*>(&address), &bytes);
-  errno = error;
-  const size_t text = offsetof(sockaddr_un, sun_path) + 1;
-  if (got != 0 || bytes <= text + kPrefix + kNameBytes + 3 || bytes > sizeof(address) ||
-      address.sun_family != AF_UNIX || address.sun_path[0] != '\0' ||
-      memcmp(address.sun_path + 1, kFilePrefix, kPrefix) != 0 ||
-      memcmp(address.sun_path + 1 + kPrefix, name, kNameBytes) != 0)
-    return {0, 0};
-  const char* at = address.sun_path + 1 + kPrefix + kNameBytes + 1;
-  const char* const end = address.sun_path + (bytes - offsetof(sockaddr_un, sun_path));
-  uint64_t number = 0;
-  while (at < end && *at >= '0' && *at <= '9') number = number * 10 + static_cast<uint64_t>(*at++ - '0');
-  return {number, end - at == 2 ? at[1] - '0' : O_RDWR};
-}
-
 void Load() {
-  const char* const wanted = getenv(kVariable);
-  if (wanted == nullptr || strlen(wanted) != kNameBytes + 1 + kSecretBytes || wanted[kNameBytes] != ':')
-    return;
-  memcpy(name, wanted, kNameBytes);
-  memcpy(secret, wanted + kNameBytes + 1, kSecretBytes);
+  if (!LoadName()) return;
   pthread_key_create(&at_thread_end, EndThread);
   pthread_atfork(nullptr, nullptr, StartInChild);
 }

@@ -10,8 +10,7 @@
 
 namespace dxg::preload::node {
 
-// Whether this process is served at all. Reads the environment when the library is loaded.
-bool Served();
+// When the library is loaded.
 void Load();
 
 // close(2), which is no point of cancellation here.
@@ -35,7 +34,7 @@ class Connection {
   // Where the answer to what was put on the thread's ring is.
   enum class By { kNothing, kRing, kSocket, kGone };
   // Says a call by the ring and waits a moment for its answer, whose bytes are then at `memory`, up to
-  // `room`. kNothing: the call has to be said by the socket. kGone: the program has closed that meanwhile.
+  // `room`. kNothing: the call has to be said by the socket. kGone: the program has closed ours meanwhile.
   By CallByRing(const Said& said, void* memory, size_t in_bytes, size_t room, Told* told);
   // How many bytes of `out`, which is memory of the program, were written; or -errno. The descriptor that
   // came along, or -1, is in `file`; a second one in `second`.
@@ -55,18 +54,5 @@ class Connection {
   bool kept_ = false, broken_ = false;
   bool checked_ = true;  // whether the socket's number is still its own
 };
-
-// A descriptor of the node, as its address says. `number` is 0 where the descriptor is something else.
-struct FileName {
-  uint64_t number;
-  int access;  // O_RDONLY, O_WRONLY or O_RDWR
-};
-FileName NameOf(int descriptor);
-bool GiveName(int descriptor, uint64_t number, unsigned access);
-
-// Which descriptors may be the node's: those that this library has met. A descriptor that it has not met may
-// be one as well, as it was inherited or received.
-void Remember(int descriptor);
-bool MayBeNode(int descriptor);
 
 }  // namespace dxg::preload::node

@@ -20,6 +20,7 @@
 
 #include "cuse-dxg/preload/calls.h"
 #include "cuse-dxg/preload/connection.h"
+#include "cuse-dxg/preload/names.h"
 
 #define DXG_EXPORT extern "C" __attribute__((visibility("default")))
 

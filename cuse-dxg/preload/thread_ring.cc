@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -26,6 +27,11 @@ bool OnStack(const ThreadRing& ring, const void* memory, size_t bytes) {
   const auto at = reinterpret_cast<uintptr_t>(memory);                        // Safety: the same
   return here >= ring.stack_begin && here < ring.stack_end && at > here && at < ring.stack_end &&
          bytes <= ring.stack_end - at;
+}
+
+uint64_t InodeOf(int descriptor) {
+  struct stat info;
+  return syscall(SYS_fstat, descriptor, &info) == 0 ? info.st_ino : 0;
 }
 
 uint32_t Load(const uint32_t* word) { return __atomic_load_n(word, __ATOMIC_SEQ_CST); }
@@ -98,6 +104,7 @@ bool MapRing(ThreadRing* ring, int memory, int bell) {
   madvise(page, ring::kBytes, MADV_DONTDUMP);
   ring->page = static_cast<RingPage*>(page);
   ring->bell = bell;
+  ring->bell_inode = InodeOf(bell);
   ring->called = 0;
   ring->spin = Spin();
   return true;
@@ -126,10 +133,12 @@ bool PutCall(ThreadRing* ring, const Said& said, const void* memory, size_t in_b
   return true;
 }
 
-void RingBell(const ThreadRing& ring) {
+bool RingBell(const ThreadRing& ring) {
   const uint64_t one = 1;
+  if (InodeOf(ring.bell) != ring.bell_inode) return false;
   while (syscall(SYS_write, ring.bell, &one, sizeof(one)) < 0 && errno == EINTR) {
   }
+  return true;
 }
 
 bool AwaitAnswer(ThreadRing* ring, Told* told, void* memory, size_t room) {

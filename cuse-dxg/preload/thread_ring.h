@@ -14,6 +14,7 @@ namespace dxg::preload::node {
 struct ThreadRing {
   RingPage* page;
   int bell;
+  uint64_t bell_inode;
   uint32_t called;
   // The mapping of the thread's stack. Memory there is known to be there: a call with its struct anywhere
   // else goes by the socket, where the kernel says EFAULT.
@@ -31,7 +32,8 @@ void UnmapRing(ThreadRing* ring);
 // to go by the socket. `rings`: RingBell comes next.
 bool PutCall(ThreadRing* ring, const Said& said, const void* memory, size_t in_bytes, size_t room,
              bool* rings);
-void RingBell(const ThreadRing& ring);
+// False: its number is another file's by now, in which nothing was written.
+bool RingBell(const ThreadRing& ring);
 // Whether the device process looks by itself.
 bool IsAwake(const ThreadRing& ring);
 // Waits a moment for its answer, or not at all. False: what comes of it is at the socket.
