@@ -4,6 +4,7 @@
 #include <thread>
 #include <vector>
 
+#include "hostsim/work/eu/dispatch.h"
 #include "proto/abi/flags.h"
 #include "tests/hostsim/eu_kernels.h"
 #include "tests/hostsim/gpu_rig.h"
