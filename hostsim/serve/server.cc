@@ -107,7 +107,7 @@ void Server::Admit() {
   auto admitted = Accept();
   if (!admitted.ok()) {
     constexpr int kPauseMs = 100;
-    if (admitted.status().value() == -EACCES) spdlog::warn("{}", admitted.status().why());
+    if (admitted.status().value() == -EACCES) spdlog::info("{}", admitted.status().why());
     if (OutOfDescriptors(admitted.status())) poll(nullptr, 0, kPauseMs);
     return;
   }

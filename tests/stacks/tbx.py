@@ -144,7 +144,7 @@ def killed(hostsim, program, *arguments):
     right(server.start(program, *arguments), program)
     log = server.end()
     kernels(log)
-    if log.count("connected") != log.count("gone after"):
+    if log.count(": connected") != log.count("gone after"):
         sys.exit(f"not all connections ended:\n{log}")
 
 
