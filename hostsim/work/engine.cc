@@ -77,7 +77,8 @@ class Engines::Environment final : public CommandEnvironment {
     Note(FidelityKind::kApproximated, fidelity::kKernel, dispatch.kernel_hash,
          "its instructions were executed; the last bits of math functions are not those of silicon");
     Note(FidelityKind::kApproximated, fidelity::kInstructions, std::nullopt,
-         "of execution units; the time that they take is a model's, with assumed cycles for an instruction and "
+         "of execution units; the time that they take is a model's, with assumed cycles for an instruction "
+         "and "
          "for the start of a thread",
          instructions);
   }

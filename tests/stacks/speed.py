@@ -1,7 +1,7 @@
 #!/usr/bin/python3
 """How fast kernels of OpenCL are: instructions a second of the simulated Tiger Lake, and two kernels beside pocl.
 
-    speed.py [--smoke] [BIN]     BIN has the programs: build/bin unless it is given
+    speed.py [--smoke] [BIN]     BIN has the programs; unless it is given, the first directory of PATH that has them, or build/bin
 
 Both run Debian's unmodified runtimes with the same program (speed.cc), one after the other. With --smoke it is a moment, whose numbers
 say nothing.
@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,7 +37,9 @@ def main():
     rest = [argument for argument in arguments if argument != "--smoke"]
     if len(rest) > 1 or any(argument.startswith("-") for argument in rest):
         sys.exit(__doc__)
-    folder = pathlib.Path(rest[0] if rest else pathlib.Path(__file__).resolve().parents[2] / "build/bin").resolve()
+    found = shutil.which("dxg-stack-speed")
+    built = pathlib.Path(found).parent if found else pathlib.Path(__file__).resolve().parents[2] / "build/bin"
+    folder = pathlib.Path(rest[0] if rest else built).resolve()
     load = os.getloadavg()[0]
     program = [str(folder / "dxg-stack-speed"), *smoke]
     with tempfile.TemporaryDirectory() as scratch:

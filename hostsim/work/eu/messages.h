@@ -130,7 +130,7 @@ class Messages final : public MessagePort {
   MessageResult BlockByAddress(const Message& message, Thread& thread, bool write);
   MessageResult ScratchBlock(const Message& message, Thread& thread);
   MessageResult Move(const Message& message, Thread& thread, const Target& target, uint64_t offset,
-                     uint32_t bytes, bool write);
+                     uint32_t bytes, uint32_t unit, bool write);
   // messages_atomic.cc
   MessageResult Atomic(const Message& message, Thread& thread, bool wide_addresses, bool of_floats);
 

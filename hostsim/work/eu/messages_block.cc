@@ -21,9 +21,10 @@ uint32_t BlockBytes(uint32_t code) {
 
 }  // namespace
 
-// The lanes do not count, but with none of them the message is not sent.
+// The lanes do not count, but with none of them the message is not sent. Each unit of so many bytes may lie
+// in the surface or not.
 MessageResult Messages::Move(const Message& message, Thread& thread, const Target& target, uint64_t offset,
-                             uint32_t bytes, bool write) {
+                             uint32_t bytes, uint32_t unit, bool write) {
   const Payload payload(message, thread);
   const uint32_t registers = (bytes + kRegisterBytes - 1) / kRegisterBytes;
   if (registers > kBlockRegistersMax || (write && payload.registers() < 1 + registers) ||
@@ -38,11 +39,11 @@ MessageResult Messages::Move(const Message& message, Thread& thread, const Targe
     for (uint32_t i = 0; i < registers; ++i)
       std::memcpy(&block[i * kRegisterBytes], payload.At(1 + i), kRegisterBytes);
   }
-  // By oword, since each may lie in the surface or not.
-  for (uint32_t at = 0; at < bytes; at += kOwordBytes) {
-    uint8_t* const oword = &block[at + (high_half ? kOwordBytes : 0)];
-    if (!(write ? Store(target, offset + at, oword, kOwordBytes)
-                : Load(target, offset + at, oword, kOwordBytes)))
+  const bool all_inside = offset < target.bytes && bytes <= target.bytes - offset;
+  const uint32_t part = all_inside ? kOwordBytes : unit;
+  for (uint32_t at = 0; at < bytes; at += part) {
+    uint8_t* const from = &block[at + (high_half ? kOwordBytes : 0)];
+    if (!(write ? Store(target, offset + at, from, part) : Load(target, offset + at, from, part)))
       return Fault();
   }
   const uint32_t first = high_half ? kOwordBytes : 0;
@@ -59,7 +60,9 @@ MessageResult Messages::Block(const Message& message, Thread& thread, bool write
   const uint64_t offset = in_bytes ? in_header & ~3ull : uint64_t{in_header} * kOwordBytes;
   MessageResult result;
   const auto target = FindTarget(Field(message.descriptor, 0, 7), &result);
-  return target ? Move(message, thread, *target, offset, bytes, write) : result;
+  // The compiler reads 16 bytes where a buffer has fewer left, and uses those that are there.
+  const uint32_t unit = in_bytes ? sizeof(uint32_t) : kOwordBytes;
+  return target ? Move(message, thread, *target, offset, bytes, unit, write) : result;
 }
 
 MessageResult Messages::BlockByAddress(const Message& message, Thread& thread, bool write) {
@@ -70,7 +73,8 @@ MessageResult Messages::BlockByAddress(const Message& message, Thread& thread, b
     return Refuse(fmt::format("block message {:#x} by address", message.descriptor));
   const auto address = Payload(message, thread).Get<uint64_t>(0, 0);
   const uint64_t align = kind == kAligned ? kOwordBytes : sizeof(uint32_t);
-  return Move(message, thread, {Target::kMemory, 0, ~0ull}, address & ~(align - 1), bytes, write);
+  return Move(message, thread, {Target::kMemory, 0, ~0ull}, address & ~(align - 1), bytes, kOwordBytes,
+              write);
 }
 
 MessageResult Messages::ScratchBlock(const Message& message, Thread& thread) {
@@ -80,7 +84,7 @@ MessageResult Messages::ScratchBlock(const Message& message, Thread& thread) {
   const uint64_t offset = (Payload(message, thread).Get<uint32_t>(0, 5) & ~0x3FFu) +
                           uint64_t{Field(message.descriptor, 0, 11)} * kRegisterBytes;
   return Move(message, thread, {Target::kMemory, bases_.general, 1ull << 32}, offset,
-              registers * kRegisterBytes, Field(message.descriptor, 17, 17) != 0);
+              registers * kRegisterBytes, kOwordBytes, Field(message.descriptor, 17, 17) != 0);
 }
 
 }  // namespace dxg::hostsim::eu
