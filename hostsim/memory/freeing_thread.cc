@@ -1,6 +1,5 @@
 #include "hostsim/memory/freeing_thread.h"
 
-#include <algorithm>
 #include <deque>
 #include <thread>
 #include <utility>
@@ -31,7 +30,7 @@ struct FreeingThread::State {
 
 bool FreeingThread::State::Add(Job* job, const std::shared_ptr<State>& self) {
   MutexLock lock(mutex);
-  if (stopping || job->bytes > kWaitingBytesMax - std::min(waiting_bytes, kWaitingBytesMax)) return false;
+  if (stopping || waiting_bytes >= kWaitingBytesMax) return false;
   if (!thread.joinable() && !StartThread(&thread, [self] { self->Work(); })) return false;
   jobs.push_back(std::move(*job));
   waiting_bytes += jobs.back().bytes;

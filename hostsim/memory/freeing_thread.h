@@ -12,8 +12,8 @@ class FreeingThread {
  public:
   // What is less is freed at once: it takes less than a millisecond.
   static constexpr uint64_t kLeastBytes = 4ull << 20;
-  // With more than this waiting, who frees more does it itself. So much more than clients have may be in use
-  // for a while: their names for it are gone, and it is not.
+  // With so much waiting, who frees more does it itself. A job's own size does not count. So this much and
+  // one job more than clients have may be in use for a while.
   static constexpr uint64_t kWaitingBytesMax = 2ull << 30;
 
   FreeingThread();

@@ -288,7 +288,7 @@ Extent& Extent::operator=(Extent&& other) noexcept {
 void Extent::GiveBack(const std::shared_ptr<IoSpace>& space, const std::shared_ptr<Region>& region,
                       uint64_t offset, uint64_t bytes, bool touched) {
   // In parts: whoever touches memory of the same file waits for one part.
-  constexpr uint64_t kPartBytes = 64ull << 20;
+  constexpr uint64_t kPartBytes = 8ull << 20;
   for (uint64_t done = 0; touched && !space->ending && done < bytes; done += kPartBytes) {
     region->Discard(offset + done, std::min(kPartBytes, bytes - done));
   }

@@ -108,7 +108,7 @@ void MeasureLeaving(Run& run, const std::string& what, const Server& node, Guest
   run.Once({fmt::format("{} leave: a neighbour's worst call", what),
             worst_max_ms > 0 ? Limit::kAtMost : Limit::kNone, worst_max_ms, "ms"},
            leaving.worst_us / 1000);
-  run.Once({fmt::format("when quiet: a neighbour's worst call"), Limit::kNone, 0, "ms"},
+  run.Once({fmt::format("before {} leave: a neighbour's worst call", what), Limit::kNone, 0, "ms"},
            quiet.worst_us / 1000);
 }
 

@@ -152,7 +152,7 @@ def main():
         print("\n".join(rows))
         return 0
     with open(PAGE, encoding="utf-8") as file:
-        page = file.read().split("\n")
+        page = file.read().split("| call | system calls |")[1].split("\n\n")[0].split("\n")  # this table, and no other
     wrong = 0
     for line in rows:
         name = line.split(" | ")[0]

@@ -38,6 +38,15 @@ TEST(FreeingThread, WhatIsTooMuchIsDoneByWhoFreesIt) {
   opened.set_value();
 }
 
+TEST(FreeingThread, OneJobMayBeLargerThanWhatMayWait) {
+  FreeingThread freeing;
+  std::thread::id larger;
+  freeing.Run(FreeingThread::kWaitingBytesMax * 2, [&] { larger = std::this_thread::get_id(); });
+  freeing.Wait();
+  EXPECT_NE(larger, std::this_thread::get_id());
+  EXPECT_EQ(freeing.done_beside(), 1u);
+}
+
 TEST(FreeingThread, ItsEndDoesWhatIsLeft) {
   int done = 0;
   {
