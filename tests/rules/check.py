@@ -11,6 +11,7 @@
   rule-texts  every [XXX] nn in tests is a rule of docs/host-rules.md
   sizes       a file with more than 400 lines is in docs/long-files.md, with the reason why it stays whole
   walk        the newcomer's walk in docs/architecture.md has at most 15 files, and each has what its row says
+  decisions   docs/decisions/README.md lists every decision, by its number and title, once and in order
 
 exceptions.txt beside this file lists what may stay, each with its reason.
 """
@@ -278,8 +279,31 @@ def check_walk(paths):
                     breaches.append(f"docs/architecture.md: row {number} of the walk says {name}, which {path} has not")
 
 
+def check_decisions(paths):
+    folder = "docs/decisions/"
+    pages = sorted(path.removeprefix(folder) for path in paths if path.startswith(folder) and path != folder + "README.md")
+    rows = re.findall(r"^\| \[(\w+)\]\(([^)]+)\) \| (.*?) \| \S.* \|$", text(folder + "README.md"), re.M)
+    listed = [page for _, page, _ in rows]
+    for page in sorted(set(pages) - set(listed)):
+        report(folder + "README.md", f"{page} is not listed")
+    for page in sorted(set(listed) - set(pages)):
+        report(folder + "README.md", f"it lists {page}, which is not there")
+    if listed != sorted(set(listed)):
+        report(folder + "README.md", "its rows are not in order, or one stands there twice")
+    for number, page, title in rows:
+        # The heading is "# 012: Title" or "# 012 Title".
+        heading = text(folder + page).partition("\n")[0] if page in pages else f"# {number} {title}"
+        if not page.startswith(number + "-") or heading not in (f"# {number}: {title}", f"# {number} {title}"):
+            report(folder + "README.md", f"the row of {page} says [{number}] {title}; its heading is {heading!r}")
+    numbers = [page[:3] for page in pages]
+    for page in pages:
+        if numbers.count(page[:3]) > 1 or not re.match(r"\d{3}-", page):
+            report(folder + page, "expected a name that begins with a number of its own, of three digits")
+
+
 checks = {"format": check_format, "text": check_text, "rooms": check_rooms, "machine": check_machine, "one-list": check_one_list,
-          "calls": check_calls, "families": check_families, "rule-texts": check_rule_texts, "sizes": check_sizes, "walk": check_walk}
+          "calls": check_calls, "families": check_families, "rule-texts": check_rule_texts, "sizes": check_sizes, "walk": check_walk,
+          "decisions": check_decisions}
 if rule not in checks:
     sys.exit(__doc__)
 with open(os.path.join(HERE, "exceptions.txt"), encoding="ascii") as file:
