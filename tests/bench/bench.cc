@@ -4,17 +4,12 @@
 #include <sched.h>
 #include <sys/prctl.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
-#include <algorithm>
 #include <csignal>
 #include <cstdlib>
 #include <fstream>
-#include <map>
-#include <string_view>
 
-#include "base/command_line/parse.h"
 #include "tests/bench/echo_server.h"
 
 namespace dxg::bench {
@@ -24,38 +19,32 @@ const std::string& Directory() {
   static const std::string directory = [] {
     char name[] = "/tmp/dxg-bench.XXXXXX";
     if (mkdtemp(name) == nullptr) Fail("mkdtemp");
-    return std::string(name);
+    static const struct Removed {
+      std::string path;
+      ~Removed() { rmdir(path.c_str()); }  // after the servers, which are younger
+    } removed{name};
+    return removed.path;
   }();
   return directory;
 }
+
+// Resident memory, in KiB.
+uint64_t ResidentKibOf(pid_t pid) {
+  std::ifstream status(fmt::format("/proc/{}/status", pid));
+  for (std::string word; status >> word;) {
+    uint64_t kib = 0;
+    if (word == "VmRSS:" && status >> kib) return kib;
+  }
+  return 0;
+}
+
+}  // namespace
 
 std::string ProgramPath(const std::string& name) {
   char self[4096] = {};
   if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0) Fail("readlink /proc/self/exe");
   const std::string path = self;
   return path.substr(0, path.rfind('/')) + "/" + name;
-}
-
-// The library also makes short runs to find out how long to go on; their median says nothing.
-constexpr size_t kSamplesMin = 1000;
-std::map<std::string, std::vector<double>> p50s;  // one for each repetition
-
-double Median(std::vector<double> values) {
-  std::sort(values.begin(), values.end());
-  return values.empty() ? 0 : values[values.size() / 2];
-}
-
-}  // namespace
-
-double MedianUs(std::vector<uint64_t> samples_ns) {
-  std::nth_element(samples_ns.begin(), samples_ns.begin() + samples_ns.size() / 2, samples_ns.end());
-  return samples_ns[samples_ns.size() / 2] / 1000.0;
-}
-
-uint64_t NowNs() {
-  timespec now{};
-  clock_gettime(CLOCK_MONOTONIC, &now);
-  return static_cast<uint64_t>(now.tv_sec) * 1'000'000'000 + now.tv_nsec;
 }
 
 void Fail(const std::string& what) {
@@ -167,79 +156,7 @@ Server Server::EchoWithHop() { return Server("echo-hop", ServeEchoWithHop); }
 Server Server::EchoWithThread() { return Server("echo-thread", ServeEchoWithThread); }
 Server Server::Echo() { return Server("echo", ServeEcho); }
 
-// Resident memory, in KiB.
-uint64_t Server::ResidentKib() const {
-  std::ifstream status(fmt::format("/proc/{}/status", pid_));
-  for (std::string word; status >> word;) {
-    uint64_t kib = 0;
-    if (word == "VmRSS:" && status >> kib) return kib;
-  }
-  return 0;
-}
-
-void AddSamples(benchmark::State& state, const std::string& name, std::vector<uint64_t> samples) {
-  const bool enough = samples.size() >= kSamplesMin;
-  const double p50_us = MedianUs(std::move(samples));
-  state.counters["p50_us"] = p50_us;
-  if (enough) p50s[name].push_back(p50_us);
-}
-
-double P50Us(const std::string& name) { return Median(p50s[name]); }
-
-bool TakeOptions(int* argc, char** argv, const char* what, Rest rest) {
-  const std::string path = argv[0];
-  const std::string name = path.substr(path.rfind('/') + 1);
-  CLI::App app(what, name);
-  bool smoke = false;
-  app.set_version_flag("--version", name + " " DXG_VERSION);
-  app.add_flag("--smoke", smoke, "A short run, which shows that everything works, and measures little");
-  const std::string status =
-      "Exit status: 0 when all was measured, whatever the numbers are; 2 if it cannot be, or the command "
-      "line\n"
-      "is wrong.";
-  if (rest == Rest::kOfTheLibrary) {
-    app.allow_extras();
-    app.footer(
-        "Options of Google Benchmark are passed on; those used most:\n"
-        "  --benchmark_filter=REGEX    only these\n"
-        "  --benchmark_min_time=S      how long each is measured\n"
-        "  --benchmark_out=FILE        results as JSON\n\n" +
-        status);
-  } else {
-    app.footer(status);
-  }
-  if (const auto ended = command_line::Parse(app, *argc, argv)) std::exit(*ended);
-  static std::vector<std::string> left;  // argv points into it
-  left = app.remaining();
-  if (smoke && rest == Rest::kOfTheLibrary) left.insert(left.begin(), "--benchmark_min_time=0.02");
-  *argc = 1;
-  for (std::string& word : left) argv[(*argc)++] = word.data();
-  argv[*argc] = nullptr;
-  return smoke;
-}
-
-bool RunAll(int argc, char** argv) {
-  std::vector<char*> arguments(argv, argv + argc);
-  std::string repetitions = "--benchmark_repetitions=5",
-              mixed = "--benchmark_enable_random_interleaving=true";
-  std::string aggregates = "--benchmark_report_aggregates_only=true", min_time = "--benchmark_min_time=0.2";
-  arguments.insert(arguments.begin() + 1,
-                   {repetitions.data(), mixed.data(), aggregates.data(), min_time.data()});
-  int count = static_cast<int>(arguments.size());
-  benchmark::Initialize(&count, arguments.data());
-  if (benchmark::ReportUnrecognizedArguments(count, arguments.data())) return false;
-  benchmark::RunSpecifiedBenchmarks();
-  return true;
-}
-
-void PrintRatio(const std::string& what, double ratio, double target) {
-  fmt::print("{:<58}{:6.2f}   target at most {:.2f}   {}\n", what, ratio, target,
-             ratio <= target ? "met" : "MISSED");
-}
-
-void PrintAtLeast(const std::string& what, double ratio, double target) {
-  fmt::print("{:<58}{:6.2f}   target at least {:.2f}  {}\n", what, ratio, target,
-             ratio >= target ? "met" : "MISSED");
-}
+uint64_t Server::ResidentKib() const { return ResidentKibOf(pid_); }
+uint64_t HostProcess::ResidentKib() const { return ResidentKibOf(pid_); }
 
 }  // namespace dxg::bench

@@ -1,6 +1,5 @@
 #pragma once
 
-#include <benchmark/benchmark.h>
 #include <fmt/format.h>
 #include <sys/ioctl.h>
 #include <sys/types.h>
@@ -11,12 +10,12 @@
 #include <utility>
 #include <vector>
 
-// Common parts of the benchmarks: a pinned core, servers of a FUSE file, medians, ratios.
+#include "tests/bench/measure.h"
+
+// Common parts of the benchmarks: a pinned core, servers of a FUSE file, hosts.
 
 namespace dxg::bench {
 
-uint64_t NowNs();
-double MedianUs(std::vector<uint64_t> samples_ns);
 [[noreturn]] void Fail(const std::string& what);
 void PinToOneCore();
 
@@ -61,6 +60,7 @@ class HostProcess {
   std::string option() const {
     return (way_ == Way::kSocket ? "--backend=unix:" : "--backend=vmbus:") + path_;
   }
+  uint64_t ResidentKib() const;
 
  private:
   const Way way_;
@@ -68,66 +68,16 @@ class HostProcess {
   pid_t pid_ = 0;
 };
 
-// The median time of `work` over that many runs.
-template <typename Work>
-double MedianOfUs(int times, Work work) {
-  std::vector<uint64_t> samples;
-  for (int i = 0; i < times; ++i) {
-    const uint64_t start = NowNs();
-    work();
-    samples.push_back(NowNs() - start);
-  }
-  return MedianUs(std::move(samples));
-}
-
-// The medians of a benchmark's repetitions, by its name.
-void AddSamples(benchmark::State& state, const std::string& name, std::vector<uint64_t> samples_ns);
-double P50Us(const std::string& name);
-
-// Measures `work`, which returns 0 if it succeeds. The result is the median over the run.
-template <typename Work>
-void MeasureWork(benchmark::State& state, const std::string& name, Work work) {
-  std::vector<uint64_t> samples;
-  for (auto _ : state) {
-    const uint64_t start = NowNs();
-    const int result = work();
-    const uint64_t took = NowNs() - start;
-    if (result != 0) Fail(fmt::format("{}: returned {} (errno {})", name, result, errno));
-    state.SetIterationTime(took * 1e-9);
-    samples.push_back(took);
-  }
-  AddSamples(state, name, std::move(samples));
-}
-
 // One ioctl, with a fresh copy of its struct each time.
 template <typename Args>
-void Measure(benchmark::State& state, const std::string& name, int fd, unsigned long code, Args args) {
-  MeasureWork(state, name, [&] {
+std::function<int()> Ioctl(int fd, unsigned long code, Args args) {
+  return [=] {
     Args copy = args;
     return ioctl(fd, code, &copy);
-  });
+  };
 }
 
-// Takes our options from the arguments; what is left is for RunAll. Ends the process after --help and its
-// like. True: --smoke, a short run, which is of little use as a measurement, but shows that everything works.
-// `what` is what the program measures, for the help.
-enum class Rest { kOfTheLibrary, kNone };
-bool TakeOptions(int* argc, char** argv, const char* what, Rest rest = Rest::kOfTheLibrary);
-
-// Registers a benchmark of `work`, which returns 0 if it succeeds. What it captures must live until RunAll
-// returns.
-template <typename Work>
-void Add(const std::string& name, Work work) {
-  benchmark::RegisterBenchmark(name.c_str(), [=](benchmark::State& state) {
-    MeasureWork(state, name, work);
-  })->UseManualTime();
-}
-
-// Runs several short turns of each benchmark, interleaved, so that other load of the machine affects all
-// alike. Returns false for bad arguments.
-bool RunAll(int argc, char** argv);
-
-void PrintRatio(const std::string& what, double ratio, double target);  // good where it is at most the target
-void PrintAtLeast(const std::string& what, double ratio, double target);
+// Where a program of the same build is.
+std::string ProgramPath(const std::string& name);
 
 }  // namespace dxg::bench

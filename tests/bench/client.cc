@@ -30,6 +30,19 @@ Client::Client(int fd) : fd_(fd) {
   device_ = device.device;
 }
 
+void Client::GetState() {
+  d3dkmt_getdevicestate args{};
+  args.device = device_;
+  args.state_type = _D3DKMT_DEVICESTATE_EXECUTION;
+  Do(LX_DXGETDEVICESTATE, &args);
+}
+
+void Client::QueryVideoMemory() {
+  d3dkmt_queryvideomemoryinfo args{};
+  args.adapter = adapter_;
+  Do(LX_DXQUERYVIDEOMEMORYINFO, &args);
+}
+
 void Client::CreateQueue() {
   d3dkmt_createpagingqueue queue{};
   queue.device = device_;
@@ -180,6 +193,15 @@ void Client::Submit(const HwQueue& queue, uint64_t address, uint32_t bytes, uint
   args.command_buffer = address;
   args.command_length = bytes;
   Do(LX_DXSUBMITCOMMANDTOHWQUEUE, &args);
+}
+
+void Client::WaitFromGpu(d3dkmthandle context, const Fence& fence, uint64_t value) {
+  d3dkmt_waitforsynchronizationobjectfromgpu args{};
+  args.context = context;
+  args.object_count = 1;
+  args.objects = Address(&fence.handle);
+  args.monitored_fence_values = Address(&value);
+  Do(LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU, &args);
 }
 
 void Client::SignalFromGpu(d3dkmthandle context, const Fence& fence, uint64_t value) {

@@ -15,8 +15,13 @@ class Client {
  public:
   explicit Client(int fd);
 
+  d3dkmthandle adapter() const { return adapter_; }
+  d3dkmthandle device() const { return device_; }
+
   // -- Memory
-  void CreateQueue();  // a paging queue, for MakeResident and Map
+  void GetState();          // of the device: answered without the host
+  void QueryVideoMemory();  // asks the host
+  void CreateQueue();       // a paging queue, for MakeResident and Map
   d3dkmthandle Create(uint64_t bytes);
   void Destroy(d3dkmthandle allocation);
   char* Lock(d3dkmthandle allocation);
@@ -44,6 +49,7 @@ class Client {
   HwQueue CreateHwQueue(d3dkmthandle context);
   void Submit(d3dkmthandle context, uint64_t address, uint32_t bytes);
   void Submit(const HwQueue& queue, uint64_t address, uint32_t bytes, uint64_t progress);
+  void WaitFromGpu(d3dkmthandle context, const Fence& fence, uint64_t value);
   void SignalFromGpu(d3dkmthandle context, const Fence& fence, uint64_t value);
 
  private:

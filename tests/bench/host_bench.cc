@@ -1,4 +1,4 @@
-// dxg-bench-host: what a host in another process costs (dxg-hostsim behind --backend=unix and
+// dxg-bench host: what a host in another process costs (dxg-hostsim behind --backend=unix and
 // --backend=vmbus), in one run and pinned to one core, as ratios to a FUSE ioctl echo that has itself a bare
 // round trip to a second process.
 #include <fcntl.h>
@@ -11,9 +11,9 @@
 
 #include "proto/abi/d3dkmthk.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/subcommands.h"
 
-using namespace dxg::bench;
-
+namespace dxg::bench {
 namespace {
 
 d3dkmt_queryvideomemoryinfo QueryOf(int fd) {
@@ -60,11 +60,7 @@ double CallsPerSecond(const std::vector<std::unique_ptr<Server>>& nodes, size_t 
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const bool smoke = TakeOptions(&argc, argv,
-                                 "Measures what a host in another process costs: ratios to a bare FUSE echo "
-                                 "that has itself a bare round "
-                                 "trip to a second process.");
+void MeasureHost(Run& run) {
   PinToOneCore();
   const Server echo = Server::Echo(), hop = Server::EchoWithHop(), thread = Server::EchoWithThread();
   const HostProcess host, bus_host(HostProcess::Way::kVmbus);
@@ -72,34 +68,44 @@ int main(int argc, char** argv) {
   std::vector<std::unique_ptr<Server>> nodes;
   for (size_t i = 0; i < kNodes; ++i) nodes.emplace_back(new Server(Server::Daemon({host.option()})));
   const Server in_process = Server::Daemon(), vmbus = Server::Daemon({bus_host.option()});
-  const auto add = [](const char* name, int fd, d3dkmt_queryvideomemoryinfo args) {
-    benchmark::RegisterBenchmark(name, [=](benchmark::State& state) {
-      Measure(state, name, fd, LX_DXQUERYVIDEOMEMORYINFO, args);
-    })->UseManualTime();
+  const auto query = [](const Server& node) {
+    return Ioctl(node.fd(), LX_DXQUERYVIDEOMEMORYINFO, QueryOf(node.fd()));
   };
-  add("echo", echo.fd(), {});
-  add("echo_with_hop", hop.fd(), {});
-  add("echo_with_hop_and_thread", thread.fd(), {});
-  add("host_call/in_process", in_process.fd(), QueryOf(in_process.fd()));
-  add("host_call/socket", nodes[0]->fd(), QueryOf(nodes[0]->fd()));
-  add("host_call/vmbus_rings", vmbus.fd(), QueryOf(vmbus.fd()));
-  if (!RunAll(argc, argv)) return 2;
-
-  const double hop_us = P50Us("echo_with_hop"), call_us = P50Us("host_call/socket");
-  fmt::print(
-      "\np50 in this run, all on one core; the bare echo takes {:.1f} us, with one bare hop {:.1f} us\n",
-      P50Us("echo"), hop_us);
-  PrintRatio("host call through the socket / echo with one bare hop", call_us / hop_us, 1.3);
-  fmt::print("host call through the socket / the same hop where another thread takes the answer: {:.2f}\n",
-             call_us / P50Us("echo_with_hop_and_thread"));
-  fmt::print("host call through VMBus rings / echo with one bare hop: {:.2f}\n",
-             P50Us("host_call/vmbus_rings") / hop_us);
-  fmt::print("host call through the socket: {:.2f} echoes, in the process: {:.2f}\n", call_us / P50Us("echo"),
-             P50Us("host_call/in_process") / P50Us("echo"));
-  const int calls = smoke ? 200 : 10'000;
-  const double one = CallsPerSecond(nodes, 1, static_cast<int>(kNodes) * calls);
-  const double all = CallsPerSecond(nodes, kNodes, calls);
-  fmt::print("{} devices on one host, all on one core: {:.0f} calls per second, one device alone: {:.0f}\n",
-             kNodes, all, one);
-  return 0;
+  const auto bare = [](const Server& server) {
+    return Ioctl(server.fd(), LX_DXQUERYVIDEOMEMORYINFO, d3dkmt_queryvideomemoryinfo{});
+  };
+  Works works(run);
+  works.Add("echo", bare(echo));
+  works.Add("hop", bare(hop));
+  works.Add("thread", bare(thread));
+  works.Add("in process", query(in_process));
+  works.Add("socket", query(*nodes[0]));
+  works.Add("vmbus", query(vmbus));
+  run.Settle({{"host call through the socket / echo with one bare hop", Limit::kAtMost, 1.3},
+              {"host call through the socket / hop whose answer a thread takes"},
+              {"host call through VMBus rings / echo with one bare hop", Limit::kAtMost, 1.3},
+              {"host call through the socket / bare echo"},
+              {"host call in the process / bare echo"},
+              {"echo with one bare hop / bare echo"},
+              {"bare echo", Limit::kNone, 0, "us"}},
+             [&]() -> std::vector<double> {
+               works.Round();
+               const double echo_us = works.us("echo"), hop_us = works.us("hop");
+               const double socket_us = works.us("socket");
+               return {socket_us / hop_us,
+                       socket_us / works.us("thread"),
+                       works.us("vmbus") / hop_us,
+                       socket_us / echo_us,
+                       works.us("in process") / echo_us,
+                       hop_us / echo_us,
+                       echo_us};
+             });
+  const int calls = run.smoke() ? 200 : 1000;
+  run.Settle({{fmt::format("calls of {} nodes on one host at once / of one alone, on one core", kNodes)}},
+             [&] {
+               const double one = CallsPerSecond(nodes, 1, static_cast<int>(kNodes) * calls);
+               return std::vector<double>{CallsPerSecond(nodes, kNodes, calls) / one};
+             });
 }
+
+}  // namespace dxg::bench

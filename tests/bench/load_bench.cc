@@ -1,6 +1,5 @@
-// dxg-bench-load: what many processes and objects cost the daemon, in bytes and time of each; what a client
-// that ends with many objects, or that floods the node with calls, costs the others. For people, not for a
-// test.
+// dxg-bench load: what many processes and objects cost the daemon, in bytes and time of each; what a client
+// that ends with many objects, or that floods the node with calls, costs the others.
 #include <fcntl.h>
 #include <sys/eventfd.h>
 #include <sys/wait.h>
@@ -14,41 +13,56 @@
 #include <thread>
 #include <vector>
 
+#include "base/unique_fd.h"
 #include "tests/bench/client.h"
+#include "tests/bench/subcommands.h"
 
-using namespace dxg::bench;
-
+namespace dxg::bench {
 namespace {
 
-// A client process that has made something and stays until it is told to leave.
+// Makes objects from the `from`th to the `to`th.
+using Make = std::function<void(Client& client, uint64_t from, uint64_t to)>;
+
+// A client process that makes what it is told to and stays until it is told to leave.
 class Guest {
  public:
-  // `make` returns how many there are.
-  Guest(const std::string& path, const std::function<uint64_t(Client& client)>& make)
-      : Guest([&] {
-          static Client client(open(path.c_str(), O_RDWR | O_CLOEXEC));
-          return make(client);
-        }) {}
-  explicit Guest(const std::function<uint64_t()>& make) {
-    int ready[2];
-    if (pipe(ready) != 0) Fail("pipe");
+  explicit Guest(const std::function<void(uint64_t from, uint64_t to)>& make) {
+    int go[2], done[2];
+    if (pipe(go) != 0 || pipe(done) != 0) Fail("pipe");
     pid_ = fork();
     if (pid_ == 0) {
-      const uint64_t start = NowNs();
-      const uint64_t result[2] = {make(), NowNs() - start};
-      if (write(ready[1], result, sizeof(result)) != sizeof(result)) _exit(1);
-      pause();
+      close(go[1]);
+      uint64_t made = 0;
+      for (uint64_t wanted = 0; read(go[0], &wanted, sizeof wanted) == sizeof wanted; made = wanted) {
+        const uint64_t start = NowNs();
+        make(made, wanted);
+        const uint64_t took_ns = NowNs() - start;
+        if (write(done[1], &took_ns, sizeof took_ns) != sizeof took_ns) _exit(1);
+      }
       _exit(0);
     }
-    close(ready[1]);
-    uint64_t result[2] = {};
-    if (read(ready[0], result, sizeof(result)) != sizeof(result)) Fail("a client failed");
-    close(ready[0]);
-    count = result[0];
-    took_ns = result[1];
+    close(go[0]);
+    close(done[1]);
+    go_ = UniqueFd(go[1]);
+    done_ = UniqueFd(done[0]);
   }
+  Guest(const std::string& path, const Make& make)
+      : Guest([&path, make, client = std::shared_ptr<Client>()](uint64_t from, uint64_t to) mutable {
+          if (!client) client = std::make_shared<Client>(open(path.c_str(), O_RDWR | O_CLOEXEC));
+          make(*client, from, to);
+        }) {}
   ~Guest() { Leave(); }
   Guest(const Guest&) = delete;
+
+  // Returns how long it took, in nanoseconds.
+  uint64_t MakeUpTo(uint64_t count) {
+    uint64_t took_ns = 0;
+    if (write(go_.get(), &count, sizeof count) != sizeof count ||
+        read(done_.get(), &took_ns, sizeof took_ns) != sizeof took_ns)
+      Fail("a client failed");
+    return took_ns;
+  }
+
   void Leave() {
     if (pid_ == 0) return;
     kill(pid_, SIGKILL);
@@ -56,10 +70,9 @@ class Guest {
     pid_ = 0;
   }
 
-  uint64_t count = 0, took_ns = 0;
-
  private:
   pid_t pid_ = 0;
+  UniqueFd go_, done_;
 };
 
 // Calls of a neighbour: the median and the worst.
@@ -79,103 +92,156 @@ Calls CallFor(int fd, uint64_t ns) {
   return {MedianUs(std::move(samples)), static_cast<double>(worst) / 1000};
 }
 
-void Measure(const std::string& what, const Server& node, uint64_t wanted,
-             const std::function<uint64_t(Client& client)>& make) {
-  const uint64_t before_kib = node.ResidentKib();
-  Guest guest(node.path(), make);
-  const uint64_t with_kib = node.ResidentKib();
-  constexpr uint64_t kWatchNs = 3'000'000'000;
-  const Calls quiet = CallFor(node.fd(), kWatchNs / 6);
-  guest.Leave();
-  const Calls leaving = CallFor(node.fd(), std::max<uint64_t>(wanted * 3000, kWatchNs / 6));
-  fmt::print(
-      "{:>8} {:<24}{:>7.0f} bytes each, {:>6.2f} us each; while it leaves a neighbour's call takes {:.0f} us "
-      "(quiet {:.0f}), at worst {:.0f}; {} KiB are left of {}\n",
-      guest.count, what, 1024.0 * (with_kib - std::min(with_kib, before_kib)) / guest.count,
-      guest.took_ns / 1000.0 / guest.count, leaving.median_us, quiet.median_us, leaving.worst_us,
-      node.ResidentKib() - std::min(node.ResidentKib(), before_kib),
-      with_kib - std::min(with_kib, before_kib));
+double BytesSince(uint64_t before_kib, uint64_t now_kib) {
+  return 1024.0 * static_cast<double>(now_kib - std::min(now_kib, before_kib));
 }
 
-void MeasureProcesses(const Server& node, uint64_t count) {
-  const uint64_t before_kib = node.ResidentKib();
+// What a neighbour's calls take while a client that has much is killed.
+void MeasureLeaving(Run& run, const std::string& what, const Server& node, Guest& guest,
+                    double worst_max_ms) {
+  const uint64_t watch_ns = run.smoke() ? 100'000'000 : 5'000'000'000;
+  const Calls quiet = CallFor(node.fd(), watch_ns / 5);
+  guest.Leave();
+  const Calls leaving = CallFor(node.fd(), watch_ns);
+  run.Once({fmt::format("{} leave: a neighbour's median call / when quiet", what)},
+           leaving.median_us / quiet.median_us);
+  run.Once({fmt::format("{} leave: a neighbour's worst call", what),
+            worst_max_ms > 0 ? Limit::kAtMost : Limit::kNone, worst_max_ms, "ms"},
+           leaving.worst_us / 1000);
+  run.Once({fmt::format("when quiet: a neighbour's worst call"), Limit::kNone, 0, "ms"},
+           quiet.worst_us / 1000);
+}
+
+// Curves: memory of the daemon and time for each object, by how many there are. Both are of the last step.
+void MeasureGrowth(Run& run, const std::string& what, const Server& node, uint64_t count_max,
+                   const Make& make) {
+  const uint64_t start_kib = node.ResidentKib();
+  Guest guest(node.path(), make);
+  guest.MakeUpTo(0);
+  uint64_t kib = node.ResidentKib(), made = 0;
+  double first_us = 0, us = 0;
+  for (uint64_t count = std::min<uint64_t>(1000, count_max); made < count_max;
+       count = std::min(10 * count, count_max)) {
+    const auto more = static_cast<double>(count - made);
+    us = static_cast<double>(guest.MakeUpTo(count)) / 1000 / more;
+    if (made == 0) first_us = us;
+    const uint64_t now_kib = node.ResidentKib();
+    run.Once({fmt::format("{}, up to {}: memory of each", what, count), Limit::kNone, 0, "bytes"},
+             BytesSince(kib, now_kib) / more);
+    run.Once({fmt::format("{}, up to {}: time of each", what, count), Limit::kNone, 0, "us"}, us);
+    made = count;
+    kib = now_kib;
+  }
+  run.Once({fmt::format("{}: time of each, the last {} / the first", what, made)}, us / first_us);
+  MeasureLeaving(run, fmt::format("{} {}", made, what), node, guest, 0);
+  run.Once({fmt::format("{} {} have left: memory that remains", made, what), Limit::kNone, 0, "MiB"},
+           BytesSince(start_kib, node.ResidentKib()) / (1 << 20));
+}
+
+void MeasureProcesses(Run& run, const std::string& what, const Server& node, const HostProcess* host,
+                      uint64_t count) {
+  const auto resident_kib = [&] { return node.ResidentKib() + (host ? host->ResidentKib() : 0); };
+  const uint64_t before_kib = resident_kib();
   std::vector<std::unique_ptr<Guest>> guests;
   const uint64_t start = NowNs();
-  for (uint64_t i = 0; i < count; ++i)
-    guests.push_back(std::make_unique<Guest>(node.path(), [](Client&) { return 1; }));
-  const double each_us = (NowNs() - start) / 1000.0 / count;
-  const uint64_t with_kib = node.ResidentKib();
-  guests.clear();
-  fmt::print("{:>8} {:<24}{:>7.0f} bytes each, {:>6.0f} us each with fork and the first device\n", count,
-             "processes with a device", 1024.0 * (with_kib - std::min(with_kib, before_kib)) / count,
-             each_us);
+  for (uint64_t i = 0; i < count; ++i) {
+    guests.push_back(std::make_unique<Guest>(node.path(), [](Client&, uint64_t, uint64_t) {}));
+    guests.back()->MakeUpTo(1);
+  }
+  run.Once({fmt::format("{} {}: time of each, with fork", count, what), Limit::kNone, 0, "us"},
+           static_cast<double>(NowNs() - start) / 1000 / static_cast<double>(count));
+  run.Once({fmt::format("{} {}: memory of each", count, what), Limit::kNone, 0, "bytes"},
+           BytesSince(before_kib, resident_kib()) / static_cast<double>(count));
 }
 
-// A process with so many threads, each of which calls without a pause.
-uint64_t Flood(const std::string& path, int threads) {
-  for (int i = 0; i < threads; ++i) {
+// Threads, each of which calls without a pause.
+void Flood(const std::string& path, uint64_t threads) {
+  for (uint64_t i = 0; i < threads; ++i) {
     std::thread([&path] {
       const int fd = open(path.c_str(), O_RDWR | O_CLOEXEC);
       for (d3dkmt_enumadapters3 args{};; args = {}) ioctl(fd, LX_DXENUMADAPTERS3, &args);
     }).detach();
   }
-  return static_cast<uint64_t>(threads);
 }
 
 // A neighbour's call while others flood the node, and the same of a bare echo, which has no turns.
-void MeasureFlood(const Server& node, const Server& echo, int threads, uint64_t watch_ns) {
-  for (const Server* server : {&node, &echo}) {
-    const Calls quiet = CallFor(server->fd(), watch_ns);
-    const bool is_node = server == &node;
-    std::unique_ptr<Guest> flood;
-    if (is_node) {
-      flood = std::make_unique<Guest>(node.path(), [&](Client&) { return Flood(node.path(), threads); });
-    } else {
-      flood = std::make_unique<Guest>([&] { return Flood(echo.path(), threads); });
-    }
-    const Calls flooded = CallFor(server->fd(), watch_ns);
-    fmt::print(
-        "{:>8} threads flood the {:<5} a neighbour's call takes {:.0f} us (quiet {:.1f}: {:.1f} times), at "
-        "worst {:.0f}\n",
-        threads, is_node ? "node:" : "echo:", flooded.median_us, quiet.median_us,
-        flooded.median_us / quiet.median_us, flooded.worst_us);
-  }
+void MeasureFlood(Run& run, const Server& server, const char* name, uint64_t threads, double times_max) {
+  const uint64_t watch_ns = run.smoke() ? 100'000'000 : 2'000'000'000;
+  const Calls quiet = CallFor(server.fd(), watch_ns);
+  Guest flood([&](uint64_t, uint64_t count) { Flood(server.path(), count); });
+  flood.MakeUpTo(threads);
+  const Calls flooded = CallFor(server.fd(), watch_ns);
+  run.Once({fmt::format("a neighbour's call while {} threads flood {} / when quiet", threads, name),
+            times_max > 0 ? Limit::kAtMost : Limit::kNone, times_max},
+           flooded.median_us / quiet.median_us);
+}
+
+void MeasureTouched(Run& run, const Server& node) {
+  const uint64_t bytes = run.smoke() ? 64ull << 20 : 4ull << 30;
+  Guest guest(node.path(), [bytes](Client& client, uint64_t, uint64_t) {
+    char* const memory = client.Lock(client.Create(bytes));
+    for (uint64_t at = 0; at < bytes; at += kPageBytes) memory[at] = 1;
+  });
+  guest.MakeUpTo(1);
+  MeasureLeaving(run, fmt::format("{} MiB, touched,", bytes >> 20), node, guest, 20);
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const bool smoke = TakeOptions(
-      &argc, argv, "Measures what many processes and objects cost, and a flood of calls.", Rest::kNone);
-  const uint64_t many = smoke ? 2'000 : 1'000'000;
+void MeasureLoad(Run& run) {
+  const uint64_t many = run.smoke() ? 1000 : 1'000'000;
   const Server node = Server::Daemon();
   const Server echo = Server::Echo();
-  for (const int threads : {64, 512}) MeasureFlood(node, echo, threads, smoke ? 100'000'000 : 2'000'000'000);
-  MeasureProcesses(node, smoke ? 20 : 10'000);
-  Measure("allocations", node, many, [&](Client& client) {
-    for (uint64_t i = 0; i < many; ++i) client.Create(kPageBytes);
-    return many;
+  for (const uint64_t threads : {64, 512}) {
+    MeasureFlood(run, node, "the node", threads, threads == 64 ? 5 : 20);
+    MeasureFlood(run, echo, "a bare echo", threads, 0);
+  }
+  MeasureTouched(run, node);
+  MeasureProcesses(run, "processes with a device", node, nullptr, run.smoke() ? 20 : 10'000);
+  {
+    const HostProcess host;
+    const Server beside = Server::Daemon({host.option()});
+    MeasureProcesses(run, "processes with a device on one dxg-hostsim", beside, &host,
+                     run.smoke() ? 20 : 1000);
+  }
+  MeasureGrowth(run, "contexts", node, many / 10, [](Client& client, uint64_t from, uint64_t to) {
+    for (; from < to; ++from) client.CreateContext(0);
   });
-  Measure("allocations, touched", node, many / 4, [&](Client& client) {
-    for (uint64_t i = 0; i < many / 4; ++i) *client.Lock(client.Create(kPageBytes)) = 1;
-    return many / 4;
+  MeasureGrowth(run, "allocations", node, many, [](Client& client, uint64_t from, uint64_t to) {
+    for (; from < to; ++from) client.Create(kPageBytes);
   });
-  Measure("GiB touched, in one", node, smoke ? 1'000 : 1'000'000, [&](Client& client) {
-    const uint64_t bytes = smoke ? 64ull << 20 : 4ull << 30;
-    char* const memory = client.Lock(client.Create(bytes));
-    for (uint64_t at = 0; at < bytes; at += kPageBytes) memory[at] = 1;
-    return std::max<uint64_t>(bytes >> 30, 1);
+  MeasureGrowth(run, "touched allocations", node, many / 10, [](Client& client, uint64_t from, uint64_t to) {
+    for (; from < to; ++from) *client.Lock(client.Create(kPageBytes)) = 1;
   });
-  // Each is a range of GPU addresses and what that shows: a process may have 2^20 of both together.
-  Measure("fences", node, many / 2, [&](Client& client) {
-    for (uint64_t i = 0; i < many / 2; ++i) client.CreateFence();
-    return many / 2;
+  // Each mapping or fence is a range of GPU addresses and what that shows: a process may have 2^20 of both
+  // together.
+  MeasureGrowth(run, "mappings", node, many / 2,
+                [mapped = d3dkmthandle{}](Client& client, uint64_t from, uint64_t to) mutable {
+                  if (from == 0 && to == 0) {
+                    client.CreateQueue();
+                    mapped = client.Create(kPageBytes);
+                  }
+                  for (; from < to; ++from) client.Map(mapped);
+                });
+  MeasureGrowth(run, "fences", node, many / 2, [](Client& client, uint64_t from, uint64_t to) {
+    for (; from < to; ++from) client.CreateFence();
   });
-  Measure("waits with an eventfd", node, many, [&](Client& client) {
-    const auto fence = client.CreateFence();
-    const int event = eventfd(0, EFD_CLOEXEC);
-    for (uint64_t i = 0; i < many; ++i) client.WaitEvent(fence, i + 1, event);
-    return many;
-  });
-  return 0;
+  MeasureGrowth(run, "waits with an eventfd", node, many,
+                [fence = Client::Fence{}, event = -1](Client& client, uint64_t from, uint64_t to) mutable {
+                  if (event < 0) {
+                    fence = client.CreateFence();
+                    event = eventfd(0, EFD_CLOEXEC);
+                  }
+                  for (; from < to; ++from) client.WaitEvent(fence, from + 1, event);
+                });
+  MeasureGrowth(run, "queued packets", node, many,
+                [context = d3dkmthandle{}](Client& client, uint64_t from, uint64_t to) mutable {
+                  if (from == 0 && to == 0) {
+                    context = client.CreateContext(0);
+                    client.WaitFromGpu(context, client.CreateFence(), 1);  // behind which all the rest waits
+                  }
+                  for (; from < to; ++from) client.Submit(context, 0, 0);
+                });
 }
+
+}  // namespace dxg::bench

@@ -1,4 +1,4 @@
-// dxg-bench-memory: what memory costs through cuse-dxg, in one run and pinned to one core, as ratios to a
+// dxg-bench memory: what memory costs through cuse-dxg, in one run and pinned to one core, as ratios to a
 // bare FUSE ioctl echo or to plain memory.
 #include <fcntl.h>
 #include <sys/mman.h>
@@ -10,9 +10,9 @@
 #include "proto/abi/d3dkmthk.h"
 #include "tests/bench/bench.h"
 #include "tests/bench/client.h"
+#include "tests/bench/subcommands.h"
 
-using namespace dxg::bench;
-
+namespace dxg::bench {
 namespace {
 
 // The first device and the first lock of processes, in microseconds: medians over `processes`.
@@ -54,60 +54,64 @@ uint64_t Touch(char* memory, uint64_t bytes) {
   return NowNs() - start;
 }
 
-// Of the fastest of some rounds: the slower ones measure what else the machine does.
+// Of one round: the first touch of each page, and the second.
 struct Touched {
-  uint64_t first = ~0ull, again = ~0ull;
-  void Add(char* memory, uint64_t bytes) {
-    first = std::min(first, Touch(memory, bytes));
-    again = std::min(again, Touch(memory, bytes));
-  }
+  double first_ns, again_ns;
 };
-
-void CompareTouch(Client& client, uint64_t bytes, int rounds) {
-  Touched locked, plain;
-  for (int round = 0; round < rounds; ++round) {
-    char* memory =
-        static_cast<char*>(mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
-    if (memory == MAP_FAILED) Fail("mmap");
-    plain.Add(memory, bytes);
-    munmap(memory, bytes);
-    const auto allocation = client.Create(bytes);
-    locked.Add(client.Lock(allocation), bytes);
-    client.Unlock(allocation);
-    client.Destroy(allocation);
-  }
-  const uint64_t mib = bytes >> 20;
-  PrintRatio(fmt::format("touch {} MiB the first time, locked / anonymous", mib),
-             double(locked.first) / plain.first, 1.05);
-  PrintRatio(fmt::format("touch {} MiB again, locked / anonymous", mib), double(locked.again) / plain.again,
-             1.05);
+Touched TouchTwice(char* memory, uint64_t bytes) {
+  const auto first = static_cast<double>(Touch(memory, bytes));
+  return {first, static_cast<double>(Touch(memory, bytes))};
 }
 
-// While the mappings of one process grow: what a map and a free cost then, in echoes of the same moment.
-void CompareMappings(Client& client, const Server& echo, const std::vector<uint64_t>& counts) {
-  constexpr int kTimes = 5000;
+void CompareTouch(Run& run, Client& client, uint64_t bytes) {
+  const uint64_t mib = bytes >> 20;
+  run.Settle({{fmt::format("touch {} MiB the first time, locked / anonymous", mib), Limit::kAtMost, 1.05},
+              {fmt::format("touch {} MiB again, locked / anonymous", mib), Limit::kAtMost, 1.05}},
+             [&]() -> std::vector<double> {
+               void* const memory =
+                   mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+               if (memory == MAP_FAILED) Fail("mmap");
+               const Touched plain = TouchTwice(static_cast<char*>(memory), bytes);
+               munmap(memory, bytes);
+               const auto allocation = client.Create(bytes);
+               const Touched locked = TouchTwice(client.Lock(allocation), bytes);
+               client.Unlock(allocation);
+               client.Destroy(allocation);
+               return {locked.first_ns / plain.first_ns, locked.again_ns / plain.again_ns};
+             });
+}
+
+// While the mappings of one process grow: what a map and a free cost then, in echoes of the same moment. A
+// mapping is a range and a piece, and a process may have 2^20 of both together.
+void CompareMappings(Run& run, Client& client, const Server& echo, const std::vector<uint64_t>& counts) {
   const auto mapped = client.Create(kPageBytes);
   uint64_t live = 0;
-  double first = 0;
+  Interval first;
   for (const uint64_t count : counts) {
     for (; live < count; ++live) client.Map(mapped);
-    const double echo_us = MedianOfUs(kTimes, [&] {
-      d3dkmt_lock2 args{};
-      if (ioctl(echo.fd(), LX_DXLOCK2, &args) != 0) Fail("echo");
+    Works works(run);
+    works.Add("echo", Ioctl(echo.fd(), LX_DXLOCK2, d3dkmt_lock2{}));
+    works.Add("map and free", [&] {
+      client.Free(client.Map(mapped));
+      return 0;
     });
-    const double in_echoes = MedianOfUs(kTimes, [&] { client.Free(client.Map(mapped)); }) / echo_us;
-    if (first == 0) first = in_echoes;
-    fmt::print("map and free an address with {} live: {:.2f} echoes\n", count, in_echoes);
-    if (count != counts.front())
-      PrintRatio(fmt::format("map and free, {} live / {} live", count, counts.front()), in_echoes / first, 2);
+    const Interval in_echoes =
+        run.Settle({{fmt::format("map and free an address, {} live / echo", count)}}, [&] {
+          works.Round();
+          return std::vector<double>{works.us("map and free") / works.us("echo")};
+        })[0];
+    if (count == counts.front()) {
+      first = in_echoes;
+    } else {
+      run.Quotient({fmt::format("map and free, {} live / {} live", count, counts.front()), Limit::kAtMost, 2},
+                   in_echoes, first);
+    }
   }
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const bool smoke =
-      TakeOptions(&argc, argv, "Measures what memory costs: ratios to a bare FUSE echo, or to plain memory.");
+void MeasureMemory(Run& run) {
   PinToOneCore();
   const Server echo = Server::Echo();
   const Server node = Server::Daemon();
@@ -117,30 +121,32 @@ int main(int argc, char** argv) {
   client.Lock(allocation);
   client.Unlock(allocation);
 
-  Add("echo", [&] {
-    d3dkmt_lock2 args{};
-    return ioctl(echo.fd(), LX_DXLOCK2, &args);
-  });
-  Add("lock_unlock", [&] {
+  Works works(run);
+  works.Add("echo", Ioctl(echo.fd(), LX_DXLOCK2, d3dkmt_lock2{}));
+  works.Add("lock and unlock", [&] {
     client.Lock(allocation);
     client.Unlock(allocation);
     return 0;
   });
-  Add("create_destroy", [&] {
+  works.Add("create and destroy", [&] {
     client.Destroy(client.Create(65536));
     return 0;
   });
-  if (!RunAll(argc, argv)) return 2;
-
-  const double echo_us = P50Us("echo");
-  fmt::print("\np50 in this run, client and daemon on one core; the bare echo takes {:.1f} us\n", echo_us);
-  PrintRatio("lock and unlock / two echoes", P50Us("lock_unlock") / (2 * echo_us), 1.5);
-  PrintRatio("create and destroy an allocation / two echoes", P50Us("create_destroy") / (2 * echo_us), 1.4);
-  CompareMappings(client, echo,
-                  smoke ? std::vector<uint64_t>{10, 1000} : std::vector<uint64_t>{10, 1000, 1'000'000});
-  CompareTouch(client, (smoke ? 64ull : 1024ull) << 20, smoke ? 1 : 3);
-  const First first = MeasureFirst(node.path(), smoke ? 5 : 50);
-  fmt::print("a process's first device, its memory brought in: {:.0f} us; its first lock then: {:.1f} us\n",
-             first.device_us, first.lock_us);
-  return 0;
+  run.Settle({{"lock and unlock / two echoes", Limit::kAtMost, 1.5},
+              {"create and destroy an allocation / two echoes", Limit::kAtMost, 1.4},
+              {"bare echo", Limit::kNone, 0, "us"}},
+             [&]() -> std::vector<double> {
+               works.Round();
+               const double echo_us = works.us("echo");
+               return {works.us("lock and unlock") / (2 * echo_us),
+                       works.us("create and destroy") / (2 * echo_us), echo_us};
+             });
+  CompareMappings(run, client, echo,
+                  run.smoke() ? std::vector<uint64_t>{10, 1000} : std::vector<uint64_t>{10, 1000, 500'000});
+  CompareTouch(run, client, (run.smoke() ? 64ull : 1024ull) << 20);
+  const First first = MeasureFirst(node.path(), run.smoke() ? 5 : 50);
+  run.Once({"a process's first device, its memory brought in", Limit::kNone, 0, "us"}, first.device_us);
+  run.Once({"its first lock then", Limit::kNone, 0, "us"}, first.lock_us);
 }
+
+}  // namespace dxg::bench

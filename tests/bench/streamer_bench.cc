@@ -1,14 +1,13 @@
 #include "tests/bench/streamer_bench.h"
 
 #include <fcntl.h>
-#include <sys/mman.h>
 
-#include <algorithm>
 #include <bit>
 #include <cstring>
 #include <vector>
 
 #include "tests/bench/client.h"
+#include "tests/bench/plain_copy.h"
 
 namespace dxg::bench {
 namespace {
@@ -88,74 +87,79 @@ Buffer NewBuffer(Client& client, uint64_t bytes) {
   return buffer;
 }
 
-// The fastest of some rounds, from the submission to the end of the wait: the slower ones measure what else
-// the machine does.
-uint64_t FastestNs(Client& client, const Format& format, const Buffer& batch, Words words, int rounds) {
-  if (format.end != 0) Add(&words, {format.end});
-  std::memcpy(batch.memory, words.data(), words.size() * sizeof words[0]);
-  const auto context = client.CreateContext(format.node);
-  const auto fence = client.CreateFence();
-  uint64_t fastest_ns = ~0ull;
-  for (int round = 1; round <= rounds; ++round) {
-    const uint64_t start = NowNs();
-    client.Submit(context, batch.address, static_cast<uint32_t>(words.size() * sizeof words[0]));
-    client.SignalFromGpu(context, fence, round);
-    client.Wait(fence, round);
-    fastest_ns = std::min(fastest_ns, NowNs() - start);
+// A buffer of commands that is submitted again and again.
+class Batch {
+ public:
+  Batch(Client& client, const Format& format, Words words)
+      : client_(client),
+        buffer_(NewBuffer(client, kBatchBytes)),
+        context_(client.CreateContext(format.node)),
+        fence_(client.CreateFence()) {
+    if (format.end != 0) Add(&words, {format.end});
+    bytes_ = static_cast<uint32_t>(words.size() * sizeof words[0]);
+    std::memcpy(buffer_.memory, words.data(), bytes_);
   }
-  return fastest_ns;
-}
 
-void CompareSmallCommands(Client& client, const Format& format, int rounds) {
-  const Buffer batch = NewBuffer(client, kBatchBytes), target = NewBuffer(client, kWrittenBytes);
+  // From the submission to the end of the wait.
+  double Ns() {
+    const uint64_t start = NowNs();
+    client_.Submit(context_, buffer_.address, bytes_);
+    client_.SignalFromGpu(context_, fence_, ++value_);
+    client_.Wait(fence_, value_);
+    return static_cast<double>(NowNs() - start);
+  }
+
+ private:
+  Client& client_;
+  const Buffer buffer_;
+  const d3dkmthandle context_;
+  const Client::Fence fence_;
+  uint32_t bytes_ = 0;
+  uint64_t value_ = 0;
+};
+
+void CompareSmallCommands(Run& run, Client& client, const Format& format) {
+  const Buffer target = NewBuffer(client, kWrittenBytes);
   Words words;
   uint32_t value = 0;
   while (words.size() * sizeof words[0] + 64 < kBatchBytes) {
     format.write(&words, target.address + value * sizeof value % kWrittenBytes, value);
     ++value;
   }
-  const uint64_t ns = FastestNs(client, format, batch, words, rounds);
+  const auto count = static_cast<double>(words.size());
+  Batch batch(client, format, std::move(words));
+  run.Settle(
+      {{fmt::format("{}, 1 MiB of small commands", format.name), Limit::kAtLeast, 50, "million words/s"}},
+      [&] { return std::vector<double>{count * 1e3 / batch.Ns()}; });
   uint32_t last = 0;
   std::memcpy(&last, target.memory + (value - 1) * sizeof value % kWrittenBytes, sizeof last);
   if (last != value - 1)
     Fail(fmt::format("{}: the last word is {}, expected {}", format.name, last, value - 1));
-  PrintAtLeast(fmt::format("{}, 1 MiB of small commands, million words/s", format.name),
-               double(words.size()) * 1e3 / double(ns), 50);
 }
 
-void CompareCopies(Client& client, const Format& format, uint64_t bytes, int rounds) {
-  const Buffer batch = NewBuffer(client, kBatchBytes);
+void CompareCopies(Run& run, Client& client, const Format& format, uint64_t bytes) {
   const Buffer source = NewBuffer(client, bytes), target = NewBuffer(client, bytes);
   std::memset(source.memory, 2, bytes);
   Words words;
   for (uint64_t at = 0; at < bytes; at += kCopiedAtOnce)
     format.copy(&words, target.address + at, source.address + at, kCopiedAtOnce);
-  const uint64_t gpu_ns = FastestNs(client, format, batch, words, rounds);
+  Batch batch(client, format, std::move(words));
+  const PlainCopy plain(bytes);
+  run.Settle({{fmt::format("{}, copies of 2 MiB, {} MiB, speed / memcpy", format.name, bytes >> 20),
+               Limit::kAtLeast, 0.85}},
+             [&] { return std::vector<double>{plain.Ns() / batch.Ns()}; });
   if (target.memory[bytes - 1] != 2) Fail(fmt::format("{}: the copy did not arrive", format.name));
-  auto* plain =
-      static_cast<char*>(mmap(nullptr, 2 * bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-  if (plain == MAP_FAILED) Fail("mmap");
-  std::memset(plain, 1, 2 * bytes);
-  uint64_t plain_ns = ~0ull;
-  for (int round = 0; round < rounds; ++round) {
-    const uint64_t start = NowNs();
-    std::memcpy(plain + bytes, plain, bytes);
-    plain_ns = std::min(plain_ns, NowNs() - start);
-  }
-  munmap(plain, 2 * bytes);
-  PrintAtLeast(fmt::format("{}, copies of 2 MiB, {} MiB, speed / memcpy", format.name, bytes >> 20),
-               double(plain_ns) / double(gpu_ns), 0.85);
 }
 
 }  // namespace
 
-void CompareStreamers(bool smoke) {
+void CompareStreamers(Run& run) {
   for (const Format& format : kFormats) {
     const Server node = Server::Daemon({"--profile", format.profile});
     Client client(node.fd());
     client.CreateQueue();
-    CompareSmallCommands(client, format, smoke ? 1 : 20);
-    CompareCopies(client, format, (smoke ? 8ull : 128ull) << 20, smoke ? 1 : 5);
+    CompareSmallCommands(run, client, format);
+    CompareCopies(run, client, format, (run.smoke() ? 8ull : 128ull) << 20);
   }
 }
 

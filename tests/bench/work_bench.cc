@@ -1,4 +1,4 @@
-// dxg-bench-work: what work and fences cost through cuse-dxg, in one run and pinned to one core, as ratios to
+// dxg-bench work: what work and fences cost through cuse-dxg, in one run and pinned to one core, as ratios to
 // a bare FUSE ioctl echo or to plain memory.
 #include <fcntl.h>
 #include <sched.h>
@@ -16,10 +16,11 @@
 
 #include "proto/abi/dxg_commands.h"
 #include "tests/bench/client.h"
+#include "tests/bench/plain_copy.h"
 #include "tests/bench/streamer_bench.h"
+#include "tests/bench/subcommands.h"
 
-using namespace dxg::bench;
-
+namespace dxg::bench {
 namespace {
 
 // A thread of this process that stands in an ioctl.
@@ -93,37 +94,39 @@ double PingPongUs(Client& client, const std::string& path, int rounds) {
 }
 
 // What a signal costs that releases one of so many waits, in echoes of the same moment.
-void ComparePendingWaits(Client& client, const Server& echo, const std::vector<uint64_t>& counts) {
+void ComparePendingWaits(Run& run, Client& client, const Server& echo, const std::vector<uint64_t>& counts) {
   const int event = eventfd(0, EFD_CLOEXEC);
   const auto fence = client.CreateFence();
   uint64_t pending = 0, value = 0;
-  double first = 0;
+  Interval first;
   constexpr uint64_t kFar = 1ull << 40;
+  const int slice = run.smoke() ? 30 : 300;
   for (const uint64_t count : counts) {
     for (; pending + 1 < count; ++pending) client.WaitEvent(fence, kFar + pending, event);
-    std::vector<uint64_t> samples;
-    for (int i = 0; i < 3000; ++i) {
-      client.WaitEvent(fence, ++value, event);
-      const uint64_t start = NowNs();
-      client.Signal(fence, value);
-      samples.push_back(NowNs() - start);
+    const auto round = [&] {
+      std::vector<uint64_t> samples;
+      for (int i = 0; i < slice; ++i) {
+        client.WaitEvent(fence, ++value, event);
+        const uint64_t start = NowNs();
+        client.Signal(fence, value);
+        samples.push_back(NowNs() - start);
+      }
+      const auto call = Ioctl(echo.fd(), LX_DXLOCK2, d3dkmt_lock2{});
+      return std::vector<double>{MedianUs(std::move(samples)) / MedianOfUs(slice, call)};
+    };
+    const Interval in_echoes =
+        run.Settle({{fmt::format("a signal that releases one of {} waits / echo", count)}}, round)[0];
+    if (count == counts.front()) {
+      first = in_echoes;
+    } else {
+      run.Quotient({fmt::format("signal, {} waits pending / 1", count), Limit::kAtMost, 2}, in_echoes, first);
     }
-    const double echo_us = MedianOfUs(3000, [&] {
-      d3dkmt_lock2 args{};
-      if (ioctl(echo.fd(), LX_DXLOCK2, &args) != 0) Fail("echo");
-    });
-    const double in_echoes = MedianUs(std::move(samples)) / echo_us;
-    if (first == 0) first = in_echoes;
-    fmt::print("a signal that releases one of {} waits: {:.2f} echoes\n", count, in_echoes);
-    if (count != counts.front())
-      PrintRatio(fmt::format("signal, {} waits pending / 1", count), in_echoes / first, 2);
   }
   close(event);
 }
 
-// Plain memory to plain memory, and the GPU from one allocation to another; both have been touched. The
-// faster of some rounds: the slower ones measure what else the machine does.
-void CompareCopy(Client& client, uint64_t bytes, int rounds) {
+// Plain memory to plain memory, and the GPU from one allocation to another; both have been touched.
+void CompareCopy(Run& run, Client& client, uint64_t bytes) {
   const auto source = client.Create(bytes), destination = client.Create(bytes),
              buffer = client.Create(kPageBytes);
   std::memset(client.Lock(source), 1, bytes);
@@ -136,33 +139,22 @@ void CompareCopy(Client& client, uint64_t bytes, int rounds) {
   dxg_push_copy(&list, to, from, bytes);
   const auto context = client.CreateContext(0);
   const auto fence = client.CreateFence();
-  auto* plain_from =
-      static_cast<char*>(mmap(nullptr, 2 * bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
-  if (plain_from == MAP_FAILED) Fail("mmap");
-  char* const plain_to = plain_from + bytes;
-  std::memset(plain_from, 1, 2 * bytes);
-  uint64_t gpu_ns = ~0ull, plain_ns = ~0ull;
-  for (int round = 0; round < rounds; ++round) {
-    uint64_t start = NowNs();
-    std::memcpy(plain_to, plain_from, bytes);
-    plain_ns = std::min(plain_ns, NowNs() - start);
-    start = NowNs();
+  uint64_t value = 0;
+  const PlainCopy plain(bytes);
+  run.Settle({{fmt::format("GPU copy of {} MiB, speed / memcpy", bytes >> 20), Limit::kAtLeast, 0.85}}, [&] {
+    const double plain_ns = plain.Ns();
+    const uint64_t start = NowNs();
     client.Submit(context, commands, static_cast<uint32_t>(list.used));
-    client.SignalFromGpu(context, fence, round + 1);
-    client.Wait(fence, round + 1);
-    gpu_ns = std::min(gpu_ns, NowNs() - start);
-  }
-  munmap(plain_from, 2 * bytes);
+    client.SignalFromGpu(context, fence, ++value);
+    client.Wait(fence, value);
+    return std::vector<double>{plain_ns / static_cast<double>(NowNs() - start)};
+  });
   if (client.Lock(destination)[bytes - 1] != 1) Fail("the copy did not arrive");
-  PrintAtLeast(fmt::format("GPU copy of {} MiB, speed / memcpy", bytes >> 20), double(plain_ns) / gpu_ns,
-               0.85);
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const bool smoke = TakeOptions(
-      &argc, argv, "Measures what work and fences cost: ratios to a bare FUSE echo, or to plain memory.");
+void MeasureWork(Run& run) {
   PinToOneCore();
   const Server echo = Server::Echo();
   const Server node = Server::Daemon();
@@ -178,56 +170,64 @@ int main(int argc, char** argv) {
   dxg_push_nop(&list);
   const auto bytes = static_cast<uint32_t>(list.used);
   uint64_t value = 0, progress = 0;
+  d3dkmthandle object{};
+  d3dkmt_signalsynchronizationobjectfromcpu with_list{};
+  with_list.objects = reinterpret_cast<uint64_t>(&object);
 
-  Add("echo_32_bytes", [&] {
-    d3dkmt_signalsynchronizationobjectfromcpu args{};
-    return ioctl(echo.fd(), LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &args);
-  });
-  Add("echo_and_lists", [&] {
-    d3dkmthandle object{};
-    d3dkmt_signalsynchronizationobjectfromcpu args{};
-    args.objects = reinterpret_cast<uint64_t>(&object);
-    return ioctl(echo.fd(), LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, &args);
-  });
-  Add("echo_384_bytes", [&] {
-    d3dkmt_submitcommand args{};
-    return ioctl(echo.fd(), LX_DXSUBMITCOMMAND, &args);
-  });
-  Add("signal_from_cpu", [&] {
+  Works works(run);
+  works.Add("echo of 32 bytes", Ioctl(echo.fd(), LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU,
+                                      d3dkmt_signalsynchronizationobjectfromcpu{}));
+  works.Add("echo and lists", Ioctl(echo.fd(), LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU, with_list));
+  works.Add("echo of 384 bytes", Ioctl(echo.fd(), LX_DXSUBMITCOMMAND, d3dkmt_submitcommand{}));
+  works.Add("signal", [&] {
     client.Signal(fence, ++value);
     return 0;
   });
-  Add("submit", [&] {
+  works.Add("submit", [&] {
     client.Submit(context, commands, bytes);
     return 0;
   });
-  Add("submit_to_hardware_queue", [&] {
+  works.Add("submit to a queue", [&] {
     client.Submit(queue, commands, bytes, ++progress);
     return 0;
   });
-  Add("submit_to_visible", [&] {
+  works.Add("submit until seen", [&] {
     client.Submit(queue, commands, bytes, ++progress);
     while (*queue.progress.value < progress) sched_yield();
     return 0;
   });
-  if (!RunAll(argc, argv)) return 2;
-
-  const double echo_us = P50Us("echo_32_bytes");
-  fmt::print("\np50 in this run, client and daemon on one core; the bare echo takes {:.1f} us\n", echo_us);
-  PrintRatio("signal from the CPU / echo", P50Us("signal_from_cpu") / echo_us, 1.2);
-  fmt::print("an echo that reads the client's lists, as a signal has to: {:.2f} echoes\n",
-             P50Us("echo_and_lists") / echo_us);
-  PrintRatio("submit to a context / echo of its 384 bytes", P50Us("submit") / P50Us("echo_384_bytes"), 1.2);
-  PrintRatio("submit to a hardware queue / echo", P50Us("submit_to_hardware_queue") / echo_us, 1.2);
-  fmt::print("submit to a hardware queue until its fence shows it: {:.2f} echoes\n",
-             P50Us("submit_to_visible") / echo_us);
-  const double wait_us = SubmitToWaitUs(client, queue, commands, bytes, &progress, smoke ? 100 : 5000);
-  PrintRatio("submit until a blocked wait has returned / echo", wait_us / echo_us, 2.5);
-  fmt::print("two processes' fences, there and back: {:.2f} echoes\n",
-             PingPongUs(client, node.path(), smoke ? 100 : 5000) / echo_us);
-  ComparePendingWaits(client, echo,
-                      smoke ? std::vector<uint64_t>{1, 1000} : std::vector<uint64_t>{1, 1000, 100'000});
-  CompareCopy(client, (smoke ? 16ull : 256ull) << 20, smoke ? 1 : 5);
-  CompareStreamers(smoke);
-  return 0;
+  run.Settle({{"signal from the CPU / echo", Limit::kAtMost, 1.2},
+              {"signal from the CPU / echo that reads its lists", Limit::kAtMost, 1.15},
+              {"submit to a context / echo of its 384 bytes", Limit::kAtMost, 1.2},
+              {"submit to a hardware queue / echo", Limit::kAtMost, 1.2},
+              {"submit to a hardware queue until its fence shows it / echo"},
+              {"bare echo", Limit::kNone, 0, "us"}},
+             [&]() -> std::vector<double> {
+               works.Round();
+               const double echo_us = works.us("echo of 32 bytes");
+               return {works.us("signal") / echo_us,
+                       works.us("signal") / works.us("echo and lists"),
+                       works.us("submit") / works.us("echo of 384 bytes"),
+                       works.us("submit to a queue") / echo_us,
+                       works.us("submit until seen") / echo_us,
+                       echo_us};
+             });
+  const int slice = run.smoke() ? 30 : 300;
+  const auto echo_us = [&] {
+    return MedianOfUs(slice, Ioctl(echo.fd(), LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMCPU,
+                                   d3dkmt_signalsynchronizationobjectfromcpu{}));
+  };
+  run.Settle({{"submit until a blocked wait has returned / echo", Limit::kAtMost, 2.5},
+              {"two processes' fences, there and back / echo"}},
+             [&]() -> std::vector<double> {
+               const double one_us = echo_us();
+               return {SubmitToWaitUs(client, queue, commands, bytes, &progress, slice) / one_us,
+                       PingPongUs(client, node.path(), slice) / one_us};
+             });
+  ComparePendingWaits(run, client, echo,
+                      run.smoke() ? std::vector<uint64_t>{1, 1000} : std::vector<uint64_t>{1, 1000, 100'000});
+  CompareCopy(run, client, (run.smoke() ? 16ull : 256ull) << 20);
+  CompareStreamers(run);
 }
+
+}  // namespace dxg::bench

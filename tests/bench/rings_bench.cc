@@ -1,4 +1,4 @@
-// dxg-bench-ring: what a pair of VMBus rings between two processes costs, in one run and pinned: a request
+// dxg-bench rings: what a pair of VMBus rings between two processes costs, in one run and pinned: a request
 // and its completion as a ratio to a bare futex ping-pong (and an eventfd ping-pong) between two processes in
 // the same places, and messages one way on one core, next to a memcpy of the same bytes.
 #include <fmt/format.h>
@@ -23,13 +23,13 @@
 #include "link/vmbus/eventfd_signal.h"
 #include "link/vmbus/ring_channel.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/subcommands.h"
 #include "tests/vmbus/guarded_ring.h"
 
-using namespace dxg;
-using namespace dxg::bench;
-using namespace dxg::vmbus;
-
+namespace dxg::bench {
 namespace {
+
+using namespace vmbus;
 
 constexpr size_t kRingBytes = 2 << 20;  // as uio_hv_generic makes them
 constexpr size_t kMessageBytes = 48;
@@ -182,6 +182,9 @@ void RingTrips(int core, int trips, Samples* samples) {
   if (!ended.ok()) Fail(ended.why());
 }
 
+// The compiler must not leave out what was written there.
+void Keep(void* bytes) { asm volatile("" : : "r"(bytes) : "memory"); }
+
 // -- One way --------------------------------------------------------------------------------------
 
 // Messages a second from this process to one on the same core. Who finds the ring full lets the other one
@@ -212,55 +215,44 @@ double CopiesPerSecond(int messages) {
   constexpr size_t kPlaces = kRingBytes / kMessageBytes;
   const uint64_t start = NowNs();
   for (int i = 0; i < messages; ++i) {
-    std::byte* place = ring.data() + i % kPlaces * kMessageBytes;
+    std::byte* place = ring.data() + static_cast<size_t>(i) % kPlaces * kMessageBytes;
     std::memcpy(place, in.data(), kMessageBytes);
-    benchmark::DoNotOptimize(place);
-    benchmark::ClobberMemory();
+    Keep(place);
     std::memcpy(out.data(), place, kMessageBytes);
-    benchmark::DoNotOptimize(out);
+    Keep(out.data());
   }
-  return messages / ((NowNs() - start) * 1e-9);
+  return messages / (static_cast<double>(NowNs() - start) * 1e-9);
 }
 
-double Best(std::vector<double> values) { return *std::max_element(values.begin(), values.end()); }
-
-void MeasureTrips(const char* where, int core, int turns, int trips) {
-  Samples futex, event, ring;
-  for (int turn = 0; turn < turns; ++turn) {  // mixed, so that what else the machine does hits all alike
-    FutexTrips(core, trips, &futex);
-    EventfdTrips(core, trips, &event);
-    RingTrips(core, trips, &ring);
-  }
-  const double futex_us = MedianUs(futex), event_us = MedianUs(event), ring_us = MedianUs(ring);
-  fmt::print("{}, p50: futex ping-pong {:.2f} us, eventfd ping-pong {:.2f} us, ring round trip {:.2f} us\n",
-             where, futex_us, event_us, ring_us);
-  PrintRatio(fmt::format("ring round trip / futex ping-pong, {}", where), ring_us / futex_us, 1.3);
-  fmt::print("ring round trip / eventfd ping-pong, {}: {:.2f}\n", where, ring_us / event_us);
+void MeasureTrips(Run& run, const char* where, int core) {
+  const int trips = run.smoke() ? 200 : 2000;
+  run.Settle({{fmt::format("ring round trip / futex ping-pong, {}", where), Limit::kAtMost, 1.3},
+              {fmt::format("ring round trip / eventfd ping-pong, {}", where)},
+              {fmt::format("futex ping-pong, {}", where), Limit::kNone, 0, "us"}},
+             [&]() -> std::vector<double> {
+               Samples futex, event, ring;
+               FutexTrips(core, trips, &futex);
+               EventfdTrips(core, trips, &event);
+               RingTrips(core, trips, &ring);
+               const double futex_us = MedianUs(futex), ring_us = MedianUs(ring);
+               return {ring_us / futex_us, ring_us / MedianUs(event), futex_us};
+             });
 }
 
 }  // namespace
 
-int main(int argc, char** argv) {
-  const bool smoke = TakeOptions(
-      &argc, argv,
-      "Measures what the rings of a VMBus channel cost: ratios to a bare ping-pong between two processes.",
-      Rest::kNone);
+void MeasureRings(Run& run) {
   const std::vector<int> cores = AllowedCores();
-  const int turns = smoke ? 1 : 7, trips = smoke ? 200 : 10'000, messages = smoke ? 50'000 : 1'000'000;
   PinTo(cores[0]);
-  MeasureTrips("one core", cores[0], turns, trips);
-  if (cores.size() > 1) {
-    MeasureTrips("two cores", cores[1], turns, trips);
-  } else {
-    fmt::print("there is one core only: nothing is measured between two\n");
-  }
-  std::vector<double> sent, copied;
-  for (int turn = 0; turn < turns; ++turn) {
-    sent.push_back(MessagesPerSecond(cores[0], messages));
-    copied.push_back(CopiesPerSecond(messages));
-  }
-  PrintAtLeast("millions of messages of 48 bytes a second, on one core", Best(sent) / 1e6, 2);
-  fmt::print("one message costs as much as {:.1f} copies of its bytes in and out\n",
-             Best(copied) / Best(sent));
-  return 0;
+  MeasureTrips(run, "one core", cores[0]);
+  if (cores.size() > 1) MeasureTrips(run, "two cores", cores[1]);
+  const int messages = run.smoke() ? 50'000 : 1'000'000;
+  run.Settle({{"messages of 48 bytes, on one core", Limit::kAtLeast, 2, "million/s"},
+              {"one message / copies of its bytes in and out"}},
+             [&]() -> std::vector<double> {
+               const double sent = MessagesPerSecond(cores[0], messages);
+               return {sent / 1e6, CopiesPerSecond(messages) / sent};
+             });
 }
+
+}  // namespace dxg::bench
