@@ -24,7 +24,8 @@ constexpr int kEverywhere[] = {
     SCMP_SYS(dup), SCMP_SYS(dup2), SCMP_SYS(dup3), SCMP_SYS(pipe2), SCMP_SYS(poll), SCMP_SYS(ppoll),
     SCMP_SYS(pselect6), SCMP_SYS(epoll_create1), SCMP_SYS(epoll_ctl), SCMP_SYS(epoll_wait),
     SCMP_SYS(epoll_pwait), SCMP_SYS(eventfd2), SCMP_SYS(timerfd_create), SCMP_SYS(timerfd_settime),
-    SCMP_SYS(signalfd4), SCMP_SYS(splice), SCMP_SYS(ftruncate), SCMP_SYS(fallocate),
+    SCMP_SYS(timer_create), SCMP_SYS(timer_settime), SCMP_SYS(timer_delete), SCMP_SYS(signalfd4),
+    SCMP_SYS(splice), SCMP_SYS(ftruncate), SCMP_SYS(fallocate),
     // Signals of eventfds, which clients may have made blocking.
     SCMP_SYS(io_setup), SCMP_SYS(io_submit), SCMP_SYS(io_getevents), SCMP_SYS(io_destroy),
     // Files that exist.

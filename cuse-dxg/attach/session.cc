@@ -14,6 +14,7 @@
 #include <new>
 #include <utility>
 
+#include "base/wake_signal.h"
 #include "cuse-dxg/attach/libfuse.h"
 
 #if defined(__has_feature)
@@ -26,22 +27,6 @@ extern "C" const char* __lsan_default_suppressions() { return "leak:fuse_session
 
 namespace dxg::attach {
 namespace {
-
-// Gets a worker out of its read(2) when the session stops. Ignored by default, so a stray one harms nobody.
-constexpr int kWakeSignal = SIGURG;
-
-void InstallWakeSignal() {
-  struct sigaction wake = {};
-  wake.sa_handler = [](int) {};  // and no SA_RESTART: read(2) has to return
-  sigaction(kWakeSignal, &wake, nullptr);
-}
-
-void UnblockWakeSignal() {
-  sigset_t set;
-  sigemptyset(&set);
-  sigaddset(&set, kWakeSignal);
-  pthread_sigmask(SIG_UNBLOCK, &set, nullptr);
-}
 
 template <class Header>
 Header HeaderOf(std::span<const std::byte> request, size_t offset) {
@@ -159,11 +144,11 @@ void Session::Stop() {
 // A worker takes itself out of reader_ under mutex_ before it ends, so the thread that reader_ names exists.
 void Session::WakeReader() {
   MutexLock lock(mutex_);
-  if (const pthread_t reader = reader_.load()) pthread_kill(reader, kWakeSignal);
+  if (const pthread_t reader = reader_.load()) pthread_kill(reader, WakeSignal());
 }
 
 void Session::Work() {
-  UnblockWakeSignal();
+  UnblocWakeSignal()();
   fuse_buf buffer = {};
   workers_.Serve([this, &buffer] {
     // Where another worker had the turn, that one's request takes long.

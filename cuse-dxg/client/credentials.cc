@@ -127,10 +127,11 @@ bool MayReadAndWrite(const Credentials& who, const FileRights& file) {
   return Suffices(file.mode >> shift);
 }
 
-Result<UniqueFd> OpenFor(pid_t tid, const std::string& path) {
+Result<UniqueFd> OpenFor(pid_t tid, const std::string& path) { return OpenFor(CredentialsOf(tid), path); }
+
+Result<UniqueFd> OpenFor(const std::optional<Credentials>& who, const std::string& path) {
   UniqueFd file(open(path.c_str(), O_RDWR | O_CLOEXEC));
   if (!file.valid()) return Status::Refuse(errno, "{} cannot be opened: {}", path, std::strerror(errno));
-  const auto who = CredentialsOf(tid);
   const auto rights = RightsOf(file.get());
   if (!who || !rights || !MayReadAndWrite(*who, *rights))
     return Status::Refuse(EACCES,

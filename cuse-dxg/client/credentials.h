@@ -46,5 +46,6 @@ bool MayReadAndWrite(const Credentials& who, const FileRights& file);
 // we cannot, and with EACCES where the file's own rights do not let the thread. The folders on the way to it,
 // and a container's rules for devices, are not looked at.
 Result<UniqueFd> OpenFor(pid_t tid, const std::string& path);
+Result<UniqueFd> OpenFor(const std::optional<Credentials>& who, const std::string& path);
 
 }  // namespace dxg::client

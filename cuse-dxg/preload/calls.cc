@@ -147,7 +147,14 @@ int32_t Ioctl(int descriptor, uint64_t file, unsigned long code, unsigned long a
   if (!reads) said.flags = flag::kWithoutStruct;
   // A descriptor that goes along keeps the file open until the call begins there.
   const int shown = connection.Shows(file) ? -1 : descriptor;
-  int error = connection.Send(said, reads ? memory : nullptr, reads ? bytes : 0, shown);
+  Told answer;
+  const auto by = shown >= 0
+                      ? Connection::By::kNothing
+                      : connection.CallByRing(said, memory, reads ? bytes : 0, reads ? out : 0, &answer);
+  if (by == Connection::By::kRing) return answer.result;
+  int error = by == Connection::By::kGone ? -ECONNABORTED : 0;
+  if (by == Connection::By::kNothing)
+    error = connection.Send(said, reads ? memory : nullptr, reads ? bytes : 0, shown);
   if (error == -EFAULT) {
     said.flags = flag::kWithoutStruct;
     error = connection.Send(said, nullptr, 0, shown);

@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "cuse-dxg/preload/room.h"
+#include "cuse-dxg/preload/thread_ring.h"
 
 // All system calls here go around the functions of the C library that a program may have in other versions,
 // and that are points of cancellation: ioctl(2) is none.
@@ -26,6 +27,7 @@ namespace {
 constexpr int kHighNumber = 900;  // above what programs count their descriptors by, below the usual limit
 constexpr int kThreadsMax = 4096;
 constexpr int kFilesShown = 8;
+constexpr uint32_t kCallsBeforeRing = 3;  // a thread that makes a few needs none
 constexpr int kDescriptorsKnown = 65536;
 
 char name[kNameBytes + 1];  // empty: there is no device process
@@ -38,12 +40,13 @@ struct Mine {
   pid_t tid;
   int socket;  // 0: none; a connection has a high number
   ino_t inode;
-  bool busy;  // a signal's handler calls while its thread is in a call
-  uint32_t calls;
+  bool busy;                   // a signal's handler calls while its thread is in a call
+  uint32_t calls, calls_here;  // since it began, and on this connection
   int slot;
   // Files whose descriptor the device process has seen on this connection.
   uint64_t shown[kFilesShown];
   uint32_t shown_next;
+  ThreadRing ring;
 };
 thread_local Mine mine __attribute__((tls_model("initial-exec")));
 
@@ -52,6 +55,7 @@ struct Slot {
   int taken;
   int socket;
   ino_t inode;
+  int bell;  // of its ring, or 0
 };
 Slot slots[kThreadsMax];
 uint8_t known[kDescriptorsKnown / 8];
@@ -77,14 +81,18 @@ socklen_t AddressOf(const char* text, size_t length, sockaddr_un* address) {
   return static_cast<socklen_t>(offsetof(sockaddr_un, sun_path) + 1 + length);
 }
 
-int MakeSocket() {
-  const int made = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-  if (made < 0) return -errno;
+// Moves a descriptor out of the way. The new one, or -errno.
+int Raise(int made) {
   int high = fcntl(made, F_DUPFD_CLOEXEC, kHighNumber);
   if (high < 0) high = fcntl(made, F_DUPFD_CLOEXEC, 3);  // the limit is low
   const int error = errno;
   Close(made);
   return high < 0 ? -error : high;
+}
+
+int MakeSocket() {
+  const int made = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+  return made < 0 ? -errno : Raise(made);
 }
 
 // A new connection that has said hello, or -errno.
@@ -120,6 +128,7 @@ int TakeSlot(int socket, ino_t inode) {
     if (!__atomic_compare_exchange_n(&slots[i].taken, &free, 1, false, __ATOMIC_ACQ_REL, __ATOMIC_RELAXED))
       continue;
     slots[i].inode = inode;
+    slots[i].bell = 0;
     __atomic_store_n(&slots[i].socket, socket, __ATOMIC_RELEASE);
     return i;
   }
@@ -133,19 +142,30 @@ void Forget(Mine* of) {
   }
   of->socket = 0;
   of->slot = -1;
+  UnmapRing(&of->ring);
+}
+
+// As Forget, and closes what is still ours: where the socket is, the bell is.
+void Leave(Mine* of) {
+  const int socket = of->socket, bell = of->ring.page != nullptr ? of->ring.bell : 0;
+  const bool ours = IsStill(socket, of->inode);
+  Forget(of);
+  if (!ours) return;
+  Close(socket);
+  if (bell != 0) Close(bell);
 }
 
 void EndThread(void*) {
   if (mine.socket == 0 || mine.tid != Tid()) return;
-  const int socket = mine.socket;
-  const bool ours = IsStill(socket, mine.inode);
-  Forget(&mine);
-  if (ours) Close(socket);
+  Leave(&mine);
 }
 
 void StartInChild() {
   for (Slot& slot : slots) {
-    if (slot.taken != 0 && slot.socket != 0 && IsStill(slot.socket, slot.inode)) Close(slot.socket);
+    if (slot.taken != 0 && slot.socket != 0 && IsStill(slot.socket, slot.inode)) {
+      Close(slot.socket);
+      if (slot.bell != 0) Close(slot.bell);
+    }
     slot = {};
   }
   mine = {};
@@ -161,12 +181,24 @@ Connection::Connection() {
     socket_ = Connect();
     return;
   }
-  if (mine.socket != 0 && !IsStill(mine.socket, mine.inode)) Forget(&mine);
+  // Where the call takes no descriptor, none is looked at.
+  checked_ = !IsAwake(mine.ring);
+  if (checked_ && mine.socket != 0 && !IsStill(mine.socket, mine.inode)) Forget(&mine);
   if (mine.socket == 0 && !Begin(tid)) return;
   mine.busy = true;
   kept_ = true;
   socket_ = mine.socket;
   number_ = ++mine.calls;
+  if (++mine.calls_here == kCallsBeforeRing) AskRing();
+}
+
+// Before the socket is used. Where it is another file's by now, there is a new one.
+bool Connection::CheckSocket() {
+  if (checked_) return true;
+  checked_ = true;
+  if (IsStill(mine.socket, mine.inode)) return true;
+  Forget(&mine);
+  return Begin(mine.tid);
 }
 
 Connection::~Connection() {
@@ -174,10 +206,7 @@ Connection::~Connection() {
     if (socket_ >= 0) Close(socket_);
     return;
   }
-  if (broken_) {
-    if (IsStill(mine.socket, mine.inode)) Close(mine.socket);
-    Forget(&mine);
-  }
+  if (broken_) Leave(&mine);
   mine.busy = false;
 }
 
@@ -190,6 +219,7 @@ bool Connection::Shows(uint64_t file) {
 }
 
 int Connection::Send(const Said& said, const void* extra, size_t extra_bytes, int file) {
+  if (!CheckSocket()) return socket_;
   iovec pieces[2] = {{const_cast<Said*>(&said), sizeof(said)}, {const_cast<void*>(extra), extra_bytes}};
   msghdr header = {};
   header.msg_iov = pieces;
@@ -213,9 +243,9 @@ int Connection::Send(const Said& said, const void* extra, size_t extra_bytes, in
   return errno == EPIPE ? -ECONNRESET : -errno;
 }
 
-long Connection::Receive(Told* told, void* out, size_t out_bytes, int flags, int* file) {
+long Connection::Receive(Told* told, void* out, size_t out_bytes, int flags, int* file, int* second) {
   iovec pieces[2] = {{told, sizeof(*told)}, {out, out_bytes}};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];
+  alignas(cmsghdr) char control[CMSG_SPACE(sizeof(int))];  // has room for two
   msghdr header = {};
   header.msg_iov = pieces;
   header.msg_iovlen = out_bytes != 0 ? 2 : 1;
@@ -228,12 +258,47 @@ long Connection::Receive(Told* told, void* out, size_t out_bytes, int flags, int
     return -errno;
   }
   const cmsghdr* const rights = CMSG_FIRSTHDR(&header);
-  if (rights != nullptr && rights->cmsg_type == SCM_RIGHTS) memcpy(file, CMSG_DATA(rights), sizeof(*file));
+  if (rights != nullptr && rights->cmsg_type == SCM_RIGHTS) {
+    memcpy(file, CMSG_DATA(rights), sizeof(*file));
+    if (second != nullptr && rights->cmsg_len >= CMSG_LEN(2 * sizeof(int)))
+      memcpy(second, CMSG_DATA(rights) + sizeof(int), sizeof(*second));
+  }
   if (received < static_cast<long>(sizeof(*told))) {
     broken_ = true;
     return -ECONNABORTED;  // as a node whose server ends
   }
   return received - static_cast<long>(sizeof(*told));
+}
+
+// Where there is none to be had, all calls go by the socket.
+void Connection::AskRing() {
+  if (!FindStack(&mine.ring)) return;
+  Said ask = {};
+  ask.kind = say::kRing;
+  if (Send(ask, nullptr, 0, -1) != 0) return;
+  Told told;
+  int memory = -1, bell = -1;
+  long received;
+  do {
+    received = Receive(&told, nullptr, 0, MSG_CMSG_CLOEXEC, &memory, &bell);
+  } while (received == -EINTR);
+  const int high = bell >= 0 ? Raise(bell) : -1;
+  const bool mapped = memory >= 0 && high >= 0 && MapRing(&mine.ring, memory, high);
+  if (memory >= 0) Close(memory);
+  if (!mapped && high >= 0) Close(high);
+  if (mapped && mine.slot >= 0) slots[mine.slot].bell = high;
+}
+
+Connection::By Connection::CallByRing(const Said& said, void* memory, size_t in_bytes, size_t room,
+                                      Told* told) {
+  bool rings = false;
+  if (!kept_ || broken_ || !PutCall(&mine.ring, said, memory, in_bytes, room, &rings)) return By::kNothing;
+  const auto is_still = [this] { return checked_ || IsStill(mine.socket, mine.inode); };
+  if (rings && is_still()) RingBell(mine.ring);
+  if (AwaitAnswer(&mine.ring, told, memory, room)) return By::kRing;
+  broken_ = !is_still();
+  checked_ = true;
+  return broken_ ? By::kGone : By::kSocket;
 }
 
 long Connection::ReceiveInto(void* to, size_t bytes) {
@@ -259,6 +324,7 @@ bool Connection::Begin(pid_t tid) {
   socket_ = Connect();
   if (socket_ < 0 || !InodeOf(socket_, &inode)) return false;
   memset(mine.shown, 0, sizeof(mine.shown));
+  mine.calls_here = 0;
   mine.tid = tid;
   mine.inode = inode;
   mine.slot = TakeSlot(socket_, inode);

@@ -8,6 +8,8 @@
 //
 //     library                                      device process
 //     Said kHello, once
+//     Said kRing, at most once; calls may then go by a page in common (node_ring.h)
+//         <------------------------------------------ Told kRing, with the page and the bell, or -errno
 //     Said kOpen ---------------------------------->
 //         <------------------------------------------ Told kOpened, with the new descriptor
 //     Said kIoctl, with the struct ---------------->
@@ -28,7 +30,7 @@ namespace dxg::preload::node {
 // what a connection has to begin with. Addresses can be read by everybody, the environment cannot.
 inline constexpr char kVariable[] = "DXG_NODE_SOCKET";
 inline constexpr char kPath[] = "/dev/dxg";
-inline constexpr uint32_t kVersion = 1;
+inline constexpr uint32_t kVersion = 2;
 inline constexpr uint32_t kNameBytes = 16;    // hexadecimal digits
 inline constexpr uint32_t kSecretBytes = 32;  // the same
 
@@ -47,7 +49,7 @@ inline constexpr uint32_t kStructBytesMax = 1u << 14;
 inline constexpr uint32_t kPieceBytesMax = 1u << 16;
 
 namespace say {
-enum Kind : uint32_t { kHello, kOpen, kIoctl, kInterrupt, kDone };
+enum Kind : uint32_t { kHello, kOpen, kIoctl, kInterrupt, kDone, kRing };
 }
 
 struct Said {
@@ -83,6 +85,7 @@ enum Kind : uint32_t {
   kTakeFile,  // send a copy of descriptor `address`
   kLoad,      // send `size` bytes of memory from `address` on, behind the kDone
   kStore,     // the next message is `size` bytes for `address`
+  kRing,      // the page and an eventfd, the bell, come along, unless the result is not 0
 };
 }
 

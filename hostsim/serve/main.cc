@@ -1,5 +1,6 @@
 // dxg-hostsim: the simulated host as a process of its own, for device processes (cuse-dxg
 // --backend=unix:PATH).
+#include <fmt/format.h>
 #include <linux/capability.h>
 #include <spdlog/sinks/stdout_color_sinks.h>
 #include <spdlog/spdlog.h>
@@ -11,6 +12,7 @@
 #include <charconv>
 #include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "base/command_line/parse.h"
@@ -20,7 +22,9 @@
 #include "base/daemon.h"
 #include "base/stop_deadline.h"
 #include "hostsim/backend/in_process.h"
+#include "hostsim/serve/loopback.h"
 #include "hostsim/serve/server.h"
+#include "hostsim/serve/tbx_options.h"
 #include "hostsim/serve/vmbus_session.h"
 #include "link/profile_file.h"
 #include "link/trace/recording.h"
@@ -54,7 +58,8 @@ confinement::Capabilities RightsFor(const std::string& directory, const std::str
   return S_ISCHR(file.st_mode) ? needed | confinement::Only(CAP_SYS_RAWIO) : needed;
 }
 
-// Everything but the socket is opened by now, or comes from the guests. No thread is there yet.
+// Everything but the socket is opened by now, or comes from the guests. No thread is there yet. `socket`: of
+// the file system; empty: none.
 Status Confine(const Options& options, const std::string& socket, const std::string& window) {
   const auto forbidden =
       options.no_sandbox ? confinement::Forbidden::kAllow : confinement::ForbiddenOf(options.sandbox);
@@ -62,11 +67,15 @@ Status Confine(const Options& options, const std::string& socket, const std::str
     spdlog::info("not confined (--no-sandbox): this process keeps all its rights");
     return Status::Ok();
   }
-  const auto slash = socket.rfind('/');
-  const std::string directory = slash == std::string::npos ? "." : socket.substr(0, slash + 1);
-  DXG_TRY(confinement::KeepCapabilities(RightsFor(directory, window)));
+  confinement::Files files;
+  confinement::Capabilities rights = 0;
+  if (!socket.empty()) {
+    const auto slash = socket.rfind('/');
+    files.emptied.push_back(slash == std::string::npos ? "." : socket.substr(0, slash + 1));
+    rights = RightsFor(files.emptied[0], window);
+  }
+  DXG_TRY(confinement::KeepCapabilities(rights));
   DXG_TRY(confinement::ForbidNewPrivileges());
-  confinement::Files files = {.opened = {}, .emptied = {directory}};
   if (!window.empty()) files.opened.push_back(window);
   tzset();  // the log is in local time, whose file cannot be read later
   const Status touches = confinement::TouchOnly(files);
@@ -108,12 +117,40 @@ Result<std::shared_ptr<trace::Recording>> Begin(std::unique_ptr<trace::Sink> sin
   return std::shared_ptr<trace::Recording>(std::move(recording));
 }
 
+// Until one of the signals comes.
+void RunUntil(const UniqueFd& signals, Server& server, const std::string& place, int ready_fd) {
+  spdlog::info("listening at {}, pid {}", place, getpid());
+  ReportReady(ready_fd);
+  server.Run(signals.get());
+  {
+    // An engine, and a session that ends, may be in such memory.
+    const StopDeadline deadline(0, [&server] { server.Withdraw(); });
+    server.End();
+  }
+  spdlog::info("stopped");
+}
+
+Status ServePrograms(const Options& options, const TbxPlace& place, const UniqueFd& signals,
+                     const std::vector<ControlRequest::AddAdapter>& adapters) {
+  if (!options.record.empty() || !options.scenario.empty())
+    return Status::Refuse(EINVAL, "--serve=tbx: without --record and --scenario, which are of devices");
+  DXG_ASSIGN(TbxOptions gpu, TbxOptionsOf(place, adapters));
+  DXG_ASSIGN(LoopbackListener listener, LoopbackListener::At(place.port, "--serve"));
+  DXG_TRY(Confine(options, "", ""));
+  const uint16_t port = listener.port();
+  const auto server = Server::Listen(std::move(listener), ForPrograms(std::move(gpu)));
+  RunUntil(signals, *server, fmt::format("127.0.0.1 port {}", port), options.ready_fd);
+  return Status::Ok();
+}
+
 Status Serve(const Options& options) {
   DXG_ASSIGN(const UniqueFd signals, TakeStopSignals());  // before any thread is made
   std::vector<ControlRequest::AddAdapter> adapters;
   for (const std::string& name : options.profiles) {
     DXG_ASSIGN(adapters.emplace_back(), ReadProfileFile(name, "--profile"));
   }
+  DXG_ASSIGN(const auto tbx, ParseTbxPlace(options.serve));
+  if (tbx) return ServePrograms(options, *tbx, signals, adapters);
   // So that a bad profile is heard of now.
   DXG_ASSIGN(const auto tried, CreateInProcessBackendOf(adapters, options.scenario));
   std::string path = options.listen, window;
@@ -146,15 +183,7 @@ Status Serve(const Options& options) {
     guests.recording = std::move(recording);
     service = ForGuests(std::move(guests));
   }
-  spdlog::info("listening at {}, pid {}", path, getpid());
-  ReportReady(options.ready_fd);
-  server->Run(signals.get());
-  {
-    // An engine, and a session that ends, may be in such memory.
-    const StopDeadline deadline(0, [&server = *server] { server.Withdraw(); });
-    server->End();
-  }
-  spdlog::info("stopped");
+  RunUntil(signals, *server, path, options.ready_fd);
   return Status::Ok();
 }
 
@@ -166,12 +195,15 @@ int Main(int argc, char** argv) {
   where->add_option("--listen", options.listen, "Serve device processes at this Unix socket")
       ->type_name("PATH");
   where
-      ->add_option("--serve", options.serve,
-                   "Play the other side of a guest's VMBus at this Unix socket. After commas: window=FILE "
-                   "holds what the guest's CPU sees "
-                   "(default: memory), window-mib=N its size, map-guest-memory takes a guest's pages by "
-                   "their frame numbers")
-      ->type_name("vmbus:PATH[,...]");
+      ->add_option(
+          "--serve", options.serve,
+          "Play the other side of a guest's VMBus at this Unix socket. After commas: window=FILE "
+          "holds what the guest's CPU sees "
+          "(default: memory), window-mib=N its size, map-guest-memory takes a guest's pages by "
+          "their frame numbers. Or be the simulated GPU to which Intel's compute runtime connects at "
+          "this port of 127.0.0.1, without a device node (0: any port); memory-mib=N is what all "
+          "connections may have (default: 4096)")
+      ->type_name("vmbus:PATH[,...]|tbx:PORT[,memory-mib=N]");
   where->require_option(1);
   app.add_option("--profile", options.profiles,
                  "Adapter profile, a name or a file; once per adapter. A device may ask for others")
@@ -210,6 +242,9 @@ int Main(int argc, char** argv) {
       "           cuse-dxg run --backend=unix:/tmp/host -- PROGRAM ARGS\n"
       "           dxg-hostsim --serve=vmbus:/tmp/bus &\n"
       "           cuse-dxg run --backend=vmbus:/tmp/bus -- PROGRAM ARGS\n"
+      "           dxg-hostsim --serve=tbx:4321 &\n"
+      "           NEOReadDebugKeys=1 SetCommandStreamReceiver=2 TbxPort=4321 ProductFamilyOverride=tgllp "
+      "PROGRAM\n"
       "Exit status: 0 when SIGTERM or SIGINT has ended it; 1 if something is refused, with the reason on\n"
       "stderr; 2 if the command line is wrong.");
   if (const auto status = command_line::Parse(app, argc, argv)) return *status;

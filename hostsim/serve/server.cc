@@ -47,9 +47,16 @@ Service ForGuests(VmbusOptions options) {
           }};
 }
 
-Server::Server(std::string path, UniqueFd listener, Service service)
+Service ForPrograms(TbxOptions options) {
+  return {SOCK_STREAM, "--serve", [options = std::move(options)](UniqueFd peer, std::string name) {
+            return std::make_unique<TbxSession>(std::move(peer), std::move(name), options);
+          }};
+}
+
+Server::Server(std::string path, std::optional<LoopbackListener> port, UniqueFd listener, Service service)
     : path_(std::move(path)),
       file_(FileAt(path_)),
+      port_(std::move(port)),
       listener_(std::move(listener)),
       service_(std::move(service)) {}
 
@@ -59,7 +66,11 @@ bool Server::HasOwnSocketFile() const { return FileAt(path_) == file_; }
 Result<std::unique_ptr<Server>> Server::Listen(const std::string& path, Service service) {
   constexpr int kWaitingMax = 128;
   DXG_ASSIGN(UniqueFd listener, ListenUnix(path, service.option, {"host", service.type, kWaitingMax}));
-  return std::unique_ptr<Server>(new Server(path, std::move(listener), std::move(service)));
+  return std::unique_ptr<Server>(new Server(path, std::nullopt, std::move(listener), std::move(service)));
+}
+
+std::unique_ptr<Server> Server::Listen(LoopbackListener listener, Service service) {
+  return std::unique_ptr<Server>(new Server("", std::move(listener), UniqueFd(), std::move(service)));
 }
 
 void Server::End() {
@@ -69,13 +80,13 @@ void Server::End() {
 }
 
 void Server::Withdraw() const {
-  if (HasOwnSocketFile()) unlink(path_.c_str());
+  if (!port_ && HasOwnSocketFile()) unlink(path_.c_str());
 }
 
 void Server::Run(int stop) {
   constexpr int kLookMs = 1000;  // for sessions that are over
   for (;;) {
-    pollfd events[] = {{stop, POLLIN, 0}, {listener_.get(), POLLIN, 0}};
+    pollfd events[] = {{stop, POLLIN, 0}, {listener(), POLLIN, 0}};
     if (poll(events, std::size(events), running_.empty() ? -1 : kLookMs) < 0) continue;  // EINTR
     Reap();
     if (events[0].revents != 0) return;
@@ -83,38 +94,46 @@ void Server::Run(int stop) {
   }
 }
 
+Result<Server::Visitor> Server::Accept() const {
+  if (port_) {
+    DXG_ASSIGN(LoopbackPeer peer, port_->Accept());
+    return Visitor{std::move(peer.socket), peer.user, fmt::format("program at port {}", peer.port)};
+  }
+  DXG_ASSIGN(UnixPeer peer, AcceptUnix(listener_.get()));
+  return Visitor{std::move(peer.socket), peer.who.uid, fmt::format("process {}", peer.who.pid)};
+}
+
 void Server::Admit() {
-  auto admitted = AcceptUnix(listener_.get());
+  auto admitted = Accept();
   if (!admitted.ok()) {
     constexpr int kPauseMs = 100;
+    if (admitted.status().value() == -EACCES) spdlog::warn("{}", admitted.status().why());
     if (OutOfDescriptors(admitted.status())) poll(nullptr, 0, kPauseMs);
     return;
   }
-  auto [peer, who] = *std::move(admitted);
-  if (who.uid != 0 && who.uid != geteuid()) {
-    spdlog::warn("user {} is refused: only user {} and root may use this host", who.uid, geteuid());
+  auto [peer, user, name] = *std::move(admitted);
+  if (user != 0 && user != geteuid()) {
+    spdlog::warn("user {} is refused: only user {} and root may use this host", user, geteuid());
     return;
   }
   if (running_.size() >= kSessionsMax) {
-    spdlog::warn("process {} is refused: {} devices are served, which is the most", who.pid, kSessionsMax);
+    spdlog::warn("{} is refused: {} devices are served, which is the most", name, kSessionsMax);
     return;
   }
-  Running& started =
-      running_.emplace_back(service_.connect(std::move(peer), fmt::format("process {}", who.pid)));
-  const bool has_thread = StartThread(&started.thread, [&started, pid = who.pid] {
+  Running& started = running_.emplace_back(service_.connect(std::move(peer), name));
+  const bool has_thread = StartThread(&started.thread, [&started, who = name] {
     // What one guest makes us run out of ends that guest.
     try {
       started.connection->Run();
     } catch (const std::exception& error) {
-      spdlog::error("process {} is let go: {}; see the limits of threads and memory (ulimit -u, -v)", pid,
+      spdlog::error("{} is let go: {}; see the limits of threads and memory (ulimit -u, -v)", who,
                     error.what());
     }
     started.over = true;
   });
   if (has_thread) return;
-  spdlog::error(
-      "process {} is let go: no thread to serve it; see the limits of threads and memory (ulimit -u, -v)",
-      who.pid);
+  spdlog::error("{} is let go: no thread to serve it; see the limits of threads and memory (ulimit -u, -v)",
+                name);
   running_.pop_back();
 }
 

@@ -6,6 +6,7 @@
 #include <functional>
 #include <list>
 #include <memory>
+#include <optional>
 #include <string>
 #include <thread>
 #include <utility>
@@ -13,6 +14,8 @@
 
 #include "base/status.h"
 #include "hostsim/serve/guest_session.h"
+#include "hostsim/serve/loopback.h"
+#include "hostsim/serve/tbx_session.h"
 #include "hostsim/serve/vmbus_session.h"
 #include "link/trace/recording.h"
 
@@ -32,13 +35,18 @@ Service ForDevices(std::vector<ControlRequest::AddAdapter> adapters, std::string
                    std::shared_ptr<trace::Recording> recording = nullptr);
 // Guests with a VMBus (--serve=vmbus:PATH).
 Service ForGuests(VmbusOptions options);
+// Programs whose runtime speaks to a simulator (--serve=tbx:PORT).
+Service ForPrograms(TbxOptions options);
 
-// Hosts for those who connect to a Unix socket that only its own user and root can reach, one each.
+// Hosts for those who connect to a Unix socket that only its own user and root can reach, or to a port of
+// this machine as one of those two; one each.
 class Server {
  public:
   static constexpr size_t kSessionsMax = 256;
 
   static Result<std::unique_ptr<Server>> Listen(const std::string& path, Service service);
+  // For one who has begun to listen at a port.
+  static std::unique_ptr<Server> Listen(LoopbackListener listener, Service service);
   ~Server() {
     End();
     Withdraw();
@@ -59,13 +67,23 @@ class Server {
     std::thread thread;
   };
 
-  Server(std::string path, UniqueFd listener, Service service);
+  // Somebody who has connected.
+  struct Visitor {
+    UniqueFd socket;
+    uid_t user;
+    std::string name;  // for messages
+  };
+
+  Server(std::string path, std::optional<LoopbackListener> port, UniqueFd listener, Service service);
+  int listener() const { return port_ ? port_->socket() : listener_.get(); }
+  Result<Visitor> Accept() const;
   void Admit();
   void Reap();
   bool HasOwnSocketFile() const;
 
   const std::string path_;
-  std::pair<dev_t, ino_t> file_;  // what we made there
+  std::pair<dev_t, ino_t> file_;                // what we made there
+  const std::optional<LoopbackListener> port_;  // instead of the path
   const UniqueFd listener_;
   const Service service_;
   std::list<Running> running_;

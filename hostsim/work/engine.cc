@@ -77,7 +77,9 @@ class Engines::Environment final : public CommandEnvironment {
     Note(FidelityKind::kApproximated, fidelity::kKernel, dispatch.kernel_hash,
          "its instructions were executed; the last bits of math functions are not those of silicon");
     Note(FidelityKind::kApproximated, fidelity::kInstructions, std::nullopt,
-         "of execution units; the time that they take is a model's", instructions);
+         "of execution units; the time that they take is a model's, with assumed cycles for an instruction and "
+         "for the start of a thread",
+         instructions);
   }
 
   uint64_t reached_bytes() const { return reached_bytes_; }  // of all addresses so far

@@ -158,6 +158,23 @@ TEST_F(SlowClose, OfAStrangerKeepsNobodyWaiting) {
   }
 }
 
+// More of them than may wait to be closed.
+TEST_F(SlowClose, OfManyStrangersKeepsNobodyOut) {
+  Said senseless = {};
+  senseless.kind = 99;
+  Connection holder = Connect();
+  holder.Greet();
+  for (int i = 0; i < 100; ++i) {
+    Connection stranger = Connect();
+    SendSlow(holder, [&](int file) {
+      stranger.Send(senseless);
+      stranger.Send(senseless, {}, std::span(&file, 1));
+    });
+    EXPECT_TRUE(stranger.IsLetGo());
+  }
+  OthersGoOn();
+}
+
 TEST_F(SlowClose, OfAClientKeepsNobodyWaiting) {
   for (int i = 0; i < 8; ++i) {
     Connection client = Connect();

@@ -1,63 +1,19 @@
 // dxg-bench calls: what a call through cuse-dxg costs, in one run and pinned to one core, against a bare FUSE
 // ioctl echo of the same size.
-#include <fcntl.h>
-#include <fmt/format.h>
+#include <sched.h>
 
-#include <cstdio>
-#include <string>
+#include <vector>
 
 #include "proto/abi/d3dkmthk.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/by_library.h"
 #include "tests/bench/subcommands.h"
 
 namespace dxg::bench {
 
-// Prints the median of a local and of a host call, in microseconds.
-int MeasureByLibrary() {
-  const int node = open("/dev/dxg", O_RDWR | O_CLOEXEC);
-  d3dkmt_adapterinfo info{};
-  d3dkmt_enumadapters3 enumerate{};
-  enumerate.adapter_count = 1;
-  enumerate.filter.value = 1;
-  *reinterpret_cast<uint64_t*>(&enumerate.adapters) = reinterpret_cast<uint64_t>(&info);
-  d3dkmt_createdevice device{};
-  if (node < 0 || ioctl(node, LX_DXENUMADAPTERS3, &enumerate) != 0) return 2;
-  device.adapter = info.adapter_handle;
-  if (ioctl(node, LX_DXCREATEDEVICE, &device) != 0) return 2;
-  constexpr int kCalls = 5000;
-  const double local = MedianOfUs(kCalls, [&] {
-    d3dkmt_getdevicestate state{};
-    state.device = device.device;
-    state.state_type = _D3DKMT_DEVICESTATE_EXECUTION;
-    if (ioctl(node, LX_DXGETDEVICESTATE, &state) != 0) Fail("GetDeviceState by the library");
-  });
-  const double host = MedianOfUs(kCalls, [&] {
-    d3dkmt_queryvideomemoryinfo memory{};
-    memory.adapter = info.adapter_handle;
-    if (ioctl(node, LX_DXQUERYVIDEOMEMORYINFO, &memory) != 0) Fail("QueryVideoMemoryInfo by the library");
-  });
-  fmt::print("{} {}\n", local, host);
-  return 0;
-}
-
-namespace {
-
-// Medians of a local and of a host call by the library, in a process of their own.
-struct ByLibrary {
-  double local_us = 0, host_us = 0;
-};
-ByLibrary MeasureInLibrary() {
-  ByLibrary times;
-  const std::string said =
-      OutputOf({"cuse-dxg", "run", "--attach=preload", "--", ProgramPath("dxg-bench"), kByLibrary});
-  if (std::sscanf(said.c_str(), "%lf %lf", &times.local_us, &times.host_us) != 2)
-    Fail("--attach=preload could not be measured");
-  return times;
-}
-
-}  // namespace
-
 void MeasureCalls(Run& run) {
+  cpu_set_t all;
+  if (sched_getaffinity(0, sizeof(all), &all) != 0) Fail("sched_getaffinity");
   PinToOneCore();
   const Server echo = Server::Echo();
   const Server node = Server::Daemon();
@@ -102,14 +58,29 @@ void MeasureCalls(Run& run) {
                return {works.us("local") / echo_us, works.us("host") / echo_us,
                        works.us("nested") / works.us("echo of 24 bytes"), echo_us};
              });
-  run.Settle({{"local call by --attach=preload / echo", Limit::kAtMost, 0.6},
-              {"host call by --attach=preload / echo", Limit::kAtMost, 0.6}},
+  run.Settle({{"local call by --attach=preload, one core / echo", Limit::kAtMost, 0.6},
+              {"host call by --attach=preload, one core / echo", Limit::kAtMost, 0.6},
+              {"lock and unlock by --attach=preload, one core / two echoes", Limit::kAtMost, 0.7}},
              [&]() -> std::vector<double> {
-               const ByLibrary times = MeasureInLibrary();
+               const ByLibrary one = MeasureByLibrary(run.smoke());
                works.Round();
                const double echo_us = works.us("echo of 56 bytes");
-               return {times.local_us / echo_us, times.host_us / echo_us};
+               return {one.local / echo_us, one.host / echo_us, one.lock_and_unlock / 2 / echo_us};
              });
+  if (CPU_COUNT(&all) > 1)
+    run.Settle({{"local call by --attach=preload, two cores / echo", Limit::kAtMost, 0.15},
+                {"host call by --attach=preload, two cores / echo", Limit::kAtMost, 0.15},
+                {"submission in a burst of 64 by --attach=preload, two cores / echo", Limit::kAtMost, 0.1},
+                {"lock and unlock by --attach=preload, two cores / two echoes", Limit::kAtMost, 0.7}},
+               [&]() -> std::vector<double> {
+                 if (sched_setaffinity(0, sizeof(all), &all) != 0) Fail("sched_setaffinity");
+                 const ByLibrary two = MeasureByLibrary(run.smoke());
+                 PinToOneCore();
+                 works.Round();
+                 const double echo_us = works.us("echo of 56 bytes");
+                 return {two.local / echo_us, two.host / echo_us, two.submission / echo_us,
+                         two.lock_and_unlock / 2 / echo_us};
+               });
   run.Once({"start of the daemon to the first answered ioctl", Limit::kAtMost, 50, "ms"}, first_ms);
   run.Once({"resident memory of the idle daemon", Limit::kAtMost, 32, "MiB"}, idle_kib / 1024);
 }

@@ -30,6 +30,19 @@ Client::Client(int fd) : fd_(fd) {
   device_ = device.device;
 }
 
+void Client::GetState() {
+  d3dkmt_getdevicestate args{};
+  args.device = device_;
+  args.state_type = _D3DKMT_DEVICESTATE_EXECUTION;
+  Do(LX_DXGETDEVICESTATE, &args);
+}
+
+void Client::QueryVideoMemory() {
+  d3dkmt_queryvideomemoryinfo args{};
+  args.adapter = adapter_;
+  Do(LX_DXQUERYVIDEOMEMORYINFO, &args);
+}
+
 void Client::CreateQueue() {
   d3dkmt_createpagingqueue queue{};
   queue.device = device_;

@@ -19,7 +19,9 @@ class Client {
   d3dkmthandle device() const { return device_; }
 
   // -- Memory
-  void CreateQueue();  // a paging queue, for MakeResident and Map
+  void GetState();          // of the device: answered without the host
+  void QueryVideoMemory();  // asks the host
+  void CreateQueue();       // a paging queue, for MakeResident and Map
   d3dkmthandle Create(uint64_t bytes);
   void Destroy(d3dkmthandle allocation);
   char* Lock(d3dkmthandle allocation);

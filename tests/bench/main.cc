@@ -10,6 +10,7 @@
 
 #include "base/command_line/parse.h"
 #include "tests/bench/bench.h"
+#include "tests/bench/by_library.h"
 #include "tests/bench/report.h"
 #include "tests/bench/subcommands.h"
 
@@ -75,7 +76,8 @@ void AddOptions(CLI::App& app, Limits* limits, bool* as_json) {
 }  // namespace
 
 int main(int argc, char** argv) {
-  if (argc == 2 && argv[1] == std::string_view(kByLibrary)) return MeasureByLibrary();
+  if (argc == 3 && argv[1] == std::string_view(kByLibrary))
+    return RunByLibrary(argv[2] == std::string_view(kFewCalls));
   if (argc == 2 && argv[1] == std::string_view(kRecordedInTurns)) return TakeRecordedTurns();
   if (argc == 2 && argv[1] == std::string_view(kRecordedCalls)) return MakeRecordedCalls();
   CLI::App app("Measures what cuse-dxg costs, as ratios that hold on any machine.", "dxg-bench");

@@ -15,10 +15,6 @@ void MeasureRings(Run& run);
 void MeasureLoad(Run& run);
 void MeasureRecord(Run& run);
 
-// This program as one of `cuse-dxg run --attach=preload`: prints the medians of a local and of a host call.
-inline constexpr char kByLibrary[] = "--by-library";
-int MeasureByLibrary();
-
 // This program as one that is recorded. For each line on standard input it takes a turn, and prints the
 // medians of local and of host calls; or it makes calls.
 inline constexpr char kRecordedInTurns[] = "--recorded-in-turns", kRecordedCalls[] = "--recorded-calls";

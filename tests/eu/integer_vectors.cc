@@ -76,6 +76,13 @@ const std::vector<Vector>& IntegerVectors() {
        [](In in) -> uint64_t { return static_cast<uint64_t>(in.lane() + 8); }},
       {"mov (8|M0) r40.0<1>:w 0xFEDCBA98:v",
        [](In in) -> uint64_t { return static_cast<uint64_t>(in.lane() - 8); }},
+      // A vector stands for eight words, of which dwords have every other.
+      {"mov (4|M0) r40.0<1>:d 0xF5E4D3C2:v",
+       [](In in) -> uint64_t { return static_cast<uint64_t>(in.lane() + 2); }},
+      {"mov (4|M0) r40.0<2>:uw 0xF8F9FAFB:uv",
+       [](In in) -> uint64_t { return static_cast<uint64_t>(11 - in.lane()); }},
+      {"(W) add (4|M0) r40.0<1>:ud r10.3<0;1,0>:uw 0xC080400:uv",
+       [](In in) -> uint64_t { return in.At<uint16_t>(10, 3) + 4u * static_cast<uint32_t>(in.lane()); }},
       {"mov (16|M0) r40.0<1>:d r10.3<0;1,0>:d", [](In in) -> uint64_t { return in.At<uint32_t>(10, 3); }},
       {"mov (8|M0) r40.0<1>:d r10.1<2;1,0>:d",
        [](In in) -> uint64_t { return in.At<uint32_t>(10, 1 + 2 * in.lane()); }},
@@ -89,6 +96,20 @@ const std::vector<Vector>& IntegerVectors() {
       {"mov (1|M0) r40.0<1>:ud cr0.0<0;1,0>:ud", [](In in) -> uint64_t { return in.thread().control[0]; }},
       {"mov (8|M0) r40.0<1>:ud acc0.0<8;8,1>:ud",
        [](In in) -> uint64_t { return AccumulatorOf(in) & 0xffffffff; }},
+      {"mov (16|M0) r40.0<1>:w acc0.0<16;16,1>:w",
+       [](In in) -> uint64_t {
+         uint16_t value;
+         __builtin_memcpy(&value, in.thread().accumulator + 2 * in.lane(), sizeof(value));
+         return value;
+       }},
+      {"add (16|M0) r40.0<1>:w r10.0<16;16,1>:w -acc0.0<16;16,1>:w",
+       [](In in) -> uint64_t {
+         uint16_t value;
+         __builtin_memcpy(&value, in.thread().accumulator + 2 * in.lane(), sizeof(value));
+         return static_cast<uint64_t>(in.uw(10)) - value;
+       }},
+      // A pause changes nothing.
+      {"(W) mov (1|M0) tm0.4<1>:ud 0x3E0:uw", nullptr},
       {"mov (1|M0) r40.0<1>:ud ce<0;1,0>:ud", [](In in) -> uint64_t { return in.thread().active_mask; }},
       {"mov (16|M0) r40.0<1>:ud r[a0.0]<1,0>:ud",
        [](In in) -> uint64_t {
@@ -157,6 +178,12 @@ const std::vector<Vector>& IntegerVectors() {
       {"addc (8|M0) r40.0<1>:ud r10.0<8;8,1>:ud r20.0<8;8,1>:ud {AccWrEn}",
        [](In in) -> uint64_t { return in.ud(10) + in.ud(20); }, nullptr,
        [](In in) { return (uint64_t{in.ud(10)} + in.ud(20)) >> 32; }},
+      {"addc (8|M0) r40.0<1>:ud r10.0<8;8,1>:ud r20.0<8;8,1>:uw {AccWrEn}",
+       [](In in) -> uint64_t { return in.ud(10) + in.uw(20); }, nullptr,
+       [](In in) { return (uint64_t{in.ud(10)} + in.uw(20)) >> 32; }},
+      {"addc (8|M0) r40.0<1>:ud r10.0<8;8,1>:ud 7:w {AccWrEn}",
+       [](In in) -> uint64_t { return in.ud(10) + 7; }, nullptr,
+       [](In in) -> uint64_t { return in.ud(10) >= 0xfffffff9; }},
       {"subb (8|M8) r40.0<1>:ud r10.0<8;8,1>:ud r20.0<8;8,1>:ud {AccWrEn}",
        [](In in) -> uint64_t { return in.ud(10) - in.ud(20); }, nullptr,
        [](In in) -> uint64_t { return in.ud(10) < in.ud(20); }},
@@ -199,6 +226,8 @@ const std::vector<Vector>& IntegerVectors() {
        }},
       {"math.iqot (8|M8) r40.0<1>:ud r10.0<8;8,1>:ud r20.0<8;8,1>:ud",
        [](In in) -> uint64_t { return in.ud(20) == 0 ? 0xffffffff : in.ud(10) / in.ud(20); }},
+      {"math.irem (8|M0) r40.0<1>:d r10.0<8;8,1>:ud r20.0<8;8,1>:ud",
+       [](In in) -> uint64_t { return in.ud(20) == 0 ? 0xffffffff : in.ud(10) % in.ud(20); }},
       // Bits.
       {"lzd (16|M0) r40.0<1>:ud r10.0<8;8,1>:ud", [](In in) { return LeadingZeros(in.ud(10)); }},
       {"fbh (16|M0) r40.0<1>:ud r10.0<8;8,1>:ud",
@@ -211,6 +240,10 @@ const std::vector<Vector>& IntegerVectors() {
       {"fbl (16|M0) r40.0<1>:ud r10.0<8;8,1>:ud",
        [](In in) {
          return in.ud(10) ? LeadingZeros(static_cast<uint32_t>(Reversed(in.ud(10)))) : 0xffffffff;
+       }},
+      {"fbl (16|M0) r40.0<1>:ud r10.0<16;16,1>:uw",
+       [](In in) {
+         return in.uw(10) ? LeadingZeros(static_cast<uint32_t>(Reversed(in.uw(10)))) : 0xffffffff;
        }},
       {"cbit (16|M0) r40.0<1>:ud r10.0<8;8,1>:ud", [](In in) { return Ones(in.ud(10)); }},
       {"cbit (16|M0) r40.0<1>:ud r10.0<16;16,1>:uw", [](In in) { return Ones(in.uw(10)); }},

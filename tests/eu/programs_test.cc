@@ -271,6 +271,48 @@ TEST(Refusals, OfIndirectAddressesOutsideTheRegisters) {
   EXPECT_EQ(stop.why, "an indirect address is outside of the registers");
 }
 
+TEST(Refusals, OfACarryOfANegativeWord) {
+  // addc (8|M0) r40.0<1>:ud r10.0<0;1,0>:ud r20.0<8;8,1>:w {AccWrEn}
+  const std::vector<uint64_t> words = {0x280502220003004e, 0x0046140505000a04};
+  for (const Handlers handlers : {Handlers::kGeneric, Handlers::kBaseline, Handlers::kBest}) {
+    const auto kernel = Kernel::Load(FetchFrom(words), handlers);
+    Thread thread = NewThread(1);
+    thread.SetRegister(10, 0, 0xfffffff0);
+    thread.SetRegister(20, 0, 0x80007fff);  // the negative one is of a lane that is off
+    Port port;
+    EXPECT_EQ(eu::Run(thread, *kernel, port, 1).kind, ThreadStop::kSlice);
+    EXPECT_EQ(thread.Register(40, 0), 0x7fefu);
+    EXPECT_EQ(thread.accumulator[0], 1);
+    thread.ip = 0;
+    thread.SetRegister(20, 0, 0x8000);
+    const ThreadStop stop = eu::Run(thread, *kernel, port, 1);
+    EXPECT_EQ(stop.kind, ThreadStop::kRefused);
+    EXPECT_EQ(stop.why, "a carry of a negative number");
+  }
+}
+
+TEST(Refusals, OfAVectorThatEndsBeforeTheLanes) {
+  const struct {
+    uint64_t low;
+    const char* why;
+  } cases[] = {
+      {0x2805446000030061,
+       "a vector with elements for some of the lanes is not known"},  // mov (8|M0) r40.0<1>:d
+      {0x2805445000040061,
+       "a vector with elements for some of the lanes is not known"},        // mov (16|M0) r40.0<1>:w
+      {0x2805444000030061, "a vector of elements for bytes is not known"},  // mov (8|M0) r40.0<1>:b
+  };
+  for (const auto& [low, why] : cases) {
+    const std::vector<uint64_t> words = {low, 0x7654321000000000};  // 0x76543210:v
+    const auto kernel = Kernel::Load(FetchFrom(words));
+    Thread thread = NewThread(0xffff);
+    Port port;
+    const ThreadStop stop = eu::Run(thread, *kernel, port, 1);
+    EXPECT_EQ(stop.kind, ThreadStop::kRefused);
+    EXPECT_EQ(stop.why, why);
+  }
+}
+
 TEST(Refusals, OfCodeThatCannotBeReadSayWhere) {
   std::vector<uint64_t> words = Program("back");
   words.resize(5);

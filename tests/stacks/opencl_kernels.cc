@@ -1,7 +1,8 @@
 // The kernels of the proof, each with many shapes, against plain C.
 //
-//   dxg-stack-kernels [--only NAME] [--items N] [--group N]
+//   dxg-stack-kernels [--only NAME] [--items N] [--group N] [--digest]
 //
+// With --digest it also prints a number of all memory that it has read back, for each kernel.
 // Exit status: 0 if everything was right. A kernel that the device cannot have is named as "left out".
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,8 @@ namespace {
 constexpr size_t kItems[] = {1, 31, 33, 1000};
 constexpr size_t kGroups[] = {1, 7, 16, 64, 256};
 
-void RunShapes(const Session& session, const Proof& proof, size_t only_items, size_t only_group) {
+void RunShapes(const Session& session, const Proof& proof, size_t only_items, size_t only_group,
+               bool digests) {
   Doing(proof.name);
   Kernel kernel(session, proof.kernel, proof.source, proof.options);
   const size_t largest = kernel.LargestGroup();
@@ -38,6 +40,8 @@ void RunShapes(const Session& session, const Proof& proof, size_t only_items, si
   }
   CHECK(shapes != 0);
   printf("%s: right in %zu shapes\n", proof.name, shapes);
+  const uint64_t digest = TakeDigest();
+  if (digests) printf("%s: memory %016llx\n", proof.name, static_cast<unsigned long long>(digest));
   fflush(stdout);
 }
 
@@ -47,6 +51,7 @@ void RunShapes(const Session& session, const Proof& proof, size_t only_items, si
 int main(int argc, char** argv) {
   std::string only;
   size_t items = 0, group = 0;
+  bool digests = false;
   for (int i = 1; i < argc; i += 2) {
     if (i + 1 < argc && strcmp(argv[i], "--only") == 0) {
       only = argv[i + 1];
@@ -54,8 +59,11 @@ int main(int argc, char** argv) {
       items = strtoul(argv[i + 1], nullptr, 10);
     } else if (i + 1 < argc && strcmp(argv[i], "--group") == 0) {
       group = strtoul(argv[i + 1], nullptr, 10);
+    } else if (strcmp(argv[i], "--digest") == 0) {
+      digests = true;
+      --i;
     } else {
-      fprintf(stderr, "Usage: dxg-stack-kernels [--only NAME] [--items N] [--group N]\n");
+      fprintf(stderr, "Usage: dxg-stack-kernels [--only NAME] [--items N] [--group N] [--digest]\n");
       return 2;
     }
   }
@@ -69,7 +77,7 @@ int main(int argc, char** argv) {
       printf("%s: left out, the device has no %s\n", proof.name, proof.needs);
       continue;
     }
-    stacks::RunShapes(session, proof, items, group);
+    stacks::RunShapes(session, proof, items, group, digests);
   }
   session.Close();
   printf("all right\n");

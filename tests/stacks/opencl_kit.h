@@ -1,5 +1,8 @@
 // What the OpenCL programs here share: a session, buffers, random numbers, and checks that end the program.
 // They ask for nothing that a vendor's runtime would not do by itself, and know nothing of cuse-dxg.
+//
+// OpenCL compiles the kernels. Who runs them is the library that a program is linked with: OpenCL
+// (opencl_run.cc), or Level Zero, which is given their binaries (level_zero_run.cc).
 #pragma once
 
 #ifndef CL_TARGET_OPENCL_VERSION
@@ -21,6 +24,9 @@ void Check(bool holds, const char* what, const char* file, int line);
 void Succeeds(cl_int status, const char* what, const char* file, int line);
 // What the checks that follow are about; an error names it.
 void Doing(const std::string& what);
+// A number (FNV-1a, 64 bits) of all bytes that were read from arrays since the last call.
+void CountRead(const void* bytes, size_t count);
+uint64_t TakeDigest();
 
 // The same numbers on each machine: a linear congruential generator.
 class Random {
@@ -60,33 +66,35 @@ struct Session {
   bool exact_shapes() const;         // groups may be of different sizes
 };
 
+// Memory that kernels reach, by who runs them.
+void* NewMemory(const Session& session, const void* content, size_t bytes);
+void ReadMemory(const Session& session, void* memory, void* to, size_t bytes);
+void FreeMemory(void* memory);
+
 // An array on the device.
 template <class T>
 class Array {
  public:
-  Array(const Session& session, const std::vector<T>& content) : session_(session), count_(content.size()) {
-    cl_int status = 0;
-    // OpenCL takes it without const and only reads it.
-    buffer_ = clCreateBuffer(session.context, CL_MEM_READ_WRITE | CL_MEM_COPY_HOST_PTR, count_ * sizeof(T),
-                             const_cast<T*>(content.data()), &status);
-    SUCCEEDS(status);
-  }
-  ~Array() { SUCCEEDS(clReleaseMemObject(buffer_)); }
+  Array(const Session& session, const std::vector<T>& content)
+      : session_(session),
+        count_(content.size()),
+        memory_(NewMemory(session, content.data(), count_ * sizeof(T))) {}
+  ~Array() { FreeMemory(memory_); }
   Array(const Array&) = delete;
   Array& operator=(const Array&) = delete;
 
   std::vector<T> Read() const {
     std::vector<T> content(count_);
-    SUCCEEDS(clEnqueueReadBuffer(session_.queue, buffer_, CL_TRUE, 0, count_ * sizeof(T), content.data(), 0,
-                                 nullptr, nullptr));
+    ReadMemory(session_, memory_, content.data(), count_ * sizeof(T));
+    CountRead(content.data(), count_ * sizeof(T));
     return content;
   }
-  const cl_mem& mem() const { return buffer_; }
+  void* memory() const { return memory_; }
 
  private:
   const Session& session_;
   const size_t count_;
-  cl_mem buffer_ = nullptr;
+  void* const memory_;
 };
 
 // A kernel of a program of its own.
@@ -117,19 +125,23 @@ class Kernel {
  private:
   template <class T>
   void SetOne(cl_uint index, const Array<T>& array) {
-    SUCCEEDS(clSetKernelArg(kernel_, index, sizeof(cl_mem), &array.mem()));
+    SetMemory(index, array.memory());
   }
-  void SetOne(cl_uint index, const Local& local) {
-    SUCCEEDS(clSetKernelArg(kernel_, index, local.bytes, nullptr));
-  }
+  void SetOne(cl_uint index, const Local& local) { SetBytes(index, nullptr, local.bytes); }
   template <class T>
   void SetOne(cl_uint index, const T& value) {
-    SUCCEEDS(clSetKernelArg(kernel_, index, sizeof value, &value));
+    SetBytes(index, &value, sizeof value);
   }
+  void Load();
+  void Unload();
+  void SetMemory(cl_uint index, void* memory);
+  void SetBytes(cl_uint index, const void* bytes, size_t count);
 
   const Session& session_;
   cl_program program_ = nullptr;
   cl_kernel kernel_ = nullptr;
+  const char* const name_;
+  void *module_ = nullptr, *loaded_ = nullptr;  // of Level Zero
 };
 
 // One of the kernels that the proof runs: `build` once, then `run` with each shape.

@@ -53,13 +53,14 @@ void Channel::Admit(uint64_t file) {
   files_.insert(file);
 }
 
-std::shared_ptr<Pending> Channel::Begin(uint32_t number, uint32_t code, uint64_t argument) {
+std::shared_ptr<Pending> Channel::Begin(uint32_t number, uint32_t code, uint64_t argument, bool by_ring) {
   MutexLock lock(mutex_);
   if (current_ != nullptr || ended_) return nullptr;
   current_ = std::make_shared<Pending>();
   current_->number = number;
   current_->code = code;
   current_->argument = argument;
+  current_->by_ring = by_ring;
   return current_;
 }
 
@@ -83,7 +84,8 @@ bool Channel::Answer(Pending& call, const Told& told, std::span<const std::byte>
   interrupted.swap(call.interrupted);
   killed.swap(call.killed);
   if (current_.get() == &call) ended = std::move(current_);
-  if (!ended_ && !Send(told, out, file)) HangUp();
+  const bool answered = call.by_ring && file < 0 && kept_ring_->Answer(told, out);
+  if (!answered && !ended_ && !Send(told, out, file)) HangUp();
   lock.Unlock();
   return true;
 }
@@ -129,12 +131,33 @@ void Channel::OnKilled(Pending& call, std::function<bool()> killed) {
 }
 
 // The socket closes later, by its reader.
-void Channel::HangUp() { shutdown(socket_.get(), SHUT_RDWR); }
+void Channel::HangUp() {
+  shutdown(socket_.get(), SHUT_RDWR);
+  if (Ring* const ring = ring_; ring != nullptr) ring->Divert();
+}
+
+void Channel::GiveRing(std::unique_ptr<Ring> ring, int error) {
+  Told told = {};
+  told.kind = tell::kRing;
+  told.result = ring != nullptr ? 0 : -error;
+  MutexLock lock(mutex_);
+  const auto files = ring != nullptr ? ring->files() : std::array<int, 2>();
+  if (!SendFiles(told, {}, std::span(files).first(ring != nullptr ? files.size() : 0))) HangUp();
+  if (ring == nullptr) return;
+  ring->CloseMemory();
+  kept_ring_ = std::move(ring);
+  ring_ = kept_ring_.get();
+}
 
 bool Channel::Send(const Told& told, std::span<const std::byte> out, int file) {
-  waits_ = told.kind != tell::kAnswer && told.kind != tell::kOpened;
+  return SendFiles(told, out, std::span(&file, file >= 0 ? 1 : 0));
+}
+
+bool Channel::SendFiles(const Told& told, std::span<const std::byte> out, std::span<const int> files) {
+  waits_ = told.kind != tell::kAnswer && told.kind != tell::kOpened && told.kind != tell::kRing;
   iovec pieces[] = {PieceOf(std::as_bytes(std::span(&told, 1))), PieceOf(out)};
-  const std::span<const int> files(&file, file >= 0 ? 1 : 0);
+  // Before: once it has the message, its next call may be on the ring.
+  if (kept_ring_ != nullptr) kept_ring_->Divert();
   return SendPieces(socket_.get(), std::span(pieces, out.empty() ? 1 : 2), files, false) >= 0;
 }
 

@@ -4,6 +4,7 @@
 #include <sys/types.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstddef>
 #include <cstdint>
 #include <deque>
@@ -18,6 +19,7 @@
 #include "base/unique_fd.h"
 #include "cuse-dxg/attach/library/closer.h"
 #include "cuse-dxg/attach/library/peer.h"
+#include "cuse-dxg/attach/library/ring.h"
 #include "cuse-dxg/attach/node.h"
 #include "cuse-dxg/client/delivery.h"
 #include "cuse-dxg/preload/node_protocol.h"
@@ -30,6 +32,7 @@ struct Pending {
   uint32_t number = 0;
   uint32_t code = 0;
   uint64_t argument = 0;
+  bool by_ring = false;  // how it came, and how its answer may go
   // The channel's mutex guards what follows.
   std::function<void()> interrupted;
   std::function<bool()> killed;
@@ -60,6 +63,8 @@ struct Errand {
 // does, and it is let go.
 class Channel {
  public:
+  using Clock = std::chrono::steady_clock;
+  static constexpr std::chrono::milliseconds kLately{1};
   using Jobs = std::vector<std::function<void()>>;  // to be run without the lock
   // Makes the open file that a kGiveNode gives: the client's end, and the file's number.
   using MakeNode = std::function<Result<std::pair<UniqueFd, uint64_t>>(const client::Step& step)>;
@@ -81,7 +86,13 @@ class Channel {
   uint64_t number() const { return number_; }
   const std::shared_ptr<Peer>& peer() const { return peer_; }
   // Whether its thread is there, which it may not be any more.
-  bool IsThere() const { return peer_->HasThread(tid_); }
+  bool IsThere() {
+    const bool is_there = peer_->HasThread(tid_);
+    seen_ = is_there ? Clock::now() : Clock::time_point();
+    return is_there;
+  }
+  // Whether it was, so lately that its number cannot be another's: that comes again after all the others.
+  bool WasThere() const { return Clock::now() - seen_.load() < kLately; }
   // 0 until it has said hello.
   pid_t tid() const { return tid_; }
   void set_tid(pid_t tid) { tid_ = tid; }
@@ -91,6 +102,10 @@ class Channel {
             .user = peer_->user()};
   }
   Closer& closer() const { return *closer_; }
+  // Null: it has none.
+  Ring* ring() const { return ring_; }
+  // The answer to kRing, once: with one, or without for that reason (an errno).
+  void GiveRing(std::unique_ptr<Ring> ring, int error) DXG_EXCLUDES(mutex_);
   Caller caller() const { return {.tid = tid_, .uid = who_.uid, .gid = who_.gid}; }
 
   // Files that this connection has shown the descriptor of.
@@ -98,8 +113,8 @@ class Channel {
   void Admit(uint64_t file) DXG_EXCLUDES(mutex_);
 
   // A call begins. Null: another one is under way.
-  std::shared_ptr<Pending> Begin(uint32_t number, uint32_t code = 0, uint64_t argument = 0)
-      DXG_EXCLUDES(mutex_);
+  std::shared_ptr<Pending> Begin(uint32_t number, uint32_t code = 0, uint64_t argument = 0,
+                                 bool by_ring = false) DXG_EXCLUDES(mutex_);
   std::shared_ptr<Pending> current() DXG_EXCLUDES(mutex_);
   // Whether its thread waits in that call. The last call of a thread that has ended has its answer, and the
   // thread's number may be another's by now.
@@ -127,6 +142,8 @@ class Channel {
   bool SendStep(Jobs* jobs) DXG_REQUIRES(mutex_);
   bool SendCopy(const Errand& errand) DXG_REQUIRES(mutex_);
   bool Send(const preload::node::Told& told, std::span<const std::byte> out, int file) DXG_REQUIRES(mutex_);
+  bool SendFiles(const preload::node::Told& told, std::span<const std::byte> out, std::span<const int> files)
+      DXG_REQUIRES(mutex_);
   void Fail(const Status& why, Jobs* jobs) DXG_REQUIRES(mutex_);
   void FinishStep(Result<uint64_t> result, Jobs* jobs) DXG_REQUIRES(mutex_);
 
@@ -136,9 +153,12 @@ class Channel {
   const std::shared_ptr<Peer> peer_;
   const std::shared_ptr<Closer> closer_;
   MakeNode make_node_;
-  std::atomic<pid_t> tid_ = 0;  // set before anybody else knows the channel
+  std::atomic<Clock::time_point> seen_ = Clock::time_point();
+  std::atomic<Ring*> ring_ = nullptr;  // kept_ring_, from GiveRing on
+  std::atomic<pid_t> tid_ = 0;         // set before anybody else knows the channel
 
   Mutex mutex_;
+  std::unique_ptr<Ring> kept_ring_ DXG_GUARDED_BY(mutex_);
   std::unordered_set<uint64_t> files_ DXG_GUARDED_BY(mutex_);
   std::shared_ptr<Pending> current_ DXG_GUARDED_BY(mutex_);
   std::deque<Errand> errands_ DXG_GUARDED_BY(mutex_);

@@ -3,6 +3,8 @@
 #include <memory>
 #include <new>
 
+#include "base/wake_signal.h"
+
 namespace dxg::attach::library {
 
 void Closer::Close(Whose whose, UniqueFd file) {
@@ -26,7 +28,10 @@ void Closer::Close(Whose whose, std::vector<UniqueFd> files) {
     // What it owns ends with the job.
     (is_stranger ? strangers_ : known_)
         .Run(is_stranger ? 0 : whose.process, is_stranger ? 0 : whose.user, [this, handed, is_stranger] {
-          handed->clear();
+          {
+            const WokenAgainAndAgain impatient;
+            handed->clear();
+          }
           if (is_stranger) --of_strangers_;
           CloseKept();
         });

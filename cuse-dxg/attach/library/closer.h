@@ -16,7 +16,8 @@
 namespace dxg::attach::library {
 
 // Closes what clients have sent, on threads of its own: a close can last for as long as a file system of
-// theirs likes, or a connection that lingers. That of a socket can, too, in which such files wait unread.
+// theirs likes. That of a socket can, too, in which such files wait unread. A connection that lingers is not
+// waited for: a signal ends that.
 class Closer {
  public:
   static constexpr int kOfProcessMax = 4;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -38,6 +39,27 @@ bool LibraryMemory::WritePieces(pid_t tid, std::span<const client::WritePiece> p
   if (direct_ && session_.MayReach(tid) && processes_.WritePieces(tid, pieces)) return true;
   return std::all_of(pieces.begin(), pieces.end(),
                      [&](const client::WritePiece& piece) { return Write(tid, piece.address, piece.from); });
+}
+
+// Who has executed a program with more rights meanwhile is found out afterwards: what was opened is the
+// address space of before, or that of the program, which whoever comes after it does not have.
+std::unique_ptr<client::AddressSpace> LibraryMemory::Pin(pid_t tid, uint64_t address, uint64_t size,
+                                                         bool writable) {
+  auto space = processes_.Pin(tid, address, size, writable);
+  return session_.MayReach(tid) || session_.HasItsOwnRights(tid) ? std::move(space) : nullptr;
+}
+
+std::unique_ptr<client::AddressMap> LibraryMemory::MapOf(pid_t tid) {
+  auto map = processes_.MapOf(tid);
+  return session_.MayReach(tid) || session_.HasItsOwnRights(tid) ? std::move(map) : nullptr;
+}
+
+// The rights that it had when it connected, and those that it has.
+Result<UniqueFd> LibraryMemory::OpenFor(pid_t tid, const std::string& path) {
+  const auto credentials = session_.CredentialsOf(tid);
+  if (!credentials) return Status::Refuse(EACCES, "thread {} has no call under way", tid);
+  DXG_TRY(client::OpenFor(*credentials, path).status());
+  return processes_.OpenFor(tid, path);
 }
 
 bool LibraryMemory::Carry(pid_t tid, uint64_t address, std::span<std::byte> to,

@@ -17,16 +17,12 @@ class LibraryMemory final : public client::Access {
   bool ReadPieces(pid_t tid, std::span<const client::ReadPiece> pieces) override;
   bool WritePieces(pid_t tid, std::span<const client::WritePiece> pieces) override;
   std::unique_ptr<client::AddressSpace> Pin(pid_t tid, uint64_t address, uint64_t size,
-                                            bool writable) override {
-    return processes_.Pin(tid, address, size, writable);
-  }
-  std::unique_ptr<client::AddressMap> MapOf(pid_t tid) override { return processes_.MapOf(tid); }
+                                            bool writable) override;
+  std::unique_ptr<client::AddressMap> MapOf(pid_t tid) override;
   std::optional<client::Identity> Identify(pid_t tid) override { return processes_.Identify(tid); }
   bool InGroup(pid_t tid, pid_t tgid) override { return processes_.InGroup(tid, tgid); }
   uint64_t PidNamespace(pid_t tid) override { return processes_.PidNamespace(tid); }
-  Result<UniqueFd> OpenFor(pid_t tid, const std::string& path) override {
-    return processes_.OpenFor(tid, path);
-  }
+  Result<UniqueFd> OpenFor(pid_t tid, const std::string& path) override;
 
  private:
   // In pieces, by the thread itself. One of the two is empty.

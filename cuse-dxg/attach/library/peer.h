@@ -29,7 +29,7 @@ class Peer {
   bool HasThread(pid_t tid) const;
 
   // Of it; the session's mutex guards them.
-  size_t connections = 0, files = 0;
+  size_t connections = 0, files = 0, rings = 0;
 
  private:
   pid_t process_ = 0;

@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 #include <fmt/format.h>
+#include <linux/capability.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
@@ -14,7 +15,9 @@
 #include <cstring>
 #include <utility>
 
+#include "base/confinement/capabilities.h"
 #include "base/unix_socket.h"
+#include "base/wake_signal.h"
 #include "cuse-dxg/attach/library/delivery.h"
 #include "cuse-dxg/attach/library/memory.h"
 
@@ -59,6 +62,8 @@ Status LibrarySession::Listen() {
   rlimit files = {.rlim_cur = 1024, .rlim_max = 1024};
   getrlimit(RLIMIT_NOFILE, &files);
   connections_max_ = files.rlim_cur / 4;
+  passes_rights_ = (confinement::OwnCapabilities() & confinement::Only(CAP_SYS_PTRACE)) != 0;
+  rings_max_ = files.rlim_cur / 16;
   if (files_max_.of_all == 0) files_max_.of_all = files.rlim_cur / 2;
   message_.resize(sizeof(Said) + preload::node::kPieceBytesMax);
   listener_ = UniqueFd(socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC | SOCK_NONBLOCK, 0));
@@ -81,6 +86,7 @@ LibrarySession::~LibrarySession() { Stop(); }
 
 Status LibrarySession::Start(Node& node, int workers) {
   node_ = &node;
+  InstallWakeSignal();  // for the closer
   const auto serve = [this] {
     // Where another worker had the turn, that one's request takes long.
     node_->LookAtLongRequests();
@@ -152,11 +158,12 @@ LibrarySession::Job LibrarySession::Next() {
       look_at_ = now + std::chrono::milliseconds(kLook_ms);
       return [this] { TellDying(); };
     }
-    epoll_event event;
-    const int count = epoll_wait(epoll_.get(), &event, 1, patience);
-    if (count < 0 && errno == EINTR) continue;
-    DXG_CHECK(count >= 0);
-    if (count == 0) continue;
+    if (Job job = NextOnRings()) return job;
+    Job first;
+    const auto next = NextEvent(awake_.empty() ? patience : 0, &first);
+    if (first) return first;
+    if (!next.has_value()) continue;
+    epoll_event event = *next;
     // What was said before a close comes before it, as a call of the kernel's keeps its file open. The close
     // is told again.
     epoll_event said;
@@ -174,6 +181,10 @@ LibrarySession::Job LibrarySession::Next() {
     } else if (event.data.u64 == kClosingsNumber) {
       closings_put_off_ = 0;
       ReleaseClosed();
+    } else if ((event.data.u64 & kBell) != 0) {
+      const ChannelPtr rings = FindChannel(event.data.u64 & ~kBell);
+      Job job = rings != nullptr ? TakeCall(rings) : nullptr;
+      if (job) return job;
     } else if (Job job = Read(event.data.u64)) {
       return job;
     }

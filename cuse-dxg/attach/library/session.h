@@ -1,5 +1,6 @@
 #pragma once
 
+#include <sys/epoll.h>
 #include <sys/types.h>
 
 #include <atomic>
@@ -20,8 +21,10 @@
 #include "base/unique_fd.h"
 #include "base/unix_socket.h"
 #include "base/workers.h"
+#include "cuse-dxg/attach/library/awake_rings.h"
 #include "cuse-dxg/attach/library/channel.h"
 #include "cuse-dxg/attach/node.h"
+#include "cuse-dxg/client/credentials.h"
 #include "cuse-dxg/client/delivery.h"
 
 namespace dxg::attach::library {
@@ -86,17 +89,19 @@ class LibrarySession {
   };
   // What counts for a user.
   struct User {
-    size_t connections = 0, files = 0;
+    size_t connections = 0, files = 0, rings = 0;
   };
   // Calls under way of a thread.
   struct Calls {
     std::shared_ptr<Peer> of;
+    uid_t user = 0;  // whose the connection was when it was made
     int count = 0;
   };
   using FilePtr = std::shared_ptr<File>;
   using ChannelPtr = std::shared_ptr<Channel>;
   using Job = std::function<void()>;
-  static constexpr uint64_t kFirstNumber = 16;  // of channels; below are our own descriptors'
+  static constexpr uint64_t kFirstNumber = 16;   // of channels; below are our own descriptors'
+  static constexpr uint64_t kBell = 1ull << 63;  // of a channel's bell: beside its number
 
   LibrarySession() = default;
   Status Listen();
@@ -109,13 +114,22 @@ class LibrarySession {
   // Nobody who connects is heard until somebody has looked again.
   void StopListening();
   Job Read(uint64_t number) DXG_EXCLUDES(mutex_);
+  // What waits on the rings at which we look ourselves, after a glance at them.
+  Job NextOnRings() DXG_EXCLUDES(mutex_);
+  // The next event, or none within that time. What was put on rings before it has happened comes first.
+  std::optional<epoll_event> NextEvent(int patience, Job* first) DXG_EXCLUDES(mutex_);
+  // The call on a channel's ring, if there is one.
+  Job TakeCall(const ChannelPtr& channel) DXG_EXCLUDES(mutex_);
+  Job GiveRing(const ChannelPtr& channel) DXG_EXCLUDES(mutex_);
+  bool MayHaveRing(const Peer& peer) DXG_REQUIRES(mutex_);
+  ChannelPtr FindChannel(uint64_t number) DXG_EXCLUDES(mutex_);
   // Reads what one connection says, beside the reader: for whoever waits for it.
   void Pump(const ChannelPtr& channel) DXG_EXCLUDES(mutex_);
   Job Handle(const ChannelPtr& channel, std::span<const std::byte> message, ClientFiles files)
       DXG_EXCLUDES(mutex_);
   // None: what was said makes no sense.
   std::optional<Job> HandleIoctl(const ChannelPtr& channel, const preload::node::Said& said,
-                                 std::span<const std::byte> in) DXG_EXCLUDES(mutex_);
+                                 std::span<const std::byte> in, bool by_ring = false) DXG_EXCLUDES(mutex_);
   Job EndChannel(const ChannelPtr& channel) DXG_EXCLUDES(mutex_);
   // Null: it may speak from now on.
   Job Hello(const ChannelPtr& channel, const preload::node::Said& said) DXG_EXCLUDES(mutex_);
@@ -143,8 +157,18 @@ class LibrarySession {
   void EndCallOf(const FilePtr& file) DXG_EXCLUDES(mutex_);
 
   // -- Calls
-  // Whether a thread that has a call under way is there still, as who reaches into it has to know.
+  // Who reaches into a thread of a client asks these first. A client's thread need not stand in its call: it
+  // may have executed a program that has more rights than it had, and another process says its calls.
+  //
+  // Whether it has a call under way, is there still, and the kernel looks at its rights whenever we reach
+  // into it, or there are none that it could gain.
   bool MayReach(pid_t tid) DXG_EXCLUDES(mutex_);
+  // Whether it has a call under way, is there still, and has no more rights than whoever has connected: of an
+  // address space that was opened before, which stays the same whatever it executes then.
+  bool HasItsOwnRights(pid_t tid) DXG_EXCLUDES(mutex_);
+  // As which user and in which groups it has connected; none if it has no call under way.
+  std::optional<client::Credentials> CredentialsOf(pid_t tid) DXG_EXCLUDES(mutex_);
+  std::optional<Calls> CallsOf(pid_t tid) DXG_EXCLUDES(mutex_);
   void BeginCallBy(const Channel& channel) DXG_EXCLUDES(mutex_);
   void EndCallBy(const Channel& channel) DXG_EXCLUDES(mutex_);
   ChannelPtr FindCaller(const client::Waiting& at) DXG_EXCLUDES(mutex_);
@@ -156,7 +180,8 @@ class LibrarySession {
   void TellDying() DXG_EXCLUDES(mutex_);
 
   const std::shared_ptr<Closer> closer_ = std::make_shared<Closer>();
-  size_t connections_max_ = 0;
+  size_t connections_max_ = 0, rings_max_ = 0;
+  bool passes_rights_ = false;  // the kernel lets us reach into whomever
   FileLimits files_max_;
   std::string place_, secret_;
   UniqueFd listener_, epoll_, closings_, wake_;
@@ -166,6 +191,10 @@ class LibrarySession {
   std::chrono::steady_clock::time_point listen_at_, look_at_;  // the same: the next times to do so
   int closings_put_off_ = 0;                                   // the same
   std::vector<std::byte> message_;                             // the same
+  AwakeRings awake_;                                           // the same
+  int calls_of_awake_ = 0;                                     // the same: since somebody else was looked at
+  std::optional<epoll_event> put_off_;                         // the same: what comes after calls on rings
+  int put_offs_ = 0;                                           // the same
 
   Mutex mutex_;
   uint64_t last_number_ DXG_GUARDED_BY(mutex_) = 0;  // of channels
@@ -178,7 +207,7 @@ class LibrarySession {
   std::unordered_map<pid_t, std::weak_ptr<Peer>> peers_ DXG_GUARDED_BY(mutex_);
   std::unordered_map<uid_t, User> users_ DXG_GUARDED_BY(mutex_);
   std::unordered_map<pid_t, Calls> calls_by_tid_ DXG_GUARDED_BY(mutex_);
-  size_t open_files_ DXG_GUARDED_BY(mutex_) = 0;
+  size_t open_files_ DXG_GUARDED_BY(mutex_) = 0, rings_ DXG_GUARDED_BY(mutex_) = 0;
   std::list<Job> posted_ DXG_GUARDED_BY(mutex_);
   // Callers that died in a call, until that has heard it.
   std::list<std::pair<ChannelPtr, std::shared_ptr<Pending>>> dying_ DXG_GUARDED_BY(mutex_);

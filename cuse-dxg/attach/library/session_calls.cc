@@ -34,6 +34,7 @@ constexpr int kPump_ms = 1;  // until we see that the reader has read what we wa
 constexpr uint32_t kOnce = EPOLLIN | EPOLLONESHOT;
 constexpr int kThreadsLookedAt = 4096;
 
+constexpr uid_t kSeveralUsers = static_cast<uid_t>(-1);  // none
 constexpr size_t kConnectionsOfProcessMax = 4096;
 constexpr ptrdiff_t kConnectionsOfThreadMax = 16;  // a signal's handler that calls in a call has its own
 constexpr size_t kNewcomersMax = 64;
@@ -127,11 +128,7 @@ LibrarySession::Job LibrarySession::Accept() {
 }
 
 LibrarySession::Job LibrarySession::Read(uint64_t number) {
-  ChannelPtr channel;
-  {
-    MutexLock lock(mutex_);
-    if (const auto found = channels_.find(number); found != channels_.end()) channel = found->second;
-  }
+  const ChannelPtr channel = FindChannel(number);
   if (channel == nullptr) return nullptr;
   // Who has not said hello has no file taken from it: it is closed with the socket.
   if (channel->tid() == 0 && FilesCome(channel->socket())) return EndChannel(channel);
@@ -197,6 +194,7 @@ LibrarySession::Job LibrarySession::Handle(const ChannelPtr& channel, std::span<
   }
   if (said.kind == say::kInterrupt && extra.empty())
     return [channel, number = said.number] { channel->Interrupt(number); };
+  if (said.kind == say::kRing && extra.empty()) return GiveRing(channel);
   if (said.kind == say::kOpen && extra.empty()) {
     ReleaseClosed();
     Open(channel, said.number);
@@ -271,9 +269,19 @@ bool LibrarySession::Welcome(const ChannelPtr& channel, pid_t tid) {
 LibrarySession::Job LibrarySession::EndChannel(const ChannelPtr& channel) {
   epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, channel->socket(), nullptr);
   channel->HangUp();
+  Ring* const ring = channel->ring();
+  if (ring != nullptr) {
+    ring->Retire();
+    epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, ring->bell(), nullptr);  // the client may have it still
+  }
   MutexLock lock(mutex_);
   newcomers_.erase(channel->number());
   if (channels_.erase(channel->number()) != 0) {
+    if (ring != nullptr) {
+      --rings_;
+      --channel->peer()->rings;
+      --users_[channel->peer()->user()].rings;
+    }
     --channel->peer()->connections;
     const auto user = users_.find(channel->peer()->user());
     --user->second.connections;
@@ -309,6 +317,8 @@ void LibrarySession::BeginCallBy(const Channel& channel) {
   MutexLock lock(mutex_);
   Calls& calls = calls_by_tid_[channel.tid()];
   calls.of = channel.peer();
+  const uid_t user = channel.caller().uid;
+  calls.user = calls.count == 0 || calls.user == user ? user : kSeveralUsers;
   ++calls.count;
 }
 
@@ -316,16 +326,6 @@ void LibrarySession::EndCallBy(const Channel& channel) {
   MutexLock lock(mutex_);
   const auto calls = calls_by_tid_.find(channel.tid());
   if (--calls->second.count == 0) calls_by_tid_.erase(calls);
-}
-
-bool LibrarySession::MayReach(pid_t tid) {
-  std::shared_ptr<Peer> peer;
-  {
-    MutexLock lock(mutex_);
-    const auto calls = calls_by_tid_.find(tid);
-    if (calls != calls_by_tid_.end()) peer = calls->second.of;
-  }
-  return peer != nullptr && peer->HasThread(tid);
 }
 
 // -- Calls ----------------------------------------------------------------------------------------
@@ -337,13 +337,16 @@ void LibrarySession::Open(const ChannelPtr& channel, uint32_t number) {
 }
 
 std::optional<LibrarySession::Job> LibrarySession::HandleIoctl(const ChannelPtr& channel, const Said& said,
-                                                               std::span<const std::byte> in) {
+                                                               std::span<const std::byte> in, bool by_ring) {
   const bool carries_struct = (said.flags & preload::node::flag::kWithoutStruct) == 0;
   const bool is_read = (_IOC_DIR(said.code) & _IOC_WRITE) != 0;
   if (in.size() != (carries_struct ? _IOC_SIZE(said.code) : 0) || (carries_struct && !is_read))
     return std::nullopt;
-  if (!channel->IsThere()) return std::nullopt;
-  auto call = channel->Begin(said.number, said.code, said.argument);
+  // Who reaches into its memory asks again, each time (MayReach).
+  if (!by_ring || !channel->WasThere()) {
+    if (!channel->IsThere()) return std::nullopt;
+  }
+  auto call = channel->Begin(said.number, said.code, said.argument, by_ring);
   if (call == nullptr) return std::nullopt;
   FilePtr file = BeginCallOf(said.file);
   if (file == nullptr) {

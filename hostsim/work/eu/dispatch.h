@@ -23,7 +23,8 @@ inline constexpr uint32_t kThreadsMax = 7 * kExecutionUnits;
 inline constexpr uint32_t kLocalBytesMax = 64 * 1024;      // of a group
 inline constexpr uint32_t kAllLocalBytesMax = 768 * 1024;  // of all groups that run
 inline constexpr uint32_t kCyclesPerInstruction = 2;       // of 16 lanes, on one execution unit
-inline constexpr uint32_t kCyclesPerThread = 2;            // from the start of one to the start of the next
+// From the start of a thread to the start of the next. An assumption: no public document has the rate.
+inline constexpr uint32_t kCyclesPerThread = 2;
 
 // What a walker starts.
 struct DispatchOrder {

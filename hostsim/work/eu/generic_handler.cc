@@ -17,6 +17,9 @@ Class SourceClass(const Step& step) {
 
 bool IsDword(Type type) { return type == Type::kD || type == Type::kUd; }
 
+// The compiler adds short offsets to the low half of an address.
+bool IsCarried(Type type) { return type == Type::kUd || type == Type::kUw || type == Type::kW; }
+
 bool IsChoice(Op op) { return op == Op::kSel || op == Op::kCsel; }
 
 // What is known of integers only for some types.
@@ -33,7 +36,8 @@ const char* CheckIntegers(const Step& step) {
       return all_dwords && IsDword(step.to.type) ? nullptr : "of other types than dwords";
     case Op::kAddc:
     case Op::kSubb:
-      if (a != Type::kUd || b != Type::kUd || step.to.type != Type::kUd) return "of other types than ud";
+      if (!IsCarried(a) || !IsCarried(b) || step.to.type != Type::kUd)
+        return "of other types than ud and words";
       return step.writes_accumulator ? nullptr : "without AccWrEn";
     case Op::kShr:
       if (IsSigned(a) && a != Type::kD) return "of a signed word or byte";

@@ -165,6 +165,8 @@ const char* ExecuteCarry(Thread& thread, const Step& step, uint32_t lanes) {
   if (const char* why = FetchIntegers(thread, step, step.from[0], lanes, a)) return why;
   if (const char* why = FetchIntegers(thread, step, step.from[1], lanes, b)) return why;
   for (uint32_t lane = 0; lane < step.lanes; ++lane) {
+    // Whether it counts as its 32 bits, or has no carry, nobody says.
+    if ((lanes >> lane & 1) && (a[lane] < 0 || b[lane] < 0)) return "a carry of a negative number";
     results[lane] = step.op == Op::kAddc ? a[lane] + b[lane] : a[lane] - b[lane];
     carries[lane] = step.op == Op::kAddc ? results[lane] >> 32 : a[lane] < b[lane];
   }

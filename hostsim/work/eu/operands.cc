@@ -128,7 +128,7 @@ const char* FetchBits(const Thread& thread, const Step& step, const Place& from,
       return nullptr;
     case Place::kPattern:
       for (uint32_t lane = 0; lane < step.lanes; ++lane) {
-        const uint64_t four = from.value >> (lane % 8 * 4) & 15;
+        const uint64_t four = from.value >> (lane * from.column_bytes / 2 * 4) & 15;
         out[lane] = from.type == Type::kV && four >= 8 ? four | ~uint64_t{15} : four;
       }
       return nullptr;

@@ -204,11 +204,38 @@ bool ChoosesItself(const Step& step) {
   return true;
 }
 
+// For how many cycles the thread would like to be left alone, while it waits for a lock: nothing depends on
+// it.
+bool IsPause(const Instruction& in) {
+  const Destination& to = in.destination;
+  return in.op == Op::kMov && to.file == File::kArf && !to.indirect && to.type == Type::kUd &&
+         to.reg == static_cast<uint8_t>(Arf::kTimestamp) << 4 && to.subreg_bytes == 16 && in.lanes == 1 &&
+         in.source[0].file == File::kImmediate && in.condition == Condition::kNone && !in.writes_accumulator;
+}
+
+// A vector of eight elements stands for eight words. A lane has the one at the place of its result: of
+// dwords, every other.
+const char* PlacePattern(const Destination& to, uint32_t lanes, Place* place) {
+  const uint32_t step = to.stride * BytesOf(to.type);
+  if (step < 2) return "a vector of elements for bytes";
+  if ((lanes - 1) * step / 2 > 7) return "a vector with elements for some of the lanes";
+  place->column_bytes = static_cast<uint16_t>(step);
+  return nullptr;
+}
+
 std::string PrepareOperation(const Instruction& in, Handlers handlers, Step* step) {
+  if (IsPause(in)) {
+    step->kind = Step::kNothing;
+    return "";
+  }
   step->is_selector = in.op == Op::kSel && in.predicate != Predicate::kNone;
   if (const char* why = PlaceDestination(in.destination, in.lanes, &step->to)) return why;
-  for (int i = 0; i < in.sources; ++i)
-    if (const char* why = PlaceSource(in.source[i], in.lanes, &step->from[i])) return why;
+  for (int i = 0; i < in.sources; ++i) {
+    Place& from = step->from[i];
+    if (const char* why = PlaceSource(in.source[i], in.lanes, &from)) return why;
+    if (from.kind != Place::kPattern) continue;
+    if (const char* why = PlacePattern(in.destination, in.lanes, &from)) return why;
+  }
   if (step->writes_accumulator) {
     const uint32_t bytes = BytesOf(step->to.type) * step->lanes;
     if (!FitsAccumulator(step->to.type) || bytes > sizeof(Thread::accumulator))

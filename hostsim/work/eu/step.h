@@ -16,7 +16,7 @@ struct Place {
     kNone,          // null, or there is no such operand
     kRegion,        // in the Thread
     kImmediate,     // `value` of every lane
-    kPattern,       // `value`: eight elements of four bits, over and over
+    kPattern,       // `value`: eight words of four bits each; a lane's is column_bytes after that before it
     kIndirect,      // a region whose base is in one address register
     kIndirectRows,  // each row has an address register of its own
     kLaneMask,      // ce0
