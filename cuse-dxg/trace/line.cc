@@ -2,6 +2,8 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <iterator>
 
@@ -12,25 +14,33 @@
 namespace dxg::trace {
 namespace {
 
-void AppendNumber(uint64_t number, std::string* out) {
-  char text[20];
-  out->append(text, std::to_chars(text, std::end(text), number).ptr);
-}
+// "00" to "99", one after another.
+constexpr std::array<char, 200> kPairs = [] {
+  std::array<char, 200> pairs{};
+  for (size_t i = 0; i < pairs.size(); i += 2) {
+    pairs[i] = static_cast<char>('0' + i / 20);
+    pairs[i + 1] = static_cast<char>('0' + i / 2 % 10);
+  }
+  return pairs;
+}();
 
 // "0.001234"
 void AppendSeconds(uint64_t ns, std::string* out) {
-  AppendNumber(ns / 1'000'000'000, out);
-  char text[] = ".000000";
-  auto micros = static_cast<uint32_t>(ns / 1000 % 1'000'000);
-  for (size_t i = sizeof(text) - 2; micros != 0; --i, micros /= 10)
-    text[i] = static_cast<char>('0' + micros % 10);
-  out->append(text, sizeof(text) - 1);
+  char text[20 + 1 + 6];
+  char* end = std::to_chars(text, std::end(text), ns / 1'000'000'000).ptr;
+  *end++ = '.';
+  const auto micros = static_cast<uint32_t>(ns / 1000 % 1'000'000);
+  for (const uint32_t pair : {micros / 10'000, micros / 100 % 100, micros % 100})
+    end = std::copy_n(&kPairs[size_t{2} * pair], 2, end);
+  out->append(text, end);
 }
 
 void AppendTid(pid_t tid, std::string* out) {
-  *out += '[';
-  AppendNumber(static_cast<uint32_t>(tid), out);
-  *out += "] ";
+  char text[1 + 20 + 2] = {'['};
+  char* end = std::to_chars(text + 1, std::end(text), static_cast<uint32_t>(tid)).ptr;
+  *end++ = ']';
+  *end++ = ' ';
+  out->append(text, end);
 }
 
 // " at {data=0x7f0000001000}": those that there are.

@@ -17,11 +17,22 @@ namespace dxg::trace {
 namespace {
 
 constexpr size_t kChunkBytes = 128u << 10;
+constexpr size_t kArenaBytes = 128u << 10;
+constexpr size_t kMessagesBytes = sizeof(TraceItem) + sizeof(TraceRecord) + sizeof(TraceCall);
+
+google::protobuf::ArenaOptions ArenaBlocks() {
+  google::protobuf::ArenaOptions options;
+  options.start_block_size = options.max_block_size = kArenaBytes;
+  return options;
+}
 
 }  // namespace
 
 TraceReader::TraceReader(std::FILE* file, std::string name)
-    : file_(file), name_(std::move(name)), decompressor_(ZSTD_createDCtx(), ZSTD_freeDCtx) {}
+    : file_(file),
+      name_(std::move(name)),
+      decompressor_(ZSTD_createDCtx(), ZSTD_freeDCtx),
+      arena_(ArenaBlocks()) {}
 
 template <typename... Args>
 Status TraceReader::Damaged(fmt::format_string<Args...> format, Args&&... args) const {
@@ -48,12 +59,12 @@ Result<std::unique_ptr<TraceReader>> TraceReader::Read(std::FILE* file, const st
   // Whatever is wrong with its first item, it is none of ours.
   const Result<bool> first = reader->NextItem();
   if (!first.ok() && first.status().value() != -EINVAL) return first.status();
-  if (!first.ok() || reader->item_.header().format() != kFormat)
+  if (!first.ok() || reader->item_->header().format() != kFormat)
     return Status::Refuse(
         EINVAL,
         "{}: no recording; expected a file that `cuse-dxg run --record FILE` or `serve --record FILE` wrote",
         name);
-  reader->header_ = reader->item_.header();
+  reader->header_ = reader->item_->header();
   if (reader->header_.version() > kVersion)
     return Status::Refuse(EINVAL, "{}: a recording of version {}, by {}; this program reads those up to {}",
                           name, reader->header_.version(), Printable(reader->header_.product()), kVersion);
@@ -66,12 +77,12 @@ Result<TraceReader::What> TraceReader::Next() {
     DXG_TRY(CheckEnd());
     return What::kEnd;
   }
-  if (item_.has_record()) {
+  if (item_->has_record()) {
     ++records_;
     return What::kRecord;
   }
-  if (!item_.has_lost()) return Damaged("an item is neither a record nor a count of lost ones");
-  lost_ += item_.lost().records();
+  if (!item_->has_lost()) return Damaged("an item is neither a record nor a count of lost ones");
+  lost_ += item_->lost().records();
   return What::kLost;
 }
 
@@ -125,8 +136,16 @@ Result<bool> TraceReader::TakeItem() {
   const auto head = static_cast<size_t>(in.CurrentPosition());
   if (out_.size() - out_at_ - head < size) return false;
   const std::string_view bytes(out_.data() + out_at_ + head, size);
-  if (!IsBounded(item_, bytes) || !item_.ParseFromArray(bytes.data(), static_cast<int>(size)))
+  if (arena_bytes_ >= kArenaBytes) {
+    item_ = &TraceItem::default_instance();
+    arena_.Reset();
+    arena_bytes_ = 0;
+  }
+  arena_bytes_ += kMessagesBytes + size;
+  auto* const item = google::protobuf::Arena::CreateMessage<TraceItem>(&arena_);
+  if (!IsBounded(*item, bytes) || !item->ParseFromArray(bytes.data(), static_cast<int>(size)))
     return Damaged("an item of {} bytes that cannot be read", size);
+  item_ = item;
   out_at_ += head + size;
   return true;
 }

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <google/protobuf/arena.h>
 #include <zstd.h>
 
 #include <cstdint>
@@ -31,8 +32,8 @@ class TraceReader {
   enum class What : uint8_t { kRecord, kLost, kEnd };
   // The next one. EINVAL: the file is damaged; what is before that was read.
   Result<What> Next();
-  const TraceRecord& record() const { return item_.record(); }   // after kRecord
-  uint64_t lost_here() const { return item_.lost().records(); }  // after kLost
+  const TraceRecord& record() const { return item_->record(); }   // after kRecord, until the next Next()
+  uint64_t lost_here() const { return item_->lost().records(); }  // after kLost
 
   // From now on, where the file ends and was not closed, Next() waits until there is more. `about_to_wait` is
   // called before that; false ends the file there.
@@ -78,7 +79,10 @@ class TraceReader {
   TraceHeader header_;
   TraceTotals totals_;
   TraceIndex index_;
-  TraceItem item_;
+  // Items live in an arena that is emptied now and then: most of what a short one costs is its memory.
+  google::protobuf::Arena arena_;
+  size_t arena_bytes_ = 0;  // about
+  const TraceItem* item_ = &TraceItem::default_instance();
   uint64_t records_ = 0, lost_ = 0;
   bool indexed_ = false;
   uint64_t totals_at_ = 0;  // in the file; 0: they were not read

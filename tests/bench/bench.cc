@@ -84,17 +84,21 @@ Server::Server(const std::string& name, const std::function<int(const std::strin
   if (fd_ < 0) Fail("cannot open " + path_);
 }
 
+void Execute(std::vector<std::string> command) {
+  std::vector<char*> arguments;
+  for (std::string& argument : command) arguments.push_back(argument.data());
+  arguments.push_back(nullptr);
+  execv(ProgramPath(command.front()).c_str(), arguments.data());
+  _exit(127);
+}
+
 std::string OutputOf(std::vector<std::string> command) {
   int ends[2];
   if (pipe(ends) != 0) Fail("pipe");
   const pid_t pid = fork();
   if (pid == 0) {
     dup2(ends[1], STDOUT_FILENO);
-    std::vector<char*> arguments;
-    for (std::string& argument : command) arguments.push_back(argument.data());
-    arguments.push_back(nullptr);
-    execv(ProgramPath(command.front()).c_str(), arguments.data());
-    _exit(127);
+    Execute(std::move(command));
   }
   close(ends[1]);
   std::string text;

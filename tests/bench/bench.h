@@ -47,6 +47,9 @@ class Server {
   uint64_t started_ns_ = 0;
 };
 
+// In a child: becomes a program of the same build.
+[[noreturn]] void Execute(std::vector<std::string> command);
+
 // What a program of the same build prints, until it ends.
 std::string OutputOf(std::vector<std::string> command);
 

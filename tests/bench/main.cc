@@ -32,6 +32,7 @@ constexpr Subcommand kSubcommands[] = {
     {"rings", MeasureRings, "What the rings of a VMBus channel cost, in bare futex ping-pongs"},
     {"load", MeasureLoad,
      "What many processes and objects cost, and a flood of calls; needs minutes and 4 GiB"},
+    {"record", MeasureRecord, "What recording costs a program, and printing a recording"},
 };
 
 constexpr char kFooter[] =
@@ -77,6 +78,8 @@ void AddOptions(CLI::App& app, Limits* limits, bool* as_json) {
 int main(int argc, char** argv) {
   if (argc == 3 && argv[1] == std::string_view(kByLibrary))
     return RunByLibrary(argv[2] == std::string_view(kFewCalls));
+  if (argc == 2 && argv[1] == std::string_view(kRecordedInTurns)) return TakeRecordedTurns();
+  if (argc == 2 && argv[1] == std::string_view(kRecordedCalls)) return MakeRecordedCalls();
   CLI::App app("Measures what cuse-dxg costs, as ratios that hold on any machine.", "dxg-bench");
   app.set_version_flag("--version", "dxg-bench " DXG_VERSION);
   app.require_subcommand(1);

@@ -1,5 +1,6 @@
 // Files that were cut, damaged, or are something else; and what people ask of them.
 #include <gtest/gtest.h>
+#include <malloc.h>
 
 #include <algorithm>
 
@@ -53,6 +54,28 @@ std::string FileOf(uint64_t records, uint64_t each, size_t bytes, bool close = t
 
 void ExpectCounted(const Read& read, const std::string& place) {
   for (size_t i = 0; i < read.records.size(); ++i) ASSERT_EQ(read.records[i].begin_ns(), i) << place;
+}
+
+size_t AllocatedBytes() {
+  const struct mallinfo2 now = mallinfo2();
+  return now.uordblks + now.hblkhd;
+}
+
+TEST(TraceReader, ReadsMuchInConstantMemory) {
+  constexpr uint64_t kRecords = 300'000;
+  constexpr size_t kSlack = 4u << 20;  // buffers; the records have 20 MiB as messages
+  std::string file = FileOf(kRecords, 10'000, 0);
+  const auto reader = *TraceReader::Read(fmemopen(file.data(), file.size(), "r"), "test");
+  const size_t before = AllocatedBytes();
+  uint64_t records = 0;
+  while (*reader->Next() == TraceReader::What::kRecord) {
+    ASSERT_EQ(reader->record().begin_ns(), records++);
+    if (records % 1000 == 0) {
+      ASSERT_LT(AllocatedBytes(), before + kSlack) << "after " << records << " records";
+    }
+  }
+  EXPECT_EQ(records, kRecords);
+  EXPECT_TRUE(reader->complete());
 }
 
 TEST(TraceReader, ReadsAFileUpToWhereItWasCut) {
