@@ -28,6 +28,8 @@ Status Call::CopyArgsIn() {
 }
 
 // Where there is no memory to note it, the call does without.
+void Call::NameShared(const SharedObject* object) { named_shared_ = object != nullptr ? object->number : 0; }
+
 void Call::NameMemory(NamedMemory memory) {
   if (!driver.wants_memory()) return;
   try {

@@ -3,6 +3,7 @@
 #include <atomic>
 #include <cstddef>
 #include <memory>
+#include <optional>
 #include <span>
 #include <utility>
 #include <vector>
@@ -44,6 +45,10 @@ class Call : public Caller {
   std::span<const NamedMemory> named_memory() const {
     return named_memory_ != nullptr ? *named_memory_ : std::span<const NamedMemory>();
   }
+
+  // For an observer: what a descriptor of this call is of.
+  void NameShared(const SharedObject* object);
+  std::optional<uint64_t> named_shared() const { return named_shared_; }
 
   virtual contract::Message& request_message() = 0;
   virtual contract::Message& reply_message() = 0;
@@ -88,6 +93,7 @@ class Call : public Caller {
   void Ends() override;
 
   std::unique_ptr<std::vector<NamedMemory>> named_memory_;
+  std::optional<uint64_t> named_shared_;
   uint16_t out_bytes_ = 0;  // of args_, that the kernel copies with the answer
   bool has_args_ = false;
   std::byte* const args_;

@@ -129,7 +129,8 @@ class CallRunner {
                                 .begin_ns = start_ns,
                                 .pid = call.identity().tgid,
                                 .addresses = AddressesOf(call, &addresses),
-                                .memory = call.named_memory()});
+                                .memory = call.named_memory(),
+                                .shared_object = call.named_shared()});
     }
     LogRefusal(call.row.name, call.tid(), status);
   }

@@ -105,9 +105,13 @@ struct SharedObject {
   virtual bool writable() const { return true; }
 
   const Kind kind;
+  const uint64_t number = ++last_number_;  // no other object has it, of whichever driver
   Mutex mutex;
   uint32_t nt_handle DXG_GUARDED_BY(mutex) = 0;  // the host's name for it while there are descriptors; else 0
   uint32_t descriptors DXG_GUARDED_BY(mutex) = 0;
+
+ private:
+  inline static std::atomic<uint64_t> last_number_{0};
 };
 
 // The object as a T, which is one of the kinds above; null where it is none, or of another kind.

@@ -4,6 +4,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -38,6 +39,8 @@ struct CallReport {
   // Of CreateAllocation: the client's own memory that it gives; of Lock2: where the allocation shows. Only
   // where an observer wants it.
   std::span<const NamedMemory> memory = {};
+  // Of a call with a descriptor: the number of what it is of, SharedObject::number, or 0 where it is of none.
+  std::optional<uint64_t> shared_object = {};
 };
 
 // What it learns of an open description of the node.

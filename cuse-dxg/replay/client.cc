@@ -5,10 +5,12 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 #include <iterator>
 #include <utility>
@@ -31,11 +33,55 @@ uint64_t NewMemory(uint64_t bytes) {
   return pages == MAP_FAILED ? 0 : reinterpret_cast<uint64_t>(pages);  // Safety: a number
 }
 
-bool IsOfFault(const RecordedCall& call) {
-  return call.result < 0 && call.reason.find(" at 0x") != std::string::npos &&
-         (call.reason.find(" cannot be read (") != std::string::npos ||
-          call.reason.find(" cannot be written (") != std::string::npos);
+bool Says(const RecordedCall& call, const char* words) {
+  return call.result < 0 && call.reason.find(words) != std::string::npos;
 }
+
+// A refusal says what it could not read or write: "private_data at 0x1000 cannot be read (4 bytes)", "the
+// argument, allocation_info at 0x2ee0, or private data of an element cannot be written".
+ClientCall::Fault FaultOf(const RecordedCall& call) {
+  ClientCall::Fault fault{.address = Untouchable(), .buffer = {}};
+  const size_t at = call.reason.find(" at 0x");
+  const bool written = Says(call, " cannot be written");
+  if (at == std::string::npos || (!written && !Says(call, " cannot be read"))) return fault;
+  fault.buffer = call.reason.substr(0, at);
+  if (const size_t space = fault.buffer.rfind(", "); space != std::string::npos)
+    fault.buffer.erase(0, space + 2);
+  fault.read_only = written;
+  fault.recorded = std::strtoull(call.reason.c_str() + at + std::strlen(" at "), nullptr, 16);
+  return fault;
+}
+
+// Memory that the call names as the client's own, or an address that the driver refused.
+uint64_t OwnMemoryFor(const RecordedCall& call, uint64_t bytes) {
+  if (Says(call, "the caller's memory at ") || Says(call, " which has no pages of the caller's"))
+    return Untouchable();
+  const uint64_t memory = NewMemory(bytes);
+  return Says(call, " does not begin on a page of ") ? memory + 1 : memory;
+}
+
+// For as long as it lives, this process may have no more of what the recorded one could not have either.
+class Limit {
+ public:
+  explicit Limit(const RecordedCall& call) {
+    if (Says(call, "the client has too many open files")) Set(RLIMIT_NOFILE);
+    if (Says(call, "mmap in the client failed")) Set(RLIMIT_AS);
+  }
+  ~Limit() {
+    if (what_ >= 0) setrlimit(static_cast<__rlimit_resource>(what_), &before_);
+  }
+  Limit(const Limit&) = delete;
+  Limit& operator=(const Limit&) = delete;
+
+ private:
+  void Set(__rlimit_resource what) {
+    if (getrlimit(what, &before_) != 0) return;
+    const rlimit none{.rlim_cur = 0, .rlim_max = before_.rlim_max};
+    if (setrlimit(what, &none) == 0) what_ = static_cast<int>(what);
+  }
+  rlimit before_{};
+  int what_ = -1;
+};
 
 std::vector<uint64_t> NumbersOf(const Message& message, const Message& request) {
   std::vector<uint64_t> numbers;
@@ -70,14 +116,17 @@ Result<std::unique_ptr<Client>> Client::Open(const Recording& recording, Order& 
 Outcome Client::Make(const RecordedCall& call) {
   Outcome outcome;
   outcome.request = RequestFor(call);
-  // A refusal says what it could not read or write: "private_data at 0x1000 cannot be read (4 bytes)".
-  const std::string fault = IsOfFault(call) ? call.reason.substr(0, call.reason.find(" at ")) : std::string();
-  ClientCall made(*call.row, *outcome.request, *call.Reply(), call.result, {Untouchable(), fault}, NewMemory);
-  const bool unreadable = fault == "the argument";
+  const ClientCall::Fault fault = FaultOf(call);
+  const auto own_memory = [&call](uint64_t bytes) { return OwnMemoryFor(call, bytes); };
+  ClientCall made(*call.row, *outcome.request, *call.Reply(), call.result, fault, own_memory, call.addresses);
+  const bool unreadable = fault.buffer == "the argument";
   void* const argument =
       unreadable ? reinterpret_cast<void*>(Untouchable()) : made.args();  // Safety: never touched
-  const int result = ioctl(node_.get(), made.code(), argument);
-  outcome.result = result == -1 && errno != 0 ? -errno : result;
+  {
+    const Limit limit(call);
+    const int result = ioctl(node_.get(), made.code(), argument);
+    outcome.result = result == -1 && errno != 0 ? -errno : result;
+  }
   outcome.reply = made.ReadReply();
   if (outcome.result >= 0) Learn(call, *outcome.request, *outcome.reply);
   return outcome;
@@ -92,33 +141,40 @@ std::unique_ptr<Message> Client::RequestFor(const RecordedCall& call) {
   const std::unique_ptr<Message> recorded = call.Request();
   size_t at = 0;
   MutexLock lock(mutex_);
-  Rewrite(request.get(), *recorded, [&](const Value& value) DXG_REQUIRES(mutex_) -> uint64_t {
-    const uint64_t object = at < objects.size() ? objects[at] : 0;
-    ++at;
-    switch (value.kind) {
-      case Kind::kHandle:
-      case Kind::kAdapter: {
-        const auto found = handles_.find(static_cast<uint32_t>(object & kObjectMask));
-        return (object & kObjectMark) != kObjectMark || found == handles_.end() ? value.number
-                                                                                : found->second;
-      }
-      case Kind::kDescriptor:
-        return (object >> 32) == kObjectMark ? DescriptorOf(static_cast<uint32_t>(object), value.number)
-                                             : value.number;
-      case Kind::kLuid: {
-        const auto found = luids_.find(value.number);
-        return found == luids_.end() ? value.number : found->second;
-      }
-      case Kind::kGpuAddress:
-        return AddressFor(value.number);
-      case Kind::kEvent:
-        return value.number == 0 ? 0 : EventFor(value.number);
-      case Kind::kProcess:
-        return ProcessFor(value.number);
-      default:
-        return value.number;
-    }
-  });
+  Rewrite(
+      request.get(), *recorded,
+      [&](const Value& value) DXG_REQUIRES(mutex_) -> uint64_t {
+        const uint64_t object = at < objects.size() ? objects[at] : 0;
+        ++at;
+        switch (value.kind) {
+          case Kind::kHandle:
+          case Kind::kAdapter: {
+            const auto found = handles_.find(static_cast<uint32_t>(object & kObjectMask));
+            return (object & kObjectMark) != kObjectMark || found == handles_.end() ? value.number
+                                                                                    : found->second;
+          }
+          case Kind::kDescriptor:
+            if ((object >> 32) == kObjectMark)
+              return DescriptorOf(static_cast<uint32_t>(object), value.number);
+            return call.names_none ? OfNothing(value.number) : value.number;
+          case Kind::kLuid: {
+            const auto found = luids_.find(value.number);
+            return found == luids_.end() ? value.number : found->second;
+          }
+          case Kind::kGpuAddress:
+            return AddressFor(value.number);
+          case Kind::kEvent:
+            if (value.number == 0) return 0;
+            return Says(call, " is no eventfd") || Says(call, "cannot copy descriptor ")
+                       ? OfNothing(value.number)
+                       : EventFor(value.number);
+          case Kind::kProcess:
+            return ProcessFor(value.number);
+          default:
+            return value.number;
+        }
+      },
+      contract::Room::kKept);
   PutLuids(request.get());
   return request;
 }
@@ -152,6 +208,14 @@ uint64_t Client::DescriptorOf(uint32_t object, uint64_t recorded) {
   return static_cast<uint64_t>(taken);
 }
 
+// A descriptor that has nothing to do with the node. What no descriptor can be stays.
+uint64_t Client::OfNothing(uint64_t recorded) {
+  constexpr uint64_t kDescriptorsMax = 1u << 20;
+  if (recorded >= kDescriptorsMax) return recorded;
+  if (!nothing_.valid()) nothing_ = UniqueFd(open("/dev/null", O_RDWR | O_CLOEXEC));
+  return static_cast<uint64_t>(nothing_.get());
+}
+
 uint64_t Client::EventFor(uint64_t recorded) {
   UniqueFd& event = events_[recorded];
   if (!event.valid()) event = UniqueFd(eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK));
@@ -174,8 +238,12 @@ uint64_t Client::ProcessFor(uint64_t recorded) const {
     const int live = order_.PidOf(i - 1);
     if (recording_.processes()[i - 1].pid == recorded && live != 0) return static_cast<uint64_t>(live);
   }
-  return recorded;
+  // One that has not opened the node, or not any more. Here the number may be a player's.
+  constexpr uint64_t kPidsMax = 1u << 22;
+  return recorded < kPidsMax ? static_cast<uint64_t>(getppid()) : recorded;
 }
+
+Client::~Client() { order_.PidOf(process_) = 0; }
 
 void Client::Learn(const RecordedCall& call, const Message& request, const Message& reply) {
   if (call.result < 0) return;

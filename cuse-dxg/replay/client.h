@@ -29,6 +29,11 @@ class Client {
   static Result<std::unique_ptr<Client>> Open(const Recording& recording, Order& order, uint32_t process,
                                               const std::string& device);
 
+  // Closes the node.
+  ~Client();
+  Client(const Client&) = delete;
+  Client& operator=(const Client&) = delete;
+
   // Makes that call. Any thread.
   Outcome Make(const RecordedCall& call) DXG_EXCLUDES(mutex_);
 
@@ -39,6 +44,7 @@ class Client {
   std::unique_ptr<Message> RequestFor(const RecordedCall& call) DXG_EXCLUDES(mutex_);
   void Learn(const RecordedCall& call, const Message& request, const Message& reply) DXG_EXCLUDES(mutex_);
   uint64_t DescriptorOf(uint32_t object, uint64_t recorded) DXG_REQUIRES(mutex_);
+  uint64_t OfNothing(uint64_t recorded) DXG_REQUIRES(mutex_);
   uint64_t EventFor(uint64_t recorded) DXG_REQUIRES(mutex_);
   uint64_t AddressFor(uint64_t recorded) DXG_REQUIRES(mutex_);
   uint64_t ProcessFor(uint64_t recorded) const;
@@ -53,7 +59,8 @@ class Client {
   std::unordered_map<uint32_t, uint64_t> descriptors_ DXG_GUARDED_BY(mutex_);  // by object
   std::map<uint64_t, uint64_t> addresses_ DXG_GUARDED_BY(mutex_);              // of the GPU, by recorded one
   std::map<uint64_t, uint64_t> luids_ DXG_GUARDED_BY(mutex_);                  // by recorded one
-  std::unordered_map<uint64_t, UniqueFd> events_ DXG_GUARDED_BY(mutex_);       // by recorded number
+  UniqueFd nothing_ DXG_GUARDED_BY(mutex_);
+  std::unordered_map<uint64_t, UniqueFd> events_ DXG_GUARDED_BY(mutex_);  // by recorded number
 };
 
 }  // namespace dxg::replay

@@ -1,5 +1,7 @@
 #include "cuse-dxg/replay/layout.h"
 
+#include <sys/mman.h>
+
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
@@ -55,8 +57,12 @@ const contract::Member* OwnMemoryOf(const contract::Element& element) {
   return nullptr;
 }
 
-// How much of it a request is about, where an element says that it has some or the request that it exists.
-uint64_t OwnBytes(const Message& request, const Message& element) {
+// How much of it a request is about, where an element says that it has some, or where the call was done and
+// the request says that it exists. 0: none.
+uint64_t OwnBytes(const Message& request, const Message& element, int32_t result) {
+  const auto* const field = element.GetDescriptor()->FindFieldByName("has_sysmem");
+  const bool has = field != nullptr && element.GetReflection()->GetBool(element, field);
+  if (!has && result < 0) return 0;
   constexpr uint64_t kUnknownBytes = 16ull << 20;
   const auto* const standard = request.GetDescriptor()->FindFieldByName("standard_allocation");
   if (standard != nullptr && request.GetReflection()->HasField(request, standard)) {
@@ -64,8 +70,7 @@ uint64_t OwnBytes(const Message& request, const Message& element) {
         NumberIn(request.GetReflection()->GetMessage(request, standard), "existing_heap_size");
     if (bytes != 0) return bytes;
   }
-  const auto* const has = element.GetDescriptor()->FindFieldByName("has_sysmem");
-  return has != nullptr && element.GetReflection()->GetBool(element, has) ? kUnknownBytes : 0;
+  return has ? kUnknownBytes : 0;
 }
 
 Message* ElementAt(Message* message, const FieldDescriptor* field, int i) {
@@ -79,7 +84,8 @@ Message* ElementAt(Message* message, const FieldDescriptor* field, int i) {
 void ReadInto(const Buffer& buffer, const std::byte* args, const ClientMemory& memory, size_t* room,
               Message* message, uint32_t least = 0) {
   if (!buffer.present(args)) return;
-  const uint64_t count = std::max<uint64_t>(buffer.count(args), least);
+  uint64_t count = std::max<uint64_t>(buffer.count(args), least);
+  if (count > buffer.max && least != 0) count = least;  // the upper half of a count, which nobody looks at
   const uint64_t address = Word(args + buffer.pointer);
   if (count == 0 || count > buffer.max || address == 0) return;
   if (count * buffer.element_size > *room) return;
@@ -169,16 +175,59 @@ std::vector<uint64_t> OwnMemoryIn(const contract::CallRow& row, const std::byte*
 // -- The client's side ----------------------------------------------------------------------------
 
 ClientCall::ClientCall(const contract::CallRow& row, const Message& request, const Message& reply,
-                       int32_t result, Fault fault, std::function<uint64_t(uint64_t)> own_memory)
+                       int32_t result, Fault fault, std::function<uint64_t(uint64_t)> own_memory,
+                       std::span<const uint64_t> addresses)
     : row_(row),
       result_(result),
       fault_(std::move(fault)),
       own_memory_(std::move(own_memory)),
+      addresses_(addresses.size() == row.addresses.size() ? addresses : std::span<const uint64_t>()),
+      recorded_(reply.New()),
       args_((row.args_size + kWordBytes - 1) / kWordBytes) {
+  recorded_->CopyFrom(reply);
   std::byte* const args = Bytes(args_.data());
   row.write_request(request, args);
   for (const Buffer& buffer : row.in) PutIn(buffer, request, args);
   for (const Buffer& buffer : row.out) PutOut(buffer, reply);
+}
+
+ClientCall::~ClientCall() {
+  if (read_only_ != nullptr) munmap(read_only_, read_only_bytes_);
+}
+
+// Null: it is not known, or the pointer is in an element.
+const uint64_t* ClientCall::RecordedAddress(const Buffer& buffer, const std::byte* args) const {
+  if (addresses_.empty() || args != Bytes(args_.data())) return nullptr;
+  for (size_t i = 0; i < addresses_.size(); ++i) {
+    if (row_.addresses[i].offset == buffer.pointer) return &addresses_[i];
+  }
+  return nullptr;
+}
+
+bool ClientCall::PutKnown(const Buffer& buffer, std::byte* args) {
+  constexpr uint64_t kLowest = 64u << 10, kEnd = 1ull << 47;  // between them a program may have memory
+  const uint64_t* const recorded = RecordedAddress(buffer, args);
+  if (recorded == nullptr) return false;
+  if (*recorded < kLowest || *recorded >= kEnd) {
+    PutWord(args + buffer.pointer, *recorded);
+    return true;
+  }
+  // What lay beside memory that cannot be touched could not be either.
+  if (fault_.recorded == 0 || fault_.read_only || *recorded / kPageBytes != fault_.recorded / kPageBytes)
+    return false;
+  PutWord(args + buffer.pointer, fault_.address);
+  return true;
+}
+
+// A copy of it that cannot be written; the untouchable address where there is no room.
+uint64_t ClientCall::ReadOnly(const std::byte* block, size_t bytes) {
+  void* const pages = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (pages == MAP_FAILED) return fault_.address;
+  std::memcpy(pages, block, bytes);
+  mprotect(pages, bytes, PROT_READ);
+  read_only_ = pages;
+  read_only_bytes_ = bytes;
+  return reinterpret_cast<uint64_t>(pages);  // Safety: a number
 }
 
 std::byte* ClientCall::NewBlock(size_t bytes) {
@@ -191,14 +240,20 @@ void ClientCall::PutIn(const Buffer& buffer, const Message& request, std::byte* 
   if (!buffer.present(args)) return;
   const uint64_t announced = buffer.count(args);
   const uint32_t there = buffer.size(request);
-  if (announced == 0) return;
-  if (fault_.buffer == buffer.name) return PutWord(args + buffer.pointer, fault_.address);
-  if (there == 0 && (result_ >= 0 || !fault_.buffer.empty())) return PutWord(args + buffer.pointer, 0);
-  if (there == 0 && result_ == -EFAULT) return PutWord(args + buffer.pointer, fault_.address);
-  std::byte* const to =
-      NewBlock(std::max<uint64_t>(std::min<uint64_t>(announced, buffer.max), there) * buffer.element_size);
+  // Where a whole is asked about, such as a resource, no number is announced.
+  if (announced == 0 && (there == 0 || RecordedAddress(buffer, args) == nullptr)) return;
+  const bool is_fault = fault_.buffer == buffer.name;
+  if (is_fault && !fault_.read_only) return PutWord(args + buffer.pointer, fault_.address);
+  if (PutKnown(buffer, args)) return;
+  if (RecordedAddress(buffer, args) == nullptr) {
+    if (there == 0 && (result_ >= 0 || !fault_.buffer.empty())) return PutWord(args + buffer.pointer, 0);
+    if (there == 0 && result_ == -EFAULT) return PutWord(args + buffer.pointer, fault_.address);
+  }
+  const size_t bytes =
+      std::max<uint64_t>(std::min<uint64_t>(announced, buffer.max), there) * buffer.element_size;
+  std::byte* const to = NewBlock(bytes);
   if (there != 0) PutElements(buffer, request, to, there);
-  PutWord(args + buffer.pointer, AddressOf(to));
+  PutWord(args + buffer.pointer, is_fault && read_only_ == nullptr ? ReadOnly(to, bytes) : AddressOf(to));
 }
 
 void ClientCall::PutElements(const Buffer& buffer, const Message& request, std::byte* to, uint32_t count) {
@@ -217,7 +272,7 @@ void ClientCall::PutElements(const Buffer& buffer, const Message& request, std::
                               : reflection->GetMessage(request, field);
     for (const Buffer& inner : element->buffers) PutIn(inner, each, to + size_t{i} * buffer.element_size);
     const contract::Member* const own = OwnMemoryOf(*element);
-    const uint64_t bytes = own != nullptr ? OwnBytes(request, each) : 0;
+    const uint64_t bytes = own != nullptr ? OwnBytes(request, each, result_) : 0;
     if (bytes != 0) PutWord(to + size_t{i} * buffer.element_size + own->offset, own_memory_(bytes));
   }
 }
@@ -229,9 +284,15 @@ void ClientCall::PutOut(const Buffer& buffer, const Message& reply) {
   const uint64_t announced = std::min<uint64_t>(buffer.count(args), buffer.max);
   const uint32_t there = buffer.size(reply);
   uint64_t address = Word(args + buffer.pointer);
-  if (address == 0 && there == 0 && result_ >= 0) return;  // it asked for the number only, or for nothing
-  if (fault_.buffer == buffer.name) return PutWord(args + buffer.pointer, fault_.address);
-  if (address == fault_.address) return;
+  const bool known = RecordedAddress(buffer, args) != nullptr;
+  // It asked for the number only, or for nothing.
+  if (address == 0 && there == 0 && result_ >= 0 && !known) return;
+  if (fault_.buffer == buffer.name) {
+    if (address == 0 || !fault_.read_only) PutWord(args + buffer.pointer, fault_.address);
+    return;
+  }
+  if (address == 0 && PutKnown(buffer, args)) return;
+  if (address != 0 && address == fault_.address) return;
   if (address == 0) {
     // The number that is asked for may be what is returned, so there may be more than is announced.
     address = AddressOf(NewBlock(std::max<uint64_t>(announced, there) * buffer.element_size + kWordBytes));
@@ -256,6 +317,16 @@ std::unique_ptr<Message> ClientCall::ReadReply() const {
   };
   size_t room = ~size_t{0};  // it is of this process
   for (const auto& [buffer, least] : out_) ReadInto(*buffer, args, memory, &room, reply.get(), least);
+  // Nobody can see what is where no memory is.
+  for (const Buffer& buffer : row_.out) {
+    const FieldDescriptor* const field = reply->GetDescriptor()->FindFieldByName(buffer.name);
+    std::byte byte{};
+    const uint64_t address = Word(args + buffer.pointer);
+    if (field == nullptr || address == 0 || memory.read(address, {&byte, 1})) continue;
+    const std::unique_ptr<Message> recorded(recorded_->New());
+    recorded->CopyFrom(*recorded_);
+    reply->GetReflection()->SwapFields(reply.get(), recorded.get(), {field});
+  }
   return reply;
 }
 

@@ -51,11 +51,18 @@ class ClientCall {
   struct Fault {
     uint64_t address;
     std::string buffer;
+    bool read_only = false;  // it can be read, and not written
+    uint64_t recorded = 0;   // where it was in the recorded client; 0: not known
   };
   // `reply` is the one that is recorded, which tells what the client gave room for. `own_memory` gives whole
-  // pages of the client's own that the call is to name.
+  // pages of the client's own that the call is to name. `addresses` are the recorded client's, as
+  // row.addresses has them; none: they are not known.
   ClientCall(const contract::CallRow& row, const Message& request, const Message& reply, int32_t result,
-             Fault fault, std::function<uint64_t(uint64_t bytes)> own_memory);
+             Fault fault, std::function<uint64_t(uint64_t bytes)> own_memory,
+             std::span<const uint64_t> addresses = {});
+  ~ClientCall();
+  ClientCall(const ClientCall&) = delete;
+  ClientCall& operator=(const ClientCall&) = delete;
 
   // For ioctl(2).
   void* args() { return args_.data(); }
@@ -69,6 +76,10 @@ class ClientCall {
   // Of 8 bytes, because the structs want to lie so. It stays where it is while this lives.
   using Block = std::vector<uint64_t>;
   std::byte* NewBlock(size_t bytes);
+  // Whether the struct's pointer needs no memory: it is put as it was, as null or where nothing can be.
+  bool PutKnown(const contract::Buffer& buffer, std::byte* args);
+  const uint64_t* RecordedAddress(const contract::Buffer& buffer, const std::byte* args) const;
+  uint64_t ReadOnly(const std::byte* block, size_t bytes);
   void PutIn(const contract::Buffer& buffer, const Message& request, std::byte* args);
   void PutElements(const contract::Buffer& buffer, const Message& request, std::byte* to, uint32_t count);
   void PutOut(const contract::Buffer& buffer, const Message& reply);
@@ -77,8 +88,12 @@ class ClientCall {
   const int32_t result_;
   const Fault fault_;
   const std::function<uint64_t(uint64_t)> own_memory_;
+  const std::span<const uint64_t> addresses_;
+  const std::unique_ptr<Message> recorded_;  // the reply
   Block args_;
   std::vector<std::unique_ptr<Block>> blocks_;
+  void* read_only_ = nullptr;  // pages
+  size_t read_only_bytes_ = 0;
   std::vector<std::pair<const contract::Buffer*, uint32_t>> out_;  // and how many elements were recorded
 };
 

@@ -19,7 +19,30 @@ constexpr size_t kLine = 64;
 
 size_t RoundedUp(size_t bytes) { return (bytes + kLine - 1) / kLine * kLine; }
 
-uint64_t EndOf(const RecordedCall& call) { return std::max(call.begin_ns, call.end_ns); }
+struct Span {
+  uint64_t begin_ns, end_ns;
+};
+
+// By event. A process that is not seen to open the node does it before its first call, and one that is not
+// seen to close it does it at the end. Nobody closes it before his last call is over.
+std::vector<Span> SpansOf(const Recording& recording) {
+  std::vector<Span> spans;
+  spans.reserve(recording.calls().size() + 2 * recording.processes().size());
+  for (const RecordedCall& call : recording.calls())
+    spans.push_back({call.begin_ns, std::max(call.begin_ns, call.end_ns)});
+  for (const RecordedProcess& process : recording.processes()) {
+    uint64_t open_ns = process.opened_ns != 0 || process.calls.empty() ? process.opened_ns : ~0ull;
+    uint64_t last_ns = open_ns == ~0ull ? 0 : open_ns;
+    for (const size_t call : process.calls) {
+      open_ns = std::min(open_ns, spans[call].begin_ns);
+      last_ns = std::max(last_ns, spans[call].end_ns);
+    }
+    spans.push_back({open_ns, open_ns});
+    const uint64_t close_ns = process.closed_ns != 0 ? process.closed_ns : ~0ull;
+    spans.push_back({close_ns, std::max(close_ns, last_ns)});
+  }
+  return spans;
+}
 
 void Futex(std::atomic<uint32_t>* word, int what, uint32_t value) {
   syscall(SYS_futex, word, what, value, nullptr, nullptr, 0);
@@ -28,7 +51,8 @@ void Futex(std::atomic<uint32_t>* word, int what, uint32_t value) {
 }  // namespace
 
 Result<std::unique_ptr<Order>> Order::Create(const Recording& recording) {
-  const size_t bytes = RoundedUp(sizeof(Shared)) + RoundedUp(recording.calls().size()) +
+  const size_t events = recording.calls().size() + 2 * recording.processes().size();
+  const size_t bytes = RoundedUp(sizeof(Shared)) + RoundedUp(events) +
                        RoundedUp((size_t{recording.objects()} + 1) * sizeof(Place)) +
                        RoundedUp(recording.processes().size() * sizeof(int32_t));
   void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -38,26 +62,27 @@ Result<std::unique_ptr<Order>> Order::Create(const Recording& recording) {
 }
 
 // The memory is zeros, which is what all in it begins with.
-Order::Order(const Recording& recording, void* memory, size_t bytes) : memory_(memory), bytes_(bytes) {
+Order::Order(const Recording& recording, void* memory, size_t bytes)
+    : calls_(recording.calls().size()), memory_(memory), bytes_(bytes) {
   auto* at = static_cast<std::byte*>(memory);
   shared_ = new (at) Shared;
   at += RoundedUp(sizeof(Shared));
   done_ = reinterpret_cast<std::atomic<uint8_t>*>(at);  // Safety: zeros, made for it
-  at += RoundedUp(recording.calls().size());
+  const std::vector<Span> spans = SpansOf(recording);
+  at += RoundedUp(spans.size());
   places_ = reinterpret_cast<Place*>(at);  // Safety: the same
   at += RoundedUp((size_t{recording.objects()} + 1) * sizeof(Place));
   pids_ = reinterpret_cast<std::atomic<int32_t>*>(at);  // Safety: the same
 
-  const std::vector<RecordedCall>& calls = recording.calls();
-  std::vector<uint32_t> by_end(calls.size());
+  std::vector<uint32_t> by_end(spans.size());
   std::iota(by_end.begin(), by_end.end(), 0);
-  std::ranges::stable_sort(by_end, {}, [&](uint32_t i) { return EndOf(calls[i]); });
-  ranks_.resize(calls.size());
+  std::ranges::stable_sort(by_end, {}, [&](uint32_t i) { return spans[i].end_ns; });
+  ranks_.resize(spans.size());
   for (uint32_t rank = 0; rank < by_end.size(); ++rank) {
     ranks_[by_end[rank]] = rank;
-    ends_.push_back(EndOf(calls[by_end[rank]]));
+    ends_.push_back(spans[by_end[rank]].end_ns);
   }
-  for (const RecordedCall& call : calls) needs_.push_back(EndedBefore(call.begin_ns));
+  for (const Span& span : spans) needs_.push_back(EndedBefore(span.begin_ns));
 }
 
 Order::~Order() { munmap(memory_, bytes_); }
@@ -75,8 +100,8 @@ bool Order::WaitUntilOver(uint32_t calls) {
   }
 }
 
-void Order::Done(size_t call) {
-  done_[ranks_[call]].store(1, std::memory_order_seq_cst);
+void Order::Done(size_t event) {
+  done_[ranks_[event]].store(1, std::memory_order_seq_cst);
   const uint32_t all = static_cast<uint32_t>(ranks_.size());
   uint32_t over = shared_->over.load(std::memory_order_seq_cst);
   bool more = false;

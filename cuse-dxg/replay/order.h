@@ -12,8 +12,9 @@
 namespace dxg::replay {
 
 // The order of a recording among processes that play it: a call begins when all that had ended before it
-// began have ended, so whatever one needed of another is there, and what ran at once may run at once. It is
-// in memory that forked processes share.
+// began have ended, so whatever one needed of another is there, and what ran at once may run at once. Opens
+// and closes are waited for as calls are: what a process had is gone when it closed the node. It is in memory
+// that forked processes share.
 class Order {
  public:
   // ENOMEM: no memory for it.
@@ -22,13 +23,18 @@ class Order {
   Order(const Order&) = delete;
   Order& operator=(const Order&) = delete;
 
-  // Sleeps until what has to be before that call is over; false: it is stopped.
-  bool WaitFor(size_t call) { return WaitUntilOver(needs_[call]); }
+  // What has a place in the order: a call by its number, and the first open and the last close of a process.
+  size_t OpenOf(uint32_t process) const { return calls_ + size_t{2} * process; }
+  size_t CloseOf(uint32_t process) const { return OpenOf(process) + 1; }
+
+  // Sleeps until what has to be before it is over; false: it is stopped.
+  bool WaitFor(size_t event) { return WaitUntilOver(needs_[event]); }
+  bool IsTimeFor(size_t event) const { return over() >= needs_[event]; }
+  uint32_t NeedsOf(size_t event) const { return needs_[event]; }  // how many have to be over before
   // Until all is over that had ended before that time of the recording.
   bool WaitForTime(uint64_t ns) { return WaitUntilOver(EndedBefore(ns)); }
-  bool IsTime(uint64_t ns) const { return over() >= EndedBefore(ns); }
-  // That call is over.
-  void Done(size_t call);
+  // It is over.
+  void Done(size_t event);
   // Nobody waits any more.
   void Stop();
 
@@ -47,7 +53,7 @@ class Order {
  private:
   struct Shared {
     std::atomic<uint32_t> over{
-        0};  // so many calls, in the order of their ends, are over; threads sleep on it
+        0};  // so many events, in the order of their ends, are over; threads sleep on it
     std::atomic<uint32_t> stopped{0};
   };
 
@@ -55,9 +61,10 @@ class Order {
   uint32_t EndedBefore(uint64_t ns) const;
   bool WaitUntilOver(uint32_t calls);
 
+  const size_t calls_;
   std::vector<uint64_t> ends_;   // ascending
-  std::vector<uint32_t> ranks_;  // of calls, in that order
-  std::vector<uint32_t> needs_;  // by call: how many are over before it begins
+  std::vector<uint32_t> ranks_;  // of events, in that order
+  std::vector<uint32_t> needs_;  // by event: how many are over before it begins
   void* const memory_;
   const size_t bytes_;
   Shared* shared_;

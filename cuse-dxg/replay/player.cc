@@ -15,6 +15,7 @@
 #include <cstring>
 #include <numeric>
 #include <thread>
+#include <unordered_map>
 
 #include "base/monotonic.h"
 #include "base/mutex.h"
@@ -58,20 +59,56 @@ void Tell(int to, Mutex& mutex, size_t call, const Outcome& outcome) {
   }
 }
 
-// A process of the recording, until its last call is over and its node was closed.
+// Processes of the recording with one number, which one process plays.
+struct Chain {
+  std::vector<uint32_t> processes;
+  uint64_t lends_until_ns = 0;  // the last call of another one with a descriptor of theirs begins before that
+};
+
+std::vector<Chain> ChainsOf(const Recording& recording) {
+  std::vector<Chain> chains;
+  std::unordered_map<uint32_t, uint32_t> of_pid, maker;
+  for (uint32_t i = 0; i < recording.processes().size(); ++i) {
+    const auto [known, is_new] =
+        of_pid.try_emplace(recording.processes()[i].pid, static_cast<uint32_t>(chains.size()));
+    if (is_new) chains.emplace_back();
+    chains[known->second].processes.push_back(i);
+  }
+  for (const RecordedCall& call : recording.calls()) {
+    const uint32_t own = of_pid[recording.processes()[call.process].pid];
+    const auto made_by = maker.find(call.borrowed);
+    if (call.borrowed != 0 && made_by != maker.end() && made_by->second != own) {
+      Chain& lender = chains[made_by->second];
+      lender.lends_until_ns = std::max({lender.lends_until_ns, call.begin_ns + 1, call.end_ns + 1});
+    }
+    for (const Made& made : call.descriptors) maker[made.object] = own;
+  }
+  return chains;
+}
+
+// Something that is no call is over.
+void TellOfOther(int to, Mutex& mutex) {
+  const Outcome none{
+      .result = 0, .request = std::make_unique<TraceCall>(), .reply = std::make_unique<TraceCall>()};
+  Tell(to, mutex, ~size_t{0}, none);
+}
+
+// Of the processes that had one number, one after another: from the first open to the last close of one.
 int PlayProcess(const Recording& recording, Order& order, uint32_t number, const PlayOptions& options,
                 uint64_t begin_ns, int tell) {
   const RecordedProcess& process = recording.processes()[number];
-  prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);  // so that the others may take descriptors
+  Mutex telling;
+  if (!order.WaitFor(order.OpenOf(number))) return 0;
   auto client = Client::Open(recording, order, number, options.device);
   if (!client.ok()) {
     fmt::print(stderr, "cuse-dxg replay: {}\n", client.status().why());
     return kCannotOpen;
   }
+  order.Done(order.OpenOf(number));
+  TellOfOther(tell, telling);
   std::vector<std::vector<size_t>> calls(process.threads.size());
   for (const size_t each : process.calls) calls[recording.calls()[each].thread].push_back(each);
   const uint64_t recorded_begin_ns = recording.header().begin_ns();
-  Mutex telling;
   const auto play = [&](size_t thread) {
     for (const size_t each : calls[thread]) {
       const RecordedCall& call = recording.calls()[each];
@@ -79,8 +116,8 @@ int PlayProcess(const Recording& recording, Order& order, uint32_t number, const
       if (options.recorded_times && call.begin_ns > recorded_begin_ns)
         SleepUntil(begin_ns + (call.begin_ns - recorded_begin_ns));
       const Outcome outcome = (*client)->Make(call);
-      Tell(tell, telling, each, outcome);
       order.Done(each);
+      Tell(tell, telling, each, outcome);  // whoever hears it looks whose time has come
     }
   };
   std::vector<std::thread> threads(calls.size());
@@ -93,7 +130,22 @@ int PlayProcess(const Recording& recording, Order& order, uint32_t number, const
   for (std::thread& thread : threads) {
     if (thread.joinable()) thread.join();
   }
-  if (process.closed_ns != 0) order.WaitForTime(process.closed_ns);
+  if (!order.WaitFor(order.CloseOf(number))) return 0;
+  client->reset();
+  order.Done(order.CloseOf(number));
+  TellOfOther(tell, telling);
+  return 0;
+}
+
+// Those that had one number, by one process. Its descriptors are there until others have used them.
+int PlayChain(const Recording& recording, Order& order, const Chain& chain, const PlayOptions& options,
+              uint64_t begin_ns, int tell) {
+  prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);  // so that the others may take descriptors
+  for (const uint32_t number : chain.processes) {
+    if (const int status = PlayProcess(recording, order, number, options, begin_ns, tell); status != 0)
+      return status;
+  }
+  order.WaitForTime(chain.lends_until_ns);
   return 0;
 }
 
@@ -107,36 +159,29 @@ class Playing {
   Played Compare();
 
  private:
-  // The processes whose time has come.
+  // The chains whose time has come.
   Status StartDue();
   bool Hear();           // false: nobody is left who could say something
   void Reap(int flags);  // of waitpid(2)
   void EndAll();
   std::string Silent() const;
-  uint64_t TimeOf(uint32_t process) const;
+  bool IsDue(uint32_t chain) const { return order_.IsTimeFor(order_.OpenOf(chains_[chain].processes[0])); }
 
   const Recording& recording_;
   const PlayOptions& options_;
   Order& order_;
   UniqueFd hear_, tell_;
   std::vector<std::unique_ptr<TraceRecord>> told_;  // by call
-  std::vector<uint32_t> todo_;                      // processes by their beginning, the next one at the end
+  std::vector<Chain> chains_;
+  std::vector<uint32_t> todo_;  // chains by their beginning, the next one at the end
   std::vector<pid_t> players_;
   std::string heard_, why_;
   uint64_t begin_ns_ = 0;
   bool cannot_open_ = false;
 };
 
-uint64_t Playing::TimeOf(uint32_t process) const {
-  const RecordedProcess& each = recording_.processes()[process];
-  if (each.opened_ns != 0 || each.calls.empty()) return each.opened_ns;
-  uint64_t first = ~0ull;
-  for (const size_t call : each.calls) first = std::min(first, recording_.calls()[call].begin_ns);
-  return first;
-}
-
 Status Playing::StartDue() {
-  while (!todo_.empty() && order_.IsTime(TimeOf(todo_.back()))) {
+  while (!todo_.empty() && IsDue(todo_.back())) {
     const uint32_t number = todo_.back();
     todo_.pop_back();
     const pid_t player = fork();
@@ -148,7 +193,7 @@ Status Playing::StartDue() {
     if (player == 0) {
       prctl(PR_SET_PDEATHSIG, SIGKILL);
       hear_.reset();
-      _exit(PlayProcess(recording_, order_, number, options_, begin_ns_, tell_.get()));
+      _exit(PlayChain(recording_, order_, chains_[number], options_, begin_ns_, tell_.get()));
     }
     players_.push_back(player);
   }
@@ -210,9 +255,12 @@ Status Playing::Run() {
     return Status::Refuse(errno, "no pipe can be had: {}", std::strerror(errno));
   hear_ = UniqueFd(ends[0]);
   tell_ = UniqueFd(ends[1]);
-  todo_.resize(recording_.processes().size());
+  chains_ = ChainsOf(recording_);
+  todo_.resize(chains_.size());
   std::iota(todo_.begin(), todo_.end(), 0);
-  std::ranges::stable_sort(todo_, std::greater<>(), [this](uint32_t each) { return TimeOf(each); });
+  std::ranges::stable_sort(todo_, std::greater<>(), [this](uint32_t each) {
+    return order_.NeedsOf(order_.OpenOf(chains_[each].processes[0]));
+  });
   begin_ns_ = MonotonicNs();
   uint64_t longest_ns = 0, last_ns = recording_.header().begin_ns();
   for (const RecordedCall& call : recording_.calls()) {
@@ -238,7 +286,7 @@ Status Playing::Run() {
       continue;
     }
     quiet_ms += kLookMs;
-    const bool stuck = players_.empty() && !todo_.empty() && !order_.IsTime(TimeOf(todo_.back()));
+    const bool stuck = players_.empty() && !todo_.empty() && !IsDue(todo_.back());
     if (quiet_ms < patience_ms && !stuck && !cannot_open_) continue;
     if (why_.empty()) why_ = cannot_open_ ? "" : Silent();
     break;

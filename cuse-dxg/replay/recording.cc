@@ -28,6 +28,16 @@ std::vector<uint64_t> NewNames(const Message& request, const Message& reply, boo
   return made;
 }
 
+// Nobody, or nobody who is alive, has heard such an answer.
+bool IsEndedBySignal(const TraceRecord& record) {
+  constexpr std::string_view kDead[] = {"was killed during its call", "was killed while its call waited",
+                                        "has left its call", "is being killed"};
+  return record.result() == -kErestartsys || record.result() == -EINTR ||
+         (record.result() < 0 && std::ranges::any_of(kDead, [&](std::string_view words) {
+            return record.reason().find(words) != std::string::npos;
+          }));
+}
+
 }  // namespace
 
 std::string QuestionOf(const contract::CallRow& row, const Message& request, const Objects& handles,
@@ -88,8 +98,9 @@ Result<std::unique_ptr<Recording>> Recording::Read(trace::TraceReader& reader, c
 }
 
 Result<uint32_t> Recording::NewProcess(uint32_t pid, std::string name) {
-  if (processes_.size() == kProcessesMax)
-    return Status::Refuse(EFBIG, "more than {} processes; replay a shorter recording", kProcessesMax);
+  if (reading_.live_processes == kProcessesMax)
+    return Status::Refuse(EFBIG, "more than {} processes at once; replay a shorter recording", kProcessesMax);
+  ++reading_.live_processes;
   const auto number = static_cast<uint32_t>(processes_.size());
   processes_.push_back({.pid = pid, .name = std::move(name), .threads = {}, .calls = {}});
   reading_.handles.emplace_back();
@@ -139,6 +150,8 @@ Status Recording::Add(const TraceRecord& record, uint64_t number) {
       DXG_ASSIGN(process, NewProcess(record.pid(), record.open().name()));
       DXG_TRY(Keep(record.ByteSizeLong()));
     }
+    if (!begins && processes_[process].closed_ns != 0) ++reading_.live_processes;
+    processes_[process].closed_ns = 0;
     if (processes_[process].name.empty()) processes_[process].name = record.open().name();
     if (++reading_.open_files[process] == 1 && processes_[process].opened_ns == 0)
       processes_[process].opened_ns = record.begin_ns();
@@ -148,15 +161,17 @@ Status Recording::Add(const TraceRecord& record, uint64_t number) {
     const auto known = reading_.process_of_pid.find(record.pid());
     if (record.pid() != 0 && known != reading_.process_of_pid.end() &&
         reading_.open_files[known->second] != 0) {
-      if (--reading_.open_files[known->second] == 0) processes_[known->second].closed_ns = record.begin_ns();
+      if (--reading_.open_files[known->second] == 0) {
+        processes_[known->second].closed_ns = std::max<uint64_t>(record.begin_ns(), 1);
+        --reading_.live_processes;
+      }
     }
     return Status::Ok();
   }
   if (!record.has_call()) return Status::Ok();
   const contract::CallRow* const row = contract::FindCall(record.call().code());
   const bool question = row != nullptr && record.call().has_request() && record.call().has_reply() &&
-                        !record.call().inherited() && record.pid() != 0 && record.result() != -kErestartsys &&
-                        record.result() != -EINTR;
+                        !record.call().inherited() && record.pid() != 0 && !IsEndedBySignal(record);
   if (question) return AddCall(record, number, *row);
   ++left_out_;
   return Status::Ok();
@@ -187,7 +202,11 @@ Status Recording::AddCall(const TraceRecord& record, uint64_t number, const cont
                     .question = {},
                     .handles = {},
                     .descriptors = {},
+                    .addresses = {},
                     .memory = {}};
+  if (static_cast<size_t>(record.call().addresses_size()) == row.addresses.size())
+    call.addresses.assign(record.call().addresses().begin(), record.call().addresses().end());
+  const bool shared_known = record.call().has_shared_object();
   const std::unique_ptr<Message> request(row.request->New()), reply(row.reply->New());
   if (!request->ParseFromString(call.request) || !reply->ParseFromString(call.reply))
     return Status::Refuse(EINVAL, "the messages of {} cannot be read", row.name);
@@ -195,13 +214,23 @@ Status Recording::AddCall(const TraceRecord& record, uint64_t number, const cont
 
   Objects& handles = reading_.handles[call.process];
   Objects& descriptors = reading_.descriptors[call.process];
-  call.question = QuestionOf(row, *request, handles, process.pid, [&](uint64_t name) {
+  call.question = QuestionOf(row, *request, handles, process.pid, [&](uint64_t name) -> uint32_t {
+    if (shared_known) {
+      // Its own descriptor of that number, if it is of the same; else the first, which was there before.
+      const uint64_t number = record.call().shared_object();
+      const uint32_t own = descriptors.Of(name);
+      const auto of_own = reading_.shared_numbers.find(own);
+      if (of_own != reading_.shared_numbers.end() && of_own->second == number) return call.borrowed = own;
+      const auto known = reading_.shared_objects.find(number);
+      call.names_none = known == reading_.shared_objects.end();
+      return call.borrowed = call.names_none ? 0 : known->second;
+    }
     const uint32_t own = descriptors.Of(name);
-    if (own != 0 || call.result < 0) return own;
+    if (own != 0 || call.result < 0) return call.borrowed = own;
     // It came from another process, by a way that is not looked at here: under the same number by fork(),
     // under any other in a message, where the last one that was given is the likeliest.
     const uint32_t same_number = reading_.any_descriptor.Of(name);
-    return same_number != 0 ? same_number : reading_.last_descriptor;
+    return call.borrowed = same_number != 0 ? same_number : reading_.last_descriptor;
   });
   if (call.result >= 0) {
     for (const uint64_t name : NewNames(*request, *reply, true)) {
@@ -214,6 +243,10 @@ Status Recording::AddCall(const TraceRecord& record, uint64_t number, const cont
       descriptors.Name(call.descriptors.back());
       reading_.any_descriptor.Name(call.descriptors.back());
       reading_.last_descriptor = reading_.objects;
+      if (shared_known) {
+        reading_.shared_objects.try_emplace(record.call().shared_object(), reading_.objects);
+        reading_.shared_numbers[reading_.objects] = record.call().shared_object();
+      }
     }
   }
   for (const TraceMemory& memory : record.call().memory()) {

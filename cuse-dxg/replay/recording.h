@@ -31,6 +31,10 @@ struct RecordedCall {
   std::string request, reply;              // serialized, as recorded
   std::string question;                    // the request with objects for names, for look-ups
   std::vector<Made> handles, descriptors;  // that its reply names first
+  // The pointers that the client had in its struct, as row->addresses has them. Empty: they are not recorded.
+  std::vector<uint64_t> addresses;
+  bool names_none = false;  // its descriptor is of nothing that a call made
+  uint32_t borrowed = 0;    // the object of its descriptor; 0: it has none, or of none
   std::vector<std::pair<uint64_t, std::string>>
       memory;  // addresses of the recorded client, and what was there
 
@@ -87,7 +91,7 @@ class Recording {
   // Of what is kept: a small file may have much.
   static constexpr uint64_t kBytesMax = 4ull << 30;
   // A replay forks a process for each and starts a thread for each.
-  static constexpr size_t kProcessesMax = 4096, kThreadsMax = 4096;  // the latter of a process
+  static constexpr size_t kProcessesMax = 4096, kThreadsMax = 4096;  // at once; and of a process
   static constexpr size_t kAdaptersMax = 4096;
 
   // ENOENT and the like: it cannot be read; EINVAL: it is no recording of calls, or damaged; EFBIG.
@@ -121,6 +125,10 @@ class Recording {
     std::vector<Objects> handles, descriptors;                          // by process
     std::vector<std::unordered_map<uint32_t, uint32_t>> thread_of_tid;  // by process
     Objects any_descriptor;                                             // of whichever process
+    // The first descriptor of what has that number in the recording; and the numbers of all, by object.
+    std::unordered_map<uint64_t, uint32_t> shared_objects;
+    std::unordered_map<uint32_t, uint64_t> shared_numbers;
+    size_t live_processes = 0;
     uint32_t last_descriptor = 0;  // the object of the last that was given
     uint32_t objects = 0;
     uint64_t bytes = 0;

@@ -43,6 +43,8 @@ void Recorder::Fill(const guest::CallReport& report, TraceItem* item) {
   if (redacted_) call.set_raw(Redacted(call.raw()));
   call.mutable_addresses()->Assign(report.addresses.begin(), report.addresses.end());
   call.set_inherited(report.inherited);
+  call.clear_shared_object();
+  if (report.shared_object) call.set_shared_object(*report.shared_object);
   call.clear_memory();
   if (memory_ != nullptr) memory_->AddTo(report, &call);
 }

@@ -5,7 +5,11 @@
 #include <gtest/gtest.h>
 
 #include <cerrno>
+#include <csignal>
+#include <cstdlib>
 #include <cstring>
+#include <iterator>
+#include <string_view>
 
 #include "cuse-dxg/replay/values.h"
 #include "proto/contract/calls.gen.h"
@@ -146,6 +150,73 @@ TEST(Layout, AListThatWasNotReadIsOneThatCannotBe) {
     EXPECT_EQ(read.alloc_count(), 3u);
     EXPECT_EQ(read.allocations_size(), 0);
   }
+}
+
+uint64_t PointerIn(ClientCall& call, uint16_t offset) {
+  uint64_t pointer = 0;
+  std::memcpy(&pointer, static_cast<const std::byte*>(call.args()) + offset, sizeof(pointer));
+  return pointer;
+}
+
+// Null asks for a number only, and where no program has memory nothing is to be read.
+TEST(Layout, PointersAreThoseThatWereRecorded) {
+  const auto& row = calls::EnumAdapters3::Row();
+  ASSERT_EQ(row.addresses.size(), 1u);
+  calls::EnumAdapters3::Request request;
+  request.set_adapter_count(4);
+  for (const uint64_t recorded : {uint64_t{0}, uint64_t{0x1000}, ~uint64_t{0} - 7}) {
+    const uint64_t addresses[] = {recorded};
+    for (const int32_t result : {0, -EFAULT}) {
+      ClientCall call(row, request, *row.reply, result, {kFault, ""}, NoMemory, addresses);
+      EXPECT_EQ(PointerIn(call, row.out[0].pointer), recorded);
+    }
+  }
+  const uint64_t somewhere[] = {0x7ffc93719634};
+  ClientCall call(row, request, *row.reply, -EINVAL, {kFault, ""}, NoMemory, somewhere);
+  EXPECT_NE(PointerIn(call, row.out[0].pointer), 0u);
+  EXPECT_NE(PointerIn(call, row.out[0].pointer), somewhere[0]) << "that is nobody's here";
+}
+
+TEST(Layout, WhatWasBesideAFaultIsOneToo) {
+  const auto& row = calls::SignalSynchronizationObjectFromCpu::Row();
+  calls::SignalSynchronizationObjectFromCpu::Request request;
+  request.set_object_count(1);
+  request.add_objects(0);
+  request.add_fence_values(0);
+  const uint64_t addresses[] = {0x7f0000001008, 0x7f0000001ff0};
+  ASSERT_EQ(row.addresses.size(), std::size(addresses));
+  const ClientCall::Fault fault{.address = kFault, .buffer = row.in[0].name, .recorded = 0x7f0000001008};
+  ClientCall call(row, request, *row.reply, -EFAULT, fault, NoMemory, addresses);
+  EXPECT_EQ(PointerIn(call, row.in[0].pointer), kFault);
+  EXPECT_EQ(PointerIn(call, row.in[1].pointer), kFault);
+}
+
+TEST(Layout, WhatCouldNotBeWrittenIsThereToBeRead) {
+  const auto& row = calls::CreateAllocation::Row();
+  const auto request = Allocation();
+  const ClientCall::Fault fault{.address = kFault, .buffer = "allocation_info", .read_only = true};
+  ClientCall call(row, request, *row.reply, -EFAULT, fault, NoMemory);
+  calls::CreateAllocation::Request read;
+  row.read_request(static_cast<const std::byte*>(call.args()), &read);
+  ReadBuffers(row, static_cast<const std::byte*>(call.args()), Own(), &read);
+  EXPECT_EQ(read.SerializeAsString(), request.SerializeAsString());
+  for (const contract::Buffer& buffer : row.in) {
+    if (std::string_view(buffer.name) != "allocation_info") continue;
+    const auto lists = PointerIn(call, buffer.pointer);
+    EXPECT_EXIT((*reinterpret_cast<volatile char*>(lists) = 1, std::_Exit(0)),  // Safety: laid out by us
+                testing::KilledBySignal(SIGSEGV), "");
+  }
+}
+
+TEST(Layout, OfARefusedCallAnElementSaysWhetherItHadMemory) {
+  const auto& row = calls::CreateAllocation::Row();
+  auto request = Allocation();
+  request.set_flags(0x10000);
+  request.mutable_standard_allocation()->set_existing_heap_size(8192);
+  request.mutable_allocation_info(1)->set_has_sysmem(true);
+  ClientCall call(row, request, *row.reply, -EINVAL, {kFault, ""}, NoMemory);
+  EXPECT_EQ(OwnMemoryIn(row, static_cast<const std::byte*>(call.args()), Own()),
+            (std::vector<uint64_t>{0, 0x7000}));
 }
 
 TEST(Layout, ExistingMemoryIsTheClientsOwn) {

@@ -25,6 +25,7 @@ class OrderTest : public testing::Test {
   void Begin() {
     recording = made.Take();
     order = *Order::Create(*recording);
+    order->Done(order->OpenOf(0));
   }
 
   MadeRecording made;
@@ -48,9 +49,30 @@ TEST_F(OrderTest, WhatRanAtOnceMayRunAtOnceAndTheRestWaits) {
   EXPECT_FALSE(order->IsUnderWay(3));
   order->Done(2);
   EXPECT_TRUE(order->IsUnderWay(3));
-  EXPECT_FALSE(order->IsTime(71));
+  EXPECT_FALSE(order->IsTimeFor(order->CloseOf(0)));
   order->Done(3);
-  EXPECT_TRUE(order->IsTime(71));
+  EXPECT_TRUE(order->IsTimeFor(order->CloseOf(0)));
+}
+
+// What a process had is gone for those that come after its close, and not before.
+TEST_F(OrderTest, OpensAndClosesAreWaitedFor) {
+  made.Open(7, "first");  // at 1'001'000 ns or so: MadeRecording's clock
+  made.Call(7, 7, LX_DXDESTROYDEVICE, calls::DestroyDevice::Request(), calls::DestroyDevice::Reply());
+  made.Close(7);
+  made.Open(8, "second");
+  made.Call(8, 8, LX_DXDESTROYDEVICE, calls::DestroyDevice::Request(), calls::DestroyDevice::Reply());
+  recording = made.Take();
+  order = *Order::Create(*recording);
+  EXPECT_FALSE(order->IsUnderWay(0)) << "the node is not open yet";
+  order->Done(order->OpenOf(0));
+  EXPECT_TRUE(order->IsUnderWay(0));
+  order->Done(0);
+  EXPECT_TRUE(order->IsTimeFor(order->CloseOf(0)));
+  EXPECT_FALSE(order->IsTimeFor(order->OpenOf(1))) << "the other one has not closed it";
+  order->Done(order->CloseOf(0));
+  EXPECT_TRUE(order->IsTimeFor(order->OpenOf(1)));
+  order->Done(order->OpenOf(1));
+  EXPECT_TRUE(order->IsUnderWay(1));
 }
 
 // Calls that took no time, as a coarse clock has them, do not wait for each other.
@@ -69,17 +91,18 @@ TEST_F(OrderTest, TimesThatAreTheSameBlockNobody) {
 TEST_F(OrderTest, ProcessesWaitForEachOther) {
   for (uint64_t i = 0; i < 1000; ++i) Add(i % 2 + 1, 10 * i, 10 * i + 5);
   Begin();
+  const uint32_t before = order->over();  // the open
   const pid_t child = fork();
   if (child == 0) {
     for (size_t i = 0; i < 1000; i += 2) {
-      if (!order->WaitFor(i) || order->over() != i) _exit(1);
+      if (!order->WaitFor(i) || order->over() != before + i) _exit(1);
       order->Done(i);
     }
     _exit(0);
   }
   for (size_t i = 1; i < 1000; i += 2) {
     ASSERT_TRUE(order->WaitFor(i));
-    ASSERT_EQ(order->over(), i);
+    ASSERT_EQ(order->over(), before + i);
     order->Done(i);
   }
   int status = -1;

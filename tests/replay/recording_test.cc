@@ -31,6 +31,63 @@ TEST_F(RecordingLimits, Processes) {
   ExpectTooMany("processes");
 }
 
+// A process that closed the node is gone, and one number may have been that of many.
+TEST_F(RecordingLimits, ProcessesOneAfterAnother) {
+  for (uint32_t i = 1; i <= Recording::kProcessesMax + 1; ++i) {
+    made.Open(7 + i % 2, "program");
+    AddCall(7 + i % 2, 7 + i % 2);
+    made.Close(7 + i % 2);
+  }
+  EXPECT_EQ(made.Take()->processes().size(), Recording::kProcessesMax + 1);
+}
+
+class RecordingDescriptors : public testing::Test {
+ protected:
+  TraceRecord& Share(uint32_t pid, uint64_t number, uint64_t descriptor) {
+    calls::ShareObjects::Reply reply;
+    reply.add_shared_handle(descriptor);
+    TraceRecord& record = made.Call(pid, pid, LX_DXSHAREOBJECTS, calls::ShareObjects::Request(), reply);
+    record.mutable_call()->set_shared_object(number);
+    return record;
+  }
+  TraceRecord& Query(uint32_t pid, uint64_t descriptor) {
+    calls::QueryResourceInfoFromNtHandle::Request request;
+    request.set_nt_handle(descriptor);
+    return made.Call(pid, pid, LX_DXQUERYRESOURCEINFOFROMNTHANDLE, request,
+                     calls::QueryResourceInfoFromNtHandle::Reply());
+  }
+  MadeRecording made;
+};
+
+// Numbers of descriptors tell nothing of where they came from; the recorder has seen what they are of.
+TEST_F(RecordingDescriptors, AreOfWhatTheRecorderHasSeen) {
+  Share(1, 31, 5);
+  Share(1, 32, 6);
+  Query(2, 6).mutable_call()->set_shared_object(31);
+  TraceRecord& none = Query(1, 5);
+  none.mutable_call()->set_shared_object(0);
+  none.set_result(-EINVAL);
+  Query(1, 6).mutable_call()->set_shared_object(33);  // nobody's call made it
+  const auto recording = made.Take();
+  const auto& calls = recording->calls();
+  EXPECT_EQ(calls[2].borrowed, calls[0].descriptors[0].object);
+  EXPECT_FALSE(calls[2].names_none);
+  for (const size_t i : {3, 4}) {
+    EXPECT_EQ(calls[i].borrowed, 0u);
+    EXPECT_TRUE(calls[i].names_none);
+  }
+}
+
+// Its thread was dead before it was answered.
+TEST_F(RecordingDescriptors, CallsOfTheKilledAreNotPlayed) {
+  TraceRecord& record = Share(1, 31, 5);
+  record.set_result(-ENOTRECOVERABLE);
+  record.set_reason("no descriptor can be given to the client: thread 1 was killed during its call");
+  const auto recording = made.Take();
+  EXPECT_TRUE(recording->calls().empty());
+  EXPECT_EQ(recording->left_out(), 1u);
+}
+
 TEST_F(RecordingLimits, ThreadsOfAProcess) {
   for (uint32_t tid = 1; tid <= Recording::kThreadsMax; ++tid) AddCall(1, tid);
   AddCall(1, 1);

@@ -56,6 +56,12 @@ Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Driver& driver, client
   co_return file != 0 ? driver.ObjectOf(file) : nullptr;
 }
 
+Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Call& call, uint64_t descriptor) {
+  auto object = co_await FindSharedObject(call.driver, call.waiting(), call.process->identity, descriptor);
+  call.NameShared(object.get());
+  co_return object;
+}
+
 TaskOf<uint64_t> GiveDescriptor(Driver& driver, Caller& caller, std::shared_ptr<SharedObject> object) {
   uint64_t token = 0;
   std::vector<client::Step> steps;
@@ -285,6 +291,7 @@ Task ShareObjects(CallOf<calls::ShareObjects>& call) {
       co_return sealed;
     }
   }
+  call.NameShared(object.get());
   auto given = co_await GiveDescriptor(call.driver, call, object);
   // Traced or confined clients, which the driver does not mind, hear the reason.
   if (!given.ok() && given.status().value() == -EPERM) co_return given.status();

@@ -18,9 +18,8 @@ Task AddDescriptor(Call& call, std::shared_ptr<SharedObject> object, uint32_t ha
 Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Driver& driver, client::Waiting caller,
                                                           const client::Identity& process,
                                                           uint64_t descriptor);
-inline Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Call& call, uint64_t descriptor) {
-  return FindSharedObject(call.driver, call.waiting(), call.process->identity, descriptor);
-}
+// The same for a call, whose observers hear of it.
+Coroutine<std::shared_ptr<SharedObject>> FindSharedObject(Call& call, uint64_t descriptor);
 
 // Gives the caller a descriptor of an object: an open of the node. Where it fails, what AddDescriptor counted
 // for it is taken back. The errors of a visit, among them the client's EMFILE.

@@ -384,6 +384,7 @@ Task CreateSyncFile(CallOf<CreateFile>& call) {
   }
   DXG_CO_TRY(co_await fence->Await());
   auto file = SyncFile::Create(fence);
+  call.NameShared(file.get());
   DXG_CO_ASSIGN(const uint64_t descriptor, co_await GiveDescriptor(call.driver, call, std::move(file)));
   call.reply.set_sync_file_handle(descriptor);
   Status status = call.OutNowAll();
