@@ -84,6 +84,7 @@ class Driver final : public attach::Node, public BackendEvents {
   Backend& backend() { return host_.backend(); }
   client::Delivery* delivery() { return delivery_; }  // null: there is none
   EventTable& events() { return events_; }
+  CallObserver* observer() { return observer_; }  // null: there is none
   LongCalls& long_calls() { return long_calls_; }
   // An open of the node that is going to be made for a client (Step::kGiveNode, with the token returned)
   // leads to that shared object; Forget where it does not come.

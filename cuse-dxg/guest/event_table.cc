@@ -4,6 +4,8 @@
 #include <new>
 #include <utility>
 
+#include "cuse-dxg/guest/client_event.h"
+
 namespace dxg::guest {
 
 uint64_t EventTable::Add(const Process& owner, std::shared_ptr<client::EventFile> signalled,
@@ -54,6 +56,14 @@ void EventTable::Remove(uint64_t event) {
   std::shared_ptr<client::EventFile> dropped;
   MutexLock lock(mutex_);
   dropped = TakeLocked(event);
+}
+
+void EventTable::SetName(uint64_t event, uint32_t object, uint64_t value) {
+  MutexLock lock(mutex_);
+  const auto found = events_.find(event);
+  if (found == events_.end()) return;
+  if (auto* const observed = dynamic_cast<ObservedEvent*>(found->second.signalled.get()))
+    observed->SetName(object, value);
 }
 
 bool EventTable::Redirect(uint64_t event, std::shared_ptr<client::EventFile> signalled) {

@@ -34,6 +34,8 @@ class EventTable {
   void SetCharge(uint64_t event, Charge charge) DXG_EXCLUDES(mutex_);
   // It is not to happen any more; nothing where it has happened, or is 0.
   void Remove(uint64_t event) DXG_EXCLUDES(mutex_);
+  // What it is of, for who observes it: a handle of its process, and a value. Nothing where it has happened.
+  void SetName(uint64_t event, uint32_t object, uint64_t value) DXG_EXCLUDES(mutex_);
   // Whom it signals from now on. False: it has happened, or is not to happen any more.
   bool Redirect(uint64_t event, std::shared_ptr<client::EventFile> signalled) DXG_EXCLUDES(mutex_);
   // What a process has, at its end: a number of them that holds up nobody else. False: that was the rest.

@@ -66,6 +66,16 @@ struct AdapterReport {
   uint64_t at_ns = 0;
 };
 
+// What it learns when an eventfd of a client's is signalled.
+struct SignalReport {
+  pid_t pid;         // of the process that gave it
+  uint32_t process;  // the same at the host
+  int fd;            // the number that it gave
+  uint32_t object;  // a handle of it: what the event is of, a fence, a CPU notification, a context or a queue
+  uint64_t value;   // of a wait for a fence
+  uint64_t at_ns = 0;
+};
+
 // Sees what happens go by; runs on the thread that answers and must be quick.
 class CallObserver {
  public:
@@ -73,6 +83,8 @@ class CallObserver {
   virtual void OnCall(const CallReport& report) = 0;
   virtual void OnFile(const FileReport& /*report*/) {}
   virtual void OnAdapter(const AdapterReport& /*report*/) {}
+  // Just before it is signalled; perhaps with locks of the host held.
+  virtual void OnSignal(const SignalReport& /*report*/) {}
   virtual bool wants_memory() const { return false; }
 };
 

@@ -136,8 +136,9 @@ Command::Command(CLI::App& app) {
     command->add_option("--limit", limit_, "At most N lines")->type_name("N")->check(CLI::PositiveNumber);
     command->add_flag("--full", full_,
                       "All bytes and elements (without it: the first 32); --json has them anyway");
-    command->add_flag("--follow", follow_,
-                      "Wait for more where the file is still being written, until its recorder closes it");
+    command->add_flag(
+        "--follow", follow_,
+        "Wait for more where the file is still being written, until its recorder closes it or is gone");
   }
   print_->add_flag("--json", json_, "A JSON object on each line");
   objects_->add_flag("--all", all_, "Those that were destroyed as well");

@@ -42,6 +42,9 @@ std::string EventText(const TraceEvent& event) {
                   event.process(), event.object(), event.value());
   if (event.kind() == TraceEvent::WORK_BEGAN || event.kind() == TraceEvent::WORK_ENDED)
     text += fmt::format(", node={}", event.node());
+  if (event.kind() == TraceEvent::EVENTFD) text += fmt::format(", fd={}", event.fd());
+  if (event.adapter() != 0)
+    text += fmt::format(", adapter={:08x}-{:08x}", event.adapter() >> 32, event.adapter() & 0xffffffff);
   return text + "}\n";
 }
 
@@ -61,6 +64,20 @@ std::string HostCommandLine(const TraceHostCommand& command, uint32_t version, s
 }
 
 }  // namespace
+
+TraceRecord RecordOf(const guest::SignalReport& report) {
+  TraceRecord record;
+  record.set_pid(static_cast<uint32_t>(report.pid));
+  record.set_begin_ns(report.at_ns);
+  record.set_end_ns(report.at_ns);
+  TraceEvent& event = *record.mutable_event();
+  event.set_kind(TraceEvent::EVENTFD);
+  event.set_process(report.process);
+  event.set_object(report.object);
+  event.set_value(report.value);
+  event.set_fd(report.fd);
+  return record;
+}
 
 HostCommandText DecodeHostCommand(const TraceHostCommand& command, uint32_t interface_version) {
   HostCommandText text{.name = fmt::format("{:#x}", command.command()), .request = {}, .reply = {}};

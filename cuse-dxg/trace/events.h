@@ -4,12 +4,16 @@
 #include <string>
 
 #include "base/status.h"
+#include "cuse-dxg/guest/observer.h"
 #include "proto/contract/contract.h"
 #include "proto/dxg/trace.pb.h"
 
 // Records of what no client asked for: processes, descriptors that move, events, and host commands.
 
 namespace dxg::trace {
+
+// As a recording has it.
+TraceRecord RecordOf(const guest::SignalReport& report);
 
 // A host command as the contract has it. Null where the packet is not what its command has.
 struct HostCommandText {

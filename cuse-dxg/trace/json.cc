@@ -115,8 +115,9 @@ void AppendEventJson(const TraceRecord& record, uint32_t interface_version, std:
     AppendMessage("reply", text.reply.get(), out);
   } else if (record.has_event()) {
     const TraceEvent& event = record.event();
-    Append(out, R"(,"kind":"{}","process":{},"object":{},"value":{},"node":{})",
-           TraceEvent::Kind_Name(event.kind()), event.process(), event.object(), event.value(), event.node());
+    Append(out, R"(,"kind":"{}","process":{},"object":{},"value":{},"node":{},"adapter":{},"fd":{})",
+           TraceEvent::Kind_Name(event.kind()), event.process(), event.object(), event.value(), event.node(),
+           event.adapter(), event.fd());
   } else if (record.has_moved()) {
     const TraceMove& move = record.moved();
     Append(out, R"(,"change":"{}","file":{},"fd":{},"from_fd":{})", TraceMove::Change_Name(move.change()),

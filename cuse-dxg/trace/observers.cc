@@ -30,6 +30,10 @@ class Both final : public guest::CallObserver, public EventObserver {
     first_->OnAdapter(report);
     second_->OnAdapter(report);
   }
+  void OnSignal(const guest::SignalReport& report) override {
+    first_->OnSignal(report);
+    second_->OnSignal(report);
+  }
   void OnEvent(const TraceRecord& record) override {
     for (guest::CallObserver* const each : {first_.get(), second_.get()}) {
       if (auto* const of_events = dynamic_cast<EventObserver*>(each)) of_events->OnEvent(record);

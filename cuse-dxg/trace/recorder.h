@@ -6,6 +6,7 @@
 #include "cuse-dxg/guest/observer.h"
 #include "cuse-dxg/trace/client_memory.h"
 #include "cuse-dxg/trace/event_observer.h"
+#include "cuse-dxg/trace/events.h"
 #include "cuse-dxg/trace/memory_reader.h"
 #include "link/trace/recording.h"
 
@@ -25,6 +26,7 @@ class Recorder final : public guest::CallObserver, public EventObserver {
   void OnFile(const guest::FileReport& report) override;
   void OnAdapter(const guest::AdapterReport& report) override;
   void OnEvent(const TraceRecord& record) override;
+  void OnSignal(const guest::SignalReport& report) override { OnEvent(RecordOf(report)); }
   bool wants_memory() const override { return memory_ != nullptr; }
   // A record of another observer's.
   void Add(const TraceItem& item) { recording_->Add(item); }

@@ -7,6 +7,7 @@
 #include "base/mutex.h"
 #include "cuse-dxg/guest/observer.h"
 #include "cuse-dxg/trace/event_observer.h"
+#include "cuse-dxg/trace/events.h"
 #include "cuse-dxg/trace/json.h"
 #include "cuse-dxg/trace/line.h"
 
@@ -26,6 +27,7 @@ class TextTrace final : public guest::CallObserver, public EventObserver {
   void OnFile(const guest::FileReport& report) override { Write(report); }
   void OnAdapter(const guest::AdapterReport& report) override { Write(report); }
   void OnEvent(const TraceRecord& record) override;
+  void OnSignal(const guest::SignalReport& report) override { OnEvent(RecordOf(report)); }
 
  private:
   TextTrace(std::FILE* file, Form form, uint64_t begin_ns) : file_(file), form_(form), begin_ns_(begin_ns) {}

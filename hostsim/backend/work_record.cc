@@ -32,6 +32,7 @@ TraceRecord RecordOf(const WorkEvent& event) {
   recorded.set_object(event.of.object);
   recorded.set_value(event.value);
   recorded.set_node(event.node);
+  recorded.set_adapter(event.adapter);
   return record;
 }
 

@@ -25,8 +25,9 @@ struct WorkEvent {
   // Of a hardware queue's command: its progress fence; of a context's: how many began before it, and 1. Of a
   // device: its ExecutionState.
   uint64_t value = 0;
-  uint32_t node = 0;   // of kBegan and kEnded
-  uint64_t at_ns = 0;  // on the host's clock
+  uint32_t node = 0;     // of kBegan and kEnded
+  uint64_t adapter = 0;  // LUID, as clients know it: of kBegan, kEnded and kDeviceState
+  uint64_t at_ns = 0;    // on the host's clock
 };
 
 // Called under no lock, on the thread on which it happened or one that finishes its work, so that events of

@@ -46,7 +46,8 @@ void Device::Fail(Process& process, ExecutionState state, Aftermath* aftermath) 
   aftermath->changes.push_back({process.handle, adapter->info().address, cookie, state});
   process.machine.Note({.kind = WorkEvent::Kind::kDeviceState,
                         .of = {process.handle, process.process_id, handle},
-                        .value = static_cast<uint64_t>(state)},
+                        .value = static_cast<uint64_t>(state),
+                        .adapter = adapter->info().luid},
                        aftermath);
   EndPaging(aftermath);
   adapter->engines().End(*work, nullptr, aftermath);

@@ -468,7 +468,8 @@ void Engines::Note(WorkEvent::Kind kind, const Node& node, Aftermath* aftermath)
   machine_.Note({.kind = kind,
                  .of = running.queue->name_,
                  .value = running.command.progress ? running.command.progress_value : running.number,
-                 .node = node.index},
+                 .node = node.index,
+                 .adapter = guest_luid_},
                 aftermath);
 }
 

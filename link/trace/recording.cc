@@ -23,6 +23,7 @@ Result<std::unique_ptr<Recording>> Recording::Begin(std::unique_ptr<Sink> sink, 
   if (header.begin_ns() == 0) header.set_begin_ns(MonotonicNs());
   const auto since_1970 = std::chrono::system_clock::now().time_since_epoch();
   header.set_unix_ns(std::chrono::duration_cast<std::chrono::nanoseconds>(since_1970).count());
+  header.set_locked(sink->locked());
   DXG_ASSIGN(auto writer, TraceWriter::Begin(*sink, header));
   std::unique_ptr<Recording> recording(new Recording(std::move(sink), std::move(writer)));
   if (!StartThread(&recording->thread_, [made = recording.get()] { made->Write(); }))
@@ -102,7 +103,7 @@ void Recording::Write() {
   }
   Say(writer_->Close());
   if (writer_->lost() != 0)
-    spdlog::error("the recording lacks {} records, and has {}", writer_->lost(), writer_->records());
+    spdlog::error("{} lacks {} records, and has {}", sink_->name(), writer_->lost(), writer_->records());
 }
 
 // Once: the file has the count.
@@ -110,9 +111,10 @@ void Recording::Say(const Status& status) {
   if (said_ || (status.ok() && writer_->lost() == 0)) return;
   said_ = true;
   if (status.ok()) {
-    spdlog::error("the recording loses records: its file is slower than the calls; nothing else is affected");
+    spdlog::error("{} loses records: its file is slower than the calls; nothing else is affected",
+                  sink_->name());
   } else {
-    spdlog::error("the recording loses records: {}; nothing else is affected", status.why());
+    spdlog::error("{} loses records: {}; nothing else is affected", sink_->name(), status.why());
   }
 }
 

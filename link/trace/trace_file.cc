@@ -18,6 +18,29 @@ bool IsSameFile(const std::string& a, const std::string& b) {
   return std::filesystem::equivalent(a, b, error);
 }
 
+namespace {
+
+// All of a file, whatever its size. It is the open description's: it goes when the last descriptor of that
+// goes, also where its process was killed.
+struct flock WholeFile(short type) {
+  struct flock lock {};
+  lock.l_type = type;
+  lock.l_whence = SEEK_SET;
+  return lock;
+}
+
+bool Lock(int file) {
+  struct flock lock = WholeFile(F_WRLCK);
+  return fcntl(file, F_OFD_SETLK, &lock) == 0;
+}
+
+}  // namespace
+
+bool IsLocked(int file) {
+  struct flock lock = WholeFile(F_RDLCK);
+  return fcntl(file, F_OFD_GETLK, &lock) == 0 && lock.l_type != F_UNLCK;
+}
+
 Result<UniqueFd> OpenPrivate(const std::string& path, const char* option) {
   // Without waiting: a pipe that nobody reads is refused too. Not through a link, and truncated only when it
   // is known to be ours alone: in a directory that others may write, somebody may have put a file there.
@@ -41,6 +64,9 @@ Result<UniqueFd> OpenPrivate(const std::string& path, const char* option) {
   }
   return file;
 }
+
+FileSink::FileSink(UniqueFd file, std::string path, uint64_t bytes_max)
+    : file_(std::move(file)), path_(std::move(path)), bytes_max_(bytes_max), locked_(Lock(file_.get())) {}
 
 Result<std::unique_ptr<Sink>> FileSink::Create(const std::string& path, uint64_t bytes_max,
                                                const char* option) {

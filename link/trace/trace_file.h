@@ -20,7 +20,14 @@ class Sink {
   virtual Status Append(std::span<const std::byte> bytes) = 0;
   // Of what is there.
   virtual Status Overwrite(uint64_t offset, std::span<const std::byte> bytes) = 0;
+  // Whether others can see that it is still written (TraceHeader.locked).
+  virtual bool locked() const { return false; }
+  // For messages.
+  virtual const char* name() const { return "the recording"; }
 };
+
+// Whether somebody who writes that file has it locked. False also where nobody can tell.
+bool IsLocked(int file);
 
 // Whether the two paths lead to one file; false where one of them leads nowhere.
 bool IsSameFile(const std::string& a, const std::string& b);
@@ -38,14 +45,15 @@ class FileSink final : public Sink {
                                               const char* option = "--record");
   Status Append(std::span<const std::byte> bytes) override;
   Status Overwrite(uint64_t offset, std::span<const std::byte> bytes) override;
+  bool locked() const override { return locked_; }
 
  private:
-  FileSink(UniqueFd file, std::string path, uint64_t bytes_max)
-      : file_(std::move(file)), path_(std::move(path)), bytes_max_(bytes_max) {}
+  FileSink(UniqueFd file, std::string path, uint64_t bytes_max);
 
   const UniqueFd file_;
   const std::string path_;
   const uint64_t bytes_max_;
+  const bool locked_;
   uint64_t size_ = 0;
 };
 

@@ -12,6 +12,7 @@
 
 #include "base/printable.h"
 #include "link/trace/bounds.h"
+#include "link/trace/trace_file.h"
 
 namespace dxg::trace {
 namespace {
@@ -165,13 +166,16 @@ bool TraceReader::WaitForMore() {
   constexpr int kAtMostMs = 200;
   // Closed is said before the index is written.
   const bool was_closed = totals_.closed() != 0;
+  // What was written before nobody did any more has been read by the next time.
+  const bool was_abandoned = abandoned_;
+  abandoned_ = header_.locked() && !IsLocked(fileno(file_.get()));
   ReadTotalsAgain();
-  if (indexed_ || was_closed || !about_to_wait_()) return false;
+  if (indexed_ || was_closed || was_abandoned || !about_to_wait_()) return false;
   if (!watch_.valid()) {
     watch_ = UniqueFd(inotify_init1(IN_CLOEXEC | IN_NONBLOCK));
     inotify_add_watch(watch_.get(), fmt::format("/proc/self/fd/{}", fileno(file_.get())).c_str(),
                       IN_MODIFY | IN_CLOSE_WRITE);
-  } else {
+  } else if (!abandoned_) {
     pollfd ready{.fd = watch_.get(), .events = POLLIN, .revents = 0};
     poll(&ready, 1, kAtMostMs);
     char events[4096];

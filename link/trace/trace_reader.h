@@ -35,8 +35,8 @@ class TraceReader {
   const TraceRecord& record() const { return item_->record(); }   // after kRecord, until the next Next()
   uint64_t lost_here() const { return item_->lost().records(); }  // after kLost
 
-  // From now on, where the file ends and was not closed, Next() waits until there is more. `about_to_wait` is
-  // called before that; false ends the file there.
+  // From now on, where the file ends and was not closed, Next() waits until there is more, or whoever wrote
+  // it is gone. `about_to_wait` is called before that; false ends the file there.
   void Follow(std::function<bool()> about_to_wait) { about_to_wait_ = std::move(about_to_wait); }
 
   bool ended() const { return ended_; }
@@ -89,6 +89,7 @@ class TraceReader {
   std::function<bool()> about_to_wait_;
   UniqueFd watch_;  // of inotify
   bool ended_ = false, complete_ = false;
+  bool abandoned_ = false;  // nobody writes it any more
 };
 
 }  // namespace dxg::trace

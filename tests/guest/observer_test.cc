@@ -3,6 +3,7 @@
 
 #include <gtest/gtest.h>
 
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -32,6 +33,14 @@ class Notes final : public CallObserver {
     constexpr const char* kWhat[] = {"arrived", "stopped", "removed"};
     notes.push_back(fmt::format("{} {}", report.luid, kWhat[static_cast<size_t>(report.what)]));
   }
+  void OnSignal(const SignalReport& report) override {
+    notes.push_back(
+        fmt::format("eventfd {} pid {} of {} value {}", report.fd, report.pid, report.object, report.value));
+    EXPECT_NE(report.at_ns, 0u);
+    EXPECT_NE(report.process, 0u);
+    if (on_signal) on_signal();
+  }
+  std::function<void()> on_signal;
   std::vector<std::string> Take() { return std::exchange(notes, {}); }
 
   std::vector<std::string> notes;
@@ -85,6 +94,46 @@ TEST_F(ObserverTest, SeesAdaptersComeAndGo) {
   driver.AdapterStopped(77);
   driver.AdapterRemoved(77);
   EXPECT_EQ(notes.Take(), (Lines{"77 arrived", "77 stopped", "77 stopped", "77 removed"}));
+}
+
+class SignalObserverTest : public FenceTest {
+ protected:
+  SignalObserverTest() { driver.set_observer(&notes); }
+  ~SignalObserverTest() override { driver.set_observer(nullptr); }  // before the notes end
+  Notes notes;
+};
+
+TEST_F(SignalObserverTest, SeesAnEventfdWithItsFenceBeforeItIsSignalled) {
+  uint32_t objects[] = {0x40000123, 0x40000456};
+  uint64_t values[] = {7, 8};
+  d3dkmt_waitforsynchronizationobjectfromcpu wait{};
+  wait.device.v = device;
+  wait.object_count = 2;
+  wait.objects = reinterpret_cast<uint64_t>(objects);
+  wait.fence_values = reinterpret_cast<uint64_t>(values);
+  wait.async_event = kEventfd;
+  ASSERT_EQ(Call(file, 100, LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMCPU, &wait), 0);
+  notes.Take();
+  int before = -1;
+  notes.on_signal = [&] { before = eventfd().count; };
+  driver.GuestEvent(host.events[0]);
+  EXPECT_EQ(notes.Take(),
+            (Lines{fmt::format("eventfd {} pid 100 of {} value 7", int{kEventfd}, 0x40000123)}));
+  EXPECT_EQ(before, 0);
+  EXPECT_EQ(eventfd().count, 1);
+  EXPECT_EQ(delivery.eventfds[kEventfd].use_count(), 1);
+}
+
+TEST_F(SignalObserverTest, SeesACpuNotificationAsOftenAsItIsRaised) {
+  d3dkmt_createsynchronizationobject2 args{};
+  args.device.v = device;
+  args.info.type = _D3DDDI_CPU_NOTIFICATION;
+  args.info.cpu_notification.event = kEventfd;
+  ASSERT_EQ(Call(file, 100, LX_DXCREATESYNCHRONIZATIONOBJECT, &args), 0);
+  notes.Take();
+  for (int i = 0; i < 2; ++i) driver.GuestEvent(args.info.cpu_notification.event);
+  const std::string line = fmt::format("eventfd {} pid 100 of {} value 0", int{kEventfd}, args.sync_object.v);
+  EXPECT_EQ(notes.Take(), (Lines{line, line}));
 }
 
 }  // namespace

@@ -64,6 +64,7 @@ TEST_F(WorkObserverTest, ACommandOfAHardwareQueueHasItsProgressFence) {
   Expect(work[1], Kind::kEnded, queue.hwqueue(), 3);
   EXPECT_EQ(work[0].node, kNode);
   EXPECT_EQ(work[1].node, kNode);
+  for (const WorkEvent& each : work) EXPECT_EQ(each.adapter, rig.adapter().luid);
   EXPECT_EQ(work[0].at_ns, begin_ns);
   EXPECT_GE(work[1].at_ns, begin_ns + kMs);
   const auto fence = seen.Of(queue.progress_fence());
@@ -132,6 +133,7 @@ TEST_F(WorkObserverTest, ADeviceFailsOnce) {
   const auto events = seen.Of(rig.device);
   ASSERT_EQ(events.size(), 1u);
   Expect(events[0], Kind::kDeviceState, rig.device, rig.StateOf(rig.device));
+  EXPECT_EQ(events[0].adapter, rig.adapter().luid);
 }
 
 }  // namespace

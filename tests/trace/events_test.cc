@@ -70,7 +70,21 @@ TEST(Events, EventsAreLines) {
   event.set_kind(TraceEvent::WORK_BEGAN);
   EXPECT_EQ(LineOf(record), "0.000000 --- event WORK_BEGAN {process=3, object=0x40, value=7, node=1}\n");
   EXPECT_EQ(JsonOf(record)["kind"], "WORK_BEGAN");
+  event.set_kind(TraceEvent::DEVICE_STATE);
+  event.set_adapter(0x10000000f);
+  EXPECT_EQ(LineOf(record),
+            "0.000000 --- event DEVICE_STATE {process=3, object=0x40, value=7, adapter=00000001-0000000f}\n");
+  EXPECT_EQ(JsonOf(record)["adapter"], 0x10000000fu);
   EXPECT_TRUE(Passes(record, "call=event"));
+}
+
+TEST(Events, AnEventfdHasItsFence) {
+  const TraceRecord record =
+      RecordOf({.pid = 12, .process = 3, .fd = 9, .object = 0x40, .value = 7, .at_ns = 5});
+  EXPECT_EQ(record.pid(), 12u);
+  EXPECT_EQ(record.begin_ns(), 5u);
+  EXPECT_EQ(LineOf(record), "0.000000 --- event EVENTFD {process=3, object=0x40, value=7, fd=9}\n");
+  EXPECT_EQ(JsonOf(record)["fd"], 9);
 }
 
 TEST(Events, HostCommandsAreDecoded) {

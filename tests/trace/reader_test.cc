@@ -1,10 +1,13 @@
 // Files that were cut, damaged, or are something else; and what people ask of them.
 #include <gtest/gtest.h>
 #include <malloc.h>
+#include <unistd.h>
 
 #include <algorithm>
+#include <cstdlib>
 
 #include "cuse-dxg/trace/filter.h"
+#include "link/trace/trace_file.h"
 #include "link/trace/trace_reader.h"
 #include "link/trace/trace_writer.h"
 #include "proto/contract/calls.gen.h"
@@ -241,6 +244,72 @@ TEST(Filter, RefusesWhatIsNoTerm) {
                            "call=", ",", "pid=1,,tid=2"}) {
     EXPECT_EQ(Filter::Parse(text).status().value(), -EINVAL) << text;
   }
+}
+
+// A file whose writer dies while somebody follows it.
+class FollowedFile : public testing::Test {
+ protected:
+  static constexpr int kWaitsMax = 50;  // more, and it waits for ever
+
+  FollowedFile() {
+    int file = mkstemp(path.data());
+    EXPECT_GE(file, 0);
+    close(file);
+    sink = *FileSink::Create(path);
+    EXPECT_TRUE(sink->locked());
+  }
+  ~FollowedFile() override { unlink(path.c_str()); }
+  void Begin(bool says_so) {
+    TraceHeader header = Header();
+    header.set_locked(says_so);
+    writer = *TraceWriter::Begin(*sink, header);
+    Write(0);
+  }
+  void Write(uint64_t number) {
+    Batch batch;
+    batch.Add(Numbered(number));
+    EXPECT_TRUE(writer->Write(batch).ok());
+  }
+  void Die() {
+    writer.reset();
+    sink.reset();
+  }
+
+  std::string path = testing::TempDir() + "followed-XXXXXX";
+  std::unique_ptr<Sink> sink;
+  std::unique_ptr<TraceWriter> writer;
+  int waits = 0;
+};
+
+TEST_F(FollowedFile, EndsWhenItsWriterIsGone) {
+  Begin(true);
+  const auto reader = *TraceReader::Open(path);
+  // Something is written in the last moment.
+  reader->Follow([this] {
+    if (++waits == 3) Write(1);
+    if (waits == 3) Die();
+    return waits < kWaitsMax;
+  });
+  for (const uint64_t number : {0, 1}) {
+    ASSERT_EQ(*reader->Next(), TraceReader::What::kRecord);
+    EXPECT_EQ(reader->record().begin_ns(), number);
+  }
+  EXPECT_EQ(*reader->Next(), TraceReader::What::kEnd);
+  EXPECT_LT(waits, 10);
+  EXPECT_GE(waits, 3) << "it ended while somebody wrote";
+  EXPECT_FALSE(reader->complete());
+  EXPECT_NE(reader->EndText().find("the recording was not closed; the 2 records"), std::string::npos)
+      << reader->EndText();
+}
+
+TEST_F(FollowedFile, IsWaitedForWhereItsWriterHasNoLock) {
+  Begin(false);
+  const auto reader = *TraceReader::Open(path);
+  Die();
+  reader->Follow([this] { return ++waits < 5; });
+  ASSERT_EQ(*reader->Next(), TraceReader::What::kRecord);
+  EXPECT_EQ(*reader->Next(), TraceReader::What::kEnd);
+  EXPECT_EQ(waits, 5);
 }
 
 }  // namespace

@@ -83,6 +83,7 @@ Task SignalSynchronizationObject(CallOf<calls::SignalSynchronizationObject>& cal
   uint64_t event = 0;
   if ((args.flags() & kEnqueueCpuEvent) != 0) {
     DXG_CO_ASSIGN(event, co_await AddClientEvent(call, args.fence_value(), EventTable::Lifetime::kOnce));
+    call.driver.events().SetName(event, args.context(), 0);
   }
   Status status = co_await SignalFromContexts(call, event);
   if (!status.ok()) call.driver.events().Remove(event);
@@ -139,6 +140,7 @@ Task SignalSynchronizationObjectFromGpu2(CallOf<calls::SignalSynchronizationObje
   uint64_t event = 0;
   if (with_event) {
     DXG_CO_ASSIGN(event, co_await AddClientEvent(call, eventfd, EventTable::Lifetime::kOnce));
+    call.driver.events().SetName(event, first, 0);
   }
   Status status = co_await SignalFromContextList(call, first, event);
   if (!status.ok()) call.driver.events().Remove(event);

@@ -170,7 +170,10 @@ Task CreateSynchronizationObject(CallOf<CreateObject>& call) {
                                                            EventTable::Lifetime::kUntilRemoved));
   }
   Status status = co_await AskForIt(c);
-  if (status.ok()) co_return status;
+  if (status.ok()) {
+    call.driver.events().SetName(c.object->event, c.object->handle.value, 0);
+    co_return status;
+  }
   if (c.object->handle) {
     (void)co_await EndSyncObject(call, c.object, c.object->handle.value);
   } else {

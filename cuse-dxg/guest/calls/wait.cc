@@ -97,6 +97,9 @@ Task NoteWait(CallOf<FromCpu>& call, uint64_t* event) {
   if (args.async_event() == 0) {
     if (TakeOverWait(call, event)) co_return Status::Ok();
     if (!ChargeTheCall(call)) co_return TooManyWaits(call);
+  } else if (args.objects_size() != 0) {
+    call.driver.events().SetName(*event, args.objects(0),
+                                 args.fence_values_size() != 0 ? args.fence_values(0) : 0);
   }
   host::WaitForSyncObjectFromCpu::Request request;
   host::WaitForSyncObjectFromCpu::Reply reply;
