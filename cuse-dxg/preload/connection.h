@@ -10,7 +10,7 @@
 
 namespace dxg::preload::node {
 
-// When the library is loaded.
+// Once, before anything else.
 void Load();
 
 // close(2), which is no point of cancellation here.

@@ -2,12 +2,14 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "cuse-dxg/preload/connection.h"
 #include "cuse-dxg/preload/node_protocol.h"
 
 namespace dxg::preload::node {
@@ -73,7 +75,12 @@ bool MayBeNode(int descriptor) {
          (__atomic_load_n(&known[descriptor / 8], __ATOMIC_RELAXED) >> descriptor % 8 & 1) != 0;
 }
 
-bool Served() { return name[0] != '\0'; }
+// Other libraries of the program may be initialized before this one, and libdxg opens the node then.
+bool Served() {
+  static pthread_once_t once = PTHREAD_ONCE_INIT;
+  pthread_once(&once, Load);
+  return name[0] != '\0';
+}
 
 FileName NameOf(int descriptor) {
   sockaddr_un address;

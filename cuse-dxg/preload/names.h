@@ -10,7 +10,7 @@ namespace dxg::preload::node {
 
 // Whether this process is served at all.
 bool Served();
-// Reads the environment when the library is loaded. False: there is no device process.
+// Reads the environment, once. False: there is no device process.
 bool LoadName();
 // Where the device process listens; the address's length.
 socklen_t ServerAddress(sockaddr_un* address);

@@ -135,7 +135,8 @@ int OfPath(int result, Stat* info) {
 
 constexpr char kLikeTheNode[] = "/dev/null";
 
-__attribute__((constructor)) void Load() { dxg::preload::node::Load(); }
+// Before the program can change its environment.
+__attribute__((constructor)) void Load() { (void)Served(); }
 
 }  // namespace
 
