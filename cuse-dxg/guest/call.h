@@ -48,7 +48,9 @@ class Call : public Caller {
 
   // For an observer: what a descriptor of this call is of.
   void NameShared(const SharedObject* object);
-  std::optional<uint64_t> named_shared() const { return named_shared_; }
+  std::optional<uint64_t> named_shared() const {
+    return named_shared_ == kNotNamed ? std::nullopt : std::optional(named_shared_);
+  }
 
   virtual contract::Message& request_message() = 0;
   virtual contract::Message& reply_message() = 0;
@@ -93,8 +95,9 @@ class Call : public Caller {
   void Ends() override;
 
   std::unique_ptr<std::vector<NamedMemory>> named_memory_;
-  std::optional<uint64_t> named_shared_;
-  uint16_t out_bytes_ = 0;  // of args_, that the kernel copies with the answer
+  static constexpr uint64_t kNotNamed = ~0ull;
+  uint64_t named_shared_ = kNotNamed;  // no std::optional: a parked call is to be small
+  uint16_t out_bytes_ = 0;             // of args_, that the kernel copies with the answer
   bool has_args_ = false;
   std::byte* const args_;
 };

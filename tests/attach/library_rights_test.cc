@@ -102,7 +102,7 @@ class Client {
     EXPECT_EQ(status, 0);
   }
   pid_t process() const { return process_; }
-  // Its newest page, where the arguments of its program are.
+  // Its newest page. At its end are the names of its program and its environment.
   uint64_t Page() const {
     std::ifstream maps(fmt::format("/proc/{}/maps", process_));
     for (std::string line; std::getline(maps, line);) {
@@ -168,22 +168,22 @@ TEST_F(Rights, OfAProgramThatAClientExecutesAreNotUsed) {
   struct stat process;
   ASSERT_EQ(stat(fmt::format("/proc/{}", client.process()).c_str(), &process), 0);
   if (process.st_uid != 0) GTEST_SKIP() << "needs set-user-ID programs in " << testing::TempDir();
-  const uint64_t page = client.Page();
-  const std::string before = client.Bytes(page);
+  const uint64_t page = client.Page(), names = page + kPageBytes - 64;
+  const std::string before = client.Bytes(names);
   InACall(client, [&](pid_t tid) {
     std::byte bytes[16] = {};
-    EXPECT_FALSE(access_->Read(tid, page, bytes));
-    const client::ReadPiece from = {.address = page, .to = bytes};
+    EXPECT_FALSE(access_->Read(tid, names, bytes));
+    const client::ReadPiece from = {.address = names, .to = bytes};
     EXPECT_FALSE(access_->ReadPieces(tid, std::span(&from, 1)));
-    EXPECT_FALSE(access_->Write(tid, page, bytes));
-    const client::WritePiece to = {.address = page, .from = bytes};
+    EXPECT_FALSE(access_->Write(tid, names, bytes));
+    const client::WritePiece to = {.address = names, .from = bytes};
     EXPECT_FALSE(access_->WritePieces(tid, std::span(&to, 1)));
     EXPECT_EQ(access_->Pin(tid, page, kPageBytes, true), nullptr);
     EXPECT_EQ(access_->MapOf(tid), nullptr);
     EXPECT_FALSE(Opens(tid, of_root));
     EXPECT_TRUE(Opens(tid, of_all));
   });
-  EXPECT_EQ(client.Bytes(page), before);
+  EXPECT_EQ(client.Bytes(names), before);
 }
 
 TEST_F(Rights, OfItsOwnAreUsed) {
