@@ -143,22 +143,36 @@ class Client {
   UniqueFd shown_, input_;
 };
 
-class Rights : public LibraryTest {
+class Rights : public testing::Test {
  protected:
   void SetUp() override {
     if (geteuid() != 0) GTEST_SKIP() << "needs root, whose programs others can execute";
+    node_.ioctl = [this](auto request) {
+      InCall& in_call = *in_call_.load();
+      in_call.what(request->caller().tid);
+      request->Answer(0, {});
+      in_call.done.Set();
+    };
+    ASSERT_TRUE(session_->Start(node_, 2).ok());
   }
+  ~Rights() override { session_->Stop(); }
   // Does that in the course of a call of the client's.
   void InACall(Client& client, const std::function<void(pid_t tid)>& what) {
-    node_.ioctl = [&](auto request) {
-      what(request->caller().tid);
-      request->Answer(0, {});
-    };
+    InCall in_call = {.what = what, .done = {}};
+    in_call_ = &in_call;
     client.Call();
+    in_call.done.Wait();
   }
   bool Opens(pid_t tid, const std::string& path) { return access_->OpenFor(tid, path).ok(); }
 
   const Folder folder_;
+  ScriptedNode node_;
+  struct InCall {
+    const std::function<void(pid_t tid)>& what;
+    Event done;
+  };
+  std::atomic<InCall*> in_call_ = nullptr;
+  const std::unique_ptr<LibrarySession> session_ = *LibrarySession::Create();
   const std::unique_ptr<client::Access> access_ = session_->MakeAccess();
 };
 
