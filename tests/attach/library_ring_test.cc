@@ -81,11 +81,11 @@ TEST_F(RingTest, WhoSleepsReadsItsAnswerAtTheSocket) {
 
 TEST_F(RingTest, AQuestionSendsWhoLooksToTheSocket) {
   const auto delivery = session_->MakeDelivery();
-  node_.ioctl = [&](auto request) {
+  node_.set_ioctl([&](auto request) {
     auto kept = std::make_shared<std::unique_ptr<IoctlRequest>>(std::move(request));
     delivery->TakeEventFile({(*kept)->caller().tid, (*kept)->code(), (*kept)->argument()}, {}, 5,
                             [kept](Result<std::shared_ptr<client::EventFile>>) { (*kept)->Answer(9, {}); });
-  };
+  });
   ring_->Put(Call(), 1, ring::kSpins);
   EXPECT_EQ(ring_->After(ring::kSpins), ring::kSocket);
   const Heard ask = client_.Hear();
@@ -94,17 +94,18 @@ TEST_F(RingTest, AQuestionSendsWhoLooksToTheSocket) {
   const Heard answer = client_.Hear();
   EXPECT_EQ(answer.told.kind, tell::kAnswer);
   EXPECT_EQ(answer.told.result, 9);
+  session_->Stop();
 }
 
 TEST_F(RingTest, ASignalReachesACallThatWasPutThere) {
   Event interrupted;
   std::unique_ptr<IoctlRequest> kept;
   Event waits;
-  node_.ioctl = [&](auto request) {
+  node_.set_ioctl([&](auto request) {
     kept = std::move(request);
     kept->OnInterrupt([&] { interrupted.Set(); });
     waits.Set();
-  };
+  });
   const Said call = Call();
   ring_->Put(call, 1, ring::kSleeps);
   waits.Wait();
@@ -142,7 +143,7 @@ TEST_F(RingTest, AFileHasToBeShownForACallThereToo) {
 TEST_F(RingTest, ACallHearsThatItsThreadIsDead) {
   Event waits, dead;
   std::unique_ptr<IoctlRequest> kept;
-  node_.ioctl = [&](auto request) {
+  node_.set_ioctl([&](auto request) {
     kept = std::move(request);
     kept->OnKilled([&] {
       kept->Answer(-EINTR, {});
@@ -150,7 +151,7 @@ TEST_F(RingTest, ACallHearsThatItsThreadIsDead) {
       return true;
     });
     waits.Set();
-  };
+  });
   ring_->Put(Call(), 1, ring::kSpins);
   waits.Wait();
   client_.Close();
@@ -160,10 +161,10 @@ TEST_F(RingTest, ACallHearsThatItsThreadIsDead) {
 TEST_F(RingTest, TheEndOfTheSessionSendsWhoLooksToTheSocket) {
   std::unique_ptr<IoctlRequest> kept;
   Event waits;
-  node_.ioctl = [&](auto request) {
+  node_.set_ioctl([&](auto request) {
     kept = std::move(request);
     waits.Set();
-  };
+  });
   ring_->Put(Call(), 1, ring::kSpins);
   waits.Wait();
   session_->Stop();
@@ -206,12 +207,12 @@ TEST_F(RingTest, AStructThatDoesNotFitIsLetGo) {
 }
 
 TEST_F(RingTest, TheLargestStructFits) {
-  size_t bytes = 0;
-  node_.ioctl = [&](auto request) {
+  std::atomic<size_t> bytes = 0;
+  node_.set_ioctl([&](auto request) {
     bytes = request->in().size();
-    const std::vector<std::byte> out(bytes, std::byte{7});
+    const std::vector<std::byte> out(request->in().size(), std::byte{7});
     request->Answer(0, out);
-  };
+  });
   Said call = Call();
   call.code = _IOC(_IOC_READ | _IOC_WRITE, 't', 1, ring::kStructMax);
   ring_->Put(call, 1, ring::kSpins);
@@ -224,10 +225,10 @@ TEST_F(RingTest, TheLargestStructFits) {
 TEST_F(RingTest, ASecondCallBesideTheFirstIsLetGo) {
   std::unique_ptr<IoctlRequest> kept;
   Event waits;
-  node_.ioctl = [&](auto request) {
+  node_.set_ioctl([&](auto request) {
     kept = std::move(request);
     waits.Set();
-  };
+  });
   ring_->Put(Call(), 1, ring::kSleeps);
   waits.Wait();
   ring_->Put(Call(), 2, ring::kSleeps);
@@ -239,7 +240,7 @@ TEST_F(RingTest, ASecondCallBesideTheFirstIsLetGo) {
 // What is judged and what is used are one copy.
 TEST_F(RingTest, WhatIsWrittenLaterIsNotRead) {
   Event waits, scribbled, done;
-  node_.ioctl = [&, tid = gettid()](auto request) {
+  node_.set_ioctl([&, tid = gettid()](auto request) {
     waits.Set();
     scribbled.Wait();
     uint64_t value = 0;
@@ -251,7 +252,7 @@ TEST_F(RingTest, WhatIsWrittenLaterIsNotRead) {
     EXPECT_EQ(request->caller().tid, tid);
     request->Answer(5, std::as_bytes(std::span(&value, 1)));
     done.Set();
-  };
+  });
   ring_->Put(Call(), 77, ring::kSpins);
   waits.Wait();
   std::memset(ring_->page().in, 0xff, sizeof(ring_->page().in));
