@@ -13,9 +13,11 @@
 #include <cstdlib>
 #include <cstring>
 #include <iterator>
+#include <string_view>
 #include <utility>
 
 #include "base/page.h"
+#include "cuse-dxg/replay/reasons.h"
 
 namespace dxg::replay {
 namespace {
@@ -33,39 +35,37 @@ uint64_t NewMemory(uint64_t bytes) {
   return pages == MAP_FAILED ? 0 : reinterpret_cast<uint64_t>(pages);  // Safety: a number
 }
 
-bool Says(const RecordedCall& call, const char* words) {
+bool Says(const RecordedCall& call, std::string_view words) {
   return call.result < 0 && call.reason.find(words) != std::string::npos;
 }
 
-// A refusal says what it could not read or write: "private_data at 0x1000 cannot be read (4 bytes)", "the
-// argument, allocation_info at 0x2ee0, or private data of an element cannot be written".
+// What a refusal says that it could not read or write.
 ClientCall::Fault FaultOf(const RecordedCall& call) {
   ClientCall::Fault fault{.address = Untouchable(), .buffer = {}};
-  const size_t at = call.reason.find(" at 0x");
-  const bool written = Says(call, " cannot be written");
-  if (at == std::string::npos || (!written && !Says(call, " cannot be read"))) return fault;
+  const size_t at = call.reason.find(std::string(reasons::kBefore) + "0x");
+  const bool written = Says(call, reasons::kNotWritable);
+  if (at == std::string::npos || (!written && !Says(call, reasons::kNotReadable))) return fault;
   fault.buffer = call.reason.substr(0, at);
   if (const size_t space = fault.buffer.rfind(", "); space != std::string::npos)
     fault.buffer.erase(0, space + 2);
   fault.read_only = written;
-  fault.recorded = std::strtoull(call.reason.c_str() + at + std::strlen(" at "), nullptr, 16);
+  fault.recorded = std::strtoull(call.reason.c_str() + at + reasons::kBefore.size(), nullptr, 16);
   return fault;
 }
 
 // Memory that the call names as the client's own, or an address that the driver refused.
 uint64_t OwnMemoryFor(const RecordedCall& call, uint64_t bytes) {
-  if (Says(call, "the caller's memory at ") || Says(call, " which has no pages of the caller's"))
-    return Untouchable();
+  if (Says(call, reasons::kNotAllThere) || Says(call, reasons::kHasNoPages)) return Untouchable();
   const uint64_t memory = NewMemory(bytes);
-  return Says(call, " does not begin on a page of ") ? memory + 1 : memory;
+  return Says(call, reasons::kNotOnAPage) ? memory + 1 : memory;
 }
 
 // For as long as it lives, this process may have no more of what the recorded one could not have either.
 class Limit {
  public:
   explicit Limit(const RecordedCall& call) {
-    if (Says(call, "the client has too many open files")) Set(RLIMIT_NOFILE);
-    if (Says(call, "mmap in the client failed")) Set(RLIMIT_AS);
+    if (Says(call, reasons::kTooManyFiles)) Set(RLIMIT_NOFILE);
+    if (Says(call, reasons::kMapping) && Says(call, reasons::kFailedInClient)) Set(RLIMIT_AS);
   }
   ~Limit() {
     if (what_ >= 0) setrlimit(static_cast<__rlimit_resource>(what_), &before_);
@@ -165,7 +165,7 @@ std::unique_ptr<Message> Client::RequestFor(const RecordedCall& call) {
             return AddressFor(value.number);
           case Kind::kEvent:
             if (value.number == 0) return 0;
-            return Says(call, " is no eventfd") || Says(call, "cannot copy descriptor ")
+            return Says(call, reasons::kNoEventfd) || Says(call, reasons::kNoDescriptor)
                        ? OfNothing(value.number)
                        : EventFor(value.number);
           case Kind::kProcess:

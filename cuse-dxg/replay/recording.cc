@@ -2,7 +2,10 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <string_view>
 #include <utility>
+
+#include "cuse-dxg/replay/reasons.h"
 
 namespace dxg::replay {
 namespace {
@@ -28,12 +31,9 @@ std::vector<uint64_t> NewNames(const Message& request, const Message& reply, boo
   return made;
 }
 
-// Nobody, or nobody who is alive, has heard such an answer.
 bool IsEndedBySignal(const TraceRecord& record) {
-  constexpr std::string_view kDead[] = {"was killed during its call", "was killed while its call waited",
-                                        "has left its call", "is being killed"};
   return record.result() == -kErestartsys || record.result() == -EINTR ||
-         (record.result() < 0 && std::ranges::any_of(kDead, [&](std::string_view words) {
+         (record.result() < 0 && std::ranges::any_of(reasons::kDead, [&](std::string_view words) {
             return record.reason().find(words) != std::string::npos;
           }));
 }

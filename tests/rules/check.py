@@ -12,6 +12,7 @@
   sizes       a file with more than 400 lines is in docs/long-files.md, with the reason why it stays whole
   walk        the newcomer's walk in docs/architecture.md has at most 15 files, and each has what its row says
   decisions   docs/decisions/README.md lists every decision, by its number and title, once and in order
+  reasons     the words by which a replay knows refusals (cuse-dxg/replay/reasons.h) are in messages of the node
 
 exceptions.txt beside this file lists what may stay, each with its reason.
 """
@@ -301,9 +302,27 @@ def check_decisions(paths):
             report(folder + page, "expected a name that begins with a number of its own, of three digits")
 
 
+# A literal may go on in the next line.
+def literals(source):
+    return re.findall(r'"((?:[^"\\\n]|\\.)*)"', re.sub(r'"\s*\n\s*"', "", source))
+
+
+def check_reasons(paths):
+    header = "cuse-dxg/replay/reasons.h"
+    said = "\n".join("\n".join(literals(text(path))) for path in paths
+                     if path.startswith(("cuse-dxg/guest/", "cuse-dxg/client/")) and is_cxx(path))
+    code = re.sub(r"//.*|#include.*", "", text(header))
+    words = literals(code)
+    if not words:
+        report(header, "there are no words in it")
+    for each in words:
+        if each not in said:
+            report(header, f"no message of cuse-dxg/guest or cuse-dxg/client has {each!r}; take the words that it has now")
+
+
 checks = {"format": check_format, "text": check_text, "rooms": check_rooms, "machine": check_machine, "one-list": check_one_list,
           "calls": check_calls, "families": check_families, "rule-texts": check_rule_texts, "sizes": check_sizes, "walk": check_walk,
-          "decisions": check_decisions}
+          "decisions": check_decisions, "reasons": check_reasons}
 if rule not in checks:
     sys.exit(__doc__)
 with open(os.path.join(HERE, "exceptions.txt"), encoding="ascii") as file:
