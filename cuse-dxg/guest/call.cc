@@ -27,9 +27,9 @@ Status Call::CopyArgsIn() {
   return Status::Ok();
 }
 
-// Where there is no memory to note it, the call does without.
 void Call::NameShared(const SharedObject* object) { named_shared_ = object != nullptr ? object->number : 0; }
 
+// Where there is no memory to note it, the call does without.
 void Call::NameMemory(NamedMemory memory) {
   if (!driver.wants_memory()) return;
   try {

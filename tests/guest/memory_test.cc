@@ -429,6 +429,16 @@ TEST_F(PartsTest, AllocationOverAPartsEndIsInOnePart) {
   EXPECT_EQ(delivery.entered, 2);
 }
 
+// Such a part begins at a multiple of its size, behind what is mapped, and would end within the allocation.
+TEST_F(PartsTest, AllocationOverTheEndOfAPartFarAwayMakesItLonger) {
+  CreateDevice(file, 100, OpenAdapter(file, 100));
+  host.next_lock = kHome + 32 * kMiB - 4096;
+  delivery.map_result = kClient + kGiB;
+  EXPECT_EQ(LockedAt(CreateAllocation()), kClient + kGiB + 16 * kMiB - 4096);
+  EXPECT_EQ(delivery.steps.back().offset, 16 * kMiB);
+  EXPECT_EQ(delivery.steps.back().size, 17 * kMiB - 4096);
+}
+
 TEST_F(PartsTest, LargeAndFarAllocationsMapLittleMore) {
   host.allocation_bytes = 1 * kGiB;
   host.next_lock = kHome + 2 * kMiB;
