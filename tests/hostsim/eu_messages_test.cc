@@ -243,11 +243,11 @@ TEST_F(EuMessages, Blocks) {
   EXPECT_EQ(Get(kTo + 2, 3), 7u + 23);
   EXPECT_EQ(Get(kTo + 2, 4), 0u) << "an oword that is not all in the surface";
   load.descriptor |= 1u << 14;  // a block that begins at any dword
-  Put<uint32_t>(kSrc0, {0, 0, 20, 0});
+  Put<uint32_t>(kSrc0, {0, 0, 24, 0});
   ASSERT_EQ(Send(load).kind, MessageResult::kDone);
-  EXPECT_EQ(Get(kTo, 0), 12u) << "offsets are of bytes";
-  EXPECT_EQ(Get(kTo + 2, 3), 7u + 24) << "a dword of an oword that is not all in the surface";
-  EXPECT_EQ(Get(kTo + 2, 4), 0u);
+  EXPECT_EQ(Get(kTo, 0), 13u) << "offsets are of bytes";
+  EXPECT_EQ(Get(kTo + 2, 2), 7u + 24) << "a dword of an oword that is not all in the surface";
+  EXPECT_EQ(Get(kTo + 2, 3), 0u);
   Message store = Make(kCache1, 0x15, 1u << 8, 0, 1);  // one oword, of the high half
   store.header = true;
   store.src0_registers = store.src1_registers = 1;
