@@ -58,7 +58,7 @@ TEST(EventAccount, OfAProcess) {
   const auto files = std::make_shared<EventFiles>();
   std::vector<std::shared_ptr<EventFile>> held;
   for (size_t i = 0; i < EventFiles::kPerProcessMax; ++i) {
-    held.push_back(AddOne(*files, 1));
+    held.push_back(AddOne(*files, 1, i % 2));  // it has changed its user, whose limit would come first
     ASSERT_NE(held.back(), nullptr) << i;
   }
   ExpectRefused(*files, 1, 0, "there are 4096 of it (at most 4096)");
