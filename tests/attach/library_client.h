@@ -29,6 +29,16 @@ namespace tell = preload::node::tell;
 
 inline constexpr uint32_t kCode = _IOWR('t', 1, uint64_t);
 
+inline Said IoctlOf(uint64_t file, uint32_t number) {
+  Said said = {};
+  said.kind = say::kIoctl;
+  said.number = number;
+  said.file = file;
+  said.code = kCode;
+  said.argument = 0x1000;
+  return said;
+}
+
 struct Heard {
   Told told = {};
   std::vector<std::byte> extra;
@@ -96,12 +106,7 @@ class Connection {
   }
   // Says the call; what comes of it is heard later.
   uint32_t Say(uint64_t file, uint64_t value = 0, std::span<const int> files = {}) {
-    Said said = {};
-    said.kind = say::kIoctl;
-    said.number = ++calls_;
-    said.file = file;
-    said.code = kCode;
-    said.argument = 0x1000;
+    const Said said = IoctlOf(file, ++calls_);
     Send(said, std::as_bytes(std::span(&value, 1)), files);
     return calls_;
   }

@@ -42,15 +42,7 @@ class RingClient {
   }
   static std::atomic_ref<uint32_t> Word(uint32_t& word) { return std::atomic_ref<uint32_t>(word); }
 
-  Said Call(uint64_t file) {
-    Said said = {};
-    said.kind = say::kIoctl;
-    said.number = ++calls_;
-    said.file = file;
-    said.code = kCode;
-    said.argument = 0x1000;
-    return said;
-  }
+  Said Call(uint64_t file) { return IoctlOf(file, ++calls_); }
   // Puts a call there, as one that looks at the page or as one that reads the socket.
   void Put(const Said& said, uint64_t value, preload::node::ring::State state) {
     page().said = said;

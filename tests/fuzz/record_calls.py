@@ -13,19 +13,11 @@ import subprocess
 import sys
 import tempfile
 
+from varint import varint
+
 INPUT_BYTES, INPUTS = 2000, 4  # of one, and of a kind
 GOLDEN = pathlib.Path(__file__).resolve().parents[1] / "golden/vmbus-golden.json"
 A_FRAMES_ITEMS, A_RECORD, ITEMS = b"\x02", b"\x01\x00", b"\x00"  # of fuzz_trace, fuzz_replay, fuzz_profile_from
-
-
-def varint(data, at):
-    value = shift = 0
-    while True:
-        value |= (data[at] & 0x7F) << shift
-        shift += 7
-        at += 1
-        if not data[at - 1] & 0x80:
-            return value, at
 
 
 def items(data):

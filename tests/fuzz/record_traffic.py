@@ -8,18 +8,10 @@ OUTPUT_DIRECTORY/socket_backend/N, up to some frames each, and the same as packe
 """
 import array, os, socket, struct, subprocess, sys, tempfile, threading
 
+from varint import varint
+
 FRAMES, FRAME_BYTES = 24, 600  # of one input
 WITH_DESCRIPTORS, BY_RINGS = 4, 8  # fuzz_frames.h
-
-
-def varint(data, at):
-    value = shift = 0
-    while True:
-        value |= (data[at] & 0x7F) << shift
-        shift += 7
-        at += 1
-        if not data[at - 1] & 0x80:
-            return value, at
 
 
 def fields(data):
