@@ -45,40 +45,49 @@ TEST(EngineThreads, LongCommandsRunElsewhere) {
   rig.EndAndExpectNothing();
 }
 
-// In a process of its own, which stops itself right after it has submitted: a real stop, in real time.
-TEST(EngineThreads, AProcessThatWasStoppedFindsNobodyHung) {
+// A process that stops itself right after it has submitted: a real stop, in real time. Returns 0 where its
+// work ended as it should.
+int SubmitsAndStops(uint32_t timeout_ms) {
+  AdapterProfile profile = Shipped("discrete");
+  profile.mutable_engines()->set_timeout_ms(timeout_ms);
+  GpuRig rig(profile, nullptr, nullptr, true);
+  const auto fence = rig.NewFence();
+  std::jthread time([&rig](const std::stop_token& end) {
+    for (auto last = std::chrono::steady_clock::now(); !end.stop_requested();) {
+      std::this_thread::sleep_for(std::chrono::milliseconds(1));
+      const auto now = std::chrono::steady_clock::now();
+      rig.clock.StandStillNs(static_cast<uint64_t>(std::chrono::nanoseconds(now - last).count()));
+      rig.clock.AdvanceNs(0);
+      last = now;
+    }
+  });
+  CommandWriter commands;
+  for (int i = 0; i < 5; ++i) commands.Delay(timeout_ms * kMs / 20);
+  rig.Submit(commands);
+  rig.GpuSignal({rig.context}, {{fence.handle, 1}});
+  raise(SIGSTOP);
+  while (rig.ValueOf(fence) == 0) std::this_thread::yield();
+  // A device that hung has raised it further.
+  return rig.ValueOf(fence) == 1 ? 0 : 1;
+}
+
+// Called in a process without other threads: the thread sanitizer allows a forked one no new thread
+// otherwise.
+int StopAndGoOn() {
   constexpr uint32_t kTimeoutMs = 400;
   const pid_t child = fork();
-  if (child == 0) {
-    AdapterProfile profile = Shipped("discrete");
-    profile.mutable_engines()->set_timeout_ms(kTimeoutMs);
-    GpuRig rig(profile, nullptr, nullptr, true);
-    const auto fence = rig.NewFence();
-    std::jthread time([&rig](const std::stop_token& end) {
-      for (auto last = std::chrono::steady_clock::now(); !end.stop_requested();) {
-        std::this_thread::sleep_for(std::chrono::milliseconds(1));
-        const auto now = std::chrono::steady_clock::now();
-        rig.clock.StandStillNs(static_cast<uint64_t>(std::chrono::nanoseconds(now - last).count()));
-        rig.clock.AdvanceNs(0);
-        last = now;
-      }
-    });
-    CommandWriter commands;
-    for (int i = 0; i < 5; ++i) commands.Delay(kTimeoutMs * kMs / 20);
-    rig.Submit(commands);
-    rig.GpuSignal({rig.context}, {{fence.handle, 1}});
-    raise(SIGSTOP);
-    while (rig.ValueOf(fence) == 0) std::this_thread::yield();
-    // A device that hung has raised it further.
-    _exit(rig.ValueOf(fence) == 1 ? 0 : 1);
-  }
+  if (child == 0) _exit(SubmitsAndStops(kTimeoutMs));
   int status = 0;
-  ASSERT_EQ(waitpid(child, &status, WUNTRACED), child);
-  ASSERT_TRUE(WIFSTOPPED(status));
+  if (waitpid(child, &status, WUNTRACED) != child || !WIFSTOPPED(status)) return 2;
   std::this_thread::sleep_for(std::chrono::milliseconds(2 * kTimeoutMs));  // the stop itself
   kill(child, SIGCONT);
-  ASSERT_EQ(waitpid(child, &status, 0), child);
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  if (waitpid(child, &status, 0) != child || !WIFEXITED(status)) return 3;
+  return WEXITSTATUS(status);
+}
+
+TEST(EngineThreads, AProcessThatWasStoppedFindsNobodyHung) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  EXPECT_EXIT(_exit(StopAndGoOn()), testing::ExitedWithCode(0), "");
 }
 
 // One op that takes seconds is stopped inside: the clock says so, not its own end.
