@@ -194,7 +194,7 @@ void StartInChild() {
   Start();
 }
 
-__attribute__((constructor)) void Load() {
+__attribute__((constructor)) void LoadAgent() {
   const char* wanted = getenv(dxg::preload::kSocketVariable);
   if (!wanted || strlen(wanted) >= sizeof(path)) return;
   strcpy(path, wanted);

@@ -136,7 +136,7 @@ int OfPath(int result, Stat* info) {
 constexpr char kLikeTheNode[] = "/dev/null";
 
 // Before the program can change its environment.
-__attribute__((constructor)) void Load() { (void)Served(); }
+__attribute__((constructor)) void LoadNode() { (void)Served(); }
 
 }  // namespace
 

@@ -99,6 +99,12 @@ TEST_F(AgentsTest, AStoppedOneHasNoAgents) {
   EXPECT_EQ(Enter(ProcessVm().Identify(client_).value()), EIO);
 }
 
+TEST_F(AgentsTest, NorOneThatConnectsAfterwards) {
+  delivery_->Stop();
+  const pid_t late = StartClient(1, [](int) { pause(); });
+  EXPECT_EQ(Enter(ProcessVm().Identify(late).value()), EIO);
+}
+
 TEST_F(AgentsTest, AnAgentServesItsProcess) { EXPECT_EQ(Enter(ProcessVm().Identify(client_).value()), 0); }
 
 // A socket that somebody keeps says nothing of the process that has the number by now.

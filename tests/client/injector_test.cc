@@ -190,6 +190,18 @@ TEST_F(InjectorTest, NoEventOfAThreadThatIsInAnotherCallIsTaken) {
   EXPECT_EQ(stranger.End(), 0);
 }
 
+// As after an execve too, and the new program is in no call.
+TEST_F(InjectorTest, NorOfOneThatRuns) {
+  const UniqueFd event(eventfd(0, EFD_CLOEXEC));
+  const pid_t child = fork();
+  if (child == 0) {
+    for (volatile uint64_t turns = 0;;) turns = turns + 1;
+  }
+  EXPECT_FALSE(Takes({child, kCode, 0x1000}, ProcessVm().Identify(child).value(), event.get()));
+  kill(child, SIGKILL);
+  waitpid(child, nullptr, 0);
+}
+
 // A node that ends tells its handlers, and they may ask once more before they are gone.
 TEST_F(InjectorTest, AStoppedOneRefusesAndIsStillThere) {
   const pid_t process = OnlyChild();
