@@ -496,6 +496,36 @@ TEST_P(SessionTest, ProcessesAreServedInTurn) {
   EXPECT_EQ(kernel_.ReceiveOf(kernel_.SendIoctl(kFloods, echo::kNoData, nullptr)).result(), 0);
 }
 
+// The kernel is asked for more once for four that wait here: who comes meanwhile waits for three others at
+// most.
+TEST_P(SessionTest, WhoComesWhileOthersWaitIsServedSoon) {
+  constexpr uint64_t kFloods = 1, kComesLater = 2;
+  constexpr uintptr_t kWaiting = 16, kMeanwhile = 5;
+  Event may_open;
+  node_.open = [&](auto request) {
+    may_open.Wait();  // nobody reads on meanwhile
+    request->Accept(7);
+  };
+  uint64_t later = 0;
+  std::vector<uint64_t> served;
+  node_.ioctl = [&](std::unique_ptr<IoctlRequest> request) {
+    served.push_back(request->file());
+    if (request->argument() == kMeanwhile) later = kernel_.SendIoctl(kComesLater, echo::kNoData, nullptr);
+    request->Answer(0, {});
+  };
+  const uint64_t open = kernel_.SendOpen();
+  for (uintptr_t i = 0; i < kWaiting; ++i) {
+    // Safety: a number that the node gives back, and no address.
+    kernel_.SendIoctl(kFloods, echo::kNoData, reinterpret_cast<const void*>(i));
+  }
+  may_open.Set();
+  kernel_.ReceiveOf(open);
+  for (uintptr_t i = 0; i <= kWaiting; ++i) EXPECT_EQ(kernel_.Receive().result(), 0);
+  EXPECT_NE(later, 0u);
+  const auto at = std::find(served.begin(), served.end(), kComesLater) - served.begin();
+  EXPECT_EQ(at, 9) << "the looks are before 4 and 8, and 8 has its turn first";
+}
+
 // Opens are processed when they are read, and may come without end.
 TEST_P(SessionTest, WhoOpensWithoutEndKeepsNobodyWaiting) {
   constexpr size_t kOpens = 64;

@@ -156,6 +156,11 @@ Server Server::Daemon(const std::vector<std::string>& options) {
   });
 }
 
+Server Server::EchoOfThreads(int threads) {
+  return Server(fmt::format("echo-{}", threads), [threads](const std::string& path, int ready) {
+    return ServeEchoByThreads(path, ready, threads);
+  });
+}
 Server Server::EchoWithHop() { return Server("echo-hop", ServeEchoWithHop); }
 Server Server::EchoWithThread() { return Server("echo-thread", ServeEchoWithThread); }
 Server Server::Echo() { return Server("echo", ServeEcho); }

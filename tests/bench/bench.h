@@ -32,6 +32,7 @@ class Server {
   // A bare echo of the fixed struct, which costs one FUSE round trip; and the same with a bare round trip to
   // a second process.
   static Server Echo();
+  static Server EchoOfThreads(int threads);
   static Server EchoWithHop();
   static Server EchoWithThread();  // another thread takes the answer of the second process
 

@@ -93,7 +93,9 @@ void Ioctl(fuse_req_t request, fuse_ino_t, unsigned code, void*, fuse_file_info*
 
 }  // namespace
 
-int ServeEcho(const std::string& path, int ready_fd) {
+int ServeEcho(const std::string& path, int ready_fd) { return ServeEchoByThreads(path, ready_fd, 1); }
+
+int ServeEchoByThreads(const std::string& path, int ready_fd, int threads) {
   fuse_lowlevel_ops operations{};
   operations.getattr = GetAttr;
   operations.open = Open;
@@ -104,7 +106,15 @@ int ServeEcho(const std::string& path, int ready_fd) {
   if (session == nullptr || fuse_session_mount(session, path.c_str()) != 0) return 1;
   fuse_set_signal_handlers(session);
   if (write(ready_fd, "r", 1) != 1) return 1;
-  fuse_session_loop(session);
+  if (threads == 1) {
+    fuse_session_loop(session);
+  } else {
+    fuse_loop_config* const config = fuse_loop_cfg_create();
+    fuse_loop_cfg_set_max_threads(config, static_cast<unsigned>(threads));
+    fuse_loop_cfg_set_idle_threads(config, static_cast<unsigned>(threads));
+    fuse_session_loop_mt(session, config);
+    fuse_loop_cfg_destroy(config);
+  }
   fuse_session_unmount(session);
   fuse_session_destroy(session);
   return 0;

@@ -10,6 +10,9 @@ namespace dxg::bench {
 // can be opened; returns when it is unmounted.
 int ServeEcho(const std::string& path, int ready_fd);
 
+// The same, by libfuse's own loop of at most so many threads. No signals with lists.
+int ServeEchoByThreads(const std::string& path, int ready_fd, int threads);
+
 // The same, but it sends each request to a second process and waits for the answer before it gives its own:
 // the least that a device process with its host in another process can cost.
 int ServeEchoWithHop(const std::string& path, int ready_fd);

@@ -13,6 +13,7 @@ void MeasureWork(Run& run);
 void MeasureHost(Run& run);
 void MeasureRings(Run& run);
 void MeasureLoad(Run& run);
+void MeasureThroughput(Run& run);
 void MeasureRecord(Run& run);
 
 // This program as one that is recorded. For each line on standard input it takes a turn, and prints the
