@@ -32,7 +32,8 @@ constexpr Subcommand kSubcommands[] = {
     {"rings", MeasureRings, "What the rings of a VMBus channel cost, in bare futex ping-pongs"},
     {"load", MeasureLoad,
      "What many processes and objects cost, and a flood of calls; needs minutes and 4 GiB"},
-    {"throughput", MeasureThroughput, "Calls a second of many clients, beside a bare echo of as many threads"},
+    {"throughput", MeasureThroughput,
+     "Calls a second of many clients, beside a bare echo of as many threads"},
     {"record", MeasureRecord, "What recording costs a program, and printing a recording"},
 };
 
