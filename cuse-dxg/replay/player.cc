@@ -39,6 +39,26 @@ void SleepUntil(uint64_t ns) {
   }
 }
 
+class RecordedOthers final : public Others {
+ public:
+  RecordedOthers(const Recording& recording, Order& order) : recording_(recording), order_(order) {}
+  Order::Place* PlaceOf(uint32_t object) override {
+    return object == 0 || object > recording_.objects() ? nullptr : &order_.PlaceOf(object);
+  }
+  // One number may have been that of several, one after another: the last one that was begun is meant.
+  int PidOf(uint32_t recorded) override {
+    for (uint32_t i = static_cast<uint32_t>(recording_.processes().size()); i > 0; --i) {
+      const int live = order_.PidOf(i - 1);
+      if (recording_.processes()[i - 1].pid == recorded && live != 0) return live;
+    }
+    return 0;
+  }
+
+ private:
+  const Recording& recording_;
+  Order& order_;
+};
+
 // What a player says of a call: its number, and a record with what was asked and answered.
 void Tell(int to, Mutex& mutex, size_t call, const Outcome& outcome) {
   TraceRecord record;
@@ -63,11 +83,13 @@ int PlayProcess(const Recording& recording, Order& order, uint32_t number, const
                 uint64_t begin_ns, int tell) {
   const RecordedProcess& process = recording.processes()[number];
   prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);  // so that the others may take descriptors
-  auto client = Client::Open(recording, order, number, options.device);
+  RecordedOthers others(recording, order);
+  auto client = Client::Open(process, others, options.device);
   if (!client.ok()) {
     fmt::print(stderr, "cuse-dxg replay: {}\n", client.status().why());
     return kCannotOpen;
   }
+  order.PidOf(number) = getpid();
   std::vector<std::vector<size_t>> calls(process.threads.size());
   for (const size_t each : process.calls) calls[recording.calls()[each].thread].push_back(each);
   const uint64_t recorded_begin_ns = recording.header().begin_ns();

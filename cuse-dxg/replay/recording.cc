@@ -87,6 +87,22 @@ Result<std::unique_ptr<Recording>> Recording::Read(trace::TraceReader& reader, c
   return recording;
 }
 
+std::unique_ptr<Recording> Recording::Live(const TraceHeader& header, const std::string& name) {
+  std::unique_ptr<Recording> recording(new Recording(name));
+  recording->header_ = header;
+  return recording;
+}
+
+std::optional<RecordedCall> Recording::TakeCall() {
+  reading_.bytes = 0;
+  if (calls_.empty()) return std::nullopt;
+  std::optional<RecordedCall> call = std::move(calls_.back());
+  calls_.pop_back();
+  processes_[call->process].calls.clear();
+  processes_[call->process].was_asked = true;
+  return call;
+}
+
 Result<uint32_t> Recording::NewProcess(uint32_t pid, std::string name) {
   if (processes_.size() == kProcessesMax)
     return Status::Refuse(EFBIG, "more than {} processes; replay a shorter recording", kProcessesMax);
@@ -133,7 +149,8 @@ Status Recording::Add(const TraceRecord& record, uint64_t number) {
     const auto known = reading_.process_of_pid.find(record.pid());
     // With no open file left a number is another process's, or this one's from the beginning on.
     const bool begins = known == reading_.process_of_pid.end() ||
-                        (reading_.open_files[known->second] == 0 && !processes_[known->second].calls.empty());
+                        (reading_.open_files[known->second] == 0 &&
+                         (!processes_[known->second].calls.empty() || processes_[known->second].was_asked));
     uint32_t process = begins ? 0 : known->second;
     if (begins) {
       DXG_ASSIGN(process, NewProcess(record.pid(), record.open().name()));

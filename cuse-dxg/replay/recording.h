@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -52,6 +53,7 @@ struct RecordedProcess {
   std::vector<uint32_t> threads;          // by first appearance
   std::vector<size_t> calls;              // in the order in which they were answered
   uint64_t opened_ns = 0, closed_ns = 0;  // its first open, and its last close; 0: not known
+  bool was_asked = false;                 // there were calls that are not kept
 };
 
 // An object in a question: what stands for a handle, or for a descriptor, which has it in its upper half too.
@@ -93,6 +95,12 @@ class Recording {
   // ENOENT and the like: it cannot be read; EINVAL: it is no recording of calls, or damaged; EFBIG.
   static Result<std::unique_ptr<Recording>> Read(trace::TraceReader& reader, const std::string& name);
   static Result<std::unique_ptr<Recording>> Open(const std::string& path);
+  // One that is still made, by somebody who lives: nothing is in it yet.
+  static std::unique_ptr<Recording> Live(const TraceHeader& header, const std::string& name);
+  // The next record of such a one. EINVAL: it is damaged; EFBIG.
+  Status Add(const TraceRecord& record, uint64_t number);
+  // The call that was added last, which is not kept any longer; none: the record was no question.
+  std::optional<RecordedCall> TakeCall();
 
   const std::string& name() const { return name_; }
   const TraceHeader& header() const { return header_; }
@@ -107,7 +115,6 @@ class Recording {
 
  private:
   explicit Recording(std::string name) : name_(std::move(name)) {}
-  Status Add(const TraceRecord& record, uint64_t number);
   // Counts memory; EFBIG: it is too much.
   Status Keep(uint64_t bytes);
   Status AddCall(const TraceRecord& record, uint64_t number, const contract::CallRow& row);
