@@ -337,7 +337,7 @@ def check_contents(trace, scratch):
                 assert any(code == c and content[:len(n)] == n[:len(content)] for c, _, n in node), (code, content[:64])
     # Nothing of a name or of an answer is left.
     into = f"{scratch}/redacted.dxg"
-    run(PATH, "run", "--", PATH, "record", "-o", into, "--redact", "--", f"{BIN}/dxg-info", "--check-only")
+    run(PATH, "run", "--preload", "--", PATH, "record", "-o", into, "--redact", "--", f"{BIN}/dxg-info", "--check-only")
     data = subprocess.run(["zstd", "-dcq", into], capture_output=True, check=True).stdout
     assert b"dxg-info" not in data and "SimGPU".encode("utf-16-le") not in data and b" bytes " in data
     assert read(trace, into)[0].redacted
