@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 
 #include "base/page.h"
 #include "base/unique_fd.h"
@@ -33,6 +35,16 @@ bool ReadMemory(pid_t tid, uint64_t address, std::span<std::byte> to) {
   const ssize_t read = process_vm_readv(tid, &here, 1, &there, 1, 0);
   if (read < 0 && (errno == EPERM || errno == ENOSYS)) return ReadMemoryFile(tid, address, to);
   return read == static_cast<ssize_t>(to.size());
+}
+
+uint64_t MappedFrom(pid_t tid, uint64_t address) {
+  std::ifstream maps(fmt::format("/proc/{}/maps", tid));
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%lx-%lx", &begin, &end) == 2 && begin <= address && address < end)
+      return end - address;
+  }
+  return 0;
 }
 
 std::string ReadString(pid_t tid, uint64_t address, size_t bytes_max) {

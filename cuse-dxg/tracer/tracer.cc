@@ -237,7 +237,7 @@ void Tracer::LeaveIoctl(pid_t tid, Thread& thread, int64_t value, uint64_t now) 
   }
   record.set_result(result);
   pending.call->Ended(result, record.mutable_call());
-  TellRecord(record, pending.begin_ns, now);
+  TellRecord(record, pending.begin_ns, now, pending.call.get());
 }
 
 void Tracer::LeaveOther(pid_t tid, const Thread& thread, int64_t value) {
@@ -260,11 +260,12 @@ void Tracer::LeaveOther(pid_t tid, const Thread& thread, int64_t value) {
 
 // -- What is told --
 
-void Tracer::TellRecord(TraceRecord& record, uint64_t begin_ns, uint64_t end_ns) {
+void Tracer::TellRecord(TraceRecord& record, uint64_t begin_ns, uint64_t end_ns,
+                        const ObservedCall* answered) {
   record.set_begin_ns(begin_ns);
   record.set_end_ns(end_ns);
   item_.mutable_record()->Swap(&record);
-  tell_(item_);
+  tell_(item_, answered);
 }
 
 void Tracer::SayOfRaw(const ObservedCall& call, uint32_t code) {

@@ -28,7 +28,9 @@ namespace dxg::tracer {
 // thread that has made it is the one that everything else is called by (ptrace demands it).
 class Tracer {
  public:
-  using Tell = std::function<void(TraceItem&)>;
+  // A record, and the call that it is of, as its caller's memory has it; null: it is of none that was
+  // answered. The caller is stopped.
+  using Tell = std::function<void(TraceItem&, const ObservedCall*)>;
   Tracer(std::string node, Tell tell);
 
   // How often threads were stopped, and what for.
@@ -83,7 +85,8 @@ class Tracer {
   void Resume(pid_t tid, int signal = 0);
   void TellProcess(const Descriptors::Who& who, TraceProcess::Change change, uint32_t child,
                    const std::string& program = {}, int status = 0);
-  void TellRecord(TraceRecord& record, uint64_t begin_ns, uint64_t end_ns);
+  void TellRecord(TraceRecord& record, uint64_t begin_ns, uint64_t end_ns,
+                  const ObservedCall* answered = nullptr);
   void SayOfRaw(const ObservedCall& call, uint32_t code);
   void TakeSignal();
   bool IsContinuing() const;

@@ -88,6 +88,48 @@ TEST(ObservedCall, HasTheBuffersOfElements) {
   EXPECT_EQ(reply.allocation_info(1).priv_drv_data(), "Def") << "what the host gives back";
 }
 
+TEST(ObservedCall, NamesTheMemoryOfAnExistingHeap) {
+  char memory[kPageBytes];
+  d3dkmt_createstandardallocation heap{};
+  heap.type = _D3DKMT_STANDARDALLOCATIONTYPE_EXISTINGHEAP;
+  heap.existing_heap_data.size = sizeof(memory);
+  d3dddi_allocationinfo2 element{};
+  element.sysmem = Address(memory);
+  d3dkmt_createallocation args{};
+  args.alloc_count = 1;
+  args.allocation_info = Address(&element);
+  args.standard_allocation = Address(&heap);
+  args.flags.standard_allocation = 1;
+  ObservedCall call = Observe(LX_DXCREATEALLOCATION, args);
+  EXPECT_TRUE(call.NamedMemory().empty()) << "it is not made yet";
+  element.allocation.v = 0x40000080;
+  TraceCall recorded;
+  call.Ended(0, &recorded);
+  const auto named = call.NamedMemory();
+  ASSERT_EQ(named.size(), 1u);
+  EXPECT_EQ(named[0].address, Address(memory));
+  EXPECT_EQ(named[0].bytes, sizeof(memory));
+  EXPECT_EQ(named[0].allocation, 0x40000080u);
+}
+
+TEST(ObservedCall, NamesWhatIsMappedWhereItIsLocked) {
+  void* const pages = mmap(nullptr, 2 * kPageBytes, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  d3dkmt_lock2 args{};
+  args.allocation.v = 0x40000080;
+  ObservedCall call = Observe(LX_DXLOCK2, args), refused = Observe(LX_DXLOCK2, args);
+  args.data = Address(pages) + kPageBytes;
+  TraceCall recorded;
+  call.Ended(0, &recorded);
+  refused.Ended(-EINVAL, &recorded);
+  const auto named = call.NamedMemory();
+  ASSERT_EQ(named.size(), 1u);
+  EXPECT_EQ(named[0].address, Address(pages) + kPageBytes);
+  EXPECT_EQ(named[0].bytes, kPageBytes);
+  EXPECT_EQ(named[0].allocation, 0x40000080u);
+  EXPECT_TRUE(refused.NamedMemory().empty());
+  munmap(pages, 2 * kPageBytes);
+}
+
 TEST(ObservedCall, HasAsMuchAsThereIsRoomFor) {
   d3dkmt_adapterinfo adapters[4] = {};
   d3dkmt_enumadapters2 args{};
