@@ -28,7 +28,8 @@ namespace {
 
 using replay::LiveSays;
 
-constexpr uint64_t kFinishMaxNs = 8'000'000'000;  // what the player has at the end
+constexpr uint64_t kSendMaxNs = 2'000'000'000;    // for what is not sent at the end
+constexpr uint64_t kFinishMaxNs = 8'000'000'000;  // for that, and for what the player then says
 constexpr size_t kTextMax = 1u << 20;             // of what it says
 
 // What a user has in the environment for runs of his own would be in this one.
@@ -83,22 +84,17 @@ class LiveShadow::Feed {
   int socket() const { return socket_.get(); }
   // From now on it takes a moment at most, whatever the player does.
   void Finish() {
-    finish_by_ns_ = MonotonicNs() + kFinishMaxNs;
+    const uint64_t now_ns = MonotonicNs();
+    send_by_ns_ = now_ns + kSendMaxNs;
+    finish_by_ns_ = now_ns + kFinishMaxNs;
     eventfd_write(finishing_.get(), 1);
   }
-  bool IsOver() const { return MonotonicNs() >= finish_by_ns_; }
-  void Close() { shutdown(socket_.get(), SHUT_WR); }
-
-  // Until the socket is ready, or it is over.
-  void Wait(short events) const {
-    pollfd ready[] = {{socket_.get(), events, 0}, {finishing_.get(), POLLIN, 0}};
-    const uint64_t by_ns = finish_by_ns_, now_ns = MonotonicNs();
-    if (by_ns == kNever) {
-      poll(ready, std::size(ready), -1);
-    } else if (now_ns < by_ns) {
-      poll(ready, 1, static_cast<int>((by_ns - now_ns) / 1'000'000 + 1));
-    }
+  // Waits for something to hear; false: it has taken too long.
+  bool WaitToHear() const {
+    Wait(POLLIN, finish_by_ns_);
+    return MonotonicNs() < finish_by_ns_;
   }
+  void Close() { shutdown(socket_.get(), SHUT_WR); }
 
   Status Append(std::span<const std::byte> bytes) {
     while (!bytes.empty() && !broken_) {
@@ -106,8 +102,8 @@ class LiveShadow::Feed {
       if (sent > 0) {
         bytes = bytes.subspan(static_cast<size_t>(sent));
       } else if (sent < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) {
-        Wait(POLLOUT);
-        broken_ = IsOver();
+        Wait(POLLOUT, send_by_ns_);
+        broken_ = MonotonicNs() >= send_by_ns_;
       } else if (errno != EINTR) {
         broken_ = true;
       }
@@ -118,9 +114,21 @@ class LiveShadow::Feed {
 
  private:
   static constexpr uint64_t kNever = ~0ull;
+
+  // Until the socket is ready, it is said that it finishes, or that is over.
+  void Wait(short events, const std::atomic<uint64_t>& by) const {
+    pollfd ready[] = {{socket_.get(), events, 0}, {finishing_.get(), POLLIN, 0}};
+    const uint64_t by_ns = by, now_ns = MonotonicNs();
+    if (by_ns == kNever) {
+      poll(ready, std::size(ready), -1);
+    } else if (now_ns < by_ns) {
+      poll(ready, 1, static_cast<int>((by_ns - now_ns) / 1'000'000 + 1));
+    }
+  }
+
   const UniqueFd socket_, finishing_;
   bool broken_ = false;  // what is half there cannot be taken back
-  std::atomic<uint64_t> finish_by_ns_{kNever};
+  std::atomic<uint64_t> send_by_ns_{kNever}, finish_by_ns_{kNever};
 };
 
 namespace {
@@ -203,14 +211,14 @@ void LiveShadow::Finish() {
 void LiveShadow::Hear() {
   std::string heard;
   for (;;) {
-    feed_->Wait(POLLIN);
+    const bool in_time = feed_->WaitToHear();
     char bytes[4096];
     const ssize_t got = recv(feed_->socket(), bytes, sizeof(bytes), MSG_DONTWAIT);
     if (got > 0) heard.append(bytes, static_cast<size_t>(got));
     SayWhatIs(&heard);
     if (counted_ || heard.size() > kTextMax) break;
     if (got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK && errno != EINTR)) break;
-    if (feed_->IsOver()) break;
+    if (!in_time) break;
   }
   if (!counted_)
     spdlog::error(
@@ -229,6 +237,12 @@ void LiveShadow::SayWhatIs(std::string* heard) {
     if (what == LiveSays::kFirst) {
       differs_ = true;
       spdlog::warn("shadow: the first answer that differs:\n{}", text);
+    } else if (what == LiveSays::kLate) {
+      spdlog::warn(
+          "shadow: the other host does not answer, and the calls of the process that asked are not compared "
+          "any "
+          "further: {}",
+          text);
     } else if (what == LiveSays::kWrong) {
       differs_ = true;
       spdlog::error("shadow: it ends here, and what comes is not compared: {}", text);

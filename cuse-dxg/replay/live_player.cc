@@ -4,6 +4,7 @@
 #include <fmt/ranges.h>
 #include <poll.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -31,8 +32,7 @@ namespace {
 constexpr size_t kWaitingMax = 8192;     // calls that wait for others; what comes after those is not read
 constexpr size_t kLookedAtMax = 1024;    // of them, for one whose time has come
 constexpr size_t kMakersMax = 1u << 16;  // calls that are kept because they made an object
-constexpr uint64_t kPatienceNs =
-    30'000'000'000;  // beyond what it took the other host, for a call that does not end
+constexpr uint64_t kPatienceNs = 10'000'000'000;    // beyond what it took the other host, for a call
 constexpr uint64_t kEndPatienceNs = 5'000'000'000;  // for all that is left at the end
 constexpr size_t kLendersMax = 256;  // processes that closed the node, and whose descriptors others may use
 
@@ -50,7 +50,7 @@ class LivePlayer {
     uint64_t since_ns = 0;                     // under way since then
   };
   struct Player {
-    UniqueFd socket;
+    UniqueFd socket, pidfd;
     uint32_t place = 0;  // in others_
     std::string heard, to_send;
     std::vector<uint64_t> under_way;
@@ -62,6 +62,9 @@ class LivePlayer {
   Status Begin();
   Status Take();
   Status TakeRecord(const TraceRecord& record, uint64_t number);
+  void EndsSoon() {
+    if (end_by_ns_ == kNever) end_by_ns_ = MonotonicNs() + kEndPatienceNs;
+  }
   Status StartPlayers();
   Status StartPlayer(uint32_t process);
   void Dispatch();
@@ -75,7 +78,7 @@ class LivePlayer {
   void Keep(const std::shared_ptr<const RecordedCall>& call);
   uint64_t PatienceEndsNs(const Item& item) const;
   int PatienceMs() const;
-  Status CheckPatience() const;
+  void GiveUpLate();
   void Say(LiveSays what, const std::string& text) {
     SendAll(feed_.get(), std::string(1, static_cast<char>(what)) + Framed(text));
   }
@@ -98,10 +101,11 @@ class LivePlayer {
   std::map<uint32_t, std::shared_ptr<const RecordedCall>> makers_;
   Comparison comparison_;
   Counts counts_;
-  bool differs_ = false;
+  bool differs_ = false, was_late_ = false;
   uint64_t not_sent_ = 0;    // records that the recorder had no room for
   uint64_t not_played_ = 0;  // calls that had no answer
-  uint64_t end_by_ns_ = ~0ull;
+  static constexpr uint64_t kNever = ~0ull;
+  uint64_t end_by_ns_ = kNever;
 };
 
 // Nothing there is an end for the reader, which it takes back.
@@ -111,7 +115,8 @@ ssize_t LivePlayer::ReadFeed(void* self, char* to, size_t bytes) {
     const ssize_t got = recv(player.feed_.get(), to, bytes, player.feed_waits_ ? 0 : MSG_DONTWAIT);
     if (got < 0 && errno == EINTR) continue;
     const bool ended = got == 0 || (got < 0 && errno != EAGAIN && errno != EWOULDBLOCK);
-    if (ended && !std::exchange(player.feed_ended_, true)) player.end_by_ns_ = MonotonicNs() + kEndPatienceNs;
+    if (ended) player.EndsSoon();
+    player.feed_ended_ = player.feed_ended_ || ended;
     player.feed_waits_ = false;
     return std::max<ssize_t>(got, 0);
   }
@@ -188,6 +193,7 @@ Status LivePlayer::StartPlayer(uint32_t process) {
   others_->SetPid(place, pid);
   Player& player = players_[process];
   player.socket = std::move(here);
+  player.pidfd = UniqueFd(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
   player.place = place;
   return Status::Ok();
 }
@@ -262,8 +268,12 @@ void LivePlayer::Wait() {
     events.push_back({player.socket.get(), static_cast<short>(more ? POLLIN | POLLOUT : POLLIN), 0});
     of.push_back(process);
   }
-  if (!feed_ended_ && waiting_.size() < kWaitingMax) events.push_back({feed_.get(), POLLIN, 0});
+  // Where there is no room, only its end is looked for.
+  const bool has_room = waiting_.size() < kWaitingMax;
+  if (!feed_ended_ && (has_room || end_by_ns_ == kNever))
+    events.push_back({feed_.get(), static_cast<short>(has_room ? POLLIN | POLLRDHUP : POLLRDHUP), 0});
   if (poll(events.data(), events.size(), PatienceMs()) <= 0) return;
+  if (events.size() > of.size() && (events.back().revents & (POLLRDHUP | POLLHUP)) != 0) EndsSoon();
   for (size_t i = 0; i < of.size(); ++i) {
     if ((events[i].revents & POLLOUT) != 0) Flush(players_[of[i]]);
     if ((events[i].revents & ~POLLOUT) != 0) Hear(of[i]);
@@ -367,13 +377,19 @@ int LivePlayer::PatienceMs() const {
   return ends_ns <= now_ns ? 0 : static_cast<int>(std::min((ends_ns - now_ns) / 1'000'000 + 1, kMsMax));
 }
 
-Status LivePlayer::CheckPatience() const {
-  for (const auto& [number, item] : under_way_) {
-    if (MonotonicNs() < PatienceEndsNs(item)) continue;
-    return Status::Refuse(ETIMEDOUT, "it does not answer any more: {}",
-                          item.call == nullptr ? std::string("the node is not closed") : LineOf(*item.call));
+// A fence that the other host does not signal, say: what is written into memory is not played. Others go on.
+void LivePlayer::GiveUpLate() {
+  for (;;) {
+    const uint64_t now_ns = MonotonicNs();
+    const auto late = std::ranges::find_if(
+        under_way_, [&](const auto& each) { return now_ns >= PatienceEndsNs(each.second); });
+    if (late == under_way_.end()) return;
+    const uint32_t process = late->second.process;
+    if (late->second.call != nullptr && !std::exchange(was_late_, true))
+      Say(LiveSays::kLate, LineOf(*late->second.call));
+    syscall(SYS_pidfd_send_signal, players_[process].pidfd.get(), SIGKILL, nullptr, 0);
+    Lose(process);
   }
-  return Status::Ok();
 }
 
 Status LivePlayer::Run() {
@@ -384,7 +400,7 @@ Status LivePlayer::Run() {
     Dispatch();
     if (MonotonicNs() >= end_by_ns_ || (feed_ended_ && waiting_.empty() && under_way_.empty())) break;
     Wait();
-    status = CheckPatience();
+    GiveUpLate();
   }
   for (const auto& [number, item] : under_way_) not_played_ += item.call != nullptr;
   for (const Item& item : waiting_) not_played_ += item.call != nullptr;

@@ -11,6 +11,7 @@ namespace dxg::replay {
 // number of bytes of the text (32 bits), and the text.
 enum class LiveSays : char {
   kFirst = 'F',   // the first answer that differs, with its history
+  kLate = 'L',    // the first call that does not end, by which its process is given up
   kCounts = 'C',  // what was compared; the last that it says
   kWrong = 'W',   // why it stops before the end
 };
