@@ -31,6 +31,15 @@ void RedactRecord(TraceRecord* record) {
   }
 }
 
+// Paths, which have names of users: of the node, but for the usual one, and of the host.
+void RedactPlaces(TraceHeader* header) {
+  const std::string node = header->node(), host = header->backend();
+  if (const size_t path = node.find('/'); path != std::string::npos && node.substr(path) != "/dev/dxg")
+    header->set_node(node.substr(0, path) + Redacted(node.substr(path)));
+  if (const size_t path = host.find(':'); path != std::string::npos)
+    header->set_backend(host.substr(0, path + 1) + Redacted(host.substr(path + 1)));
+}
+
 }  // namespace
 
 Contents::Contents(const TraceHeader& header, ReadClient read_client)
@@ -72,6 +81,7 @@ Status SetContents(const std::string& memory, bool redacted, TraceHeader* header
                      : memory == "hash" ? TraceHeader::HASH
                                         : TraceHeader::NONE);
   header->set_redacted(redacted);
+  if (redacted) RedactPlaces(header);
   if (!redacted || header->memory() != TraceHeader::FULL) return Status::Ok();
   return Status::Refuse(EINVAL,
                         "--redact leaves contents out, which --memory full asks for; give --memory hash");

@@ -33,7 +33,8 @@ class Contents {
   const bool redacted_;
 };
 
-// EINVAL: the two do not go together. `memory` is one of none, hash and full.
+// Of a header that is whole but for that. EINVAL: the two do not go together. `memory` is one of none, hash
+// and full.
 Status SetContents(const std::string& memory, bool redacted, TraceHeader* header);
 
 }  // namespace dxg::trace

@@ -41,6 +41,26 @@ TEST(Contents, TheTwoOptionsMayNotGoTogether) {
   EXPECT_TRUE(header.redacted());
 }
 
+TEST(Contents, NoPathIsLeftInTheHeader) {
+  for (const char* node : {"client /dev/dxg", "run, preload", "cuse /dev/dxg"}) {
+    TraceHeader header;
+    header.set_node(node);
+    header.set_backend("sim");
+    EXPECT_TRUE(SetContents("none", true, &header).ok());
+    EXPECT_EQ(header.node(), node);
+    EXPECT_EQ(header.backend(), "sim");
+  }
+  TraceHeader header;
+  header.set_node("fuse /home/alice/dxg");
+  header.set_backend("unix:/home/alice/host");
+  EXPECT_TRUE(SetContents("none", false, &header).ok());
+  EXPECT_EQ(header.node(), "fuse /home/alice/dxg");
+  EXPECT_TRUE(SetContents("none", true, &header).ok());
+  EXPECT_EQ(header.node().find("fuse <15 bytes "), 0u) << header.node();
+  EXPECT_EQ(header.backend().find("unix:<16 bytes "), 0u) << header.backend();
+  EXPECT_EQ(header.SerializeAsString().find("alice"), std::string::npos);
+}
+
 TEST(Contents, NothingOfBytesAndNamesIsLeft) {
   Contents contents(HeaderOf("none", true), ReadSevens);
   calls::QueryAdapterInfo::Request request;
