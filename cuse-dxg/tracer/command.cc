@@ -112,7 +112,7 @@ Result<int> Command::Run() {
   auto recorder = trace::Recorder::Create(*std::move(sink), header);
   if (!recorder.ok()) return Ours(recorder.status());
   trace::Contents contents(header, ReadMemory);
-  Tracer tracer(node_, [&](TraceItem& item, const ObservedCall* call) {
+  Tracer tracer(node_, contents.wants_memory(), [&](TraceItem& item, const ObservedCall* call) {
     if (call == nullptr) {
       contents.Apply(item.mutable_record());
     } else {

@@ -59,7 +59,7 @@ void ClearUnchanged(const contract::CallRow& row, const std::vector<std::byte>& 
 
 }  // namespace
 
-ObservedCall::ObservedCall(pid_t tid, uint32_t code, uint64_t argument)
+ObservedCall::ObservedCall(pid_t tid, uint32_t code, uint64_t argument, bool names_memory)
     : tid_(tid), code_(code), argument_(argument), row_(contract::FindCall(code)), room_(kBuffersBytesMax) {
   args_.resize(row_ != nullptr ? row_->args_size : _IOC_SIZE(code));
   if (!ReadMemory(tid_, argument_, args_)) args_.clear();
@@ -68,6 +68,7 @@ ObservedCall::ObservedCall(pid_t tid, uint32_t code, uint64_t argument)
   row_->read_request(args_.data(), request_.get());
   ReadBuffers(row_->in, args_.data(), request_.get());
   if (code_ == LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU) TakeInlineValues();
+  if (code_ == LX_DXLOCK2 && names_memory) mapped_before_ = MappingsOf(tid_);
 }
 
 void ObservedCall::ReadBuffers(std::span<const Buffer> buffers, const std::byte* args,
@@ -178,7 +179,7 @@ std::vector<guest::NamedMemory> ObservedCall::NamedMemory() const {
   if (reply_ == nullptr) return named;
   if (locked_ != 0) {
     const auto& request = static_cast<const calls::Lock2::Request&>(*request_);
-    if (const uint64_t bytes = MappedFrom(tid_, locked_); bytes != 0)
+    if (const uint64_t bytes = NewFrom(locked_, mapped_before_, MappingsOf(tid_)); bytes != 0)
       named.push_back({locked_, bytes, request.allocation()});
   }
   if (code_ != LX_DXCREATEALLOCATION) return named;

@@ -49,8 +49,10 @@ void RefuseAsWithoutTracer(pid_t tid) {
 
 }  // namespace
 
-Tracer::Tracer(std::string node, Tell tell)
-    : tell_(std::move(tell)), descriptors_(std::move(node), [this](TraceRecord& record) {
+Tracer::Tracer(std::string node, bool names_memory, Tell tell)
+    : tell_(std::move(tell)),
+      names_memory_(names_memory),
+      descriptors_(std::move(node), [this](TraceRecord& record) {
         const uint64_t now = MonotonicNs();
         counts_.descriptions += record.has_open() && record.result() == 0;
         TellRecord(record, now, now);
@@ -162,7 +164,7 @@ bool Tracer::EnterIoctl(pid_t tid, Thread& thread, const __ptrace_syscall_info& 
   pending.file = descriptors_.Of({tid, thread.tgid}, pending.fd);
   if (pending.file.number == 0) return false;
   const auto code = static_cast<uint32_t>(info.seccomp.args[1]);
-  pending.call = std::make_unique<ObservedCall>(tid, code, info.seccomp.args[2]);
+  pending.call = std::make_unique<ObservedCall>(tid, code, info.seccomp.args[2], names_memory_);
   if (pending.call->is_raw()) SayOfRaw(*pending.call, code);
   return true;
 }

@@ -31,7 +31,8 @@ class Tracer {
   // A record, and the call that it is of, as its caller's memory has it; null: it is of none that was
   // answered. The caller is stopped.
   using Tell = std::function<void(TraceItem&, const ObservedCall*)>;
-  Tracer(std::string node, Tell tell);
+  // `names_memory`: of the calls that are told it will be asked which memory they name.
+  Tracer(std::string node, bool names_memory, Tell tell);
 
   // How often threads were stopped, and what for.
   struct Counts {
@@ -93,6 +94,7 @@ class Tracer {
   void StopWithProgram();
 
   const Tell tell_;
+  const bool names_memory_;
   Descriptors descriptors_;
   Counts counts_;
   std::map<pid_t, Thread> threads_;
