@@ -90,6 +90,7 @@ Status AskKeeper(confinement::Keeper* keeper, Service service, const char* what)
 }  // namespace
 
 Status Confinement::GiveUpRights(attach::Attachment* attachment, NodeOptions* device) {
+  DXG_TRY(StartShadow(device));
   real_vmbus_ = device->backend == "vmbus";
   if (forbidden_ == confinement::Forbidden::kAllow) return Status::Ok();
   DXG_ASSIGN(keeper_, confinement::Keeper::Start([attachment] { return SettleKeeper(attachment != nullptr); },

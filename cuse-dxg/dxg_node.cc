@@ -23,6 +23,7 @@
 #include "cuse-dxg/guest/driver.h"
 #include "cuse-dxg/outside_hosts.h"
 #include "cuse-dxg/trace/event_observer.h"
+#include "cuse-dxg/trace/finishing.h"
 #include "cuse-dxg/trace/observers.h"
 #include "hostsim/backend/in_process.h"
 #include "link/host_control.h"
@@ -91,6 +92,10 @@ class DxgNode final : public attach::Node, private HostControl {
       DXG_ASSIGN(control_, control::Server::Start(control, *this));
     }
     return Status::Ok();
+  }
+
+  void FinishObservers() {
+    if (auto* const finishing = dynamic_cast<trace::Finishing*>(trace_.get())) finishing->Finish();
   }
 
   // The guest's half, and that of the host that is there now.
@@ -318,6 +323,14 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
   DXG_TRY(device->Start(options.control, std::move(control_listener)));
   return std::unique_ptr<attach::Node>(std::move(device));
 }
+
+Status StartShadow(NodeOptions* options) {
+  DXG_ASSIGN(UniqueFd player, StartShadowPlayer(*options));
+  options->shadow_player = player.release();
+  return Status::Ok();
+}
+
+void FinishObservers(attach::Node& node) { static_cast<DxgNode&>(node).FinishObservers(); }
 
 ControlReply ReportOf(attach::Node& node) {
   ControlReply report;

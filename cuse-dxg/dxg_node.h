@@ -22,8 +22,10 @@ struct NodeOptions {
   std::vector<std::string> profiles;  // adapter profiles, a name or a file each; none: the built-in default
   std::string scenario;               // that befalls them (docs/scenarios.md); empty: none
   std::string backend = "sim";
-  vmbus::UioOptions vmbus;      // of the back-end "vmbus"
-  std::string shadow;           // what answers are compared with: "replay:FILE"; empty: nothing
+  vmbus::UioOptions vmbus;                   // of the back-end "vmbus"
+  std::string shadow;                        // what answers are compared with, as `backend`; empty: nothing
+  std::vector<std::string> shadow_profiles;  // of that, as `profiles`; none: the same
+  int shadow_player = -1;                    // StartShadow's, which the device takes
   bool recorded_times = false;  // of the back-end "replay:FILE": answers take as long as they took
   int agents =
       -1;  // a listening socket for preload agents (client/agents.h), which the device takes; -1: none
@@ -39,6 +41,10 @@ struct NodeOptions {
   std::string node;  // "cuse /dev/dxg", "fuse /dev/dxg", "run"; for the recording
 };
 
+// Starts the other host's side of a shadow that is none of a recording: before this process gives up rights,
+// which a node needs that is made there. Refused as MakeNode would refuse.
+Status StartShadow(NodeOptions* options);
+
 // Makes the node, with its guest driver and its back-end. Refused if the options name no usable host.
 Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options);
 
@@ -49,6 +55,10 @@ struct DriverStore {
   bool is_vendors = false;  // an adapter is one that somebody sells, so its libraries are looked for
 };
 Result<DriverStore> FindDriverStore(const NodeOptions& options);
+
+// Lets those who observe that node finish what takes long, a moment at most: a shadow compares the rest. What
+// comes later is not observed by them. `node` is one of MakeNode's.
+void FinishObservers(attach::Node& node);
 
 // What programs asked of that node so far, and how far it was done as by the real device. `node` is one of
 // MakeNode's.

@@ -9,12 +9,10 @@
 #include <unistd.h>
 
 #include <CLI/CLI.hpp>
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <fstream>
-#include <iostream>
 #include <iterator>
 #include <memory>
 #include <string>
@@ -48,6 +46,7 @@
 #include "cuse-dxg/profile/command.h"
 #include "cuse-dxg/profile_trial.h"
 #include "cuse-dxg/replay/command.h"
+#include "cuse-dxg/replay/live_player.h"
 #include "cuse-dxg/top/command.h"
 #include "cuse-dxg/trace/command.h"
 #include "cuse-dxg/tracer/command.h"
@@ -147,6 +146,7 @@ int Serve(Options options) {
 
   const bool asked = WaitForEnd(*signals, attachment->session());
   NotifyServiceManager("STOPPING=1");
+  FinishObservers(*node);
   if (!asked) spdlog::error("{} was unmounted or aborted by another process; stopping", attachment->path());
   {
     const StopDeadline deadline(asked ? 0 : kExitRefused, [&] {
@@ -243,6 +243,7 @@ Result<int> RunServed(Options options, Launched launched, const ReportFile& repo
     spdlog::error("{}", status.why());
     ended = W_EXITCODE(StatusOfNoProgram(status), 0);
   }
+  FinishObservers(*node);
   const StopDeadline deadline(WIFEXITED(ended) ? WEXITSTATUS(ended) : 128 + WTERMSIG(ended), [&options] {
     const std::string& control = options.device.control;
     if (!control.empty()) unlink(control.c_str());
@@ -393,5 +394,6 @@ int Main(int argc, char** argv) {
 int main(int argc, char** argv) {
   if (dxg::client::IsInjectorCommand(argc, argv)) return dxg::client::RunInjector();
   if (argc == 3 && argv[1] == std::string_view("trial")) return dxg::RunTrial(argv[2]);
+  if (argc == 3 && argv[1] == dxg::replay::kShadowCommand) return dxg::replay::PlayLive(argv[2]);
   return dxg::Main(argc, argv);
 }

@@ -36,10 +36,18 @@ void AddDeviceOptions(CLI::App* command, Options* options) {
       ->envname("DXG_BACKEND")
       ->capture_default_str();
   command
+      ->add_option("--shadow", options->device.shadow,
+                   "Compare all answers with those of another host, as of --backend, which is asked the same "
+                   "by clients "
+                   "of its own, or with those of a recording; say in the log what differs (docs/replay.md)")
+      ->type_name("sim|unix:PATH|vmbus|vmbus:PATH|replay:FILE");
+  command
       ->add_option(
-          "--shadow", options->device.shadow,
-          "Compare all answers with those of a recording, and say in the log what differs (docs/replay.md)")
-      ->type_name("replay:FILE");
+          "--shadow-profile", options->device.shadow_profiles,
+          "Adapter profile of --shadow sim; repeat it for more adapters. Default: those of --profile")
+      ->type_name(DXG_PROFILE_NAMES "|FILE")
+      ->take_all()
+      ->allow_extra_args(false);
   command
       ->add_option_function<std::string>(
           "--timing",

@@ -4,11 +4,13 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 #include "cuse-dxg/backend/socket/socket_backend.h"
 #include "cuse-dxg/backend/uio/uio_bus.h"
 #include "cuse-dxg/backend/vmbus/simulated_bus.h"
 #include "cuse-dxg/backend/vmbus/vmbus_backend.h"
+#include "cuse-dxg/live_shadow.h"
 #include "cuse-dxg/replay/replay_host.h"
 #include "cuse-dxg/replay/shadow.h"
 #include "link/trace/trace_file.h"
@@ -82,17 +84,59 @@ Result<ConnectOutside> FindOutsideHost(const NodeOptions& options) {
       options.backend);
 }
 
+namespace {
+
+// The words of a `cuse-dxg run` that has that host, for the player.
+Result<std::vector<std::string>> WordsOfShadow(const NodeOptions& options) {
+  const std::string& host = options.shadow;
+  const bool known =
+      host == "sim" || host == "vmbus" || host.starts_with("unix:") || host.starts_with("vmbus:");
+  if (!known)
+    return Status::Refuse(
+        EINVAL,
+        "--shadow {}: no such host; expected \"replay:FILE\", or a back-end as --backend has "
+        "them: \"sim\", \"unix:PATH\", \"vmbus\", \"vmbus:PATH\"",
+        host);
+  if (!options.shadow_profiles.empty() && host != "sim")
+    return Status::Refuse(EINVAL, "--shadow-profile: only --shadow sim makes adapters; leave it out with {}",
+                          host);
+  if (host != "sim" && host == options.backend)
+    return Status::Refuse(EINVAL, "--shadow {}: that is the host that answers; name another one", host);
+  std::vector<std::string> words{"--backend", host};
+  if (host == "vmbus") {
+    if (const auto& window = options.vmbus.window) {
+      const std::string start = window->start ? std::to_string(*window->start) : "hole";
+      words.insert(words.end(), {"--vmbus-window", start + "+" + std::to_string(window->length)});
+    }
+    if (!options.vmbus.window_file.empty())
+      words.insert(words.end(), {"--vmbus-window-file", options.vmbus.window_file});
+    if (options.vmbus.unpinned_pages) words.emplace_back("--vmbus-unpinned-pages");
+  }
+  if (host != "sim") return words;
+  for (const std::string& profile :
+       options.shadow_profiles.empty() ? options.profiles : options.shadow_profiles)
+    words.insert(words.end(), {"--profile", profile});
+  if (options.shadow_profiles.empty() && !options.scenario.empty())
+    words.insert(words.end(), {"--scenario", options.scenario});
+  return words;
+}
+
+}  // namespace
+
+Result<UniqueFd> StartShadowPlayer(const NodeOptions& options) {
+  if (options.shadow.empty() || options.shadow.starts_with("replay:")) return UniqueFd();
+  DXG_ASSIGN(const std::vector<std::string> words, WordsOfShadow(options));
+  return LiveShadow::StartPlayer(words);
+}
+
 // What --shadow names; null: nothing.
 Result<std::unique_ptr<guest::CallObserver>> FindShadow(const NodeOptions& options) {
   constexpr std::string_view kReplay = "replay:";
   std::unique_ptr<guest::CallObserver> none;
+  if (options.shadow.empty() && !options.shadow_profiles.empty())
+    return Status::Refuse(EINVAL, "--shadow-profile: is of a shadow; give --shadow sim as well");
   if (options.shadow.empty()) return none;
-  if (!options.shadow.starts_with(kReplay))
-    return Status::Refuse(
-        EINVAL,
-        "--shadow {}: expected \"replay:FILE\"; to compare with another back-end, record the program "
-        "and play it there: cuse-dxg replay FILE --backend {}",
-        options.shadow, options.shadow);
+  if (!options.shadow.starts_with(kReplay)) return LiveShadow::Start(UniqueFd(options.shadow_player));
   const auto given = replay::ReplayHost::Parse(options.shadow.substr(kReplay.size()), false);
   DXG_TRY(CheckIsNotRecorded(options, "--shadow", given.file));
   DXG_ASSIGN(auto recording, replay::Recording::Open(given.file));

@@ -99,9 +99,8 @@ void ReplaceWord(std::string* bytes, uint64_t from, uint64_t to) {
 
 }  // namespace
 
-Result<std::unique_ptr<Client>> Client::Open(const Recording& recording, Order& order, uint32_t process,
+Result<std::unique_ptr<Client>> Client::Open(const RecordedProcess& recorded, Others& others,
                                              const std::string& device) {
-  const RecordedProcess& recorded = recording.processes()[process];
   if (!recorded.name.empty()) prctl(PR_SET_NAME, recorded.name.c_str());
   UniqueFd node(open(device.c_str(), O_RDWR | O_CLOEXEC));
   const int error = errno;
@@ -109,8 +108,7 @@ Result<std::unique_ptr<Client>> Client::Open(const Recording& recording, Order& 
     return Status::Refuse(
         error, "{} cannot be opened: {}; expected a node of /dev/dxg's kind, as `cuse-dxg serve` makes it",
         device, std::strerror(error));
-  order.PidOf(process) = getpid();
-  return std::unique_ptr<Client>(new Client(recording, order, process, std::move(node)));
+  return std::unique_ptr<Client>(new Client(recorded.pid, others, std::move(node)));
 }
 
 Outcome Client::Make(const RecordedCall& call) {
@@ -197,12 +195,12 @@ void Client::PutLuids(Message* message) {
 uint64_t Client::DescriptorOf(uint32_t object, uint64_t recorded) {
   const auto own = descriptors_.find(object);
   if (own != descriptors_.end()) return own->second;
-  if (object == 0 || object > recording_.objects()) return recorded;
-  const Order::Place& place = order_.PlaceOf(object);
-  const int pid = place.pid;
+  const Order::Place* const place = others_.PlaceOf(object);
+  if (place == nullptr) return recorded;
+  const int pid = place->pid;
   if (pid == 0) return recorded;
   const UniqueFd process(static_cast<int>(syscall(SYS_pidfd_open, pid, 0)));
-  const int taken = static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), place.descriptor.load(), 0));
+  const int taken = static_cast<int>(syscall(SYS_pidfd_getfd, process.get(), place->descriptor.load(), 0));
   if (taken < 0) return recorded;
   descriptors_[object] = static_cast<uint64_t>(taken);
   return static_cast<uint64_t>(taken);
@@ -230,20 +228,15 @@ uint64_t Client::AddressFor(uint64_t recorded) {
   return to + (recorded - from);
 }
 
-// One number may have been that of several, one after another: the last one that was begun is meant.
 uint64_t Client::ProcessFor(uint64_t recorded) const {
   if (recorded == 0) return 0;
-  if (recorded == recording_.processes()[process_].pid) return static_cast<uint64_t>(getpid());
-  for (uint32_t i = static_cast<uint32_t>(recording_.processes().size()); i > 0; --i) {
-    const int live = order_.PidOf(i - 1);
-    if (recording_.processes()[i - 1].pid == recorded && live != 0) return static_cast<uint64_t>(live);
-  }
+  if (recorded == recorded_pid_) return static_cast<uint64_t>(getpid());
+  const int live = recorded <= UINT32_MAX ? others_.PidOf(static_cast<uint32_t>(recorded)) : 0;
+  if (live != 0) return static_cast<uint64_t>(live);
   // One that has not opened the node, or not any more. Here the number may be a player's.
   constexpr uint64_t kPidsMax = 1u << 22;
   return recorded < kPidsMax ? static_cast<uint64_t>(getppid()) : recorded;
 }
-
-Client::~Client() { order_.PidOf(process_) = 0; }
 
 void Client::Learn(const RecordedCall& call, const Message& request, const Message& reply) {
   if (call.result < 0) return;
@@ -262,9 +255,10 @@ void Client::Learn(const RecordedCall& call, const Message& request, const Messa
     for (const Made& made : call.descriptors) {
       if (value.kind != Kind::kDescriptor || made.name != value.number) continue;
       descriptors_[made.object] = live;
-      Order::Place& place = order_.PlaceOf(made.object);
-      place.descriptor = static_cast<int32_t>(live);
-      place.pid = getpid();
+      Order::Place* const place = others_.PlaceOf(made.object);
+      if (place == nullptr) continue;
+      place->descriptor = static_cast<int32_t>(live);
+      place->pid = getpid();
     }
   });
 }

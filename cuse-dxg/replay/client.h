@@ -22,24 +22,29 @@ struct Outcome {
   std::unique_ptr<Message> reply;
 };
 
+// What a process that plays knows of the others, which play at the same time.
+class Others {
+ public:
+  virtual ~Others() = default;
+  // Where the descriptor of an object is; null: it cannot be known.
+  virtual Order::Place* PlaceOf(uint32_t object) = 0;
+  // The process that plays the last recorded one of that number; 0: there is none.
+  virtual int PidOf(uint32_t recorded) = 0;
+};
+
 // One process of a recording, played in this one: the names that it uses, and its calls.
 class Client {
  public:
-  // ENOENT and the like: the node cannot be opened. `order` and `recording` outlive it.
-  static Result<std::unique_ptr<Client>> Open(const Recording& recording, Order& order, uint32_t process,
+  // ENOENT and the like: the node cannot be opened. `others` outlive it.
+  static Result<std::unique_ptr<Client>> Open(const RecordedProcess& process, Others& others,
                                               const std::string& device);
-
-  // Closes the node.
-  ~Client();
-  Client(const Client&) = delete;
-  Client& operator=(const Client&) = delete;
 
   // Makes that call. Any thread.
   Outcome Make(const RecordedCall& call) DXG_EXCLUDES(mutex_);
 
  private:
-  Client(const Recording& recording, Order& order, uint32_t process, UniqueFd node)
-      : recording_(recording), order_(order), process_(process), node_(std::move(node)) {}
+  Client(uint32_t recorded_pid, Others& others, UniqueFd node)
+      : recorded_pid_(recorded_pid), others_(others), node_(std::move(node)) {}
 
   std::unique_ptr<Message> RequestFor(const RecordedCall& call) DXG_EXCLUDES(mutex_);
   void Learn(const RecordedCall& call, const Message& request, const Message& reply) DXG_EXCLUDES(mutex_);
@@ -50,9 +55,8 @@ class Client {
   uint64_t ProcessFor(uint64_t recorded) const;
   void PutLuids(Message* message) DXG_REQUIRES(mutex_);
 
-  const Recording& recording_;
-  Order& order_;
-  const uint32_t process_;  // of the recording
+  const uint32_t recorded_pid_;
+  Others& others_;
   const UniqueFd node_;
   Mutex mutex_;
   std::unordered_map<uint32_t, uint64_t> handles_ DXG_GUARDED_BY(mutex_);      // by object

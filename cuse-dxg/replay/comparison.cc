@@ -181,6 +181,16 @@ std::vector<const RecordedCall*> HistoryOf(const Recording& recording, const Rec
     for (const Made& made : each.handles) makers[made.object] = &each;
     for (const Made& made : each.descriptors) makers[made.object] = &each;
   }
+  return HistoryOf(
+      [&makers](uint32_t object) {
+        const auto found = makers.find(object);
+        return found == makers.end() ? nullptr : found->second;
+      },
+      call, calls_max);
+}
+
+std::vector<const RecordedCall*> HistoryOf(const std::function<const RecordedCall*(uint32_t object)>& maker,
+                                           const RecordedCall& call, size_t calls_max) {
   std::set<uint64_t> seen;
   std::vector<const RecordedCall*> history, todo{&call};
   while (!todo.empty()) {
@@ -191,11 +201,11 @@ std::vector<const RecordedCall*> HistoryOf(const Recording& recording, const Rec
     ForEachValue(*question, *question, [&](const Value& value) {
       if (!IsHandle(value.kind) && value.kind != Kind::kDescriptor) return;
       const uint64_t mark = IsHandle(value.kind) ? kObjectMark : kObjectMark << 32;
-      const auto maker = makers.find(static_cast<uint32_t>(value.number & kObjectMask));
-      if ((value.number & mark) != mark || maker == makers.end()) return;
-      if (!seen.insert(maker->second->record).second) return;
-      history.push_back(maker->second);
-      todo.push_back(maker->second);
+      const RecordedCall* const made_by =
+          (value.number & mark) == mark ? maker(static_cast<uint32_t>(value.number & kObjectMask)) : nullptr;
+      if (made_by == nullptr || !seen.insert(made_by->record).second) return;
+      history.push_back(made_by);
+      todo.push_back(made_by);
     });
   }
   std::ranges::sort(history, {}, [](const RecordedCall* each) { return each->record; });

@@ -1,6 +1,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <map>
 #include <optional>
 #include <string>
@@ -63,10 +64,17 @@ class Counts {
   uint64_t calls_ = 0, renamed_ = 0, may_differ_ = 0, different_ = 0;
 };
 
+// So many calls are shown with a difference.
+inline constexpr size_t kHistoryMax = 12;
+
 // The calls that made what the call names, and what those name, in the order of the recording. At most the
 // last `calls_max`.
 std::vector<const RecordedCall*> HistoryOf(const Recording& recording, const RecordedCall& call,
                                            size_t calls_max);
+
+// The same, where `maker` knows which call made an object; null: none that is known.
+std::vector<const RecordedCall*> HistoryOf(const std::function<const RecordedCall*(uint32_t object)>& maker,
+                                           const RecordedCall& call, size_t calls_max);
 
 // "record 12: CreateDevice({adapter=0x40000040, flags=0x0}) = 0 {device=0x40000080}".
 std::string LineOf(const RecordedCall& call);

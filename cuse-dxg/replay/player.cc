@@ -30,8 +30,7 @@ namespace dxg::replay {
 namespace {
 
 constexpr int kPatienceMs = 30'000;  // beyond what the recording says, for a call that does not end
-constexpr size_t kHistoryMax = 12;
-constexpr int kCannotOpen = 3;  // the exit status of a player, which has said why
+constexpr int kCannotOpen = 3;       // the exit status of a player, which has said why
 
 void SleepUntil(uint64_t ns) {
   const timespec at{.tv_sec = static_cast<time_t>(ns / 1'000'000'000),
@@ -39,6 +38,26 @@ void SleepUntil(uint64_t ns) {
   while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, nullptr) == EINTR) {
   }
 }
+
+class RecordedOthers final : public Others {
+ public:
+  RecordedOthers(const Recording& recording, Order& order) : recording_(recording), order_(order) {}
+  Order::Place* PlaceOf(uint32_t object) override {
+    return object == 0 || object > recording_.objects() ? nullptr : &order_.PlaceOf(object);
+  }
+  // One number may have been that of several, one after another: the last one that was begun is meant.
+  int PidOf(uint32_t recorded) override {
+    for (uint32_t i = static_cast<uint32_t>(recording_.processes().size()); i > 0; --i) {
+      const int live = order_.PidOf(i - 1);
+      if (recording_.processes()[i - 1].pid == recorded && live != 0) return live;
+    }
+    return 0;
+  }
+
+ private:
+  const Recording& recording_;
+  Order& order_;
+};
 
 // What a player says of a call: its number, and a record with what was asked and answered.
 void Tell(int to, Mutex& mutex, size_t call, const Outcome& outcome) {
@@ -98,12 +117,14 @@ int PlayProcess(const Recording& recording, Order& order, uint32_t number, const
                 uint64_t begin_ns, int tell) {
   const RecordedProcess& process = recording.processes()[number];
   Mutex telling;
+  RecordedOthers others(recording, order);
   if (!order.WaitFor(order.OpenOf(number))) return 0;
-  auto client = Client::Open(recording, order, number, options.device);
+  auto client = Client::Open(process, others, options.device);
   if (!client.ok()) {
     fmt::print(stderr, "cuse-dxg replay: {}\n", client.status().why());
     return kCannotOpen;
   }
+  order.PidOf(number) = getpid();
   order.Done(order.OpenOf(number));
   TellOfOther(tell, telling);
   std::vector<std::vector<size_t>> calls(process.threads.size());
@@ -131,6 +152,7 @@ int PlayProcess(const Recording& recording, Order& order, uint32_t number, const
     if (thread.joinable()) thread.join();
   }
   if (!order.WaitFor(order.CloseOf(number))) return 0;
+  order.PidOf(number) = 0;
   client->reset();
   order.Done(order.CloseOf(number));
   TellOfOther(tell, telling);

@@ -97,6 +97,27 @@ Result<std::unique_ptr<Recording>> Recording::Read(trace::TraceReader& reader, c
   return recording;
 }
 
+std::unique_ptr<Recording> Recording::Live(const TraceHeader& header, const std::string& name) {
+  std::unique_ptr<Recording> recording(new Recording(name));
+  recording->header_ = header;
+  recording->reading_.live = true;
+  return recording;
+}
+
+std::optional<RecordedCall> Recording::TakeCall() {
+  reading_.bytes = 0;
+  if (calls_.empty()) return std::nullopt;
+  std::optional<RecordedCall> call = std::move(calls_.back());
+  calls_.pop_back();
+  processes_[call->process].calls.clear();
+  return call;
+}
+
+void Recording::Forget(uint32_t process) {
+  reading_.handles[process] = {};
+  reading_.descriptors[process] = {};
+}
+
 Result<uint32_t> Recording::NewProcess(uint32_t pid, std::string name) {
   if (reading_.live_processes == kProcessesMax)
     return Status::Refuse(EFBIG, "more than {} processes at once; replay a shorter recording", kProcessesMax);
@@ -128,6 +149,7 @@ Result<uint32_t> Recording::ThreadOf(uint32_t process, uint32_t tid) {
 }
 
 Status Recording::Add(const TraceRecord& record, uint64_t number) {
+  reading_.closed.reset();
   if (record.has_adapter()) {
     if (record.adapter().change() != TraceAdapter::ARRIVED) return Status::Ok();
     if (adapters_.size() == kAdaptersMax)
@@ -144,7 +166,8 @@ Status Recording::Add(const TraceRecord& record, uint64_t number) {
     const auto known = reading_.process_of_pid.find(record.pid());
     // With no open file left a number is another process's, or this one's from the beginning on.
     const bool begins = known == reading_.process_of_pid.end() ||
-                        (reading_.open_files[known->second] == 0 && !processes_[known->second].calls.empty());
+                        (reading_.open_files[known->second] == 0 &&
+                         (reading_.live || !processes_[known->second].calls.empty()));
     uint32_t process = begins ? 0 : known->second;
     if (begins) {
       DXG_ASSIGN(process, NewProcess(record.pid(), record.open().name()));
@@ -164,6 +187,7 @@ Status Recording::Add(const TraceRecord& record, uint64_t number) {
       if (--reading_.open_files[known->second] == 0) {
         processes_[known->second].closed_ns = std::max<uint64_t>(record.begin_ns(), 1);
         --reading_.live_processes;
+        reading_.closed = known->second;
       }
     }
     return Status::Ok();
@@ -188,7 +212,10 @@ Status Recording::Keep(uint64_t bytes) {
 
 Status Recording::AddCall(const TraceRecord& record, uint64_t number, const contract::CallRow& row) {
   DXG_ASSIGN(const uint32_t of_process, ProcessOf(record.pid()));
-  DXG_ASSIGN(const uint32_t thread, ThreadOf(of_process, record.tid()));
+  uint32_t thread = record.tid();
+  if (!reading_.live) {
+    DXG_ASSIGN(thread, ThreadOf(of_process, record.tid()));
+  }
   RecordedCall call{.record = number,
                     .row = &row,
                     .process = of_process,

@@ -2,6 +2,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 #include <string>
 #include <unordered_map>
 #include <utility>
@@ -97,6 +98,17 @@ class Recording {
   // ENOENT and the like: it cannot be read; EINVAL: it is no recording of calls, or damaged; EFBIG.
   static Result<std::unique_ptr<Recording>> Read(trace::TraceReader& reader, const std::string& name);
   static Result<std::unique_ptr<Recording>> Open(const std::string& path);
+  // One that is still made, by somebody who lives: nothing is in it yet.
+  static std::unique_ptr<Recording> Live(const TraceHeader& header, const std::string& name);
+  // The next record of such a one. EINVAL: it is damaged; EFBIG.
+  Status Add(const TraceRecord& record, uint64_t number);
+  // The call that was added last, which is not kept any longer; none: the record was no question. Its thread
+  // has the number that it had, since threads may come and go for ever.
+  std::optional<RecordedCall> TakeCall();
+  // The process whose last descriptor was closed by the record that was added last.
+  std::optional<uint32_t> closed() const { return reading_.closed; }
+  // Nothing of that process will be asked any more: what is known of its names is not kept.
+  void Forget(uint32_t process);
 
   const std::string& name() const { return name_; }
   const TraceHeader& header() const { return header_; }
@@ -111,7 +123,6 @@ class Recording {
 
  private:
   explicit Recording(std::string name) : name_(std::move(name)) {}
-  Status Add(const TraceRecord& record, uint64_t number);
   // Counts memory; EFBIG: it is too much.
   Status Keep(uint64_t bytes);
   Status AddCall(const TraceRecord& record, uint64_t number, const contract::CallRow& row);
@@ -129,6 +140,8 @@ class Recording {
     std::unordered_map<uint64_t, uint32_t> shared_objects;
     std::unordered_map<uint32_t, uint64_t> shared_numbers;
     size_t live_processes = 0;
+    bool live = false;  // it is still made
+    std::optional<uint32_t> closed;
     uint32_t last_descriptor = 0;  // the object of the last that was given
     uint32_t objects = 0;
     uint64_t bytes = 0;

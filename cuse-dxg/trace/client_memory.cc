@@ -37,6 +37,14 @@ void ClientMemory::ProcessClosed(pid_t process) {
   processes_.erase(found);
 }
 
+void ClientMemory::ProcessEnded(pid_t process) {
+  MutexLock lock(mutex_);
+  const auto found = processes_.find(process);
+  if (found == processes_.end()) return;
+  known_ -= found->second.shown.size() + found->second.mapped.size();
+  processes_.erase(found);
+}
+
 bool ClientMemory::MayKnowMore() {
   if (known_ == kKnownMax) return false;
   ++known_;

@@ -36,6 +36,8 @@ class ClientMemory {
   void AddTo(const guest::CallReport& report, TraceCall* call) DXG_EXCLUDES(mutex_);
   void ProcessOpened(pid_t process) DXG_EXCLUDES(mutex_);
   void ProcessClosed(pid_t process) DXG_EXCLUDES(mutex_);
+  // With all its descriptors; or its memory is another program's.
+  void ProcessEnded(pid_t process) DXG_EXCLUDES(mutex_);
 
  private:
   struct Place {

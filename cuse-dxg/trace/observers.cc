@@ -4,7 +4,9 @@
 #include <utility>
 
 #include "base/monotonic.h"
+#include "cuse-dxg/trace/contents.h"
 #include "cuse-dxg/trace/event_observer.h"
+#include "cuse-dxg/trace/finishing.h"
 #include "cuse-dxg/trace/recorder.h"
 #include "cuse-dxg/trace/text_trace.h"
 
@@ -14,7 +16,7 @@ namespace {
 using Observer = std::unique_ptr<guest::CallObserver>;
 
 // Tells two.
-class Both final : public guest::CallObserver, public EventObserver {
+class Both final : public guest::CallObserver, public EventObserver, public Finishing {
  public:
   Both(Observer first, Observer second) : first_(std::move(first)), second_(std::move(second)) {}
 
@@ -39,32 +41,29 @@ class Both final : public guest::CallObserver, public EventObserver {
       if (auto* const of_events = dynamic_cast<EventObserver*>(each)) of_events->OnEvent(record);
     }
   }
+  void Finish() override {
+    for (guest::CallObserver* const each : {first_.get(), second_.get()}) {
+      if (auto* const finishing = dynamic_cast<Finishing*>(each)) finishing->Finish();
+    }
+  }
   bool wants_memory() const override { return first_->wants_memory() || second_->wants_memory(); }
 
  private:
   const Observer first_, second_;
 };
 
-TraceHeader::Memory MemoryOf(const std::string& name) {
-  return name == "full" ? TraceHeader::FULL : name == "hash" ? TraceHeader::HASH : TraceHeader::NONE;
-}
-
 }  // namespace
 
 Result<Observer> MakeObserver(const ObserverFiles& files, TraceHeader header, ReadClient read_client) {
   const RecordOptions& record = files.record;
-  const TraceHeader::Memory memory = MemoryOf(record.memory);
-  if (record.file.empty() && (record.redact || memory != TraceHeader::NONE))
+  const Status contents = SetContents(record.memory, record.redact, &header);
+  if (record.file.empty() && (record.redact || header.memory() != TraceHeader::NONE))
     return Status::Refuse(EINVAL, "--memory and --redact are of a recording; give --record FILE as well");
-  if (record.redact && memory == TraceHeader::FULL)
-    return Status::Refuse(EINVAL,
-                          "--redact leaves contents out, which --memory full asks for; give --memory hash");
+  DXG_TRY(contents);
   header.set_begin_ns(MonotonicNs());
   Observer all;
   const auto add = [&all](Observer one) { all = Together(std::move(all), std::move(one)); };
   if (!record.file.empty()) {
-    header.set_memory(memory);
-    header.set_redacted(record.redact);
     DXG_ASSIGN(auto sink, FileSink::Create(record.file, record.file_max));
     DXG_ASSIGN(auto recorder, Recorder::Create(std::move(sink), header, std::move(read_client)));
     add(std::move(recorder));

@@ -9,9 +9,12 @@
 #include <fstream>
 #include <memory>
 #include <utility>
+#include <vector>
 
+#include "cuse-dxg/trace/contents.h"
 #include "cuse-dxg/trace/recorder.h"
 #include "cuse-dxg/tracer/program.h"
+#include "cuse-dxg/tracer/tracee_memory.h"
 #include "cuse-dxg/tracer/tracer.h"
 
 namespace dxg::tracer {
@@ -56,6 +59,16 @@ Command::Command(CLI::App& app, int argc, char** argv) : words_("record", argc, 
       ->type_name("SIZE")
       ->transform(CLI::AsSizeValue(false).description(""))
       ->default_str("16GiB");
+  record_
+      ->add_option(
+          "--memory", memory_,
+          "What is recorded of the memory that calls name: hash (a hash of it), full (its contents). Of "
+          "CreateAllocation that is the program's own pages of an existing heap, since only the driver knows "
+          "the size of others; of locked memory, what is mapped from its address on")
+      ->check(CLI::IsMember({"none", "hash", "full"}))
+      ->capture_default_str();
+  record_->add_flag("--redact", redact_,
+                    "Record private data, names, and paths of programs as their sizes and hashes only");
   record_->add_flag("--summary", summary_,
                     "At the end, say on stderr how many calls there were, and how often they stopped the "
                     "program");
@@ -85,6 +98,9 @@ TraceHeader Command::Header() const {
 
 Result<int> Command::Run() {
   if (const Status words = words_.Check(); !words.ok()) return Ours(words);
+  TraceHeader header = Header();
+  if (const Status contents = trace::SetContents(memory_, redact_, &header); !contents.ok())
+    return Ours(contents);
   auto sink = trace::FileSink::Create(file_, bytes_max_);
   if (!sink.ok()) return Ours(sink.status());
   // Before a thread is made, which would have to be forked with.
@@ -93,9 +109,19 @@ Result<int> Command::Run() {
   const sigset_t handled = Tracer::HandledSignals();
   pthread_sigmask(SIG_BLOCK, &handled, nullptr);
   if (const Status seized = program.Seize(); !seized.ok()) return Ours(seized);
-  auto recorder = trace::Recorder::Create(*std::move(sink), Header());
+  auto recorder = trace::Recorder::Create(*std::move(sink), header);
   if (!recorder.ok()) return Ours(recorder.status());
-  Tracer tracer(node_, [&recorder](TraceItem& item) { (*recorder)->Add(item); });
+  trace::Contents contents(header, ReadMemory);
+  Tracer tracer(node_, contents.wants_memory(), [&](TraceItem& item, const ObservedCall* call) {
+    if (call == nullptr) {
+      contents.Apply(item.mutable_record());
+    } else {
+      contents.Apply(call->request(), call->reply(),
+                     contents.wants_memory() ? call->NamedMemory() : std::vector<guest::NamedMemory>(),
+                     item.mutable_record());
+    }
+    (*recorder)->Add(item);
+  });
   const int ended = tracer.Run(program);
   recorder->reset();
   if (const Status why = program.Why(); !why.ok()) return why;

@@ -31,7 +31,8 @@ class Command {
   CLI::App* record_;
   std::string file_, node_ = "/dev/dxg";
   uint64_t bytes_max_ = uint64_t{16} << 30;
-  bool summary_ = false;
+  std::string memory_ = "none";
+  bool redact_ = false, summary_ = false;
   std::vector<std::string> program_;
 };
 

@@ -59,7 +59,7 @@ void ClearUnchanged(const contract::CallRow& row, const std::vector<std::byte>& 
 
 }  // namespace
 
-ObservedCall::ObservedCall(pid_t tid, uint32_t code, uint64_t argument)
+ObservedCall::ObservedCall(pid_t tid, uint32_t code, uint64_t argument, bool names_memory)
     : tid_(tid), code_(code), argument_(argument), row_(contract::FindCall(code)), room_(kBuffersBytesMax) {
   args_.resize(row_ != nullptr ? row_->args_size : _IOC_SIZE(code));
   if (!ReadMemory(tid_, argument_, args_)) args_.clear();
@@ -68,6 +68,7 @@ ObservedCall::ObservedCall(pid_t tid, uint32_t code, uint64_t argument)
   row_->read_request(args_.data(), request_.get());
   ReadBuffers(row_->in, args_.data(), request_.get());
   if (code_ == LX_DXWAITFORSYNCHRONIZATIONOBJECTFROMGPU) TakeInlineValues();
+  if (code_ == LX_DXLOCK2 && names_memory) mapped_before_ = MappingsOf(tid_);
 }
 
 void ObservedCall::ReadBuffers(std::span<const Buffer> buffers, const std::byte* args,
@@ -125,9 +126,10 @@ void ObservedCall::ReadElements(const Buffer& buffer, const std::byte* elements,
 // Of an answer the handle is the node's, and as much of the private data as the host gave back: how much that
 // is stands nowhere, so this takes all that there is room for. What no member says, the guest fills in
 // likewise.
-void ObservedCall::Adapt(const std::byte* element, AllocationInfo2* info) const {
-  info->set_has_sysmem(AddressAt(element, offsetof(d3dddi_allocationinfo2, sysmem)) != 0);
-  if (reply_ == nullptr) return;
+void ObservedCall::Adapt(const std::byte* element, AllocationInfo2* info) {
+  const uint64_t sysmem = AddressAt(element, offsetof(d3dddi_allocationinfo2, sysmem));
+  info->set_has_sysmem(sysmem != 0);
+  if (reply_ == nullptr) return own_memory_.push_back(sysmem);
   info->clear_vidpn_source_id();
   info->clear_flags();
   info->set_priv_drv_data_size(static_cast<uint32_t>(info->priv_drv_data().size()));
@@ -168,7 +170,27 @@ void ObservedCall::Ended(int32_t result, TraceCall* call) {
   if (is_refused) ClearUnchanged(*row_, args_, &after);
   if (is_answered) row_->read_reply(after.data(), reply_.get());
   if (!is_refused) ReadBuffers(row_->out, after.data(), reply_.get());
+  if (!is_refused && code_ == LX_DXLOCK2) locked_ = AddressAt(after.data(), offsetof(d3dkmt_lock2, data));
   reply_->SerializeToString(call->mutable_reply());
+}
+
+std::vector<guest::NamedMemory> ObservedCall::NamedMemory() const {
+  std::vector<guest::NamedMemory> named;
+  if (reply_ == nullptr) return named;
+  if (locked_ != 0) {
+    const auto& request = static_cast<const calls::Lock2::Request&>(*request_);
+    if (const uint64_t bytes = NewFrom(locked_, mapped_before_, MappingsOf(tid_)); bytes != 0)
+      named.push_back({locked_, bytes, request.allocation()});
+  }
+  if (code_ != LX_DXCREATEALLOCATION) return named;
+  const auto& request = static_cast<const calls::CreateAllocation::Request&>(*request_);
+  const auto& made = static_cast<const calls::CreateAllocation::Reply&>(*reply_).allocation_info();
+  const uint64_t bytes = request.standard_allocation().existing_heap_size();
+  for (size_t i = 0; i < own_memory_.size() && bytes != 0 && i < static_cast<size_t>(made.size()); ++i) {
+    if (own_memory_[i] != 0)
+      named.push_back({own_memory_[i], bytes, made.Get(static_cast<int>(i)).allocation()});
+  }
+  return named;
 }
 
 void ObservedCall::Lost(TraceCall* call) const { FillIn(call); }

@@ -7,7 +7,9 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 
 #include "base/page.h"
 #include "base/unique_fd.h"
@@ -33,6 +35,28 @@ bool ReadMemory(pid_t tid, uint64_t address, std::span<std::byte> to) {
   const ssize_t read = process_vm_readv(tid, &here, 1, &there, 1, 0);
   if (read < 0 && (errno == EPERM || errno == ENOSYS)) return ReadMemoryFile(tid, address, to);
   return read == static_cast<ssize_t>(to.size());
+}
+
+std::vector<Mapping> MappingsOf(pid_t tid) {
+  std::vector<Mapping> mappings;
+  std::ifstream maps(fmt::format("/proc/{}/maps", tid));
+  for (std::string line; std::getline(maps, line);) {
+    unsigned long begin = 0, end = 0;
+    char may_read = '-';
+    if (std::sscanf(line.c_str(), "%lx-%lx %c", &begin, &end, &may_read) == 3 && may_read == 'r')
+      mappings.push_back({begin, end});
+  }
+  return mappings;
+}
+
+uint64_t NewFrom(uint64_t address, const std::vector<Mapping>& before, const std::vector<Mapping>& now) {
+  const auto ends_behind = [address](const Mapping& each) { return each.end > address; };
+  const auto mapped = std::ranges::find_if(now, ends_behind);
+  if (mapped == now.end() || mapped->begin > address) return 0;
+  const auto old = std::ranges::find_if(before, ends_behind);
+  if (old == before.end()) return mapped->end - address;
+  if (old->begin <= address) return std::min(mapped->end - address, kOldMax);
+  return std::min(mapped->end, old->begin) - address;
 }
 
 std::string ReadString(pid_t tid, uint64_t address, size_t bytes_max) {

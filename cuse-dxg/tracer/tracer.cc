@@ -49,8 +49,10 @@ void RefuseAsWithoutTracer(pid_t tid) {
 
 }  // namespace
 
-Tracer::Tracer(std::string node, Tell tell)
-    : tell_(std::move(tell)), descriptors_(std::move(node), [this](TraceRecord& record) {
+Tracer::Tracer(std::string node, bool names_memory, Tell tell)
+    : tell_(std::move(tell)),
+      names_memory_(names_memory),
+      descriptors_(std::move(node), [this](TraceRecord& record) {
         const uint64_t now = MonotonicNs();
         counts_.descriptions += record.has_open() && record.result() == 0;
         TellRecord(record, now, now);
@@ -162,7 +164,7 @@ bool Tracer::EnterIoctl(pid_t tid, Thread& thread, const __ptrace_syscall_info& 
   pending.file = descriptors_.Of({tid, thread.tgid}, pending.fd);
   if (pending.file.number == 0) return false;
   const auto code = static_cast<uint32_t>(info.seccomp.args[1]);
-  pending.call = std::make_unique<ObservedCall>(tid, code, info.seccomp.args[2]);
+  pending.call = std::make_unique<ObservedCall>(tid, code, info.seccomp.args[2], names_memory_);
   if (pending.call->is_raw()) SayOfRaw(*pending.call, code);
   return true;
 }
@@ -237,7 +239,7 @@ void Tracer::LeaveIoctl(pid_t tid, Thread& thread, int64_t value, uint64_t now) 
   }
   record.set_result(result);
   pending.call->Ended(result, record.mutable_call());
-  TellRecord(record, pending.begin_ns, now);
+  TellRecord(record, pending.begin_ns, now, pending.call.get());
 }
 
 void Tracer::LeaveOther(pid_t tid, const Thread& thread, int64_t value) {
@@ -260,11 +262,12 @@ void Tracer::LeaveOther(pid_t tid, const Thread& thread, int64_t value) {
 
 // -- What is told --
 
-void Tracer::TellRecord(TraceRecord& record, uint64_t begin_ns, uint64_t end_ns) {
+void Tracer::TellRecord(TraceRecord& record, uint64_t begin_ns, uint64_t end_ns,
+                        const ObservedCall* answered) {
   record.set_begin_ns(begin_ns);
   record.set_end_ns(end_ns);
   item_.mutable_record()->Swap(&record);
-  tell_(item_);
+  tell_(item_, answered);
 }
 
 void Tracer::SayOfRaw(const ObservedCall& call, uint32_t code) {

@@ -28,8 +28,11 @@ namespace dxg::tracer {
 // thread that has made it is the one that everything else is called by (ptrace demands it).
 class Tracer {
  public:
-  using Tell = std::function<void(TraceItem&)>;
-  Tracer(std::string node, Tell tell);
+  // A record, and the call that it is of, as its caller's memory has it; null: it is of none that was
+  // answered. The caller is stopped.
+  using Tell = std::function<void(TraceItem&, const ObservedCall*)>;
+  // `names_memory`: of the calls that are told it will be asked which memory they name.
+  Tracer(std::string node, bool names_memory, Tell tell);
 
   // How often threads were stopped, and what for.
   struct Counts {
@@ -83,13 +86,15 @@ class Tracer {
   void Resume(pid_t tid, int signal = 0);
   void TellProcess(const Descriptors::Who& who, TraceProcess::Change change, uint32_t child,
                    const std::string& program = {}, int status = 0);
-  void TellRecord(TraceRecord& record, uint64_t begin_ns, uint64_t end_ns);
+  void TellRecord(TraceRecord& record, uint64_t begin_ns, uint64_t end_ns,
+                  const ObservedCall* answered = nullptr);
   void SayOfRaw(const ObservedCall& call, uint32_t code);
   void TakeSignal();
   bool IsContinuing() const;
   void StopWithProgram();
 
   const Tell tell_;
+  const bool names_memory_;
   Descriptors descriptors_;
   Counts counts_;
   std::map<pid_t, Thread> threads_;

@@ -308,6 +308,8 @@ Result<std::unique_ptr<attach::Node>> MakeNode(const NodeOptions& options) {
 Result<DriverStore> FindDriverStore(const NodeOptions&) { return DriverStore(); }
 
 int PrintCalls(bool) { return 0; }
+Status StartShadow(NodeOptions*) { return Status::Ok(); }
+void FinishObservers(attach::Node&) {}
 ControlReply ReportOf(attach::Node&) { return {}; }
 
 int PrintVersion(bool) { return 0; }

@@ -201,6 +201,7 @@ def main():
         check_statuses(scratch)
         check_terminal(scratch)
         check_killed(scratch)
+        check_contents(trace, scratch)
 
 
 def check_modes(trace, prefix, recorded, said):
@@ -306,6 +307,44 @@ def check_killed(scratch):
         assert select.select([program], [], [], 30)[0], "the program goes on"
         os.close(program)
     assert "the recording was not closed" in run(PATH, "trace", "print", f"{scratch}/killed.dxg").stderr
+    # Whoever follows it sees that nobody writes it any more; while somebody does, he waits.
+    assert "the recording was not closed" in run(PATH, "trace", "print", "--follow", f"{scratch}/killed.dxg", wait=30).stderr
+    into = f"{scratch}/followed.dxg"
+    with subprocess.Popen((PATH, "record", "-o", into, "--", "sh", "-c", "echo; read never"), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as recorder:
+        recorder.stdout.readline()
+        with subprocess.Popen((PATH, "trace", "print", "--follow", into), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as reader:
+            assert "executes" in reader.stdout.readline()
+            assert reader.poll() is None, "it ended before its recorder"
+            recorder.kill()
+            assert "the recording was not closed" in reader.communicate(timeout=30)[1]
+
+
+def check_contents(trace, scratch):
+    """Memory that calls name, and bytes that are left out, as the node's own recording has them."""
+    program = (f"{BIN}/dxg-conformance", "--simulator", "--expectations", "file", "--gtest_filter=Lock.BytesStay*:Lock.Gives*:ExistingMemory.Takes*:ExistingMemory.Refuses*")
+    for option, kind in (("hash", "hash"), ("full", "contents")):
+        ours, theirs = f"{scratch}/memory.dxg", f"{scratch}/memory.node.dxg"
+        run(PATH, "run", "--preload", "--record", theirs, "--memory", option, "--log-level", "error", "--",
+            PATH, "record", "-o", ours, "--memory", option, "--", *program)
+        node, client = ([(r.call.code & 255, m.bytes, getattr(m, kind)) for r in read(trace, path)[1] if r.HasField("call")
+                         for m in r.call.memory if m.HasField(kind)] for path in (theirs, ours))
+        assert read(trace, ours)[0].memory == getattr(trace.TraceHeader, option.upper())
+        assert {code for code, _, _ in client} == {code for code, _, _ in node}, "memory of some call is missing, or too much"
+        # CreateAllocation. On a busy machine a copy is given up, at either place.
+        own = [{each for each in side if each[0] == 6} for side in (client, node)]
+        assert own[0] and own[1] and (own[0] <= own[1] or own[1] <= own[0]), own
+        if option == "full":  # of what is locked its size may be another one
+            for code, _, content in client:
+                assert any(code == c and content[:len(n)] == n[:len(content)] for c, _, n in node), (code, content[:64])
+    # Nothing of a name or of an answer is left.
+    into = f"{scratch}/redacted.dxg"
+    run(PATH, "run", "--preload", "--", PATH, "record", "-o", into, "--redact", "--", f"{BIN}/dxg-info", "--check-only")
+    data = subprocess.run(["zstd", "-dcq", into], capture_output=True, check=True).stdout
+    assert b"dxg-info" not in data and "SimGPU".encode("utf-16-le") not in data and b" bytes " in data
+    assert read(trace, into)[0].redacted
+    assert " calls are the same, 0 only in the first" in run(PATH, "trace", "diff", into, into).stdout
+    out = run(PATH, "record", "-o", into, "--redact", "--memory", "full", "--", "true", status=125)
+    assert "--memory hash" in out.stderr, out.stderr
 
 
 def check_terminal(scratch):

@@ -23,7 +23,7 @@ uint64_t Address(const void* here) {
 
 template <typename Args>
 ObservedCall Observe(uint32_t code, const Args& args) {
-  return ObservedCall(gettid(), code, Address(&args));
+  return ObservedCall(gettid(), code, Address(&args), true);
 }
 
 template <class Traits>
@@ -86,6 +86,77 @@ TEST(ObservedCall, HasTheBuffersOfElements) {
   ASSERT_EQ(reply.allocation_info_size(), 2);
   EXPECT_EQ(reply.allocation_info(1).allocation(), 0x40000080u);
   EXPECT_EQ(reply.allocation_info(1).priv_drv_data(), "Def") << "what the host gives back";
+}
+
+TEST(ObservedCall, NamesTheMemoryOfAnExistingHeap) {
+  char memory[kPageBytes];
+  d3dkmt_createstandardallocation heap{};
+  heap.type = _D3DKMT_STANDARDALLOCATIONTYPE_EXISTINGHEAP;
+  heap.existing_heap_data.size = sizeof(memory);
+  d3dddi_allocationinfo2 element{};
+  element.sysmem = Address(memory);
+  d3dkmt_createallocation args{};
+  args.alloc_count = 1;
+  args.allocation_info = Address(&element);
+  args.standard_allocation = Address(&heap);
+  args.flags.standard_allocation = 1;
+  ObservedCall call = Observe(LX_DXCREATEALLOCATION, args);
+  EXPECT_TRUE(call.NamedMemory().empty()) << "it is not made yet";
+  element.allocation.v = 0x40000080;
+  TraceCall recorded;
+  call.Ended(0, &recorded);
+  const auto named = call.NamedMemory();
+  ASSERT_EQ(named.size(), 1u);
+  EXPECT_EQ(named[0].address, Address(memory));
+  EXPECT_EQ(named[0].bytes, sizeof(memory));
+  EXPECT_EQ(named[0].allocation, 0x40000080u);
+}
+
+// The node maps beside what it mapped before, and both are one mapping to the kernel.
+TEST(ObservedCall, NamesWhatIsMappedByTheLock) {
+  std::byte* const pages =
+      static_cast<std::byte*>(mmap(nullptr, 3 * kPageBytes, PROT_READ, MAP_SHARED | MAP_ANONYMOUS, -1, 0));
+  mprotect(pages + kPageBytes, kPageBytes, PROT_NONE);  // reserved
+  d3dkmt_lock2 args{};
+  args.allocation.v = 0x40000080;
+  const auto lock = [&args](std::byte* address, auto map) {
+    ObservedCall call = Observe(LX_DXLOCK2, args);
+    map();
+    args.data = Address(address);
+    TraceCall recorded;
+    call.Ended(0, &recorded);
+    args.data = 0;
+    return call.NamedMemory();
+  };
+  const auto named = lock(pages + kPageBytes, [pages] {
+    mmap(pages + kPageBytes, kPageBytes, PROT_READ, MAP_SHARED | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+  });
+  ASSERT_EQ(named.size(), 1u);
+  EXPECT_EQ(named[0].address, Address(pages) + kPageBytes);
+  EXPECT_EQ(named[0].bytes, kPageBytes);
+  EXPECT_EQ(named[0].allocation, 0x40000080u);
+  const auto again = lock(pages + kPageBytes, [] {});
+  ASSERT_EQ(again.size(), 1u);
+  EXPECT_GE(again[0].bytes, kPageBytes) << "what is there: who can say how much of it is meant";
+
+  ObservedCall refused = Observe(LX_DXLOCK2, args);
+  TraceCall recorded;
+  refused.Ended(-EINVAL, &recorded);
+  EXPECT_TRUE(refused.NamedMemory().empty());
+  munmap(pages, 3 * kPageBytes);
+}
+
+TEST(TraceeMemory, NewIsWhatWasNotThere) {
+  const std::vector<Mapping> before{{10, 20}, {40, 50}, {70, 80}};
+  const std::vector<Mapping> now{{10, 30}, {35, 80}, {90, 95}};
+  EXPECT_EQ(NewFrom(20, before, now), 10u);
+  EXPECT_EQ(NewFrom(36, before, now), 4u) << "up to what was there";
+  EXPECT_EQ(NewFrom(50, before, now), 20u);
+  EXPECT_EQ(NewFrom(91, before, now), 4u);
+  EXPECT_EQ(NewFrom(15, before, now), 15u) << "it was there";
+  EXPECT_EQ(NewFrom(8, {{0, 10}}, {{0, 1 << 20}}), kOldMax) << "how much of it is meant is not known";
+  EXPECT_EQ(NewFrom(32, before, now), 0u) << "nothing is there";
+  EXPECT_EQ(NewFrom(99, before, now), 0u);
 }
 
 TEST(ObservedCall, HasAsMuchAsThereIsRoomFor) {
@@ -159,7 +230,7 @@ TEST(ObservedCall, OfAResourceHasOneElement) {
 TEST(ObservedCall, WhatNoCallIsHasItsBytes) {
   const char bytes[16] = "fifteen letters";
   constexpr uint32_t kUnknown = _IOC(_IOC_READ | _IOC_WRITE, 'G', 0xf0, sizeof(bytes));
-  ObservedCall call(gettid(), kUnknown, Address(bytes));
+  ObservedCall call(gettid(), kUnknown, Address(bytes), false);
   EXPECT_TRUE(call.is_raw());
   TraceCall recorded;
   call.Ended(-ENOTTY, &recorded);
@@ -170,7 +241,7 @@ TEST(ObservedCall, WhatNoCallIsHasItsBytes) {
 
 TEST(ObservedCall, WhatCannotBeReadIsNotThere) {
   TraceCall recorded;
-  ObservedCall nowhere(gettid(), LX_DXESCAPE, 0x10);
+  ObservedCall nowhere(gettid(), LX_DXESCAPE, 0x10, false);
   EXPECT_TRUE(nowhere.is_raw());
   nowhere.Ended(-EFAULT, &recorded);
   EXPECT_FALSE(recorded.has_request());
