@@ -53,19 +53,26 @@ ClientCall::Fault FaultOf(const RecordedCall& call) {
   return fault;
 }
 
-// Memory that the call names as the client's own, or an address that the driver refused.
+// Memory that the call names as the client's own, or an address that the driver refused. Of a size that no
+// program can have there is a page: the driver looks at the size.
 uint64_t OwnMemoryFor(const RecordedCall& call, uint64_t bytes) {
   if (Says(call, reasons::kNotAllThere) || Says(call, reasons::kHasNoPages)) return Untouchable();
-  const uint64_t memory = NewMemory(bytes);
-  return Says(call, reasons::kNotOnAPage) ? memory + 1 : memory;
+  uint64_t memory = NewMemory(bytes);
+  if (memory == 0) memory = NewMemory(kPageBytes);
+  return Says(call, reasons::kNotOnAPage) || Says(call, reasons::kHeapNotOnAPage) ? memory + 1 : memory;
+}
+
+// A process that may have no more descriptors, or mappings: of the recorded one it is known by a refusal.
+bool IsUnderALimit(const RecordedCall& call) {
+  return Says(call, reasons::kTooManyFiles) ||
+         (Says(call, reasons::kMapping) && Says(call, reasons::kFailedInClient));
 }
 
 // For as long as it lives, this process may have no more of what the recorded one could not have either.
 class Limit {
  public:
   explicit Limit(const RecordedCall& call) {
-    if (Says(call, reasons::kTooManyFiles)) Set(RLIMIT_NOFILE);
-    if (Says(call, reasons::kMapping) && Says(call, reasons::kFailedInClient)) Set(RLIMIT_AS);
+    if (IsUnderALimit(call)) Set(Says(call, reasons::kTooManyFiles) ? RLIMIT_NOFILE : RLIMIT_AS);
   }
   ~Limit() {
     if (what_ >= 0) setrlimit(static_cast<__rlimit_resource>(what_), &before_);
@@ -113,22 +120,52 @@ Result<std::unique_ptr<Client>> Client::Open(const Recording& recording, Order& 
   return std::unique_ptr<Client>(new Client(recording, order, process, std::move(node)));
 }
 
+// What may wait for others holds up nobody who needs a limit: who waits has no use for memory or descriptors.
+int Client::Ask(const RecordedCall& call, uint32_t code, void* argument) {
+  const auto ask = [&] {
+    const int result = ioctl(node_.get(), code, argument);
+    return result == -1 && errno != 0 ? -errno : result;
+  };
+  if (call.row->call_class == WAIT) return ask();
+  if (!IsUnderALimit(call)) {
+    ReaderLock lock(limits_);
+    return ask();
+  }
+  WriterLock lock(limits_);
+  const Limit limit(call);
+  return ask();
+}
+
 Outcome Client::Make(const RecordedCall& call) {
   Outcome outcome;
   outcome.request = RequestFor(call);
   const ClientCall::Fault fault = FaultOf(call);
-  const auto own_memory = [&call](uint64_t bytes) { return OwnMemoryFor(call, bytes); };
+  std::vector<uint64_t> own;  // the client's memory that it names, element by element
+  const auto own_memory = [&call, &own](uint64_t bytes) {
+    const uint64_t recorded = PlayedMemory::OwnBytes(call, own.size());
+    own.push_back(OwnMemoryFor(call, recorded != 0 ? recorded : bytes));
+    return own.back();
+  };
   ClientCall made(*call.row, *outcome.request, *call.Reply(), call.result, fault, own_memory, call.addresses);
   const bool unreadable = fault.buffer == "the argument";
   void* const argument =
       unreadable ? reinterpret_cast<void*>(Untouchable()) : made.args();  // Safety: never touched
   {
-    const Limit limit(call);
-    const int result = ioctl(node_.get(), made.code(), argument);
-    outcome.result = result == -1 && errno != 0 ? -errno : result;
+    MutexLock lock(mutex_);
+    memory_.Put(call, own, [this](uint64_t word) DXG_REQUIRES(mutex_) {
+      const uint64_t mapped = memory_.Mapped(word);
+      const auto page = addresses_.find(word & ~(kPageBytes - 1));
+      if (mapped != 0 || page == addresses_.end()) return mapped != 0 ? mapped : word;
+      return page->second + (word - page->first);
+    });
   }
+  outcome.result = Ask(call, made.code(), argument);
   outcome.reply = made.ReadReply();
-  if (outcome.result >= 0) Learn(call, *outcome.request, *outcome.reply);
+  if (outcome.result >= 0 && call.result >= 0) {
+    MutexLock lock(mutex_);
+    Learn(call, *outcome.request, *outcome.reply);
+    memory_.Learn(call, own, made, *outcome.reply);
+  }
   return outcome;
 }
 
@@ -246,11 +283,9 @@ uint64_t Client::ProcessFor(uint64_t recorded) const {
 Client::~Client() { order_.PidOf(process_) = 0; }
 
 void Client::Learn(const RecordedCall& call, const Message& request, const Message& reply) {
-  if (call.result < 0) return;
   const std::unique_ptr<Message> recorded = call.Reply();
   const std::vector<uint64_t> numbers = NumbersOf(reply, request);
   size_t at = 0;
-  MutexLock lock(mutex_);
   ForEachValue(*recorded, request, [&](const Value& value) DXG_REQUIRES(mutex_) {
     const uint64_t live = at < numbers.size() ? numbers[at] : 0;
     ++at;

@@ -11,6 +11,7 @@
 #include "base/unique_fd.h"
 #include "cuse-dxg/replay/layout.h"
 #include "cuse-dxg/replay/order.h"
+#include "cuse-dxg/replay/played_memory.h"
 #include "cuse-dxg/replay/recording.h"
 
 namespace dxg::replay {
@@ -35,14 +36,15 @@ class Client {
   Client& operator=(const Client&) = delete;
 
   // Makes that call. Any thread.
-  Outcome Make(const RecordedCall& call) DXG_EXCLUDES(mutex_);
+  Outcome Make(const RecordedCall& call) DXG_EXCLUDES(mutex_, limits_);
 
  private:
   Client(const Recording& recording, Order& order, uint32_t process, UniqueFd node)
       : recording_(recording), order_(order), process_(process), node_(std::move(node)) {}
 
   std::unique_ptr<Message> RequestFor(const RecordedCall& call) DXG_EXCLUDES(mutex_);
-  void Learn(const RecordedCall& call, const Message& request, const Message& reply) DXG_EXCLUDES(mutex_);
+  int Ask(const RecordedCall& call, uint32_t code, void* argument) DXG_EXCLUDES(limits_);
+  void Learn(const RecordedCall& call, const Message& request, const Message& reply) DXG_REQUIRES(mutex_);
   uint64_t DescriptorOf(uint32_t object, uint64_t recorded) DXG_REQUIRES(mutex_);
   uint64_t OfNothing(uint64_t recorded) DXG_REQUIRES(mutex_);
   uint64_t EventFor(uint64_t recorded) DXG_REQUIRES(mutex_);
@@ -54,7 +56,10 @@ class Client {
   Order& order_;
   const uint32_t process_;  // of the recording
   const UniqueFd node_;
+  // Limits are of the whole process: while a call is made under one, no other call is.
+  SharedMutex limits_;
   Mutex mutex_;
+  PlayedMemory memory_ DXG_GUARDED_BY(mutex_);
   std::unordered_map<uint32_t, uint64_t> handles_ DXG_GUARDED_BY(mutex_);      // by object
   std::unordered_map<uint32_t, uint64_t> descriptors_ DXG_GUARDED_BY(mutex_);  // by object
   std::map<uint64_t, uint64_t> addresses_ DXG_GUARDED_BY(mutex_);              // of the GPU, by recorded one

@@ -54,7 +54,8 @@ Result<std::unique_ptr<Order>> Order::Create(const Recording& recording) {
   const size_t events = recording.calls().size() + 2 * recording.processes().size();
   const size_t bytes = RoundedUp(sizeof(Shared)) + RoundedUp(events) +
                        RoundedUp((size_t{recording.objects()} + 1) * sizeof(Place)) +
-                       RoundedUp(recording.processes().size() * sizeof(int32_t));
+                       RoundedUp(recording.processes().size() * sizeof(int32_t)) +
+                       recording.calls().size() * sizeof(int32_t);
   void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED)
     return Status::Refuse(ENOMEM, "no memory for the order of {} calls", recording.calls().size());
@@ -73,6 +74,8 @@ Order::Order(const Recording& recording, void* memory, size_t bytes)
   places_ = reinterpret_cast<Place*>(at);  // Safety: the same
   at += RoundedUp((size_t{recording.objects()} + 1) * sizeof(Place));
   pids_ = reinterpret_cast<std::atomic<int32_t>*>(at);  // Safety: the same
+  at += RoundedUp(recording.processes().size() * sizeof(int32_t));
+  players_ = reinterpret_cast<std::atomic<int32_t>*>(at);  // Safety: the same
 
   std::vector<uint32_t> by_end(spans.size());
   std::iota(by_end.begin(), by_end.end(), 0);

@@ -47,6 +47,8 @@ class Order {
     std::atomic<int32_t> pid{0}, descriptor{0};
   };
   Place& PlaceOf(uint32_t object) { return places_[object]; }
+  // The thread that makes a call; 0: it does not, or not any more.
+  std::atomic<int32_t>& PlayerOf(size_t call) { return players_[call]; }
   // The process that plays a recorded one; 0: not yet, or no more.
   std::atomic<int32_t>& PidOf(uint32_t process) { return pids_[process]; }
 
@@ -71,6 +73,7 @@ class Order {
   std::atomic<uint8_t>* done_;  // by rank
   Place* places_;
   std::atomic<int32_t>* pids_;
+  std::atomic<int32_t>* players_;  // by call
 };
 
 }  // namespace dxg::replay

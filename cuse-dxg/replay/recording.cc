@@ -250,7 +250,7 @@ Status Recording::AddCall(const TraceRecord& record, uint64_t number, const cont
     }
   }
   for (const TraceMemory& memory : record.call().memory()) {
-    if (memory.has_contents()) call.memory.emplace_back(memory.address(), memory.contents());
+    call.memory.push_back({memory.address(), memory.bytes(), memory.contents()});
   }
   DXG_TRY(Keep(record.ByteSizeLong() + call.question.size()));
   process.calls.push_back(calls_.size());

@@ -20,6 +20,12 @@ struct Made {
   uint32_t object;
 };
 
+// Memory of a recorded client that a call names.
+struct RecordedMemory {
+  uint64_t address, bytes;
+  std::string contents;  // empty: only that it is there was recorded
+};
+
 // A call that was recorded with what it asked and what it was answered.
 struct RecordedCall {
   uint64_t record;  // in the file, from 1
@@ -35,8 +41,7 @@ struct RecordedCall {
   std::vector<uint64_t> addresses;
   bool names_none = false;  // its descriptor is of nothing that a call made
   uint32_t borrowed = 0;    // the object of its descriptor; 0: it has none, or of none
-  std::vector<std::pair<uint64_t, std::string>>
-      memory;  // addresses of the recorded client, and what was there
+  std::vector<RecordedMemory> memory;
 
   uint64_t duration_ns() const { return end_ns > begin_ns ? end_ns - begin_ns : 0; }
   std::unique_ptr<Message> Request() const { return Parse(*row->request, request); }
