@@ -136,7 +136,23 @@ int Client::Ask(const RecordedCall& call, uint32_t code, void* argument) {
   return ask();
 }
 
+// A program looks into the pages of its paging queues' fences for what is done, and goes on then: no call
+// says so. As far as the recorded one's paging was, this one's is to be as well. Where it does not get there,
+// the call shows what comes of that.
+void Client::WaitForPaging(const RecordedCall& call) {
+  constexpr int kLooks = 20'000;
+  constexpr timespec kPause{.tv_sec = 0, .tv_nsec = 100'000};
+  const auto is_there = [this](const RecordedPaging& paging) {
+    MutexLock lock(mutex_);
+    return memory_.HasReached(paging);
+  };
+  for (const RecordedPaging& paging : call.paging) {
+    for (int i = 0; i < kLooks && !is_there(paging); ++i) nanosleep(&kPause, nullptr);
+  }
+}
+
 Outcome Client::Make(const RecordedCall& call) {
+  WaitForPaging(call);
   Outcome outcome;
   outcome.request = RequestFor(call);
   const ClientCall::Fault fault = FaultOf(call);

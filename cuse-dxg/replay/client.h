@@ -43,6 +43,7 @@ class Client {
       : recording_(recording), order_(order), process_(process), node_(std::move(node)) {}
 
   std::unique_ptr<Message> RequestFor(const RecordedCall& call) DXG_EXCLUDES(mutex_);
+  void WaitForPaging(const RecordedCall& call) DXG_EXCLUDES(mutex_);
   int Ask(const RecordedCall& call, uint32_t code, void* argument) DXG_EXCLUDES(limits_);
   void Learn(const RecordedCall& call, const Message& request, const Message& reply) DXG_REQUIRES(mutex_);
   uint64_t DescriptorOf(uint32_t object, uint64_t recorded) DXG_REQUIRES(mutex_);

@@ -80,6 +80,15 @@ uint64_t PlayedMemory::Mapped(uint64_t gpu_address) const {
   return range == nullptr ? 0 : range->live + (gpu_address - range->begin);
 }
 
+bool PlayedMemory::HasReached(const RecordedPaging& paging) const {
+  const auto page = pages_.find(paging.queue);
+  if (page == pages_.end()) return true;
+  uint64_t value = 0;
+  const iovec to{&value, sizeof(value)};
+  const iovec from{reinterpret_cast<void*>(page->second), sizeof(value)};  // Safety: the kernel reads it
+  return process_vm_readv(getpid(), &to, 1, &from, 1, 0) != sizeof(value) || value >= paging.value;
+}
+
 // Where that is which the call hands on.
 PlayedMemory::Place PlayedMemory::PlaceOf(const RecordedCall& call) const {
   uint32_t allocation = 0;
@@ -125,6 +134,10 @@ void PlayedMemory::Learn(const RecordedCall& call, const std::vector<uint64_t>& 
       }
       return;
     }
+    case calls::CreatePagingQueue::kCode:
+      if (!call.handles.empty())
+        pages_[call.handles.front().object] = made.AddressIn(call.row->addresses.front());
+      return;
     case calls::Lock2::kCode:
       if (!call.addresses.empty())
         shown_[RequestOf<calls::Lock2>(call).allocation()] = {call.addresses.front(),

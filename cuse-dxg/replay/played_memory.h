@@ -32,6 +32,8 @@ class PlayedMemory {
   // After it was done, here and in the recording. `request` and `reply` are those of this process.
   void Learn(const RecordedCall& call, const std::vector<uint64_t>& own, const ClientCall& made,
              const Message& reply);
+  // Whether the queue's fence shows that value, or shows nothing.
+  bool HasReached(const RecordedPaging& paging) const;
   // The GPU address here of one that is within what the recorded client mapped; 0: it is within nothing.
   uint64_t Mapped(uint64_t gpu_address) const;
 
@@ -49,8 +51,9 @@ class PlayedMemory {
   Place PlaceOf(const RecordedCall& call) const;
 
   // Both by numbers of the recording.
-  std::map<uint32_t, Place> shown_;   // by the handle of the allocation
-  std::map<uint64_t, Range> mapped_;  // by the beginning
+  std::map<uint32_t, Place> shown_;     // by the handle of the allocation
+  std::map<uint32_t, uint64_t> pages_;  // of fences, by object
+  std::map<uint64_t, Range> mapped_;    // by the beginning
 };
 
 }  // namespace dxg::replay
