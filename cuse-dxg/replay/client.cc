@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -123,8 +124,12 @@ Result<std::unique_ptr<Client>> Client::Open(const Recording& recording, Order& 
 // What may wait for others holds up nobody who needs a limit: who waits has no use for memory or descriptors.
 int Client::Ask(const RecordedCall& call, uint32_t code, void* argument) {
   const auto ask = [&] {
+    std::atomic<int32_t>& player = order_.PlayerOf(static_cast<size_t>(&call - recording_.calls().data()));
+    player = gettid();
     const int result = ioctl(node_.get(), code, argument);
-    return result == -1 && errno != 0 ? -errno : result;
+    const int error = errno;
+    player = 0;
+    return result == -1 && error != 0 ? -error : result;
   };
   if (call.row->call_class == WAIT) return ask();
   if (!IsUnderALimit(call)) {

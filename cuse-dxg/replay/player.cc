@@ -130,9 +130,8 @@ int PlayProcess(const Recording& recording, Order& order, uint32_t number, const
       if (!order.WaitFor(each)) return;
       if (options.recorded_times && call.begin_ns > recorded_begin_ns)
         SleepUntil(begin_ns + (call.begin_ns - recorded_begin_ns));
-      order.PlayerOf(each) = gettid();
+      order.WaitForWaits(each);
       const Outcome outcome = (*client)->Make(call);
-      order.PlayerOf(each) = 0;
       order.Done(each);
       Tell(tell, telling, each, outcome);  // whoever hears it looks whose time has come
     }
