@@ -2,9 +2,11 @@
 #include "cuse-dxg/replay/order.h"
 
 #include <gtest/gtest.h>
+#include <sched.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <thread>
 #include <vector>
 
@@ -52,6 +54,29 @@ TEST_F(OrderTest, WhatRanAtOnceMayRunAtOnceAndTheRestWaits) {
   EXPECT_FALSE(order->IsTimeFor(order->CloseOf(0)));
   order->Done(3);
   EXPECT_TRUE(order->IsTimeFor(order->CloseOf(0)));
+}
+
+// What ends a wait comes when that is under way: here the wait's thread has not come to its call.
+TEST_F(OrderTest, AWaitIsUnderWayForWhatBeganAfterIt) {
+  made.Call(7, 1, calls::WaitForSynchronizationObjectFromCpu::kCode,
+            calls::WaitForSynchronizationObjectFromCpu::Request(),
+            calls::WaitForSynchronizationObjectFromCpu::Reply());
+  made.records.back().set_begin_ns(10);
+  made.records.back().set_end_ns(50);
+  Add(2, 20, 60);
+  Add(2, 70, 80);
+  Begin();
+  std::atomic<bool> went_on{false};
+  std::thread second([&] {
+    order->WaitForWaits(1);
+    went_on = true;
+  });
+  while (sched_yield() == 0 && !order->IsUnderWay(1)) {
+  }
+  EXPECT_FALSE(went_on);
+  order->Done(0);  // it is over: as good as under way
+  second.join();
+  order->WaitForWaits(2);
 }
 
 // What a process had is gone for those that come after its close, and not before.
