@@ -138,13 +138,14 @@ bool Order::HasBegun(size_t call) const {
   return thread != 0 && IsAsleep(thread);
 }
 
-void Order::WaitForWaits(size_t call) const {
+bool Order::WaitForWaits(size_t call) const {
   constexpr int kLooks = 20'000;
   constexpr timespec kPause{.tv_sec = 0, .tv_nsec = 100'000};
   for (const uint32_t wait : waits_[call]) {
     for (int i = 0; i < kLooks && shared_->stopped.load() == 0 && !HasBegun(wait); ++i)
       nanosleep(&kPause, nullptr);
   }
+  return std::ranges::all_of(waits_[call], [this](uint32_t wait) { return HasBegun(wait); });
 }
 
 bool Order::WaitUntilOver(uint32_t calls) {

@@ -30,8 +30,9 @@ class Order {
   // Sleeps until what has to be before it is over; false: it is stopped.
   bool WaitFor(size_t event) { return WaitUntilOver(needs_[event]); }
   // Sleeps until the waits that were under way when the call began are under way, or over: it may be what
-  // ends them, as by destroying what they wait for. Not for long, because nothing shows it for certain.
-  void WaitForWaits(size_t call) const;
+  // ends them, as by destroying what they wait for. Not for long, because nothing
+  // shows it for certain. False: they were not.
+  bool WaitForWaits(size_t call) const;
   bool IsTimeFor(size_t event) const { return over() >= needs_[event]; }
   uint32_t NeedsOf(size_t event) const { return needs_[event]; }  // how many have to be over before
   // Until all is over that had ended before that time of the recording.

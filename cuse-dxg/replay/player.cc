@@ -130,7 +130,7 @@ int PlayProcess(const Recording& recording, Order& order, uint32_t number, const
       if (!order.WaitFor(each)) return;
       if (options.recorded_times && call.begin_ns > recorded_begin_ns)
         SleepUntil(begin_ns + (call.begin_ns - recorded_begin_ns));
-      order.WaitForWaits(each);
+      (void)order.WaitForWaits(each);  // or it shows what comes of that
       const Outcome outcome = (*client)->Make(call);
       order.Done(each);
       Tell(tell, telling, each, outcome);  // whoever hears it looks whose time has come
