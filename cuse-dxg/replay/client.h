@@ -43,6 +43,8 @@ class Client {
       : recording_(recording), order_(order), process_(process), node_(std::move(node)) {}
 
   std::unique_ptr<Message> RequestFor(const RecordedCall& call) DXG_EXCLUDES(mutex_);
+  Outcome MakeOnce(const RecordedCall& call) DXG_EXCLUDES(mutex_, limits_);
+  static bool ShowsTooMany(const RecordedCall& call, const Outcome& outcome);
   void WaitForPaging(const RecordedCall& call) DXG_EXCLUDES(mutex_);
   int Ask(const RecordedCall& call, uint32_t code, void* argument) DXG_EXCLUDES(limits_);
   void Learn(const RecordedCall& call, const Message& request, const Message& reply) DXG_REQUIRES(mutex_);
