@@ -6,14 +6,12 @@
 #include <poll.h>
 #include <sys/prctl.h>
 #include <sys/syscall.h>
-#include <sys/uio.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <climits>
 #include <csignal>
 #include <cstring>
 #include <numeric>
@@ -27,6 +25,7 @@
 #include "base/unique_fd.h"
 #include "cuse-dxg/replay/client.h"
 #include "cuse-dxg/replay/order.h"
+#include "cuse-dxg/replay/telling.h"
 #include "proto/contract/text.h"
 
 namespace dxg::replay {
@@ -42,35 +41,6 @@ void SleepUntil(uint64_t ns) {
   const timespec at{.tv_sec = static_cast<time_t>(ns / 1'000'000'000),
                     .tv_nsec = static_cast<long>(ns % 1'000'000'000)};
   while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &at, nullptr) == EINTR) {
-  }
-}
-
-// All players write to one pipe, and only so much of it stays together: the pieces of one have its number.
-struct Piece {
-  static constexpr size_t kBytesMax = PIPE_BUF;
-  int32_t player;
-  uint32_t bytes;  // that follow
-};
-
-// What a player says of a call: its number, and a record with what was asked and answered.
-void Tell(int to, Mutex& mutex, size_t call, const Outcome& outcome) {
-  TraceRecord record;
-  record.set_begin_ns(call);
-  record.set_result(outcome.result);
-  outcome.request->SerializeToString(record.mutable_call()->mutable_request());
-  outcome.reply->SerializeToString(record.mutable_call()->mutable_reply());
-  std::string bytes = record.SerializeAsString();
-  const auto size = static_cast<uint32_t>(bytes.size());
-  bytes.insert(0, reinterpret_cast<const char*>(&size), sizeof(size));  // Safety: bytes
-  MutexLock lock(mutex);
-  for (size_t at = 0; at < bytes.size();) {
-    const size_t count = std::min(bytes.size() - at, Piece::kBytesMax - sizeof(Piece));
-    Piece piece{getpid(), static_cast<uint32_t>(count)};
-    const iovec parts[] = {{&piece, sizeof(piece)}, {bytes.data() + at, count}};
-    const ssize_t written = writev(to, parts, 2);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return;  // nobody listens any more
-    at += count;
   }
 }
 
@@ -99,13 +69,6 @@ std::vector<Chain> ChainsOf(const Recording& recording) {
     for (const Made& made : call.descriptors) maker[made.object] = own;
   }
   return chains;
-}
-
-// Something that is no call is over.
-void TellOfOther(int to, Mutex& mutex) {
-  const Outcome none{
-      .result = 0, .request = std::make_unique<TraceCall>(), .reply = std::make_unique<TraceCall>()};
-  Tell(to, mutex, ~size_t{0}, none);
 }
 
 // Of the processes that had one number, one after another: from the first open to the last close of one.
@@ -183,7 +146,6 @@ class Playing {
   bool Hear();           // false: nobody is left who could say something
   void Reap(int flags);  // of waitpid(2)
   void EndAll();
-  void HearOf(std::string* told);
   // Calls that are under way and have not ended: the one that ended first in the recording; else null.
   const RecordedCall* Silent() const;
   std::string WhySilent() const;
@@ -199,8 +161,8 @@ class Playing {
   std::vector<Chain> chains_;
   std::vector<uint32_t> todo_;  // chains by their beginning, the next one at the end
   std::vector<pid_t> players_;
-  std::unordered_map<int32_t, std::string> heard_;  // by player
-  std::string pieces_, why_;
+  Hearing heard_;
+  std::string why_;
   std::unordered_map<size_t, int> let_go_;  // calls, and how often
   uint64_t begin_ns_ = 0;
   bool cannot_open_ = false;
@@ -238,35 +200,11 @@ void Playing::Reap(int flags) {
 }
 
 bool Playing::Hear() {
-  char bytes[64 << 10];
-  const ssize_t got = read(hear_.get(), bytes, sizeof(bytes));
-  if (got < 0 && errno == EINTR) return true;
-  if (got <= 0) return false;
-  pieces_.append(bytes, static_cast<size_t>(got));
-  size_t at = 0;
-  for (Piece piece{}; pieces_.size() - at >= sizeof(piece); at += sizeof(piece) + piece.bytes) {
-    std::memcpy(&piece, pieces_.data() + at, sizeof(piece));
-    if (pieces_.size() - at - sizeof(piece) < piece.bytes) break;
-    std::string& told = heard_[piece.player];
-    told.append(pieces_, at + sizeof(piece), piece.bytes);
-    HearOf(&told);
-  }
-  pieces_.erase(0, at);
-  return true;
-}
-
-void Playing::HearOf(std::string* told) {
-  size_t at = 0;
-  for (uint32_t size = 0; told->size() - at >= sizeof(size); at += sizeof(size) + size) {
-    std::memcpy(&size, told->data() + at, sizeof(size));
-    if (told->size() - at - sizeof(size) < size) break;
-    auto record = std::make_unique<TraceRecord>();
-    if (!record->ParseFromArray(told->data() + at + sizeof(size), static_cast<int>(size))) continue;
+  return heard_.Read(hear_.get(), [this](std::unique_ptr<TraceRecord> record) {
     const uint64_t call = record->begin_ns();
     const bool ended_by_us = record->result() == -EINTR && let_go_.contains(call);
     if (call < told_.size() && !ended_by_us) told_[call] = std::move(record);
-  }
-  told->erase(0, at);
+  });
 }
 
 const RecordedCall* Playing::Silent() const {
