@@ -146,7 +146,7 @@ int Client::Ask(const RecordedCall& call, uint32_t code, void* argument) {
 // says so. As far as the recorded one's paging was, this one's is to be as well. Where it does not get there,
 // the call shows what comes of that.
 void Client::WaitForPaging(const RecordedCall& call) {
-  constexpr int kLooks = 20'000;
+  constexpr int kLooks = 10'000;
   constexpr timespec kPause{.tv_sec = 0, .tv_nsec = 100'000};
   const auto is_there = [this](const RecordedPaging& paging) {
     MutexLock lock(mutex_);
@@ -154,6 +154,8 @@ void Client::WaitForPaging(const RecordedCall& call) {
   };
   for (const RecordedPaging& paging : call.paging) {
     for (int i = 0; i < kLooks && !is_there(paging); ++i) nanosleep(&kPause, nullptr);
+    MutexLock lock(mutex_);
+    if (!memory_.HasReached(paging)) memory_.ForgetFence(paging.queue);  // once is enough
   }
 }
 

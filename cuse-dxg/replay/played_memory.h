@@ -34,6 +34,7 @@ class PlayedMemory {
              const Message& reply);
   // Whether the queue's fence shows that value, or shows nothing.
   bool HasReached(const RecordedPaging& paging) const;
+  void ForgetFence(uint32_t queue) { pages_.erase(queue); }
   // The GPU address here of one that is within what the recorded client mapped; 0: it is within nothing.
   uint64_t Mapped(uint64_t gpu_address) const;
 
