@@ -195,10 +195,8 @@ Outcome Client::MakeOnce(const RecordedCall& call) {
   {
     MutexLock lock(mutex_);
     memory_.Put(call, own, [this](uint64_t word) DXG_REQUIRES(mutex_) {
-      const uint64_t mapped = memory_.Mapped(word);
-      const auto page = addresses_.find(word & ~(kPageBytes - 1));
-      if (mapped != 0 || page == addresses_.end()) return mapped != 0 ? mapped : word;
-      return page->second + (word - page->first);
+      const uint64_t here = memory_.Mapped(word);
+      return here != 0 ? here : word;
     });
   }
   outcome.result = Ask(call, made.code(), argument);
@@ -332,7 +330,10 @@ void Client::Learn(const RecordedCall& call, const Message& request, const Messa
     const uint64_t live = at < numbers.size() ? numbers[at] : 0;
     ++at;
     if (value.kind == Kind::kLuid && value.number != 0) luids_[value.number] = live;
-    if (value.kind == Kind::kGpuAddress && value.number != 0 && live != 0) addresses_[value.number] = live;
+    if (value.kind == Kind::kGpuAddress && value.number != 0 && live != 0) {
+      addresses_[value.number] = live;
+      memory_.Name(value.number, live);
+    }
     for (const Made& made : call.handles) {
       if (IsHandle(value.kind) && made.name == NameOf(value.kind, value.number)) handles_[made.object] = live;
     }

@@ -75,6 +75,17 @@ const PlayedMemory::Range* PlayedMemory::RangeOf(uint64_t gpu_address) const {
   return gpu_address < range.end ? &range : nullptr;
 }
 
+void PlayedMemory::Put(const Range& range) {
+  std::erase_if(mapped_, [&range](const auto& each) {
+    return each.second.begin < range.end && range.begin < each.second.end;
+  });
+  mapped_[range.begin] = range;
+}
+
+void PlayedMemory::Name(uint64_t gpu_address, uint64_t live) {
+  Put({gpu_address, gpu_address + kPageBytes, 0, live});
+}
+
 uint64_t PlayedMemory::Mapped(uint64_t gpu_address) const {
   const Range* const range = RangeOf(gpu_address);
   return range == nullptr ? 0 : range->live + (gpu_address - range->begin);
@@ -151,8 +162,8 @@ void PlayedMemory::Learn(const RecordedCall& call, const std::vector<uint64_t>& 
     case calls::MapGpuVirtualAddress::kCode: {
       const auto request = RequestOf<calls::MapGpuVirtualAddress>(call);
       const uint64_t begin = ReplyOf<calls::MapGpuVirtualAddress>(call).virtual_address();
-      mapped_[begin] = {begin, begin + request.size_in_pages() * kPageBytes, request.allocation(),
-                        contract::NumberIn(reply, "virtual_address")};
+      Put({begin, begin + request.size_in_pages() * kPageBytes, request.allocation(),
+           NumberIn(reply, "virtual_address")});
       return;
     }
     case calls::FreeGpuVirtualAddress::kCode:

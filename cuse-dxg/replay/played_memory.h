@@ -35,7 +35,9 @@ class PlayedMemory {
   // Whether the queue's fence shows that value, or shows nothing.
   bool HasReached(const RecordedPaging& paging) const;
   void ForgetFence(uint32_t queue) { pages_.erase(queue); }
-  // The GPU address here of one that is within what the recorded client mapped; 0: it is within nothing.
+  // From here on that GPU address of the recording, and a page from it on, is that one here.
+  void Name(uint64_t gpu_address, uint64_t live);
+  // The GPU address here of one that is within what has a name or was mapped; 0: it is within nothing.
   uint64_t Mapped(uint64_t gpu_address) const;
 
  private:
@@ -48,6 +50,8 @@ class PlayedMemory {
     uint64_t live;  // the beginning here
   };
 
+  // What was there before is gone: nobody says when a device takes its mappings along.
+  void Put(const Range& range);
   const Range* RangeOf(uint64_t gpu_address) const;
   Place PlaceOf(const RecordedCall& call) const;
 

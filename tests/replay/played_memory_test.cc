@@ -83,6 +83,16 @@ TEST_F(PlayedMemoryTest, CommandsAreWhereTheNodeLooksWithAddressesOfThisRun) {
   EXPECT_EQ(WordAt(0), 0u);
 }
 
+// A device takes its mappings along, and an address is that of something else.
+TEST_F(PlayedMemoryTest, TheLastNameOfAnAddressCounts) {
+  Map();
+  const auto recording = made.Take();
+  Learn(recording->calls()[0], kGpuHere);
+  memory.Name(kGpu, kGpuHere + 0x10000);  // a fence
+  EXPECT_EQ(memory.Mapped(kGpu + 8), kGpuHere + 0x10008);
+  EXPECT_EQ(memory.Mapped(kGpu + kPageBytes), 0u);
+}
+
 TEST_F(PlayedMemoryTest, WhatIsGoneIsNotWritten) {
   Map();
   Lock();
