@@ -180,6 +180,20 @@ Status Recording::Add(const TraceRecord& record, uint64_t number) {
   return Status::Ok();
 }
 
+void Recording::Paging::Reach(uint64_t value, uint64_t at_ns) {
+  constexpr size_t kMost = 4096;
+  if (then.size() == kMost) then.erase(then.begin(), then.begin() + kMost / 2);
+  then.emplace_back(at_ns, value);
+}
+
+uint64_t Recording::Paging::ValueAt(uint64_t ns) const {
+  uint64_t value = 0;
+  for (auto each = then.rbegin(); each != then.rend() && value == 0; ++each) {
+    if (each->first < ns) value = each->second;
+  }
+  return value;
+}
+
 void Recording::SeeEvent(const TraceRecord& record) {
   if (record.event().kind() != TraceEvent::FENCE) return;
   reading_.has_fences = true;
@@ -200,7 +214,7 @@ void Recording::SeePaging(const RecordedCall& call, const Message& request, cons
   if (call.row->code == calls::CreatePagingQueue::kCode && !call.handles.empty()) {
     if (fences.size() == kQueuesMax) fences.clear();
     fences[static_cast<uint32_t>(NumberIn(reply, "sync_object"))] = {
-        device, static_cast<uint32_t>(NumberIn(reply, "paging_queue")), call.handles.front().object};
+        device, static_cast<uint32_t>(NumberIn(reply, "paging_queue")), call.handles.front().object, {}};
   } else if (call.row->code == calls::DestroyPagingQueue::kCode) {
     std::erase_if(fences, [queue](const auto& each) { return each.second.queue == queue; });
   } else if (call.row->code == calls::DestroyDevice::kCode) {
@@ -290,7 +304,7 @@ Status Recording::AddCall(const TraceRecord& record, uint64_t number, const cont
     call.memory.push_back({memory.address(), memory.bytes(), memory.contents()});
   }
   for (const auto& [fence, paging] : reading_.paging[call.process]) {
-    const uint64_t value = paging.since_ns < call.begin_ns ? paging.value : paging.before;
+    const uint64_t value = paging.ValueAt(call.begin_ns);
     if (value != 0) call.paging.push_back({paging.object, value});
   }
   SeePaging(call, *request, *reply);

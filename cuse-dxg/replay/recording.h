@@ -136,13 +136,10 @@ class Recording {
   // A program sees in the page of a queue's fence how far its paging is, without a call. Where the recording
   // has no events of fences, what was asked for is taken as done.
   struct Paging {
-    uint32_t device, queue, object;                // handles, and the object
-    uint64_t value = 0, since_ns = 0, before = 0;  // of the fence: now, since when, and until then
-    void Reach(uint64_t reached, uint64_t at_ns) {
-      before = value;
-      value = reached;
-      since_ns = at_ns;
-    }
+    uint32_t device, queue, object;                   // handles, and the object
+    std::vector<std::pair<uint64_t, uint64_t>> then;  // when the fence got which value; the last ones
+    void Reach(uint64_t value, uint64_t at_ns);
+    uint64_t ValueAt(uint64_t ns) const;  // a call that ends now may have begun long ago
   };
 
   struct Reading {

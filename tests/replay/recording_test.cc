@@ -144,6 +144,15 @@ TEST_F(RecordingPaging, IsDoneWhenItsFenceSaysSo) {
   EXPECT_EQ(recording->calls()[6].paging.front().queue, recording->calls()[2].handles.front().object);
 }
 
+// Its record comes when it ends.
+TEST_F(RecordingPaging, IsWhereItWasWhenALongCallBegan) {
+  const uint64_t begin_ns = made.records.back().end_ns();
+  for (const uint64_t value : {1, 2, 3}) MakeResident(value);
+  Ask();
+  made.records.back().set_begin_ns(begin_ns);
+  EXPECT_EQ(Known(made.Take()->calls().back()), 0u);
+}
+
 TEST_F(RecordingPaging, WithoutEventsIsDoneWithItsCall) {
   MakeResident(3);
   Ask();
