@@ -225,7 +225,7 @@ void ClientCall::PutTestBuffers(const Message& request) {
   std::memcpy(&header, data, sizeof(header));
   if (header.escape_type != _D3DDDI_DRIVERESCAPETYPE_BUILDTESTCOMMANDBUFFER) return;
   for (uint64_t* const address : {&header.dma_buffer, &header.dma_buffer_priv_data}) {
-    if (MayBeMemory(*address)) *address = AddressOf(NewBlock(kBuffersBytesMax));
+    if (MayBeMemory(*address)) *address = AddressOf(NewBlock(D3DDDI_MAXTESTBUFFERSIZE));
   }
   std::memcpy(data, &header, sizeof(header));
 }
