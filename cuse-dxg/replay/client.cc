@@ -9,6 +9,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cerrno>
 #include <cstdlib>
 #include <cstring>
@@ -18,6 +19,7 @@
 
 #include "base/page.h"
 #include "cuse-dxg/replay/reasons.h"
+#include "proto/contract/calls.gen.h"
 
 namespace dxg::replay {
 namespace {
@@ -53,19 +55,26 @@ ClientCall::Fault FaultOf(const RecordedCall& call) {
   return fault;
 }
 
-// Memory that the call names as the client's own, or an address that the driver refused.
+// Memory that the call names as the client's own, or an address that the driver refused. Of a size that no
+// program can have there is a page: the driver looks at the size.
 uint64_t OwnMemoryFor(const RecordedCall& call, uint64_t bytes) {
   if (Says(call, reasons::kNotAllThere) || Says(call, reasons::kHasNoPages)) return Untouchable();
-  const uint64_t memory = NewMemory(bytes);
-  return Says(call, reasons::kNotOnAPage) ? memory + 1 : memory;
+  uint64_t memory = NewMemory(bytes);
+  if (memory == 0) memory = NewMemory(kPageBytes);
+  return Says(call, reasons::kNotOnAPage) || Says(call, reasons::kHeapNotOnAPage) ? memory + 1 : memory;
+}
+
+// A process that may have no more descriptors, or mappings: of the recorded one it is known by a refusal.
+bool IsUnderALimit(const RecordedCall& call) {
+  return Says(call, reasons::kTooManyFiles) ||
+         (Says(call, reasons::kMapping) && Says(call, reasons::kFailedInClient));
 }
 
 // For as long as it lives, this process may have no more of what the recorded one could not have either.
 class Limit {
  public:
   explicit Limit(const RecordedCall& call) {
-    if (Says(call, reasons::kTooManyFiles)) Set(RLIMIT_NOFILE);
-    if (Says(call, reasons::kMapping) && Says(call, reasons::kFailedInClient)) Set(RLIMIT_AS);
+    if (IsUnderALimit(call)) Set(Says(call, reasons::kTooManyFiles) ? RLIMIT_NOFILE : RLIMIT_AS);
   }
   ~Limit() {
     if (what_ >= 0) setrlimit(static_cast<__rlimit_resource>(what_), &before_);
@@ -111,22 +120,90 @@ Result<std::unique_ptr<Client>> Client::Open(const RecordedProcess& recorded, Ot
   return std::unique_ptr<Client>(new Client(recorded.pid, others, std::move(node)));
 }
 
+// What may wait for others holds up nobody who needs a limit: who waits has no use for memory or descriptors.
+int Client::Ask(const RecordedCall& call, uint32_t code, void* argument) {
+  const auto ask = [&] {
+    std::atomic<int32_t>* const player = others_.PlayerOf(call);
+    if (player != nullptr) *player = gettid();
+    const int result = ioctl(node_.get(), code, argument);
+    const int error = errno;
+    if (player != nullptr) *player = 0;
+    return result == -1 && error != 0 ? -error : result;
+  };
+  if (call.row->call_class == WAIT) return ask();
+  if (!IsUnderALimit(call)) {
+    ReaderLock lock(limits_);
+    return ask();
+  }
+  WriterLock lock(limits_);
+  const Limit limit(call);
+  return ask();
+}
+
+// A program looks into the pages of its paging queues' fences for what is done, and goes on then: no call
+// says so. As far as the recorded one's paging was, this one's is to be as well. Where it does not get there,
+// the call shows what comes of that.
+void Client::WaitForPaging(const RecordedCall& call) {
+  constexpr int kLooks = 10'000;
+  constexpr timespec kPause{.tv_sec = 0, .tv_nsec = 100'000};
+  const auto is_there = [this](const RecordedPaging& paging) {
+    MutexLock lock(mutex_);
+    return memory_.HasReached(paging);
+  };
+  for (const RecordedPaging& paging : call.paging) {
+    for (int i = 0; i < kLooks && !is_there(paging); ++i) nanosleep(&kPause, nullptr);
+    MutexLock lock(mutex_);
+    if (!memory_.HasReached(paging)) memory_.ForgetFence(paging.queue);  // once is enough
+  }
+}
+
+// A process that has closed the node is gone a little later, which one call alone shows.
+bool Client::ShowsTooMany(const RecordedCall& call, const Outcome& outcome) {
+  if (call.row->code != calls::EnumProcesses::kCode || call.result < 0) return false;
+  return outcome.result == -EOVERFLOW ||
+         NumberIn(*outcome.reply, "buffer_count") > NumberIn(*call.Reply(), "buffer_count");
+}
+
 Outcome Client::Make(const RecordedCall& call) {
+  constexpr int kTimesMax = 2'000;
+  constexpr timespec kPause{.tv_sec = 0, .tv_nsec = 1'000'000};
+  WaitForPaging(call);
+  Outcome outcome = MakeOnce(call);
+  for (int i = 1; i < kTimesMax && ShowsTooMany(call, outcome); ++i) {
+    nanosleep(&kPause, nullptr);
+    outcome = MakeOnce(call);
+  }
+  return outcome;
+}
+
+Outcome Client::MakeOnce(const RecordedCall& call) {
   Outcome outcome;
   outcome.request = RequestFor(call);
   const ClientCall::Fault fault = FaultOf(call);
-  const auto own_memory = [&call](uint64_t bytes) { return OwnMemoryFor(call, bytes); };
+  std::vector<uint64_t> own;  // the client's memory that it names, element by element
+  const auto own_memory = [&call, &own](uint64_t bytes) {
+    const uint64_t recorded = PlayedMemory::OwnBytes(call, own.size());
+    own.push_back(OwnMemoryFor(call, recorded != 0 ? recorded : bytes));
+    return own.back();
+  };
   ClientCall made(*call.row, *outcome.request, *call.Reply(), call.result, fault, own_memory, call.addresses);
   const bool unreadable = fault.buffer == "the argument";
   void* const argument =
       unreadable ? reinterpret_cast<void*>(Untouchable()) : made.args();  // Safety: never touched
   {
-    const Limit limit(call);
-    const int result = ioctl(node_.get(), made.code(), argument);
-    outcome.result = result == -1 && errno != 0 ? -errno : result;
+    MutexLock lock(mutex_);
+    memory_.Put(call, own, [this](uint64_t word) DXG_REQUIRES(mutex_) {
+      const uint64_t here = memory_.Mapped(word);
+      return here != 0 ? here : word;
+    });
   }
+  outcome.result = Ask(call, made.code(), argument);
   outcome.reply = made.ReadReply();
-  if (outcome.result >= 0) Learn(call, *outcome.request, *outcome.reply);
+  if (outcome.result >= 0 && call.result >= 0) {
+    MutexLock lock(mutex_);
+    Learn(call, *outcome.request, *outcome.reply);
+    memory_.Learn(call, own, made, *outcome.reply);
+  }
   return outcome;
 }
 
@@ -239,16 +316,17 @@ uint64_t Client::ProcessFor(uint64_t recorded) const {
 }
 
 void Client::Learn(const RecordedCall& call, const Message& request, const Message& reply) {
-  if (call.result < 0) return;
   const std::unique_ptr<Message> recorded = call.Reply();
   const std::vector<uint64_t> numbers = NumbersOf(reply, request);
   size_t at = 0;
-  MutexLock lock(mutex_);
   ForEachValue(*recorded, request, [&](const Value& value) DXG_REQUIRES(mutex_) {
     const uint64_t live = at < numbers.size() ? numbers[at] : 0;
     ++at;
     if (value.kind == Kind::kLuid && value.number != 0) luids_[value.number] = live;
-    if (value.kind == Kind::kGpuAddress && value.number != 0 && live != 0) addresses_[value.number] = live;
+    if (value.kind == Kind::kGpuAddress && value.number != 0 && live != 0) {
+      addresses_[value.number] = live;
+      memory_.Name(value.number, live);
+    }
     for (const Made& made : call.handles) {
       if (IsHandle(value.kind) && made.name == NameOf(value.kind, value.number)) handles_[made.object] = live;
     }

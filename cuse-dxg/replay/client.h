@@ -1,5 +1,6 @@
 #pragma once
 
+#include <atomic>
 #include <cstdint>
 #include <map>
 #include <memory>
@@ -11,6 +12,7 @@
 #include "base/unique_fd.h"
 #include "cuse-dxg/replay/layout.h"
 #include "cuse-dxg/replay/order.h"
+#include "cuse-dxg/replay/played_memory.h"
 #include "cuse-dxg/replay/recording.h"
 
 namespace dxg::replay {
@@ -30,6 +32,8 @@ class Others {
   virtual Order::Place* PlaceOf(uint32_t object) = 0;
   // The process that plays the last recorded one of that number; 0: there is none.
   virtual int PidOf(uint32_t recorded) = 0;
+  // Where it is told which thread is in the system call of that call (0: none); null: nobody wants to know.
+  virtual std::atomic<int32_t>* PlayerOf(const RecordedCall& /*call*/) { return nullptr; }
 };
 
 // One process of a recording, played in this one: the names that it uses, and its calls.
@@ -40,14 +44,18 @@ class Client {
                                               const std::string& device);
 
   // Makes that call. Any thread.
-  Outcome Make(const RecordedCall& call) DXG_EXCLUDES(mutex_);
+  Outcome Make(const RecordedCall& call) DXG_EXCLUDES(mutex_, limits_);
 
  private:
   Client(uint32_t recorded_pid, Others& others, UniqueFd node)
       : recorded_pid_(recorded_pid), others_(others), node_(std::move(node)) {}
 
   std::unique_ptr<Message> RequestFor(const RecordedCall& call) DXG_EXCLUDES(mutex_);
-  void Learn(const RecordedCall& call, const Message& request, const Message& reply) DXG_EXCLUDES(mutex_);
+  Outcome MakeOnce(const RecordedCall& call) DXG_EXCLUDES(mutex_, limits_);
+  static bool ShowsTooMany(const RecordedCall& call, const Outcome& outcome);
+  void WaitForPaging(const RecordedCall& call) DXG_EXCLUDES(mutex_);
+  int Ask(const RecordedCall& call, uint32_t code, void* argument) DXG_EXCLUDES(limits_);
+  void Learn(const RecordedCall& call, const Message& request, const Message& reply) DXG_REQUIRES(mutex_);
   uint64_t DescriptorOf(uint32_t object, uint64_t recorded) DXG_REQUIRES(mutex_);
   uint64_t OfNothing(uint64_t recorded) DXG_REQUIRES(mutex_);
   uint64_t EventFor(uint64_t recorded) DXG_REQUIRES(mutex_);
@@ -58,7 +66,10 @@ class Client {
   const uint32_t recorded_pid_;
   Others& others_;
   const UniqueFd node_;
+  // Limits are of the whole process: while a call is made under one, no other call is.
+  SharedMutex limits_;
   Mutex mutex_;
+  PlayedMemory memory_ DXG_GUARDED_BY(mutex_);
   std::unordered_map<uint32_t, uint64_t> handles_ DXG_GUARDED_BY(mutex_);      // by object
   std::unordered_map<uint32_t, uint64_t> descriptors_ DXG_GUARDED_BY(mutex_);  // by object
   std::map<uint64_t, uint64_t> addresses_ DXG_GUARDED_BY(mutex_);              // of the GPU, by recorded one

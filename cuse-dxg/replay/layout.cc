@@ -9,6 +9,9 @@
 
 #include "base/page.h"
 #include "cuse-dxg/replay/values.h"
+#include "proto/abi/d3dkmthk.h"
+#include "proto/abi/flags.h"
+#include "proto/contract/calls.gen.h"
 #include "proto/dxg/options.pb.h"
 
 namespace dxg::replay {
@@ -32,6 +35,12 @@ const std::byte* Bytes(const uint64_t* words) {
   return reinterpret_cast<const std::byte*>(words);  // Safety: bytes
 }
 uint64_t AddressOf(const std::byte* at) { return reinterpret_cast<uint64_t>(at); }  // Safety: a number
+
+// Whether a program may have memory there.
+bool MayBeMemory(uint64_t address) {
+  constexpr uint64_t kLowest = 64u << 10, kEnd = 1ull << 47;
+  return address >= kLowest && address < kEnd;
+}
 
 // The field with the elements of such a buffer, where those have a struct of their own.
 const FieldDescriptor* ElementsField(const Message& message, const Buffer& buffer) {
@@ -188,6 +197,7 @@ ClientCall::ClientCall(const contract::CallRow& row, const Message& request, con
   std::byte* const args = Bytes(args_.data());
   row.write_request(request, args);
   for (const Buffer& buffer : row.in) PutIn(buffer, request, args);
+  if (row.code == calls::Escape::kCode) PutTestBuffers(request);
   for (const Buffer& buffer : row.out) PutOut(buffer, reply);
 }
 
@@ -204,11 +214,26 @@ const uint64_t* ClientCall::RecordedAddress(const Buffer& buffer, const std::byt
   return nullptr;
 }
 
+// One escape has addresses in its private data, where the driver writes: they are memory of this process.
+void ClientCall::PutTestBuffers(const Message& request) {
+  const auto& escape = static_cast<const calls::Escape::Request&>(request);
+  d3dddi_buildtestcommandbuffer header{};
+  if (escape.type() != _D3DKMT_ESCAPE_DRIVERPRIVATE || (escape.flags() & DXG_ESCAPE_DRIVER_KNOWN) == 0 ||
+      escape.priv_drv_data().size() < sizeof(header) || blocks_.empty())
+    return;
+  std::byte* const data = Bytes(blocks_.front()->data());  // the only buffer of the call
+  std::memcpy(&header, data, sizeof(header));
+  if (header.escape_type != _D3DDDI_DRIVERESCAPETYPE_BUILDTESTCOMMANDBUFFER) return;
+  for (uint64_t* const address : {&header.dma_buffer, &header.dma_buffer_priv_data}) {
+    if (MayBeMemory(*address)) *address = AddressOf(NewBlock(D3DDDI_MAXTESTBUFFERSIZE));
+  }
+  std::memcpy(data, &header, sizeof(header));
+}
+
 bool ClientCall::PutKnown(const Buffer& buffer, std::byte* args) {
-  constexpr uint64_t kLowest = 64u << 10, kEnd = 1ull << 47;  // between them a program may have memory
   const uint64_t* const recorded = RecordedAddress(buffer, args);
   if (recorded == nullptr) return false;
-  if (*recorded < kLowest || *recorded >= kEnd) {
+  if (!MayBeMemory(*recorded)) {
     PutWord(args + buffer.pointer, *recorded);
     return true;
   }

@@ -83,6 +83,7 @@ class ClientCall {
   void PutIn(const contract::Buffer& buffer, const Message& request, std::byte* args);
   void PutElements(const contract::Buffer& buffer, const Message& request, std::byte* to, uint32_t count);
   void PutOut(const contract::Buffer& buffer, const Message& reply);
+  void PutTestBuffers(const Message& request);
 
   const contract::CallRow& row_;
   const int32_t result_;

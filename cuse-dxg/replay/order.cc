@@ -1,8 +1,11 @@
 #include "cuse-dxg/replay/order.h"
 
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <linux/futex.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -11,6 +14,9 @@
 #include <cstring>
 #include <new>
 #include <numeric>
+#include <string_view>
+
+#include "base/unique_fd.h"
 
 namespace dxg::replay {
 namespace {
@@ -44,6 +50,37 @@ std::vector<Span> SpansOf(const Recording& recording) {
   return spans;
 }
 
+// By call: those before it that wait without limit and had not ended when it began. The last ones, of many.
+std::vector<std::vector<uint32_t>> WaitsOf(const Recording& recording) {
+  constexpr size_t kMost = 64;
+  const auto& calls = recording.calls();
+  std::vector<uint32_t> by_begin(calls.size());
+  std::iota(by_begin.begin(), by_begin.end(), 0);
+  std::ranges::stable_sort(by_begin, {}, [&](uint32_t i) { return calls[i].begin_ns; });
+  std::vector<std::vector<uint32_t>> waits(calls.size());
+  std::vector<uint32_t> under_way;
+  for (const uint32_t i : by_begin) {
+    std::erase_if(under_way, [&](uint32_t each) { return calls[each].end_ns <= calls[i].begin_ns; });
+    waits[i] = under_way;
+    if (calls[i].row->call_class != WAIT) continue;
+    if (under_way.size() == kMost) under_way.erase(under_way.begin());
+    under_way.push_back(i);
+  }
+  return waits;
+}
+
+// Of a thread of any process of ours.
+bool IsAsleep(int32_t thread) {
+  char path[32], text[512];
+  *fmt::format_to_n(path, sizeof(path) - 1, "/proc/{}/stat", thread).out = '\0';
+  const UniqueFd file(open(path, O_RDONLY | O_CLOEXEC));
+  const ssize_t got = read(file.get(), text, sizeof(text));
+  // "7 (name) S ...", and a name may have anything.
+  const std::string_view stat(text, got > 0 ? static_cast<size_t>(got) : 0);
+  const size_t at = stat.rfind(')');
+  return at == std::string_view::npos || at + 2 >= stat.size() || stat[at + 2] != 'R';
+}
+
 void Futex(std::atomic<uint32_t>* word, int what, uint32_t value) {
   syscall(SYS_futex, word, what, value, nullptr, nullptr, 0);
 }
@@ -54,7 +91,8 @@ Result<std::unique_ptr<Order>> Order::Create(const Recording& recording) {
   const size_t events = recording.calls().size() + 2 * recording.processes().size();
   const size_t bytes = RoundedUp(sizeof(Shared)) + RoundedUp(events) +
                        RoundedUp((size_t{recording.objects()} + 1) * sizeof(Place)) +
-                       RoundedUp(recording.processes().size() * sizeof(int32_t));
+                       RoundedUp(recording.processes().size() * sizeof(int32_t)) +
+                       recording.calls().size() * sizeof(int32_t);
   void* const memory = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED)
     return Status::Refuse(ENOMEM, "no memory for the order of {} calls", recording.calls().size());
@@ -73,6 +111,8 @@ Order::Order(const Recording& recording, void* memory, size_t bytes)
   places_ = reinterpret_cast<Place*>(at);  // Safety: the same
   at += RoundedUp((size_t{recording.objects()} + 1) * sizeof(Place));
   pids_ = reinterpret_cast<std::atomic<int32_t>*>(at);  // Safety: the same
+  at += RoundedUp(recording.processes().size() * sizeof(int32_t));
+  players_ = reinterpret_cast<std::atomic<int32_t>*>(at);  // Safety: the same
 
   std::vector<uint32_t> by_end(spans.size());
   std::iota(by_end.begin(), by_end.end(), 0);
@@ -83,12 +123,29 @@ Order::Order(const Recording& recording, void* memory, size_t bytes)
     ends_.push_back(spans[by_end[rank]].end_ns);
   }
   for (const Span& span : spans) needs_.push_back(EndedBefore(span.begin_ns));
+  waits_ = WaitsOf(recording);
 }
 
 Order::~Order() { munmap(memory_, bytes_); }
 
 uint32_t Order::EndedBefore(uint64_t ns) const {
   return static_cast<uint32_t>(std::ranges::lower_bound(ends_, ns) - ends_.begin());
+}
+
+bool Order::HasBegun(size_t call) const {
+  if (done_[ranks_[call]].load() != 0) return true;
+  const int32_t thread = players_[call];
+  return thread != 0 && IsAsleep(thread);
+}
+
+bool Order::WaitForWaits(size_t call) const {
+  constexpr int kLooks = 20'000;
+  constexpr timespec kPause{.tv_sec = 0, .tv_nsec = 100'000};
+  for (const uint32_t wait : waits_[call]) {
+    for (int i = 0; i < kLooks && shared_->stopped.load() == 0 && !HasBegun(wait); ++i)
+      nanosleep(&kPause, nullptr);
+  }
+  return std::ranges::all_of(waits_[call], [this](uint32_t wait) { return HasBegun(wait); });
 }
 
 bool Order::WaitUntilOver(uint32_t calls) {

@@ -29,6 +29,10 @@ class Order {
 
   // Sleeps until what has to be before it is over; false: it is stopped.
   bool WaitFor(size_t event) { return WaitUntilOver(needs_[event]); }
+  // Sleeps until the waits that were under way when the call began are under way, or over: it may be what
+  // ends them, as by destroying what they wait for. Not for long, because nothing
+  // shows it for certain. False: they were not.
+  bool WaitForWaits(size_t call) const;
   bool IsTimeFor(size_t event) const { return over() >= needs_[event]; }
   uint32_t NeedsOf(size_t event) const { return needs_[event]; }  // how many have to be over before
   // Until all is over that had ended before that time of the recording.
@@ -47,6 +51,8 @@ class Order {
     std::atomic<int32_t> pid{0}, descriptor{0};
   };
   Place& PlaceOf(uint32_t object) { return places_[object]; }
+  // The thread that is in the system call of a call; 0: it does not, or not any more.
+  std::atomic<int32_t>& PlayerOf(size_t call) { return players_[call]; }
   // The process that plays a recorded one; 0: not yet, or no more.
   std::atomic<int32_t>& PidOf(uint32_t process) { return pids_[process]; }
 
@@ -59,18 +65,22 @@ class Order {
 
   Order(const Recording& recording, void* memory, size_t bytes);
   uint32_t EndedBefore(uint64_t ns) const;
+  bool HasBegun(size_t call) const;
   bool WaitUntilOver(uint32_t calls);
 
   const size_t calls_;
   std::vector<uint64_t> ends_;   // ascending
   std::vector<uint32_t> ranks_;  // of events, in that order
   std::vector<uint32_t> needs_;  // by event: how many are over before it begins
+  std::vector<std::vector<uint32_t>>
+      waits_;  // by call: those that wait without limit, and are under way then
   void* const memory_;
   const size_t bytes_;
   Shared* shared_;
   std::atomic<uint8_t>* done_;  // by rank
   Place* places_;
   std::atomic<int32_t>* pids_;
+  std::atomic<int32_t>* players_;  // by call
 };
 
 }  // namespace dxg::replay

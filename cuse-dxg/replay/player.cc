@@ -5,6 +5,7 @@
 #include <fmt/ranges.h>
 #include <poll.h>
 #include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -24,13 +25,16 @@
 #include "base/unique_fd.h"
 #include "cuse-dxg/replay/client.h"
 #include "cuse-dxg/replay/order.h"
+#include "cuse-dxg/replay/telling.h"
 #include "proto/contract/text.h"
 
 namespace dxg::replay {
 namespace {
 
-constexpr int kPatienceMs = 30'000;  // beyond what the recording says, for a call that does not end
-constexpr int kCannotOpen = 3;       // the exit status of a player, which has said why
+// Beyond what the recording says, for a call that does not end; and for the next ones, when one has not.
+constexpr int kPatienceMs = 30'000, kNextPatienceMs = 3'000;
+constexpr int kLetGo = SIGUSR1;  // ends a wait
+constexpr int kCannotOpen = 3;   // the exit status of a player, which has said why
 
 void SleepUntil(uint64_t ns) {
   const timespec at{.tv_sec = static_cast<time_t>(ns / 1'000'000'000),
@@ -53,30 +57,14 @@ class RecordedOthers final : public Others {
     }
     return 0;
   }
+  std::atomic<int32_t>* PlayerOf(const RecordedCall& call) override {
+    return &order_.PlayerOf(static_cast<size_t>(&call - recording_.calls().data()));
+  }
 
  private:
   const Recording& recording_;
   Order& order_;
 };
-
-// What a player says of a call: its number, and a record with what was asked and answered.
-void Tell(int to, Mutex& mutex, size_t call, const Outcome& outcome) {
-  TraceRecord record;
-  record.set_begin_ns(call);
-  record.set_result(outcome.result);
-  outcome.request->SerializeToString(record.mutable_call()->mutable_request());
-  outcome.reply->SerializeToString(record.mutable_call()->mutable_reply());
-  std::string bytes = record.SerializeAsString();
-  const auto size = static_cast<uint32_t>(bytes.size());
-  bytes.insert(0, reinterpret_cast<const char*>(&size), sizeof(size));  // Safety: bytes
-  MutexLock lock(mutex);
-  for (size_t at = 0; at < bytes.size();) {
-    const ssize_t written = write(to, bytes.data() + at, bytes.size() - at);
-    if (written < 0 && errno == EINTR) continue;
-    if (written <= 0) return;  // nobody listens any more
-    at += static_cast<size_t>(written);
-  }
-}
 
 // Processes of the recording with one number, which one process plays.
 struct Chain {
@@ -105,13 +93,6 @@ std::vector<Chain> ChainsOf(const Recording& recording) {
   return chains;
 }
 
-// Something that is no call is over.
-void TellOfOther(int to, Mutex& mutex) {
-  const Outcome none{
-      .result = 0, .request = std::make_unique<TraceCall>(), .reply = std::make_unique<TraceCall>()};
-  Tell(to, mutex, ~size_t{0}, none);
-}
-
 // Of the processes that had one number, one after another: from the first open to the last close of one.
 int PlayProcess(const Recording& recording, Order& order, uint32_t number, const PlayOptions& options,
                 uint64_t begin_ns, int tell) {
@@ -136,6 +117,7 @@ int PlayProcess(const Recording& recording, Order& order, uint32_t number, const
       if (!order.WaitFor(each)) return;
       if (options.recorded_times && call.begin_ns > recorded_begin_ns)
         SleepUntil(begin_ns + (call.begin_ns - recorded_begin_ns));
+      (void)order.WaitForWaits(each);  // or it shows what comes of that
       const Outcome outcome = (*client)->Make(call);
       order.Done(each);
       Tell(tell, telling, each, outcome);  // whoever hears it looks whose time has come
@@ -163,6 +145,9 @@ int PlayProcess(const Recording& recording, Order& order, uint32_t number, const
 int PlayChain(const Recording& recording, Order& order, const Chain& chain, const PlayOptions& options,
               uint64_t begin_ns, int tell) {
   prctl(PR_SET_PTRACER, PR_SET_PTRACER_ANY);  // so that the others may take descriptors
+  struct sigaction nothing {};
+  nothing.sa_handler = [](int) {};
+  sigaction(kLetGo, &nothing, nullptr);  // the call that it meets ends with EINTR
   for (const uint32_t number : chain.processes) {
     if (const int status = PlayProcess(recording, order, number, options, begin_ns, tell); status != 0)
       return status;
@@ -186,7 +171,11 @@ class Playing {
   bool Hear();           // false: nobody is left who could say something
   void Reap(int flags);  // of waitpid(2)
   void EndAll();
-  std::string Silent() const;
+  // Calls that are under way and have not ended: the one that ended first in the recording; else null.
+  const RecordedCall* Silent() const;
+  std::string WhySilent() const;
+  // Ends that one's wait, so that the others go on. False: there is none, or it does not help.
+  bool LetGo();
   bool IsDue(uint32_t chain) const { return order_.IsTimeFor(order_.OpenOf(chains_[chain].processes[0])); }
 
   const Recording& recording_;
@@ -197,7 +186,9 @@ class Playing {
   std::vector<Chain> chains_;
   std::vector<uint32_t> todo_;  // chains by their beginning, the next one at the end
   std::vector<pid_t> players_;
-  std::string heard_, why_;
+  Hearing heard_;
+  std::string why_;
+  std::unordered_map<size_t, int> let_go_;  // calls, and how often
   uint64_t begin_ns_ = 0;
   bool cannot_open_ = false;
 };
@@ -234,32 +225,41 @@ void Playing::Reap(int flags) {
 }
 
 bool Playing::Hear() {
-  char bytes[64 << 10];
-  const ssize_t got = read(hear_.get(), bytes, sizeof(bytes));
-  if (got < 0 && errno == EINTR) return true;
-  if (got <= 0) return false;
-  heard_.append(bytes, static_cast<size_t>(got));
-  size_t at = 0;
-  for (uint32_t size = 0; heard_.size() - at >= sizeof(size);) {
-    std::memcpy(&size, heard_.data() + at, sizeof(size));
-    if (heard_.size() - at - sizeof(size) < size) break;
-    auto record = std::make_unique<TraceRecord>();
-    if (record->ParseFromArray(heard_.data() + at + sizeof(size), static_cast<int>(size)) &&
-        record->begin_ns() < told_.size())
-      told_[record->begin_ns()] = std::move(record);
-    at += sizeof(size) + size;
-  }
-  heard_.erase(0, at);
-  return true;
+  return heard_.Read(hear_.get(), [this](std::unique_ptr<TraceRecord> record) {
+    const uint64_t call = record->begin_ns();
+    const bool ended_by_us = record->result() == -EINTR && let_go_.contains(call);
+    if (call < told_.size() && !ended_by_us) told_[call] = std::move(record);
+  });
 }
 
-std::string Playing::Silent() const {
+const RecordedCall* Playing::Silent() const {
+  const RecordedCall* first = nullptr;
   for (size_t i = 0; i < told_.size(); ++i) {
-    if (told_[i] == nullptr && order_.IsUnderWay(i))
-      return fmt::format("it has not ended, {} s after the last one did: {}", kPatienceMs / 1000,
-                         LineOf(recording_.calls()[i]));
+    const RecordedCall& call = recording_.calls()[i];
+    if (told_[i] != nullptr || !order_.IsUnderWay(i)) continue;
+    if (first == nullptr || call.end_ns < first->end_ns) first = &call;
   }
-  return "nothing happens any more";
+  return first;
+}
+
+std::string Playing::WhySilent() const {
+  const RecordedCall* const call = Silent();
+  if (call == nullptr) return "nothing happens any more";
+  const bool memory_known = recording_.header().memory() == TraceHeader::FULL;
+  return fmt::format("it has not ended, {} s after the last one did: {}{}", kPatienceMs / 1000, LineOf(*call),
+                     call->row->call_class != WAIT ? ""
+                     : memory_known ? "\n(what the program wrote into memory without a call is not recorded)"
+                                    : "\n(the GPU's commands are in memory: record with --memory full)");
+}
+
+bool Playing::LetGo() {
+  constexpr int kTimesMax = 3;
+  const RecordedCall* const call = Silent();
+  if (call == nullptr) return false;
+  const auto number = static_cast<size_t>(call - recording_.calls().data());
+  const int player = order_.PlayerOf(number);
+  if (player == 0 || ++let_go_[number] > kTimesMax) return false;
+  return syscall(SYS_tgkill, order_.PidOf(call->process).load(), player, kLetGo) == 0;
 }
 
 void Playing::EndAll() {
@@ -291,7 +291,8 @@ Status Playing::Run() {
     last_ns = std::max(last_ns, call.end_ns);
   }
   constexpr int kLookMs = 20;  // for those that end, and say nothing
-  const int64_t patience_ms = kPatienceMs + static_cast<int64_t>(longest_ns / 1'000'000);
+  const auto longest_ms = static_cast<int64_t>(longest_ns / 1'000'000);
+  int64_t patience_ms = kPatienceMs + longest_ms;
   int64_t quiet_ms = 0;
   for (;;) {
     if (Status started = StartDue(); !started.ok()) {
@@ -310,8 +311,10 @@ Status Playing::Run() {
     quiet_ms += kLookMs;
     const bool stuck = players_.empty() && !todo_.empty() && !IsDue(todo_.back());
     if (quiet_ms < patience_ms && !stuck && !cannot_open_) continue;
-    if (why_.empty()) why_ = cannot_open_ ? "" : Silent();
-    break;
+    if (why_.empty() && !cannot_open_) why_ = WhySilent();
+    if (stuck || cannot_open_ || !LetGo()) break;
+    patience_ms = kNextPatienceMs + longest_ms;
+    quiet_ms = 0;
   }
   // Who has told all is about to end.
   if (why_.empty() && !cannot_open_) Reap(0);

@@ -16,6 +16,8 @@ inline constexpr std::string_view kBefore = " at ";  // an address
 inline constexpr std::string_view kNotAllThere = "the caller's memory at ";
 inline constexpr std::string_view kHasNoPages = " which has no pages of the caller's";
 inline constexpr std::string_view kNotOnAPage = " does not begin on a page of ";
+inline constexpr std::string_view kHeapNotOnAPage =
+    "an existing heap needs memory of the caller that begins ";
 // Of its descriptors and mappings.
 inline constexpr std::string_view kNoEventfd = " is no eventfd";
 inline constexpr std::string_view kNoDescriptor = "cannot copy descriptor ";

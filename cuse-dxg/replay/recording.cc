@@ -6,6 +6,7 @@
 #include <utility>
 
 #include "cuse-dxg/replay/reasons.h"
+#include "proto/contract/calls.gen.h"
 
 namespace dxg::replay {
 namespace {
@@ -127,6 +128,7 @@ Result<uint32_t> Recording::NewProcess(uint32_t pid, std::string name) {
   reading_.handles.emplace_back();
   reading_.descriptors.emplace_back();
   reading_.thread_of_tid.emplace_back();
+  reading_.paging.emplace_back();
   reading_.process_of_pid[pid] = number;
   return number;
 }
@@ -192,6 +194,7 @@ Status Recording::Add(const TraceRecord& record, uint64_t number) {
     }
     return Status::Ok();
   }
+  if (record.has_event()) SeeEvent(record);
   if (!record.has_call()) return Status::Ok();
   const contract::CallRow* const row = contract::FindCall(record.call().code());
   const bool question = row != nullptr && record.call().has_request() && record.call().has_reply() &&
@@ -199,6 +202,53 @@ Status Recording::Add(const TraceRecord& record, uint64_t number) {
   if (question) return AddCall(record, number, *row);
   ++left_out_;
   return Status::Ok();
+}
+
+void Recording::Paging::Reach(uint64_t value, uint64_t at_ns) {
+  constexpr size_t kMost = 4096;
+  if (then.size() == kMost) then.erase(then.begin(), then.begin() + kMost / 2);
+  then.emplace_back(at_ns, value);
+}
+
+uint64_t Recording::Paging::ValueAt(uint64_t ns) const {
+  uint64_t value = 0;
+  for (auto each = then.rbegin(); each != then.rend() && value == 0; ++each) {
+    if (each->first < ns) value = each->second;
+  }
+  return value;
+}
+
+void Recording::SeeEvent(const TraceRecord& record) {
+  if (record.event().kind() != TraceEvent::FENCE) return;
+  reading_.has_fences = true;
+  const auto process = reading_.process_of_pid.find(record.pid());
+  if (process == reading_.process_of_pid.end()) return;
+  auto& fences = reading_.paging[process->second];
+  const auto found = fences.find(record.event().object());
+  if (found == fences.end()) return;
+  found->second.Reach(record.event().value(), record.begin_ns());
+}
+
+void Recording::SeePaging(const RecordedCall& call, const Message& request, const Message& reply) {
+  constexpr size_t kQueuesMax = 16;  // of a process: each of its calls knows of each of them
+  if (call.result < 0) return;
+  auto& fences = reading_.paging[call.process];
+  const auto queue = static_cast<uint32_t>(NumberIn(request, "paging_queue"));
+  const auto device = static_cast<uint32_t>(NumberIn(request, "device"));
+  if (call.row->code == calls::CreatePagingQueue::kCode && !call.handles.empty()) {
+    if (fences.size() == kQueuesMax) fences.clear();
+    fences[static_cast<uint32_t>(NumberIn(reply, "sync_object"))] = {
+        device, static_cast<uint32_t>(NumberIn(reply, "paging_queue")), call.handles.front().object, {}};
+  } else if (call.row->code == calls::DestroyPagingQueue::kCode) {
+    std::erase_if(fences, [queue](const auto& each) { return each.second.queue == queue; });
+  } else if (call.row->code == calls::DestroyDevice::kCode) {
+    std::erase_if(fences, [device](const auto& each) { return each.second.device == device; });
+  } else if (const uint64_t value = NumberIn(reply, "paging_fence_value");
+             value != 0 && !reading_.has_fences) {
+    for (auto& [fence, paging] : fences) {
+      if (paging.queue == queue) paging.Reach(value, call.end_ns);
+    }
+  }
 }
 
 Status Recording::Keep(uint64_t bytes) {
@@ -230,7 +280,8 @@ Status Recording::AddCall(const TraceRecord& record, uint64_t number, const cont
                     .handles = {},
                     .descriptors = {},
                     .addresses = {},
-                    .memory = {}};
+                    .memory = {},
+                    .paging = {}};
   if (static_cast<size_t>(record.call().addresses_size()) == row.addresses.size())
     call.addresses.assign(record.call().addresses().begin(), record.call().addresses().end());
   const bool shared_known = record.call().has_shared_object();
@@ -277,9 +328,14 @@ Status Recording::AddCall(const TraceRecord& record, uint64_t number, const cont
     }
   }
   for (const TraceMemory& memory : record.call().memory()) {
-    if (memory.has_contents()) call.memory.emplace_back(memory.address(), memory.contents());
+    call.memory.push_back({memory.address(), memory.bytes(), memory.contents()});
   }
-  DXG_TRY(Keep(record.ByteSizeLong() + call.question.size()));
+  for (const auto& [fence, paging] : reading_.paging[call.process]) {
+    const uint64_t value = paging.ValueAt(call.begin_ns);
+    if (value != 0) call.paging.push_back({paging.object, value});
+  }
+  SeePaging(call, *request, *reply);
+  DXG_TRY(Keep(record.ByteSizeLong() + call.question.size() + call.paging.size() * sizeof(RecordedPaging)));
   process.calls.push_back(calls_.size());
   calls_.push_back(std::move(call));
   return Status::Ok();

@@ -21,6 +21,18 @@ struct Made {
   uint32_t object;
 };
 
+// Memory of a recorded client that a call names.
+struct RecordedMemory {
+  uint64_t address, bytes;
+  std::string contents;  // empty: only that it is there was recorded
+};
+
+// How far a paging queue was when a call began, by the value of its fence.
+struct RecordedPaging {
+  uint32_t queue;  // the object that its CreatePagingQueue made first
+  uint64_t value;
+};
+
 // A call that was recorded with what it asked and what it was answered.
 struct RecordedCall {
   uint64_t record;  // in the file, from 1
@@ -36,8 +48,8 @@ struct RecordedCall {
   std::vector<uint64_t> addresses;
   bool names_none = false;  // its descriptor is of nothing that a call made
   uint32_t borrowed = 0;    // the object of its descriptor; 0: it has none, or of none
-  std::vector<std::pair<uint64_t, std::string>>
-      memory;  // addresses of the recorded client, and what was there
+  std::vector<RecordedMemory> memory;
+  std::vector<RecordedPaging> paging;  // of the queues of its process
 
   uint64_t duration_ns() const { return end_ns > begin_ns ? end_ns - begin_ns : 0; }
   std::unique_ptr<Message> Request() const { return Parse(*row->request, request); }
@@ -126,15 +138,28 @@ class Recording {
   // Counts memory; EFBIG: it is too much.
   Status Keep(uint64_t bytes);
   Status AddCall(const TraceRecord& record, uint64_t number, const contract::CallRow& row);
+  void SeeEvent(const TraceRecord& record);
+  void SeePaging(const RecordedCall& call, const Message& request, const Message& reply);
   Result<uint32_t> ProcessOf(uint32_t pid);
   Result<uint32_t> ThreadOf(uint32_t process, uint32_t tid);
   Result<uint32_t> NewProcess(uint32_t pid, std::string name);
+
+  // A program sees in the page of a queue's fence how far its paging is, without a call. Where the recording
+  // has no events of fences, what was asked for is taken as done.
+  struct Paging {
+    uint32_t device, queue, object;                   // handles, and the object
+    std::vector<std::pair<uint64_t, uint64_t>> then;  // when the fence got which value; the last ones
+    void Reach(uint64_t value, uint64_t at_ns);
+    uint64_t ValueAt(uint64_t ns) const;  // a call that ends now may have begun long ago
+  };
 
   struct Reading {
     std::unordered_map<uint32_t, uint32_t> process_of_pid;
     std::unordered_map<uint32_t, uint64_t> open_files;                  // by process
     std::vector<Objects> handles, descriptors;                          // by process
     std::vector<std::unordered_map<uint32_t, uint32_t>> thread_of_tid;  // by process
+    std::vector<std::unordered_map<uint32_t, Paging>> paging;           // by process; by the fence's handle
+    bool has_fences = false;                                            // events of fences
     Objects any_descriptor;                                             // of whichever process
     // The first descriptor of what has that number in the recording; and the numbers of all, by object.
     std::unordered_map<uint64_t, uint32_t> shared_objects;

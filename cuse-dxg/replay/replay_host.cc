@@ -319,7 +319,7 @@ guest::Task ReplayHost::ShowMemory(guest::Call& call, const RecordedCall& record
     }
     if (!fence && is_new) {
       const uint64_t known =
-          recorded.memory.empty() ? 0 : ReplayMemory::Fill(*memory, recorded.memory.front().second);
+          recorded.memory.empty() ? 0 : ReplayMemory::Fill(*memory, recorded.memory.front().contents);
       if (known < memory->size)
         Note(call, FidelityKind::kApproximated, "memory without recorded contents",
              "the client sees zeros where the recording does not have what was there");

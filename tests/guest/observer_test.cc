@@ -3,11 +3,14 @@
 
 #include <gtest/gtest.h>
 
+#include <cerrno>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
 #include "proto/abi/d3dkmthk.h"
+#include "proto/contract/calls.gen.h"
 #include "tests/guest/rig.h"
 
 namespace dxg::guest {
@@ -94,6 +97,57 @@ TEST_F(ObserverTest, SeesAdaptersComeAndGo) {
   driver.AdapterStopped(77);
   driver.AdapterRemoved(77);
   EXPECT_EQ(notes.Take(), (Lines{"77 arrived", "77 stopped", "77 stopped", "77 removed"}));
+}
+
+// A call that is refused for what it was looked at has that in its Request: else nobody could make it again.
+class SeenObserverTest : public FenceTest {
+ protected:
+  class Requests final : public CallObserver {
+   public:
+    void OnCall(const CallReport& report) override {
+      last.reset(report.request->New());
+      last->CopyFrom(*report.request);
+    }
+    template <class T>
+    const typename T::Request& Last() const {
+      return dynamic_cast<const typename T::Request&>(*last);
+    }
+    std::unique_ptr<contract::Message> last;
+  };
+  SeenObserverTest() { driver.set_observer(&requests); }
+  ~SeenObserverTest() override { driver.set_observer(nullptr); }
+  Requests requests;
+};
+
+TEST_F(SeenObserverTest, WhatAnEscapeIs) {
+  d3dddi_buildtestcommandbuffer data{};
+  data.escape_type = _D3DDDI_DRIVERESCAPETYPE_BUILDTESTCOMMANDBUFFER;
+  d3dkmt_escape args{};
+  args.adapter.v = adapter;
+  args.type = _D3DKMT_ESCAPE_DRIVERPRIVATE;
+  args.flags.driver_known_escape = 1;
+  args.priv_drv_data = reinterpret_cast<uint64_t>(&data);
+  args.priv_drv_data_size = sizeof(data) - 1;
+  EXPECT_EQ(Call(file, 100, LX_DXESCAPE, &args), -EINVAL);
+  EXPECT_EQ(requests.Last<calls::Escape>().priv_drv_data(),
+            std::string(reinterpret_cast<const char*>(&data), sizeof(uint32_t)));
+  args.priv_drv_data_size = sizeof(data);
+  EXPECT_EQ(Call(file, 100, LX_DXESCAPE, &args), -EINVAL);  // no room for a command
+  EXPECT_EQ(requests.Last<calls::Escape>().priv_drv_data().size(), sizeof(data));
+}
+
+TEST_F(SeenObserverTest, WhoseContextASignalIsOf) {
+  d3dkmt_createcontextvirtual create{};
+  create.device.v = device;
+  ASSERT_EQ(Call(file, 100, LX_DXCREATECONTEXTVIRTUAL, &create), 0);
+  d3dkmt_signalsynchronizationobjectfromgpu2 args{};
+  args.object_count = 1;
+  args.context_count = 1;
+  args.contexts = reinterpret_cast<uint64_t>(&create.context);
+  args.objects = 0x10;  // where nothing is
+  EXPECT_EQ(Call(file, 100, LX_DXSIGNALSYNCHRONIZATIONOBJECTFROMGPU2, &args), -EFAULT);
+  ASSERT_EQ(requests.Last<calls::SignalSynchronizationObjectFromGpu2>().contexts_size(), 1);
+  EXPECT_EQ(requests.Last<calls::SignalSynchronizationObjectFromGpu2>().contexts(0), create.context.v);
 }
 
 class SignalObserverTest : public FenceTest {

@@ -11,6 +11,8 @@
 #include <string_view>
 
 #include "cuse-dxg/replay/values.h"
+#include "proto/abi/d3dkmthk.h"
+#include "proto/abi/flags.h"
 #include "proto/contract/calls.gen.h"
 #include "tests/trace/random_message.h"
 
@@ -247,6 +249,29 @@ TEST(Layout, WhatIsRewrittenIsSeen) {
   int handles = 0;
   ForEachValue(request, request, [&](const Value& value) { handles += value.kind == Kind::kHandle; });
   EXPECT_EQ(handles, 1) << "of a list inside the struct only what its count says";
+}
+
+// The driver writes where that escape's header says: into memory of this process, or where nothing is.
+TEST(Layout, AddressesInATestEscapeAreOfThisProcess) {
+  d3dddi_buildtestcommandbuffer header{};
+  header.escape_type = _D3DDDI_DRIVERESCAPETYPE_BUILDTESTCOMMANDBUFFER;
+  header.dma_buffer = 0x7f0000000000;
+  header.dma_buffer_priv_data = 0x1000;
+  calls::Escape::Request request;
+  request.set_type(_D3DKMT_ESCAPE_DRIVERPRIVATE);
+  request.set_flags(DXG_ESCAPE_DRIVER_KNOWN);
+  request.set_priv_drv_data_size(sizeof(header));
+  request.set_priv_drv_data(&header, sizeof(header));
+  ClientCall call(calls::Escape::Row(), request, calls::Escape::Reply(), -EFAULT, {kFault, ""}, NoMemory);
+  calls::Escape::Request read;
+  ReadBuffers(calls::Escape::Row(), static_cast<const std::byte*>(call.args()), Own(), &read);
+  ASSERT_EQ(read.priv_drv_data().size(), sizeof(header));
+  d3dddi_buildtestcommandbuffer laid_out{};
+  std::memcpy(&laid_out, read.priv_drv_data().data(), sizeof(laid_out));
+  EXPECT_NE(laid_out.dma_buffer, header.dma_buffer);
+  EXPECT_EQ(laid_out.dma_buffer_priv_data, header.dma_buffer_priv_data);
+  const uint64_t zero = 0;
+  EXPECT_TRUE(Own().write(laid_out.dma_buffer, std::as_bytes(std::span(&zero, 1))));
 }
 
 }  // namespace

@@ -54,6 +54,24 @@ TEST_F(OrderTest, WhatRanAtOnceMayRunAtOnceAndTheRestWaits) {
   EXPECT_TRUE(order->IsTimeFor(order->CloseOf(0)));
 }
 
+// What ends a wait comes when that is under way: here the wait's thread has not come to its call.
+TEST_F(OrderTest, AWaitIsUnderWayForWhatBeganAfterIt) {
+  made.Call(7, 1, calls::WaitForSynchronizationObjectFromCpu::kCode,
+            calls::WaitForSynchronizationObjectFromCpu::Request(),
+            calls::WaitForSynchronizationObjectFromCpu::Reply());
+  made.records.back().set_begin_ns(10);
+  made.records.back().set_end_ns(50);
+  Add(2, 20, 60);
+  Add(2, 70, 80);
+  Begin();
+  EXPECT_TRUE(order->WaitForWaits(0));
+  order->Stop();  // so that nobody sleeps
+  EXPECT_FALSE(order->WaitForWaits(1));
+  EXPECT_TRUE(order->WaitForWaits(2)) << "it had ended by then";
+  order->Done(0);  // it is over: as good as under way
+  EXPECT_TRUE(order->WaitForWaits(1));
+}
+
 // What a process had is gone for those that come after its close, and not before.
 TEST_F(OrderTest, OpensAndClosesAreWaitedFor) {
   made.Open(7, "first");  // at 1'001'000 ns or so: MadeRecording's clock

@@ -100,6 +100,72 @@ TEST_F(RecordingLimits, ThreadsOfAProcess) {
   ExpectTooMany("threads of process 1");
 }
 
+class RecordingPaging : public testing::Test {
+ protected:
+  static constexpr uint32_t kQueue = 0x40000040, kFence = 0x40000080;
+  RecordingPaging() {
+    made.BeginWithDevice();
+    calls::CreatePagingQueue::Request create;
+    calls::CreatePagingQueue::Reply created;
+    create.set_device(MadeRecording::kDevice);
+    created.set_paging_queue(kQueue);
+    created.set_sync_object(kFence);
+    made.Add<calls::CreatePagingQueue>(create, created);
+  }
+  void MakeResident(uint64_t value) {
+    calls::MakeResident::Request request;
+    calls::MakeResident::Reply reply;
+    request.set_paging_queue(kQueue);
+    reply.set_paging_fence_value(value);
+    made.Add<calls::MakeResident>(request, reply, 0x103);
+  }
+  void Ask() { made.Add<calls::DestroyDevice>({}, {}, -EINVAL); }
+  // How far a call's process knew its paging to be; 0: not at all.
+  static uint64_t Known(const RecordedCall& call) {
+    return call.paging.empty() ? 0 : call.paging.front().value;
+  }
+  MadeRecording made;
+};
+
+TEST_F(RecordingPaging, IsDoneWhenItsFenceSaysSo) {
+  MakeResident(3);
+  Ask();
+  TraceRecord& event = made.records.emplace_back();
+  event.set_pid(7);
+  event.set_begin_ns(made.records[made.records.size() - 2].end_ns());
+  event.mutable_event()->set_kind(TraceEvent::FENCE);
+  event.mutable_event()->set_object(kFence);
+  event.mutable_event()->set_value(2);
+  MakeResident(4);
+  Ask();
+  const auto recording = made.Take();
+  EXPECT_EQ(Known(recording->calls()[5]), 2u);
+  EXPECT_EQ(Known(recording->calls()[6]), 2u);
+  EXPECT_EQ(recording->calls()[6].paging.front().queue, recording->calls()[2].handles.front().object);
+}
+
+// Its record comes when it ends.
+TEST_F(RecordingPaging, IsWhereItWasWhenALongCallBegan) {
+  const uint64_t begin_ns = made.records.back().end_ns();
+  for (const uint64_t value : {1, 2, 3}) MakeResident(value);
+  Ask();
+  made.records.back().set_begin_ns(begin_ns);
+  EXPECT_EQ(Known(made.Take()->calls().back()), 0u);
+}
+
+TEST_F(RecordingPaging, WithoutEventsIsDoneWithItsCall) {
+  MakeResident(3);
+  Ask();
+  calls::DestroyDevice::Request destroy;
+  destroy.set_device(MadeRecording::kDevice);
+  made.Add<calls::DestroyDevice>(destroy, {});
+  Ask();
+  const auto recording = made.Take();
+  EXPECT_EQ(Known(recording->calls()[3]), 0u);
+  EXPECT_EQ(Known(recording->calls()[4]), 3u);
+  EXPECT_EQ(Known(recording->calls()[6]), 0u) << "the queue ended with its device";
+}
+
 TEST_F(RecordingLimits, Adapters) {
   for (size_t i = 0; i <= Recording::kAdaptersMax; ++i) {
     TraceRecord& record = made.records.emplace_back();

@@ -158,6 +158,13 @@ bool ReadAt(CallOf<calls::Escape>& call, uint64_t address, T* to) {
   return call.access().Read(call.tid(), address, std::as_writable_bytes(std::span(to, 1)));
 }
 
+// What was looked at of the private data, for those who record the call: all of it is copied in where it is
+// for the host only.
+template <typename T>
+void KeepForRecord(CallOf<calls::Escape>& call, const T& seen) {
+  call.request.set_priv_drv_data(&seen, sizeof(seen));
+}
+
 // A command buffer built by the driver for a test: a header in the private data points to two buffers of the
 // client. The host gets one blob, header with the pointers zeroed, then the buffers.
 Task BuildTestCommandBuffer(CallOf<calls::Escape>& call, std::shared_ptr<Adapter> adapter, uint64_t data) {
@@ -168,6 +175,7 @@ Task BuildTestCommandBuffer(CallOf<calls::Escape>& call, std::shared_ptr<Adapter
   }
   if (!ReadAt(call, data, &header))
     co_return Status::Refuse(EFAULT, "priv_drv_data at {:#x} cannot be read", data);
+  KeepForRecord(call, header);
   if (header.dma_buffer_size < sizeof(uint32_t) || header.dma_buffer_size > D3DDDI_MAXTESTBUFFERSIZE ||
       header.dma_buffer_priv_data_size > D3DDDI_MAXTESTBUFFERPRIVATEDRIVERDATASIZE) {
     co_return Status::Refuse(EINVAL,
@@ -230,6 +238,7 @@ Task Escape(CallOf<calls::Escape>& call) {
     if (!ReadAt(call, call.AddressOf(data), &known)) {
       co_return Status::Refuse(EFAULT, "priv_drv_data at {:#x} cannot be read", call.AddressOf(data));
     }
+    KeepForRecord(call, known);
     // Handles are the host's own in the guest: there is nothing to translate.
     if (known == _D3DDDI_DRIVERESCAPETYPE_TRANSLATEALLOCATIONHANDLE ||
         known == _D3DDDI_DRIVERESCAPETYPE_TRANSLATERESOURCEHANDLE) {

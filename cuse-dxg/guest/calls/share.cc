@@ -344,7 +344,10 @@ Task OpenResourceFromNtHandle(CallOf<Open>& call) {
   Status status = Publish(o);
   // What went wrong after the host opened it is replaced by the result of undoing that: 0, where all goes
   // well.
-  if (!status.ok()) (void)co_await UndoOpen(o, &status);
+  if (!status.ok()) {
+    call.reply.Clear();  // nothing of it is the client's
+    (void)co_await UndoOpen(o, &status);
+  }
   co_return status;
 }
 

@@ -41,6 +41,15 @@ Result<uint32_t> ReadFirst(Call& call, const contract::Buffer& list) {
   return Status::Refuse(EFAULT, "{} at {:#x} cannot be read (4 bytes)", list.name, call.AddressOf(list));
 }
 
+// Those lists, where some are refused: the handle that was looked at stays, for those who record the call.
+template <typename List>
+Status CopyInAfter(Call& call, std::initializer_list<const contract::Buffer*> lists, uint32_t first,
+                   List* looked_at) {
+  Status status = call.CopyIn(lists);
+  if (!status.ok() && !looked_at->empty() && looked_at->Get(0) == 0) looked_at->Set(0, first);
+  return status;
+}
+
 Task SignalFromContexts(CallOf<calls::SignalSynchronizationObject>& call, uint64_t event) {
   const auto& args = call.request;
   DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, args.context()));
@@ -62,8 +71,9 @@ Task SignalFromContextList(CallOf<calls::SignalSynchronizationObjectFromGpu2>& c
   auto& args = call.request;
   DXG_CO_ASSIGN(auto found, FindContextAndDevice(*call.process, first));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
-  DXG_CO_TRY(call.CopyIn(
-      {&In::objects(), &In::contexts(), event == 0 ? IfGiven(call, In::fence_values()) : nullptr}));
+  DXG_CO_TRY(CopyInAfter(
+      call, {&In::objects(), &In::contexts(), event == 0 ? IfGiven(call, In::fence_values()) : nullptr},
+      first, args.mutable_contexts()));
   Signal::Request request;
   calls::ToHost(args, &request);
   request.set_event_or_device(event);
@@ -157,7 +167,8 @@ Task SubmitSignalSyncObjectsToHwQueue(CallOf<calls::SubmitSignalSyncObjectsToHwQ
   DXG_CO_ASSIGN(const uint32_t first, ReadFirst(call, In::hwqueues()));
   DXG_CO_ASSIGN(auto found, FindHwQueueAndDevice(*call.process, first));
   DXG_CO_TRY(CheckActive(*found.device->adapter()));
-  DXG_CO_TRY(call.CopyIn({&In::objects(), &In::hwqueues(), IfGiven(call, In::fence_values())}));
+  DXG_CO_TRY(CopyInAfter(call, {&In::objects(), &In::hwqueues(), IfGiven(call, In::fence_values())}, first,
+                         args.mutable_hwqueues()));
   Signal::Request request;
   calls::ToHost(args, &request);
   co_return co_await TellHost(call, *found.device->adapter(), request);
