@@ -1,9 +1,11 @@
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <functional>
 #include <new>
 #include <ostream>
 #include <string>
+#include <thread>
 
 #include "base/memory_reserve.h"
 #include "tests/guest/counted_memory.h"
@@ -61,7 +63,7 @@ int32_t Pass(StarvedScene& s, uint64_t ns) {
   return 0;
 }
 
-void WaitAndSignal(StarvedScene& s) {
+void Await(StarvedScene& s) {
   EXPECT_EQ(s.rig.WaitFor(s.rig.caller, s.victim, {{s.fence.handle, 1}}, kVictimsEvent), 0);
 }
 void SignalBehind(StarvedScene& s) { EXPECT_EQ(s.rig.GpuSignal({s.context}, {{s.fence.handle, 1}}), 0); }
@@ -73,15 +75,15 @@ void ExpectDone(StarvedScene& s) {
   EXPECT_EQ(s.rig.Happened(), GpuRig::Numbers{kVictimsEvent});
 }
 
-void Destroy(StarvedScene& s) {
-  WaitAndSignal(s);
+void FillQueue(StarvedScene& s) {
+  Await(s);
   s.Submit(CommandWriter().Hang());
   for (int i = 0; i < 20; ++i) s.Submit(CommandWriter().Marker(1));
   SignalBehind(s);
 }
 
 const Moment kMoments[] = {
-    {"ACommandBegins", WaitAndSignal, [](StarvedScene& s) { return s.Submit(CommandWriter().Delay(kMs)); },
+    {"ACommandBegins", Await, [](StarvedScene& s) { return s.Submit(CommandWriter().Delay(kMs)); },
      [](StarvedScene& s) {
        SignalBehind(s);
        ExpectDone(s);
@@ -89,21 +91,21 @@ const Moment kMoments[] = {
      true},
     {"ACommandEnds",
      [](StarvedScene& s) {
-       WaitAndSignal(s);
+       Await(s);
        s.Submit(CommandWriter().Delay(kMs));
        SignalBehind(s);
      },
      [](StarvedScene& s) { return Pass(s, 10 * kMs); }, ExpectDone, false},
     {"OneCommandEndsAndTheNextBegins",
      [](StarvedScene& s) {
-       WaitAndSignal(s);
+       Await(s);
        for (int i = 0; i < 3; ++i) s.Submit(CommandWriter().Delay(kMs).Nop());
        SignalBehind(s);
      },
      [](StarvedScene& s) { return Pass(s, 10 * kMs); }, ExpectDone, false},
     {"ACommandFaults",
      [](StarvedScene& s) {
-       WaitAndSignal(s);
+       Await(s);
        s.Submit(CommandWriter().Delay(kMs).Fault(5));
        s.Submit(CommandWriter().Marker(1));
        SignalBehind(s);
@@ -112,7 +114,7 @@ const Moment kMoments[] = {
      [](StarvedScene& s) { s.ExpectError(kStateDmaFault); }, false},
     {"ACommandHangs",
      [](StarvedScene& s) {
-       WaitAndSignal(s);
+       Await(s);
        s.Submit(CommandWriter().Hang());
        s.Submit(CommandWriter().Marker(1));
        SignalBehind(s);
@@ -121,7 +123,7 @@ const Moment kMoments[] = {
      [](StarvedScene& s) { s.ExpectError(kStateHung); }, false},
     {"AWaitIsOver",
      [](StarvedScene& s) {
-       WaitAndSignal(s);
+       Await(s);
        EXPECT_EQ(s.rig.GpuWait(s.context, {{s.gate.handle, 1}}), 0);
        s.Submit(CommandWriter().Delay(kMs));
        SignalBehind(s);
@@ -130,7 +132,7 @@ const Moment kMoments[] = {
        return s.rig.SignalFor(s.rig.caller, s.victim, {{s.gate.handle, 1}});
      },
      ExpectDone, true},
-    {"AWaitBegins", WaitAndSignal,
+    {"AWaitBegins", Await,
      [](StarvedScene& s) {
        return s.rig.GpuWait(s.context, {{s.gate.handle, 1}});
      },
@@ -154,22 +156,30 @@ const Moment kMoments[] = {
      true},
     {"ADeviceIsGivenUp",
      [](StarvedScene& s) {
-       WaitAndSignal(s);
+       Await(s);
        s.Submit(CommandWriter().Hang());
        for (int i = 0; i < 20; ++i) s.Submit(CommandWriter().Marker(1));
        SignalBehind(s);
      },
      [](StarvedScene& s) { return s.rig.MarkAsError(s.rig.caller, s.victim); },
      [](StarvedScene& s) { s.ExpectError(kStateDmaFault); }, true},
-    {"ADeviceEnds", Destroy, [](StarvedScene& s) { return s.rig.DestroyDevice(s.rig.caller, s.victim); },
+    {"ADeviceIsFailedFromOutside", FillQueue,
+     [](StarvedScene& s) {
+       s.rig.around([&s] {
+         EXPECT_TRUE(s.rig.host().FailDevice(s.rig.caller.process, s.victim, ExecutionState::kHung));
+       });
+       return 0;
+     },
+     [](StarvedScene& s) { s.ExpectError(kStateHung); }, false},
+    {"ADeviceEnds", FillQueue, [](StarvedScene& s) { return s.rig.DestroyDevice(s.rig.caller, s.victim); },
      [](StarvedScene& s) { EXPECT_EQ(s.rig.Happened(), GpuRig::Numbers{kVictimsEvent}); }, false},
-    {"AContextEnds", Destroy, [](StarvedScene& s) { return s.rig.DestroyContext(s.rig.caller, s.context); },
+    {"AContextEnds", FillQueue, [](StarvedScene& s) { return s.rig.DestroyContext(s.rig.caller, s.context); },
      [](StarvedScene& s) {
        EXPECT_EQ(s.rig.SignalFor(s.rig.caller, s.victim, {{s.fence.handle, 1}}), 0);
        ExpectDone(s);
      },
      false},
-    {"AFenceEnds", Destroy, [](StarvedScene& s) { return s.rig.DestroySync(s.fence.handle); },
+    {"AFenceEnds", FillQueue, [](StarvedScene& s) { return s.rig.DestroySync(s.fence.handle); },
      [](StarvedScene& s) { EXPECT_EQ(s.rig.Happened(), GpuRig::Numbers{kVictimsEvent}); }, false},
 };
 
@@ -219,6 +229,73 @@ TEST_P(WithoutMemory, NothingIsLost) {
   EXPECT_LT(refused, nth) << "it is never carried out while memory is short";
 }
 
+// Memory runs out on an engine's own thread, from when that begins a command to when it begins one of
+// `until`.
+class Starves final : public WorkObserver {
+ public:
+  explicit Starves(uint64_t nth) : nth_(nth) {}
+  void OnWork(const WorkEvent& event) override {
+    if (std::this_thread::get_id() == tests_) return;
+    if (!begun_.exchange(true)) {
+      guest::FailAllocation(nth_);
+    } else if (!enough_) {
+      allocations_ = guest::AllocationsSince();
+      enough_ = event.kind == WorkEvent::Kind::kBegan && event.of.object == until;
+      if (enough_) guest::FailAllocation(0);
+    }
+  }
+  uint32_t until = 0;  // a context
+  bool begun() const { return begun_; }
+  bool failed() const { return allocations_ >= nth_; }
+
+ private:
+  const uint64_t nth_;
+  const std::thread::id tests_ = std::this_thread::get_id();
+  std::atomic<bool> begun_{false};
+  std::atomic<bool> enough_{false};
+  std::atomic<uint64_t> allocations_{0};
+};
+
+// What a command itself needs costs its device at most, and all others nothing.
+TEST(WithoutMemoryOnAThread, AnEngineGoesOn) {
+  constexpr uint64_t kLong = 256 * 1024;  // bytes that nobody else's thread writes for an engine
+  constexpr uint64_t kCommands = 4;
+  MemoryReserve::Keep();
+  uint64_t errors = 0, tries = 0;
+  for (bool failed = true; failed && !testing::Test::HasFailure(); ++tries) {
+    SCOPED_TRACE("allocation " + std::to_string(tries + 1));
+    Starves starves(tries + 1);
+    GpuRig rig(Shipped("discrete"), nullptr, nullptr, true, kObjectsPerProcessMax, {}, &starves);
+    const uint32_t victim = rig.NewDevice(rig.caller), context = rig.NewContext(rig.caller, victim);
+    const auto fence = rig.TryFor(rig.caller, victim, 5, 0);
+    starves.until = rig.context;
+    for (uint64_t i = 1; i <= kCommands; ++i) {
+      // Refused where the device is in error by now.
+      rig.SubmitTo({context}, CommandWriter().Fill(rig.data, kLong, static_cast<uint32_t>(i)));
+      rig.GpuSignal({context}, {{fence.handle, i}});
+    }
+    while (rig.ValueOf(fence) < kCommands) std::this_thread::yield();
+    const auto others = rig.NewFence();
+    EXPECT_EQ(rig.Submit(CommandWriter().Write64(rig.data + kLong, 5)), 0);
+    EXPECT_EQ(rig.GpuSignal({rig.context}, {{others.handle, 1}}), 0);
+    while (rig.ValueOf(others) == 0) std::this_thread::yield();
+    EXPECT_EQ(rig.DataAt(kLong), 5u) << "the other one's";
+    if (rig.StateOf(victim) == kStateActive) {
+      EXPECT_EQ(rig.ValueOf(fence), kCommands);
+      EXPECT_EQ(rig.DataAt(kLong - 8), kCommands * 0x100000001u);
+    } else {
+      ++errors;
+      EXPECT_EQ(rig.StateOf(victim), kStateDmaFault);
+      EXPECT_EQ(rig.ValueOf(fence), kFenceLost);
+    }
+    rig.EndAndExpectNothing();
+    EXPECT_TRUE(starves.begun() || tries != 0) << "the engine's thread had nothing to do";
+    failed = starves.failed();
+  }
+  EXPECT_GT(tries, 2 * errors) << "the engine itself needs no memory";
+  std::set_new_handler(nullptr);
+}
+
 // A process ends with all that it has.
 TEST(WithoutMemoryAtAnEnd, AProcessLeavesNothing) {
   MemoryReserve::Keep();
@@ -226,7 +303,7 @@ TEST(WithoutMemoryAtAnEnd, AProcessLeavesNothing) {
   for (uint64_t nth = 1; failed && !testing::Test::HasFailure(); ++nth) {
     SCOPED_TRACE("allocation " + std::to_string(nth));
     StarvedScene scene;
-    Destroy(scene);
+    FillQueue(scene);
     scene.rig.around = [&](const std::function<void()>& act) {
       guest::FailAllocation(nth);
       EXPECT_NO_THROW(act());
