@@ -11,8 +11,8 @@
 namespace dxg {
 namespace {
 
-// Enough for each worker to be amid an answer. Each is below the size that the allocator maps by itself, so what
-// is given back to it is what it serves from.
+// Enough for each worker to be amid an answer. Each is below the size that the allocator maps by itself, so
+// what is given back to it is what it serves from.
 constexpr size_t kBlocks = 16;
 constexpr size_t kBlockBytes = 64 * 1024;
 

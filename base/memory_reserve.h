@@ -2,20 +2,20 @@
 
 namespace dxg {
 
-// Work that others wait for has to be finished once it has begun: a lock's state, a queue, a completion. Much of
-// it needs a little memory in the middle, and where the machine has none to give, an exception there would lose
-// what was to be done, or end the process for everybody. So the process keeps some memory back for it.
+// Work that others wait for has to be finished once it has begun: a lock's state, a queue, a completion. Much
+// of it needs a little memory in the middle, and where the machine has none to give, an exception there would
+// lose what was to be done, or end the process for everybody. So the process keeps some memory back for it.
 //
-// As with the kernel's PF_MEMALLOC, a thread says when its work is of that kind, and only then it gets what was
-// kept. What can be refused is not of that kind: it throws std::bad_alloc as ever.
+// As with the kernel's PF_MEMALLOC, a thread says when its work is of that kind, and only then it gets what
+// was kept. What can be refused is not of that kind: it throws std::bad_alloc as ever.
 class MemoryReserve {
  public:
-  // Sets memory aside and serves from it, for the rest of the process: what main() calls first. It replaces the
-  // process's std::new_handler. Without it, no thread gets more than others.
+  // Sets memory aside and serves from it, for the rest of the process: what main() calls first. It replaces
+  // the process's std::new_handler. Without it, no thread gets more than others.
   static void Keep();
 
-  // While there is one, this thread's allocations find memory where others do not. Where the reserve is used up
-  // they wait up to kPatienceMs for somebody to free some, all together, and throw std::bad_alloc then. They nest.
+  // While there is one, this thread's allocations find memory where others do not. Where the reserve is used
+  // up they wait for somebody to free some, kPatienceMs in all, and throw std::bad_alloc then. They nest.
   class Use {
    public:
     Use();

@@ -81,8 +81,7 @@ void RefuseForLackOfMemory(CommandContext& call, google::protobuf::Message* repl
 
 // A guest that lets go of something does not ask again when that is refused.
 bool EndsSomething(const CommandContext& call) {
-  return call.command != nullptr &&
-         std::string_view(call.command->name).starts_with("DESTROY");
+  return call.command != nullptr && std::string_view(call.command->name).starts_with("DESTROY");
 }
 
 bool IsRefused(const CommandContext& call, const google::protobuf::Message& reply) {

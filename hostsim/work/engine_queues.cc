@@ -88,11 +88,13 @@ void Engines::Count(GpuQueue& queue, uint64_t NodeWork::*counter) {
 GpuPacket Engines::PopFront(GpuQueue& queue) {
   GpuPacket front = std::move(queue.packets_.front());
   queue.packets_.pop_front();
-  const uint64_t units = UnitsOf(front);
-  ProcessWork& process = *queue.work_->of_process;
-  process.packets -= units;
-  if (process.user) process.user->packets.Give(units);
+  GiveBack(*queue.work_->of_process, UnitsOf(front));
   return front;
+}
+
+void Engines::GiveBack(ProcessWork& process, uint64_t packets) {
+  process.packets -= packets;
+  if (process.user) process.user->packets.Give(packets);
 }
 
 void Engines::SetInLine(GpuQueue& queue, bool in_line) {
@@ -177,9 +179,7 @@ void Engines::DropPackets(GpuQueue& queue, Aftermath* aftermath) {
                  : std::holds_alternative<GpuWait>(packet)  ? &NodeWork::waits_completed
                                                             : &NodeWork::signals_completed);
   }
-  ProcessWork& process = *queue.work_->of_process;
-  process.packets -= units;
-  if (process.user) process.user->packets.Give(units);
+  GiveBack(*queue.work_->of_process, units);
   aftermath->Then([dropped = std::move(dropped)] {});
 }
 
