@@ -1,5 +1,7 @@
 #include "base/memory_reserve.h"
 
+#include <malloc.h>
+
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -60,6 +62,8 @@ void MemoryReserve::Keep() {
   kept = true;
   std::set_new_handler(FindMemory);
 }
+
+void KeepFreesShort() { (void)mallopt(M_MXFAST, 0); }
 
 MemoryReserve::Use::Use() {
   if (uses++ == 0) patience_ms = kPatienceMs;

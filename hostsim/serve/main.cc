@@ -266,5 +266,6 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   dxg::MemoryReserve::Keep();
+  dxg::KeepFreesShort();
   return dxg::hostsim::serve::Main(argc, argv);
 }
