@@ -24,6 +24,7 @@
 #include "base/confinement/capabilities.h"
 #include "base/container.h"
 #include "base/daemon.h"
+#include "base/memory_reserve.h"
 #include "base/status.h"
 #include "base/stop_deadline.h"
 #include "base/unique_fd.h"
@@ -393,6 +394,8 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (dxg::client::IsInjectorCommand(argc, argv)) return dxg::client::RunInjector();
+  dxg::MemoryReserve::Keep();
+  dxg::KeepFreesShort();
   if (argc == 3 && argv[1] == std::string_view("trial")) return dxg::RunTrial(argv[2]);
   if (argc == 3 && argv[1] == dxg::replay::kShadowCommand) return dxg::replay::PlayLive(argv[2]);
   return dxg::Main(argc, argv);

@@ -9,9 +9,10 @@
 namespace dxg::guest {
 namespace {
 
-// After so many steps the C library is told to give back what is free. It keeps the heaps locked while it
-// does, so it is to find little each time.
-constexpr uint64_t kStepsBetweenTrims = 1u << 14;
+// The C library is told to give back what is free when nothing is left to be torn down, after so many steps
+// at least. Much of it is free only then, and each look takes longer the more there is: it is not worth one
+// in between.
+constexpr uint64_t kStepsBeforeTrim = 1u << 14;
 
 thread_local bool is_here = false;
 
@@ -64,16 +65,17 @@ void TeardownThread::Run() {
   MutexLock lock(mutex_);
   for (;;) {
     const std::coroutine_handle<> next = Next();
-    if (!next) {
-      if (stopping_) return;
+    if (!next && stopping_) return;
+    if (!next && steps_ - trimmed_at < kStepsBeforeTrim) {
       changed_.Wait(mutex_);
       continue;
     }
     lock.Unlock();
-    next.resume();
-    if (steps_ - trimmed_at >= kStepsBetweenTrims) {
-      malloc_trim(0);
+    if (next) {
+      next.resume();
+    } else {
       trimmed_at = steps_;
+      malloc_trim(0);
     }
     lock.Lock();
   }

@@ -6,11 +6,13 @@
 #include <array>
 #include <iterator>
 #include <new>
+#include <optional>
 #include <string_view>
 #include <unordered_map>
 #include <utility>
 #include <vector>
 
+#include "base/memory_reserve.h"
 #include "hostsim/adapter/adapter_reset.h"
 #include "hostsim/machine/commands.h"
 #include "hostsim/memory/resource.h"
@@ -50,6 +52,7 @@ std::unique_ptr<Host> Host::Create(World world, const std::vector<AdapterProfile
 Host::~Host() { End(); }
 
 void Host::End() {
+  const MemoryReserve::Use of_all;
   machine_.EndCalls();
   machine_.io_space()->ending = true;
   Aftermath aftermath;
@@ -74,6 +77,11 @@ void RefuseForLackOfMemory(CommandContext& call, google::protobuf::Message* repl
   if (status == nullptr || status->cpp_type() != google::protobuf::FieldDescriptor::CPPTYPE_INT32)
     return call.Refuse();
   reply->GetReflection()->SetInt32(reply, status, kStatusNoMemory);
+}
+
+// A guest that lets go of something does not ask again when that is refused.
+bool EndsSomething(const CommandContext& call) {
+  return call.command != nullptr && std::string_view(call.command->name).starts_with("DESTROY");
 }
 
 bool IsRefused(const CommandContext& call, const google::protobuf::Message& reply) {
@@ -131,12 +139,15 @@ void Host::Submit(const Caller& caller, uint32_t command_id, const google::proto
   if (call.adapter && machine_.faults().any_armed())
     BefallAdapter(machine_, call.adapter, call.process.get(), call.At({}));
   Commands commands;
+  std::optional<MemoryReserve::Use> of_all;
+  if (EndsSomething(call)) of_all.emplace();
   try {
     if (!contract::DispatchHostCommand(command_id, commands, call, request, reply)) call.Refuse();
     NoteUnheededFlags(call, command_id, request, *reply);
   } catch (const std::bad_alloc&) {
     RefuseForLackOfMemory(call, reply);
   }
+  if (!of_all) of_all.emplace();  // what it did is done, and so it is told
   const std::shared_ptr<Deferred> deferred = std::move(call.deferred);
   if (deferred) {
     deferred->done = done;

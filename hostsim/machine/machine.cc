@@ -1,7 +1,9 @@
 #include "hostsim/machine/machine.h"
 
 #include <algorithm>
+#include <new>
 
+#include "base/memory_reserve.h"
 #include "base/page.h"
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/host.h"
@@ -182,6 +184,7 @@ uint64_t Machine::shared() {
 
 void Machine::CallAt(uint64_t at_ns, std::function<void()> call) {
   world_.clock.CallAt(at_ns, [gate = gate_, call = std::move(call)] {
+    const MemoryReserve::Use of_all;  // nobody could be told that it failed
     ReaderLock lock(gate->mutex);
     if (gate->open) call();
   });
@@ -202,16 +205,33 @@ void Machine::StopEngines() {
   for (const auto& adapter : adapters) adapter->engines().Stop();
 }
 
+namespace {
+
+// What cannot be delivered, because there is no memory at all, keeps nothing else from being delivered.
+template <class Items, class Each>
+void ForAll(const Items& items, Each each) {
+  for (const auto& item : items) {
+    try {
+      each(item);
+    } catch (const std::bad_alloc&) {
+    }
+  }
+}
+
+}  // namespace
+
 void Machine::Deliver(Aftermath aftermath) {
-  for (const WorkEvent& event : aftermath.work) world_.work->OnWork(event);
+  const MemoryReserve::Use of_all;
+  ForAll(aftermath.work, [this](const WorkEvent& event) { world_.work->OnWork(event); });
   if (HostEvents* told = events.load()) {
-    for (const StateChange& change : aftermath.changes) {
+    ForAll(aftermath.changes, [told](const StateChange& change) {
       told->DeviceStateChanged(change.process, change.vgpu_luid, change.cookie,
                                static_cast<uint32_t>(change.state));
-    }
-    for (const GuestEvent& event : aftermath.events) told->GuestEvent(event.process, event.event);
+    });
+    ForAll(aftermath.events,
+           [told](const GuestEvent& event) { told->GuestEvent(event.process, event.event); });
   }
-  for (const auto& call : aftermath.calls) call();
+  ForAll(aftermath.calls, [](const std::function<void()>& call) { call(); });
 }
 
 void Machine::DeliverInTurn(Aftermath aftermath) {
@@ -220,6 +240,7 @@ void Machine::DeliverInTurn(Aftermath aftermath) {
     Aftermath aftermath;
   };
   thread_local std::deque<Link>* chain = nullptr;
+  const MemoryReserve::Use of_all;
   if (chain) {
     chain->push_back({*this, std::move(aftermath)});
     return;

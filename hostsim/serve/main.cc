@@ -20,6 +20,7 @@
 #include "base/confinement/files.h"
 #include "base/confinement/system_calls.h"
 #include "base/daemon.h"
+#include "base/memory_reserve.h"
 #include "base/stop_deadline.h"
 #include "hostsim/backend/in_process.h"
 #include "hostsim/serve/loopback.h"
@@ -263,4 +264,8 @@ int Main(int argc, char** argv) {
 }  // namespace
 }  // namespace dxg::hostsim::serve
 
-int main(int argc, char** argv) { return dxg::hostsim::serve::Main(argc, argv); }
+int main(int argc, char** argv) {
+  dxg::MemoryReserve::Keep();
+  dxg::KeepFreesShort();
+  return dxg::hostsim::serve::Main(argc, argv);
+}

@@ -2,7 +2,9 @@
 
 #include <algorithm>
 #include <cstring>
+#include <new>
 
+#include "base/memory_reserve.h"
 #include "base/page.h"
 #include "proto/abi/interface.h"
 
@@ -74,9 +76,9 @@ bool SyncDomain::Met(const SyncPoint& point) {
 void SyncDomain::TakeOne(SyncObject& object, uint64_t queue) {
   if (object.ended_) return;
   if (object.traits.type == SyncType::kMutex) {
+    if (queue != 0) owned_.emplace(queue, &object);
     SetValue(object, 1);
     object.owner_ = queue;
-    if (queue != 0) owned_.emplace(queue, &object);
   } else if (object.traits.type == SyncType::kSemaphore) {
     SetValue(object, object.value() - 1);
   }
@@ -147,6 +149,7 @@ void SyncDomain::Unwatch(Waiter& waiter) {
   for (const SyncPoint& point : waiter.points()) point.object->others_.erase(waiter.number);
 }
 
+// Where memory runs out (std::bad_alloc) nothing is registered.
 SyncDomain::Waiter& SyncDomain::Register(std::span<const SyncPoint> points, bool any, const SyncPoint* unmet,
                                          Waiter::Who who) {
   const uint64_t number = ++numbers_;
@@ -154,7 +157,13 @@ SyncDomain::Waiter& SyncDomain::Register(std::span<const SyncPoint> points, bool
   if (points.size() > 1) several.reset(new Waiter::Several{{points.begin(), points.end()}, any});
   Waiter& waiter =
       waiters_.emplace(number, Waiter{number, std::move(who), *unmet, std::move(several)}).first->second;
-  Watch(waiter);
+  try {
+    Watch(waiter);
+  } catch (const std::bad_alloc&) {
+    Unwatch(waiter);
+    waiters_.erase(number);
+    throw;
+  }
   ++waits_;
   return waiter;
 }
@@ -193,13 +202,14 @@ bool SyncDomain::WaitOnCpu(std::span<const SyncPoint> points, bool any, const Gu
   MutexLock lock(mutex_);
   const SyncPoint* unmet = Take(points, any, 0);
   if (!unmet) {
+    const MemoryReserve::Use of_all;  // it is taken
     if (!points.empty()) NoteWaitEnded(points, any, points.back(), event, waits, aftermath);
     aftermath->events.push_back(event);
     return true;
   }
   if (waits.budget_.pending >= CpuWaitBudget::kMax) return false;
-  ++waits.budget_.pending;
   Waiter& waiter = Register(points, any, unmet, Waiter::Cpu{event, &waits, waits.first_, nullptr});
+  ++waits.budget_.pending;
   if (waits.first_) waits.first_->cpu()->previous = &waiter;
   waits.first_ = &waiter;
   return true;
@@ -212,6 +222,7 @@ void SyncDomain::StopWaiting(uint64_t number) {
 
 // The oldest is at the end of the list.
 void SyncDomain::EndCpuWaits(CpuWaits& waits, Aftermath* aftermath) {
+  const MemoryReserve::Use of_all;
   MutexLock lock(mutex_);
   std::vector<Waiter*> list;
   for (Waiter* waiter = waits.first_; waiter; waiter = waiter->cpu()->next) list.push_back(waiter);
@@ -285,11 +296,13 @@ void SyncDomain::Settle(std::span<SyncObject* const> changed, Aftermath* afterma
 }
 
 void SyncDomain::Signal(std::span<const SyncPoint> points, bool rewind, Aftermath* aftermath) {
+  const MemoryReserve::Use of_all;
   MutexLock lock(mutex_);
   SignalAll(points, rewind, aftermath);
 }
 
 bool SyncDomain::SignalFromCpu(std::span<const SyncPoint> points, bool rewind, Aftermath* aftermath) {
+  const MemoryReserve::Use of_all;
   MutexLock lock(mutex_);
   const auto lowers = [](const SyncPoint& point) {
     return !point.object->ended_ && point.value < point.object->value();
@@ -309,6 +322,7 @@ void SyncDomain::SignalAll(std::span<const SyncPoint> points, bool rewind, After
 }
 
 bool SyncDomain::Raise(SyncObject& fence, uint64_t value, Aftermath* aftermath) {
+  const MemoryReserve::Use of_all;
   MutexLock lock(mutex_);
   if (fence.ended_) return false;
   if (value <= fence.value()) return true;
@@ -319,6 +333,7 @@ bool SyncDomain::Raise(SyncObject& fence, uint64_t value, Aftermath* aftermath) 
 }
 
 void SyncDomain::Store(SyncObject& fence, uint64_t value, Aftermath* aftermath) {
+  const MemoryReserve::Use of_all;
   MutexLock lock(mutex_);
   if (fence.ended_) return;
   SetFence(fence, value, aftermath);
@@ -337,6 +352,7 @@ void SyncDomain::ReadMemory(const SyncObject& fence, uint64_t offset, Bytes byte
 void SyncDomain::WriteMemory(SyncObject& fence, uint64_t offset, ConstBytes bytes, Aftermath* aftermath) {
   uint64_t value = 0;
   if (offset >= sizeof value || bytes.empty()) return;
+  const MemoryReserve::Use of_all;
   MutexLock lock(mutex_);
   if (fence.ended_) return;
   value = fence.value();
@@ -348,6 +364,7 @@ void SyncDomain::WriteMemory(SyncObject& fence, uint64_t offset, ConstBytes byte
 }
 
 void SyncDomain::ReleaseOwner(uint64_t queue, Aftermath* aftermath) {
+  const MemoryReserve::Use of_all;
   MutexLock lock(mutex_);
   std::vector<SyncObject*> changed;
   const auto [begin, end] = owned_.equal_range(queue);
@@ -366,6 +383,7 @@ bool SyncDomain::Retain(SyncObject& object) {
 }
 
 bool SyncDomain::Drop(SyncObject& object, bool local, Aftermath* aftermath) {
+  const MemoryReserve::Use of_all;
   MutexLock lock(mutex_);
   if (--object.references_ == 0) {
     if (object.traits.type == SyncType::kMutex) GiveBack(object);

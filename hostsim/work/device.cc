@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/memory_reserve.h"
 #include "hostsim/machine/bytes.h"
 #include "hostsim/machine/call.h"
 #include "hostsim/machine/commands.h"
@@ -42,6 +43,7 @@ void Device::Fail(Process& process, ExecutionState state, Aftermath* aftermath) 
     if (state == ExecutionState::kStopped) LoseFences(process, *this, true, aftermath);
     return;
   }
+  const MemoryReserve::Use of_all;
   state_ = state;
   aftermath->changes.push_back({process.handle, adapter->info().address, cookie, state});
   process.machine.Note({.kind = WorkEvent::Kind::kDeviceState,

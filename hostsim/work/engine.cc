@@ -7,6 +7,7 @@
 #include <thread>
 #include <utility>
 
+#include "base/memory_reserve.h"
 #include "base/start_thread.h"
 #include "hostsim/adapter/clock_calibration.h"
 #include "hostsim/machine/machine.h"
@@ -232,6 +233,7 @@ bool Engines::Drive(Node& node, bool own_thread) {
   Errand errand;
   uint64_t turn = 0;
   {
+    const MemoryReserve::Use of_all;  // a step that is left halfway would leave the engine to nobody
     MutexLock lock(mutex_);
     node.again = true;
     if (node.driving) {
@@ -248,6 +250,7 @@ bool Engines::Drive(Node& node, bool own_thread) {
 bool Engines::DriveOn(Node& node, uint64_t turn, Effort* effort, Errand errand) {
   while (errand.kind != Errand::kNone) {
     const CommandStop stop = Run(node, &errand, effort->bytes);
+    const MemoryReserve::Use of_all;
     MutexLock lock(mutex_);
     if (node.turn != turn) {
       lock.Unlock();

@@ -124,6 +124,8 @@ class Engines : public std::enable_shared_from_this<Engines> {
   void Arrive(GpuSignal& signal, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   void Count(GpuQueue& queue, uint64_t NodeWork::*counter) DXG_REQUIRES(mutex_);
   GpuPacket PopFront(GpuQueue& queue) DXG_REQUIRES(mutex_);
+  static void GiveBack(ProcessWork& process, uint64_t packets);
+  void DropPackets(GpuQueue& queue, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   void SetInLine(GpuQueue& queue, bool in_line) DXG_REQUIRES(mutex_);
   void Clear(GpuQueue& queue, Aftermath* aftermath) DXG_REQUIRES(mutex_);
   template <class ConditionVariable>

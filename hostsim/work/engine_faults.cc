@@ -2,6 +2,7 @@
 #include <optional>
 #include <utility>
 
+#include "base/memory_reserve.h"
 #include "hostsim/adapter/adapter_reset.h"
 #include "hostsim/machine/machine.h"
 #include "hostsim/machine/process.h"
@@ -42,6 +43,7 @@ void Engines::MakeTrouble(Running& running, uint32_t node) {
 // The command's device is in error, and the command ends with it. `stop` says what the command did; without
 // it the command hangs.
 void Engines::Punish(const Running& running, uint32_t node, const std::optional<CommandStop>& stop) {
+  const MemoryReserve::Use of_all;
   const std::shared_ptr<DeviceWork> work = running.queue->work_;
   Aftermath aftermath;
   std::shared_ptr<Adapter> adapter;
@@ -111,6 +113,7 @@ void Engines::LookAfter(Node& node) {
   uint64_t turn = 0;
   std::vector<std::thread> back;
   {
+    const MemoryReserve::Use of_all;
     MutexLock lock(mutex_);
     node.watched = false;
     // The timer may have been set for an earlier command; a thread of somebody else's is never left.

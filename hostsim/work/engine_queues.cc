@@ -2,6 +2,7 @@
 #include <memory>
 #include <utility>
 
+#include "base/memory_reserve.h"
 #include "hostsim/machine/machine.h"
 #include "hostsim/machine/process.h"
 #include "hostsim/machine/rollback.h"
@@ -26,6 +27,7 @@ void Engines::SetName(GpuQueue& queue, const Process& process, uint32_t handle) 
 }
 
 void Engines::SetPriority(GpuQueue& queue, int32_t priority, int32_t in_process_priority) {
+  const MemoryReserve::Use of_all;
   MutexLock lock(mutex_);
   const uint64_t place = queue.ready_since_;
   SetInLine(queue, false);
@@ -68,6 +70,7 @@ bool Engines::Submit(DeviceWork& work, std::span<GpuQueue* const> queues, std::s
     queue.packets_.push_back(last ? std::move(packet) : packet);
   }
   nothing_is_queued.Keep();
+  const MemoryReserve::Use of_all;  // the submission is not refused any more
   process.packets += units;
   for (GpuQueue* queue : queues) {
     if (queue->ended_) continue;
@@ -85,11 +88,13 @@ void Engines::Count(GpuQueue& queue, uint64_t NodeWork::*counter) {
 GpuPacket Engines::PopFront(GpuQueue& queue) {
   GpuPacket front = std::move(queue.packets_.front());
   queue.packets_.pop_front();
-  const uint64_t units = UnitsOf(front);
-  ProcessWork& process = *queue.work_->of_process;
-  process.packets -= units;
-  if (process.user) process.user->packets.Give(units);
+  GiveBack(*queue.work_->of_process, UnitsOf(front));
   return front;
+}
+
+void Engines::GiveBack(ProcessWork& process, uint64_t packets) {
+  process.packets -= packets;
+  if (process.user) process.user->packets.Give(packets);
 }
 
 void Engines::SetInLine(GpuQueue& queue, bool in_line) {
@@ -144,6 +149,7 @@ bool Engines::StartWait(GpuQueue& queue, const GpuWait& wait) {
 
 void Engines::WaitOver(GpuQueue& queue, const std::shared_ptr<uint64_t>& wait) {
   Aftermath aftermath;
+  const MemoryReserve::Use of_all;  // nobody tells the queue a second time
   {
     MutexLock lock(mutex_);
     if (queue.waiting_ == 0 || queue.waiting_ != *wait) return;
@@ -161,7 +167,23 @@ void Engines::Arrive(GpuSignal& signal, Aftermath* aftermath) {
   if (signal.event) aftermath->events.push_back(*signal.event);
 }
 
-// Drops everything of the queue but its number. What commands held on to goes when no lock is held.
+// What they held on to goes when no lock is held. There may be very many of them, so they go as a whole.
+void Engines::DropPackets(GpuQueue& queue, Aftermath* aftermath) {
+  if (queue.packets_.empty()) return;
+  auto dropped = std::make_shared<std::deque<GpuPacket>>();
+  dropped->swap(queue.packets_);
+  uint64_t units = 0;
+  for (const GpuPacket& packet : *dropped) {
+    units += UnitsOf(packet);
+    Count(queue, std::holds_alternative<GpuCommand>(packet) ? &NodeWork::commands_completed
+                 : std::holds_alternative<GpuWait>(packet)  ? &NodeWork::waits_completed
+                                                            : &NodeWork::signals_completed);
+  }
+  GiveBack(*queue.work_->of_process, units);
+  aftermath->Then([dropped = std::move(dropped)] {});
+}
+
+// Drops everything of the queue but its number.
 void Engines::Clear(GpuQueue& queue, Aftermath* aftermath) {
   if (queue.ended_) return;
   queue.ended_ = true;
@@ -169,17 +191,7 @@ void Engines::Clear(GpuQueue& queue, Aftermath* aftermath) {
   SetInLine(queue, false);
   if (queue.waiting_ != 0) machine_.sync().StopWaiting(queue.waiting_);
   queue.waiting_ = 0;
-  while (!queue.packets_.empty()) {
-    GpuPacket& front = queue.packets_.front();
-    if (auto* command = std::get_if<GpuCommand>(&front)) {
-      aftermath->Then([epoch = std::move(command->epoch)] {});
-      Count(queue, &NodeWork::commands_completed);
-    } else {
-      Count(queue, std::holds_alternative<GpuWait>(front) ? &NodeWork::waits_completed
-                                                          : &NodeWork::signals_completed);
-    }
-    PopFront(queue);
-  }
+  DropPackets(queue, aftermath);
   machine_.sync().ReleaseOwner(queue.number, aftermath);
   Node& node = *nodes_[queue.node];
   if (const auto preempted = node.preempted.find(&queue); preempted != node.preempted.end()) {
@@ -212,6 +224,7 @@ void Engines::TellWhenStopped(const std::shared_ptr<void>& stopped, Condition of
 }
 
 void Engines::End(GpuQueue& queue, const std::shared_ptr<void>& stopped, Aftermath* aftermath) {
+  const MemoryReserve::Use of_all;
   MutexLock lock(mutex_);
   Clear(queue, aftermath);
   std::erase(queue.work_->queues_, &queue);
@@ -219,6 +232,7 @@ void Engines::End(GpuQueue& queue, const std::shared_ptr<void>& stopped, Afterma
 }
 
 void Engines::End(DeviceWork& work, const std::shared_ptr<void>& stopped, Aftermath* aftermath) {
+  const MemoryReserve::Use of_all;
   MutexLock lock(mutex_);
   for (GpuQueue* queue : work.queues_) Clear(*queue, aftermath);
   work.queues_.clear();
@@ -234,6 +248,7 @@ void Engines::Hold(DeviceWork& work) {
 }
 
 void Engines::LetGo(DeviceWork& work, Aftermath* aftermath) {
+  const MemoryReserve::Use of_all;
   MutexLock lock(mutex_);
   if (--work.holds_ != 0) return;
   for (GpuQueue* queue : work.queues_) Advance(*queue, aftermath);

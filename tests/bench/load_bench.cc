@@ -79,42 +79,70 @@ class Guest {
 struct Calls {
   double median_us, worst_us;
 };
-Calls CallFor(int fd, uint64_t ns) {
-  std::vector<uint64_t> samples;
-  d3dkmt_enumadapters3 args{};
-  for (const uint64_t end = NowNs() + ns; NowNs() < end;) {
-    args = {};
-    const uint64_t start = NowNs();
-    if (ioctl(fd, LX_DXENUMADAPTERS3, &args) < 0) Fail("a neighbour's call failed");
-    samples.push_back(NowNs() - start);
-  }
+Calls Judge(std::vector<uint64_t> samples) {
   const uint64_t worst = *std::max_element(samples.begin(), samples.end());
   return {MedianUs(std::move(samples)), static_cast<double>(worst) / 1000};
 }
+uint64_t CallOnce(int fd) {
+  d3dkmt_enumadapters3 args{};
+  const uint64_t start = NowNs();
+  if (ioctl(fd, LX_DXENUMADAPTERS3, &args) < 0) Fail("a neighbour's call failed");
+  return NowNs() - start;
+}
+Calls CallFor(int fd, uint64_t ns) {
+  std::vector<uint64_t> samples;
+  for (const uint64_t end = NowNs() + ns; NowNs() < end;) samples.push_back(CallOnce(fd));
+  return Judge(std::move(samples));
+}
+
+// The same, and in turn with it calls of a bare echo: what those wait, the machine is to blame for.
+struct CallsAndEchoes {
+  Calls node, echo;
+};
+CallsAndEchoes CallBothFor(int node, int echo, uint64_t ns) {
+  std::vector<uint64_t> of_node, of_echo;
+  for (const uint64_t end = NowNs() + ns; NowNs() < end;) {
+    of_node.push_back(CallOnce(node));
+    of_echo.push_back(CallOnce(echo));
+  }
+  return {Judge(std::move(of_node)), Judge(std::move(of_echo))};
+}
+
+// The node, and what it is compared with.
+struct Servers {
+  const Server& node;
+  const Server& echo;
+};
 
 double BytesSince(uint64_t before_kib, uint64_t now_kib) {
   return 1024.0 * static_cast<double>(now_kib - std::min(now_kib, before_kib));
 }
 
 // What a neighbour's calls take while a client that has much is killed.
-void MeasureLeaving(Run& run, const std::string& what, const Server& node, Guest& guest,
-                    double worst_max_ms) {
+void MeasureLeaving(Run& run, const std::string& what, const Servers& servers, Guest& guest) {
+  constexpr double kWorstMaxMs = 20;  // longer than an echo at the same time
   const uint64_t watch_ns = run.smoke() ? 100'000'000 : 5'000'000'000;
-  const Calls quiet = CallFor(node.fd(), watch_ns / 5);
+  const int node = servers.node.fd(), echo = servers.echo.fd();
+  const CallsAndEchoes quiet = CallBothFor(node, echo, watch_ns / 5);
   guest.Leave();
-  const Calls leaving = CallFor(node.fd(), watch_ns);
+  const CallsAndEchoes leaving = CallBothFor(node, echo, watch_ns);
   run.Once({fmt::format("{} leave: a neighbour's median call / when quiet", what)},
-           leaving.median_us / quiet.median_us);
-  run.Once({fmt::format("{} leave: a neighbour's worst call", what),
-            worst_max_ms > 0 ? Limit::kAtMost : Limit::kNone, worst_max_ms, "ms"},
-           leaving.worst_us / 1000);
+           leaving.node.median_us / quiet.node.median_us);
+  run.Once({fmt::format("{} leave: a neighbour's worst call", what), Limit::kNone, 0, "ms"},
+           leaving.node.worst_us / 1000);
+  run.Once({fmt::format("{} leave: the worst of a bare echo", what), Limit::kNone, 0, "ms"},
+           leaving.echo.worst_us / 1000);
+  run.Once({fmt::format("{} leave: what a neighbour's worst call takes longer than that", what),
+            Limit::kAtMost, kWorstMaxMs, "ms"},
+           std::max(0.0, leaving.node.worst_us - leaving.echo.worst_us) / 1000);
   run.Once({fmt::format("before {} leave: a neighbour's worst call", what), Limit::kNone, 0, "ms"},
-           quiet.worst_us / 1000);
+           quiet.node.worst_us / 1000);
 }
 
 // Curves: memory of the daemon and time for each object, by how many there are. Both are of the last step.
-void MeasureGrowth(Run& run, const std::string& what, const Server& node, uint64_t count_max,
+void MeasureGrowth(Run& run, const std::string& what, const Servers& servers, uint64_t count_max,
                    const Make& make) {
+  const Server& node = servers.node;
   const uint64_t start_kib = node.ResidentKib();
   Guest guest(node.path(), make);
   guest.MakeUpTo(0);
@@ -133,19 +161,19 @@ void MeasureGrowth(Run& run, const std::string& what, const Server& node, uint64
     kib = now_kib;
   }
   run.Once({fmt::format("{}: time of each, the last {} / the first", what, made)}, us / first_us);
-  MeasureLeaving(run, fmt::format("{} {}", made, what), node, guest, 0);
+  MeasureLeaving(run, fmt::format("{} {}", made, what), servers, guest);
   run.Once({fmt::format("{} {} have left: memory that remains", made, what), Limit::kNone, 0, "MiB"},
            BytesSince(start_kib, node.ResidentKib()) / (1 << 20));
 }
 
 void MeasureProcesses(Run& run, const std::string& what, const Server& node, const HostProcess* host,
-                      uint64_t count) {
+                      uint64_t count, const Make& make) {
   const auto resident_kib = [&] { return node.ResidentKib() + (host ? host->ResidentKib() : 0); };
   const uint64_t before_kib = resident_kib();
   std::vector<std::unique_ptr<Guest>> guests;
   const uint64_t start = NowNs();
   for (uint64_t i = 0; i < count; ++i) {
-    guests.push_back(std::make_unique<Guest>(node.path(), [](Client&, uint64_t, uint64_t) {}));
+    guests.push_back(std::make_unique<Guest>(node.path(), make));
     guests.back()->MakeUpTo(1);
   }
   run.Once({fmt::format("{} {}: time of each, with fork", count, what), Limit::kNone, 0, "us"},
@@ -164,6 +192,10 @@ void Flood(const std::string& path, uint64_t threads) {
   }
 }
 
+void CreateFences(Client& client, uint64_t from, uint64_t to) {
+  for (; from < to; ++from) client.CreateFence();
+}
+
 // A neighbour's call while others flood the node, and the same of a bare echo, which has no turns.
 void MeasureFlood(Run& run, const Server& server, const char* name, uint64_t threads, double times_max) {
   const uint64_t watch_ns = run.smoke() ? 100'000'000 : 2'000'000'000;
@@ -176,14 +208,31 @@ void MeasureFlood(Run& run, const Server& server, const char* name, uint64_t thr
            flooded.median_us / quiet.median_us);
 }
 
-void MeasureTouched(Run& run, const Server& node) {
-  const uint64_t bytes = run.smoke() ? 64ull << 20 : 4ull << 30;
-  Guest guest(node.path(), [bytes](Client& client, uint64_t, uint64_t) {
+// More fences than one process may have.
+void MeasureFences(Run& run, const Server& node, uint64_t count) {
+  constexpr uint64_t kProcesses = 2;
+  const uint64_t before_kib = node.ResidentKib();
+  std::vector<std::unique_ptr<Guest>> guests;
+  uint64_t took_ns = 0;
+  for (uint64_t i = 0; i < kProcesses; ++i) {
+    guests.push_back(std::make_unique<Guest>(node.path(), CreateFences));
+    took_ns += guests.back()->MakeUpTo(count / kProcesses);
+  }
+  run.Once(
+      {fmt::format("{} fences of {} processes: memory of each", count, kProcesses), Limit::kNone, 0, "bytes"},
+      BytesSince(before_kib, node.ResidentKib()) / static_cast<double>(count));
+  run.Once({fmt::format("{} fences of {} processes: time of each", count, kProcesses), Limit::kNone, 0, "us"},
+           static_cast<double>(took_ns) / 1000 / static_cast<double>(count));
+}
+
+void MeasureTouched(Run& run, const Servers& servers) {
+  const uint64_t bytes = run.smoke() ? 64ull << 20 : 8ull << 30;
+  Guest guest(servers.node.path(), [bytes](Client& client, uint64_t, uint64_t) {
     char* const memory = client.Lock(client.Create(bytes));
     for (uint64_t at = 0; at < bytes; at += kPageBytes) memory[at] = 1;
   });
   guest.MakeUpTo(1);
-  MeasureLeaving(run, fmt::format("{} MiB, touched,", bytes >> 20), node, guest, 20);
+  MeasureLeaving(run, fmt::format("{} MiB, touched,", bytes >> 20), servers, guest);
 }
 
 }  // namespace
@@ -196,26 +245,32 @@ void MeasureLoad(Run& run) {
     MeasureFlood(run, node, "the node", threads, threads == 64 ? 5 : 20);
     MeasureFlood(run, echo, "a bare echo", threads, 0);
   }
-  MeasureTouched(run, node);
-  MeasureProcesses(run, "processes with a device", node, nullptr, run.smoke() ? 20 : 10'000);
+  const Servers servers{node, echo};
+  MeasureTouched(run, servers);
+  const Make nothing = [](Client&, uint64_t, uint64_t) {};
+  MeasureProcesses(run, "processes with a device", node, nullptr, run.smoke() ? 20 : 10'000, nothing);
   {
     const HostProcess host;
     const Server beside = Server::Daemon({host.option()});
-    MeasureProcesses(run, "processes with a device on one dxg-hostsim", beside, &host,
-                     run.smoke() ? 20 : 1000);
+    const uint64_t processes = run.smoke() ? 20 : 1000;
+    MeasureProcesses(run, "processes with a device on one dxg-hostsim", beside, &host, processes, nothing);
+    // Each has memory of its own in view: its arena, with one page that was touched.
+    MeasureProcesses(run, "processes with an arena on one dxg-hostsim", beside, &host, processes,
+                     [](Client& client, uint64_t, uint64_t) { *client.Lock(client.Create(kPageBytes)) = 1; });
   }
-  MeasureGrowth(run, "contexts", node, many / 10, [](Client& client, uint64_t from, uint64_t to) {
+  MeasureGrowth(run, "contexts", servers, many / 10, [](Client& client, uint64_t from, uint64_t to) {
     for (; from < to; ++from) client.CreateContext(0);
   });
-  MeasureGrowth(run, "allocations", node, many, [](Client& client, uint64_t from, uint64_t to) {
+  MeasureGrowth(run, "allocations", servers, many, [](Client& client, uint64_t from, uint64_t to) {
     for (; from < to; ++from) client.Create(kPageBytes);
   });
-  MeasureGrowth(run, "touched allocations", node, many / 10, [](Client& client, uint64_t from, uint64_t to) {
-    for (; from < to; ++from) *client.Lock(client.Create(kPageBytes)) = 1;
-  });
+  MeasureGrowth(run, "touched allocations", servers, many / 10,
+                [](Client& client, uint64_t from, uint64_t to) {
+                  for (; from < to; ++from) *client.Lock(client.Create(kPageBytes)) = 1;
+                });
   // Each mapping or fence is a range of GPU addresses and what that shows: a process may have 2^20 of both
   // together.
-  MeasureGrowth(run, "mappings", node, many / 2,
+  MeasureGrowth(run, "mappings", servers, many / 2,
                 [mapped = d3dkmthandle{}](Client& client, uint64_t from, uint64_t to) mutable {
                   if (from == 0 && to == 0) {
                     client.CreateQueue();
@@ -223,10 +278,9 @@ void MeasureLoad(Run& run) {
                   }
                   for (; from < to; ++from) client.Map(mapped);
                 });
-  MeasureGrowth(run, "fences", node, many / 2, [](Client& client, uint64_t from, uint64_t to) {
-    for (; from < to; ++from) client.CreateFence();
-  });
-  MeasureGrowth(run, "waits with an eventfd", node, many,
+  MeasureGrowth(run, "fences", servers, many / 2, CreateFences);
+  MeasureFences(run, node, many);
+  MeasureGrowth(run, "waits with an eventfd", servers, many,
                 [fence = Client::Fence{}, event = -1](Client& client, uint64_t from, uint64_t to) mutable {
                   if (event < 0) {
                     fence = client.CreateFence();
@@ -234,7 +288,7 @@ void MeasureLoad(Run& run) {
                   }
                   for (; from < to; ++from) client.WaitEvent(fence, from + 1, event);
                 });
-  MeasureGrowth(run, "queued packets", node, many,
+  MeasureGrowth(run, "queued packets", servers, many,
                 [context = d3dkmthandle{}](Client& client, uint64_t from, uint64_t to) mutable {
                   if (from == 0 && to == 0) {
                     context = client.CreateContext(0);

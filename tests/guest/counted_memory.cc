@@ -17,8 +17,11 @@ thread_local uint64_t allocations = 0, failing = 0, outside = 0, failing_from = 
 }  // namespace
 
 void* operator new(size_t size) {
-  if (outside == 0 && ++allocations == failing) throw std::bad_alloc();
-  if (failing_from != 0 && size >= failing_from) throw std::bad_alloc();
+  while ((outside == 0 && ++allocations == failing) || (failing_from != 0 && size >= failing_from)) {
+    const std::new_handler find_some = std::get_new_handler();
+    if (find_some == nullptr) throw std::bad_alloc();
+    find_some();  // and try again, as the library's own does
+  }
   void* memory = std::malloc(size);
   if (memory == nullptr) std::abort();
   bytes_in_use += static_cast<int64_t>(malloc_usable_size(memory)) + kOverhead;
