@@ -14,8 +14,6 @@
 namespace dxg::hostsim::eu {
 namespace {
 
-constexpr uint32_t kActive = 1;
-
 AdapterProfile UnitsOfAnEngine() {
   AdapterProfile profile = Shipped("discrete");
   profile.mutable_nodes(0)->set_commands(AdapterProfile::INTEL_GEN12);

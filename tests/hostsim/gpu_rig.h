@@ -12,6 +12,10 @@
 namespace dxg::hostsim {
 
 inline constexpr uint64_t kMs = 1'000'000;
+// For how long an operation may take on an engine of the profiles that are shipped.
+inline constexpr uint64_t kTimeoutNs = 2000 * kMs;
+// A device's state, as GetDeviceState says it.
+inline constexpr uint32_t kActive = 1, kReset = 2, kHung = 3, kDmaFault = 6, kPageFault = 7;
 
 class GpuRig : public SyncRig {
  public:

@@ -10,9 +10,6 @@
 namespace dxg::hostsim {
 namespace {
 
-constexpr uint32_t kActive = 1, kHung = 3, kDmaFault = 6, kPageFault = 7;
-constexpr uint64_t kTimeoutNs = 2000 * kMs;
-
 AdapterProfile WithPm4(AdapterProfile::Engines::Unexecuted unexecuted = AdapterProfile::Engines::SKIP) {
   AdapterProfile profile = Shipped("discrete");
   profile.mutable_nodes(0)->set_commands(AdapterProfile::AMD_PM4);

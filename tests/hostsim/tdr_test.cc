@@ -8,9 +8,6 @@
 namespace dxg::hostsim {
 namespace {
 
-constexpr uint64_t kTimeoutNs = 2000 * kMs;
-constexpr uint32_t kActive = 1, kReset = 2, kHung = 3;
-
 TEST(Timeout, DEV47_49_TakesTheGuiltyDeviceOnly) {
   GpuRig rig;
   const auto fence = rig.NewFence();

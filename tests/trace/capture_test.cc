@@ -27,7 +27,7 @@ std::string FromHex(const std::string& hex) {
 }
 
 // As bpftrace prints a buffer; `plain`: printable bytes as they are.
-std::string Printed(const std::string& bytes, bool plain) {
+std::string Dump(const std::string& bytes, bool plain) {
   std::string text;
   for (const unsigned char c : bytes)
     text +=
@@ -38,10 +38,10 @@ std::string Printed(const std::string& bytes, bool plain) {
 // An in-band packet that asks for an answer has flags 1.
 std::string Sent(const std::string& payload, uint64_t transaction, int flags = 1, bool plain = true) {
   return fmt::format("> {} {} {:x} type 6 flags {} {}\n", kChannel, payload.size(), transaction, flags,
-                     Printed(payload, plain));
+                     Dump(payload, plain));
 }
 std::string Received(const std::string& packet, bool plain = true) {
-  return fmt::format("< {} {} {}\n", kChannel, packet.size(), Printed(packet, plain));
+  return fmt::format("< {} {} {}\n", kChannel, packet.size(), Dump(packet, plain));
 }
 // With its descriptor.
 std::string PacketOf(uint16_t type, uint64_t transaction, const std::string& payload) {
@@ -145,10 +145,10 @@ TEST(VmbusCapture, WhatTheHostSendsIsToTheGuest) {
 
 TEST(VmbusCapture, TimesAreTaken) {
   const std::string sent =
-      fmt::format("> {} 40 1 type 6 flags 1 at 1000 {}\n", kChannel, Printed(Command(1), true));
+      fmt::format("> {} 40 1 type 6 flags 1 at 1000 {}\n", kChannel, Dump(Command(1), true));
   const std::string answer = PacketOf(11, 1, "12345678");
   const Converted converted =
-      Convert(sent + fmt::format("< {} {} at 3000 {}\n", kChannel, answer.size(), Printed(answer, true)));
+      Convert(sent + fmt::format("< {} {} at 3000 {}\n", kChannel, answer.size(), Dump(answer, true)));
   ASSERT_EQ(converted.items.size(), 1u);
   EXPECT_EQ(converted.items[0].record().begin_ns(), 1000u);
   EXPECT_EQ(converted.items[0].record().end_ns(), 3000u);
@@ -157,7 +157,7 @@ TEST(VmbusCapture, TimesAreTaken) {
 
 TEST(VmbusCapture, APacketThatTheScriptCutSaysSo) {
   const std::string line =
-      fmt::format("> {} 568 1 type 6 flags 0 {}\n", kChannel, Printed(Command(1000), false));
+      fmt::format("> {} 568 1 type 6 flags 0 {}\n", kChannel, Dump(Command(1000), false));
   const Converted converted = Convert(line);
   ASSERT_EQ(converted.items.size(), 1u);
   EXPECT_EQ(converted.items[0].record().reason(), "the capture has 40 of the packet's 568 bytes");
