@@ -1,7 +1,6 @@
 #include "cuse-dxg/replay/live_player.h"
 
 #include <fmt/format.h>
-#include <fmt/ranges.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
@@ -10,28 +9,25 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <cstdio>
 #include <cstring>
 #include <deque>
 #include <list>
 #include <map>
-#include <memory>
 #include <set>
 #include <utility>
 #include <vector>
 
 #include "base/monotonic.h"
-#include "cuse-dxg/replay/comparison.h"
 #include "cuse-dxg/replay/live_calls.h"
+#include "cuse-dxg/replay/live_differences.h"
 #include "cuse-dxg/replay/live_process.h"
 #include "link/trace/trace_reader.h"
 
 namespace dxg::replay {
 namespace {
 
-constexpr size_t kWaitingMax = 8192;     // calls that wait for others; what comes after those is not read
-constexpr size_t kLookedAtMax = 1024;    // of them, for one whose time has come
-constexpr size_t kMakersMax = 1u << 16;  // calls that are kept because they made an object
+constexpr size_t kWaitingMax = 8192;   // calls that wait for others; what comes after those is not read
+constexpr size_t kLookedAtMax = 1024;  // of them, for one whose time has come
 constexpr uint64_t kPatienceNs = 10'000'000'000;    // beyond what it took the other host, for a call
 constexpr uint64_t kEndPatienceNs = 5'000'000'000;  // for all that is left at the end
 constexpr size_t kLendersMax = 256;  // processes that closed the node, and whose descriptors others may use
@@ -75,7 +71,6 @@ class LivePlayer {
   void Compare(const Item& item, const std::string& message);
   void Closed(uint32_t process);
   void Lose(uint32_t process);
-  void Keep(const std::shared_ptr<const RecordedCall>& call);
   uint64_t PatienceEndsNs(const Item& item) const;
   int PatienceMs() const;
   void GiveUpLate();
@@ -97,11 +92,8 @@ class LivePlayer {
   std::map<uint32_t, Player> players_;  // by process
   uint32_t begun_ = 0;                  // so many processes have, or had, one
   std::deque<uint32_t> lenders_;
-  std::deque<std::shared_ptr<const RecordedCall>> kept_;
-  std::map<uint32_t, std::shared_ptr<const RecordedCall>> makers_;
-  Comparison comparison_;
-  Counts counts_;
-  bool differs_ = false, was_late_ = false;
+  LiveDifferences differences_;
+  bool was_late_ = false;
   uint64_t not_sent_ = 0;    // records that the recorder had no room for
   uint64_t not_played_ = 0;  // calls that had no answer
   static constexpr uint64_t kNever = ~0ull;
@@ -333,34 +325,8 @@ void LivePlayer::Compare(const Item& item, const std::string& message) {
     ++not_played_;
     return;
   }
-  const Verdict verdict =
-      comparison_.Compare(call.process + 1, call, *outcome->request, outcome->result, *outcome->reply);
-  counts_.Add(call, outcome->result, verdict);
-  Keep(item.call);
-  if (verdict.same || std::exchange(differs_, true)) return;
-  std::string text = fmt::format(
-      "record {}: {}({})\n{}  other:    {}\n", call.record, call.row->name, Brief(*outcome->request),
-      DifferenceText(call, outcome->result, *outcome->reply), fmt::join(verdict.fields, ", "));
-  const auto maker = [this](uint32_t object) -> const RecordedCall* {
-    const auto found = makers_.find(object);
-    return found == makers_.end() ? nullptr : found->second.get();
-  };
-  for (const RecordedCall* each : HistoryOf(maker, call, kHistoryMax))
-    text += fmt::format("    {}\n", LineOf(*each));
-  Say(LiveSays::kFirst, text);
-}
-
-void LivePlayer::Keep(const std::shared_ptr<const RecordedCall>& call) {
-  if (differs_ || (call->handles.empty() && call->descriptors.empty())) return;
-  kept_.push_back(call);
-  for (const auto* made : {&call->handles, &call->descriptors}) {
-    for (const Made& each : *made) makers_[each.object] = call;
-  }
-  if (kept_.size() <= kMakersMax) return;
-  for (const auto* made : {&kept_.front()->handles, &kept_.front()->descriptors}) {
-    for (const Made& each : *made) makers_.erase(each.object);
-  }
-  kept_.pop_front();
+  const std::string first = differences_.Compare(item.call, *outcome);
+  if (!first.empty()) Say(LiveSays::kFirst, first);
 }
 
 uint64_t LivePlayer::PatienceEndsNs(const Item& item) const {
@@ -405,7 +371,7 @@ Status LivePlayer::Run() {
   for (const auto& [number, item] : under_way_) not_played_ += item.call != nullptr;
   for (const Item& item : waiting_) not_played_ += item.call != nullptr;
   if (!status.ok()) Say(LiveSays::kWrong, status.why());
-  std::string text = counts_.Text();
+  std::string text = differences_.CountsText();
   if (not_played_ != 0) text += fmt::format("{:>8}  calls have no answer of the other host\n", not_played_);
   for (const auto& [number, item] : under_way_) {
     if (!status.ok() || item.call == nullptr) continue;

@@ -51,13 +51,13 @@ TEST(Contents, NoPathIsLeftInTheHeader) {
     EXPECT_EQ(header.backend(), "sim");
   }
   TraceHeader header;
-  header.set_node("fuse /home/alice/dxg");
-  header.set_backend("unix:/home/alice/host");
+  header.set_node("fuse /srv/alice/dxg");
+  header.set_backend("unix:/srv/alice/host");
   EXPECT_TRUE(SetContents("none", false, &header).ok());
-  EXPECT_EQ(header.node(), "fuse /home/alice/dxg");
+  EXPECT_EQ(header.node(), "fuse /srv/alice/dxg");
   EXPECT_TRUE(SetContents("none", true, &header).ok());
-  EXPECT_EQ(header.node().find("fuse <15 bytes "), 0u) << header.node();
-  EXPECT_EQ(header.backend().find("unix:<16 bytes "), 0u) << header.backend();
+  EXPECT_EQ(header.node().find("fuse <14 bytes "), 0u) << header.node();
+  EXPECT_EQ(header.backend().find("unix:<15 bytes "), 0u) << header.backend();
   EXPECT_EQ(header.SerializeAsString().find("alice"), std::string::npos);
 }
 
