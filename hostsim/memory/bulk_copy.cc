@@ -1,5 +1,6 @@
 #include "hostsim/memory/bulk_copy.h"
 
+#include <algorithm>
 #include <cstring>
 
 #ifdef __SSE2__
@@ -14,14 +15,27 @@ constexpr size_t kBulkBytes = 1 << 20;  // of shorter runs the reader finds much
 
 }  // namespace
 
-#ifdef __SSE2__
-
 void BulkCopy(uint8_t* to, const uint8_t* from, size_t bytes) {
   if (bytes < kBulkBytes) {
     std::memcpy(to, from, bytes);
-    return;
+  } else {
+    StreamCopy(to, from, bytes);
   }
-  const size_t head = (kLineBytes - reinterpret_cast<uintptr_t>(to) % kLineBytes) % kLineBytes;
+}
+
+#ifdef __SSE2__
+
+namespace {
+
+// Of so many bytes, those before the first whole line.
+size_t HeadOf(const uint8_t* to, size_t bytes) {
+  return std::min(bytes, (kLineBytes - reinterpret_cast<uintptr_t>(to) % kLineBytes) % kLineBytes);
+}
+
+}  // namespace
+
+void StreamCopy(uint8_t* to, const uint8_t* from, size_t bytes) {
+  const size_t head = HeadOf(to, bytes);
   std::memcpy(to, from, head);
   size_t at = head;
   for (; at + kLineBytes <= bytes; at += kLineBytes) {
@@ -36,9 +50,39 @@ void BulkCopy(uint8_t* to, const uint8_t* from, size_t bytes) {
   _mm_sfence();  // before anything that tells of it
 }
 
+void BulkFill(uint8_t* to, uint32_t pattern, size_t bytes, bool stream) {
+  size_t at = 0;
+  const auto word = [&] {
+    std::memcpy(to + at, &pattern, sizeof pattern);
+    at += sizeof pattern;
+  };
+  const size_t head = HeadOf(to, bytes);
+  while (at < head) word();
+  const __m128i line = _mm_set1_epi32(static_cast<int>(pattern));
+  // Safety: bytes as vectors, aligned.
+  const auto vectors = [&](auto store) {
+    for (; at + kLineBytes <= bytes; at += kLineBytes) {
+      auto* out = reinterpret_cast<__m128i*>(to + at);
+      for (int i = 0; i < 4; ++i) store(out + i, line);
+    }
+  };
+  if (stream) {
+    vectors(_mm_stream_si128);
+    _mm_sfence();  // before anything that tells of it
+  } else {
+    vectors(_mm_store_si128);
+  }
+  while (at < bytes) word();
+}
+
 #else
 
-void BulkCopy(uint8_t* to, const uint8_t* from, size_t bytes) { std::memcpy(to, from, bytes); }
+void StreamCopy(uint8_t* to, const uint8_t* from, size_t bytes) { std::memcpy(to, from, bytes); }
+
+void BulkFill(uint8_t* to, uint32_t pattern, size_t bytes, bool /*stream*/) {
+  // Safety: at a multiple of 4, and memory of this kind has no type.
+  std::fill_n(reinterpret_cast<uint32_t*>(to), bytes / sizeof pattern, pattern);
+}
 
 #endif
 

@@ -10,4 +10,10 @@ namespace dxg::hostsim {
 // larger pieces than an engine may copy without looking up.
 void BulkCopy(uint8_t* to, const uint8_t* from, size_t bytes);
 
+// The same however short the piece is: it is one of many.
+void StreamCopy(uint8_t* to, const uint8_t* from, size_t bytes);
+
+// Fills with a pattern; address and bytes are multiples of 4. `stream`: past the cache.
+void BulkFill(uint8_t* to, uint32_t pattern, size_t bytes, bool stream);
+
 }  // namespace dxg::hostsim

@@ -88,6 +88,12 @@ bool GpuWindow::ForEachRun(uint64_t at, uint64_t bytes, Visit visit) {
   return true;
 }
 
+uint8_t* GpuWindow::At(uint64_t at, uint64_t bytes) {
+  if (bytes == 0 || !Cover(at, bytes)) return nullptr;
+  const Run run = RunAt(at);
+  return run.bytes >= bytes ? run.memory : nullptr;
+}
+
 bool GpuWindow::Read(uint64_t at, void* to, uint64_t bytes) {
   auto* out = static_cast<uint8_t*>(to);
   return ForEachRun(at, bytes, [out](const Run& run, uint64_t done) {
@@ -104,7 +110,11 @@ bool GpuWindow::Write(uint64_t at, const void* from, uint64_t bytes) {
   const auto* in = static_cast<const uint8_t*>(from);
   return ForEachRun(at, bytes, [this, in](const Run& run, uint64_t done) {
     if (run.memory) {
-      std::memcpy(run.memory, in + done, run.bytes);
+      if (streams()) {
+        StreamCopy(run.memory, in + done, run.bytes);
+      } else {
+        std::memcpy(run.memory, in + done, run.bytes);
+      }
     } else {
       Put(run, 0, in + done, run.bytes);
     }
@@ -116,8 +126,7 @@ bool GpuWindow::Fill(uint64_t at, uint64_t bytes, uint32_t pattern) {
   return ForEachRun(at, bytes, [this, pattern](const Run& run, uint64_t) {
     // Runs begin and end at pages or where the op does, so a pattern is never cut.
     if (run.memory) {
-      // Safety: at a multiple of 4, and memory of this kind has no type.
-      std::fill_n(reinterpret_cast<uint32_t*>(run.memory), run.bytes / sizeof pattern, pattern);
+      BulkFill(run.memory, pattern, run.bytes, streams());
       return true;
     }
     const std::vector<uint32_t> block(std::min(run.bytes, kBounceBytes) / sizeof pattern, pattern);
