@@ -44,6 +44,7 @@ bool GpuWindow::Cover(uint64_t at, uint64_t bytes) {
   end_ = at + covered;
   last_ = 0;
   starts_.clear();
+  if (spans_.size() == 1) return true;
   for (uint64_t from = at; const GpuSpan& span : spans_) {
     starts_.push_back(from);
     from += span.bytes;
@@ -52,12 +53,16 @@ bool GpuWindow::Cover(uint64_t at, uint64_t bytes) {
 }
 
 GpuWindow::Run GpuWindow::RunAt(uint64_t at) {
-  const bool in_last = at >= starts_[last_] && at - starts_[last_] < spans_[last_].bytes;
-  if (!in_last) {
-    last_ = static_cast<size_t>(std::upper_bound(starts_.begin(), starts_.end(), at) - starts_.begin()) - 1;
+  uint64_t span_start = start_;
+  if (!starts_.empty()) {
+    const bool in_last = at >= starts_[last_] && at - starts_[last_] < spans_[last_].bytes;
+    if (!in_last) {
+      last_ = static_cast<size_t>(std::upper_bound(starts_.begin(), starts_.end(), at) - starts_.begin()) - 1;
+    }
+    span_start = starts_[last_];
   }
   const GpuSpan& span = spans_[last_];
-  const uint64_t in_span = at - starts_[last_];
+  const uint64_t in_span = at - span_start;
   Run run{nullptr, &span, in_span, span.bytes - in_span};
   // What nobody wrote reads zero without being given its memory.
   if (!span.storage || (!write_ && span.storage->Blank())) return run;

@@ -75,7 +75,7 @@ class GpuWindow {
   GpuAddress address_;
   uint64_t bytes_;
   bool write_;
-  // What the page tables said about [start_, end_): spans, and where each begins.
+  // What the page tables said about [start_, end_): spans, and where each begins if there are several.
   uint64_t start_ = 0;
   uint64_t end_ = 0;
   std::vector<GpuSpan> spans_;

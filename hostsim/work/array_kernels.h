@@ -25,10 +25,10 @@ inline constexpr uint64_t kTileRows = 4;
 
 template <class T>
 struct Kernels {
-  // out[i] = a[i] + b[i]; a[i] * b[i] + c[i], rounded twice. `out` may be one of the sources, or has nothing
-  // of them.
-  void (*add)(const T* a, const T* b, T* out, uint64_t count);
-  void (*mad)(const T* a, const T* b, const T* c, T* out, uint64_t count);
+  // out[i] = a[i] + b[i]; a[i] * b[i] + c[i], rounded twice. `out` is a source, or apart from it. `stream`:
+  // past the cache.
+  void (*add)(const T* a, const T* b, T* out, uint64_t count, bool stream);
+  void (*mad)(const T* a, const T* b, const T* c, T* out, uint64_t count, bool stream);
   // What `sum` becomes when the elements are added to it.
   SumOf<T> (*sum)(const T* from, uint64_t count, SumOf<T> sum);
   void (*extreme)(const T* from, uint64_t count, Extreme<T>* so_far);

@@ -16,7 +16,12 @@
 namespace dxg::hostsim {
 namespace {
 
-constexpr uint64_t kBlockBytes = 16 * 1024;  // of each array, so that a block of all of them stays in a cache
+// Of each array that does not lie together where the host has it: a block of all of them stays in a cache.
+template <class T>
+constexpr uint64_t kBlock = 16 * 1024 / sizeof(T);
+
+// Of each array that does: between two looks at whether the op was cancelled.
+constexpr uint64_t kLargeBlockBytes = 256 * 1024;
 
 template <class T>
 bool Aligned(std::initializer_list<GpuAddress> addresses) {
@@ -37,13 +42,15 @@ class Source {
   Source(const Op& op, GpuAddress address, uint64_t count)
       : window_(op.environment, address, count * sizeof(T), false) {}
 
-  // So many elements from there on, at most a block: where they are, or else a copy; null: a fault. Good
-  // until the next call.
-  const T* Elements(uint64_t at, uint64_t count) {
+  // Where so many elements lie together, until the next call; null: they do not, or there is a fault.
+  const T* At(uint64_t at, uint64_t count) {
     // Safety: at a multiple of the element's size, and memory of this kind has no type.
-    if (const uint8_t* memory = window_.At(at * sizeof(T), count * sizeof(T)))
-      return reinterpret_cast<const T*>(memory);
-    if (!copy_) copy_ = std::make_unique_for_overwrite<T[]>(kBlockBytes / sizeof(T));
+    return reinterpret_cast<const T*>(window_.At(at * sizeof(T), count * sizeof(T)));
+  }
+  // The same, or a copy of at most a block; null: a fault.
+  const T* Elements(uint64_t at, uint64_t count) {
+    if (const T* there = At(at, count)) return there;
+    if (!copy_) copy_ = std::make_unique_for_overwrite<T[]>(kBlock<T>);
     return window_.Read(at * sizeof(T), copy_.get(), count * sizeof(T)) ? copy_.get() : nullptr;
   }
   const GpuFault& fault() const { return window_.fault(); }
@@ -73,25 +80,31 @@ CommandStop Elementwise(const Op& op, GpuAddress destination, const std::array<G
   std::vector<Source<T>> from;
   from.reserve(N);
   for (const GpuAddress source : sources) from.emplace_back(op, source, count);
-  constexpr uint64_t kBlock = kBlockBytes / sizeof(T);
-  alignas(64) T result[kBlock];
+  std::unique_ptr<T[]> result;
+  std::array<const T*, N> in;
+  // So many from there on, if all of them lie together and it does not matter in which order they are taken.
+  const auto in_memory = [&](uint64_t at, uint64_t part) {
+    // Safety: as of sources.
+    auto* const out = reinterpret_cast<T*>(target.At(at * sizeof(T), part * sizeof(T)));
+    for (size_t i = 0; i < N; ++i) {
+      in[i] = out ? from[i].At(at, part) : nullptr;
+      if (!in[i] || !InPlaceOrApart<T>(out, in[i], part)) return false;
+    }
+    compute(in, out, part, target.streams());
+    return true;
+  };
   for (uint64_t at = 0; at < count;) {
     if (op.cancelled) return op.Stop(CommandStop::kCancelled);
-    const uint64_t part = std::min(count - at, kBlock);
-    std::array<const T*, N> in;
-    for (size_t i = 0; i < N; ++i) {
-      in[i] = from[i].Elements(at, part);
-      if (!in[i]) return op.Fault(from[i].fault());
-    }
-    // Results go past the cache if there are many; else straight to where they belong.
-    // Safety: as of sources.
-    auto* out =
-        target.streams() ? nullptr : reinterpret_cast<T*>(target.At(at * sizeof(T), part * sizeof(T)));
-    if (out && std::all_of(in.begin(), in.end(), [&](const T* i) { return InPlaceOrApart(out, i, part); })) {
-      compute(in, out, part);
-    } else {
-      compute(in, result, part);
-      if (!target.Write(at * sizeof(T), result, part * sizeof(T))) return op.Fault(target.fault());
+    uint64_t part = std::min(count - at, kLargeBlockBytes / sizeof(T));
+    if (!in_memory(at, part)) {
+      part = std::min(part, kBlock<T>);
+      if (!result) result = std::make_unique_for_overwrite<T[]>(kBlock<T>);
+      for (size_t i = 0; i < N; ++i) {
+        in[i] = from[i].Elements(at, part);
+        if (!in[i]) return op.Fault(from[i].fault());
+      }
+      compute(in, result.get(), part, false);
+      if (!target.Write(at * sizeof(T), result.get(), part * sizeof(T))) return op.Fault(target.fault());
     }
     at += part;
   }
@@ -100,16 +113,19 @@ CommandStop Elementwise(const Op& op, GpuAddress destination, const std::array<G
 
 template <class T>
 CommandStop AddOf(const Op& op, const dxg_op_add& add) {
-  return Elementwise<T, 2>(
-      op, GpuAddress(add.destination), {GpuAddress(add.a), GpuAddress(add.b)}, add.count,
-      [](const auto& in, T* out, uint64_t count) { arrays::Best<T>().add(in[0], in[1], out, count); });
+  return Elementwise<T, 2>(op, GpuAddress(add.destination), {GpuAddress(add.a), GpuAddress(add.b)}, add.count,
+                           [](const auto& in, T* out, uint64_t count, bool stream) {
+                             arrays::Best<T>().add(in[0], in[1], out, count, stream);
+                           });
 }
 
 template <class T>
 CommandStop MadOf(const Op& op, const dxg_op_mad& mad) {
-  return Elementwise<T, 3>(
-      op, GpuAddress(mad.destination), {GpuAddress(mad.a), GpuAddress(mad.b), GpuAddress(mad.c)}, mad.count,
-      [](const auto& in, T* out, uint64_t count) { arrays::Best<T>().mad(in[0], in[1], in[2], out, count); });
+  return Elementwise<T, 3>(op, GpuAddress(mad.destination),
+                           {GpuAddress(mad.a), GpuAddress(mad.b), GpuAddress(mad.c)}, mad.count,
+                           [](const auto& in, T* out, uint64_t count, bool stream) {
+                             arrays::Best<T>().mad(in[0], in[1], in[2], out, count, stream);
+                           });
 }
 
 template <class T>
@@ -125,7 +141,7 @@ CommandStop ReduceOf(const Op& op, const dxg_op_reduce& reduce) {
   arrays::Extreme<T> extreme{.least = reduce.reduction == DXG_REDUCE_MIN};
   for (uint64_t at = 0; at < reduce.count;) {
     if (op.cancelled) return op.Stop(CommandStop::kCancelled);
-    const uint64_t part = std::min(reduce.count - at, kBlockBytes / sizeof(T));
+    const uint64_t part = std::min(reduce.count - at, kBlock<T>);
     const T* const elements = source.Elements(at, part);
     if (!elements) return op.Fault(source.fault());
     if (reduce.reduction == DXG_REDUCE_SUM) {
