@@ -4,7 +4,7 @@
 #include <cstring>
 
 #ifdef __SSE2__
-#include <immintrin.h>
+#include <emmintrin.h>
 #endif
 
 namespace dxg::hostsim {
@@ -12,6 +12,7 @@ namespace {
 
 constexpr size_t kBulkBytes = 1 << 20;  // of shorter runs the reader finds much in the cache
 [[maybe_unused]] constexpr size_t kLineBytes = 64;
+[[maybe_unused]] constexpr size_t kStringBytes = 512;  // from which on a string instruction pays
 
 }  // namespace
 
@@ -50,73 +51,22 @@ void StreamCopy(uint8_t* to, const uint8_t* from, size_t bytes) {
   _mm_sfence();  // before anything that tells of it
 }
 
-namespace {
-
-// Whole lines from there on. Returns how many bytes they are.
-size_t StreamLines(uint8_t* to, uint32_t pattern, size_t bytes) {
-  const __m128i vector = _mm_set1_epi32(static_cast<int>(pattern));
-  size_t at = 0;
-  for (; at + kLineBytes <= bytes; at += kLineBytes) {
-    // Safety: bytes as vectors, aligned.
-    auto* out = reinterpret_cast<__m128i*>(to + at);
-    for (int i = 0; i < 4; ++i) _mm_stream_si128(out + i, vector);
-  }
-  _mm_sfence();  // before anything that tells of it
-  return at;
-}
-
-size_t FillLines(uint8_t* to, uint32_t pattern, size_t bytes) {
-  const __m128i vector = _mm_set1_epi32(static_cast<int>(pattern));
-  size_t at = 0;
-  for (; at + kLineBytes <= bytes; at += kLineBytes) {
-    // Safety: bytes as vectors, aligned.
-    auto* out = reinterpret_cast<__m128i*>(to + at);
-    for (int i = 0; i < 4; ++i) _mm_store_si128(out + i, vector);
-  }
-  return at;
-}
-
-#ifdef __x86_64__
-[[gnu::target("avx2")]] size_t FillLinesByAvx2(uint8_t* to, uint32_t pattern, size_t bytes) {
-  const __m256i vector = _mm256_set1_epi32(static_cast<int>(pattern));
-  size_t at = 0;
-  for (; at + kLineBytes <= bytes; at += kLineBytes) {
-    // Safety: bytes as vectors, aligned.
-    auto* out = reinterpret_cast<__m256i*>(to + at);
-    _mm256_store_si256(out, vector);
-    _mm256_store_si256(out + 1, vector);
-  }
-  return at;
-}
-#endif
-
-}  // namespace
-
-void BulkFill(uint8_t* to, uint32_t pattern, size_t bytes, bool stream) {
-  size_t at = 0;
-  const auto words_until = [&](size_t end) {
-    for (; at < end; at += sizeof pattern) std::memcpy(to + at, &pattern, sizeof pattern);
-  };
-  words_until(HeadOf(to, bytes));
-  static const auto fill_lines = [] {
-#ifdef __x86_64__
-    if (__builtin_cpu_supports("avx2")) return FillLinesByAvx2;
-#endif
-    return FillLines;
-  }();
-  at += (stream ? StreamLines : fill_lines)(to + at, pattern, bytes - at);
-  words_until(bytes);
-}
-
 #else
 
 void StreamCopy(uint8_t* to, const uint8_t* from, size_t bytes) { std::memcpy(to, from, bytes); }
 
-void BulkFill(uint8_t* to, uint32_t pattern, size_t bytes, bool /*stream*/) {
-  // Safety: at a multiple of 4, and memory of this kind has no type.
-  std::fill_n(reinterpret_cast<uint32_t*>(to), bytes / sizeof pattern, pattern);
-}
-
 #endif
+
+void BulkFill(uint8_t* to, uint32_t pattern, size_t bytes) {
+  size_t words = bytes / sizeof pattern;
+#ifdef __x86_64__
+  if (bytes >= kStringBytes) {
+    asm volatile("rep stosl" : "+D"(to), "+c"(words) : "a"(pattern) : "memory");
+    return;
+  }
+#endif
+  // Safety: at a multiple of 4, and memory of this kind has no type.
+  std::fill_n(reinterpret_cast<uint32_t*>(to), words, pattern);
+}
 
 }  // namespace dxg::hostsim

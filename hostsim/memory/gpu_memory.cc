@@ -131,7 +131,7 @@ bool GpuWindow::Fill(uint64_t at, uint64_t bytes, uint32_t pattern) {
   return ForEachRun(at, bytes, [this, pattern](const Run& run, uint64_t) {
     // Runs begin and end at pages or where the op does, so a pattern is never cut.
     if (run.memory) {
-      BulkFill(run.memory, pattern, run.bytes, streams());
+      BulkFill(run.memory, pattern, run.bytes);
       return true;
     }
     const std::vector<uint32_t> block(std::min(run.bytes, kBounceBytes) / sizeof pattern, pattern);
