@@ -1,5 +1,6 @@
 #include "hostsim/memory/bulk_copy.h"
 
+#include <algorithm>
 #include <cstring>
 
 #ifdef __SSE2__
@@ -11,17 +12,31 @@ namespace {
 
 constexpr size_t kBulkBytes = 1 << 20;  // of shorter runs the reader finds much in the cache
 [[maybe_unused]] constexpr size_t kLineBytes = 64;
+[[maybe_unused]] constexpr size_t kStringBytes = 512;  // from which on a string instruction pays
 
 }  // namespace
-
-#ifdef __SSE2__
 
 void BulkCopy(uint8_t* to, const uint8_t* from, size_t bytes) {
   if (bytes < kBulkBytes) {
     std::memcpy(to, from, bytes);
-    return;
+  } else {
+    StreamCopy(to, from, bytes);
   }
-  const size_t head = (kLineBytes - reinterpret_cast<uintptr_t>(to) % kLineBytes) % kLineBytes;
+}
+
+#ifdef __SSE2__
+
+namespace {
+
+// Of so many bytes, those before the first whole line.
+size_t HeadOf(const uint8_t* to, size_t bytes) {
+  return std::min(bytes, (kLineBytes - reinterpret_cast<uintptr_t>(to) % kLineBytes) % kLineBytes);
+}
+
+}  // namespace
+
+void StreamCopy(uint8_t* to, const uint8_t* from, size_t bytes) {
+  const size_t head = HeadOf(to, bytes);
   std::memcpy(to, from, head);
   size_t at = head;
   for (; at + kLineBytes <= bytes; at += kLineBytes) {
@@ -38,8 +53,20 @@ void BulkCopy(uint8_t* to, const uint8_t* from, size_t bytes) {
 
 #else
 
-void BulkCopy(uint8_t* to, const uint8_t* from, size_t bytes) { std::memcpy(to, from, bytes); }
+void StreamCopy(uint8_t* to, const uint8_t* from, size_t bytes) { std::memcpy(to, from, bytes); }
 
 #endif
+
+void BulkFill(uint8_t* to, uint32_t pattern, size_t bytes) {
+  size_t words = bytes / sizeof pattern;
+#ifdef __x86_64__
+  if (bytes >= kStringBytes) {
+    asm volatile("rep stosl" : "+D"(to), "+c"(words) : "a"(pattern) : "memory");
+    return;
+  }
+#endif
+  // Safety: at a multiple of 4, and memory of this kind has no type.
+  std::fill_n(reinterpret_cast<uint32_t*>(to), words, pattern);
+}
 
 }  // namespace dxg::hostsim

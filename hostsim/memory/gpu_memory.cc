@@ -44,6 +44,7 @@ bool GpuWindow::Cover(uint64_t at, uint64_t bytes) {
   end_ = at + covered;
   last_ = 0;
   starts_.clear();
+  if (spans_.size() == 1) return true;
   for (uint64_t from = at; const GpuSpan& span : spans_) {
     starts_.push_back(from);
     from += span.bytes;
@@ -52,12 +53,16 @@ bool GpuWindow::Cover(uint64_t at, uint64_t bytes) {
 }
 
 GpuWindow::Run GpuWindow::RunAt(uint64_t at) {
-  const bool in_last = at >= starts_[last_] && at - starts_[last_] < spans_[last_].bytes;
-  if (!in_last) {
-    last_ = static_cast<size_t>(std::upper_bound(starts_.begin(), starts_.end(), at) - starts_.begin()) - 1;
+  uint64_t span_start = start_;
+  if (!starts_.empty()) {
+    const bool in_last = at >= starts_[last_] && at - starts_[last_] < spans_[last_].bytes;
+    if (!in_last) {
+      last_ = static_cast<size_t>(std::upper_bound(starts_.begin(), starts_.end(), at) - starts_.begin()) - 1;
+    }
+    span_start = starts_[last_];
   }
   const GpuSpan& span = spans_[last_];
-  const uint64_t in_span = at - starts_[last_];
+  const uint64_t in_span = at - span_start;
   Run run{nullptr, &span, in_span, span.bytes - in_span};
   // What nobody wrote reads zero without being given its memory.
   if (!span.storage || (!write_ && span.storage->Blank())) return run;
@@ -88,6 +93,12 @@ bool GpuWindow::ForEachRun(uint64_t at, uint64_t bytes, Visit visit) {
   return true;
 }
 
+uint8_t* GpuWindow::At(uint64_t at, uint64_t bytes) {
+  if (bytes == 0 || !Cover(at, bytes)) return nullptr;
+  const Run run = RunAt(at);
+  return run.bytes >= bytes ? run.memory : nullptr;
+}
+
 bool GpuWindow::Read(uint64_t at, void* to, uint64_t bytes) {
   auto* out = static_cast<uint8_t*>(to);
   return ForEachRun(at, bytes, [out](const Run& run, uint64_t done) {
@@ -104,7 +115,11 @@ bool GpuWindow::Write(uint64_t at, const void* from, uint64_t bytes) {
   const auto* in = static_cast<const uint8_t*>(from);
   return ForEachRun(at, bytes, [this, in](const Run& run, uint64_t done) {
     if (run.memory) {
-      std::memcpy(run.memory, in + done, run.bytes);
+      if (streams()) {
+        StreamCopy(run.memory, in + done, run.bytes);
+      } else {
+        std::memcpy(run.memory, in + done, run.bytes);
+      }
     } else {
       Put(run, 0, in + done, run.bytes);
     }
@@ -116,8 +131,7 @@ bool GpuWindow::Fill(uint64_t at, uint64_t bytes, uint32_t pattern) {
   return ForEachRun(at, bytes, [this, pattern](const Run& run, uint64_t) {
     // Runs begin and end at pages or where the op does, so a pattern is never cut.
     if (run.memory) {
-      // Safety: at a multiple of 4, and memory of this kind has no type.
-      std::fill_n(reinterpret_cast<uint32_t*>(run.memory), run.bytes / sizeof pattern, pattern);
+      BulkFill(run.memory, pattern, run.bytes);
       return true;
     }
     const std::vector<uint32_t> block(std::min(run.bytes, kBounceBytes) / sizeof pattern, pattern);

@@ -12,6 +12,9 @@ namespace dxg::hostsim {
 // How many bytes a large op handles between two looks at whether it was cancelled.
 inline constexpr uint64_t kGpuChunkBytes = 4ull << 20;
 
+// The least range that is written past the cache. Of a shorter one its reader finds much there.
+inline constexpr uint64_t kStreamedBytes = 4ull << 20;
+
 // A range of GPU virtual addresses as an op reads or writes it, in any order. It translates a large part at a
 // time; if that part has holes, it translates exactly what is accessed. No lock is held while bytes move.
 //
@@ -21,6 +24,12 @@ class GpuWindow {
  public:
   GpuWindow(CommandEnvironment& environment, GpuAddress address, uint64_t bytes, bool write)
       : environment_(&environment), address_(address), bytes_(bytes), write_(write) {}
+
+  // Where these bytes lie together at an address here, until the next call; null: they do not, or there is a
+  // fault, and Read or Write tell.
+  uint8_t* At(uint64_t at, uint64_t bytes);
+  // Whether what is written goes past the cache, because the range does not fit one.
+  bool streams() const { return write_ && bytes_ >= kStreamedBytes; }
 
   bool Read(uint64_t at, void* to, uint64_t bytes);
   bool Write(uint64_t at, const void* from, uint64_t bytes);
@@ -66,7 +75,7 @@ class GpuWindow {
   GpuAddress address_;
   uint64_t bytes_;
   bool write_;
-  // What the page tables said about [start_, end_): spans, and where each begins.
+  // What the page tables said about [start_, end_): spans, and where each begins if there are several.
   uint64_t start_ = 0;
   uint64_t end_ = 0;
   std::vector<GpuSpan> spans_;

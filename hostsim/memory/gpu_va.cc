@@ -241,13 +241,14 @@ std::optional<GpuFault::Reason> GpuVa::Refusal(const GpuMapping& mapping, bool w
   return std::nullopt;
 }
 
-void GpuVa::AddSpans(const GpuMapping& mapping, uint64_t bytes, std::vector<GpuSpan>* spans) {
+void GpuVa::AddSpans(const GpuMapping& mapping, uint64_t skipped, uint64_t bytes,
+                     std::vector<GpuSpan>* spans) {
   if (!mapping.allocation) {
-    spans->push_back({nullptr, mapping.offset, bytes, mapping.fence});
+    spans->push_back({nullptr, mapping.offset + skipped, bytes, mapping.fence});
   } else if (mapping.window == 0) {
-    spans->push_back({mapping.allocation->storage, mapping.offset, bytes, nullptr});
+    spans->push_back({mapping.allocation->storage, mapping.offset + skipped, bytes, nullptr});
   } else {
-    for (uint64_t phase = mapping.phase; bytes != 0; phase = 0) {
+    for (uint64_t phase = (mapping.phase + skipped) % mapping.window; bytes != 0; phase = 0) {
       const uint64_t part = std::min(bytes, mapping.window - phase);
       spans->push_back({mapping.allocation->storage, mapping.offset + phase, part, nullptr});
       bytes -= part;
@@ -265,23 +266,26 @@ bool GpuVa::Translate(GpuAddress address, uint64_t bytes, bool write, std::vecto
   while (bytes != 0) {
     const auto* range = ranges_.Find(address.value);
     if (!range) return stop(GpuFault::kUnmapped);
-    GpuMapping mapping;
+    GpuMapping of_gap;
+    const GpuMapping* mapping = &of_gap;
+    uint64_t skipped = 0;
     GpuAddress end(range->end);
     const auto next = pieces_.upper_bound(address);
     const auto piece = next == pieces_.begin() ? pieces_.end() : std::prev(next);
     if (piece != pieces_.end() && address < piece->first + piece->second.bytes) {
       end = piece->first + piece->second.bytes;
-      mapping = Advanced(piece->second.mapping, address - piece->first);
+      mapping = &piece->second.mapping;
+      skipped = address - piece->first;
     } else {
       const Range& gap = range->value;
       if (next != pieces_.end()) end = std::min(end, next->first);
       if (!gap.reserved) return stop(GpuFault::kUnmapped);
-      mapping.protection = gap.type == ReservationType::kZero ? kProtectZero : kProtectNoAccess;
-      mapping.effective = gap.effective;
+      of_gap.protection = gap.type == ReservationType::kZero ? kProtectZero : kProtectNoAccess;
+      of_gap.effective = gap.effective;
     }
-    if (const auto reason = Refusal(mapping, write)) return stop(*reason);
+    if (const auto reason = Refusal(*mapping, write)) return stop(*reason);
     const uint64_t part = std::min(bytes, end - address);
-    AddSpans(mapping, part, spans);
+    AddSpans(*mapping, skipped, part, spans);
     address += part;
     bytes -= part;
   }

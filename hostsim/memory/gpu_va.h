@@ -178,7 +178,9 @@ class GpuVa {
   void InsertPiece(GpuAddress start, Piece piece);
   static GpuMapping Advanced(GpuMapping mapping, uint64_t bytes);
   std::optional<GpuFault::Reason> Refusal(const GpuMapping& mapping, bool write);
-  static void AddSpans(const GpuMapping& mapping, uint64_t bytes, std::vector<GpuSpan>* spans);
+  // Of so many bytes behind the first `skipped` ones.
+  static void AddSpans(const GpuMapping& mapping, uint64_t skipped, uint64_t bytes,
+                       std::vector<GpuSpan>* spans);
 
   VideoMemory& memory_;
   const GpuAddress end_;

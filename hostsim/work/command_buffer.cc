@@ -207,14 +207,22 @@ CommandStop CommandRun::Run(CommandEnvironment& environment, const std::atomic<b
     if (cancelled) return refuse(CommandStop::kCancelled);
     dxg_op_header header;
     if (bytes_ - at_ < sizeof header) return refuse(CommandStop::kInvalid);
-    if (!buffer.Read(at_, &header, sizeof header)) return refuse(CommandStop::kPageFault, buffer.fault());
+    uint8_t bytes[kOpBytesMax];
+    // Once, with what may follow: another one may write there meanwhile.
+    const uint32_t ahead = std::min(bytes_ - at_, kOpBytesMax);
+    const uint8_t* const there = buffer.At(at_, ahead);
+    if (there) {
+      std::memcpy(bytes, there, ahead);
+      std::memcpy(&header, bytes, sizeof header);
+    } else if (!buffer.Read(at_, &header, sizeof header)) {
+      return refuse(CommandStop::kPageFault, buffer.fault());
+    }
     const bool fits =
         header.bytes >= sizeof header && header.bytes % sizeof header == 0 && header.bytes <= bytes_ - at_;
     if (!fits || (header.op != DXG_OP_NOP && header.bytes > kOpBytesMax))
       return refuse(CommandStop::kInvalid);
-    uint8_t bytes[kOpBytesMax];
     const uint32_t length = std::min(header.bytes, kOpBytesMax);
-    if (header.op != DXG_OP_NOP && !buffer.Read(at_, bytes, length)) {
+    if (!there && header.op != DXG_OP_NOP && !buffer.Read(at_, bytes, length)) {
       return refuse(CommandStop::kPageFault, buffer.fault());
     }
     if (budget != kUnlimited) {

@@ -28,6 +28,8 @@ constexpr Subcommand kSubcommands[] = {
     {"calls", MeasureCalls, "What a call costs, in bare FUSE echoes of the same size"},
     {"memory", MeasureMemory, "What allocations, mappings, and touching memory cost"},
     {"work", MeasureWork, "What submissions, fences and waits cost, and the speed of GPU copies"},
+    {"ops", MeasureOps,
+     "What the GPU's own ops reach beside memcpy, memset and, if it is installed, OpenBLAS"},
     {"host", MeasureHost, "What a host in another process costs, by a socket and by VMBus rings"},
     {"rings", MeasureRings, "What the rings of a VMBus channel cost, in bare futex ping-pongs"},
     {"load", MeasureLoad,

@@ -10,6 +10,7 @@ namespace dxg::bench {
 void MeasureCalls(Run& run);
 void MeasureMemory(Run& run);
 void MeasureWork(Run& run);
+void MeasureOps(Run& run);
 void MeasureHost(Run& run);
 void MeasureRings(Run& run);
 void MeasureLoad(Run& run);
