@@ -63,7 +63,10 @@ void MemoryReserve::Keep() {
   std::set_new_handler(FindMemory);
 }
 
-void KeepFreesShort() { (void)mallopt(M_MXFAST, 0); }
+void PrepareMemory() {
+  MemoryReserve::Keep();
+  (void)mallopt(M_MXFAST, 0);
+}
 
 MemoryReserve::Use::Use() {
   if (uses++ == 0) patience_ms = kPatienceMs;

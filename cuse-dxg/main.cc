@@ -394,8 +394,7 @@ int Main(int argc, char** argv) {
 
 int main(int argc, char** argv) {
   if (dxg::client::IsInjectorCommand(argc, argv)) return dxg::client::RunInjector();
-  dxg::MemoryReserve::Keep();
-  dxg::KeepFreesShort();
+  dxg::PrepareMemory();
   if (argc == 3 && argv[1] == std::string_view("trial")) return dxg::RunTrial(argv[2]);
   if (argc == 3 && argv[1] == dxg::replay::kShadowCommand) return dxg::replay::PlayLive(argv[2]);
   return dxg::Main(argc, argv);

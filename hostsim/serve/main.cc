@@ -265,7 +265,6 @@ int Main(int argc, char** argv) {
 }  // namespace dxg::hostsim::serve
 
 int main(int argc, char** argv) {
-  dxg::MemoryReserve::Keep();
-  dxg::KeepFreesShort();
+  dxg::PrepareMemory();
   return dxg::hostsim::serve::Main(argc, argv);
 }

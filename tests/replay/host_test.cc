@@ -14,25 +14,24 @@ namespace dxg::replay {
 namespace {
 
 using guest::FakeAccess;
-using guest::Outcome;
 
 constexpr uint64_t kLongNs = 200'000'000;
 
 class Opening final : public attach::OpenRequest {
  public:
-  explicit Opening(Outcome* outcome) : outcome_(outcome) { caller_.tid = 100; }
+  explicit Opening(guest::Outcome* outcome) : outcome_(outcome) { caller_.tid = 100; }
   const attach::Caller& caller() const override { return caller_; }
   void Accept(uint64_t file) override { outcome_->Done(0, {}, file); }
   void Refuse(int error) override { outcome_->Done(-error, {}, 0); }
 
  private:
   attach::Caller caller_;
-  Outcome* const outcome_;
+  guest::Outcome* const outcome_;
 };
 
 class Asking final : public attach::IoctlRequest {
  public:
-  Asking(uint64_t file, uint32_t code, void* args, Outcome* outcome)
+  Asking(uint64_t file, uint32_t code, void* args, guest::Outcome* outcome)
       : file_(file), code_(code), args_(args), outcome_(outcome) {
     caller_.tid = 100;
   }
@@ -59,7 +58,7 @@ class Asking final : public attach::IoctlRequest {
   const uint64_t file_;
   const uint32_t code_;
   void* const args_;
-  Outcome* const outcome_;
+  guest::Outcome* const outcome_;
 };
 
 class ReplayHostTest : public testing::Test {
@@ -79,18 +78,18 @@ class ReplayHostTest : public testing::Test {
     driver = std::make_unique<guest::Driver>(*host, access);
     driver->set_answerer(host.get());
     ASSERT_TRUE(host->Start(driver.get()).ok());
-    Outcome opened;
+    guest::Outcome opened;
     driver->Open(std::make_unique<Opening>(&opened));
     ASSERT_EQ(opened.Wait(), 0);
     file = opened.file;
   }
   template <typename Args>
-  void Start(uint32_t code, Args* args, Outcome* outcome) {
+  void Start(uint32_t code, Args* args, guest::Outcome* outcome) {
     driver->Ioctl(std::make_unique<Asking>(file, code, args, outcome));
   }
   template <typename Args>
   int32_t Call(uint32_t code, Args* args) {
-    Outcome outcome;
+    guest::Outcome outcome;
     Start(code, args, &outcome);
     return outcome.Wait();
   }
@@ -167,7 +166,7 @@ TEST_F(ReplayHostTest, RecordedTimesAreKeptAndHoldNoThread) {
   OpenAdapter();
   d3dkmt_createdevice create{};
   create.adapter.v = MadeRecording::kAdapter;
-  Outcome created;
+  guest::Outcome created;
   const uint64_t began_ns = Deadlines::NowNs();
   Start(LX_DXCREATEDEVICE, &create, &created);
   d3dkmt_destroydevice never{};
@@ -194,7 +193,7 @@ TEST_F(ReplayHostTest, ItStopsWhileACallWaits) {
   OpenAdapter();
   d3dkmt_createdevice create{};
   create.adapter.v = MadeRecording::kAdapter;
-  Outcome created;
+  guest::Outcome created;
   Start(LX_DXCREATEDEVICE, &create, &created);
   host->Stop();
   EXPECT_EQ(created.Wait(), 0);
@@ -206,7 +205,7 @@ TEST_F(ReplayHostTest, ASignalEndsTheRecordedTime) {
   OpenAdapter();
   d3dkmt_createdevice create{};
   create.adapter.v = MadeRecording::kAdapter;
-  Outcome created;
+  guest::Outcome created;
   Start(LX_DXCREATEDEVICE, &create, &created);
   EXPECT_FALSE(created.done);
   std::exchange(Asking::interrupt, nullptr)();
