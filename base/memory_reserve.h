@@ -27,9 +27,9 @@ class MemoryReserve {
   static constexpr int kPatienceMs = 200;
 };
 
-// What main() calls first. Keeps a reserve; and from then on every free() takes about as long as the next one.
-// By default glibc puts small pieces aside and joins all of them at once, with the heap locked: that takes
-// 400 ms when a client with a million objects has left, and whoever needs memory meanwhile waits.
+// What main() calls first. Keeps a reserve; and from then on every free() takes about as long as the next
+// one. By default glibc puts small pieces aside and joins all of them at once, with the heap locked: that
+// takes 400 ms when a client with a million objects has left, and whoever needs memory meanwhile waits.
 void PrepareMemory();
 
 }  // namespace dxg
