@@ -3,6 +3,7 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -89,7 +90,7 @@ std::vector<const Kernels<T>*> All() {
 template <class T>
 class ArrayKernels : public testing::Test {
  protected:
-  static constexpr size_t kCounts[] = {0, 1, 3, 7, 8, 63, 64, 65, 127, 1000, 1024, 1025, 5003};
+  static constexpr std::array<size_t, 13> kCounts = {0, 1, 3, 7, 8, 63, 64, 65, 127, 1000, 1024, 1025, 5003};
   std::mt19937_64 random_{1};
 };
 using Types = testing::Types<float, int32_t, double, int64_t>;
