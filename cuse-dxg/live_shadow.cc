@@ -43,6 +43,7 @@ std::vector<std::string> OwnEnvironment() {
 
 std::vector<char*> PointersTo(std::vector<std::string>& words) {
   std::vector<char*> pointers;
+  pointers.reserve(words.size() + 1);
   for (std::string& word : words) pointers.push_back(word.data());
   pointers.push_back(nullptr);
   return pointers;
@@ -250,7 +251,7 @@ void LiveShadow::SayWhatIs(std::string* heard) {
       counted_ = true;
       if (!text.empty()) text.pop_back();
       spdlog::log(
-          differs_ || text.find("\n") != std::string::npos ? spdlog::level::warn : spdlog::level::info,
+          differs_ || text.find('\n') != std::string::npos ? spdlog::level::warn : spdlog::level::info,
           "shadow: {}", text);
     }
   }

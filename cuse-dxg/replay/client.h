@@ -40,7 +40,7 @@ class Others {
 class Client {
  public:
   // ENOENT and the like: the node cannot be opened. `others` outlive it.
-  static Result<std::unique_ptr<Client>> Open(const RecordedProcess& process, Others& others,
+  static Result<std::unique_ptr<Client>> Open(const RecordedProcess& recorded, Others& others,
                                               const std::string& device);
 
   // Makes that call. Any thread.

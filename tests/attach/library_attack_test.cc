@@ -177,6 +177,7 @@ class FewFiles : public LibraryTest {
     };
     node_.release = [this](uint64_t) { --open_; };
   }
+  ~FewFiles() override { session_->Stop(); }  // which releases what is open still
   // What another process of that user gets for so many opens, all of which it keeps.
   std::array<int32_t, 3> OpensOfAnother(uid_t user) {
     std::array<int32_t, 3> results = {};
