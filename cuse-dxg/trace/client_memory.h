@@ -30,8 +30,10 @@ class ClientMemory {
   static constexpr size_t kOfSecondMax = 64u << 20;
   static constexpr size_t kKnownMax = 1u << 16;  // allocations and ranges, of all processes
 
-  // `memory`: HASH or FULL.
-  ClientMemory(TraceHeader::Memory memory, ReadClient read) : memory_(memory), reader_(std::move(read)) {}
+  // `memory`: HASH or FULL. `patience`: how long a call waits for a copy.
+  ClientMemory(TraceHeader::Memory memory, ReadClient read,
+               std::chrono::milliseconds patience = MemoryReader::kPatience)
+      : memory_(memory), reader_(std::move(read), patience) {}
 
   void AddTo(const guest::CallReport& report, TraceCall* call) DXG_EXCLUDES(mutex_);
   void ProcessOpened(pid_t process) DXG_EXCLUDES(mutex_);

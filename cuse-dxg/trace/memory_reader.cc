@@ -28,7 +28,8 @@ struct MemoryReader::Worker {
   std::string bytes DXG_GUARDED_BY(mutex);  // where they go; the thread's own while it is asked
 };
 
-MemoryReader::MemoryReader(ReadClient read) : read_(std::move(read)), left_(std::make_shared<Left>()) {}
+MemoryReader::MemoryReader(ReadClient read, std::chrono::milliseconds patience)
+    : read_(std::move(read)), patience_(patience), left_(std::make_shared<Left>()) {}
 
 MemoryReader::~MemoryReader() {
   MutexLock lock(mutex_);
@@ -87,7 +88,7 @@ bool MemoryReader::Read(pid_t tid, uint64_t address, size_t bytes, std::string* 
   worker->bytes = std::move(room);
   worker->state = State::kAsked;
   worker->changed.NotifyAll();
-  RealPatience patience(kPatience);
+  RealPatience patience(patience_);
   while (worker->state == State::kAsked && !patience.IsOver())
     worker->changed.WaitUntil(worker->mutex, patience.next_look());
   if (worker->state == State::kAsked) {

@@ -26,7 +26,7 @@ class MemoryReader {
   static constexpr int kLeftMax = 8;
   static constexpr std::chrono::milliseconds kPatience{20};
 
-  explicit MemoryReader(ReadClient read);
+  explicit MemoryReader(ReadClient read, std::chrono::milliseconds patience = kPatience);
   // Threads that are left stay until their memory answers, or the process ends.
   ~MemoryReader();
 
@@ -42,6 +42,7 @@ class MemoryReader {
                    const std::shared_ptr<Left>& left);
 
   const ReadClient read_;
+  const std::chrono::milliseconds patience_;
   const std::shared_ptr<Left> left_;
   Mutex mutex_;  // one copy at a time
   std::shared_ptr<Worker> worker_ DXG_GUARDED_BY(mutex_);

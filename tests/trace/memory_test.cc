@@ -4,6 +4,7 @@
 #include <xxhash.h>
 
 #include <cerrno>
+#include <chrono>
 #include <cstring>
 
 #include "base/mutex.h"
@@ -21,6 +22,7 @@ namespace {
 constexpr pid_t kProcess = 7, kThread = 8;
 constexpr uint64_t kShown = 0x700000, kGpu = 0x10000;
 constexpr uint32_t kAllocation = 0x40;
+constexpr std::chrono::minutes kSurely{1};  // a copy comes, however busy the machine is
 
 // A client whose byte at each address is that address's lowest one. Some addresses never answer.
 class Client {
@@ -110,7 +112,7 @@ class Program {
 
 TEST(MemoryOfClients, CommandsAreReadWhereTheClientSeesThem) {
   Client client;
-  ClientMemory memory(TraceHeader::FULL, client.reader());
+  ClientMemory memory(TraceHeader::FULL, client.reader(), kSurely);
   Program program(memory);
   program.Map(2, 1);
   EXPECT_EQ(program.Lock().memory_size(), 0);  // its contents are nobody's yet
@@ -128,7 +130,7 @@ TEST(MemoryOfClients, CommandsAreReadWhereTheClientSeesThem) {
 
 TEST(MemoryOfClients, AHashIsXxh64) {
   Client client;
-  ClientMemory memory(TraceHeader::HASH, client.reader());
+  ClientMemory memory(TraceHeader::HASH, client.reader(), kSurely);
   Program program(memory);
   const TraceCall call =
       program.Say<calls::CreateAllocation>({}, {}, {{kShown, 4096, 1}, {kShown + 8192, 4096, 2}});
@@ -140,7 +142,7 @@ TEST(MemoryOfClients, AHashIsXxh64) {
 
 TEST(MemoryOfClients, WhatWasLockedIsReadWhenItIsUnlocked) {
   Client client;
-  ClientMemory memory(TraceHeader::FULL, client.reader());
+  ClientMemory memory(TraceHeader::FULL, client.reader(), kSurely);
   Program program(memory);
   program.Lock(64);
   calls::Unlock2::Request unlock;
@@ -150,7 +152,7 @@ TEST(MemoryOfClients, WhatWasLockedIsReadWhenItIsUnlocked) {
 
 TEST(MemoryOfClients, WhatIsGoneIsNotRead) {
   Client client;
-  ClientMemory memory(TraceHeader::FULL, client.reader());
+  ClientMemory memory(TraceHeader::FULL, client.reader(), kSurely);
   Program program(memory);
   program.Map();
   program.Lock();
@@ -171,7 +173,7 @@ TEST(MemoryOfClients, WhatIsGoneIsNotRead) {
 
 TEST(MemoryOfClients, BeyondALimitOnlyItsSizeIsThere) {
   Client client;
-  ClientMemory memory(TraceHeader::HASH, client.reader());
+  ClientMemory memory(TraceHeader::HASH, client.reader(), kSurely);
   Program program(memory);
   const uint64_t bytes = ClientMemory::kOfCallMax + 4096;
   const TraceCall call = program.Say<calls::CreateAllocation>({}, {}, {{kShown, bytes, 1}});
