@@ -182,12 +182,6 @@ bool Session::NextRequest(fuse_buf& buffer, InTurn::Request& kept) {
   // While somebody waits for his turn, no more than this is read: others may ask without end meanwhile. What
   // is processed here, because it is in order, counts for several.
   constexpr int kReadsMax = 256, kReadsOfOneInOrder = 32;
-  // To learn that the kernel has no more costs a system call too, so it is asked once for several.
-  constexpr uint32_t kTakenOfALook = 4;
-  if (!in_turn_.empty() && ++taken_ % kTakenOfALook != 0) {
-    kept = in_turn_.Take();
-    return true;
-  }
   for (int reads = 0;; ++reads) {
     if (in_turn_.empty() || (!in_turn_.full() && reads < kReadsMax)) {
       const Read read = ReadOne(buffer);

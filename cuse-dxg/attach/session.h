@@ -103,7 +103,6 @@ class Session {
   InTurn in_turn_;
   bool waits_for_requests_ = true;     // the connection's read(2) waits until there is one
   uint32_t alone_ = 0;                 // requests since we looked whether the kernel has more
-  uint32_t taken_ = 0;                 // requests out of in_turn_
   std::atomic<pthread_t> reader_ = 0;  // 0: nobody reads
   std::atomic<bool> stranger_reported_ = false;
 

@@ -523,7 +523,7 @@ TEST_P(SessionTest, WhoComesWhileOthersWaitIsServedSoon) {
   for (uintptr_t i = 0; i <= kWaiting; ++i) EXPECT_EQ(kernel_.Receive().result(), 0);
   EXPECT_NE(later, 0u);
   const auto at = std::find(served.begin(), served.end(), kComesLater) - served.begin();
-  EXPECT_EQ(at, 9) << "the looks are before 4 and 8, and 8 has its turn first";
+  EXPECT_EQ(at, 7) << "one of the others had its turn before";
 }
 
 // Opens are processed when they are read, and may come without end.
